@@ -1,0 +1,75 @@
+/* gqa/cache.h - keys and values of past tokens, in pages.
+ *
+ * A cache holds several sequences. Tokens are appended by gqa_forward (or gqa_cache_append); each
+ * keeps its position id. A token's index is its place in its sequence. Padding is never appended.
+ * One writer at a time: calls on one cache must not overlap, except read-only ones (length, read,
+ * forward calls of layers that only read it).
+ */
+#ifndef GQA_CACHE_H
+#define GQA_CACHE_H
+
+#include "gqa/layer.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct gqa_cache gqa_cache;
+
+typedef struct gqa_cache_options {
+    uint32_t struct_size;
+    int32_t max_sequences; /* sequence ids are 0 .. max_sequences-1; default 1 */
+    int32_t max_tokens;    /* per sequence; required, > 0 */
+    int32_t page_size;     /* tokens per page: 16, 32, 64, 128, 256 or 512; 0 = 128 */
+    int64_t num_pages;     /* in the pool shared by all sequences; 0 = enough for all of them full */
+    gqa_dtype dtype_k;     /* storage. numerics F32: F32 (default) or BF16; */
+    gqa_dtype dtype_v;     /*          numerics BF16: BF16 (default) */
+} gqa_cache_options;
+
+/* Defaults for caches of this layer (the storage types follow its numerics). */
+GQA_API void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *layer,
+                                          size_t size);
+
+static inline void gqa_cache_options_init(gqa_cache_options *options, const gqa_layer *layer)
+{
+    gqa_cache_options_init_sized(options, layer, sizeof *options);
+}
+
+/* A cache laid out for the layer's kernel row. Layers with the same KV heads, head dims and kernel
+ * row may use it too; others get GQA_ERR_ARG. The pool is allocated here; appending allocates
+ * nothing. It keeps no pointer to the layer. */
+GQA_API gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
+                                    const gqa_cache_options *options, gqa_error *err);
+
+/* NULL-safe (also *cache == NULL); sets *cache to NULL. */
+GQA_API void gqa_cache_destroy(gqa_cache **cache);
+
+/* Tokens held; -1 for a bad sequence id. */
+GQA_API int32_t gqa_cache_length(const gqa_cache *cache, int32_t sequence);
+
+/* Pages of the pool that no sequence holds. */
+GQA_API int64_t gqa_cache_free_pages(const gqa_cache *cache);
+
+/* Keep the first length tokens (0 .. current length); freed slots are zeroed, whole free pages go
+ * back to the pool. */
+GQA_API gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length,
+                                      gqa_error *err);
+
+/* Append plain keys and values, already normed and rotated: key [tokens, Hkv, Dk], value
+ * [tokens, Hkv, Dv] (f32, bf16 or f16; any strides, so a [Hkv, tokens, D] tensor passes with its
+ * first two dimensions swapped). positions [tokens] must rise above those held; NULL = continue
+ * after the last one. All or nothing. */
+GQA_API gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor *key,
+                                    const gqa_tensor *value, const int32_t *positions,
+                                    gqa_error *err);
+
+/* Copy tokens [first, first + n) out, n = shape[1]: key [Hkv, n, Dk], value [Hkv, n, Dv] (f32,
+ * bf16 or f16); either may be NULL. positions [n] or NULL. */
+GQA_API gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t first,
+                                  const gqa_tensor *key, const gqa_tensor *value,
+                                  int32_t *positions, gqa_error *err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,42 @@
+/* gqa/runtime.h - what the host lends to the library. */
+#ifndef GQA_RUNTIME_H
+#define GQA_RUNTIME_H
+
+#include "gqa/types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* All zero = aligned malloc and free, the calling thread only, silent. Borrowed until the object
+ * created with it is destroyed (the struct itself is copied). The callbacks may be called from
+ * any thread that calls the library. */
+typedef struct gqa_runtime {
+    uint32_t struct_size;
+    int32_t num_threads; /* the most tasks handed to one parallel_for; 0 = 1; at most 1024 */
+    void *user;          /* first argument of every callback */
+
+    /* Both or neither. align is a power of two, at least 64. NULL = no memory. */
+    void *(*alloc)(void *user, size_t size, size_t align);
+    void (*release)(void *user, void *memory);
+
+    /* Run task(arg, i) for every i in [0, n), n <= num_threads, in any order and on any threads;
+     * return when all are done. NULL = run them one after the other on the calling thread. Tasks
+     * never wait for one another. The result does not depend on how they are run. */
+    void (*parallel_for)(void *user, int n, void (*task)(void *arg, int i), void *arg);
+
+    /* One line without a newline, for things worth knowing that are no errors. */
+    void (*log)(void *user, const char *line);
+} gqa_runtime;
+
+GQA_API void gqa_runtime_init_sized(gqa_runtime *runtime, size_t size);
+
+static inline void gqa_runtime_init(gqa_runtime *runtime)
+{
+    gqa_runtime_init_sized(runtime, sizeof *runtime);
+}
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,14 @@
+/* error.h - the one way a failure is reported. */
+#ifndef GQA__ERROR_H
+#define GQA__ERROR_H
+
+#include "gqa/types.h"
+
+/* Fill *err (may be NULL) and return status. field must be a static string. */
+gqa_status gqa__fail(gqa_error *err, gqa_status status, const char *field, const char *format, ...)
+#if defined(__GNUC__)
+    __attribute__((format(printf, 4, 5)))
+#endif
+    ;
+
+#endif

@@ -1,0 +1,45 @@
+/* memory.h - the host's allocator, or aligned malloc. */
+#ifndef GQA__MEMORY_H
+#define GQA__MEMORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gqa/runtime.h"
+
+#define GQA__ALIGN 64 /* of every buffer; a cache line and a vector */
+
+/* NULL when the allocator has none, or size is 0. Not zeroed. */
+void *gqa__alloc(const gqa_runtime *runtime, size_t size);
+void gqa__release(const gqa_runtime *runtime, void *memory); /* NULL-safe */
+
+/* a * b, a + b; false on overflow. */
+static inline bool gqa__mul(size_t a, size_t b, size_t *out)
+{
+    *out = a * b;
+    return b == 0 || *out / b == a;
+}
+
+static inline bool gqa__add(size_t a, size_t b, size_t *out)
+{
+    *out = a + b;
+    return *out >= a;
+}
+
+static inline int64_t gqa__round_up(int64_t n, int64_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+static inline int64_t gqa__min(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static inline int64_t gqa__max(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+#endif

@@ -1,0 +1,37 @@
+/* tensor.h - checks on the caller's tensors, and reading and writing them as f32. */
+#ifndef GQA__TENSOR_H
+#define GQA__TENSOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gqa/types.h"
+
+/* Element formats a caller's tensor may have. */
+enum { GQA__FLOATS = 1, GQA__ONLY_F32 = 2, GQA__MASKS = 4 };
+
+static inline bool gqa__present(const gqa_tensor *t)
+{
+    return t != NULL && t->data != NULL;
+}
+
+/* Copy *t to *out with explicit strides, checking it against the rank and shape; shape[i] == -1
+ * accepts any extent >= 0. formats: GQA__FLOATS (f32, bf16, f16), GQA__ONLY_F32 or GQA__MASKS.
+ * A tensor of one dimension less is accepted with shape[0] == 1 in front if drop_batch. Errors
+ * name the field. data may be absent only if the caller checked it. */
+gqa_status gqa__tensor_fit(const gqa_tensor *t, const char *field, int formats, int32_t rank,
+                           const int64_t *shape, bool drop_batch, gqa_tensor *out, gqa_error *err);
+
+/* n consecutive elements at the element offset, as f32. The formats are f32, bf16, f16. */
+void gqa__load_f32(float *dst, const gqa_tensor *src, int64_t offset, int64_t n);
+/* Rounds to nearest even; NaN is stored as the canonical NaN of the format. */
+void gqa__store_f32(const gqa_tensor *dst, int64_t offset, const float *src, int64_t n);
+void gqa__store_zero(const gqa_tensor *dst, int64_t offset, int64_t n);
+
+/* Mask element at the element (or bit) offset. */
+bool gqa__mask_at(const gqa_tensor *mask, int64_t offset);
+
+/* Bytes per element; 0 for GQA_BITS and bad values. */
+size_t gqa__dtype_size(gqa_dtype dtype);
+
+#endif

@@ -1,0 +1,90 @@
+/* cache.h - the one KV cache structure: pages of a pool, sequences as lists of pages.
+ *
+ * Page: for each KV head its K part, then its V part, as the kernel row wants them:
+ *   K [page_size][k_stride] of dtype_k; V [page_size][v_stride] of dtype_v, or, if the row wants V
+ *   transposed, [dv rounded up to value_step][page_size].
+ * Beside the pool, per slot: the token's position id and its column (its place among all of the
+ * caller's tokens, padding counted); per page and KV head: "V holds a non-finite value".
+ * Unused slots are zero.
+ */
+#ifndef GQA__CACHE_H
+#define GQA__CACHE_H
+
+#include <stdbool.h>
+
+#include "base/arena.h"
+#include "gqa/cache.h"
+#include "kernel/kernel.h"
+
+struct gqa__cache_layout {
+    const struct gqa__kernels *row;
+    int32_t hkv, dk, dv;
+    int32_t page_size;
+    gqa_dtype dtype_k, dtype_v;
+    int64_t k_stride; /* elements between K rows */
+    int64_t v_stride; /* elements between V rows (page_size if transposed) */
+    size_t k_bytes, v_bytes; /* per page and KV head, multiples of GQA__ALIGN */
+    size_t page_bytes;       /* hkv * (k_bytes + v_bytes) */
+};
+
+struct gqa__sequence {
+    int32_t *pages;   /* [max_pages] ids; the first ceil(length / page_size) are valid */
+    int32_t length;   /* tokens held */
+    int32_t columns;  /* caller's tokens so far, padding counted */
+    int32_t origin;   /* position id of index 0 */
+    int32_t last;     /* position id of the last token */
+    bool ordered;     /* position ids do not fall with the index: ranges can be searched */
+};
+
+struct gqa_cache {
+    struct gqa__cache_layout layout;
+    int32_t max_sequences, max_tokens, max_pages; /* max_pages per sequence */
+    int64_t num_pages, free_count;
+    unsigned char *pool;     /* [num_pages][page_bytes] */
+    int32_t *positions;      /* [num_pages][page_size] */
+    int32_t *columns;        /* [num_pages][page_size] */
+    uint8_t *nonfinite;      /* [num_pages][hkv] */
+    int32_t *free_pages;     /* [num_pages] stack of ids */
+    struct gqa__sequence *sequences; /* [max_sequences] */
+    gqa_runtime runtime;     /* allocator of a cache made by gqa_cache_create */
+};
+
+/* Resolve and check options against a row and dims. */
+gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout, const struct gqa__kernels *row,
+                                  int32_t hkv, int32_t dk, int32_t dv,
+                                  const gqa_cache_options *options, gqa_error *err);
+
+/* Carve and initialise a cache (struct included) from the arena: used by gqa_cache_create and, for
+ * a call without a cache, on the workspace. In counting mode returns NULL. options resolved:
+ * num_pages > 0. The pool is not touched: a page is zeroed when it is taken. */
+struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__cache_layout *layout,
+                                   const gqa_cache_options *options);
+
+/* Would this layer's keys fit this cache? GQA_ERR_ARG names the difference. */
+gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *row,
+                              int32_t hkv, int32_t dk, int32_t dv, gqa_error *err);
+
+/* New pages that n more tokens of the sequence would take. */
+int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence, int32_t n);
+
+/* Append n tokens' metadata and take their pages, zeroed. The caller has checked max_tokens and
+ * free pages. columns[i]: the token's column; columns_after: the sequence's new column count.
+ * Cannot fail. */
+void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence, int32_t n,
+                       const int32_t *positions, const int32_t *columns, int32_t columns_after);
+
+/* Write K and V of one KV head for indices [first, first + n): f32, token_stride elements apart.
+ * Different heads may be written by different tasks. */
+void gqa__cache_write(struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t first,
+                      int32_t n, const float *k, int64_t k_token_stride, const float *v,
+                      int64_t v_token_stride);
+
+/* Keep the first length tokens. columns_after as it was then (-1: the last kept column + 1). */
+void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence, int32_t length,
+                    int32_t columns_after);
+
+/* One token's K or V back as f32. */
+void gqa__cache_fetch(const struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t index,
+                      float *k, float *v);
+
+#endif

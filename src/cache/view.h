@@ -1,0 +1,59 @@
+/* view.h - the keys of one sequence as attention reads them: from a cache's pages, or from plain
+ * strided tensors of the caller. */
+#ifndef GQA__VIEW_H
+#define GQA__VIEW_H
+
+#include <stdbool.h>
+
+#include "cache/cache.h"
+
+struct gqa__kv_view {
+    const struct gqa__kernels *row;
+    int32_t dk, dv;
+    int32_t length;  /* keys */
+    int32_t origin;  /* position of index 0 (0 when empty) */
+    bool ordered;    /* positions do not fall with the index */
+    /* A cache ... */
+    const struct gqa_cache *cache;
+    const struct gqa__sequence *sequence;
+    /* ... or plain tensors. */
+    gqa_tensor key, value;    /* [K, Hkv, D] of this batch row */
+    const int32_t *positions; /* [K] or NULL = the index */
+};
+
+/* Contiguous keys for score and accumulate, in the row's operand type. */
+struct gqa__kv_panel {
+    const void *k;
+    int64_t k_stride;
+    const void *v;
+    int64_t v_stride;
+    int32_t keys;    /* multiple of panel_keys; slots beyond the view's length are zero */
+    bool nonfinite;  /* V may hold NaN or infinity here */
+};
+
+void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, int32_t sequence);
+/* key, value: [K, Hkv, D] with explicit strides; n keys exist. */
+void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *row,
+                     const gqa_tensor *key, const gqa_tensor *value, int32_t n,
+                     const int32_t *positions);
+
+int32_t gqa__view_position(const struct gqa__kv_view *view, int32_t index);
+int32_t gqa__view_column(const struct gqa__kv_view *view, int32_t index);
+void gqa__view_positions(const struct gqa__kv_view *view, int32_t first, int32_t n, int32_t *dst);
+void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n, int32_t *dst);
+
+/* First index whose position is >= position (length if none); the view is ordered. */
+int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position);
+
+/* Keys from index first (a multiple of panel_keys) on, at most max_keys (a multiple of panel_keys,
+ * at most GQA__FOLD_BLOCK), in one piece: straight from a page where it can be, else gathered to
+ * scratch. panel->keys may be less than max_keys; call again for the rest. */
+size_t gqa__view_scratch_bytes(const struct gqa__kernels *row, int32_t dk, int32_t dv);
+void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
+                     void *scratch, struct gqa__kv_panel *panel);
+
+/* One key's K and V as f32 (either may be NULL). */
+void gqa__view_fetch(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
+                     float *v);
+
+#endif

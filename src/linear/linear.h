@@ -1,0 +1,45 @@
+/* linear.h - one projection matrix, packed, and its product with activations.
+ *
+ * Backend cpu packs for its kernel row; backend reference keeps plain f32 rows and uses sgemm
+ * (linear/openblas.c, the only file that sees cblas.h), or a plain double loop with f64.
+ */
+#ifndef GQA__LINEAR_H
+#define GQA__LINEAR_H
+
+#include <stdbool.h>
+
+#include "kernel/kernel.h"
+#include "parallel/tasks.h"
+
+struct gqa__linear {
+    const struct gqa__kernels *row;
+    int64_t out, in;
+    bool plain;  /* reference: weight is float [out][in] */
+    bool f64;    /* reference: accumulate in double */
+    void *weight;
+    float *bias; /* [out] or NULL */
+};
+
+/* Bytes of weight and bias together. false on overflow. */
+bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t *bytes);
+
+/* Set weight and bias (memory from gqa__linear_bytes, zeroed by the caller); then every row once. */
+void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias);
+void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias);
+
+/* Scratch for packed activations of at most tokens tokens. */
+size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens);
+
+/* y[t][o] = sum_i w[o][i] x[t][i] + bias[o] for o in [out_begin, out_end) (multiples of the row's
+ * out_step, or out). y points at output out_begin of token 0. Runs in parallel through runtime. */
+void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
+                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
+                     int64_t y_stride, void *scratch, const gqa_runtime *runtime);
+
+/* OpenBLAS, or a plain product when built without it. */
+void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
+                   int64_t ldb, float *c, int64_t ldc);
+const char *gqa__blas_config(void); /* "none" without OpenBLAS */
+const char *gqa__blas_core(void);   /* "" without */
+
+#endif

@@ -1,0 +1,23 @@
+/* tasks.h - run a function over a number of independent tasks through the host's parallel_for. */
+#ifndef GQA__TASKS_H
+#define GQA__TASKS_H
+
+#include <stdint.h>
+
+#include "gqa/runtime.h"
+
+/* Threads that a call may use: 1 without parallel_for. */
+int32_t gqa__thread_count(const gqa_runtime *runtime);
+
+/* body(arg, item, slot) for every item in [0, items): slot < gqa__thread_count names the slice of
+ * the workspace that the running task owns. Items are handed out in rising order by one atomic
+ * counter, so put long ones first. Returns when all are done. before and after (may be NULL) wrap
+ * each task on its own thread: the floating-point mode is set and restored there. */
+struct gqa__tasks {
+    void (*body)(void *arg, int64_t item, int32_t slot);
+    void *arg;
+    int64_t items;
+};
+void gqa__run_tasks(const gqa_runtime *runtime, const struct gqa__tasks *tasks);
+
+#endif

@@ -1,0 +1,42 @@
+/* segment.h - query rows of one sequence and the keys they may see: what both backends compute.
+ *
+ * A segment is a run of n consecutive valid tokens of one sequence. Backend cpu (attention) and
+ * backend reference (reference) take arrays of segments and share nothing else.
+ */
+#ifndef GQA__SEGMENT_H
+#define GQA__SEGMENT_H
+
+#include <stdbool.h>
+
+#include "cache/view.h"
+#include "stage/params.h"
+
+struct gqa__segment {
+    struct gqa__kv_view view; /* all keys the segment's rows may see are in it */
+    int32_t n;                /* tokens */
+    const int32_t *positions; /* [n] position ids */
+    const float *q;           /* [n][hq][dk] f32, packed */
+    float *out;               /* [n][hq][dv] f32, or NULL */
+    float *lse;               /* [n][hq], or NULL */
+    float *m, *l, *o;         /* raw states [n][hq], [n][hq], [n][hq][dv], or NULL */
+    const float *sinks;       /* [hq] natural logits, or NULL */
+    /* Explicit restrictions; NULL data = none. Row i of the segment is query row row0 + i. */
+    int32_t batch;            /* batch index into mask, bias and active_mask */
+    int32_t row0;             /* call column of the segment's first token */
+    gqa_tensor mask, bias;    /* [1|B, 1|Hq, T, K] with explicit strides */
+    gqa_tensor active_mask;   /* [1|B, T, T]; column of a new key = its column - active_column */
+    int32_t active_column;    /* column of the call's first token (padding counted) */
+    const int32_t *key_begin; /* [n] visible columns, or NULL */
+    const int32_t *key_end;
+    /* Part of the keys, in indices; range_end 0 = all. */
+    int32_t range_begin, range_end;
+    /* Raw states of lower keys, merged in first; NULL = none. Same shapes as m, l, o. */
+    const float *prior_m, *prior_l, *prior_o;
+};
+
+/* A key at column c may be seen by row i only if every explicit restriction that is given agrees:
+ * mask[b][h][row0 + i][c], c inside key_begin[i] .. key_end[i] - 1, and, where c >= active_column,
+ * active_mask[b][row0 + i][c - active_column]. bias[b][h][row0 + i][c] is added to its score. With
+ * a plain view a key's column is its index. */
+
+#endif

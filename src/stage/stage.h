@@ -1,0 +1,63 @@
+/* stage.h - the stages of a layer on n packed tokens, f32. Called by the spine and by the public
+ * stage functions; none fails or allocates. Strides are the packed ones of the shape. */
+#ifndef GQA__STAGE_H
+#define GQA__STAGE_H
+
+#include "stage/params.h"
+
+/* norm.c: x [n][hidden] -> x_norm; input norm and attn_in_multiplier. */
+void gqa__stage_input_norm(const struct gqa__params *params, const float *x, int32_t n,
+                           float *x_norm);
+
+/* qkv.c: x_norm [n][hidden] -> proj [n][qkv.out], rows [q | k | v] with bias. parts chooses which
+ * ranges are computed (others are left as they are). Then split into q [n][hq][dk], gate
+ * [n][hq][dv] (Q_TAIL), k [n][hkv][dk], v [n][hkv][dv] (k_eq_v: v = k). NULL = not wanted. */
+enum { GQA__PART_Q = 1, GQA__PART_KV = 2 };
+size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens);
+void gqa__stage_qkv(const struct gqa__params *params, const float *x_norm, int32_t n, int parts,
+                    float *q, float *k, float *v, float *gate, void *scratch,
+                    const gqa_runtime *runtime);
+
+/* qkv.c: in place; any may be NULL. Clip of q, k, v; v_norm and v_scale; key_multiplier. */
+void gqa__stage_clip(const struct gqa__params *params, float *q, float *k, float *v, int32_t n);
+
+/* qknorm.c: in place, if the config places it here; either may be NULL. */
+void gqa__stage_qk_norm(const struct gqa__params *params, gqa_qk_norm_placement placement, float *q,
+                        float *k, int32_t n);
+
+/* rope.c */
+size_t gqa__rope_bytes(const gqa_config *config, const struct gqa__shape *shape);
+void gqa__rope_resolve(struct gqa__rope *rope, const gqa_config *config,
+                       const struct gqa__shape *shape, void *memory);
+/* Frequencies for a length (0 = 1) into out [pairs]. */
+void gqa__rope_frequencies(const struct gqa__params *params, int32_t rope_length, double *out);
+/* Tables of n positions; positions[axis * axis_stride + i]. freq: scratch [pairs] doubles. */
+void gqa__rope_table(const struct gqa__params *params, const int32_t *positions,
+                     int64_t axis_stride, int32_t n, int32_t rope_length, double *freq,
+                     float *cos_out, float *sin_out);
+/* Rotate x [n][heads][dk] in place with tables [n][pairs]. */
+void gqa__stage_rope(const struct gqa__params *params, const float *c, const float *s, float *x,
+                     int32_t heads, int32_t n);
+
+/* temperature.c: q [n][hq][dk] in place. */
+void gqa__stage_temperature(const struct gqa__params *params, const int32_t *positions, float *q,
+                            int32_t n);
+
+/* gate.c: attn [n][hq][dv] in place; gate [n][hq][gate_dim]. */
+void gqa__stage_gate_project(const struct gqa__params *params, const float *x_norm, int32_t n,
+                             float *gate, void *scratch, const gqa_runtime *runtime);
+void gqa__stage_gate(const struct gqa__params *params, const float *gate, float *attn, int32_t n);
+
+/* oproj.c */
+size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens);
+void gqa__stage_oproj(const struct gqa__params *params, const float *attn, int32_t n, float *o,
+                      void *scratch, const gqa_runtime *runtime);
+/* Multiplier and post norm in place; then out = sum + residual_multiplier * o, or out = o. */
+void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n);
+void gqa__stage_residual(const struct gqa__params *params, const float *sum, const float *o,
+                         int32_t n, float *out);
+
+/* sink.c: the sinks of the CTE or TKG phase, natural logits [hq], or NULL. */
+const float *gqa__stage_sinks(const struct gqa__params *params, bool tkg);
+
+#endif
