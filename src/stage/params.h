@@ -8,20 +8,27 @@
 
 /* Resolved rope: frequencies for each of the tables that a call's length may choose. */
 struct gqa__rope {
-    int32_t pairs;          /* rotary_dim / 2 */
+    int32_t pairs;           /* rotary_dim / 2 */
     double attention_factor; /* multiplies cos and sin */
-    double *inv_freq;        /* [pairs]: all kinds but DYNAMIC beyond its context and LONGROPE long */
-    double *inv_freq_long;   /* [pairs]: LONGROPE beyond rope_original_context, else NULL */
-    uint8_t *axis;           /* [pairs] mrope axis of each frequency, all 0 otherwise */
-    uint64_t key;            /* hash of everything that decides the tables */
+    double *inv_freq;      /* [pairs]: all kinds but DYNAMIC beyond its context and LONGROPE long */
+    double *inv_freq_long; /* [pairs]: LONGROPE beyond rope_original_context, else NULL */
+    uint8_t *axis;         /* [pairs] mrope axis of each frequency, all 0 otherwise */
+    uint64_t key;          /* hash of everything that decides the tables */
+};
+
+/* Test hooks: every value gives the same bits. All zero in a layer from gqa_create. */
+struct gqa__knobs {
+    bool no_verdicts;    /* score every key block of every tile instead of the visible panels */
+    bool force_key_cut;  /* cut by key range wherever there are two fold blocks */
+    int32_t token_block; /* tokens per pass of the spine; 0 = its own choice */
 };
 
 struct gqa__params {
     gqa_config config; /* own copy, its pointers replaced by own copies */
     struct gqa__shape shape;
     const struct gqa__kernels *row;
-    gqa_backend backend; /* never AUTO */
-    struct gqa__linear qkv; /* rows [q | k | v]; q as [hq][q_head_rows] */
+    gqa_backend backend;     /* never AUTO */
+    struct gqa__linear qkv;  /* rows [q | k | v]; q as [hq][q_head_rows] */
     struct gqa__linear gate; /* wgate */
     struct gqa__linear o;
     float *input_norm, *input_norm_bias; /* f32 copies, NULL = absent */
@@ -31,6 +38,7 @@ struct gqa__params {
     float *sinks, *tkg_sinks; /* [hq] natural logits, or NULL */
     float *slopes;            /* [hq] ALiBi, or NULL */
     struct gqa__rope rope;
+    struct gqa__knobs knobs;
 };
 
 #endif

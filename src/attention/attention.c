@@ -1,0 +1,215 @@
+/* attention.c - see attention.h. */
+#include "attention/attention.h"
+
+#include <string.h>
+
+#include "attention/tile.h"
+#include "base/fold.h"
+#include "base/memory.h"
+#include "stage/span.h"
+
+struct gqa__attention {
+    struct gqa__attention_limits limits;
+    int64_t max_parts;
+    int32_t *span_lo, *span_hi;        /* [tokens] index ranges, segment after segment */
+    int64_t *first_token;              /* [segments] of each segment in span_lo */
+    int64_t *first_tile;               /* [segments + 1] */
+    float *parts;                      /* [max_parts][state_floats] states of a cut by keys */
+    struct gqa__tile_scratch *scratch; /* [threads] */
+};
+
+struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
+                                            const struct gqa__params *params,
+                                            const struct gqa__attention_limits *limits)
+{
+    struct gqa__attention *attention = gqa__arena_take(arena, 1, sizeof *attention);
+    struct gqa__attention own;
+    int64_t floats = gqa__state_floats(params->row->tile_rows, params->shape.dv);
+
+    own.limits = *limits;
+    own.max_parts = gqa__plan_max_parts(params, limits->tokens, limits->segments, limits->keys,
+                                        limits->threads);
+    own.span_lo = gqa__arena_take(arena, limits->tokens, sizeof(int32_t));
+    own.span_hi = gqa__arena_take(arena, limits->tokens, sizeof(int32_t));
+    own.first_token = gqa__arena_take(arena, limits->segments, sizeof(int64_t));
+    own.first_tile = gqa__arena_take(arena, (int64_t)limits->segments + 1, sizeof(int64_t));
+    own.parts = gqa__arena_take(arena, own.max_parts * floats, sizeof(float));
+    own.scratch = gqa__arena_take(arena, limits->threads, sizeof *own.scratch);
+    for (int32_t i = 0; i < limits->threads; i++) {
+        gqa__tile_scratch_carve(arena, own.scratch != NULL ? &own.scratch[i] : NULL, params,
+                                limits->keys);
+    }
+    if (attention == NULL || arena->failed) {
+        return NULL;
+    }
+    *attention = own;
+    return attention;
+}
+
+/* What all tasks of a run read. */
+struct run {
+    const struct gqa__attention *attention;
+    const struct gqa__params *params;
+    struct gqa__plan plan;
+};
+
+/* Index ranges of every token, cut to the segment's part of the keys; the blocks that some row
+ * sees. */
+static void find_spans(struct run *run)
+{
+    const struct gqa__attention *attention = run->attention;
+    int64_t at = 0;
+    int32_t first = INT32_MAX;
+    int32_t last = 0;
+
+    for (int32_t s = 0; s < run->plan.n; s++) {
+        const struct gqa__segment *segment = &run->plan.segments[s];
+        int32_t end = segment->range_end > 0
+                          ? (int32_t)gqa__min(segment->range_end, segment->view.length)
+                          : segment->view.length;
+        attention->first_token[s] = at;
+        for (int32_t i = 0; i < segment->n; i++, at++) {
+            int32_t lo = 0;
+            int32_t hi = segment->view.length;
+            if (segment->view.ordered) {
+                gqa__span_range(&run->params->shape, &segment->view, segment->positions[i], &lo,
+                                &hi);
+            }
+            lo = (int32_t)gqa__max(lo, segment->range_begin);
+            hi = (int32_t)gqa__max(lo, gqa__min(hi, end));
+            attention->span_lo[at] = lo;
+            attention->span_hi[at] = hi;
+            if (lo < hi) {
+                first = (int32_t)gqa__min(first, lo);
+                last = (int32_t)gqa__max(last, hi);
+            }
+        }
+        if (run->params->knobs.no_verdicts) {
+            first = 0;
+            last = (int32_t)gqa__max(last, segment->view.length);
+        }
+    }
+    run->plan.block_begin = last > 0 ? first / GQA__FOLD_BLOCK : 0;
+    run->plan.block_end = (int32_t)(((int64_t)last + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK);
+}
+
+static void begin_tile(const struct run *run, int64_t index, int32_t slot, struct gqa__tile *tile)
+{
+    tile->params = run->params;
+    tile->id = gqa__plan_tile(&run->plan, index);
+    tile->segment = &run->plan.segments[tile->id.segment];
+    tile->span_lo = run->attention->span_lo + run->attention->first_token[tile->id.segment];
+    tile->span_hi = run->attention->span_hi + run->attention->first_token[tile->id.segment];
+    tile->scratch = &run->attention->scratch[slot];
+    gqa__tile_begin(tile);
+}
+
+static void enter(const struct run *run)
+{
+    if (run->params->row->enter != NULL) {
+        run->params->row->enter();
+    }
+}
+
+static void leave(const struct run *run)
+{
+    if (run->params->row->leave != NULL) {
+        run->params->row->leave();
+    }
+}
+
+/* Cut by rows: an item is a tile with all its keys. */
+static void whole_tile(void *arg, int64_t item, int32_t slot)
+{
+    const struct run *run = arg;
+    struct gqa__tile tile;
+
+    enter(run);
+    begin_tile(run, item, slot, &tile);
+    gqa__tile_walk(&tile, run->plan.block_begin, run->plan.block_end);
+    gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));
+    leave(run);
+}
+
+static float *part_memory(const struct run *run, int64_t item)
+{
+    return run->attention->parts +
+           item * gqa__state_floats(run->params->row->tile_rows, run->params->shape.dv);
+}
+
+static void copy_state(const struct gqa__tile *tile, struct gqa__state to, struct gqa__state from)
+{
+    size_t lanes = (size_t)tile->ld * sizeof(float);
+
+    memcpy(to.m, from.m, lanes);
+    memcpy(to.l, from.l, lanes);
+    memcpy(to.o, from.o, lanes * (size_t)tile->params->shape.dv);
+}
+
+/* Cut by keys, first pass: an item is one part of a tile's keys. */
+static void part_of_tile(void *arg, int64_t item, int32_t slot)
+{
+    const struct run *run = arg;
+    const struct gqa__plan *plan = &run->plan;
+    int64_t part = plan->first_part + item % plan->parts;
+    int32_t begin = (int32_t)(part << plan->part_level);
+    int32_t end = (int32_t)gqa__min((part + 1) << plan->part_level, plan->block_end);
+    struct gqa__tile tile;
+
+    enter(run);
+    begin_tile(run, item / plan->parts, slot, &tile);
+    gqa__tile_walk(&tile, begin, end);
+    copy_state(&tile, gqa__state_at(part_memory(run, item), run->params->row->tile_rows),
+               gqa__fold_end(&tile.scratch->fold));
+    leave(run);
+}
+
+/* Cut by keys, second pass: an item is a tile, whose parts are merged over the fold tree. */
+static void merge_tile(void *arg, int64_t item, int32_t slot)
+{
+    const struct run *run = arg;
+    const struct gqa__plan *plan = &run->plan;
+    struct gqa__tile tile;
+
+    enter(run);
+    begin_tile(run, item, slot, &tile);
+    for (int32_t i = 0; i < plan->parts; i++) {
+        float *memory = part_memory(run, item * plan->parts + i);
+        copy_state(&tile, gqa__fold_next(&tile.scratch->fold),
+                   gqa__state_at(memory, run->params->row->tile_rows));
+        gqa__fold_push(&tile.scratch->fold, plan->part_level, plan->first_part + i);
+    }
+    gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));
+    leave(run);
+}
+
+gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__params *params,
+                           const struct gqa__segment *segments, int32_t n,
+                           const gqa_runtime *runtime)
+{
+    struct run run;
+    struct gqa__tasks tasks;
+
+    run.attention = attention;
+    run.params = params;
+    run.plan.segments = segments;
+    run.plan.n = n;
+    run.plan.first_tile = attention->first_tile;
+    find_spans(&run);
+    gqa__plan_make(&run.plan, params, gqa__thread_count(runtime), attention->max_parts);
+
+    tasks.arg = &run;
+    if (run.plan.cut == GQA_CUT_ROWS) {
+        tasks.body = whole_tile;
+        tasks.items = run.plan.tiles;
+        gqa__run_tasks(runtime, &tasks);
+    } else {
+        tasks.body = part_of_tile;
+        tasks.items = run.plan.tiles * run.plan.parts;
+        gqa__run_tasks(runtime, &tasks);
+        tasks.body = merge_tile;
+        tasks.items = run.plan.tiles;
+        gqa__run_tasks(runtime, &tasks);
+    }
+    return run.plan.cut;
+}

@@ -1,0 +1,284 @@
+/* tile.c - see tile.h. */
+#include "attention/tile.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "base/fold.h"
+#include "base/memory.h"
+#include "base/tensor.h"
+
+void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
+                             const struct gqa__params *params, int64_t max_keys)
+{
+    const struct gqa__kernels *row = params->row;
+    int64_t lanes = row->tile_rows;
+    int32_t dv = params->shape.dv;
+    int32_t capacity = gqa__fold_capacity(max_keys);
+    struct gqa__tile_scratch own;
+
+    own.q = gqa__arena_take(arena, (int64_t)row->q_bytes(params->shape.dk, row->tile_rows), 1);
+    own.s = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
+    own.p = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
+    own.bias = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
+    own.visible = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
+    own.panel =
+        gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(row, params->shape.dk, dv), 1);
+    own.k_pos = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
+    own.columns = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
+    own.lo = gqa__arena_take(arena, lanes, sizeof(int32_t));
+    own.hi = gqa__arena_take(arena, lanes, sizeof(int32_t));
+    own.lo_rel = gqa__arena_take(arena, lanes, sizeof(int32_t));
+    own.hi_rel = gqa__arena_take(arena, lanes, sizeof(int32_t));
+    own.q_pos = gqa__arena_take(arena, lanes, sizeof(int32_t));
+    own.slope = gqa__arena_take(arena, lanes, sizeof(float));
+    own.sink = gqa__arena_take(arena, lanes, sizeof(float));
+    own.fold.row = row;
+    own.fold.dv = dv;
+    own.fold.state_floats = gqa__state_floats(row->tile_rows, dv);
+    own.fold.states = gqa__arena_take(arena, capacity * own.fold.state_floats, sizeof(float));
+    own.fold.depth = 0;
+    if (scratch != NULL) {
+        *scratch = own;
+    }
+}
+
+/* Ranges, positions and slopes of the rows; lanes beyond the rows see nothing. */
+static void set_rows(struct gqa__tile *tile)
+{
+    struct gqa__tile_scratch *scratch = tile->scratch;
+    const struct gqa__segment *segment = tile->segment;
+    int32_t group = tile->map.group;
+
+    tile->key_begin = INT32_MAX;
+    tile->key_end = 0;
+    for (int32_t r = 0; r < tile->ld; r++) {
+        int32_t i = (tile->id.first + r) / group;
+        int32_t head = tile->id.head * group + (tile->id.first + r) % group;
+        bool real = r < tile->id.count;
+
+        scratch->lo[r] = real ? tile->span_lo[i] : 0;
+        scratch->hi[r] = real ? tile->span_hi[i] : 0;
+        scratch->q_pos[r] = real ? segment->positions[i] : 0;
+        scratch->slope[r] = 0.0f;
+        if (real && tile->params->slopes != NULL) {
+            scratch->slope[r] = (float)((double)tile->params->slopes[head] * GQA__LOG2E);
+        }
+        if (scratch->lo[r] < scratch->hi[r]) {
+            tile->key_begin = (int32_t)gqa__min(tile->key_begin, scratch->lo[r]);
+            tile->key_end = (int32_t)gqa__max(tile->key_end, scratch->hi[r]);
+        }
+    }
+    if (tile->key_end == 0) {
+        tile->key_begin = 0;
+    }
+    if (tile->params->knobs.no_verdicts) {
+        tile->key_begin = 0;
+        tile->key_end = segment->view.length;
+    }
+}
+
+void gqa__tile_begin(struct gqa__tile *tile)
+{
+    const struct gqa__segment *segment = tile->segment;
+    const struct gqa__shape *shape = &tile->params->shape;
+    const struct gqa__kernels *row = tile->params->row;
+    const float *q = segment->q + (int64_t)tile->id.head * shape->group * shape->dk;
+    float scale = (float)((double)shape->score_scale * GQA__LOG2E);
+
+    tile->map.token_stride = (int64_t)shape->hq * shape->dk;
+    tile->map.head_stride = shape->dk;
+    tile->map.group = shape->group;
+    tile->map.first = tile->id.first;
+    tile->map.count = tile->id.count;
+    tile->ld = (int32_t)gqa__round_up(tile->id.count, row->lanes);
+    tile->explicit_mask = gqa__present(&segment->mask) || gqa__present(&segment->active_mask) ||
+                          segment->key_begin != NULL || !segment->view.ordered;
+    set_rows(tile);
+    row->pack_q(tile->scratch->q, q, &tile->map, tile->ld, shape->dk, scale);
+    gqa__fold_begin(&tile->scratch->fold, tile->ld);
+}
+
+/* Does every row see every key of [first, first + keys)? By index arithmetic alone. */
+static bool all_see(const struct gqa__tile *tile, int32_t first, int32_t keys)
+{
+    const struct gqa__tile_scratch *scratch = tile->scratch;
+
+    for (int32_t r = 0; r < tile->id.count; r++) {
+        if (scratch->lo[r] > first || scratch->hi[r] < first + keys) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Softcap, bias and masks of the scores of keys [first, first + keys). */
+static void modify_scores(struct gqa__tile *tile, int32_t first, int32_t keys)
+{
+    struct gqa__tile_scratch *scratch = tile->scratch;
+    const gqa_config *config = &tile->params->config;
+    const struct gqa__kv_view *view = &tile->segment->view;
+    struct gqa__modify modify = {keys, tile->ld, 0.0f, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
+    bool has_bias = gqa__present(&tile->segment->bias);
+    bool verdict_all = !tile->params->knobs.no_verdicts && all_see(tile, first, keys);
+    int32_t exist = (int32_t)gqa__min(keys, view->length - first);
+
+    if (verdict_all && !tile->explicit_mask && !has_bias && config->softcap == 0.0f &&
+        tile->params->slopes == NULL) {
+        return;
+    }
+    memset(scratch->columns + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
+    memset(scratch->k_pos + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
+    gqa__view_positions(view, first, exist, scratch->k_pos);
+    gqa__view_columns(view, first, exist, scratch->columns);
+    modify.softcap = (float)((double)config->softcap * GQA__LOG2E);
+    if (tile->params->slopes != NULL) {
+        modify.slope = scratch->slope;
+        modify.q_pos = scratch->q_pos;
+        modify.k_pos = scratch->k_pos;
+    }
+    if (has_bias) {
+        gqa__tile_bias(tile, first, keys);
+        modify.bias = scratch->bias;
+    }
+    if (tile->explicit_mask) {
+        gqa__tile_visible(tile, first, keys);
+        modify.visible = scratch->visible;
+    }
+    if (!verdict_all) {
+        for (int32_t r = 0; r < tile->ld; r++) {
+            int64_t lo = gqa__max(0, (int64_t)scratch->lo[r] - first);
+            int64_t hi = gqa__min(keys, (int64_t)scratch->hi[r] - first);
+            scratch->lo_rel[r] = (int32_t)gqa__min(lo, keys);
+            scratch->hi_rel[r] = (int32_t)gqa__max(hi, 0);
+        }
+        modify.lo = scratch->lo_rel;
+        modify.hi = scratch->hi_rel;
+    }
+    tile->params->row->modify(scratch->s, &modify);
+}
+
+/* One fold block cut to keys [first, end): its state goes onto the stack. */
+static void walk_block(struct gqa__tile *tile, int32_t block, int32_t first, int32_t end)
+{
+    const struct gqa__kernels *row = tile->params->row;
+    const struct gqa__shape *shape = &tile->params->shape;
+    struct gqa__tile_scratch *scratch = tile->scratch;
+    struct gqa__state state = gqa__fold_next(&scratch->fold);
+    size_t p_size = (size_t)tile->ld * (row->operand == GQA_F32 ? 4 : 2);
+    struct gqa__kv_panel panel;
+    bool marked = false;
+
+    for (int32_t k = first; k < end; k += panel.keys) {
+        gqa__view_panel(&tile->segment->view, tile->id.head, k, end - k, scratch->panel, &panel);
+        row->score(scratch->s + (int64_t)(k - first) * tile->ld, tile->ld, scratch->q, panel.k,
+                   panel.k_stride, panel.keys, shape->dk);
+        marked = marked || panel.nonfinite;
+    }
+    modify_scores(tile, first, end - first);
+    row->softmax(scratch->p, state.m, state.l, scratch->s, end - first, tile->ld, marked);
+    for (int32_t k = first; k < end; k += panel.keys) {
+        int flags = (k == first ? GQA__ACC_FIRST : 0) | (marked ? GQA__ACC_MARKED : 0);
+        gqa__view_panel(&tile->segment->view, tile->id.head, k, end - k, scratch->panel, &panel);
+        flags |= k + panel.keys >= end ? GQA__ACC_LAST : 0;
+        row->accumulate(state.o, tile->ld,
+                        (const unsigned char *)scratch->p + (size_t)(k - first) * p_size, panel.v,
+                        panel.v_stride, panel.keys, shape->dv, flags);
+    }
+    gqa__fold_push(&scratch->fold, 0, block);
+}
+
+void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end)
+{
+    int32_t step = tile->params->row->panel_keys;
+    int64_t begin = gqa__max(tile->key_begin, (int64_t)block_begin * GQA__FOLD_BLOCK);
+    int64_t end = gqa__min(tile->key_end, (int64_t)block_end * GQA__FOLD_BLOCK);
+
+    begin -= begin % step;
+    end = gqa__round_up(end, step);
+    for (int64_t k = begin; k < end;) {
+        int64_t block = k / GQA__FOLD_BLOCK;
+        int64_t stop = gqa__min(end, (block + 1) * GQA__FOLD_BLOCK);
+        walk_block(tile, (int32_t)block, (int32_t)k, (int32_t)stop);
+        k = stop;
+    }
+}
+
+/* Copy one row of every output between [ld]-lane states and row-major tensors. */
+static void load_prior(struct gqa__tile *tile, struct gqa__state to)
+{
+    const struct gqa__segment *segment = tile->segment;
+    const struct gqa__shape *shape = &tile->params->shape;
+    int32_t ld = tile->ld;
+
+    for (int32_t r = 0; r < ld; r++) {
+        bool real = r < tile->id.count;
+        int32_t at = tile->id.first + r;
+        int64_t row = (int64_t)(at / shape->group) * shape->hq + tile->id.head * shape->group +
+                      at % shape->group;
+        to.m[r] = real ? segment->prior_m[row] : -INFINITY;
+        to.l[r] = real ? segment->prior_l[row] : 0.0f;
+        for (int32_t d = 0; d < shape->dv; d++) {
+            to.o[(int64_t)d * ld + r] = real ? segment->prior_o[row * shape->dv + d] : 0.0f;
+        }
+    }
+}
+
+static void store_states(const struct gqa__tile *tile, struct gqa__state from)
+{
+    const struct gqa__segment *segment = tile->segment;
+    const struct gqa__shape *shape = &tile->params->shape;
+
+    for (int32_t r = 0; r < tile->id.count; r++) {
+        int32_t at = tile->id.first + r;
+        int64_t row = (int64_t)(at / shape->group) * shape->hq + tile->id.head * shape->group +
+                      at % shape->group;
+        segment->m[row] = from.m[r];
+        segment->l[row] = from.l[r];
+        for (int32_t d = 0; d < shape->dv; d++) {
+            segment->o[row * shape->dv + d] = from.o[(int64_t)d * tile->ld + r];
+        }
+    }
+}
+
+void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
+{
+    const struct gqa__segment *segment = tile->segment;
+    const struct gqa__shape *shape = &tile->params->shape;
+    const struct gqa__kernels *row = tile->params->row;
+    struct gqa__tile_scratch *scratch = tile->scratch;
+    int64_t head0 = (int64_t)tile->id.head * shape->group;
+    struct gqa__finish finish;
+
+    if (segment->prior_m != NULL) { /* lower keys: the prior states are on the left */
+        struct gqa__state prior = gqa__fold_next(&scratch->fold);
+        load_prior(tile, prior);
+        row->merge(prior.m, prior.l, prior.o, state.m, state.l, state.o, shape->dv, tile->ld);
+        state = prior;
+    }
+    if (segment->m != NULL) {
+        store_states(tile, state);
+    }
+    if (segment->out == NULL && segment->lse == NULL) {
+        return;
+    }
+    for (int32_t r = 0; r < tile->ld && segment->sinks != NULL; r++) {
+        int64_t head = head0 + (tile->id.first + r) % shape->group;
+        scratch->sink[r] = (float)((double)segment->sinks[head] * GQA__LOG2E);
+    }
+    finish.m = state.m;
+    finish.l = state.l;
+    finish.o = state.o;
+    finish.ld = tile->ld;
+    finish.dv = shape->dv;
+    finish.sink = segment->sinks != NULL ? scratch->sink : NULL;
+    finish.out = segment->out != NULL ? segment->out + head0 * shape->dv : NULL;
+    finish.out_map = tile->map;
+    finish.out_map.token_stride = (int64_t)shape->hq * shape->dv;
+    finish.out_map.head_stride = shape->dv;
+    finish.lse = segment->lse != NULL ? segment->lse + head0 : NULL;
+    finish.lse_map = tile->map;
+    finish.lse_map.token_stride = shape->hq;
+    finish.lse_map.head_stride = 1;
+    row->finish(&finish);
+}

@@ -1,0 +1,56 @@
+/* tile.h - one tile of rows against a range of fold blocks. */
+#ifndef GQA__TILE_H
+#define GQA__TILE_H
+
+#include "attention/fold.h"
+#include "attention/plan.h"
+
+/* Scratch of one thread. R = tile_rows, F = GQA__FOLD_BLOCK. */
+struct gqa__tile_scratch {
+    void *q;                  /* packed, q_bytes(dk, R) */
+    float *s;                 /* [F][R] scores */
+    void *p;                  /* [F][R] operands of the second product */
+    float *bias;              /* [F][R] */
+    uint8_t *visible;         /* [F][R] */
+    void *panel;              /* gqa__view_scratch_bytes */
+    int32_t *k_pos;           /* [F] */
+    int32_t *columns;         /* [F] */
+    int32_t *lo, *hi;         /* [R] key indices the row may see, from the spans of its token */
+    int32_t *lo_rel, *hi_rel; /* [R] the same, relative to the first key of a block */
+    int32_t *q_pos;           /* [R] */
+    float *slope;             /* [R] ALiBi * log2e */
+    float *sink;              /* [R] logit * log2e */
+    struct gqa__fold fold;
+};
+
+/* A tile being walked. */
+struct gqa__tile {
+    const struct gqa__params *params;
+    const struct gqa__segment *segment;
+    const int32_t *span_lo, *span_hi; /* [segment n] index range of each token */
+    struct gqa__tile_id id;
+    struct gqa__row_map map; /* rows within [n][hq][dim] relative to the KV head's first head */
+    int32_t ld;
+    int32_t key_begin, key_end; /* union of the rows' ranges */
+    bool explicit_mask;         /* a mask, key bounds, active mask or unordered positions */
+    struct gqa__tile_scratch *scratch;
+};
+
+void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
+                             const struct gqa__params *params, int64_t max_keys);
+
+/* Set up rows, ranges and packed queries. tile->params, segment, spans, id, scratch are set. */
+void gqa__tile_begin(struct gqa__tile *tile);
+
+/* Walk fold blocks [block_begin, block_end) cut to what the rows see, into scratch->fold. */
+void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end);
+
+/* Prior states, sink, division, and whatever outputs the segment asks for, from a folded state. */
+void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state);
+
+/* visible.c: fill scratch->visible [keys][ld] (and scratch->bias, if the segment has one) for keys
+ * [first, first + keys). */
+void gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys);
+void gqa__tile_bias(struct gqa__tile *tile, int32_t first, int32_t keys);
+
+#endif

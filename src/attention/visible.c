@@ -1,0 +1,81 @@
+/* visible.c - the explicit restrictions of a segment, gathered for one tile and key block. */
+#include "attention/tile.h"
+#include "base/tensor.h"
+#include "stage/span.h"
+
+/* Offset of [batch][head][row][0] in a [1|B, 1|Hq, T, K] tensor. */
+static int64_t mask_row(const gqa_tensor *t, int32_t batch, int32_t head, int32_t row)
+{
+    int64_t b = t->shape[0] == 1 ? 0 : batch;
+    int64_t h = t->shape[1] == 1 ? 0 : head;
+
+    return b * t->stride[0] + h * t->stride[1] + row * t->stride[2];
+}
+
+/* May token i of the segment see a key at this column and position, heads aside? */
+static bool token_sees(const struct gqa__tile *tile, int32_t i, int32_t column, int32_t position)
+{
+    const struct gqa__segment *segment = tile->segment;
+
+    if (segment->key_begin != NULL &&
+        (column < segment->key_begin[i] || column >= segment->key_end[i])) {
+        return false;
+    }
+    if (gqa__present(&segment->active_mask) && column >= segment->active_column) {
+        const gqa_tensor *t = &segment->active_mask;
+        int64_t b = t->shape[0] == 1 ? 0 : segment->batch;
+        int64_t at =
+            b * t->stride[0] + (segment->row0 + i) * t->stride[1] + column - segment->active_column;
+        if (!gqa__mask_at(t, at)) {
+            return false;
+        }
+    }
+    if (!segment->view.ordered) {
+        struct gqa__span span =
+            gqa__span_of(&tile->params->shape, segment->view.origin, segment->positions[i]);
+        return position >= span.first && position <= span.last;
+    }
+    return true;
+}
+
+void gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys)
+{
+    struct gqa__tile_scratch *scratch = tile->scratch;
+    const struct gqa__segment *segment = tile->segment;
+    const gqa_tensor *mask = &segment->mask;
+    int32_t group = tile->map.group;
+
+    for (int32_t r = 0; r < tile->id.count; r++) {
+        int32_t i = (tile->id.first + r) / group;
+        int32_t head = tile->id.head * group + (tile->id.first + r) % group;
+        int64_t row =
+            gqa__present(mask) ? mask_row(mask, segment->batch, head, segment->row0 + i) : 0;
+        for (int32_t k = 0; k < keys; k++) {
+            bool in_range = first + k >= scratch->lo[r] && first + k < scratch->hi[r];
+            bool sees = in_range && token_sees(tile, i, scratch->columns[k], scratch->k_pos[k]) &&
+                        (!gqa__present(mask) || gqa__mask_at(mask, row + scratch->columns[k]));
+            scratch->visible[(int64_t)k * tile->ld + r] = sees;
+        }
+    }
+}
+
+void gqa__tile_bias(struct gqa__tile *tile, int32_t first, int32_t keys)
+{
+    struct gqa__tile_scratch *scratch = tile->scratch;
+    const struct gqa__segment *segment = tile->segment;
+    int32_t group = tile->map.group;
+
+    for (int32_t r = 0; r < tile->ld; r++) {
+        int32_t i = (tile->id.first + r) / group;
+        int32_t head = tile->id.head * group + (tile->id.first + r) % group;
+        bool real = r < tile->id.count;
+        int64_t row = real ? mask_row(&segment->bias, segment->batch, head, segment->row0 + i) : 0;
+        for (int32_t k = 0; k < keys; k++) {
+            float value = 0.0f;
+            if (real && first + k >= scratch->lo[r] && first + k < scratch->hi[r]) {
+                gqa__load_f32(&value, &segment->bias, row + scratch->columns[k], 1);
+            }
+            scratch->bias[(int64_t)k * tile->ld + r] = value;
+        }
+    }
+}
