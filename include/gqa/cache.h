@@ -18,7 +18,7 @@ typedef struct gqa_cache gqa_cache;
 
 typedef struct gqa_cache_options {
     uint32_t struct_size;
-    int32_t max_sequences; /* sequence ids are 0 .. max_sequences-1; default 1 */
+    int32_t max_sequences; /* sequence ids are 0 .. max_sequences-1; 0 = 1 */
     int32_t max_tokens;    /* per sequence; required, > 0 */
     int32_t page_size;     /* tokens per page: 16, 32, 64, 128, 256 or 512; 0 = 128 */
     int64_t num_pages;     /* in the pool shared by all sequences; 0 = enough for all of them full */
@@ -26,7 +26,8 @@ typedef struct gqa_cache_options {
     gqa_dtype dtype_v;     /*          numerics BF16: BF16 (default) */
 } gqa_cache_options;
 
-/* Defaults for caches of this layer (the storage types follow its numerics). */
+/* Defaults for caches of this layer: one sequence, pages of 128 tokens, storage types that follow
+ * its numerics (layer NULL: F32). max_tokens is left 0 and must be set. */
 GQA_API void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *layer,
                                           size_t size);
 
@@ -36,35 +37,39 @@ static inline void gqa_cache_options_init(gqa_cache_options *options, const gqa_
 }
 
 /* A cache laid out for the layer's kernel row. Layers with the same KV heads, head dims and kernel
- * row may use it too; others get GQA_ERR_ARG. The pool is allocated here; appending allocates
- * nothing. It keeps no pointer to the layer. */
+ * row may use it too; others get GQA_ERR_ARG. The pool is allocated here, from the layer's runtime;
+ * appending allocates nothing. It keeps no pointer to the layer, but its runtime's allocator is
+ * borrowed until the cache is destroyed. GQA_ERR_UNSUPPORTED: a storage type that no page has. */
 GQA_API gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
                                     const gqa_cache_options *options, gqa_error *err);
 
 /* NULL-safe (also *cache == NULL); sets *cache to NULL. */
 GQA_API void gqa_cache_destroy(gqa_cache **cache);
 
-/* Tokens held; -1 for a bad sequence id. */
+/* Tokens held; -1 for a bad sequence id or cache NULL. */
 GQA_API int32_t gqa_cache_length(const gqa_cache *cache, int32_t sequence);
 
-/* Pages of the pool that no sequence holds. */
+/* Pages of the pool that no sequence holds; -1 for cache NULL. */
 GQA_API int64_t gqa_cache_free_pages(const gqa_cache *cache);
 
 /* Keep the first length tokens (0 .. current length); freed slots are zeroed, whole free pages go
- * back to the pool. */
+ * back to the pool. The sequence's columns (see gqa_inputs.mask) then end at the last kept token:
+ * padding passed behind it is forgotten. Length 0 frees the sequence: its positions and columns
+ * start anew. */
 GQA_API gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length,
                                       gqa_error *err);
 
 /* Append plain keys and values, already normed and rotated: key [tokens, Hkv, Dk], value
  * [tokens, Hkv, Dv] (f32, bf16 or f16; any strides, so a [Hkv, tokens, D] tensor passes with its
- * first two dimensions swapped). positions [tokens] must rise above those held; NULL = continue
- * after the last one. All or nothing. */
+ * first two dimensions swapped). positions [tokens] must rise from above the last one held and not
+ * be negative; NULL = continue after the last one. All or nothing: GQA_ERR_CACHE_FULL when
+ * max_tokens or the free pages do not suffice. */
 GQA_API gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor *key,
                                     const gqa_tensor *value, const int32_t *positions,
                                     gqa_error *err);
 
 /* Copy tokens [first, first + n) out, n = shape[1]: key [Hkv, n, Dk], value [Hkv, n, Dv] (f32,
- * bf16 or f16); either may be NULL. positions [n] or NULL. */
+ * bf16 or f16), as the pages hold them; one of them may be NULL. positions [n] or NULL. */
 GQA_API gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t first,
                                   const gqa_tensor *key, const gqa_tensor *value,
                                   int32_t *positions, gqa_error *err);

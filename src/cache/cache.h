@@ -4,8 +4,8 @@
  *   K [page_size][k_stride] of dtype_k; V [page_size][v_stride] of dtype_v, or, if the row wants V
  *   transposed, [dv rounded up to value_step][page_size].
  * Beside the pool, per slot: the token's position id and its column (its place among all of the
- * caller's tokens, padding counted); per page and KV head: "V holds a non-finite value".
- * Unused slots are zero.
+ * caller's tokens, padding counted); per page and KV head: "V holds a non-finite value", which may
+ * stay set after a cut. Unused slots of a held page are zero; a free page may hold anything.
  */
 #ifndef GQA__CACHE_H
 #define GQA__CACHE_H
@@ -15,6 +15,11 @@
 #include "base/arena.h"
 #include "gqa/cache.h"
 #include "kernel/kernel.h"
+
+#define GQA__PAGE_SIZE_MIN 16
+#define GQA__PAGE_SIZE_MAX 512
+#define GQA__PAGE_SIZE_DEFAULT 128
+#define GQA__HEAD_DIM_MAX 512 /* dk and dv */
 
 struct gqa__cache_layout {
     const struct gqa__kernels *row;
@@ -49,14 +54,20 @@ struct gqa_cache {
     gqa_runtime runtime;     /* allocator of a cache made by gqa_cache_create */
 };
 
-/* Resolve and check options against a row and dims. */
+/* Import the caller's options, fill in their defaults and check everything that does not depend on
+ * a row. num_pages > 0 afterwards. */
+gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
+                                      gqa_error *err);
+
+/* Check page_size (0 = 128) and storage types of options against a row and dims. */
 gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout, const struct gqa__kernels *row,
                                   int32_t hkv, int32_t dk, int32_t dv,
                                   const gqa_cache_options *options, gqa_error *err);
 
 /* Carve and initialise a cache (struct included) from the arena: used by gqa_cache_create and, for
- * a call without a cache, on the workspace. In counting mode returns NULL. options resolved:
- * num_pages > 0. The pool is not touched: a page is zeroed when it is taken. */
+ * a call without a cache, on the workspace. In counting mode, or when the arena fails, returns NULL.
+ * Reads max_sequences (0 = 1), max_tokens and num_pages (0 = enough for all) of options. The pool
+ * is not touched: a page is zeroed when it is taken. */
 struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__cache_layout *layout,
                                    const gqa_cache_options *options);
 
@@ -67,9 +78,15 @@ gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__k
 /* New pages that n more tokens of the sequence would take. */
 int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence, int32_t n);
 
+/* Is there room for n more tokens of the sequence, beside *pages pages that other sequences of the
+ * call take? Adds its own to *pages. GQA_ERR_CACHE_FULL, field "cache". */
+gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int32_t n,
+                           int64_t *pages, gqa_error *err);
+
 /* Append n tokens' metadata and take their pages, zeroed. The caller has checked max_tokens and
- * free pages. columns[i]: the token's column; columns_after: the sequence's new column count.
- * Cannot fail. */
+ * free pages. positions[i] NULL: continue after the last one (0 when empty). columns[i]: the token's
+ * column, NULL: continue after the sequence's columns; columns_after: the sequence's new column
+ * count. Cannot fail. */
 void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence, int32_t n,
                        const int32_t *positions, const int32_t *columns, int32_t columns_after);
 
@@ -79,12 +96,39 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence, int32_t head, i
                       int32_t n, const float *k, int64_t k_token_stride, const float *v,
                       int64_t v_token_stride);
 
-/* Keep the first length tokens. columns_after as it was then (-1: the last kept column + 1). */
+/* Keep the first length tokens: zero the freed slots of the last kept page, give the pages behind
+ * it back. columns_after as it was then (-1: the last kept column + 1, 0 when nothing is kept). */
 void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence, int32_t length,
                     int32_t columns_after);
 
-/* One token's K or V back as f32. */
+/* One token's K [dk] and V [dv] back as f32; either may be NULL. */
 void gqa__cache_fetch(const struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t index,
                       float *k, float *v);
+
+/* Where things lie. index: of a token of the sequence. The slot counts all slots of the pool. */
+static inline int32_t gqa__cache_page(const struct gqa_cache *cache,
+                                      const struct gqa__sequence *sequence, int32_t index)
+{
+    return sequence->pages[index / cache->layout.page_size];
+}
+
+static inline int64_t gqa__cache_slot(const struct gqa_cache *cache,
+                                      const struct gqa__sequence *sequence, int32_t index)
+{
+    int64_t page = gqa__cache_page(cache, sequence, index);
+    return page * cache->layout.page_size + index % cache->layout.page_size;
+}
+
+static inline unsigned char *gqa__cache_k(const struct gqa_cache *cache, int32_t page, int32_t head)
+{
+    const struct gqa__cache_layout *layout = &cache->layout;
+    return cache->pool + (size_t)page * layout->page_bytes +
+           (size_t)head * (layout->k_bytes + layout->v_bytes);
+}
+
+static inline unsigned char *gqa__cache_v(const struct gqa_cache *cache, int32_t page, int32_t head)
+{
+    return gqa__cache_k(cache, page, head) + cache->layout.k_bytes;
+}
 
 #endif

@@ -11,8 +11,9 @@ int32_t gqa__thread_count(const gqa_runtime *runtime);
 
 /* body(arg, item, slot) for every item in [0, items): slot < gqa__thread_count names the slice of
  * the workspace that the running task owns. Items are handed out in rising order by one atomic
- * counter, so put long ones first. Returns when all are done. before and after (may be NULL) wrap
- * each task on its own thread: the floating-point mode is set and restored there. */
+ * counter, so put long ones first. Each task runs in the library's floating-point mode and puts the
+ * thread's own mode back. Without parallel_for, or with one thread or one item, the calling thread
+ * runs them all as slot 0. Returns when all are done; what the tasks wrote is then visible. */
 struct gqa__tasks {
     void (*body)(void *arg, int64_t item, int32_t slot);
     void *arg;

@@ -1,0 +1,266 @@
+#include "gqa/cache.h"
+
+#include "base/error.h"
+#include "base/fpmode.h"
+#include "base/import.h"
+#include "base/memory.h"
+#include "base/tensor.h"
+#include "cache/cache.h"
+#include "layer/layer.h"
+
+void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *layer, size_t size)
+{
+    gqa_cache_options own;
+    bool bf16 = layer != NULL && layer->params.row->numerics == GQA_NUMERICS_BF16;
+    gqa__init_struct(options, size);
+    gqa__init_struct(&own, sizeof own);
+    own.max_sequences = 1;
+    own.page_size = GQA__PAGE_SIZE_DEFAULT;
+    own.dtype_k = bf16 ? GQA_BF16 : GQA_F32;
+    own.dtype_v = own.dtype_k;
+    gqa__export(options, &own, sizeof own);
+}
+
+gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
+                            const gqa_cache_options *options, gqa_error *err)
+{
+    if (out == NULL)
+        return gqa__fail(err, GQA_ERR_ARG, "out", "out is NULL");
+    *out = NULL;
+    if (layer == NULL)
+        return gqa__fail(err, GQA_ERR_ARG, "layer", "layer is NULL");
+    if (options == NULL)
+        return gqa__fail(err, GQA_ERR_ARG, "options", "options is NULL");
+
+    const struct gqa__shape *shape = &layer->params.shape;
+    struct gqa__cache_layout layout;
+    gqa_cache_options own;
+    gqa_status status = gqa__cache_options_resolve(options, &own, err);
+    if (status == GQA_OK)
+        status = gqa__cache_layout_init(&layout, layer->params.row, shape->hkv, shape->dk,
+                                        shape->dv, &own, err);
+    if (status != GQA_OK)
+        return status;
+
+    struct gqa__arena arena;
+    gqa__arena_count(&arena);
+    gqa__cache_carve(&arena, &layout, &own);
+    if (arena.failed)
+        return gqa__fail(err, GQA_ERR_ARG, "options.num_pages",
+                         "a pool of %lld pages of %zu bytes exceeds the address space",
+                         (long long)own.num_pages, layout.page_bytes);
+    size_t size = arena.used;
+    void *memory = gqa__alloc(&layer->runtime, size);
+    if (memory == NULL)
+        return gqa__fail(err, GQA_ERR_NOMEM, "options.num_pages",
+                         "no memory for a cache of %zu bytes (%lld pages of %zu bytes)", size,
+                         (long long)own.num_pages, layout.page_bytes);
+
+    /* The struct is carved first: the block and the cache have one address. */
+    gqa__arena_open(&arena, memory, size);
+    *out = gqa__cache_carve(&arena, &layout, &own);
+    (*out)->runtime = layer->runtime;
+    return GQA_OK;
+}
+
+void gqa_cache_destroy(gqa_cache **cache)
+{
+    if (cache == NULL || *cache == NULL)
+        return;
+    gqa_runtime runtime = (*cache)->runtime;
+    gqa__release(&runtime, *cache);
+    *cache = NULL;
+}
+
+int32_t gqa_cache_length(const gqa_cache *cache, int32_t sequence)
+{
+    if (cache == NULL || sequence < 0 || sequence >= cache->max_sequences)
+        return -1;
+    return cache->sequences[sequence].length;
+}
+
+int64_t gqa_cache_free_pages(const gqa_cache *cache)
+{
+    return cache == NULL ? -1 : cache->free_count;
+}
+
+static gqa_status check_sequence(const gqa_cache *cache, int32_t sequence, gqa_error *err)
+{
+    if (cache == NULL)
+        return gqa__fail(err, GQA_ERR_ARG, "cache", "cache is NULL");
+    if (sequence < 0 || sequence >= cache->max_sequences)
+        return gqa__fail(err, GQA_ERR_ARG, "sequence", "sequence is %d; it must be 0 .. %d",
+                         (int)sequence, (int)cache->max_sequences - 1);
+    return GQA_OK;
+}
+
+gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length, gqa_error *err)
+{
+    gqa_status status = check_sequence(cache, sequence, err);
+    if (status != GQA_OK)
+        return status;
+    int32_t held = cache->sequences[sequence].length;
+    if (length < 0 || length > held)
+        return gqa__fail(err, GQA_ERR_ARG, "length",
+                         "length is %d; it must be 0 .. %d, the tokens that sequence %d holds",
+                         (int)length, (int)held, (int)sequence);
+    gqa__cache_cut(cache, sequence, length, -1);
+    return GQA_OK;
+}
+
+/* Positions (NULL: continued) of n more tokens: rising, from above the last one held. */
+static gqa_status check_positions(const struct gqa__sequence *sequence, const int32_t *positions,
+                                  int32_t n, gqa_error *err)
+{
+    int64_t last = sequence->length > 0 ? sequence->last : -1;
+    if (positions == NULL && last + n > INT32_MAX)
+        return gqa__fail(err, GQA_ERR_ARG, "positions",
+                         "positions is NULL and %d tokens after position %lld exceed %d", (int)n,
+                         (long long)last, INT32_MAX);
+    for (int32_t i = 0; positions != NULL && i < n; i++) {
+        if (positions[i] <= last)
+            return gqa__fail(err, GQA_ERR_ARG, "positions",
+                             "positions[%d] is %d; it must be above %lld", (int)i,
+                             (int)positions[i], (long long)last);
+        last = positions[i];
+    }
+    return GQA_OK;
+}
+
+/* Write tokens first .. first + n - 1 of both tensors, converting a few at a time. */
+static void append_converted(gqa_cache *cache, int32_t sequence, const gqa_tensor *key,
+                             const gqa_tensor *value, int32_t first)
+{
+    float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
+    int32_t dk = cache->layout.dk, dv = cache->layout.dv;
+    for (int32_t head = 0; head < cache->layout.hkv; head++) {
+        for (int32_t i = 0; i < (int32_t)key->shape[0]; i++) {
+            gqa__load_f32(k, key, i * key->stride[0] + head * key->stride[1], dk);
+            gqa__load_f32(v, value, i * value->stride[0] + head * value->stride[1], dv);
+            gqa__cache_write(cache, sequence, head, first + i, 1, k, dk, v, dv);
+        }
+    }
+}
+
+static gqa_status check_append(const gqa_cache *cache, const gqa_tensor *key,
+                               const gqa_tensor *value, gqa_tensor *k, gqa_tensor *v,
+                               gqa_error *err)
+{
+    const struct gqa__cache_layout *layout = &cache->layout;
+    if (!gqa__present(key))
+        return gqa__fail(err, GQA_ERR_ARG, "key", "key is missing");
+    if (!gqa__present(value))
+        return gqa__fail(err, GQA_ERR_ARG, "value", "value is missing");
+
+    const int64_t k_shape[3] = {-1, layout->hkv, layout->dk};
+    gqa_status status = gqa__tensor_fit(key, "key", GQA__FLOATS, 3, k_shape, false, k, err);
+    if (status != GQA_OK)
+        return status;
+    const int64_t v_shape[3] = {k->shape[0], layout->hkv, layout->dv};
+    status = gqa__tensor_fit(value, "value", GQA__FLOATS, 3, v_shape, false, v, err);
+    if (status != GQA_OK)
+        return status;
+    if (k->shape[0] > cache->max_tokens)
+        return gqa__fail(err, GQA_ERR_CACHE_FULL, "key",
+                         "key.shape[0] is %lld tokens; max_tokens of the cache is %d",
+                         (long long)k->shape[0], (int)cache->max_tokens);
+    return GQA_OK;
+}
+
+gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor *key,
+                            const gqa_tensor *value, const int32_t *positions, gqa_error *err)
+{
+    gqa_tensor k, v;
+    int64_t pages = 0;
+    gqa_status status = check_sequence(cache, sequence, err);
+    if (status == GQA_OK)
+        status = check_append(cache, key, value, &k, &v, err);
+    if (status != GQA_OK)
+        return status;
+
+    const struct gqa__sequence *own = &cache->sequences[sequence];
+    int32_t n = (int32_t)k.shape[0];
+    int32_t first = own->length;
+    status = check_positions(own, positions, n, err);
+    if (status != GQA_OK)
+        return status;
+    if (n > INT32_MAX - own->columns)
+        return gqa__fail(err, GQA_ERR_ARG, "key",
+                         "%d tokens after column %d of sequence %d exceed %d", (int)n,
+                         (int)own->columns, (int)sequence, INT32_MAX);
+    status = gqa__cache_room(cache, sequence, n, &pages, err);
+    if (status != GQA_OK)
+        return status;
+
+    gqa__fpmode saved = gqa__fpmode_enter();
+    gqa__cache_extend(cache, sequence, n, positions, NULL, own->columns + n);
+    append_converted(cache, sequence, &k, &v, first);
+    gqa__fpmode_leave(saved);
+    return GQA_OK;
+}
+
+/* Fit key and value, where given, to the same number of tokens. */
+static gqa_status check_read(const gqa_cache *cache, const gqa_tensor *key, const gqa_tensor *value,
+                             gqa_tensor *k, gqa_tensor *v, int64_t *n, gqa_error *err)
+{
+    const struct gqa__cache_layout *layout = &cache->layout;
+    gqa_status status = GQA_OK;
+    *n = -1;
+    if (!gqa__present(key) && !gqa__present(value))
+        return gqa__fail(err, GQA_ERR_ARG, "key", "key and value are missing; give one of them");
+    if (gqa__present(key)) {
+        const int64_t shape[3] = {layout->hkv, -1, layout->dk};
+        status = gqa__tensor_fit(key, "key", GQA__FLOATS, 3, shape, false, k, err);
+        if (status != GQA_OK)
+            return status;
+        *n = k->shape[1];
+    }
+    if (gqa__present(value)) {
+        const int64_t shape[3] = {layout->hkv, *n, layout->dv};
+        status = gqa__tensor_fit(value, "value", GQA__FLOATS, 3, shape, false, v, err);
+        if (status != GQA_OK)
+            return status;
+        *n = v->shape[1];
+    }
+    return GQA_OK;
+}
+
+gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t first,
+                          const gqa_tensor *key, const gqa_tensor *value, int32_t *positions,
+                          gqa_error *err)
+{
+    gqa_tensor k = {0}, v = {0};
+    float row[GQA__HEAD_DIM_MAX];
+    int64_t n;
+    gqa_status status = check_sequence(cache, sequence, err);
+    if (status == GQA_OK)
+        status = check_read(cache, key, value, &k, &v, &n, err);
+    if (status != GQA_OK)
+        return status;
+
+    const struct gqa__sequence *own = &cache->sequences[sequence];
+    if (first < 0 || first > own->length)
+        return gqa__fail(err, GQA_ERR_ARG, "first",
+                         "first is %d; it must be 0 .. %d, the tokens that sequence %d holds",
+                         (int)first, (int)own->length, (int)sequence);
+    if (n > own->length - first)
+        return gqa__fail(err, GQA_ERR_SHAPE, gqa__present(key) ? "key" : "value",
+                         "shape[1] is %lld tokens from %d on; sequence %d holds %d", (long long)n,
+                         (int)first, (int)sequence, (int)own->length);
+
+    for (int32_t head = 0; head < cache->layout.hkv; head++) {
+        for (int32_t i = 0; i < (int32_t)n; i++) {
+            if (k.data != NULL) {
+                gqa__cache_fetch(cache, sequence, head, first + i, row, NULL);
+                gqa__store_f32(&k, head * k.stride[0] + i * k.stride[1], row, cache->layout.dk);
+            }
+            if (v.data != NULL) {
+                gqa__cache_fetch(cache, sequence, head, first + i, NULL, row);
+                gqa__store_f32(&v, head * v.stride[0] + i * v.stride[1], row, cache->layout.dv);
+            }
+        }
+    }
+    for (int32_t i = 0; positions != NULL && i < (int32_t)n; i++)
+        positions[i] = cache->positions[gqa__cache_slot(cache, own, first + i)];
+    return GQA_OK;
+}

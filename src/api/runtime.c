@@ -1,0 +1,8 @@
+#include "gqa/runtime.h"
+
+#include "base/import.h"
+
+void gqa_runtime_init_sized(gqa_runtime *runtime, size_t size)
+{
+    gqa__init_struct(runtime, size);
+}

@@ -1,0 +1,210 @@
+#include "cache/cache.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/number.h"
+#include "base/tensor.h"
+
+static int32_t pages_held(const struct gqa_cache *cache, int32_t length)
+{
+    return length == 0 ? 0 : (length - 1) / cache->layout.page_size + 1;
+}
+
+int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence, int32_t n)
+{
+    int32_t page_size = cache->layout.page_size;
+    int64_t length = cache->sequences[sequence].length;
+    return (length + n + page_size - 1) / page_size - pages_held(cache, (int32_t)length);
+}
+
+gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int32_t n,
+                           int64_t *pages, gqa_error *err)
+{
+    int32_t length = cache->sequences[sequence].length;
+    if (n > cache->max_tokens - length)
+        return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
+                         "sequence %d holds %d tokens; %d more exceed max_tokens %d", (int)sequence,
+                         (int)length, (int)n, (int)cache->max_tokens);
+    int64_t total = *pages + gqa__cache_pages_for(cache, sequence, n);
+    if (total > cache->free_count)
+        return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
+                         "%d tokens for sequence %d bring the call to %lld new pages; %lld of %lld "
+                         "are free",
+                         (int)n, (int)sequence, (long long)total, (long long)cache->free_count,
+                         (long long)cache->num_pages);
+    *pages = total;
+    return GQA_OK;
+}
+
+/* Pop a page and zero all that belongs to it. */
+static int32_t take_page(struct gqa_cache *cache)
+{
+    const struct gqa__cache_layout *layout = &cache->layout;
+    assert(cache->free_count > 0);
+    int32_t page = cache->free_pages[--cache->free_count];
+    size_t slots = (size_t)layout->page_size;
+    size_t heads = (size_t)layout->hkv;
+    memset(gqa__cache_k(cache, page, 0), 0, layout->page_bytes);
+    memset(cache->positions + (size_t)page * slots, 0, slots * sizeof *cache->positions);
+    memset(cache->columns + (size_t)page * slots, 0, slots * sizeof *cache->columns);
+    memset(cache->nonfinite + (size_t)page * heads, 0, heads * sizeof *cache->nonfinite);
+    return page;
+}
+
+void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
+                       const int32_t *positions, const int32_t *columns, int32_t columns_after)
+{
+    struct gqa__sequence *sequence = &cache->sequences[sequence_id];
+    int32_t page_size = cache->layout.page_size;
+    assert(n >= 0 && n <= cache->max_tokens - sequence->length);
+
+    for (int32_t i = 0; i < n; i++) {
+        int32_t index = sequence->length;
+        int32_t position = index == 0 ? 0 : sequence->last + 1;
+        if (positions != NULL)
+            position = positions[i];
+        if (index % page_size == 0)
+            sequence->pages[index / page_size] = take_page(cache);
+
+        int64_t slot = gqa__cache_slot(cache, sequence, index);
+        cache->positions[slot] = position;
+        cache->columns[slot] = columns != NULL ? columns[i] : sequence->columns + i;
+        if (index == 0)
+            sequence->origin = position;
+        else if (position < sequence->last)
+            sequence->ordered = false;
+        sequence->last = position;
+        sequence->length++;
+    }
+    sequence->columns = columns_after;
+}
+
+void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head, int32_t first,
+                      int32_t n, const float *k, int64_t k_token_stride, const float *v,
+                      int64_t v_token_stride)
+{
+    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__sequence *sequence = &cache->sequences[sequence_id];
+    assert(first >= 0 && n >= 0 && n <= sequence->length - first);
+
+    for (int32_t done = 0; done < n;) {
+        int32_t slot = (first + done) % layout->page_size;
+        int32_t run = (int32_t)gqa__min(n - done, layout->page_size - slot);
+        int32_t page = gqa__cache_page(cache, sequence, first + done);
+        layout->row->append_k(gqa__cache_k(cache, page, head), layout->k_stride, slot, run,
+                              k + done * k_token_stride, k_token_stride, layout->dk,
+                              layout->dtype_k);
+        if (layout->row->append_v(gqa__cache_v(cache, page, head), layout->v_stride, slot, run,
+                                  v + done * v_token_stride, v_token_stride, layout->dv,
+                                  layout->dtype_v))
+            cache->nonfinite[(int64_t)page * layout->hkv + head] = 1;
+        done += run;
+    }
+}
+
+/* Zero slots [slot, page_size) of a page: K and V of all heads, positions and columns. */
+static void zero_slots(struct gqa_cache *cache, int32_t page, int32_t slot)
+{
+    const struct gqa__cache_layout *layout = &cache->layout;
+    size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
+    size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
+    size_t v_size = gqa__dtype_size(layout->dtype_v);
+    size_t from = (size_t)slot, freed = (size_t)(layout->page_size - slot);
+
+    for (int32_t head = 0; head < layout->hkv; head++) {
+        unsigned char *k = gqa__cache_k(cache, page, head);
+        unsigned char *v = gqa__cache_v(cache, page, head);
+        memset(k + from * k_row, 0, freed * k_row);
+        if (layout->row->v_transposed) {
+            for (int32_t d = 0; d < layout->dv; d++)
+                memset(v + (size_t)d * v_row + from * v_size, 0, freed * v_size);
+        } else {
+            memset(v + from * v_row, 0, freed * v_row);
+        }
+    }
+    size_t first = (size_t)page * (size_t)layout->page_size + from;
+    memset(cache->positions + first, 0, freed * sizeof *cache->positions);
+    memset(cache->columns + first, 0, freed * sizeof *cache->columns);
+}
+
+static bool positions_ordered(const struct gqa_cache *cache, const struct gqa__sequence *sequence)
+{
+    for (int32_t i = 1; i < sequence->length; i++) {
+        if (cache->positions[gqa__cache_slot(cache, sequence, i)] <
+            cache->positions[gqa__cache_slot(cache, sequence, i - 1)])
+            return false;
+    }
+    return true;
+}
+
+void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length,
+                    int32_t columns_after)
+{
+    struct gqa__sequence *sequence = &cache->sequences[sequence_id];
+    int32_t kept = pages_held(cache, length);
+    int32_t held = pages_held(cache, sequence->length);
+    int32_t slot = length % cache->layout.page_size;
+    assert(length >= 0 && length <= sequence->length);
+
+    /* Last page first: taken again, they come back in the same order. */
+    for (int32_t i = held - 1; i >= kept; i--) {
+        cache->free_pages[cache->free_count++] = sequence->pages[i];
+        sequence->pages[i] = -1;
+    }
+    if (slot != 0 && length < sequence->length)
+        zero_slots(cache, sequence->pages[kept - 1], slot);
+
+    sequence->length = length;
+    if (length == 0) {
+        sequence->origin = 0;
+        sequence->last = 0;
+        sequence->columns = columns_after >= 0 ? columns_after : 0;
+    } else {
+        int64_t last = gqa__cache_slot(cache, sequence, length - 1);
+        sequence->last = cache->positions[last];
+        sequence->columns = columns_after >= 0 ? columns_after : cache->columns[last] + 1;
+    }
+    /* The cut can only remove disorder, never bring it. */
+    sequence->ordered = sequence->ordered || positions_ordered(cache, sequence);
+}
+
+/* n stored elements, step apart, as f32. */
+static void fetch_elements(float *dst, const unsigned char *src, int64_t step, int32_t n,
+                           gqa_dtype dtype)
+{
+    for (int32_t i = 0; i < n; i++) {
+        if (dtype == GQA_F32) {
+            memcpy(&dst[i], src + (size_t)(i * step) * sizeof dst[i], sizeof dst[i]);
+        } else {
+            uint16_t half;
+            memcpy(&half, src + (size_t)(i * step) * sizeof half, sizeof half);
+            dst[i] = gqa__bf16_to_f32(half);
+        }
+    }
+}
+
+void gqa__cache_fetch(const struct gqa_cache *cache, int32_t sequence_id, int32_t head,
+                      int32_t index, float *k, float *v)
+{
+    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__sequence *sequence = &cache->sequences[sequence_id];
+    int32_t page = gqa__cache_page(cache, sequence, index);
+    int64_t slot = index % layout->page_size;
+    assert(index >= 0 && index < sequence->length);
+
+    if (k != NULL)
+        fetch_elements(k,
+                       gqa__cache_k(cache, page, head) +
+                           (size_t)(slot * layout->k_stride) * gqa__dtype_size(layout->dtype_k),
+                       1, layout->dk, layout->dtype_k);
+    if (v != NULL) {
+        int64_t offset = layout->row->v_transposed ? slot : slot * layout->v_stride;
+        int64_t step = layout->row->v_transposed ? layout->v_stride : 1;
+        fetch_elements(
+            v, gqa__cache_v(cache, page, head) + (size_t)offset * gqa__dtype_size(layout->dtype_v),
+            step, layout->dv, layout->dtype_v);
+    }
+}

@@ -1,0 +1,192 @@
+#include "base/error.h"
+#include "base/import.h"
+#include "base/memory.h"
+#include "base/tensor.h"
+#include "cache/cache.h"
+
+static bool page_size_valid(int32_t page_size)
+{
+    return page_size >= GQA__PAGE_SIZE_MIN && page_size <= GQA__PAGE_SIZE_MAX &&
+           (page_size & (page_size - 1)) == 0;
+}
+
+/* Pages of one sequence that is full. */
+static int32_t pages_per_sequence(int32_t max_tokens, int32_t page_size)
+{
+    return (max_tokens - 1) / page_size + 1;
+}
+
+gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
+                                      gqa_error *err)
+{
+    gqa_status status = gqa__import(out, sizeof *out, in, "options", err);
+    if (status != GQA_OK)
+        return status;
+    if (out->max_sequences < 0)
+        return gqa__fail(err, GQA_ERR_ARG, "options.max_sequences",
+                         "options.max_sequences is %d; it must be positive, or 0 for 1",
+                         (int)out->max_sequences);
+    if (out->max_sequences == 0)
+        out->max_sequences = 1;
+    if (out->max_tokens < 1)
+        return gqa__fail(err, GQA_ERR_ARG, "options.max_tokens",
+                         "options.max_tokens is %d; it must be at least 1", (int)out->max_tokens);
+    if (out->page_size == 0)
+        out->page_size = GQA__PAGE_SIZE_DEFAULT;
+    if (!page_size_valid(out->page_size))
+        return gqa__fail(err, GQA_ERR_ARG, "options.page_size",
+                         "options.page_size is %d; it must be 16, 32, 64, 128, 256 or 512",
+                         (int)out->page_size);
+    if (out->num_pages == 0)
+        out->num_pages =
+            (int64_t)out->max_sequences * pages_per_sequence(out->max_tokens, out->page_size);
+    if (out->num_pages < 0 || out->num_pages > INT32_MAX)
+        return gqa__fail(err, GQA_ERR_ARG, "options.num_pages",
+                         "options.num_pages is %lld; it must be 1 .. %d, or 0 for enough (which "
+                         "must not be more)",
+                         (long long)out->num_pages, INT32_MAX);
+    return GQA_OK;
+}
+
+static gqa_status check_dtype(const struct gqa__kernels *row, gqa_dtype dtype, const char *field,
+                              gqa_error *err)
+{
+    if (dtype == GQA_F16)
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field,
+                         "%s is GQA_F16; pages are stored as GQA_F32 or GQA_BF16", field);
+    if (dtype != GQA_F32 && dtype != GQA_BF16)
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "%s is %d; it must be GQA_F32 (0) or GQA_BF16 (1)", field, (int)dtype);
+    if (row->numerics == GQA_NUMERICS_BF16 && dtype != GQA_BF16)
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "%s is GQA_F32; with numerics BF16 it must be GQA_BF16", field);
+    return GQA_OK;
+}
+
+/* Bytes of one page and head: rows * columns elements, rounded up to whole cache lines. */
+static bool part_bytes(int64_t rows, int64_t columns, gqa_dtype dtype, size_t *bytes)
+{
+    size_t total;
+    if (!gqa__mul((size_t)rows, (size_t)columns, &total) ||
+        !gqa__mul(total, gqa__dtype_size(dtype), &total) ||
+        !gqa__add(total, GQA__ALIGN - 1, &total))
+        return false;
+    *bytes = total - total % GQA__ALIGN;
+    return true;
+}
+
+static gqa_status check_dims(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
+{
+    if (hkv < 1)
+        return gqa__fail(err, GQA_ERR_ARG, "config.num_key_value_heads",
+                         "config.num_key_value_heads is %d; a cache needs at least 1", (int)hkv);
+    if (dk < 1 || dk > GQA__HEAD_DIM_MAX)
+        return gqa__fail(err, GQA_ERR_ARG, "config.head_dim",
+                         "config.head_dim is %d; a cache holds 1 .. %d", (int)dk,
+                         GQA__HEAD_DIM_MAX);
+    if (dv < 1 || dv > GQA__HEAD_DIM_MAX)
+        return gqa__fail(err, GQA_ERR_ARG, "config.v_head_dim",
+                         "config.v_head_dim is %d; a cache holds 1 .. %d", (int)dv,
+                         GQA__HEAD_DIM_MAX);
+    return GQA_OK;
+}
+
+gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout, const struct gqa__kernels *row,
+                                  int32_t hkv, int32_t dk, int32_t dv,
+                                  const gqa_cache_options *options, gqa_error *err)
+{
+    int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
+    gqa_status status = check_dims(hkv, dk, dv, err);
+    if (status == GQA_OK)
+        status = check_dtype(row, options->dtype_k, "options.dtype_k", err);
+    if (status == GQA_OK)
+        status = check_dtype(row, options->dtype_v, "options.dtype_v", err);
+    if (status != GQA_OK)
+        return status;
+    if (!page_size_valid(page_size))
+        return gqa__fail(err, GQA_ERR_ARG, "options.page_size",
+                         "options.page_size is %d; it must be 16, 32, 64, 128, 256 or 512",
+                         (int)page_size);
+
+    int64_t value_dim = gqa__round_up(dv, row->value_step);
+    layout->row = row;
+    layout->hkv = hkv;
+    layout->dk = dk;
+    layout->dv = dv;
+    layout->page_size = page_size;
+    layout->dtype_k = options->dtype_k;
+    layout->dtype_v = options->dtype_v;
+    layout->k_stride = gqa__round_up(dk, row->depth_step);
+    layout->v_stride = row->v_transposed ? page_size : value_dim;
+    if (!part_bytes(page_size, layout->k_stride, layout->dtype_k, &layout->k_bytes) ||
+        !part_bytes(page_size, value_dim, layout->dtype_v, &layout->v_bytes) ||
+        !gqa__add(layout->k_bytes, layout->v_bytes, &layout->page_bytes) ||
+        !gqa__mul(layout->page_bytes, (size_t)hkv, &layout->page_bytes))
+        return gqa__fail(err, GQA_ERR_ARG, "options.page_size",
+                         "a page of %d tokens and %d KV heads exceeds the address space",
+                         (int)page_size, (int)hkv);
+    return GQA_OK;
+}
+
+static void init_pages(struct gqa_cache *cache, int32_t *lists)
+{
+    /* The stack pops from its end: page 0 is taken first. */
+    for (int64_t i = 0; i < cache->num_pages; i++)
+        cache->free_pages[i] = (int32_t)(cache->num_pages - 1 - i);
+    cache->free_count = cache->num_pages;
+    for (int32_t s = 0; s < cache->max_sequences; s++) {
+        struct gqa__sequence *sequence = &cache->sequences[s];
+        *sequence = (struct gqa__sequence){.ordered = true};
+        sequence->pages = lists + (int64_t)s * cache->max_pages;
+        for (int32_t i = 0; i < cache->max_pages; i++)
+            sequence->pages[i] = -1;
+    }
+}
+
+struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__cache_layout *layout,
+                                   const gqa_cache_options *options)
+{
+    struct gqa_cache own = {.layout = *layout};
+    own.max_sequences = options->max_sequences != 0 ? options->max_sequences : 1;
+    own.max_tokens = options->max_tokens;
+    own.max_pages = pages_per_sequence(own.max_tokens, layout->page_size);
+    own.num_pages =
+        options->num_pages != 0 ? options->num_pages : (int64_t)own.max_sequences * own.max_pages;
+
+    struct gqa_cache *cache = gqa__arena_take(arena, 1, sizeof *cache);
+    own.sequences = gqa__arena_take(arena, own.max_sequences, sizeof *own.sequences);
+    int32_t *lists =
+        gqa__arena_take(arena, (int64_t)own.max_sequences * own.max_pages, sizeof *lists);
+    own.free_pages = gqa__arena_take(arena, own.num_pages, sizeof *own.free_pages);
+    own.positions =
+        gqa__arena_take(arena, own.num_pages * layout->page_size, sizeof *own.positions);
+    own.columns = gqa__arena_take(arena, own.num_pages * layout->page_size, sizeof *own.columns);
+    own.nonfinite = gqa__arena_take(arena, own.num_pages * layout->hkv, sizeof *own.nonfinite);
+    own.pool = gqa__arena_take(arena, own.num_pages, layout->page_bytes);
+    if (cache == NULL || arena->failed)
+        return NULL;
+
+    *cache = own;
+    init_pages(cache, lists);
+    return cache;
+}
+
+gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *row,
+                              int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
+{
+    const struct gqa__cache_layout *layout = &cache->layout;
+    if (layout->row != row)
+        return gqa__fail(err, GQA_ERR_ARG, "cache",
+                         "the cache is laid out for row %s, the layer computes with row %s",
+                         layout->row->name, row->name);
+    if (layout->hkv != hkv)
+        return gqa__fail(err, GQA_ERR_ARG, "cache", "the cache has %d KV heads, the layer %d",
+                         (int)layout->hkv, (int)hkv);
+    if (layout->dk != dk)
+        return gqa__fail(err, GQA_ERR_ARG, "cache", "the cache has head_dim %d, the layer %d",
+                         (int)layout->dk, (int)dk);
+    if (layout->dv != dv)
+        return gqa__fail(err, GQA_ERR_ARG, "cache", "the cache has v_head_dim %d, the layer %d",
+                         (int)layout->dv, (int)dv);
+    return GQA_OK;
+}

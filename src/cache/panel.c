@@ -1,0 +1,245 @@
+/* panel.c - contiguous keys for the products: a pointer into a page, or a copy in scratch.
+ *
+ * Scratch: K [GQA__FOLD_BLOCK][k_stride], then V [GQA__FOLD_BLOCK][v_stride] or, transposed,
+ * [dv rounded up to value_step][keys], both of the row's operand type; then CONVERT_TOKENS tokens
+ * of f32 for plain tensors of other formats.
+ */
+#include <assert.h>
+#include <string.h>
+
+#include "base/fold.h"
+#include "base/memory.h"
+#include "base/number.h"
+#include "base/tensor.h"
+#include "cache/view.h"
+
+#define CONVERT_TOKENS 16
+
+/* The panel that is being made. */
+struct job {
+    const struct gqa__kv_view *view;
+    int32_t head, first;
+    int32_t keys;         /* multiple of panel_keys */
+    int32_t valid;        /* of those, below the view's length */
+    unsigned char *k, *v; /* scratch */
+    float *convert;       /* [CONVERT_TOKENS][dk or dv] */
+    int64_t k_stride;     /* elements of a K row */
+    int64_t value_dim;    /* elements of a natural V row, or number of transposed ones */
+};
+
+static size_t k_scratch_bytes(const struct gqa__kernels *row, int32_t dk)
+{
+    int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dk, row->depth_step);
+    int64_t bytes = elements * (int64_t)gqa__dtype_size(row->operand);
+    return (size_t)gqa__round_up(bytes, GQA__ALIGN);
+}
+
+static size_t v_scratch_bytes(const struct gqa__kernels *row, int32_t dv)
+{
+    int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dv, row->value_step);
+    int64_t bytes = elements * (int64_t)gqa__dtype_size(row->operand);
+    return (size_t)gqa__round_up(bytes, GQA__ALIGN);
+}
+
+size_t gqa__view_scratch_bytes(const struct gqa__kernels *row, int32_t dk, int32_t dv)
+{
+    int64_t convert = CONVERT_TOKENS * gqa__max(dk, dv) * (int64_t)sizeof(float);
+    return k_scratch_bytes(row, dk) + v_scratch_bytes(row, dv) +
+           (size_t)gqa__round_up(convert, GQA__ALIGN);
+}
+
+/* n stored elements as operands. Storage is the operand type, or bf16 for an f32 row. */
+static void copy_elements(unsigned char *dst, gqa_dtype to, const unsigned char *src,
+                          gqa_dtype from, int64_t n)
+{
+    if (from == to) {
+        memcpy(dst, src, (size_t)n * gqa__dtype_size(to));
+        return;
+    }
+    assert(from == GQA_BF16 && to == GQA_F32);
+    for (int64_t i = 0; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, src + (size_t)i * sizeof half, sizeof half);
+        float value = gqa__bf16_to_f32(half);
+        memcpy(dst + (size_t)i * sizeof value, &value, sizeof value);
+    }
+}
+
+/* Rows of stride elements from slot-major pages to scratch; rows beyond valid are zeroed. value:
+ * the V part of the pages, else K. */
+static void gather_rows(const struct job *job, bool value)
+{
+    const struct gqa_cache *cache = job->view->cache;
+    const struct gqa__cache_layout *layout = &cache->layout;
+    gqa_dtype from = value ? layout->dtype_v : layout->dtype_k;
+    gqa_dtype to = layout->row->operand;
+    int64_t stride = value ? layout->v_stride : layout->k_stride;
+    unsigned char *dst = value ? job->v : job->k;
+    size_t from_row = (size_t)stride * gqa__dtype_size(from);
+    size_t to_row = (size_t)stride * gqa__dtype_size(to);
+
+    for (int32_t done = 0; done < job->valid;) {
+        int32_t slot = (job->first + done) % layout->page_size;
+        int32_t run = (int32_t)gqa__min(job->valid - done, layout->page_size - slot);
+        int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
+        const unsigned char *src =
+            value ? gqa__cache_v(cache, page, job->head) : gqa__cache_k(cache, page, job->head);
+        copy_elements(dst + (size_t)done * to_row, to, src + (size_t)slot * from_row, from,
+                      run * stride);
+        done += run;
+    }
+    memset(dst + (size_t)job->valid * to_row, 0, (size_t)(job->keys - job->valid) * to_row);
+}
+
+/* V of transposed pages [value_dim][page_size] to scratch [value_dim][keys]. */
+static void gather_columns(const struct job *job)
+{
+    const struct gqa_cache *cache = job->view->cache;
+    const struct gqa__cache_layout *layout = &cache->layout;
+    size_t size = gqa__dtype_size(layout->dtype_v);
+    size_t to_row = (size_t)job->keys * size;
+    size_t from_row = (size_t)layout->v_stride * size;
+    assert(layout->dtype_v == layout->row->operand);
+
+    for (int32_t done = 0; done < job->valid;) {
+        int32_t slot = (job->first + done) % layout->page_size;
+        int32_t run = (int32_t)gqa__min(job->valid - done, layout->page_size - slot);
+        int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
+        const unsigned char *src = gqa__cache_v(cache, page, job->head) + (size_t)slot * size;
+        for (int64_t d = 0; d < job->value_dim; d++)
+            memcpy(job->v + (size_t)d * to_row + (size_t)done * size, src + (size_t)d * from_row,
+                   (size_t)run * size);
+        done += run;
+    }
+    for (int64_t d = 0; d < job->value_dim; d++)
+        memset(job->v + (size_t)d * to_row + (size_t)job->valid * size, 0,
+               (size_t)(job->keys - job->valid) * size);
+}
+
+static bool pages_nonfinite(const struct job *job)
+{
+    const struct gqa_cache *cache = job->view->cache;
+    int32_t page_size = cache->layout.page_size;
+    int32_t last = job->first + job->valid - 1;
+    for (int32_t index = job->first; index <= last; index += page_size - index % page_size) {
+        int64_t page = gqa__cache_page(cache, job->view->sequence, index);
+        if (cache->nonfinite[page * cache->layout.hkv + job->head] != 0)
+            return true;
+    }
+    return false;
+}
+
+static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
+{
+    const struct gqa_cache *cache = job->view->cache;
+    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__kernels *row = layout->row;
+    bool aligned = layout->page_size % row->panel_keys == 0;
+    bool direct_k = aligned && layout->dtype_k == row->operand;
+    bool direct_v = aligned && layout->dtype_v == row->operand;
+    int32_t slot = job->first % layout->page_size;
+    int32_t page = gqa__cache_page(cache, job->view->sequence, job->first);
+
+    if (direct_k || direct_v)
+        job->keys = (int32_t)gqa__min(job->keys, layout->page_size - slot);
+    job->valid = (int32_t)gqa__min(job->valid, job->keys);
+
+    panel->k_stride = layout->k_stride;
+    if (direct_k) {
+        size_t row_bytes = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
+        panel->k = gqa__cache_k(cache, page, job->head) + (size_t)slot * row_bytes;
+    } else {
+        gather_rows(job, false);
+        panel->k = job->k;
+    }
+
+    panel->v_stride = layout->v_stride;
+    if (direct_v) {
+        int64_t elements = row->v_transposed ? slot : slot * layout->v_stride;
+        panel->v = gqa__cache_v(cache, page, job->head) +
+                   (size_t)elements * gqa__dtype_size(layout->dtype_v);
+    } else if (row->v_transposed) {
+        gather_columns(job);
+        panel->v = job->v;
+        panel->v_stride = job->keys;
+    } else {
+        gather_rows(job, true);
+        panel->v = job->v;
+    }
+    panel->nonfinite = pages_nonfinite(job);
+}
+
+/* Token i of the panel in the caller's tensor, counted from job->first. */
+static int64_t tensor_offset(const struct job *job, const gqa_tensor *tensor, int32_t i)
+{
+    return (job->first + (int64_t)i) * tensor->stride[0] + job->head * tensor->stride[1];
+}
+
+/* Up to n tokens from i on as f32: straight from an f32 tensor, else converted. */
+static int32_t tensor_run(const struct job *job, const gqa_tensor *tensor, int32_t dim, int32_t i,
+                          const float **src, int64_t *token_stride)
+{
+    int32_t n = job->valid - i;
+    if (tensor->dtype == GQA_F32) {
+        *src = (const float *)tensor->data + tensor_offset(job, tensor, i);
+        *token_stride = tensor->stride[0];
+        return n;
+    }
+    n = (int32_t)gqa__min(n, CONVERT_TOKENS);
+    for (int32_t t = 0; t < n; t++)
+        gqa__load_f32(job->convert + (int64_t)t * dim, tensor, tensor_offset(job, tensor, i + t),
+                      dim);
+    *src = job->convert;
+    *token_stride = dim;
+    return n;
+}
+
+static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
+{
+    const struct gqa__kv_view *view = job->view;
+    const struct gqa__kernels *row = view->row;
+    size_t size = gqa__dtype_size(row->operand);
+    const float *src = NULL;
+    int64_t token_stride = 0;
+
+    panel->k = job->k;
+    panel->k_stride = job->k_stride;
+    panel->v = job->v;
+    panel->v_stride = row->v_transposed ? job->keys : job->value_dim;
+    panel->nonfinite = false;
+    memset(job->k, 0, (size_t)(job->keys * job->k_stride) * size);
+    memset(job->v, 0, (size_t)(job->keys * job->value_dim) * size);
+
+    for (int32_t i = 0, n; i < job->valid; i += n) {
+        n = tensor_run(job, &view->key, view->dk, i, &src, &token_stride);
+        row->append_k(job->k, panel->k_stride, i, n, src, token_stride, view->dk, row->operand);
+    }
+    for (int32_t i = 0, n; i < job->valid; i += n) {
+        n = tensor_run(job, &view->value, view->dv, i, &src, &token_stride);
+        if (row->append_v(job->v, panel->v_stride, i, n, src, token_stride, view->dv, row->operand))
+            panel->nonfinite = true;
+    }
+}
+
+void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
+                     void *scratch, struct gqa__kv_panel *panel)
+{
+    const struct gqa__kernels *row = view->row;
+    int64_t left = view->length - first;
+    struct job job = {.view = view, .head = head, .first = first};
+    assert(first >= 0 && first % row->panel_keys == 0 && left > 0);
+    assert(max_keys > 0 && max_keys % row->panel_keys == 0 && max_keys <= GQA__FOLD_BLOCK);
+
+    job.keys = (int32_t)gqa__min(max_keys, gqa__round_up(left, row->panel_keys));
+    job.valid = (int32_t)gqa__min(job.keys, left);
+    job.k = scratch;
+    job.v = job.k + k_scratch_bytes(row, view->dk);
+    job.convert = (float *)(void *)(job.v + v_scratch_bytes(row, view->dv));
+    job.k_stride = gqa__round_up(view->dk, row->depth_step);
+    job.value_dim = gqa__round_up(view->dv, row->value_step);
+    if (view->cache != NULL)
+        panel_of_pages(&job, panel);
+    else
+        panel_of_tensors(&job, panel);
+    panel->keys = job.keys;
+}

@@ -1,0 +1,119 @@
+#include "cache/view.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/tensor.h"
+
+void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, int32_t sequence)
+{
+    *view = (struct gqa__kv_view){.row = cache->layout.row,
+                                  .dk = cache->layout.dk,
+                                  .dv = cache->layout.dv,
+                                  .cache = cache,
+                                  .sequence = &cache->sequences[sequence]};
+    view->length = view->sequence->length;
+    view->origin = view->sequence->origin;
+    view->ordered = view->sequence->ordered;
+}
+
+void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *row,
+                     const gqa_tensor *key, const gqa_tensor *value, int32_t n,
+                     const int32_t *positions)
+{
+    *view = (struct gqa__kv_view){.row = row,
+                                  .dk = (int32_t)key->shape[2],
+                                  .dv = (int32_t)value->shape[2],
+                                  .length = n,
+                                  .ordered = true,
+                                  .key = *key,
+                                  .value = *value,
+                                  .positions = positions};
+    if (positions == NULL || n == 0)
+        return;
+    view->origin = positions[0];
+    for (int32_t i = 1; i < n && view->ordered; i++)
+        view->ordered = positions[i] >= positions[i - 1];
+}
+
+int32_t gqa__view_position(const struct gqa__kv_view *view, int32_t index)
+{
+    assert(index >= 0 && index < view->length);
+    if (view->cache != NULL)
+        return view->cache->positions[gqa__cache_slot(view->cache, view->sequence, index)];
+    return view->positions != NULL ? view->positions[index] : index;
+}
+
+int32_t gqa__view_column(const struct gqa__kv_view *view, int32_t index)
+{
+    assert(index >= 0 && index < view->length);
+    if (view->cache != NULL)
+        return view->cache->columns[gqa__cache_slot(view->cache, view->sequence, index)];
+    return index;
+}
+
+/* Copy the per-slot numbers of indices [first, first + n). */
+static void copy_slots(const struct gqa__kv_view *view, const int32_t *slots, int32_t first,
+                       int32_t n, int32_t *dst)
+{
+    int32_t page_size = view->cache->layout.page_size;
+    for (int32_t done = 0; done < n;) {
+        int64_t slot = gqa__cache_slot(view->cache, view->sequence, first + done);
+        int64_t run = gqa__min(n - done, page_size - slot % page_size);
+        memcpy(dst + done, slots + slot, (size_t)run * sizeof *dst);
+        done += (int32_t)run;
+    }
+}
+
+void gqa__view_positions(const struct gqa__kv_view *view, int32_t first, int32_t n, int32_t *dst)
+{
+    assert(first >= 0 && n >= 0 && n <= view->length - first);
+    if (view->cache != NULL) {
+        copy_slots(view, view->cache->positions, first, n, dst);
+        return;
+    }
+    for (int32_t i = 0; i < n; i++)
+        dst[i] = gqa__view_position(view, first + i);
+}
+
+void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n, int32_t *dst)
+{
+    assert(first >= 0 && n >= 0 && n <= view->length - first);
+    if (view->cache != NULL) {
+        copy_slots(view, view->cache->columns, first, n, dst);
+        return;
+    }
+    for (int32_t i = 0; i < n; i++)
+        dst[i] = first + i;
+}
+
+int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
+{
+    int32_t low = 0, high = view->length;
+    assert(view->ordered);
+    while (low < high) {
+        int32_t middle = low + (high - low) / 2;
+        if (gqa__view_position(view, middle) < position)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+void gqa__view_fetch(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
+                     float *v)
+{
+    if (view->cache != NULL) {
+        int32_t sequence = (int32_t)(view->sequence - view->cache->sequences);
+        gqa__cache_fetch(view->cache, sequence, head, index, k, v);
+        return;
+    }
+    if (k != NULL)
+        gqa__load_f32(k, &view->key, index * view->key.stride[0] + head * view->key.stride[1],
+                      view->dk);
+    if (v != NULL)
+        gqa__load_f32(v, &view->value, index * view->value.stride[0] + head * view->value.stride[1],
+                      view->dv);
+}
