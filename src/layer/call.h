@@ -1,0 +1,87 @@
+/* call.h - one checked call of gqa_forward, and the spine that runs it.
+ *
+ * api/forward.c turns the caller's structs into a gqa__call; everything that can fail has been
+ * checked when gqa__spine_run starts.
+ */
+#ifndef GQA__CALL_H
+#define GQA__CALL_H
+
+#include "attention/attention.h"
+#include "gqa/forward.h"
+#include "layer/layer.h"
+
+/* One row of the batch. */
+struct gqa__batch_row {
+    int32_t sequence;      /* of the cache; -1 = inactive */
+    int32_t first_valid;   /* call column of the first valid token */
+    int32_t n;             /* valid tokens */
+    int32_t past;          /* tokens of the sequence before them */
+    int32_t columns;       /* column of call column 0 */
+    int32_t next_position; /* of the first valid token, if the call gives none */
+    bool tkg;              /* phase */
+};
+
+struct gqa__call {
+    const struct gqa__params *params;
+    const gqa_runtime *runtime;
+    struct gqa_cache *cache; /* NULL: the call's own, in the workspace */
+    gqa_inputs in;           /* own copies; tensors have their full rank and explicit strides */
+    gqa_output out;
+    int32_t batch, tokens;
+    bool from_hidden; /* else from q_proj */
+    bool project;     /* hidden_states is wanted */
+    bool need_sum;    /* hidden_states + residual is used or returned */
+    bool append;      /* K and V of this call are computed and appended */
+    bool two_pass;    /* a row may see later tokens of the call: append all K and V first */
+};
+
+/* Working buffers of a block of tokens, and the state of the call. [n]: block tokens. */
+struct gqa__spine {
+    const struct gqa__call *call;
+    int32_t block;                    /* most tokens of a block */
+    struct gqa__batch_row *rows;      /* [batch] */
+    struct gqa__piece *pieces;        /* [block] */
+    struct gqa__segment *segments;    /* [block] */
+    struct gqa_cache *cache;          /* the caller's or the call's own */
+    int32_t *positions;               /* [block] */
+    int32_t *rotary;                  /* [axes][block] */
+    int32_t *columns;                 /* [block] */
+    double *freq;                     /* [pairs] */
+    float *cos, *sin;                 /* [block][pairs] */
+    float *sum;                       /* [block][hidden] */
+    float *x;                         /* [block][hidden]: x_norm, later the projected output */
+    float *q, *k, *v;                 /* [block][hq][dk], [block][hkv][dk], [block][hkv][dv] */
+    float *gate;                      /* [block][hq][gate_dim] */
+    float *attn;                      /* [block][hq][dv] */
+    float *lse;                       /* [block][hq] */
+    void *scratch;                    /* of the projections */
+    void *reference;                  /* of backend reference */
+    struct gqa__attention *attention; /* of backend cpu */
+    gqa_cut cut;
+};
+
+/* A run of valid tokens of one batch row inside a block. */
+struct gqa__piece {
+    int32_t b;     /* batch row */
+    int32_t first; /* call column of its first token */
+    int32_t n;
+    int32_t at; /* its place in the block */
+};
+
+/* Carve everything from the arena; in counting mode only the size is meant. False if it does not
+ * fit. */
+bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
+                      struct gqa__arena *arena);
+
+/* Run the call: rows are filled and checked. Cannot fail. */
+void gqa__spine_run(struct gqa__spine *spine);
+
+/* Position id of call column t of batch row b. */
+int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_row *row,
+                           int32_t b, int32_t t);
+
+/* block.c: the stages before and after attention, on one block of n tokens. parts: GQA__PART_*. */
+void gqa__block_before(struct gqa__spine *spine, int32_t pieces, int32_t n, int parts);
+void gqa__block_after(struct gqa__spine *spine, int32_t pieces, int32_t n);
+
+#endif

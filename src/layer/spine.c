@@ -1,0 +1,290 @@
+/* spine.c - see call.h: walks a call in blocks of tokens, so that the workspace does not grow with
+ * the call. Where a row may see later tokens of the call, K and V of all blocks are appended in a
+ * first pass, and the queries follow in a second. */
+#include <string.h>
+
+#include "base/fpmode.h"
+#include "base/memory.h"
+#include "base/tensor.h"
+#include "layer/call.h"
+#include "reference/reference.h"
+#include "stage/stage.h"
+
+#define TOKEN_BLOCK 128 /* tokens of a block: enough rows for the projections, 20 MB at most */
+
+static int32_t block_tokens(const struct gqa__call *call)
+{
+    int32_t wanted = call->params->knobs.token_block;
+    int64_t all = gqa__max(1, (int64_t)call->batch * call->tokens);
+
+    return (int32_t)gqa__min(all, wanted > 0 ? wanted : TOKEN_BLOCK);
+}
+
+/* The call's own cache: a page table over memory that holds exactly this call. */
+static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gqa__arena *arena)
+{
+    const struct gqa__params *params = call->params;
+    struct gqa__cache_layout layout;
+    gqa_cache_options options = {0};
+    int32_t tokens = call->tokens > 0 ? call->tokens : 1;
+
+    options.struct_size = sizeof options;
+    options.max_sequences = call->batch > 0 ? call->batch : 1;
+    options.max_tokens = tokens;
+    options.page_size = 128;
+    options.num_pages = (int64_t)options.max_sequences * ((tokens + 127) / 128);
+    options.dtype_k = params->config.numerics == GQA_NUMERICS_BF16 ? GQA_BF16 : GQA_F32;
+    options.dtype_v = options.dtype_k;
+    if (gqa__cache_layout_init(&layout, params->row, params->shape.hkv, params->shape.dk,
+                               params->shape.dv, &options, NULL) != GQA_OK) {
+        arena->failed = true;
+        return NULL;
+    }
+    return gqa__cache_carve(arena, &layout, &options);
+}
+
+static size_t projection_scratch(const struct gqa__params *params, int32_t tokens)
+{
+    size_t size = gqa__stage_qkv_scratch(params, tokens);
+    size_t oproj = gqa__stage_oproj_scratch(params, tokens);
+    size_t gate =
+        params->shape.gate_rows > 0 ? gqa__linear_scratch_bytes(&params->gate, tokens) : 0;
+
+    size = size > oproj ? size : oproj;
+    return size > gate ? size : gate;
+}
+
+/* Attention's memory: the walk's, or the reference's. */
+static void carve_attention(struct gqa__spine *spine, struct gqa__arena *arena)
+{
+    const struct gqa__call *call = spine->call;
+    int32_t keys = call->cache != NULL ? call->cache->max_tokens : call->tokens;
+
+    spine->reference = NULL;
+    spine->attention = NULL;
+    if (call->params->backend == GQA_BACKEND_REFERENCE) {
+        size_t size = gqa__reference_scratch_bytes(call->params, keys);
+        arena->failed = arena->failed || size > INT64_MAX;
+        spine->reference = gqa__arena_take(arena, size > INT64_MAX ? 0 : (int64_t)size, 1);
+    } else {
+        struct gqa__attention_limits limits = {spine->block, spine->block, keys,
+                                               gqa__thread_count(call->runtime)};
+        spine->attention = gqa__attention_carve(arena, call->params, &limits);
+    }
+}
+
+bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
+                      struct gqa__arena *arena)
+{
+    const struct gqa__shape *shape = &call->params->shape;
+    int64_t n = block_tokens(call);
+    int64_t hidden = call->need_sum || call->from_hidden || call->project ? shape->hidden : 0;
+    int64_t pairs = call->params->rope.pairs;
+
+    spine->call = call;
+    spine->block = (int32_t)n;
+    spine->rows = gqa__arena_take(arena, call->batch, sizeof *spine->rows);
+    spine->pieces = gqa__arena_take(arena, n, sizeof *spine->pieces);
+    spine->segments = gqa__arena_take(arena, n, sizeof *spine->segments);
+    spine->positions = gqa__arena_take(arena, n, sizeof(int32_t));
+    spine->rotary = gqa__arena_take(arena, n * shape->rope_axes, sizeof(int32_t));
+    spine->columns = gqa__arena_take(arena, n, sizeof(int32_t));
+    spine->freq = gqa__arena_take(arena, pairs, sizeof(double));
+    spine->cos = gqa__arena_take(arena, n * pairs, sizeof(float));
+    spine->sin = gqa__arena_take(arena, n * pairs, sizeof(float));
+    spine->sum = gqa__arena_take(arena, n * hidden, sizeof(float));
+    spine->x = gqa__arena_take(arena, n * hidden, sizeof(float));
+    spine->q = gqa__arena_take(arena, n * shape->hq * shape->dk, sizeof(float));
+    spine->k = gqa__arena_take(arena, n * shape->hkv * shape->dk, sizeof(float));
+    spine->v = gqa__arena_take(arena, n * shape->hkv * shape->dv, sizeof(float));
+    spine->gate = gqa__arena_take(arena, n * shape->hq * shape->gate_dim, sizeof(float));
+    spine->attn = gqa__arena_take(arena, n * shape->hq * shape->dv, sizeof(float));
+    spine->lse = gqa__arena_take(arena, n * shape->hq, sizeof(float));
+    spine->scratch = NULL;
+    if (shape->hidden > 0) {
+        spine->scratch =
+            gqa__arena_take(arena, (int64_t)projection_scratch(call->params, (int32_t)n), 1);
+    }
+    spine->cache = call->cache != NULL ? call->cache : carve_own_cache(call, arena);
+    carve_attention(spine, arena);
+    spine->cut = GQA_CUT_ROWS;
+    return !arena->failed;
+}
+
+int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_row *row,
+                           int32_t b, int32_t t)
+{
+    if (call->in.position_ids != NULL) {
+        return call->in.position_ids[(int64_t)b * call->tokens + t];
+    }
+    if (!call->append) { /* the queries are the cache's last tokens */
+        struct gqa__kv_view view;
+        gqa__view_cache(&view, call->cache, row->sequence);
+        return gqa__view_position(&view, row->past + (t - row->first_valid));
+    }
+    return row->next_position + (t - row->first_valid);
+}
+
+/* Where the next block starts: token `done` of batch row b. */
+struct cursor {
+    int32_t b, done;
+};
+
+/* Fill the next block with valid tokens, row after row. Returns its tokens; *pieces counts. */
+static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32_t *pieces)
+{
+    int32_t n = 0;
+
+    *pieces = 0;
+    while (cursor->b < spine->call->batch && n < spine->block) {
+        const struct gqa__batch_row *row = &spine->rows[cursor->b];
+        int32_t left = row->n - cursor->done;
+        int32_t take = left < spine->block - n ? left : spine->block - n;
+
+        if (take > 0) {
+            struct gqa__piece *piece = &spine->pieces[(*pieces)++];
+            piece->b = cursor->b;
+            piece->first = row->first_valid + cursor->done;
+            piece->n = take;
+            piece->at = n;
+            for (int32_t t = 0; t < take; t++) {
+                spine->positions[n + t] =
+                    gqa__call_position(spine->call, row, cursor->b, piece->first + t);
+            }
+            n += take;
+            cursor->done += take;
+        }
+        if (cursor->done == row->n) {
+            cursor->b++;
+            cursor->done = 0;
+        }
+    }
+    return n;
+}
+
+/* One (piece, KV head) of a block's append. */
+static void write_head(void *arg, int64_t item, int32_t slot)
+{
+    const struct gqa__spine *spine = arg;
+    const struct gqa__shape *shape = &spine->call->params->shape;
+    const struct gqa__piece *piece = &spine->pieces[item / shape->hkv];
+    int32_t sequence = spine->rows[piece->b].sequence;
+    int32_t head = (int32_t)(item % shape->hkv);
+    int64_t k_stride = (int64_t)shape->hkv * shape->dk;
+    int64_t v_stride = (int64_t)shape->hkv * shape->dv;
+    int32_t first = spine->cache->sequences[sequence].length - piece->n;
+
+    (void)slot;
+    gqa__cache_write(spine->cache, sequence, head, first, piece->n,
+                     spine->k + piece->at * k_stride + (int64_t)head * shape->dk, k_stride,
+                     spine->v + piece->at * v_stride + (int64_t)head * shape->dv, v_stride);
+}
+
+static void append_block(struct gqa__spine *spine, int32_t pieces)
+{
+    struct gqa__tasks tasks = {write_head, spine, (int64_t)pieces * spine->call->params->shape.hkv};
+
+    for (int32_t i = 0; i < pieces; i++) {
+        const struct gqa__piece *piece = &spine->pieces[i];
+        const struct gqa__batch_row *row = &spine->rows[piece->b];
+        for (int32_t t = 0; t < piece->n; t++) {
+            spine->columns[piece->at + t] = row->columns + piece->first + t;
+        }
+        gqa__cache_extend(spine->cache, row->sequence, piece->n, spine->positions + piece->at,
+                          spine->columns + piece->at, row->columns + piece->first + piece->n);
+    }
+    gqa__run_tasks(spine->call->runtime, &tasks);
+}
+
+static void make_segment(struct gqa__spine *spine, const struct gqa__piece *piece,
+                         struct gqa__segment *segment)
+{
+    const struct gqa__call *call = spine->call;
+    const struct gqa__shape *shape = &call->params->shape;
+    const struct gqa__batch_row *row = &spine->rows[piece->b];
+    int64_t bounds = (int64_t)piece->b * call->tokens + piece->first;
+
+    memset(segment, 0, sizeof *segment);
+    gqa__view_cache(&segment->view, spine->cache, row->sequence);
+    segment->n = piece->n;
+    segment->positions = spine->positions + piece->at;
+    segment->q = spine->q + (int64_t)piece->at * shape->hq * shape->dk;
+    segment->out = spine->attn + (int64_t)piece->at * shape->hq * shape->dv;
+    segment->lse = spine->lse + (int64_t)piece->at * shape->hq;
+    segment->sinks = gqa__stage_sinks(call->params, row->tkg);
+    segment->batch = piece->b;
+    segment->row0 = piece->first;
+    segment->mask = call->in.mask;
+    segment->bias = call->in.bias;
+    segment->active_mask = call->in.active_mask;
+    segment->active_column = row->columns;
+    if (call->in.key_begin != NULL) {
+        segment->key_begin = call->in.key_begin + bounds;
+        segment->key_end = call->in.key_end + bounds;
+    }
+}
+
+static void attend_block(struct gqa__spine *spine, int32_t pieces)
+{
+    const struct gqa__call *call = spine->call;
+
+    for (int32_t i = 0; i < pieces; i++) {
+        make_segment(spine, &spine->pieces[i], &spine->segments[i]);
+    }
+    if (call->params->backend == GQA_BACKEND_REFERENCE) {
+        gqa__reference_attend(call->params, spine->segments, pieces, spine->reference);
+    } else if (gqa__attention_run(spine->attention, call->params, spine->segments, pieces,
+                                  call->runtime) == GQA_CUT_KEYS) {
+        spine->cut = GQA_CUT_KEYS;
+    }
+}
+
+/* Every block of the call through the given parts of the pipeline. */
+static void run_blocks(struct gqa__spine *spine, int parts)
+{
+    struct cursor cursor = {0, 0};
+    int32_t pieces;
+    int32_t n;
+
+    while ((n = next_block(spine, &cursor, &pieces)) > 0) {
+        gqa__block_before(spine, pieces, n, parts);
+        if ((parts & GQA__PART_KV) != 0) {
+            append_block(spine, pieces);
+        }
+        if ((parts & GQA__PART_Q) != 0) {
+            attend_block(spine, pieces);
+            gqa__block_after(spine, pieces, n);
+        }
+    }
+}
+
+/* The padding on the right of a row counts as columns too. */
+static void close_columns(struct gqa__spine *spine)
+{
+    for (int32_t b = 0; b < spine->call->batch; b++) {
+        const struct gqa__batch_row *row = &spine->rows[b];
+        if (row->sequence >= 0) {
+            gqa__cache_extend(spine->cache, row->sequence, 0, NULL, NULL,
+                              row->columns + spine->call->tokens);
+        }
+    }
+}
+
+void gqa__spine_run(struct gqa__spine *spine)
+{
+    const struct gqa__call *call = spine->call;
+    gqa__fpmode mode = gqa__fpmode_enter();
+
+    if (!call->append) {
+        run_blocks(spine, GQA__PART_Q);
+    } else if (call->two_pass) {
+        run_blocks(spine, GQA__PART_KV);
+        run_blocks(spine, GQA__PART_Q);
+    } else {
+        run_blocks(spine, GQA__PART_Q | GQA__PART_KV);
+    }
+    if (call->append) {
+        close_columns(spine);
+    }
+    gqa__fpmode_leave(mode);
+}
