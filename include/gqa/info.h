@@ -17,7 +17,8 @@ typedef struct gqa_build_info {
     const char *compiler;   /* static */
     const char *blas;       /* static or owned by the BLAS: its version and configuration; "none" */
     const char *blas_core;  /* the core that OpenBLAS chose; "" without it */
-    int32_t blas_poor;      /* 1: that core does not use this CPU's vector units */
+    int32_t blas_poor;      /* 1: the CPU has AVX2, but that core is one without it (OpenBLAS took an
+                               unknown CPU for an old one; OPENBLAS_CORETYPE helps) */
 } gqa_build_info;
 
 /* size is the caller's sizeof; fields beyond it are not written. */
@@ -34,7 +35,7 @@ GQA_API uint32_t gqa_version(void);
 /* 1 if the row is compiled in and this machine runs it. AUTO: 1. */
 GQA_API int gqa_isa_available(gqa_isa isa);
 
-/* "scalar", "avx2", "avx512", "amx", "auto"; static, never NULL. */
+/* "auto", "scalar", "avx2", "avx512" or "amx", "unknown" for other values; static, never NULL. */
 GQA_API const char *gqa_isa_name(gqa_isa isa);
 
 #ifdef __cplusplus
