@@ -27,16 +27,18 @@ bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t 
 void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias);
 void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias);
 
-/* Scratch for packed activations of at most tokens tokens. */
+/* Scratch for packed activations of at most tokens tokens; depends on row and in only. */
 size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens);
 
 /* y[t][o] = sum_i w[o][i] x[t][i] + bias[o] for o in [out_begin, out_end) (multiples of the row's
- * out_step, or out). y points at output out_begin of token 0. Runs in parallel through runtime. */
+ * out_step, or out). y points at output out_begin of token 0. Runs in parallel through runtime: cpu
+ * cuts tokens and outputs into tasks, which changes no bit; reference calls sgemm once, from the
+ * calling thread. */
 void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
                      int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
                      int64_t y_stride, void *scratch, const gqa_runtime *runtime);
 
-/* OpenBLAS, or a plain product when built without it. */
+/* C [m][n] = A [m][k] B [n][k]^T, row-major: OpenBLAS, or a plain product when built without it. */
 void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                    int64_t ldb, float *c, int64_t ldc);
 const char *gqa__blas_config(void); /* "none" without OpenBLAS */

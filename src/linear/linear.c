@@ -1,0 +1,212 @@
+/* linear.c - packing of one matrix, and its product in tasks. */
+#include "linear/linear.h"
+
+#include "base/guard.h"
+#include "base/memory.h"
+
+#include <string.h>
+
+/* Weight elements that one task streams past its tokens: small enough for a core's L2 cache, so
+ * that the next token block finds them there. */
+enum { TASK_WEIGHTS = 1 << 16 };
+
+/* More than any row pads a matrix by, in either direction. */
+enum { MOST_PADDING = 4096 };
+
+bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t *bytes)
+{
+    const size_t out = (size_t)linear->out;
+    size_t most, weight, bias = 0;
+    /* The row's own size function does not check: see first that a padded matrix can be counted. */
+    if (!gqa__mul(out + MOST_PADDING, (size_t)linear->in + MOST_PADDING, &most) ||
+        !gqa__mul(most, 2 * sizeof(float), &most)) {
+        return false;
+    }
+    weight = linear->plain ? out * (size_t)linear->in * sizeof(float)
+                           : linear->row->weight_bytes(linear->out, linear->in);
+    weight = (size_t)gqa__round_up((int64_t)weight, GQA__ALIGN);
+    if (with_bias && !gqa__mul(out, sizeof(float), &bias)) {
+        return false;
+    }
+    return gqa__add(weight, bias, bytes);
+}
+
+void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias)
+{
+    size_t weight = 0;
+    linear->weight = memory;
+    linear->bias = NULL;
+    if (with_bias && gqa__linear_bytes(linear, false, &weight)) {
+        linear->bias = (float *)(void *)((unsigned char *)memory + weight);
+    }
+}
+
+void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias)
+{
+    if (linear->plain) {
+        float *const dst = (float *)linear->weight + row * linear->in; /* [in] */
+        memcpy(dst, src, (size_t)linear->in * sizeof *dst);
+    } else {
+        linear->row->pack_weight(linear->weight, row, src, linear->out, linear->in);
+    }
+    if (linear->bias != NULL) {
+        linear->bias[row] = bias;
+    }
+}
+
+/* Activations are packed in blocks of token_step tokens, each a piece of its own. */
+static size_t block_bytes(const struct gqa__linear *linear)
+{
+    const size_t bytes = linear->row->x_bytes(linear->row->token_step, linear->in);
+    return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
+}
+
+static int64_t block_count(const struct gqa__linear *linear, int32_t tokens)
+{
+    const int64_t step = linear->row->token_step;
+    return (tokens + step - 1) / step;
+}
+
+size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens)
+{
+    return linear->plain ? 0 : (size_t)block_count(linear, tokens) * block_bytes(linear);
+}
+
+/* One product, as the tasks share it. */
+struct product {
+    const struct gqa__linear *linear;
+    const float *x; /* [tokens][x_stride] */
+    int64_t x_stride;
+    int32_t tokens;
+    int64_t out_begin, out_end;
+    float *y; /* [tokens][y_stride], output out_begin first */
+    int64_t y_stride;
+    unsigned char *packed; /* [token_blocks][block_bytes] */
+    size_t block_bytes;
+    int64_t token_blocks;
+    int64_t out_task; /* outputs per task */
+};
+
+static int32_t block_tokens(const struct product *p, int64_t block)
+{
+    const int64_t step = p->linear->row->token_step;
+    return (int32_t)gqa__min(step, p->tokens - block * step);
+}
+
+static void pack_task(void *arg, int64_t item, int32_t slot)
+{
+    const struct product *const p = arg;
+    const struct gqa__kernels *const row = p->linear->row;
+    (void)slot;
+    row->pack_x(p->packed + (size_t)item * p->block_bytes,
+                p->x + item * row->token_step * p->x_stride, p->x_stride, block_tokens(p, item),
+                p->linear->in);
+}
+
+/* Items run through the token blocks first: the task's weights stay in the cache. */
+static void product_task(void *arg, int64_t item, int32_t slot)
+{
+    const struct product *const p = arg;
+    const struct gqa__kernels *const row = p->linear->row;
+    const int64_t block = item % p->token_blocks;
+    const int64_t begin = p->out_begin + item / p->token_blocks * p->out_task;
+    struct gqa__linear_args args;
+    (void)slot;
+    args.weight = p->linear->weight;
+    args.out = p->linear->out;
+    args.in = p->linear->in;
+    args.out_begin = begin;
+    args.out_end = gqa__min(begin + p->out_task, p->out_end);
+    args.x = p->packed + (size_t)block * p->block_bytes;
+    args.tokens = block_tokens(p, block);
+    args.y = p->y + block * row->token_step * p->y_stride - p->out_begin;
+    args.y_stride = p->y_stride;
+    args.bias = p->linear->bias;
+    if (row->enter != NULL) {
+        row->enter();
+    }
+    row->linear(&args);
+    if (row->leave != NULL) {
+        row->leave();
+    }
+}
+
+static void run_packed(struct product *p, const gqa_runtime *runtime)
+{
+    const struct gqa__linear *const linear = p->linear;
+    const int64_t step = linear->row->out_step;
+    struct gqa__tasks tasks;
+    p->block_bytes = block_bytes(linear);
+    p->token_blocks = block_count(linear, p->tokens);
+    p->out_task = gqa__max(TASK_WEIGHTS / gqa__max(linear->in, 1) / step * step, step);
+    tasks.arg = p;
+    tasks.body = pack_task;
+    tasks.items = p->token_blocks;
+    gqa__run_tasks(runtime, &tasks);
+    tasks.body = product_task;
+    tasks.items =
+        p->token_blocks * ((p->out_end - p->out_begin + p->out_task - 1) / p->out_task);
+    gqa__run_tasks(runtime, &tasks);
+}
+
+static void run_sgemm(const struct product *p)
+{
+    const struct gqa__linear *const linear = p->linear;
+    const float *const weight = (const float *)linear->weight + p->out_begin * linear->in;
+    const int64_t out = p->out_end - p->out_begin;
+    gqa__sgemm_nt(p->tokens, out, linear->in, p->x, p->x_stride, weight, linear->in, p->y,
+                  p->y_stride);
+    if (linear->bias == NULL) {
+        return;
+    }
+    for (int32_t t = 0; t < p->tokens; t++) {
+        for (int64_t o = 0; o < out; o++) {
+            p->y[t * p->y_stride + o] += linear->bias[p->out_begin + o];
+        }
+    }
+}
+
+static void run_double(const struct product *p)
+{
+    const struct gqa__linear *const linear = p->linear;
+    for (int32_t t = 0; t < p->tokens; t++) {
+        const float *const x = p->x + t * p->x_stride; /* [in] */
+        for (int64_t o = p->out_begin; o < p->out_end; o++) {
+            const float *const w = (const float *)linear->weight + o * linear->in; /* [in] */
+            double sum = 0.0;
+            for (int64_t i = 0; i < linear->in; i++) {
+                sum += (double)w[i] * (double)x[i];
+            }
+            if (linear->bias != NULL) {
+                sum += (double)linear->bias[o];
+            }
+            p->y[t * p->y_stride + o - p->out_begin] = (float)sum;
+        }
+    }
+}
+
+void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
+                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
+                     int64_t y_stride, void *scratch, const gqa_runtime *runtime)
+{
+    struct product p = {0};
+    if (tokens <= 0 || out_begin >= out_end) {
+        return;
+    }
+    p.linear = linear;
+    p.x = x;
+    p.x_stride = x_stride;
+    p.tokens = tokens;
+    p.out_begin = out_begin;
+    p.out_end = out_end;
+    p.y = y;
+    p.y_stride = y_stride;
+    p.packed = scratch;
+    if (!linear->plain) {
+        run_packed(&p, runtime);
+    } else if (linear->f64) {
+        run_double(&p);
+    } else {
+        run_sgemm(&p);
+    }
+}
