@@ -1,0 +1,259 @@
+#include "base/tensor.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "base/number.h"
+
+size_t gqa__dtype_size(gqa_dtype dtype)
+{
+    switch (dtype) {
+    case GQA_F32:
+        return 4;
+    case GQA_BF16:
+    case GQA_F16:
+        return 2;
+    case GQA_U8:
+        return 1;
+    case GQA_BITS:
+    default:
+        return 0;
+    }
+}
+
+static bool format_allowed(gqa_dtype dtype, int formats)
+{
+    switch (dtype) {
+    case GQA_F32:
+        return (formats & (GQA__FLOATS | GQA__ONLY_F32)) != 0;
+    case GQA_BF16:
+    case GQA_F16:
+        return (formats & GQA__FLOATS) != 0;
+    case GQA_U8:
+    case GQA_BITS:
+        return (formats & GQA__MASKS) != 0;
+    default:
+        return false;
+    }
+}
+
+static gqa_status check_format(const gqa_tensor *t, const char *field, int formats, gqa_error *err)
+{
+    const size_t size = gqa__dtype_size(t->dtype);
+
+    if (!format_allowed(t->dtype, formats)) {
+        return gqa__fail(err, GQA_ERR_ARG, field, "dtype is %d; allowed: %s%s%s", (int)t->dtype,
+                         (formats & GQA__FLOATS) ? "GQA_F32, GQA_BF16, GQA_F16" : "",
+                         (formats & GQA__ONLY_F32) ? "GQA_F32" : "",
+                         (formats & GQA__MASKS) ? "GQA_U8, GQA_BITS" : "");
+    }
+    if (size > 1 && (uintptr_t)t->data % size != 0) {
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "data is at address %llx; it must be a multiple of the %d bytes of an "
+                         "element",
+                         (unsigned long long)(uintptr_t)t->data, (int)size);
+    }
+    return GQA_OK;
+}
+
+/* Put t's dimensions into out, which gets the wanted rank: one more in front if a batch of one was
+ * dropped. */
+static gqa_status match_rank(const gqa_tensor *t, const char *field, int32_t rank, int64_t batch,
+                             bool drop_batch, gqa_tensor *out, gqa_error *err)
+{
+    int32_t front;
+
+    if (t->rank == rank) {
+        front = 0;
+    } else if (drop_batch && t->rank == rank - 1 && (batch == 1 || batch == -1)) {
+        front = 1;
+    } else if (drop_batch && t->rank == rank - 1) {
+        return gqa__fail(err, GQA_ERR_SHAPE, field,
+                         "rank is %d; the batch dimension may be left out only for a batch of 1, "
+                         "this one is %lld",
+                         (int)t->rank, (long long)batch);
+    } else {
+        return gqa__fail(err, GQA_ERR_SHAPE, field, "rank is %d; it must be %d%s", (int)t->rank,
+                         (int)rank, drop_batch ? " (or one less for a batch of 1)" : "");
+    }
+    out->data = t->data;
+    out->dtype = t->dtype;
+    out->rank = rank;
+    for (int32_t i = 0; i < 4; i++) {
+        out->shape[i] = 1;
+        out->stride[i] = 0;
+    }
+    for (int32_t i = 0; i < t->rank; i++) {
+        out->shape[front + i] = t->shape[i];
+        out->stride[front + i] = t->stride[i];
+    }
+    return GQA_OK;
+}
+
+static gqa_status check_shape(const gqa_tensor *t, const char *field, const int64_t *shape,
+                              gqa_error *err)
+{
+    for (int32_t i = 0; i < t->rank; i++) {
+        if (t->shape[i] < 0 || (shape[i] != -1 && t->shape[i] != shape[i])) {
+            return gqa__fail(err, GQA_ERR_SHAPE, field,
+                             shape[i] == -1 ? "shape[%d] of %d is %lld; it must not be negative"
+                                            : "shape[%d] of %d is %lld; it must be %lld",
+                             (int)i, (int)t->rank, (long long)t->shape[i], (long long)shape[i]);
+        }
+    }
+    return GQA_OK;
+}
+
+/* Elements from the first to one past the last; -1 if that overflows. */
+static int64_t extent(const gqa_tensor *t)
+{
+    int64_t last = 0;
+
+    for (int32_t i = 0; i < t->rank; i++) {
+        const int64_t steps = t->shape[i] - 1;
+        if (t->shape[i] == 0) {
+            return 0;
+        }
+        if (steps > 0 && t->stride[i] > INT64_MAX / 8 / steps) {
+            return -1;
+        }
+        if (steps * t->stride[i] > INT64_MAX / 8 - 1 - last) {
+            return -1;
+        }
+        last += steps * t->stride[i];
+    }
+    return last + 1;
+}
+
+/* Packed, row-major; rows of bits begin at a byte. */
+static bool pack_strides(gqa_tensor *t)
+{
+    int64_t step = 1;
+
+    for (int32_t i = t->rank - 1; i >= 0; i--) {
+        const int64_t n = t->shape[i] > 0 ? t->shape[i] : 1;
+        t->stride[i] = step;
+        if (n > INT64_MAX / 8 / step - 8) {
+            return false;
+        }
+        step *= n;
+        if (t->dtype == GQA_BITS && i == t->rank - 1) {
+            step = (step + 7) / 8 * 8;
+        }
+    }
+    return true;
+}
+
+static gqa_status check_strides(gqa_tensor *t, const char *field, gqa_error *err)
+{
+    bool packed = true;
+
+    for (int32_t i = 0; i < t->rank; i++) {
+        packed = packed && t->stride[i] == 0;
+    }
+    if (packed && !pack_strides(t)) {
+        return gqa__fail(err, GQA_ERR_SHAPE, field, "its extents exceed the address space");
+    }
+    for (int32_t i = 0; i < t->rank; i++) {
+        const long long stride = t->stride[i];
+        if (stride < 0) {
+            return gqa__fail(err, GQA_ERR_SHAPE, field,
+                             "stride[%d] of %d is %lld; it must not be negative", (int)i,
+                             (int)t->rank, stride);
+        }
+        if (i == t->rank - 1 && stride != 1 && t->shape[i] > 1) {
+            return gqa__fail(err, GQA_ERR_SHAPE, field,
+                             "stride[%d] of %d is %lld; the last dimension's must be 1", (int)i,
+                             (int)t->rank, stride);
+        }
+        if (i < t->rank - 1 && t->dtype == GQA_BITS && t->shape[i] > 1 && stride % 8 != 0) {
+            return gqa__fail(err, GQA_ERR_SHAPE, field,
+                             "stride[%d] of %d is %lld bits; it must be a multiple of 8", (int)i,
+                             (int)t->rank, stride);
+        }
+    }
+    if (extent(t) < 0) {
+        return gqa__fail(err, GQA_ERR_SHAPE, field, "its extents exceed the address space");
+    }
+    return GQA_OK;
+}
+
+gqa_status gqa__tensor_fit(const gqa_tensor *t, const char *field, int formats, int32_t rank,
+                           const int64_t *shape, bool drop_batch, gqa_tensor *out, gqa_error *err)
+{
+    gqa_tensor own;
+    gqa_status status;
+
+    status = check_format(t, field, formats, err);
+    if (status == GQA_OK) {
+        status = match_rank(t, field, rank, shape[0], drop_batch, &own, err);
+    }
+    if (status == GQA_OK) {
+        status = check_shape(&own, field, shape, err);
+    }
+    if (status == GQA_OK) {
+        status = check_strides(&own, field, err);
+    }
+    if (status == GQA_OK) {
+        *out = own;
+    }
+    return status;
+}
+
+void gqa__load_f32(float *dst, const gqa_tensor *src, int64_t offset, int64_t n)
+{
+    if (src->dtype == GQA_F32) {
+        if (n > 0) {
+            memcpy(dst, (const float *)src->data + offset, (size_t)n * sizeof *dst);
+        }
+    } else if (src->dtype == GQA_BF16) {
+        const uint16_t *from = (const uint16_t *)src->data + offset;
+        for (int64_t i = 0; i < n; i++) {
+            dst[i] = gqa__bf16_to_f32(from[i]);
+        }
+    } else {
+        const uint16_t *from = (const uint16_t *)src->data + offset;
+        for (int64_t i = 0; i < n; i++) {
+            dst[i] = gqa__f16_to_f32(from[i]);
+        }
+    }
+}
+
+void gqa__store_f32(const gqa_tensor *dst, int64_t offset, const float *src, int64_t n)
+{
+    if (dst->dtype == GQA_F32) {
+        float *to = (float *)dst->data + offset;
+        for (int64_t i = 0; i < n; i++) {
+            to[i] = gqa__canonical(src[i]);
+        }
+    } else if (dst->dtype == GQA_BF16) {
+        uint16_t *to = (uint16_t *)dst->data + offset;
+        for (int64_t i = 0; i < n; i++) {
+            to[i] = gqa__f32_to_bf16(src[i]);
+        }
+    } else {
+        uint16_t *to = (uint16_t *)dst->data + offset;
+        for (int64_t i = 0; i < n; i++) {
+            to[i] = gqa__f32_to_f16(src[i]);
+        }
+    }
+}
+
+void gqa__store_zero(const gqa_tensor *dst, int64_t offset, int64_t n)
+{
+    const size_t size = gqa__dtype_size(dst->dtype);
+
+    if (n > 0) {
+        memset((unsigned char *)dst->data + (size_t)offset * size, 0, (size_t)n * size);
+    }
+}
+
+bool gqa__mask_at(const gqa_tensor *mask, int64_t offset)
+{
+    const uint8_t *bytes = mask->data;
+
+    if (mask->dtype == GQA_BITS) {
+        return ((bytes[offset / 8] >> (offset % 8)) & 1) != 0;
+    }
+    return bytes[offset] != 0;
+}
