@@ -1,0 +1,24 @@
+/* gate.c - the output gate: its logits, and its product with the attention output. */
+#include "stage/stage.h"
+
+void gqa__stage_gate_project(const struct gqa__params *params, const float *x_norm, int32_t n,
+                             float *gate, void *scratch, const gqa_runtime *runtime)
+{
+    const struct gqa__linear *const linear = &params->gate;
+    gqa__linear_run(linear, x_norm, params->shape.hidden, n, 0, linear->out, gate, linear->out,
+                    scratch, runtime);
+}
+
+void gqa__stage_gate(const struct gqa__params *params, const float *gate, float *attn, int32_t n)
+{
+    const int64_t dv = params->shape.dv;
+    const int64_t step = params->shape.gate_dim; /* logits per head: dv or 1 */
+    if (params->config.gate == GQA_GATE_NONE) {
+        return;
+    }
+    for (int64_t h = 0; h < (int64_t)n * params->shape.hq; h++) {
+        float *const x = attn + h * dv; /* [dv] */
+        params->row->gate(x, x, gate + h * step, params->config.gate == GQA_GATE_HEAD ? 0 : 1,
+                          params->config.gate_activation, dv);
+    }
+}

@@ -1,0 +1,55 @@
+/* oproj.c - the output projection, the norm after it and the residual. */
+#include "stage/stage.h"
+
+#include <string.h>
+
+size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens)
+{
+    return gqa__linear_scratch_bytes(&params->o, tokens);
+}
+
+void gqa__stage_oproj(const struct gqa__params *params, const float *attn, int32_t n, float *o,
+                      void *scratch, const gqa_runtime *runtime)
+{
+    const struct gqa__linear *const linear = &params->o;
+    gqa__linear_run(linear, attn, linear->in, n, 0, linear->out, o, linear->out, scratch, runtime);
+}
+
+void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n)
+{
+    const gqa_config *const config = &params->config;
+    const int64_t hidden = params->shape.hidden;
+    struct gqa__norm_args args;
+
+    if (config->attn_out_multiplier != 0.0f) {
+        params->row->scale(o, o, config->attn_out_multiplier, n * hidden);
+    }
+    if (config->post_norm == GQA_NORM_NONE) {
+        return;
+    }
+    args.n = hidden;
+    args.n_true = params->shape.hidden_true;
+    args.kind = config->post_norm;
+    args.eps = config->post_norm_eps;
+    args.offset = (float)config->post_norm_offset;
+    args.weight = params->post_norm;
+    args.bias = params->post_norm_bias;
+    args.cast = config->norm_cast;
+    for (int32_t t = 0; t < n; t++) {
+        args.src = o + t * hidden;
+        args.dst = o + t * hidden;
+        params->row->norm(&args);
+    }
+}
+
+void gqa__stage_residual(const struct gqa__params *params, const float *sum, const float *o,
+                         int32_t n, float *out)
+{
+    const int64_t count = (int64_t)n * params->shape.hidden;
+    const float factor = params->config.residual_multiplier;
+    if (params->config.add_residual) {
+        params->row->scale_add(out, sum, o, factor == 0.0f ? 1.0f : factor, count);
+    } else if (out != o) {
+        memcpy(out, o, (size_t)count * sizeof *out);
+    }
+}

@@ -1,0 +1,130 @@
+/* qkv.c - the fused projection of q, k and v (and the gate in the tail of q), and what follows it
+ * before norms and rope.
+ *
+ * The packed matrix has its rows in the order [q heads | k heads | v heads] whatever layout the
+ * caller's weights had, so separate and fused weights give the same bits.
+ */
+#include "stage/stage.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+static size_t projection_bytes(const struct gqa__params *params, int32_t tokens)
+{
+    const size_t bytes = (size_t)tokens * (size_t)params->qkv.out * sizeof(float);
+    return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
+}
+
+size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens)
+{
+    /* The gate's projection reads the same activations, so its scratch is not larger. */
+    return projection_bytes(params, tokens) + gqa__linear_scratch_bytes(&params->qkv, tokens);
+}
+
+/* heads pieces of dim floats, src_step apart, side by side. */
+static void gather(float *dst, const float *src, int32_t heads, int64_t src_step, int32_t dim)
+{
+    for (int32_t h = 0; h < heads; h++) {
+        memcpy(dst + (int64_t)h * dim, src + h * src_step, (size_t)dim * sizeof *dst);
+    }
+}
+
+/* One token's projection row [q | k | v] to where its parts belong; NULL = not wanted. */
+static void split(const struct gqa__shape *shape, const float *row, float *q, float *k, float *v,
+                  float *gate)
+{
+    const float *const row_k = row + shape->q_rows;
+    const float *const row_v = shape->v_rows == 0 ? row_k : row_k + shape->k_rows;
+    if (q != NULL) {
+        gather(q, row, shape->hq, shape->q_head_rows, shape->dk);
+    }
+    if (gate != NULL) {
+        gather(gate, row + shape->dk, shape->hq, shape->q_head_rows, shape->dv);
+    }
+    if (k != NULL) {
+        memcpy(k, row_k, (size_t)shape->k_rows * sizeof *k);
+    }
+    if (v != NULL) {
+        gather(v, row_v, shape->hkv, shape->dv, shape->dv);
+    }
+}
+
+void gqa__stage_qkv(const struct gqa__params *params, const float *x_norm, int32_t n, int parts,
+                    float *q, float *k, float *v, float *gate, void *scratch,
+                    const gqa_runtime *runtime)
+{
+    const struct gqa__shape *const shape = &params->shape;
+    const struct gqa__linear *const linear = &params->qkv;
+    const int64_t out_step = params->row->out_step;
+    float *const proj = scratch; /* [n][qkv.out] */
+    void *const packed = (unsigned char *)scratch + projection_bytes(params, n);
+    const bool want_q = (parts & GQA__PART_Q) != 0;
+    const bool want_kv = (parts & GQA__PART_KV) != 0;
+    const bool q_tail = params->config.gate == GQA_GATE_Q_TAIL;
+    int64_t begin = 0, end = linear->out;
+
+    /* A part begins and ends inside a block of outputs: the whole block is computed. */
+    if (!want_q) {
+        begin = shape->q_rows / out_step * out_step;
+    }
+    if (!want_kv) {
+        end = gqa__min(gqa__round_up(shape->q_rows, out_step), linear->out);
+    }
+    gqa__linear_run(linear, x_norm, shape->hidden, n, begin, end, proj + begin, linear->out, packed,
+                    runtime);
+    for (int64_t t = 0; t < n; t++) {
+        split(shape, proj + t * linear->out,
+              want_q && q != NULL ? q + t * shape->hq * shape->dk : NULL,
+              want_kv && k != NULL ? k + t * shape->hkv * shape->dk : NULL,
+              want_kv && v != NULL ? v + t * shape->hkv * shape->dv : NULL,
+              want_q && q_tail && gate != NULL ? gate + t * shape->hq * shape->dv : NULL);
+    }
+}
+
+/* RMS over each value head, without a weight. */
+static void norm_values(const struct gqa__params *params, float *v, int64_t heads)
+{
+    struct gqa__norm_args args;
+    args.n = params->shape.dv;
+    args.n_true = params->shape.dv;
+    args.kind = params->config.v_norm;
+    args.eps = params->config.qk_norm_eps;
+    args.offset = 0.0f;
+    args.weight = NULL;
+    args.bias = NULL;
+    args.cast = GQA_F32;
+    for (int64_t h = 0; h < heads; h++) {
+        args.src = v + h * args.n;
+        args.dst = v + h * args.n;
+        params->row->norm(&args);
+    }
+}
+
+static void clip(const struct gqa__params *params, float *x, int64_t count)
+{
+    if (x != NULL && params->config.clip_qkv > 0.0f) {
+        params->row->clip(x, x, params->config.clip_qkv, count);
+    }
+}
+
+static void scale(const struct gqa__params *params, float *x, float factor, int64_t count)
+{
+    if (x != NULL && factor != 0.0f) {
+        params->row->scale(x, x, factor, count);
+    }
+}
+
+void gqa__stage_clip(const struct gqa__params *params, float *q, float *k, float *v, int32_t n)
+{
+    const struct gqa__shape *const shape = &params->shape;
+    const int64_t tokens = n;
+    clip(params, q, tokens * shape->hq * shape->dk);
+    clip(params, k, tokens * shape->hkv * shape->dk);
+    clip(params, v, tokens * shape->hkv * shape->dv);
+    if (v != NULL && params->config.v_norm != GQA_NORM_NONE) {
+        norm_values(params, v, tokens * shape->hkv);
+    }
+    scale(params, v, params->config.v_scale, tokens * shape->hkv * shape->dv);
+    scale(params, k, params->config.key_multiplier, tokens * shape->hkv * shape->dk);
+}
