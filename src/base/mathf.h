@@ -26,7 +26,7 @@ static inline float gqa__exp_negf(float a);
 /* At most 2 ulp; odd; -0 stays -0; exactly 1 in size from 9.02 on. */
 static inline float gqa__tanhf(float x);
 
-/* 1 / (1 + e^-x): at most 3 ulp for x >= -87.33; 0 below. */
+/* 1 / (1 + e^-x): at most 4 ulp for x >= -87.33; 0 below. */
 static inline float gqa__sigmoidf(float x);
 
 /* ln(1 + e^x) without overflow: at most 3 ulp for x >= -87.33; 0 below. */

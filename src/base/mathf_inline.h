@@ -7,8 +7,18 @@
 #define GQA__MATHF_INLINE_H
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "base/number.h"
+
+/* c ? a : b by bits: with trapping math gcc would move the work of a plain ?: under a branch and
+ * then not vectorise the loop around it. */
+static inline float gqa__pick(bool c, float a, float b)
+{
+    const uint32_t mask = 0u - (uint32_t)c;
+
+    return gqa__f32_from_bits((gqa__f32_bits(a) & mask) | (gqa__f32_bits(b) & ~mask));
+}
 
 /* Added to |x| < 2^22 this rounds x to an integer n (nearest even) and leaves n in the low bits. */
 #define GQA__ROUNDER 0x1.8p23f
@@ -31,7 +41,7 @@ static inline float gqa__exp2f(float x)
     p = fmaf(p, f, 0x1.ebfb94p-3f);
     p = fmaf(p, f, 0x1.62e430p-1f);
     p = fmaf(p, f, 1.0f);
-    return x < -126.0f ? 0.0f : p * gqa__power_of_two(shifted);
+    return gqa__pick(x < -126.0f, 0.0f, p * gqa__power_of_two(shifted));
 }
 
 static inline float gqa__exp2f_fast(float x)
@@ -43,14 +53,15 @@ static inline float gqa__exp2f_fast(float x)
     p = fmaf(p, f, 0x1.f00c58p-3f);
     p = fmaf(p, f, 0x1.62f5fap-1f);
     p = fmaf(p, f, 1.0f);
-    return x < -126.0f ? 0.0f : p * gqa__power_of_two(shifted);
+    return gqa__pick(x < -126.0f, 0.0f, p * gqa__power_of_two(shifted));
 }
 
 static inline float gqa__logf(float x)
 {
     const uint32_t root_half = 0x3f3504f3u; /* bits of sqrt(1/2) */
-    const float lift = x < 0x1p-126f ? 0x1p23f : 1.0f;
-    const float lifted = x < 0x1p-126f ? 23.0f : 0.0f;
+    const bool denormal = x < 0x1p-126f;
+    const float lift = gqa__pick(denormal, 0x1p23f, 1.0f);
+    const float lifted = gqa__pick(denormal, 23.0f, 0.0f);
     const uint32_t u = gqa__f32_bits(x * lift) - root_half;
     const float e = (float)((int32_t)((u + 0x40000000u) >> 23) - 128) - lifted;
     const float f = gqa__f32_from_bits((u & 0x7fffffu) + root_half) - 1.0f; /* exact */
@@ -70,15 +81,15 @@ static inline float gqa__logf(float x)
     r = fmaf(e, 0x1.7f7d1cp-20f, f2 * f * p); /* ln 2 in two parts, the upper times e is exact */
     r = fmaf(-0.5f, f2, r);
     r = fmaf(e, 0x1.62e4p-1f, f + r);
-    r = x > 0x1.fffffep127f ? x : r;
-    r = x == 0.0f ? gqa__f32_from_bits(0xff800000u) : r;
-    return x >= 0.0f ? r : gqa__f32_from_bits(GQA__NAN_BITS);
+    r = gqa__pick(x > 0x1.fffffep127f, x, r);
+    r = gqa__pick(x == 0.0f, gqa__f32_from_bits(0xff800000u), r);
+    return gqa__pick(x >= 0.0f, r, gqa__f32_from_bits(GQA__NAN_BITS));
 }
 
 static inline float gqa__exp_negf(float a)
 {
-    const float c = a > 88.0f ? 88.0f : a; /* beyond 87.34 the result is 0 already */
-    const float u = c * 0x1.715476p+0f;    /* log2 e, upper part */
+    const float c = gqa__pick(a > 88.0f, 88.0f, a); /* beyond 87.34 the result is 0 already */
+    const float u = c * 0x1.715476p+0f;             /* log2 e, upper part */
     const float v = fmaf(c, 0x1.4ae0cp-26f, fmaf(c, 0x1.715476p+0f, -u));
     const float t = gqa__exp2f(-u);
 
@@ -98,7 +109,7 @@ static inline float gqa__tanhf(float x)
     p = fmaf(p, z, -0x1.b90576p-5f);
     p = fmaf(p, z, 0x1.110c5ap-3f);
     p = fmaf(p, z, -0x1.555548p-2f);
-    r = a < 0.5625f ? fmaf(a * z, p, a) : large;
+    r = gqa__pick(a < 0.5625f, fmaf(a * z, p, a), large);
     return gqa__f32_from_bits(gqa__f32_bits(r) | (gqa__f32_bits(x) & 0x80000000u));
 }
 
@@ -106,7 +117,7 @@ static inline float gqa__sigmoidf(float x)
 {
     const float t = gqa__exp_negf(fabsf(x));
 
-    return (x < 0.0f ? t : 1.0f) / (1.0f + t);
+    return gqa__pick(x < 0.0f, t, 1.0f) / (1.0f + t);
 }
 
 static inline float gqa__softplusf(float x)
@@ -115,7 +126,7 @@ static inline float gqa__softplusf(float x)
     const float w = 1.0f + t;
     const float lost = t - (w - 1.0f); /* what the sum w rounded off */
 
-    return (x > 0.0f ? x : 0.0f) + (gqa__logf(w) + lost / w);
+    return gqa__pick(x > 0.0f, x, 0.0f) + (gqa__logf(w) + lost / w);
 }
 
 #endif
