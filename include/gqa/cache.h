@@ -21,9 +21,9 @@ typedef struct gqa_cache_options {
     int32_t max_sequences; /* sequence ids are 0 .. max_sequences-1; 0 = 1 */
     int32_t max_tokens;    /* per sequence; required, > 0 */
     int32_t page_size;     /* tokens per page: 16, 32, 64, 128, 256 or 512; 0 = 128 */
-    int64_t num_pages;     /* in the pool shared by all sequences; 0 = enough for all of them full */
-    gqa_dtype dtype_k;     /* storage. numerics F32: F32 (default) or BF16; */
-    gqa_dtype dtype_v;     /*          numerics BF16: BF16 (default) */
+    int64_t num_pages; /* in the pool shared by all sequences; 0 = enough for all of them full */
+    gqa_dtype dtype_k; /* storage. numerics F32: F32 (default) or BF16; */
+    gqa_dtype dtype_v; /*          numerics BF16: BF16 (default) */
 } gqa_cache_options;
 
 /* Defaults for caches of this layer: one sequence, pages of 128 tokens, storage types that follow

@@ -24,37 +24,44 @@ void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *l
 gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
                             const gqa_cache_options *options, gqa_error *err)
 {
-    if (out == NULL)
-        return gqa__fail(err, GQA_ERR_ARG, "out", "out is NULL");
+    if (out == NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "out", "is NULL");
+    }
     *out = NULL;
-    if (layer == NULL)
-        return gqa__fail(err, GQA_ERR_ARG, "layer", "layer is NULL");
-    if (options == NULL)
-        return gqa__fail(err, GQA_ERR_ARG, "options", "options is NULL");
+    if (layer == NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "layer", "is NULL");
+    }
+    if (options == NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "options", "is NULL");
+    }
 
     const struct gqa__shape *shape = &layer->params.shape;
     struct gqa__cache_layout layout;
     gqa_cache_options own;
     gqa_status status = gqa__cache_options_resolve(options, &own, err);
-    if (status == GQA_OK)
+    if (status == GQA_OK) {
         status = gqa__cache_layout_init(&layout, layer->params.row, shape->hkv, shape->dk,
                                         shape->dv, &own, err);
-    if (status != GQA_OK)
+    }
+    if (status != GQA_OK) {
         return status;
+    }
 
     struct gqa__arena arena;
     gqa__arena_count(&arena);
     gqa__cache_carve(&arena, &layout, &own);
-    if (arena.failed)
+    if (arena.failed) {
         return gqa__fail(err, GQA_ERR_ARG, "options.num_pages",
                          "a pool of %lld pages of %zu bytes exceeds the address space",
                          (long long)own.num_pages, layout.page_bytes);
+    }
     size_t size = arena.used;
     void *memory = gqa__alloc(&layer->runtime, size);
-    if (memory == NULL)
+    if (memory == NULL) {
         return gqa__fail(err, GQA_ERR_NOMEM, "options.num_pages",
                          "no memory for a cache of %zu bytes (%lld pages of %zu bytes)", size,
                          (long long)own.num_pages, layout.page_bytes);
+    }
 
     /* The struct is carved first: the block and the cache have one address. */
     gqa__arena_open(&arena, memory, size);
@@ -65,8 +72,9 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
 
 void gqa_cache_destroy(gqa_cache **cache)
 {
-    if (cache == NULL || *cache == NULL)
+    if (cache == NULL || *cache == NULL) {
         return;
+    }
     gqa_runtime runtime = (*cache)->runtime;
     gqa__release(&runtime, *cache);
     *cache = NULL;
@@ -74,8 +82,9 @@ void gqa_cache_destroy(gqa_cache **cache)
 
 int32_t gqa_cache_length(const gqa_cache *cache, int32_t sequence)
 {
-    if (cache == NULL || sequence < 0 || sequence >= cache->max_sequences)
+    if (cache == NULL || sequence < 0 || sequence >= cache->max_sequences) {
         return -1;
+    }
     return cache->sequences[sequence].length;
 }
 
@@ -86,24 +95,28 @@ int64_t gqa_cache_free_pages(const gqa_cache *cache)
 
 static gqa_status check_sequence(const gqa_cache *cache, int32_t sequence, gqa_error *err)
 {
-    if (cache == NULL)
-        return gqa__fail(err, GQA_ERR_ARG, "cache", "cache is NULL");
-    if (sequence < 0 || sequence >= cache->max_sequences)
-        return gqa__fail(err, GQA_ERR_ARG, "sequence", "sequence is %d; it must be 0 .. %d",
-                         (int)sequence, (int)cache->max_sequences - 1);
+    if (cache == NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "cache", "is NULL");
+    }
+    if (sequence < 0 || sequence >= cache->max_sequences) {
+        return gqa__fail(err, GQA_ERR_ARG, "sequence", "is %d; it must be 0 .. %d", (int)sequence,
+                         (int)cache->max_sequences - 1);
+    }
     return GQA_OK;
 }
 
 gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length, gqa_error *err)
 {
     gqa_status status = check_sequence(cache, sequence, err);
-    if (status != GQA_OK)
+    if (status != GQA_OK) {
         return status;
+    }
     int32_t held = cache->sequences[sequence].length;
-    if (length < 0 || length > held)
+    if (length < 0 || length > held) {
         return gqa__fail(err, GQA_ERR_ARG, "length",
-                         "length is %d; it must be 0 .. %d, the tokens that sequence %d holds",
+                         "is %d; it must be 0 .. %d, the tokens that sequence %d holds",
                          (int)length, (int)held, (int)sequence);
+    }
     gqa__cache_cut(cache, sequence, length, -1);
     return GQA_OK;
 }
@@ -113,15 +126,16 @@ static gqa_status check_positions(const struct gqa__sequence *sequence, const in
                                   int32_t n, gqa_error *err)
 {
     int64_t last = sequence->length > 0 ? sequence->last : -1;
-    if (positions == NULL && last + n > INT32_MAX)
+    if (positions == NULL && last + n > INT32_MAX) {
         return gqa__fail(err, GQA_ERR_ARG, "positions",
-                         "positions is NULL and %d tokens after position %lld exceed %d", (int)n,
+                         "is NULL and %d tokens after position %lld exceed %d", (int)n,
                          (long long)last, INT32_MAX);
+    }
     for (int32_t i = 0; positions != NULL && i < n; i++) {
-        if (positions[i] <= last)
-            return gqa__fail(err, GQA_ERR_ARG, "positions",
-                             "positions[%d] is %d; it must be above %lld", (int)i,
-                             (int)positions[i], (long long)last);
+        if (positions[i] <= last) {
+            return gqa__fail(err, GQA_ERR_ARG, "positions", "[%d] is %d; it must be above %lld",
+                             (int)i, (int)positions[i], (long long)last);
+        }
         last = positions[i];
     }
     return GQA_OK;
@@ -147,23 +161,28 @@ static gqa_status check_append(const gqa_cache *cache, const gqa_tensor *key,
                                gqa_error *err)
 {
     const struct gqa__cache_layout *layout = &cache->layout;
-    if (!gqa__present(key))
-        return gqa__fail(err, GQA_ERR_ARG, "key", "key is missing");
-    if (!gqa__present(value))
-        return gqa__fail(err, GQA_ERR_ARG, "value", "value is missing");
+    if (!gqa__present(key)) {
+        return gqa__fail(err, GQA_ERR_ARG, "key", "is missing");
+    }
+    if (!gqa__present(value)) {
+        return gqa__fail(err, GQA_ERR_ARG, "value", "is missing");
+    }
 
     const int64_t k_shape[3] = {-1, layout->hkv, layout->dk};
     gqa_status status = gqa__tensor_fit(key, "key", GQA__FLOATS, 3, k_shape, false, k, err);
-    if (status != GQA_OK)
+    if (status != GQA_OK) {
         return status;
+    }
     const int64_t v_shape[3] = {k->shape[0], layout->hkv, layout->dv};
     status = gqa__tensor_fit(value, "value", GQA__FLOATS, 3, v_shape, false, v, err);
-    if (status != GQA_OK)
+    if (status != GQA_OK) {
         return status;
-    if (k->shape[0] > cache->max_tokens)
+    }
+    if (k->shape[0] > cache->max_tokens) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "key",
-                         "key.shape[0] is %lld tokens; max_tokens of the cache is %d",
+                         "shape[0] is %lld tokens; max_tokens of the cache is %d",
                          (long long)k->shape[0], (int)cache->max_tokens);
+    }
     return GQA_OK;
 }
 
@@ -173,24 +192,29 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
     gqa_tensor k, v;
     int64_t pages = 0;
     gqa_status status = check_sequence(cache, sequence, err);
-    if (status == GQA_OK)
+    if (status == GQA_OK) {
         status = check_append(cache, key, value, &k, &v, err);
-    if (status != GQA_OK)
+    }
+    if (status != GQA_OK) {
         return status;
+    }
 
     const struct gqa__sequence *own = &cache->sequences[sequence];
     int32_t n = (int32_t)k.shape[0];
     int32_t first = own->length;
     status = check_positions(own, positions, n, err);
-    if (status != GQA_OK)
+    if (status != GQA_OK) {
         return status;
-    if (n > INT32_MAX - own->columns)
+    }
+    if (n > INT32_MAX - own->columns) {
         return gqa__fail(err, GQA_ERR_ARG, "key",
                          "%d tokens after column %d of sequence %d exceed %d", (int)n,
                          (int)own->columns, (int)sequence, INT32_MAX);
+    }
     status = gqa__cache_room(cache, sequence, n, &pages, err);
-    if (status != GQA_OK)
+    if (status != GQA_OK) {
         return status;
+    }
 
     gqa__fpmode saved = gqa__fpmode_enter();
     gqa__cache_extend(cache, sequence, n, positions, NULL, own->columns + n);
@@ -206,20 +230,23 @@ static gqa_status check_read(const gqa_cache *cache, const gqa_tensor *key, cons
     const struct gqa__cache_layout *layout = &cache->layout;
     gqa_status status = GQA_OK;
     *n = -1;
-    if (!gqa__present(key) && !gqa__present(value))
-        return gqa__fail(err, GQA_ERR_ARG, "key", "key and value are missing; give one of them");
+    if (!gqa__present(key) && !gqa__present(value)) {
+        return gqa__fail(err, GQA_ERR_ARG, "key", "is missing, and value too; give one of them");
+    }
     if (gqa__present(key)) {
         const int64_t shape[3] = {layout->hkv, -1, layout->dk};
         status = gqa__tensor_fit(key, "key", GQA__FLOATS, 3, shape, false, k, err);
-        if (status != GQA_OK)
+        if (status != GQA_OK) {
             return status;
+        }
         *n = k->shape[1];
     }
     if (gqa__present(value)) {
         const int64_t shape[3] = {layout->hkv, *n, layout->dv};
         status = gqa__tensor_fit(value, "value", GQA__FLOATS, 3, shape, false, v, err);
-        if (status != GQA_OK)
+        if (status != GQA_OK) {
             return status;
+        }
         *n = v->shape[1];
     }
     return GQA_OK;
@@ -233,20 +260,24 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
     float row[GQA__HEAD_DIM_MAX];
     int64_t n;
     gqa_status status = check_sequence(cache, sequence, err);
-    if (status == GQA_OK)
+    if (status == GQA_OK) {
         status = check_read(cache, key, value, &k, &v, &n, err);
-    if (status != GQA_OK)
+    }
+    if (status != GQA_OK) {
         return status;
+    }
 
     const struct gqa__sequence *own = &cache->sequences[sequence];
-    if (first < 0 || first > own->length)
+    if (first < 0 || first > own->length) {
         return gqa__fail(err, GQA_ERR_ARG, "first",
-                         "first is %d; it must be 0 .. %d, the tokens that sequence %d holds",
-                         (int)first, (int)own->length, (int)sequence);
-    if (n > own->length - first)
+                         "is %d; it must be 0 .. %d, the tokens that sequence %d holds", (int)first,
+                         (int)own->length, (int)sequence);
+    }
+    if (n > own->length - first) {
         return gqa__fail(err, GQA_ERR_SHAPE, gqa__present(key) ? "key" : "value",
                          "shape[1] is %lld tokens from %d on; sequence %d holds %d", (long long)n,
                          (int)first, (int)sequence, (int)own->length);
+    }
 
     for (int32_t head = 0; head < cache->layout.hkv; head++) {
         for (int32_t i = 0; i < (int32_t)n; i++) {
@@ -260,7 +291,8 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
             }
         }
     }
-    for (int32_t i = 0; positions != NULL && i < (int32_t)n; i++)
+    for (int32_t i = 0; positions != NULL && i < (int32_t)n; i++) {
         positions[i] = cache->positions[gqa__cache_slot(cache, own, first + i)];
+    }
     return GQA_OK;
 }

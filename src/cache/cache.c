@@ -24,17 +24,19 @@ gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int3
                            int64_t *pages, gqa_error *err)
 {
     int32_t length = cache->sequences[sequence].length;
-    if (n > cache->max_tokens - length)
+    if (n > cache->max_tokens - length) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
                          "sequence %d holds %d tokens; %d more exceed max_tokens %d", (int)sequence,
                          (int)length, (int)n, (int)cache->max_tokens);
+    }
     int64_t total = *pages + gqa__cache_pages_for(cache, sequence, n);
-    if (total > cache->free_count)
+    if (total > cache->free_count) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
                          "%d tokens for sequence %d bring the call to %lld new pages; %lld of %lld "
                          "are free",
                          (int)n, (int)sequence, (long long)total, (long long)cache->free_count,
                          (long long)cache->num_pages);
+    }
     *pages = total;
     return GQA_OK;
 }
@@ -63,19 +65,24 @@ void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
 
     for (int32_t i = 0; i < n; i++) {
         int32_t index = sequence->length;
-        int32_t position = index == 0 ? 0 : sequence->last + 1;
-        if (positions != NULL)
+        int32_t position = 0;
+        if (positions != NULL) {
             position = positions[i];
-        if (index % page_size == 0)
+        } else if (index > 0) {
+            position = sequence->last + 1;
+        }
+        if (index % page_size == 0) {
             sequence->pages[index / page_size] = take_page(cache);
+        }
 
         int64_t slot = gqa__cache_slot(cache, sequence, index);
         cache->positions[slot] = position;
         cache->columns[slot] = columns != NULL ? columns[i] : sequence->columns + i;
-        if (index == 0)
+        if (index == 0) {
             sequence->origin = position;
-        else if (position < sequence->last)
+        } else if (position < sequence->last) {
             sequence->ordered = false;
+        }
         sequence->last = position;
         sequence->length++;
     }
@@ -99,8 +106,9 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
                               layout->dtype_k);
         if (layout->row->append_v(gqa__cache_v(cache, page, head), layout->v_stride, slot, run,
                                   v + done * v_token_stride, v_token_stride, layout->dv,
-                                  layout->dtype_v))
+                                  layout->dtype_v)) {
             cache->nonfinite[(int64_t)page * layout->hkv + head] = 1;
+        }
         done += run;
     }
 }
@@ -119,8 +127,9 @@ static void zero_slots(struct gqa_cache *cache, int32_t page, int32_t slot)
         unsigned char *v = gqa__cache_v(cache, page, head);
         memset(k + from * k_row, 0, freed * k_row);
         if (layout->row->v_transposed) {
-            for (int32_t d = 0; d < layout->dv; d++)
+            for (int32_t d = 0; d < layout->dv; d++) {
                 memset(v + (size_t)d * v_row + from * v_size, 0, freed * v_size);
+            }
         } else {
             memset(v + from * v_row, 0, freed * v_row);
         }
@@ -134,8 +143,9 @@ static bool positions_ordered(const struct gqa_cache *cache, const struct gqa__s
 {
     for (int32_t i = 1; i < sequence->length; i++) {
         if (cache->positions[gqa__cache_slot(cache, sequence, i)] <
-            cache->positions[gqa__cache_slot(cache, sequence, i - 1)])
+            cache->positions[gqa__cache_slot(cache, sequence, i - 1)]) {
             return false;
+        }
     }
     return true;
 }
@@ -154,8 +164,9 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
         cache->free_pages[cache->free_count++] = sequence->pages[i];
         sequence->pages[i] = -1;
     }
-    if (slot != 0 && length < sequence->length)
+    if (slot != 0 && length < sequence->length) {
         zero_slots(cache, sequence->pages[kept - 1], slot);
+    }
 
     sequence->length = length;
     if (length == 0) {
@@ -195,11 +206,12 @@ void gqa__cache_fetch(const struct gqa_cache *cache, int32_t sequence_id, int32_
     int64_t slot = index % layout->page_size;
     assert(index >= 0 && index < sequence->length);
 
-    if (k != NULL)
+    if (k != NULL) {
         fetch_elements(k,
                        gqa__cache_k(cache, page, head) +
                            (size_t)(slot * layout->k_stride) * gqa__dtype_size(layout->dtype_k),
                        1, layout->dk, layout->dtype_k);
+    }
     if (v != NULL) {
         int64_t offset = layout->row->v_transposed ? slot : slot * layout->v_stride;
         int64_t step = layout->row->v_transposed ? layout->v_stride : 1;

@@ -16,42 +16,42 @@
 #include "gqa/cache.h"
 #include "kernel/kernel.h"
 
-#define GQA__PAGE_SIZE_MIN 16
-#define GQA__PAGE_SIZE_MAX 512
+#define GQA__PAGE_SIZE_MIN     16
+#define GQA__PAGE_SIZE_MAX     512
 #define GQA__PAGE_SIZE_DEFAULT 128
-#define GQA__HEAD_DIM_MAX 512 /* dk and dv */
+#define GQA__HEAD_DIM_MAX      512 /* dk and dv */
 
 struct gqa__cache_layout {
     const struct gqa__kernels *row;
     int32_t hkv, dk, dv;
     int32_t page_size;
     gqa_dtype dtype_k, dtype_v;
-    int64_t k_stride; /* elements between K rows */
-    int64_t v_stride; /* elements between V rows (page_size if transposed) */
+    int64_t k_stride;        /* elements between K rows */
+    int64_t v_stride;        /* elements between V rows (page_size if transposed) */
     size_t k_bytes, v_bytes; /* per page and KV head, multiples of GQA__ALIGN */
     size_t page_bytes;       /* hkv * (k_bytes + v_bytes) */
 };
 
 struct gqa__sequence {
-    int32_t *pages;   /* [max_pages] ids; the first ceil(length / page_size) are valid */
-    int32_t length;   /* tokens held */
-    int32_t columns;  /* caller's tokens so far, padding counted */
-    int32_t origin;   /* position id of index 0 */
-    int32_t last;     /* position id of the last token */
-    bool ordered;     /* position ids do not fall with the index: ranges can be searched */
+    int32_t *pages;  /* [max_pages] ids; the first ceil(length / page_size) are valid */
+    int32_t length;  /* tokens held */
+    int32_t columns; /* caller's tokens so far, padding counted */
+    int32_t origin;  /* position id of index 0 */
+    int32_t last;    /* position id of the last token */
+    bool ordered;    /* position ids do not fall with the index: ranges can be searched */
 };
 
 struct gqa_cache {
     struct gqa__cache_layout layout;
     int32_t max_sequences, max_tokens, max_pages; /* max_pages per sequence */
     int64_t num_pages, free_count;
-    unsigned char *pool;     /* [num_pages][page_bytes] */
-    int32_t *positions;      /* [num_pages][page_size] */
-    int32_t *columns;        /* [num_pages][page_size] */
-    uint8_t *nonfinite;      /* [num_pages][hkv] */
-    int32_t *free_pages;     /* [num_pages] stack of ids */
+    unsigned char *pool;             /* [num_pages][page_bytes] */
+    int32_t *positions;              /* [num_pages][page_size] */
+    int32_t *columns;                /* [num_pages][page_size] */
+    uint8_t *nonfinite;              /* [num_pages][hkv] */
+    int32_t *free_pages;             /* [num_pages] stack of ids */
     struct gqa__sequence *sequences; /* [max_sequences] */
-    gqa_runtime runtime;     /* allocator of a cache made by gqa_cache_create */
+    gqa_runtime runtime;             /* allocator of a cache made by gqa_cache_create */
 };
 
 /* Import the caller's options, fill in their defaults and check everything that does not depend on
@@ -65,9 +65,9 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout, const struct
                                   const gqa_cache_options *options, gqa_error *err);
 
 /* Carve and initialise a cache (struct included) from the arena: used by gqa_cache_create and, for
- * a call without a cache, on the workspace. In counting mode, or when the arena fails, returns NULL.
- * Reads max_sequences (0 = 1), max_tokens and num_pages (0 = enough for all) of options. The pool
- * is not touched: a page is zeroed when it is taken. */
+ * a call without a cache, on the workspace. In counting mode, or when the arena fails, returns
+ * NULL. Reads max_sequences (0 = 1), max_tokens and num_pages (0 = enough for all) of options. The
+ * pool is not touched: a page is zeroed when it is taken. */
 struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__cache_layout *layout,
                                    const gqa_cache_options *options);
 
@@ -84,9 +84,9 @@ gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int3
                            int64_t *pages, gqa_error *err);
 
 /* Append n tokens' metadata and take their pages, zeroed. The caller has checked max_tokens and
- * free pages. positions[i] NULL: continue after the last one (0 when empty). columns[i]: the token's
- * column, NULL: continue after the sequence's columns; columns_after: the sequence's new column
- * count. Cannot fail. */
+ * free pages. positions[i] NULL: continue after the last one (0 when empty). columns[i]: the
+ * token's column, NULL: continue after the sequence's columns; columns_after: the sequence's new
+ * column count. Cannot fail. */
 void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence, int32_t n,
                        const int32_t *positions, const int32_t *columns, int32_t columns_after);
 

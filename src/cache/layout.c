@@ -20,46 +20,55 @@ gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_opt
                                       gqa_error *err)
 {
     gqa_status status = gqa__import(out, sizeof *out, in, "options", err);
-    if (status != GQA_OK)
+    if (status != GQA_OK) {
         return status;
-    if (out->max_sequences < 0)
+    }
+    if (out->max_sequences < 0) {
         return gqa__fail(err, GQA_ERR_ARG, "options.max_sequences",
-                         "options.max_sequences is %d; it must be positive, or 0 for 1",
-                         (int)out->max_sequences);
-    if (out->max_sequences == 0)
+                         "is %d; it must be positive, or 0 for 1", (int)out->max_sequences);
+    }
+    if (out->max_sequences == 0) {
         out->max_sequences = 1;
-    if (out->max_tokens < 1)
-        return gqa__fail(err, GQA_ERR_ARG, "options.max_tokens",
-                         "options.max_tokens is %d; it must be at least 1", (int)out->max_tokens);
-    if (out->page_size == 0)
+    }
+    if (out->max_tokens < 1) {
+        return gqa__fail(err, GQA_ERR_ARG, "options.max_tokens", "is %d; it must be at least 1",
+                         (int)out->max_tokens);
+    }
+    if (out->page_size == 0) {
         out->page_size = GQA__PAGE_SIZE_DEFAULT;
-    if (!page_size_valid(out->page_size))
+    }
+    if (!page_size_valid(out->page_size)) {
         return gqa__fail(err, GQA_ERR_ARG, "options.page_size",
-                         "options.page_size is %d; it must be 16, 32, 64, 128, 256 or 512",
-                         (int)out->page_size);
-    if (out->num_pages == 0)
+                         "is %d; it must be 16, 32, 64, 128, 256 or 512", (int)out->page_size);
+    }
+    if (out->num_pages == 0) {
         out->num_pages =
             (int64_t)out->max_sequences * pages_per_sequence(out->max_tokens, out->page_size);
-    if (out->num_pages < 0 || out->num_pages > INT32_MAX)
+    }
+    if (out->num_pages < 0 || out->num_pages > INT32_MAX) {
         return gqa__fail(err, GQA_ERR_ARG, "options.num_pages",
-                         "options.num_pages is %lld; it must be 1 .. %d, or 0 for enough (which "
+                         "is %lld; it must be 1 .. %d, or 0 for enough (which "
                          "must not be more)",
                          (long long)out->num_pages, INT32_MAX);
+    }
     return GQA_OK;
 }
 
 static gqa_status check_dtype(const struct gqa__kernels *row, gqa_dtype dtype, const char *field,
                               gqa_error *err)
 {
-    if (dtype == GQA_F16)
+    if (dtype == GQA_F16) {
         return gqa__fail(err, GQA_ERR_UNSUPPORTED, field,
-                         "%s is GQA_F16; pages are stored as GQA_F32 or GQA_BF16", field);
-    if (dtype != GQA_F32 && dtype != GQA_BF16)
+                         "is GQA_F16; pages are stored as GQA_F32 or GQA_BF16");
+    }
+    if (dtype != GQA_F32 && dtype != GQA_BF16) {
+        return gqa__fail(err, GQA_ERR_ARG, field, "is %d; it must be GQA_F32 (0) or GQA_BF16 (1)",
+                         (int)dtype);
+    }
+    if (row->numerics == GQA_NUMERICS_BF16 && dtype != GQA_BF16) {
         return gqa__fail(err, GQA_ERR_ARG, field,
-                         "%s is %d; it must be GQA_F32 (0) or GQA_BF16 (1)", field, (int)dtype);
-    if (row->numerics == GQA_NUMERICS_BF16 && dtype != GQA_BF16)
-        return gqa__fail(err, GQA_ERR_ARG, field,
-                         "%s is GQA_F32; with numerics BF16 it must be GQA_BF16", field);
+                         "is GQA_F32; with numerics BF16 it must be GQA_BF16");
+    }
     return GQA_OK;
 }
 
@@ -69,25 +78,27 @@ static bool part_bytes(int64_t rows, int64_t columns, gqa_dtype dtype, size_t *b
     size_t total;
     if (!gqa__mul((size_t)rows, (size_t)columns, &total) ||
         !gqa__mul(total, gqa__dtype_size(dtype), &total) ||
-        !gqa__add(total, GQA__ALIGN - 1, &total))
+        !gqa__add(total, GQA__ALIGN - 1, &total)) {
         return false;
+    }
     *bytes = total - total % GQA__ALIGN;
     return true;
 }
 
 static gqa_status check_dims(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
 {
-    if (hkv < 1)
+    if (hkv < 1) {
         return gqa__fail(err, GQA_ERR_ARG, "config.num_key_value_heads",
-                         "config.num_key_value_heads is %d; a cache needs at least 1", (int)hkv);
-    if (dk < 1 || dk > GQA__HEAD_DIM_MAX)
-        return gqa__fail(err, GQA_ERR_ARG, "config.head_dim",
-                         "config.head_dim is %d; a cache holds 1 .. %d", (int)dk,
-                         GQA__HEAD_DIM_MAX);
-    if (dv < 1 || dv > GQA__HEAD_DIM_MAX)
-        return gqa__fail(err, GQA_ERR_ARG, "config.v_head_dim",
-                         "config.v_head_dim is %d; a cache holds 1 .. %d", (int)dv,
-                         GQA__HEAD_DIM_MAX);
+                         "is %d; a cache needs at least 1", (int)hkv);
+    }
+    if (dk < 1 || dk > GQA__HEAD_DIM_MAX) {
+        return gqa__fail(err, GQA_ERR_ARG, "config.head_dim", "is %d; a cache holds 1 .. %d",
+                         (int)dk, GQA__HEAD_DIM_MAX);
+    }
+    if (dv < 1 || dv > GQA__HEAD_DIM_MAX) {
+        return gqa__fail(err, GQA_ERR_ARG, "config.v_head_dim", "is %d; a cache holds 1 .. %d",
+                         (int)dv, GQA__HEAD_DIM_MAX);
+    }
     return GQA_OK;
 }
 
@@ -97,16 +108,19 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout, const struct
 {
     int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
     gqa_status status = check_dims(hkv, dk, dv, err);
-    if (status == GQA_OK)
+    if (status == GQA_OK) {
         status = check_dtype(row, options->dtype_k, "options.dtype_k", err);
-    if (status == GQA_OK)
+    }
+    if (status == GQA_OK) {
         status = check_dtype(row, options->dtype_v, "options.dtype_v", err);
-    if (status != GQA_OK)
+    }
+    if (status != GQA_OK) {
         return status;
-    if (!page_size_valid(page_size))
+    }
+    if (!page_size_valid(page_size)) {
         return gqa__fail(err, GQA_ERR_ARG, "options.page_size",
-                         "options.page_size is %d; it must be 16, 32, 64, 128, 256 or 512",
-                         (int)page_size);
+                         "is %d; it must be 16, 32, 64, 128, 256 or 512", (int)page_size);
+    }
 
     int64_t value_dim = gqa__round_up(dv, row->value_step);
     layout->row = row;
@@ -121,25 +135,28 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout, const struct
     if (!part_bytes(page_size, layout->k_stride, layout->dtype_k, &layout->k_bytes) ||
         !part_bytes(page_size, value_dim, layout->dtype_v, &layout->v_bytes) ||
         !gqa__add(layout->k_bytes, layout->v_bytes, &layout->page_bytes) ||
-        !gqa__mul(layout->page_bytes, (size_t)hkv, &layout->page_bytes))
+        !gqa__mul(layout->page_bytes, (size_t)hkv, &layout->page_bytes)) {
         return gqa__fail(err, GQA_ERR_ARG, "options.page_size",
                          "a page of %d tokens and %d KV heads exceeds the address space",
                          (int)page_size, (int)hkv);
+    }
     return GQA_OK;
 }
 
 static void init_pages(struct gqa_cache *cache, int32_t *lists)
 {
     /* The stack pops from its end: page 0 is taken first. */
-    for (int64_t i = 0; i < cache->num_pages; i++)
+    for (int64_t i = 0; i < cache->num_pages; i++) {
         cache->free_pages[i] = (int32_t)(cache->num_pages - 1 - i);
+    }
     cache->free_count = cache->num_pages;
     for (int32_t s = 0; s < cache->max_sequences; s++) {
         struct gqa__sequence *sequence = &cache->sequences[s];
         *sequence = (struct gqa__sequence){.ordered = true};
         sequence->pages = lists + (int64_t)s * cache->max_pages;
-        for (int32_t i = 0; i < cache->max_pages; i++)
+        for (int32_t i = 0; i < cache->max_pages; i++) {
             sequence->pages[i] = -1;
+        }
     }
 }
 
@@ -163,8 +180,9 @@ struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__c
     own.columns = gqa__arena_take(arena, own.num_pages * layout->page_size, sizeof *own.columns);
     own.nonfinite = gqa__arena_take(arena, own.num_pages * layout->hkv, sizeof *own.nonfinite);
     own.pool = gqa__arena_take(arena, own.num_pages, layout->page_bytes);
-    if (cache == NULL || arena->failed)
+    if (cache == NULL || arena->failed) {
         return NULL;
+    }
 
     *cache = own;
     init_pages(cache, lists);
@@ -175,18 +193,22 @@ gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__k
                               int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
 {
     const struct gqa__cache_layout *layout = &cache->layout;
-    if (layout->row != row)
+    if (layout->row != row) {
         return gqa__fail(err, GQA_ERR_ARG, "cache",
-                         "the cache is laid out for row %s, the layer computes with row %s",
+                         "is laid out for row %s; the layer computes with row %s",
                          layout->row->name, row->name);
-    if (layout->hkv != hkv)
-        return gqa__fail(err, GQA_ERR_ARG, "cache", "the cache has %d KV heads, the layer %d",
+    }
+    if (layout->hkv != hkv) {
+        return gqa__fail(err, GQA_ERR_ARG, "cache", "has %d KV heads; the layer has %d",
                          (int)layout->hkv, (int)hkv);
-    if (layout->dk != dk)
-        return gqa__fail(err, GQA_ERR_ARG, "cache", "the cache has head_dim %d, the layer %d",
+    }
+    if (layout->dk != dk) {
+        return gqa__fail(err, GQA_ERR_ARG, "cache", "has head_dim %d; the layer has %d",
                          (int)layout->dk, (int)dk);
-    if (layout->dv != dv)
-        return gqa__fail(err, GQA_ERR_ARG, "cache", "the cache has v_head_dim %d, the layer %d",
+    }
+    if (layout->dv != dv) {
+        return gqa__fail(err, GQA_ERR_ARG, "cache", "has v_head_dim %d; the layer has %d",
                          (int)layout->dv, (int)dv);
+    }
     return GQA_OK;
 }

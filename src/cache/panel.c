@@ -106,14 +106,16 @@ static void gather_columns(const struct job *job)
         int32_t run = (int32_t)gqa__min(job->valid - done, layout->page_size - slot);
         int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
         const unsigned char *src = gqa__cache_v(cache, page, job->head) + (size_t)slot * size;
-        for (int64_t d = 0; d < job->value_dim; d++)
+        for (int64_t d = 0; d < job->value_dim; d++) {
             memcpy(job->v + (size_t)d * to_row + (size_t)done * size, src + (size_t)d * from_row,
                    (size_t)run * size);
+        }
         done += run;
     }
-    for (int64_t d = 0; d < job->value_dim; d++)
+    for (int64_t d = 0; d < job->value_dim; d++) {
         memset(job->v + (size_t)d * to_row + (size_t)job->valid * size, 0,
                (size_t)(job->keys - job->valid) * size);
+    }
 }
 
 static bool pages_nonfinite(const struct job *job)
@@ -123,8 +125,9 @@ static bool pages_nonfinite(const struct job *job)
     int32_t last = job->first + job->valid - 1;
     for (int32_t index = job->first; index <= last; index += page_size - index % page_size) {
         int64_t page = gqa__cache_page(cache, job->view->sequence, index);
-        if (cache->nonfinite[page * cache->layout.hkv + job->head] != 0)
+        if (cache->nonfinite[page * cache->layout.hkv + job->head] != 0) {
             return true;
+        }
     }
     return false;
 }
@@ -140,8 +143,9 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
     int32_t slot = job->first % layout->page_size;
     int32_t page = gqa__cache_page(cache, job->view->sequence, job->first);
 
-    if (direct_k || direct_v)
+    if (direct_k || direct_v) {
         job->keys = (int32_t)gqa__min(job->keys, layout->page_size - slot);
+    }
     job->valid = (int32_t)gqa__min(job->valid, job->keys);
 
     panel->k_stride = layout->k_stride;
@@ -186,9 +190,10 @@ static int32_t tensor_run(const struct job *job, const gqa_tensor *tensor, int32
         return n;
     }
     n = (int32_t)gqa__min(n, CONVERT_TOKENS);
-    for (int32_t t = 0; t < n; t++)
+    for (int32_t t = 0; t < n; t++) {
         gqa__load_f32(job->convert + (int64_t)t * dim, tensor, tensor_offset(job, tensor, i + t),
                       dim);
+    }
     *src = job->convert;
     *token_stride = dim;
     return n;
@@ -216,8 +221,10 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
     }
     for (int32_t i = 0, n; i < job->valid; i += n) {
         n = tensor_run(job, &view->value, view->dv, i, &src, &token_stride);
-        if (row->append_v(job->v, panel->v_stride, i, n, src, token_stride, view->dv, row->operand))
+        if (row->append_v(job->v, panel->v_stride, i, n, src, token_stride, view->dv,
+                          row->operand)) {
             panel->nonfinite = true;
+        }
     }
 }
 
@@ -237,9 +244,10 @@ void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t firs
     job.convert = (float *)(void *)(job.v + v_scratch_bytes(row, view->dv));
     job.k_stride = gqa__round_up(view->dk, row->depth_step);
     job.value_dim = gqa__round_up(view->dv, row->value_step);
-    if (view->cache != NULL)
+    if (view->cache != NULL) {
         panel_of_pages(&job, panel);
-    else
+    } else {
         panel_of_tensors(&job, panel);
+    }
     panel->keys = job.keys;
 }

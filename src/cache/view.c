@@ -30,26 +30,30 @@ void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *row,
                                   .key = *key,
                                   .value = *value,
                                   .positions = positions};
-    if (positions == NULL || n == 0)
+    if (positions == NULL || n == 0) {
         return;
+    }
     view->origin = positions[0];
-    for (int32_t i = 1; i < n && view->ordered; i++)
+    for (int32_t i = 1; i < n && view->ordered; i++) {
         view->ordered = positions[i] >= positions[i - 1];
+    }
 }
 
 int32_t gqa__view_position(const struct gqa__kv_view *view, int32_t index)
 {
     assert(index >= 0 && index < view->length);
-    if (view->cache != NULL)
+    if (view->cache != NULL) {
         return view->cache->positions[gqa__cache_slot(view->cache, view->sequence, index)];
+    }
     return view->positions != NULL ? view->positions[index] : index;
 }
 
 int32_t gqa__view_column(const struct gqa__kv_view *view, int32_t index)
 {
     assert(index >= 0 && index < view->length);
-    if (view->cache != NULL)
+    if (view->cache != NULL) {
         return view->cache->columns[gqa__cache_slot(view->cache, view->sequence, index)];
+    }
     return index;
 }
 
@@ -73,8 +77,9 @@ void gqa__view_positions(const struct gqa__kv_view *view, int32_t first, int32_t
         copy_slots(view, view->cache->positions, first, n, dst);
         return;
     }
-    for (int32_t i = 0; i < n; i++)
+    for (int32_t i = 0; i < n; i++) {
         dst[i] = gqa__view_position(view, first + i);
+    }
 }
 
 void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n, int32_t *dst)
@@ -84,8 +89,9 @@ void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n
         copy_slots(view, view->cache->columns, first, n, dst);
         return;
     }
-    for (int32_t i = 0; i < n; i++)
+    for (int32_t i = 0; i < n; i++) {
         dst[i] = first + i;
+    }
 }
 
 int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
@@ -94,10 +100,11 @@ int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
     assert(view->ordered);
     while (low < high) {
         int32_t middle = low + (high - low) / 2;
-        if (gqa__view_position(view, middle) < position)
+        if (gqa__view_position(view, middle) < position) {
             low = middle + 1;
-        else
+        } else {
             high = middle;
+        }
     }
     return low;
 }
@@ -110,10 +117,12 @@ void gqa__view_fetch(const struct gqa__kv_view *view, int32_t head, int32_t inde
         gqa__cache_fetch(view->cache, sequence, head, index, k, v);
         return;
     }
-    if (k != NULL)
+    if (k != NULL) {
         gqa__load_f32(k, &view->key, index * view->key.stride[0] + head * view->key.stride[1],
                       view->dk);
-    if (v != NULL)
+    }
+    if (v != NULL) {
         gqa__load_f32(v, &view->value, index * view->value.stride[0] + head * view->value.stride[1],
                       view->dv);
+    }
 }

@@ -10,9 +10,9 @@
 struct gqa__kv_view {
     const struct gqa__kernels *row;
     int32_t dk, dv;
-    int32_t length;  /* keys */
-    int32_t origin;  /* position of index 0 (0 when empty) */
-    bool ordered;    /* positions do not fall with the index */
+    int32_t length; /* keys */
+    int32_t origin; /* position of index 0 (0 when empty) */
+    bool ordered;   /* positions do not fall with the index */
     /* A cache ... */
     const struct gqa_cache *cache;
     const struct gqa__sequence *sequence;
@@ -27,8 +27,8 @@ struct gqa__kv_panel {
     int64_t k_stride;
     const void *v;
     int64_t v_stride;
-    int32_t keys;    /* multiple of panel_keys; slots beyond the view's length are zero */
-    bool nonfinite;  /* V may hold NaN or infinity here */
+    int32_t keys;   /* multiple of panel_keys; slots beyond the view's length are zero */
+    bool nonfinite; /* V may hold NaN or infinity here */
 };
 
 void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, int32_t sequence);

@@ -12,8 +12,9 @@ struct shared {
 
 int32_t gqa__thread_count(const gqa_runtime *runtime)
 {
-    if (runtime->parallel_for == NULL || runtime->num_threads < 1)
+    if (runtime->parallel_for == NULL || runtime->num_threads < 1) {
         return 1;
+    }
     return runtime->num_threads;
 }
 
@@ -25,8 +26,9 @@ static void run_share(void *arg, int slot)
     for (;;) {
         /* Relaxed: the counter only hands out items; parallel_for orders the data. */
         int64_t item = atomic_fetch_add_explicit(&shared->next, 1, memory_order_relaxed);
-        if (item >= tasks->items)
+        if (item >= tasks->items) {
             break;
+        }
         tasks->body(tasks->arg, item, (int32_t)slot);
     }
     gqa__fpmode_leave(saved);
@@ -37,14 +39,17 @@ void gqa__run_tasks(const gqa_runtime *runtime, const struct gqa__tasks *tasks)
     struct shared shared;
     int32_t threads = gqa__thread_count(runtime);
 
-    if (tasks->items <= 0)
+    if (tasks->items <= 0) {
         return;
+    }
     shared.tasks = tasks;
     atomic_init(&shared.next, 0);
-    if (tasks->items < threads)
+    if (tasks->items < threads) {
         threads = (int32_t)tasks->items;
-    if (threads == 1)
+    }
+    if (threads == 1) {
         run_share(&shared, 0);
-    else
+    } else {
         runtime->parallel_for(runtime->user, threads, run_share, &shared);
+    }
 }
