@@ -33,51 +33,93 @@ static struct gqa__state state_of(const struct gqa__fold *fold, int32_t i)
     return gqa__state_at(fold->states + i * fold->state_floats, fold->row->tile_rows);
 }
 
+/* Let the top of the stack climb: merged with its left sibling where that waits, else (the sibling
+ * is neutral) with the same bits, while its node is a right one. */
+static void climb(struct gqa__fold_tree *tree, void (*merge)(void *arg, int32_t left), void *arg)
+{
+    int32_t top = tree->depth - 1;
+
+    while (tree->index[top] % 2 == 1) {
+        int32_t below = top - 1;
+        if (below >= 0 && tree->level[below] == tree->level[top] &&
+            tree->index[below] == tree->index[top] - 1) {
+            merge(arg, below);
+            tree->depth--;
+            top = below;
+        } else {
+            tree->index[top]--;
+        }
+        tree->index[top] /= 2;
+        tree->level[top]++;
+    }
+}
+
+void gqa__fold_tree_settle(struct gqa__fold_tree *tree, int64_t begin,
+                           void (*merge)(void *arg, int32_t left), void *arg)
+{
+    while (tree->depth > 0) {
+        int32_t top = tree->depth - 1;
+        int64_t parent = tree->index[top] / 2;
+        if (((parent + 1) << (tree->level[top] + 1)) > begin) {
+            break;
+        }
+        tree->index[top] = parent;
+        tree->level[top]++;
+        climb(tree, merge, arg);
+    }
+}
+
+void gqa__fold_tree_push(struct gqa__fold_tree *tree, int32_t level, int64_t index,
+                         void (*merge)(void *arg, int32_t left), void *arg)
+{
+    assert(tree->depth < GQA__FOLD_DEPTH);
+    tree->level[tree->depth] = level;
+    tree->index[tree->depth] = index;
+    tree->depth++;
+    climb(tree, merge, arg);
+}
+
+void gqa__fold_tree_end(struct gqa__fold_tree *tree, void (*merge)(void *arg, int32_t left),
+                        void *arg)
+{
+    while (tree->depth > 1) {
+        tree->depth--;
+        merge(arg, tree->depth - 1);
+    }
+}
+
 void gqa__fold_begin(struct gqa__fold *fold, int32_t ld)
 {
     fold->ld = ld;
-    fold->depth = 0;
+    fold->tree.depth = 0;
 }
 
 struct gqa__state gqa__fold_next(const struct gqa__fold *fold)
 {
-    assert(fold->depth < GQA__FOLD_DEPTH);
-    return state_of(fold, fold->depth);
+    assert(fold->tree.depth < GQA__FOLD_DEPTH);
+    return state_of(fold, fold->tree.depth);
 }
 
-/* Merge the two topmost states into the lower one. */
-static void merge_top(struct gqa__fold *fold)
+static void merge_states(void *arg, int32_t left)
 {
-    struct gqa__state left = state_of(fold, fold->depth - 2);
-    struct gqa__state right = state_of(fold, fold->depth - 1);
+    const struct gqa__fold *fold = arg;
+    struct gqa__state to = state_of(fold, left);
+    struct gqa__state from = state_of(fold, left + 1);
 
-    fold->row->merge(left.m, left.l, left.o, right.m, right.l, right.o, fold->dv, fold->ld);
-    fold->depth--;
+    fold->row->merge(to.m, to.l, to.o, from.m, from.l, from.o, fold->dv, fold->ld);
 }
 
-void gqa__fold_push(struct gqa__fold *fold, int32_t level, int32_t index)
+void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index)
 {
-    fold->depth++;
-    while (index & 1) {
-        int32_t below = fold->depth - 2;
-        if (below >= 0 && fold->level[below] == level && fold->index[below] == index - 1) {
-            merge_top(fold);
-        } /* else the left sibling is neutral: the parent has this state's bits */
-        index /= 2;
-        level++;
-    }
-    fold->level[fold->depth - 1] = level;
-    fold->index[fold->depth - 1] = index;
+    gqa__fold_tree_push(&fold->tree, level, index, merge_states, fold);
 }
 
 struct gqa__state gqa__fold_end(struct gqa__fold *fold)
 {
     struct gqa__state state = state_of(fold, 0);
 
-    while (fold->depth > 1) {
-        merge_top(fold);
-    }
-    if (fold->depth == 0) {
+    gqa__fold_tree_end(&fold->tree, merge_states, fold);
+    if (fold->tree.depth == 0) {
         for (int32_t i = 0; i < fold->ld; i++) {
             state.m[i] = -INFINITY;
             state.l[i] = 0.0f;
@@ -85,7 +127,7 @@ struct gqa__state gqa__fold_end(struct gqa__fold *fold)
         for (int64_t i = 0; i < (int64_t)fold->dv * fold->ld; i++) {
             state.o[i] = 0.0f;
         }
+        fold->tree.depth = 1;
     }
-    fold->depth = 1;
     return state;
 }

@@ -11,14 +11,31 @@
 #include "base/arena.h"
 #include "kernel/kernel.h"
 
-#define GQA__FOLD_DEPTH 26 /* levels over 2^31 keys, and the state being built */
+#define GQA__FOLD_DEPTH 34 /* levels over 2^31 blocks, and the state being built */
+
+/* The nodes that wait on the stack. */
+struct gqa__fold_tree {
+    int32_t depth;
+    int32_t level[GQA__FOLD_DEPTH]; /* [depth] */
+    int64_t index[GQA__FOLD_DEPTH];
+};
+
+/* Node (level, index) is the new top of the stack; nodes come in rising order. merge(arg, i) is
+ * called for each merge of the stack's states i (left) and i + 1 into i. */
+void gqa__fold_tree_push(struct gqa__fold_tree *tree, int32_t level, int64_t index,
+                         void (*merge)(void *arg, int32_t left), void *arg);
+/* Before a push that leaves blocks out: the next node begins at block `begin`. Waiting nodes whose
+ * right siblings are left out (neutral) become their parents. */
+void gqa__fold_tree_settle(struct gqa__fold_tree *tree, int64_t begin,
+                           void (*merge)(void *arg, int32_t left), void *arg);
+/* Merge what waits, the last one first, into the first. */
+void gqa__fold_tree_end(struct gqa__fold_tree *tree, void (*merge)(void *arg, int32_t left),
+                        void *arg);
 
 struct gqa__fold {
     const struct gqa__kernels *row;
     int32_t dv, ld;
-    int32_t depth;                  /* states waiting */
-    int32_t level[GQA__FOLD_DEPTH]; /* [depth] tree nodes of the waiting states */
-    int32_t index[GQA__FOLD_DEPTH];
+    struct gqa__fold_tree tree;
     float *states;        /* [capacity][state_floats] */
     int64_t state_floats; /* tile_rows * (2 + dv) */
 };
@@ -37,8 +54,8 @@ struct gqa__state gqa__state_at(float *memory, int32_t tile_rows);
 void gqa__fold_begin(struct gqa__fold *fold, int32_t ld);
 /* Where the next state is to be written. */
 struct gqa__state gqa__fold_next(const struct gqa__fold *fold);
-/* It has been written: it is node (level, index). Nodes come in rising order without gaps. */
-void gqa__fold_push(struct gqa__fold *fold, int32_t level, int32_t index);
+/* It has been written: it is node (level, index). No block is left out between pushes. */
+void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index);
 /* Merge what waits, the last one first, into the first; neutral if nothing came. The state stays
  * until gqa__fold_begin; gqa__fold_next is free beside it. */
 struct gqa__state gqa__fold_end(struct gqa__fold *fold);

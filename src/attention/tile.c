@@ -6,6 +6,7 @@
 
 #include "base/fold.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/tensor.h"
 
 void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
@@ -37,7 +38,7 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.fold.dv = dv;
     own.fold.state_floats = gqa__state_floats(row->tile_rows, dv);
     own.fold.states = gqa__arena_take(arena, capacity * own.fold.state_floats, sizeof(float));
-    own.fold.depth = 0;
+    own.fold.tree.depth = 0;
     if (scratch != NULL) {
         *scratch = own;
     }
@@ -234,9 +235,9 @@ static void store_states(const struct gqa__tile *tile, struct gqa__state from)
         int64_t row = (int64_t)(at / shape->group) * shape->hq + tile->id.head * shape->group +
                       at % shape->group;
         segment->m[row] = from.m[r];
-        segment->l[row] = from.l[r];
+        segment->l[row] = gqa__canonical(from.l[r]);
         for (int32_t d = 0; d < shape->dv; d++) {
-            segment->o[row * shape->dv + d] = from.o[(int64_t)d * tile->ld + r];
+            segment->o[row * shape->dv + d] = gqa__canonical(from.o[(int64_t)d * tile->ld + r]);
         }
     }
 }

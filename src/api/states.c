@@ -1,0 +1,361 @@
+/* states.c - gqa_merge_states and gqa_finish_states. */
+#include "api/states.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "api/forward_check.h"
+#include "attention/fold.h"
+#include "attention/merge.h"
+#include "base/error.h"
+#include "base/fold.h"
+#include "base/fpmode.h"
+#include "base/memory.h"
+#include "base/tensor.h"
+#include "stage/stage.h"
+
+/* One tensor of a state: present, f32, packed. */
+static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *part, int32_t rank,
+                             const int64_t *shape, gqa_error *err)
+{
+    gqa_status status;
+    int64_t step = 1;
+
+    if (!gqa__present(t)) {
+        return gqa__fail(err, GQA_ERR_ARG, field, "%s.%s is absent; m, l and o go together", field,
+                         part);
+    }
+    status = gqa__tensor_fit(t, field, GQA__ONLY_F32, rank, shape, true, t, err);
+    for (int32_t i = rank - 1; i >= 0 && status == GQA_OK; i--) {
+        if (t->shape[i] > 1 && t->stride[i] != step) {
+            status = gqa__fail(err, GQA_ERR_SHAPE, field,
+                               "%s.%s.stride[%d] is %lld; states are packed (%lld)", field, part, i,
+                               (long long)t->stride[i], (long long)step);
+        }
+        step *= t->shape[i];
+    }
+    return status;
+}
+
+gqa_status gqa__states_fit(gqa_states *states, const char *field, const int64_t *shape, int32_t dv,
+                           gqa_error *err)
+{
+    int64_t rows[4] = {shape[0], shape[1], shape[2], 1};
+    int64_t values[4];
+    gqa_status status = fit_packed(&states->m, field, "m", 3, rows, err);
+
+    if (status == GQA_OK) {
+        memcpy(rows, states->m.shape, 3 * sizeof rows[0]);
+        status = fit_packed(&states->l, field, "l", 3, rows, err);
+    }
+    if (status == GQA_OK) {
+        memcpy(values, rows, sizeof values);
+        values[3] = dv;
+        status = fit_packed(&states->o, field, "o", 4, values, err);
+    }
+    return status;
+}
+
+void gqa__states_clear(const gqa_states *states, int64_t row, int32_t n, int32_t dv)
+{
+    float *m = (float *)states->m.data + row;
+    float *l = (float *)states->l.data + row;
+    float *o = (float *)states->o.data + row * dv;
+
+    for (int32_t i = 0; i < n; i++) {
+        m[i] = -INFINITY;
+        l[i] = 0.0f;
+    }
+    for (int64_t i = 0; i < (int64_t)n * dv; i++) {
+        o[i] = 0.0f;
+    }
+}
+
+/* The level of the fold tree's node that a key range is. The last range may end anywhere: it is the
+ * smallest node that holds it. A range that is no node counts as its first block. */
+static int32_t node_level(int32_t begin, int32_t end, bool last)
+{
+    int64_t length = (int64_t)end - begin;
+    int32_t level = 0;
+
+    while (((int64_t)GQA__FOLD_BLOCK << level) < length) {
+        level++;
+    }
+    if (begin % ((int64_t)GQA__FOLD_BLOCK << level) != 0 ||
+        (!last && length != (int64_t)GQA__FOLD_BLOCK << level)) {
+        return 0;
+    }
+    return level;
+}
+
+/* All states fit each other, and their ranges rise without overlap. */
+static gqa_status check_states(const gqa_states *const *states, int32_t n, gqa_states *own,
+                               gqa_states *out, gqa_error *err)
+{
+    int64_t shape[4] = {-1, -1, -1, 1};
+    int32_t end = 0;
+
+    for (int32_t i = 0; i < n; i++) {
+        gqa_status status;
+        int32_t dv;
+        if (states[i] == NULL) {
+            return gqa__fail(err, GQA_ERR_ARG, "states", "states[%d] is NULL", i);
+        }
+        *own = *states[i];
+        dv = own->o.rank >= 1 && own->o.rank <= 4 ? (int32_t)own->o.shape[own->o.rank - 1] : 0;
+        if (i > 0) {
+            dv = (int32_t)out->o.shape[3];
+        }
+        status = gqa__states_fit(own, "states", shape, dv, err);
+        if (status != GQA_OK) {
+            return status;
+        }
+        if (i == 0) {
+            memcpy(shape, own->m.shape, 3 * sizeof shape[0]);
+            status = gqa__states_fit(out, "out", shape, dv, err);
+            if (status != GQA_OK) {
+                return status;
+            }
+        } else if (own->key_begin < end) {
+            return gqa__fail(err, GQA_ERR_ARG, "states",
+                             "states[%d] begins at key %d, before the end %d of the one before", i,
+                             own->key_begin, end);
+        }
+        if (own->key_begin % GQA__FOLD_BLOCK != 0 || own->key_end < own->key_begin) {
+            return gqa__fail(err, GQA_ERR_ARG, "states",
+                             "states[%d] covers keys [%d, %d); it must begin at a multiple of %d",
+                             i, own->key_begin, own->key_end, GQA__FOLD_BLOCK);
+        }
+        end = own->key_end;
+    }
+    return GQA_OK;
+}
+
+#define CHUNK 32 /* values of o that are merged at a time */
+
+/* The merge of one row's states, CHUNK values of o at a time: a stack as in the walk. */
+struct row_merge {
+    struct gqa__fold_tree tree;
+    int32_t width; /* values of this chunk */
+    float m[GQA__FOLD_DEPTH], l[GQA__FOLD_DEPTH];
+    float o[GQA__FOLD_DEPTH][CHUNK];
+};
+
+static void merge_two(void *arg, int32_t left)
+{
+    struct row_merge *merge = arg;
+
+    gqa__merge_row(&merge->m[left], &merge->l[left], merge->o[left], merge->m[left + 1],
+                   merge->l[left + 1], merge->o[left + 1], merge->width);
+}
+
+/* Values [d, d + width) of one row of every state, merged into slot 0. */
+static void merge_chunk(struct row_merge *merge, const gqa_states *const *states, int32_t n,
+                        int64_t row, int64_t at)
+{
+    merge->tree.depth = 0;
+    for (int32_t i = 0; i < n; i++) {
+        const gqa_states *from = states[i];
+        int32_t level = node_level(from->key_begin, from->key_end, i == n - 1);
+        int64_t begin = from->key_begin / GQA__FOLD_BLOCK;
+        int32_t top;
+
+        gqa__fold_tree_settle(&merge->tree, begin, merge_two, merge);
+        top = merge->tree.depth;
+        merge->m[top] = ((const float *)from->m.data)[row];
+        merge->l[top] = ((const float *)from->l.data)[row];
+        memcpy(merge->o[top], (const float *)from->o.data + at,
+               (size_t)merge->width * sizeof(float));
+        gqa__fold_tree_push(&merge->tree, level, begin >> level, merge_two, merge);
+    }
+    gqa__fold_tree_end(&merge->tree, merge_two, merge);
+}
+
+gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_states *out,
+                            gqa_error *err)
+{
+    struct row_merge merge;
+    gqa_states to, own;
+    gqa__fpmode mode;
+    int32_t dv, begin, end;
+    int64_t rows;
+    gqa_status status;
+
+    if (states == NULL || out == NULL || n < 1) {
+        const char *field = states == NULL ? "states" : out == NULL ? "out" : "n";
+        return gqa__fail(err, GQA_ERR_ARG, field, "%s is %s", field, n < 1 ? "below 1" : "NULL");
+    }
+    to = *out;
+    status = check_states(states, n, &own, &to, err);
+    if (status != GQA_OK) {
+        return status;
+    }
+    mode = gqa__fpmode_enter();
+    dv = (int32_t)to.o.shape[3];
+    rows = to.m.shape[0] * to.m.shape[1] * to.m.shape[2];
+    begin = states[0]->key_begin;
+    end = states[n - 1]->key_end;
+    for (int64_t row = 0; row < rows; row++) {
+        /* out may be one of the states: its m and l are written after the row's last chunk. */
+        for (int32_t d = 0; d < dv; d += CHUNK) {
+            merge.width = (int32_t)gqa__min(CHUNK, dv - d);
+            merge_chunk(&merge, states, n, row, row * dv + d);
+            memcpy((float *)to.o.data + row * dv + d, merge.o[0],
+                   (size_t)merge.width * sizeof(float));
+        }
+        ((float *)to.m.data)[row] = merge.m[0];
+        ((float *)to.l.data)[row] = merge.l[0];
+    }
+    out->key_begin = begin;
+    out->key_end = end;
+    gqa__fpmode_leave(mode);
+    return GQA_OK;
+}
+
+/* gqa_finish_states: what its rows read and write. */
+struct finish_call {
+    const struct gqa__params *params;
+    const gqa_states *states;
+    const float *sinks; /* [hq] or NULL */
+    const gqa_tensor *output, *lse;
+    float *m, *l, *sink;   /* [lanes] */
+    float *o;              /* [dv][lanes] */
+    float *rows, *row_lse; /* [lanes][dv], [lanes] */
+};
+
+/* End `count` rows (at most the kernel row's lanes) from row `first` on. */
+static void finish_rows(const struct finish_call *call, int64_t first, int32_t count)
+{
+    const struct gqa__shape *shape = &call->params->shape;
+    int32_t ld = call->params->row->lanes;
+    int32_t dv = shape->dv;
+    struct gqa__finish finish = {call->m, call->l, call->o, ld, dv, NULL, NULL, {0}, NULL, {0}};
+
+    for (int32_t r = 0; r < ld; r++) {
+        int64_t row = first + (r < count ? r : 0);
+        call->m[r] = ((const float *)call->states->m.data)[row];
+        call->l[r] = ((const float *)call->states->l.data)[row];
+        call->sink[r] = call->sinks != NULL
+                            ? (float)((double)call->sinks[row % shape->hq] * GQA__LOG2E)
+                            : -INFINITY;
+        for (int32_t d = 0; d < dv; d++) {
+            call->o[(int64_t)d * ld + r] = ((const float *)call->states->o.data)[row * dv + d];
+        }
+    }
+    finish.sink = call->sinks != NULL ? call->sink : NULL;
+    finish.out = call->rows;
+    finish.out_map = (struct gqa__row_map){dv, 0, 1, 0, count};
+    finish.lse = call->row_lse;
+    finish.lse_map = (struct gqa__row_map){1, 0, 1, 0, count};
+    call->params->row->finish(&finish);
+}
+
+/* Store `count` finished rows into the caller's tensors. */
+static void store_rows(const struct finish_call *call, int64_t first, int32_t count)
+{
+    int32_t hq = call->params->shape.hq;
+    int32_t dv = call->params->shape.dv;
+    int64_t tokens = call->states->m.shape[1];
+
+    for (int32_t r = 0; r < count; r++) {
+        int64_t row = first + r;
+        int64_t h = row % hq;
+        int64_t t = row / hq % tokens;
+        int64_t b = row / hq / tokens;
+        const gqa_tensor *out = call->output;
+        const gqa_tensor *lse = call->lse;
+        if (gqa__present(out)) {
+            gqa__store_f32(out, b * out->stride[0] + t * out->stride[1] + h * out->stride[2],
+                           call->rows + (int64_t)r * dv, dv);
+        }
+        if (gqa__present(lse)) {
+            gqa__store_f32(lse, b * lse->stride[0] + t * lse->stride[1] + h, call->row_lse + r, 1);
+        }
+    }
+}
+
+/* Fit the outputs to the states' shape. */
+static gqa_status finish_check(const struct gqa__shape *shape, gqa_states *states,
+                               gqa_tensor *output, gqa_tensor *lse, gqa_error *err)
+{
+    int64_t rows[4] = {-1, -1, shape->hq, 1};
+    int64_t values[4];
+    gqa_status status = gqa__states_fit(states, "states", rows, shape->dv, err);
+
+    if (status == GQA_OK && !gqa__present(output) && !gqa__present(lse)) {
+        status = gqa__fail(err, GQA_ERR_ARG, "output", "output or lse is required");
+    }
+    memcpy(values, states->m.shape, sizeof values);
+    values[3] = shape->dv;
+    if (status == GQA_OK && gqa__present(output)) {
+        status = gqa__tensor_fit(output, "output", GQA__FLOATS, 4, values, true, output, err);
+    }
+    if (status == GQA_OK && gqa__present(lse)) {
+        status = gqa__tensor_fit(lse, "lse", GQA__ONLY_F32, 3, values, true, lse, err);
+    }
+    return status;
+}
+
+gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, gqa_phase phase,
+                             int32_t leave_out_sinks, const gqa_tensor *output,
+                             const gqa_tensor *lse, gqa_error *err)
+{
+    struct finish_call call = {0};
+    gqa_states from;
+    gqa_tensor out = {0}, out_lse = {0};
+    int64_t lanes, rows, floats;
+    gqa__fpmode mode;
+    float *memory;
+    gqa_status status;
+
+    if (layer == NULL || states == NULL) {
+        const char *field = layer == NULL ? "layer" : "states";
+        return gqa__fail(err, GQA_ERR_ARG, field, "%s is NULL", field);
+    }
+    if (leave_out_sinks != 0 && leave_out_sinks != 1) {
+        return gqa__fail(err, GQA_ERR_ARG, "leave_out_sinks",
+                         "leave_out_sinks is %d; it must be 0 or 1", leave_out_sinks);
+    }
+    from = *states;
+    if (output != NULL) {
+        out = *output;
+    }
+    if (lse != NULL) {
+        out_lse = *lse;
+    }
+    status = gqa__check_phase(phase, err);
+    if (status == GQA_OK) {
+        status = finish_check(&layer->params.shape, &from, &out, &out_lse, err);
+    }
+    if (status != GQA_OK) {
+        return status;
+    }
+    lanes = layer->params.row->lanes;
+    floats = lanes * (4 + 2 * (int64_t)layer->params.shape.dv);
+    memory = gqa__alloc(&layer->runtime, (size_t)floats * sizeof(float));
+    if (memory == NULL) {
+        return gqa__fail(err, GQA_ERR_NOMEM, "workspace", "the allocator has no %lld bytes",
+                         (long long)floats * (long long)sizeof(float));
+    }
+    call.params = &layer->params;
+    call.states = &from;
+    call.sinks = leave_out_sinks ? NULL : gqa__stage_sinks(&layer->params, phase == GQA_PHASE_TKG);
+    call.output = &out;
+    call.lse = &out_lse;
+    call.m = memory;
+    call.l = memory + lanes;
+    call.sink = memory + 2 * lanes;
+    call.row_lse = memory + 3 * lanes;
+    call.o = memory + 4 * lanes;
+    call.rows = call.o + lanes * layer->params.shape.dv;
+    rows = from.m.shape[0] * from.m.shape[1] * from.m.shape[2];
+    mode = gqa__fpmode_enter();
+    for (int64_t row = 0; row < rows; row += lanes) {
+        int32_t count = (int32_t)gqa__min(lanes, rows - row);
+        finish_rows(&call, row, count);
+        store_rows(&call, row, count);
+    }
+    gqa__fpmode_leave(mode);
+    gqa__release(&layer->runtime, memory);
+    return GQA_OK;
+}
