@@ -5,10 +5,10 @@
 #include <stdbool.h>
 
 struct gqa__cpu {
-    bool avx2_fma;    /* AVX2, FMA3, F16C and ymm state */
-    bool avx512;      /* F, BW, DQ, VL and zmm state */
+    bool avx2_fma; /* AVX2, FMA3, F16C and ymm state */
+    bool avx512;   /* F, BW, DQ, VL and zmm state */
     bool avx512_bf16;
-    bool amx_bf16;    /* tile, bf16, tile state; permission is asked for elsewhere */
+    bool amx_bf16; /* tile, bf16, tile state; permission is asked for elsewhere */
 };
 
 void gqa__cpu_detect(struct gqa__cpu *cpu);

@@ -37,11 +37,12 @@ static inline int64_t gqa__row_offset(const struct gqa__row_map *map, int32_t r)
 /* What happens to a score between the product and the softmax, in this order. */
 struct gqa__modify {
     int32_t keys, ld;
-    float softcap;         /* c * log2e: s = c tanh(s / c); 0 = off */
-    const float *slope;    /* [ld] ALiBi slope * log2e, with q_pos and k_pos: s = fma(-slope, |q-k|, s) */
-    const int32_t *q_pos;  /* [ld] */
-    const int32_t *k_pos;  /* [keys] */
-    const float *bias;     /* [keys][ld] natural units: s = fma(bias, log2e, s); or NULL */
+    float softcap; /* c * log2e: s = c tanh(s / c); 0 = off */
+    const float
+        *slope; /* [ld] ALiBi slope * log2e, with q_pos and k_pos: s = fma(-slope, |q-k|, s) */
+    const int32_t *q_pos;   /* [ld] */
+    const int32_t *k_pos;   /* [keys] */
+    const float *bias;      /* [keys][ld] natural units: s = fma(bias, log2e, s); or NULL */
     const int32_t *lo, *hi; /* [ld] lane sees keys lo <= key < hi of this block; NULL = all */
     const uint8_t *visible; /* [keys][ld] and only where 1; NULL = all */
 };                          /* a key the lane does not see gets s = -inf, by select */
@@ -56,37 +57,37 @@ enum {
 struct gqa__finish {
     const float *m, *l, *o; /* [ld], [ld], [dv][ld] */
     int32_t ld, dv;
-    const float *sink;      /* [ld] logit * log2e, -inf = none; NULL = none */
-    float *out;             /* f32 rows of dv, or NULL */
+    const float *sink; /* [ld] logit * log2e, -inf = none; NULL = none */
+    float *out;        /* f32 rows of dv, or NULL */
     struct gqa__row_map out_map;
-    float *lse;             /* natural log, one per row, or NULL */
+    float *lse; /* natural log, one per row, or NULL */
     struct gqa__row_map lse_map;
 };
 
 /* Y = X W^T for a range of outputs. */
 struct gqa__linear_args {
-    const void *weight; /* packed, the whole matrix */
-    int64_t out, in;    /* of the whole matrix */
+    const void *weight;         /* packed, the whole matrix */
+    int64_t out, in;            /* of the whole matrix */
     int64_t out_begin, out_end; /* range to compute; begin a multiple of out_step */
-    const void *x;      /* packed activations */
+    const void *x;              /* packed activations */
     int32_t tokens;
-    float *y;           /* [tokens][y_stride], element [t][o] for o in the range */
+    float *y; /* [tokens][y_stride], element [t][o] for o in the range */
     int64_t y_stride;
-    const float *bias;  /* [out] added after the product, or NULL */
+    const float *bias; /* [out] added after the product, or NULL */
 };
 
 /* One vector of n values: norm with a fixed order of additions (16 interleaved chains). */
 struct gqa__norm_args {
-    float *dst;         /* may be src */
+    float *dst; /* may be src */
     const float *src;
-    int64_t n, n_true;  /* the mean is over n_true <= n (values beyond are padding: stored as
-                           computed from weight and x, their x is 0 by contract) */
+    int64_t n, n_true; /* the mean is over n_true <= n (values beyond are padding: stored as
+                          computed from weight and x, their x is 0 by contract) */
     gqa_norm kind;
     float eps;
-    float offset;       /* 0 or 1, added to the weight */
+    float offset;        /* 0 or 1, added to the weight */
     const float *weight; /* [n] or NULL = 1 (then offset is not added) */
     const float *bias;   /* [n] or NULL */
-    gqa_dtype cast;      /* GQA_F32: none; else round x*rs, and the product with the weight, to it */
+    gqa_dtype cast; /* GQA_F32: none; else round x*rs, and the product with the weight, to it */
 };
 
 struct gqa__kernels {
@@ -148,9 +149,10 @@ struct gqa__kernels {
     /* heads vectors of one token, head_stride apart, in place; c, s: [rotary_dim/2]. */
     void (*rope)(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,
                  int32_t rotary_dim, gqa_rope style);
-    void (*add)(float *dst, const float *a, const float *b, int64_t n);              /* a + b */
-    void (*scale)(float *dst, const float *a, float factor, int64_t n);              /* a * f */
-    void (*scale_add)(float *dst, const float *a, const float *b, float f, int64_t n); /* fma(f,b,a) */
+    void (*add)(float *dst, const float *a, const float *b, int64_t n); /* a + b */
+    void (*scale)(float *dst, const float *a, float factor, int64_t n); /* a * f */
+    void (*scale_add)(float *dst, const float *a, const float *b, float f,
+                      int64_t n);                                     /* fma(f,b,a) */
     void (*clip)(float *dst, const float *a, float limit, int64_t n); /* NaN stays NaN */
     /* dst[i] = a[i] * activation(g[i * g_step]); g_step 1 or 0. */
     void (*gate)(float *dst, const float *a, const float *g, int32_t g_step,

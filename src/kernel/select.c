@@ -1,0 +1,193 @@
+/* select.c - see select.h. Compiled without instruction-set flags. */
+#include "kernel/select.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "kernel/cpu.h"
+#include "kernel/scalar.h"
+
+/* One row: its name, its tables and what it needs. */
+struct candidate {
+    gqa_isa isa;
+    const char *name;
+    bool built;
+    bool (*runs)(const struct gqa__cpu *cpu);
+    const struct gqa__kernels *(*table)(const struct gqa__cpu *cpu, gqa_numerics numerics);
+    const char *needs; /* what a CPU without it lacks */
+};
+
+static bool runs_anywhere(const struct gqa__cpu *cpu)
+{
+    (void)cpu;
+    return true;
+}
+
+static bool runs_avx2(const struct gqa__cpu *cpu)
+{
+    return cpu->avx2_fma;
+}
+
+static bool runs_avx512(const struct gqa__cpu *cpu)
+{
+    return cpu->avx512;
+}
+
+static bool runs_amx(const struct gqa__cpu *cpu)
+{
+    return cpu->avx512_bf16 && cpu->amx_bf16;
+}
+
+/* The same bits from either compilation. */
+static const struct gqa__kernels *scalar_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+#if defined(__x86_64__)
+    const struct gqa__kernels *fma = cpu->avx2_fma ? gqa__scalar_fma(numerics) : NULL;
+
+    if (fma != NULL) {
+        return fma;
+    }
+#endif
+    (void)cpu;
+    return gqa__scalar_baseline(numerics);
+}
+
+/* In rising order of preference. */
+static const struct candidate candidates[] = {
+    {GQA_ISA_SCALAR, "scalar", true, runs_anywhere, scalar_table, "nothing"},
+    {GQA_ISA_AVX2, "avx2", false, runs_avx2, NULL, "AVX2, FMA and F16C"},
+    {GQA_ISA_AVX512, "avx512", false, runs_avx512, NULL, "AVX-512 F, BW, DQ and VL"},
+    {GQA_ISA_AMX, "amx", false, runs_amx, NULL, "AMX bf16 and AVX-512 bf16"},
+};
+
+enum { CANDIDATES = sizeof candidates / sizeof candidates[0] };
+
+const char *gqa__isa_name(gqa_isa isa)
+{
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        if (candidates[i].isa == isa) {
+            return candidates[i].name;
+        }
+    }
+    return isa == GQA_ISA_AUTO ? "auto" : "unknown";
+}
+
+static uint32_t bit_of(const struct candidate *row)
+{
+    return 1u << (uint32_t)row->isa;
+}
+
+uint32_t gqa__rows_built(void)
+{
+    uint32_t bits = 0;
+
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        bits |= candidates[i].built ? bit_of(&candidates[i]) : 0;
+    }
+    return bits;
+}
+
+uint32_t gqa__rows_available(void)
+{
+    struct gqa__cpu cpu;
+    uint32_t bits = 0;
+
+    gqa__cpu_detect(&cpu);
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        bits |= candidates[i].built && candidates[i].runs(&cpu) ? bit_of(&candidates[i]) : 0;
+    }
+    return bits;
+}
+
+/* The table of a row for the numerics, or NULL and *reason. */
+static const struct gqa__kernels *table_of(const struct candidate *row, const struct gqa__cpu *cpu,
+                                           gqa_numerics numerics, const char **reason)
+{
+    const struct gqa__kernels *table = NULL;
+
+    if (!row->built) {
+        *reason = "this library is built without it";
+    } else if (!row->runs(cpu)) {
+        *reason = "the CPU or the operating system lacks";
+    } else {
+        table = row->table(cpu, numerics);
+        *reason = "it does not serve these numerics";
+    }
+    return table;
+}
+
+static gqa_status find_name(const char *env, gqa_isa *isa, gqa_error *err)
+{
+    if (strcmp(env, "auto") == 0) {
+        *isa = GQA_ISA_AUTO;
+        return GQA_OK;
+    }
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        if (strcmp(env, candidates[i].name) == 0) {
+            *isa = candidates[i].isa;
+            return GQA_OK;
+        }
+    }
+    return gqa__fail(err, GQA_ERR_ARG, "GQA_ISA",
+                     "GQA_ISA is \"%.40s\": expected auto, scalar, avx2, avx512 or amx", env);
+}
+
+static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, const char *field,
+                                gqa_numerics numerics, gqa_error *err)
+{
+    struct gqa__cpu cpu;
+
+    gqa__cpu_detect(&cpu);
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        const struct candidate *row = &candidates[i];
+        const char *reason = "", *needs = "";
+
+        if (row->isa != isa) {
+            continue;
+        }
+        *out = table_of(row, &cpu, numerics, &reason);
+        if (*out != NULL) {
+            return GQA_OK;
+        }
+        needs = row->built && !row->runs(&cpu) ? row->needs : "";
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "%s asks for row %s: %s %s", field,
+                         row->name, reason, needs);
+    }
+    return gqa__fail(err, GQA_ERR_ARG, field, "%s is %d: expected 0 (auto) to %d", field, (int)isa,
+                     (int)candidates[CANDIDATES - 1].isa);
+}
+
+static const struct gqa__kernels *select_best(gqa_numerics numerics)
+{
+    struct gqa__cpu cpu;
+    const struct gqa__kernels *best = NULL;
+
+    gqa__cpu_detect(&cpu);
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        const char *reason;
+        const struct gqa__kernels *table = table_of(&candidates[i], &cpu, numerics, &reason);
+        best = table != NULL ? table : best;
+    }
+    return best;
+}
+
+gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, const char *env,
+                       gqa_numerics numerics, gqa_error *err)
+{
+    const char *field = "config.isa";
+    gqa_status status = GQA_OK;
+
+    *out = NULL;
+    if (isa == GQA_ISA_AUTO && env != NULL && env[0] != '\0') {
+        field = "GQA_ISA";
+        status = find_name(env, &isa, err);
+    }
+    if (status != GQA_OK) {
+        return status;
+    }
+    if (isa != GQA_ISA_AUTO) {
+        return select_forced(out, isa, field, numerics, err);
+    }
+    *out = select_best(numerics);
+    return GQA_OK;
+}
