@@ -1,1 +1,30 @@
-# gates
+# The gates: house rules as tests. Each plants a violation first and must see itself fail.
+add_library(gqa_gate SHARED $<TARGET_OBJECTS:gqa_objects>)
+set_target_properties(gqa_gate PROPERTIES
+    LINKER_LANGUAGE C LIBRARY_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/gates)
+target_link_libraries(gqa_gate PRIVATE gqa_needs)
+gqa_export_only_public(gqa_gate)
+
+function(gqa_gate name)
+    add_test(NAME gate_${name}
+        COMMAND bash ${PROJECT_SOURCE_DIR}/tests/gates/${name}.sh ${ARGN}
+        COMMAND_EXPAND_LISTS)
+    set_tests_properties(gate_${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
+endfunction()
+
+gqa_gate(floors ${PROJECT_SOURCE_DIR})
+gqa_gate(symbols ${PROJECT_SOURCE_DIR} $<TARGET_FILE:gqa_gate> ${CMAKE_C_COMPILER})
+gqa_gate(data ${CMAKE_C_COMPILER} $<TARGET_OBJECTS:gqa_objects>)
+gqa_gate(calls ${CMAKE_C_COMPILER} $<TARGET_OBJECTS:gqa_objects>)
+gqa_gate(format ${PROJECT_SOURCE_DIR})
+gqa_gate(words ${PROJECT_SOURCE_DIR})
+gqa_gate(headers ${PROJECT_SOURCE_DIR})
+gqa_gate(warnings ${PROJECT_SOURCE_DIR})
+gqa_gate(embed ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
+gqa_gate(readme ${PROJECT_SOURCE_DIR})
+
+add_executable(gqa_bits ${PROJECT_SOURCE_DIR}/tests/bits.c)
+gqa_compile_options(gqa_bits)
+gqa_in_bin(gqa_bits)
+target_link_libraries(gqa_bits PRIVATE gqa::gqa)
+gqa_gate(bits ${PROJECT_SOURCE_DIR}/tests/bits.expected $<TARGET_FILE:gqa_bits>)

@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# usage: calls.sh CC OBJECT...
+# What the library calls outside itself: a short list of functions, nothing that prints, ends the
+# process, starts threads or reads the environment; getenv only in the object of gqa_create.
+. "$(dirname "$0")/lib.sh"
+cc=$1
+shift
+command -v nm >/dev/null || skip "there is no nm"
+
+allowed='mem(cpy|set|move|cmp|chr)|str(cmp|ncmp|len|chr)|bcmp'  # strings
+allowed="$allowed|v?snprintf"                                    # error messages
+allowed="$allowed|malloc|aligned_alloc|posix_memalign|free"      # the default allocator
+allowed="$allowed|(fma|sqrt|floor|rint)f?"                       # exact, so alike everywhere
+allowed="$allowed|cblas_sgemm|openblas_get_(config|corename)"    # GQA_WITH_OPENBLAS
+allowed="$allowed|gqa_[a-z0-9_]+|gqa__[a-z0-9_]+"
+allowed="$allowed|_GLOBAL_OFFSET_TABLE_|__stack_chk_(fail|guard)"
+allowed="$allowed|__(mem|str|v?snprintf)[a-z]*_chk|__mem(cpy|set)_chk|__v?snprintf_chk"
+allowed="$allowed|__(asan|ubsan|msan|tsan|sanitizer|gcov|llvm)_.*|___asan.*|_mcount|mcount"
+allowed="$allowed|__(mul|div|u?div|float|fix)[a-z]*[0-9]"        # the compiler's own arithmetic
+allowed="$allowed|__aarch64_.*"                                  # and its atomics
+
+check() {
+    local object
+    for object in "$@"; do
+        # An object built without NDEBUG has asserts: that is the one way in which it may end.
+        nm -u "$object" | awk -v file="${object##*/}" '{ print file, $NF }' |
+            grep -vE "^[^ ]+ ($allowed|__assert_fail|__assert|getenv)\$"
+        if nm -u "$object" | grep -qw getenv; then
+            nm --defined-only "$object" | grep -qw gqa_create ||
+                echo "${object##*/} getenv (allowed in the object of gqa_create only)"
+        fi
+    done >"$scratch/bad"
+    sed 's/ / calls /' "$scratch/bad"
+    [ ! -s "$scratch/bad" ]
+}
+
+plant() { # NAME CODE
+    echo "$2" >"$scratch/bad.c"
+    "$cc" -fPIC -w -c -o "$scratch/bad.o" "$scratch/bad.c" || exit 1
+    see_it_fail "$1" "$scratch/bad.o"
+}
+plant "a call of abort" '#include <stdlib.h>
+void gqa__x(void) { abort(); }'
+plant "a call of printf" '#include <stdio.h>
+void gqa__x(int i) { printf("%d", i); }'
+plant "a call of getenv outside gqa_create" '#include <stdlib.h>
+char *gqa__x(void) { return getenv("HOME"); }'
+plant "a call of expf" '#include <math.h>
+float gqa__x(float x) { return expf(x); }'
+[ $# -gt 0 ] || { echo "no objects given"; exit 1; }
+verdict "$@"

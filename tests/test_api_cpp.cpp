@@ -1,0 +1,2 @@
+/* The same text as C++17. */
+#include "test_api_c.c"
