@@ -5,11 +5,12 @@
 #include <string.h>
 
 #include "base/mathf.h"
+#include "base/number.h"
 
-/* 2^(m - top); a reference that is -inf counts as 0, so that NaN is not made where none was. */
+/* 2^(m - top), 1 also where both are infinite. */
 static float factor(float m, float top)
 {
-    return gqa__exp2f(m - (top == -INFINITY ? 0.0f : top));
+    return m == top ? 1.0f : gqa__exp2f(m - top);
 }
 
 void gqa__merge_row(float *m, float *l, float *o, float m2, float l2, const float *o2, int32_t dv)
@@ -29,8 +30,8 @@ void gqa__merge_row(float *m, float *l, float *o, float m2, float l2, const floa
     a1 = factor(*m, top);
     a2 = factor(m2, top);
     *m = top;
-    *l = fmaf(l2, a2, *l * a1);
+    *l = gqa__canonical(fmaf(l2, a2, *l * a1));
     for (int32_t d = 0; d < dv; d++) {
-        o[d] = fmaf(o2[d], a2, o[d] * a1);
+        o[d] = gqa__canonical(fmaf(o2[d], a2, o[d] * a1));
     }
 }
