@@ -1,0 +1,188 @@
+/* oracle_layer.c - the oracle's copy of a layer's weights, in double. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "oracle.h"
+
+static bool present(const gqa_tensor *t)
+{
+    return t->data != NULL;
+}
+
+/* All elements of a tensor of rank 1 or 2, row after row; NULL if absent. */
+static double *copy_all(const gqa_tensor *t)
+{
+    if (!present(t)) {
+        return NULL;
+    }
+    int64_t rows = t->rank == 2 ? t->shape[0] : 1;
+    int64_t n = t->shape[t->rank - 1];
+    double *out = oracle_zeros((size_t)(rows * n), sizeof *out);
+    for (int64_t r = 0; r < rows; r++) {
+        for (int64_t i = 0; i < n; i++) {
+            out[r * n + i] = oracle_at(t, 0, 0, r, i);
+        }
+    }
+    return out;
+}
+
+/* A head's weight repeated for every head: [heads * dk]. */
+static double *copy_heads(const gqa_tensor *t, int heads, int dk, bool whole)
+{
+    double *all = copy_all(t);
+    if (all == NULL || whole || t->rank == 2) {
+        return all;
+    }
+    double *out = oracle_zeros((size_t)(heads * dk), sizeof *out);
+    for (int h = 0; h < heads; h++) {
+        memcpy(out + h * dk, all, (size_t)dk * sizeof *out);
+    }
+    free(all);
+    return out;
+}
+
+/* Rows [first, first + n) of a matrix w (and of its bias) to rows [to, to + n) of *out. */
+typedef struct row_source {
+    const gqa_tensor *w, *bias;
+} row_source;
+
+static void take_rows(row_source from, int first, int n, double *w, double *bias, int to)
+{
+    if (!present(from.w)) {
+        return;
+    }
+    int64_t width = from.w->shape[1];
+    for (int r = 0; r < n; r++) {
+        for (int64_t i = 0; i < width; i++) {
+            w[(to + r) * width + i] = oracle_at(from.w, 0, 0, first + r, i);
+        }
+        if (present(from.bias)) {
+            bias[to + r] = oracle_at(from.bias, 0, 0, 0, first + r);
+        }
+    }
+}
+
+/* First row of query head h, of K head g and of V head g in their matrices. */
+typedef struct row_places {
+    int q, k, v;
+} row_places;
+
+static row_places places_of(const oracle_layer *layer, int head_rows, int g)
+{
+    int group = layer->group;
+    int v_rows = layer->config.k_eq_v != 0 ? 0 : layer->dv;
+    row_places p = {g * group * head_rows, g * layer->dk, g * layer->dv};
+    if (layer->config.qkv_layout == GQA_QKV_FUSED) {
+        p.k += layer->hq * head_rows;
+        p.v += layer->hq * head_rows + layer->hkv * layer->dk;
+    } else if (layer->config.qkv_layout == GQA_QKV_GROUPED) {
+        p.q = g * (group * head_rows + layer->dk + v_rows);
+        p.k = p.q + group * head_rows;
+        p.v = p.k + layer->dk;
+    }
+    return p;
+}
+
+static void load_projections(oracle_layer *layer, const gqa_weights *w)
+{
+    const gqa_config *c = &layer->config;
+    bool split = c->qkv_layout == GQA_QKV_SEPARATE;
+    bool tail = c->gate == GQA_GATE_Q_TAIL;
+    row_source q = {split ? &w->wq : &w->wqkv, split ? &w->bq : &w->bqkv};
+    row_source k = {split ? &w->wk : &w->wqkv, split ? &w->bk : &w->bqkv};
+    row_source v = {split ? &w->wv : &w->wqkv, split ? &w->bv : &w->bqkv};
+    int head_rows = layer->dk + (tail ? layer->dv : 0);
+    size_t width = (size_t)layer->hidden;
+    size_t gates = (size_t)(layer->hq * layer->gate_dim);
+    layer->wq = oracle_zeros((size_t)(layer->hq * layer->dk) * width, sizeof(double));
+    layer->bq = oracle_zeros((size_t)(layer->hq * layer->dk), sizeof(double));
+    layer->wk = oracle_zeros((size_t)(layer->hkv * layer->dk) * width, sizeof(double));
+    layer->bk = oracle_zeros((size_t)(layer->hkv * layer->dk), sizeof(double));
+    layer->wv = oracle_zeros((size_t)(layer->hkv * layer->dv) * width, sizeof(double));
+    layer->bv = oracle_zeros((size_t)(layer->hkv * layer->dv), sizeof(double));
+    layer->wg = tail ? oracle_zeros(gates * width, sizeof(double)) : copy_all(&w->wgate);
+    layer->bg = oracle_zeros(gates, sizeof(double));
+    for (int h = 0; h < layer->hq; h++) {
+        row_places p = places_of(layer, head_rows, h / layer->group);
+        int row = p.q + h % layer->group * head_rows;
+        take_rows(q, row, layer->dk, layer->wq, layer->bq, h * layer->dk);
+        if (tail) {
+            take_rows(q, row + layer->dk, layer->dv, layer->wg, layer->bg, h * layer->dv);
+        }
+    }
+    for (int g = 0; g < layer->hkv; g++) {
+        row_places p = places_of(layer, head_rows, g);
+        take_rows(k, p.k, layer->dk, layer->wk, layer->bk, g * layer->dk);
+        take_rows(c->k_eq_v != 0 ? k : v, c->k_eq_v != 0 ? p.k : p.v, layer->dv, layer->wv,
+                  layer->bv, g * layer->dv);
+    }
+}
+
+static void load_rest(oracle_layer *layer, const gqa_weights *w)
+{
+    bool whole = layer->config.qk_norm_scope == GQA_QK_NORM_WHOLE;
+    layer->input_norm = copy_all(&w->input_norm);
+    layer->input_norm_bias = copy_all(&w->input_norm_bias);
+    layer->q_norm = copy_heads(&w->q_norm, layer->hq, layer->dk, whole);
+    layer->k_norm = copy_heads(&w->k_norm, layer->hkv, layer->dk, whole);
+    layer->q_norm_bias = copy_heads(&w->q_norm_bias, layer->hq, layer->dk, whole);
+    layer->k_norm_bias = copy_heads(&w->k_norm_bias, layer->hkv, layer->dk, whole);
+    layer->sinks = copy_all(&w->sinks);
+    layer->tkg_sinks = copy_all(&w->tkg_sinks);
+    layer->wo = copy_all(&w->wo);
+    layer->bo = copy_all(&w->bo);
+    layer->post_norm = copy_all(&w->post_norm);
+    layer->post_norm_bias = copy_all(&w->post_norm_bias);
+}
+
+void oracle_layer_init(oracle_layer *layer, const gqa_config *config, const gqa_weights *weights)
+{
+    memset(layer, 0, sizeof *layer);
+    layer->config = *config;
+    layer->hidden = config->hidden_size;
+    layer->hidden_true =
+        config->hidden_size_unpadded > 0 ? config->hidden_size_unpadded : config->hidden_size;
+    layer->hq = config->num_attention_heads;
+    layer->hkv = config->num_key_value_heads;
+    layer->group = layer->hq / layer->hkv;
+    layer->dk = config->head_dim > 0 ? config->head_dim : layer->hidden / layer->hq;
+    layer->dv = config->v_head_dim > 0 ? config->v_head_dim : layer->dk;
+    layer->axes = 1;
+    if (config->rope != GQA_ROPE_NONE) {
+        layer->pairs = (config->rotary_dim > 0 ? config->rotary_dim : layer->dk) / 2;
+        if (config->mrope != GQA_MROPE_NONE) {
+            layer->axes = config->mrope_sections[3] > 0 ? 4 : 3;
+        }
+    }
+    layer->gate_dim = config->gate == GQA_GATE_NONE   ? 0
+                      : config->gate == GQA_GATE_HEAD ? 1
+                                                      : layer->dv;
+    layer->bf16 = config->numerics == GQA_NUMERICS_BF16;
+    layer->score_scale =
+        config->score_scale != 0.0f ? (double)config->score_scale : 1.0 / sqrt((double)layer->dk);
+    if (weights != NULL) {
+        if (layer->hidden > 0) {
+            load_projections(layer, weights);
+        }
+        load_rest(layer, weights);
+    }
+}
+
+void oracle_layer_free(oracle_layer *layer)
+{
+    double *all[] = {layer->input_norm, layer->input_norm_bias,
+                     layer->wq,         layer->bq,
+                     layer->wk,         layer->bk,
+                     layer->wv,         layer->bv,
+                     layer->wg,         layer->bg,
+                     layer->q_norm,     layer->q_norm_bias,
+                     layer->k_norm,     layer->k_norm_bias,
+                     layer->sinks,      layer->tkg_sinks,
+                     layer->wo,         layer->bo,
+                     layer->post_norm,  layer->post_norm_bias};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        free(all[i]);
+    }
+    memset(layer, 0, sizeof *layer);
+}
