@@ -13,6 +13,7 @@
 
 #include "base/fold.h"
 #include "reference/reference.h"
+#include "reference/softmax.h"
 
 enum { MAX_TOKENS = 9, MAX_KEYS = 41, MAX_HEADS = 6, MAX_DIM = 19 };
 
@@ -367,19 +368,20 @@ static void random_options(void **state)
     }
 }
 
-/* The keys in three ranges, each handed the states of those before it: as in one piece. */
-static void ranges_with_prior(void **state)
+/* The keys in three ranges, each handed the states of those before it: as in one piece. The states
+ * in between are f32: m exactly restated in l and o, which are rounded once per part (3 u each) and
+ * once in the sums; |v| < 1. */
+static void check_parts(const struct options *o)
 {
-    const int32_t cuts[4] = {0, 5, 23, 37};
-    struct options o = plain;
-    struct fixture *f;
+    const int32_t cuts[4] = {0, 5, 33, 37};
+    struct fixture *whole = make(o), *f = make(o);
     float m[MAX_TOKENS * MAX_HEADS], l[MAX_TOKENS * MAX_HEADS];
     float so[MAX_TOKENS * MAX_HEADS * MAX_DIM];
-    (void)state;
-    o.sinks = 1;
-    o.f64 = 1;
-    o.window = 9; /* leaves the first range without keys for the last rows */
-    f = make(&o);
+    int hq = o->hkv * o->group;
+    for (int i = 0; i < MAX_HEADS * MAX_TOKENS * MAX_KEYS; i++) { /* m far from 0: it is rounded */
+        whole->bias[i] = f->bias[i] = whole->bias[i] + 200.0f;
+    }
+    run(whole);
     for (int part = 0; part < 3; part++) {
         f->segment.range_begin = cuts[part];
         f->segment.range_end = cuts[part + 1];
@@ -391,9 +393,49 @@ static void ranges_with_prior(void **state)
         memcpy(l, f->l, sizeof l);
         memcpy(so, f->state_o, sizeof so);
     }
-    f->o.f64 = 0; /* the states in between are f32 */
-    check(f);
+    for (int i = 0; i < o->tokens * hq; i++) {
+        double lse = (double)whole->lse[i];
+        close_to(f, "lse", i / hq, i % hq, (double)f->lse[i], lse, 0x1p-24 * (8 + fabs(lse)));
+        for (int d = 0; d < o->dv; d++) {
+            close_to(f, "out", i / hq, i % hq, (double)f->out[i * o->dv + d],
+                     (double)whole->out[i * o->dv + d], 12 * 0x1p-24);
+        }
+    }
+    free(whole);
     free(f);
+}
+
+static void ranges_with_prior(void **state)
+{
+    struct options o = plain;
+    (void)state;
+    o.f64 = 1;
+    o.sinks = 1;
+    check_parts(&o);
+    o.slopes = 1; /* pulls the scores of the parts apart, far below zero */
+    check_parts(&o);
+    o.window = 12; /* leaves the first part without keys */
+    check_parts(&o);
+    o.sinks = 0;
+    check_parts(&o);
+    o.window = 0;
+    o.slopes = 0;
+    o.bias = 1;
+    check_parts(&o);
+}
+
+/* |error| below 1e-15 over small, middle and large arguments of both signs. */
+static void tanh_of_the_softcap(void **state)
+{
+    (void)state;
+    for (int i = -4000; i <= 4000; i++) {
+        double x = i * fabs((double)i) * 3e-6;
+        double got = gqa__reference_tanh(x);
+        assert_true(fabs(got - tanh(x)) <= 1e-15);
+        assert_true(fabs(got - tanh(x)) <= 1e-13 * fabs(x));
+    }
+    assert_true(gqa__reference_tanh(INFINITY) == 1.0);
+    assert_true(gqa__reference_tanh(-INFINITY) == -1.0);
 }
 
 static void rows_without_keys(void **state)
@@ -505,10 +547,15 @@ static void scratch_grows_with_keys(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(each_option),          cmocka_unit_test(random_options),
-        cmocka_unit_test(ranges_with_prior),    cmocka_unit_test(rows_without_keys),
-        cmocka_unit_test(invisible_garbage),    cmocka_unit_test(visible_nan),
-        cmocka_unit_test(outputs_are_optional), cmocka_unit_test(scratch_grows_with_keys),
+        cmocka_unit_test(each_option),
+        cmocka_unit_test(random_options),
+        cmocka_unit_test(ranges_with_prior),
+        cmocka_unit_test(tanh_of_the_softcap),
+        cmocka_unit_test(rows_without_keys),
+        cmocka_unit_test(invisible_garbage),
+        cmocka_unit_test(visible_nan),
+        cmocka_unit_test(outputs_are_optional),
+        cmocka_unit_test(scratch_grows_with_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

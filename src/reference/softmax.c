@@ -98,9 +98,7 @@ void gqa__reference_merge(struct gqa__reference_state *state, float m, float l, 
 
 void gqa__reference_sink(struct gqa__reference_state *state, float logit)
 {
-    if (logit != -INFINITY) {
-        merge(state, (double)logit, 1.0, NULL);
-    }
+    merge(state, (double)logit, 1.0, NULL);
 }
 
 void gqa__reference_output(const struct gqa__reference_state *state, float *out)
