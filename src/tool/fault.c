@@ -1,0 +1,34 @@
+/* fault.c - see fault.h. */
+#include "tool/fault.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+void tool_fault_clear(struct tool_fault *fault)
+{
+    fault->text[0] = '\0';
+}
+
+bool tool_fault_set(struct tool_fault *fault, const char *where, const char *format, ...)
+{
+    int used = 0;
+    va_list args;
+
+    if (fault->text[0] != '\0') {
+        return false;
+    }
+    if (where != NULL) {
+        used = snprintf(fault->text, sizeof fault->text, "%.200s: ", where);
+    }
+    va_start(args, format);
+    vsnprintf(fault->text + used, sizeof fault->text - (size_t)used, format, args);
+    va_end(args);
+    return false;
+}
+
+bool tool_fault_gqa(struct tool_fault *fault, const char *where, const char *call,
+                    const gqa_error *err)
+{
+    return tool_fault_set(fault, where, "%s: %s (%s)", call, err->message,
+                          gqa_status_string(err->status));
+}
