@@ -11,7 +11,7 @@
 /* A dot product restarts its chain of additions every this many values. */
 #define GQA__DOT_BLOCK 512
 
-#define GQA__LOG2E 1.44269504088896340736 /* log2(e) */
-#define GQA__LN2 0.693147180559945309417  /* ln(2) */
+#define GQA__LOG2E 1.44269504088896340736  /* log2(e) */
+#define GQA__LN2   0.693147180559945309417 /* ln(2) */
 
 #endif

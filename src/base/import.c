@@ -57,8 +57,13 @@ void gqa__export(void *out, const void *own, size_t own_size)
 
 void gqa__init_struct(void *own, size_t size)
 {
-    uint32_t size32 = (uint32_t)size;
-
     memset(own, 0, size);
+    gqa__set_struct_size(own, size);
+}
+
+void gqa__set_struct_size(void *own, size_t size)
+{
+    const uint32_t size32 = (uint32_t)size;
+
     memcpy(own, &size32, size < sizeof size32 ? size : sizeof size32);
 }

@@ -17,5 +17,6 @@ void gqa__export(void *out, const void *own, size_t own_size);
 
 /* Zero size bytes and set struct_size (as far as size reaches). */
 void gqa__init_struct(void *own, size_t size);
+void gqa__set_struct_size(void *own, size_t size);
 
 #endif

@@ -104,8 +104,7 @@ static gqa_status check_shape(const gqa_tensor *t, const char *field, const int6
     return GQA_OK;
 }
 
-/* Elements from the first to one past the last; -1 if that overflows. */
-static int64_t extent(const gqa_tensor *t)
+int64_t gqa__tensor_extent(const gqa_tensor *t)
 {
     int64_t last = 0;
 
@@ -172,7 +171,7 @@ static gqa_status check_strides(gqa_tensor *t, const char *field, gqa_error *err
                              (int)t->rank, stride);
         }
     }
-    if (extent(t) < 0) {
+    if (gqa__tensor_extent(t) < 0) {
         return gqa__fail(err, GQA_ERR_SHAPE, field, "its extents exceed the address space");
     }
     return GQA_OK;

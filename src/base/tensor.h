@@ -24,6 +24,9 @@ static inline bool gqa__present(const gqa_tensor *t)
 gqa_status gqa__tensor_fit(const gqa_tensor *t, const char *field, int formats, int32_t rank,
                            const int64_t *shape, bool drop_batch, gqa_tensor *out, gqa_error *err);
 
+/* Elements from the first to one past the last of a fitted tensor; -1 beyond the address space. */
+int64_t gqa__tensor_extent(const gqa_tensor *t);
+
 /* n consecutive elements at the element offset, as f32. The formats are f32, bf16, f16. */
 void gqa__load_f32(float *dst, const gqa_tensor *src, int64_t offset, int64_t n);
 /* Rounds to nearest even; NaN is stored as the canonical NaN of the format. */

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "gqa/config.h"
+#include "config/config.h"
 
 struct gqa__shape {
     int32_t hidden;      /* 0 = attention only */
@@ -27,9 +27,6 @@ struct gqa__shape {
     int64_t chunk;       /* 0 = off */
     float score_scale;   /* multiplies q.k, resolved */
 };
-
-/* Bring a caller's struct of any struct_size to this library's own (absent fields are zero). */
-gqa_status gqa__config_import(const gqa_config *in, gqa_config *out, gqa_error *err);
 
 /* config must have passed gqa_config_check. */
 void gqa__shape_derive(struct gqa__shape *shape, const gqa_config *config);

@@ -1,0 +1,19 @@
+/* config.h - a layer's configuration: defaults, import and check. */
+#ifndef GQA__CONFIG_H
+#define GQA__CONFIG_H
+
+#include <stddef.h>
+
+#include "gqa/config.h"
+
+/* gqa_config_init_sized: the first size bytes of the defaults. */
+void gqa__config_init(gqa_config *config, size_t size);
+
+/* Bring a caller's struct of any struct_size to this library's own (absent fields are zero). */
+gqa_status gqa__config_import(const gqa_config *in, gqa_config *out, gqa_error *err);
+
+/* The checks of gqa_config_check on an imported config, in the order of the fields; the first
+ * fault is reported. Whether the machine has the kernel row is kernel/select.h's to say. */
+gqa_status gqa__config_check(const gqa_config *config, gqa_error *err);
+
+#endif
