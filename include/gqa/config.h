@@ -4,6 +4,10 @@
  * zero means "as if the field did not exist", so the struct can grow at its end. Names are those
  * of AWS Neuron's NeuronAttentionBase where they mean the same; docs/neuron.md maps every one of
  * its parameters. Pointers are read by gqa_create and copied; they need not outlive it.
+ *
+ * Nothing is silently ignored: a field that the rest of the config leaves without a use (a yarn
+ * parameter without yarn, an eps without its norm) must have its default or zero. Multipliers,
+ * score_scale, softcap and slopes are finite and at most 1e6 in size; an eps is 0..1.
  */
 #ifndef GQA_CONFIG_H
 #define GQA_CONFIG_H
@@ -80,7 +84,8 @@ typedef enum gqa_gate {
     GQA_GATE_ELEMENT = 1, /* one gate per head and value dimension, from weights.wgate */
     GQA_GATE_HEAD = 2,    /* one gate per head, from weights.wgate (Step-3.5, Laguna) */
     GQA_GATE_Q_TAIL = 3   /* per element; each head's wq rows are [head_dim of q | v_head_dim of
-                             gate] (Qwen3-Next) */
+                             gate] (Qwen3-Next). Not with hidden_size 0 (there ELEMENT), nor with
+                             GQA_QKV_GROUPED (GQA_ERR_UNSUPPORTED) */
 } gqa_gate;
 
 typedef enum gqa_gate_activation {
@@ -93,7 +98,8 @@ typedef struct gqa_config {
 
     /* --- shape ------------------------------------------------------------------------------ */
     gqa_attention_kind attention_kind;
-    int32_t hidden_size;         /* 0 = attention only: no projections, no input norm, no residual */
+    int32_t hidden_size;         /* 0..1048576; 0 = attention only: no projections, no input or post
+                                    norm, no residual */
     int32_t num_attention_heads; /* query heads Hq; required, 1..4096 */
     int32_t num_key_value_heads; /* KV heads Hkv; required, divides Hq. Query head h reads KV head
                                     h / (Hq / Hkv) */
@@ -116,7 +122,8 @@ typedef struct gqa_config {
     int32_t qkv_bias; /* 1: weights.bq, bk, bv or bqkv are required; 0: they must be absent */
     int32_t o_bias;   /* 1: weights.bo is required, added once; 0: it must be absent */
     float clip_qkv;   /* clamp q, k and v to [-c, c] after the bias; 0 = off */
-    int32_t k_eq_v;   /* 1: V is the K projection (before norm, multiplier and rope); no wv */
+    int32_t k_eq_v;   /* 1: V is the K projection (before norm, multiplier and rope); no wv, no V
+                         rows in wqkv; v_head_dim = head_dim */
     float key_multiplier; /* k * this after the clip (Falcon-H1); 0 = 1 */
     float v_scale;        /* v * this, last (MiMo-V2: 0.707); 0 = 1 */
 
@@ -131,15 +138,18 @@ typedef struct gqa_config {
     /* --- rotary embedding --------------------------------------------------------------------- */
     gqa_rope rope;
     gqa_rope_scaling rope_scaling;
-    double rope_theta;  /* default 10000 */
+    double rope_theta;  /* default 10000; 2..1e30 */
     int32_t rotary_dim; /* the first rotary_dim of head_dim rotate; even; 0 = head_dim */
-    int32_t rope_freq_dim; /* d in theta^(-2j/d); 0 = rotary_dim */
-    int32_t rope_proportional_dim; /* pairs j >= this/2 get frequency 0 (Gemma 4); 0 = rotary_dim */
-    double rope_factor; /* linear, ntk_alpha (the alpha), dynamic, llama3, yarn; required there */
-    int32_t rope_original_context; /* dynamic, llama3, yarn, longrope: trained context; required */
+    int32_t rope_freq_dim; /* d in theta^(-2j/d), even, at most 4096; 0 = rotary_dim. NTK: d >= 4 */
+    int32_t rope_proportional_dim; /* pairs j >= this/2 get frequency 0 (Gemma 4); even; 0 =
+                                      rotary_dim */
+    double rope_factor; /* required by linear (1e-3..1e9), and (1..1e9) by ntk_alpha (the alpha),
+                           dynamic, llama3, yarn, and longrope without rope_attention_factor */
+    int32_t rope_original_context; /* dynamic, llama3, yarn, longrope: trained context, required,
+                                      at least 2 */
     double rope_low_freq_factor;   /* llama3; default 1 */
-    double rope_high_freq_factor;  /* llama3; default 4 */
-    double rope_beta_fast;         /* yarn; default 32 */
+    double rope_high_freq_factor;  /* llama3; default 4; not below the low one */
+    double rope_beta_fast;         /* yarn; default 32; above rope_beta_slow */
     double rope_beta_slow;         /* yarn; default 1 */
     int32_t rope_truncate;         /* yarn: 1 rounds the correction range outwards to integers (HF's
                                       default); 0 does not (gpt-oss) */
@@ -148,12 +158,14 @@ typedef struct gqa_config {
                                       longrope sqrt(1 + ln(s)/ln(original)), s = rope_factor;
                                       others 1 */
     double rope_mscale;            /* yarn (DeepSeek style): 0.1 m ln(factor) + 1 over the same */
-    double rope_mscale_all_dim;    /* with this m; both 0 = not used, else both > 0 */
-    const double *rope_short_factors; /* longrope [rotary_dim/2] */
-    const double *rope_long_factors;  /* longrope [rotary_dim/2] */
-    const double *rope_inv_freq;      /* TABLE: [rotary_dim/2], finite */
+    double rope_mscale_all_dim;    /* with this m; both 0 = not used, else both > 0 and
+                                      rope_attention_factor 0 */
+    const double *rope_short_factors; /* longrope [rotary_dim/2], 1e-3..1e9, divide frequencies */
+    const double *rope_long_factors;  /* longrope [rotary_dim/2], the same beyond the context */
+    const double *rope_inv_freq;      /* TABLE: [rotary_dim/2], -1000..1000 */
     gqa_mrope mrope;
-    int32_t mrope_sections[4]; /* frequencies per axis; sum = rotary_dim/2; axes = 3, or 4 if [3] */
+    int32_t mrope_sections[4]; /* frequencies per axis; sum = rotary_dim/2; axes = 3, or 4 if [3]
+                                  (not interleaved) */
     int32_t rope_reverse;      /* 1: rotate by the negative angle (nanochat) */
     int32_t rope_float_angles; /* 1: form pos * inv_freq, cos and sin arguments in float32, as torch
                                   references do; 0: accurate angles (double) */
@@ -163,8 +175,8 @@ typedef struct gqa_config {
                           score_scale = 1 / softmax_scale */
     float softcap;     /* c * tanh(score / c), before bias and mask; 0 = off */
     gqa_query_temperature query_temperature;
-    float query_temperature_scale;   /* s; > 0 when a temperature is chosen */
-    float query_temperature_floor;   /* floor_scale; > 0 when a temperature is chosen */
+    float query_temperature_scale;   /* s; at least 1e-9 when a temperature is chosen */
+    float query_temperature_floor;   /* floor_scale; 1..2^31 when a temperature is chosen */
     const float *alibi_slopes;       /* [num_attention_heads] or NULL: score - slope * |p - k| */
 
     /* --- who sees whom ----------------------------------------------------------------------- */
@@ -190,7 +202,8 @@ typedef struct gqa_config {
     gqa_backend backend;
     gqa_numerics numerics; /* BF16 with backend REFERENCE is refused */
     gqa_isa isa;           /* a forced row that is not available is GQA_ERR_UNSUPPORTED */
-    int32_t reference_f64; /* 1: backend REFERENCE accumulates products and softmax in double */
+    int32_t reference_f64; /* 1: backend REFERENCE (only) accumulates products and softmax in
+                              double */
 } gqa_config;
 
 /* Fill *config with the defaults named above. size is the caller's sizeof(gqa_config). */
