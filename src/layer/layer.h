@@ -13,7 +13,16 @@ struct gqa_layer {
     int32_t blocks;
 };
 
-/* weights.c: check the weights against the config and pack them into layer->params. */
+/* weights.c: check the caller's weights against a checked config. Absent tensors keep data NULL;
+ * the others get explicit strides, in place. */
+gqa_status gqa__weights_check(const struct gqa__params *params, gqa_weights *weights,
+                              gqa_error *err);
+
+/* load.c: check the weights (NULL = none) and pack them into layer->params. params.config, shape,
+ * row and backend and runtime are set; the config's pointers are replaced by copies. */
 gqa_status gqa__layer_load(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err);
+
+/* Release every block of the layer, not the struct. */
+void gqa__layer_unload(struct gqa_layer *layer);
 
 #endif

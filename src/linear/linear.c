@@ -144,8 +144,7 @@ static void run_packed(struct product *p, const gqa_runtime *runtime)
     tasks.items = p->token_blocks;
     gqa__run_tasks(runtime, &tasks);
     tasks.body = product_task;
-    tasks.items =
-        p->token_blocks * ((p->out_end - p->out_begin + p->out_task - 1) / p->out_task);
+    tasks.items = p->token_blocks * ((p->out_end - p->out_begin + p->out_task - 1) / p->out_task);
     gqa__run_tasks(runtime, &tasks);
 }
 
@@ -186,8 +185,8 @@ static void run_double(const struct product *p)
 }
 
 void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                     int64_t y_stride, void *scratch, const gqa_runtime *runtime)
+                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
+                     void *scratch, const gqa_runtime *runtime)
 {
     struct product p = {0};
     if (tokens <= 0 || out_begin >= out_end) {

@@ -109,10 +109,7 @@ static void scale(const gqa_config *config, const struct gqa__frequency_span *sp
     case GQA_ROPE_SCALING_LONGROPE:
         divide(out, beyond ? config->rope_long_factors : config->rope_short_factors, span->pairs);
         break;
-    case GQA_ROPE_SCALING_TABLE:
-        memcpy(out, config->rope_inv_freq, (size_t)span->pairs * sizeof *out);
-        break;
-    default: /* none; the NTK kinds are in the base */
+    default: /* none; the NTK kinds changed the base */
         break;
     }
 }
@@ -122,6 +119,10 @@ void gqa__frequencies(const gqa_config *config, struct gqa__frequency_span span,
 {
     const bool beyond = length > config->rope_original_context;
     double theta = config->rope_theta;
+    if (config->rope_scaling == GQA_ROPE_SCALING_TABLE) {
+        memcpy(out, config->rope_inv_freq, (size_t)span.pairs * sizeof *out);
+        return;
+    }
     if (config->rope_scaling == GQA_ROPE_SCALING_NTK_ALPHA) {
         theta = ntk_base(config, &span, config->rope_factor);
     } else if (config->rope_scaling == GQA_ROPE_SCALING_DYNAMIC && beyond) {

@@ -1,0 +1,290 @@
+/* weights.c - which tensors a config calls for, and of which shape. */
+#include "layer/layer.h"
+
+#include "base/error.h"
+#include "base/tensor.h"
+
+enum need { REFUSED, OPTIONAL, REQUIRED };
+
+/* What one tensor must be. */
+struct rule {
+    const char *field;
+    gqa_tensor *tensor;
+    enum need need;
+    const char *cause; /* the config field that decides the need, ... */
+    int32_t value;     /* ... and its value */
+    int32_t rank;
+    int64_t shape[2];
+};
+
+/* The first fault ends the check: later rules do nothing. */
+struct check {
+    const struct gqa__params *params;
+    gqa_weights *weights;
+    gqa_error *err;
+    gqa_status status;
+};
+
+static void apply(struct check *check, const struct rule *rule)
+{
+    if (check->status != GQA_OK) {
+        return;
+    }
+    if (!gqa__present(rule->tensor)) {
+        if (rule->need == REQUIRED) {
+            check->status =
+                gqa__fail(check->err, GQA_ERR_ARG, rule->field,
+                          "is absent, but %s = %d calls for it", rule->cause, (int)rule->value);
+        }
+    } else if (rule->need == REFUSED) {
+        check->status =
+            gqa__fail(check->err, GQA_ERR_ARG, rule->field,
+                      "is given, but %s = %d has no use for it", rule->cause, (int)rule->value);
+    } else {
+        check->status = gqa__tensor_fit(rule->tensor, rule->field, GQA__FLOATS, rule->rank,
+                                        rule->shape, false, rule->tensor, check->err);
+    }
+}
+
+static enum need required_if(bool condition)
+{
+    return condition ? REQUIRED : REFUSED;
+}
+
+static enum need optional_if(bool condition)
+{
+    return condition ? OPTIONAL : REFUSED;
+}
+
+/* Norms over the hidden dimension. */
+static void check_norms(struct check *check)
+{
+    const gqa_config *const config = &check->params->config;
+    gqa_weights *const w = check->weights;
+    const int64_t hidden = check->params->shape.hidden;
+    const int32_t in = (int32_t)config->input_norm;
+    const int32_t post = (int32_t)config->post_norm;
+    const char *const in_cause = "config.input_norm";
+    const char *const post_cause = "config.post_norm";
+    const enum need weight_in = optional_if(in != GQA_NORM_NONE);
+    const enum need bias_in = optional_if(in == GQA_NORM_LAYER);
+    const enum need weight_post = optional_if(post != GQA_NORM_NONE);
+    const enum need bias_post = optional_if(post == GQA_NORM_LAYER);
+    const struct rule rules[] = {
+        {"weights.input_norm", &w->input_norm, weight_in, in_cause, in, 1, {hidden}},
+        {"weights.input_norm_bias", &w->input_norm_bias, bias_in, in_cause, in, 1, {hidden}},
+        {"weights.post_norm", &w->post_norm, weight_post, post_cause, post, 1, {hidden}},
+        {"weights.post_norm_bias", &w->post_norm_bias, bias_post, post_cause, post, 1, {hidden}}};
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
+        apply(check, &rules[i]);
+    }
+}
+
+/* One projection and its bias. The need of a bias is that of the weight and config's flag both. */
+struct projection {
+    const char *field, *bias_field;
+    gqa_tensor *weight, *bias;
+    bool wanted;
+    const char *cause; /* of wanted */
+    int32_t value;
+    const char *bias_cause; /* the flag; NULL = never a bias */
+    int32_t bias_value;
+    int64_t out, in;
+};
+
+static void check_projection(struct check *check, const struct projection *p)
+{
+    const struct rule weight = {p->field, p->weight, required_if(p->wanted), p->cause,
+                                p->value, 2,         {p->out, p->in}};
+    apply(check, &weight);
+    if (p->bias_cause != NULL) {
+        const bool flag = p->bias_value != 0;
+        const struct rule bias = {p->bias_field,
+                                  p->bias,
+                                  required_if(p->wanted && flag),
+                                  flag ? p->cause : p->bias_cause,
+                                  flag ? p->value : p->bias_value,
+                                  1,
+                                  {p->out}};
+        apply(check, &bias);
+    }
+}
+
+static void check_qkv(struct check *check)
+{
+    const gqa_config *const config = &check->params->config;
+    const struct gqa__shape *const shape = &check->params->shape;
+    gqa_weights *const w = check->weights;
+    const bool some = shape->hidden > 0;
+    const bool separate = some && config->qkv_layout == GQA_QKV_SEPARATE;
+    const bool fused = some && config->qkv_layout != GQA_QKV_SEPARATE;
+    const bool own_v = separate && !config->k_eq_v;
+    const bool v_is_k = separate && config->k_eq_v != 0;
+    const char *const cause = some ? "config.qkv_layout" : "config.hidden_size";
+    const char *const v_cause = v_is_k ? "config.k_eq_v" : cause;
+    const int32_t value = some ? (int32_t)config->qkv_layout : 0;
+    const char *const flag = "config.qkv_bias";
+    const int64_t hidden = shape->hidden;
+    const int64_t all = (int64_t)shape->q_rows + shape->k_rows + shape->v_rows;
+    const struct projection projections[] = {
+        {"weights.wq", "weights.bq", &w->wq, &w->bq, separate, cause, value, flag, config->qkv_bias,
+         shape->q_rows, hidden},
+        {"weights.wk", "weights.bk", &w->wk, &w->bk, separate, cause, value, flag, config->qkv_bias,
+         shape->k_rows, hidden},
+        {"weights.wv", "weights.bv", &w->wv, &w->bv, own_v, v_cause,
+         v_is_k ? config->k_eq_v : value, flag, config->qkv_bias, shape->v_rows, hidden},
+        {"weights.wqkv", "weights.bqkv", &w->wqkv, &w->bqkv, fused, cause, value, flag,
+         config->qkv_bias, all, hidden},
+    };
+    for (size_t i = 0; i < sizeof projections / sizeof projections[0]; i++) {
+        check_projection(check, &projections[i]);
+    }
+}
+
+static void check_gate_and_output(struct check *check)
+{
+    const gqa_config *const config = &check->params->config;
+    const struct gqa__shape *const shape = &check->params->shape;
+    gqa_weights *const w = check->weights;
+    const bool some = shape->hidden > 0;
+    const bool gated = config->gate == GQA_GATE_ELEMENT || config->gate == GQA_GATE_HEAD;
+    const bool no_hidden = gated && !some;
+    const struct projection gate = {"weights.wgate",
+                                    NULL,
+                                    &w->wgate,
+                                    NULL,
+                                    some && gated,
+                                    no_hidden ? "config.hidden_size" : "config.gate",
+                                    no_hidden ? 0 : (int32_t)config->gate,
+                                    NULL,
+                                    0,
+                                    shape->gate_rows,
+                                    shape->hidden};
+    const struct projection output = {
+        "weights.wo",   "weights.bo",         &w->wo,        &w->bo,
+        some,           "config.hidden_size", shape->hidden, "config.o_bias",
+        config->o_bias, shape->hidden,        shape->o_in};
+    check_projection(check, &gate);
+    check_projection(check, &output);
+}
+
+/* A weight or bias of the q or k norm: [heads * dk] over the whole projection, else [dk] or
+ * [heads][dk]. */
+static void check_qk_tensor(struct check *check, const char *field, gqa_tensor *tensor,
+                            enum need need, int32_t heads)
+{
+    const gqa_config *const config = &check->params->config;
+    const int64_t dk = check->params->shape.dk;
+    const bool off = config->qk_norm_scope == GQA_QK_NORM_OFF;
+    struct rule rule = {field,
+                        tensor,
+                        need,
+                        off ? "config.qk_norm_scope" : "config.qk_norm",
+                        off ? 0 : (int32_t)config->qk_norm,
+                        1,
+                        {dk, 0}};
+    if (config->qk_norm_scope == GQA_QK_NORM_WHOLE) {
+        rule.shape[0] = heads * dk;
+    } else if (gqa__present(tensor) && tensor->rank == 2) {
+        rule.rank = 2;
+        rule.shape[0] = heads;
+        rule.shape[1] = dk;
+    }
+    apply(check, &rule);
+}
+
+/* Both or neither; one rank for a weight and its bias. */
+static void check_pair(struct check *check, const char *const fields[2], const gqa_tensor *a,
+                       const gqa_tensor *b, bool same_rank)
+{
+    if (check->status != GQA_OK) {
+        return;
+    }
+    if (!same_rank && gqa__present(a) != gqa__present(b)) {
+        const int absent = gqa__present(a) ? 1 : 0;
+        check->status =
+            gqa__fail(check->err, GQA_ERR_ARG, fields[absent],
+                      "is absent, but %s is given; both or neither are needed", fields[1 - absent]);
+    } else if (same_rank && gqa__present(a) && gqa__present(b) && a->rank != b->rank) {
+        check->status = gqa__fail(check->err, GQA_ERR_SHAPE, fields[1],
+                                  "has rank %d, but %s has rank %d; they must be equal",
+                                  (int)b->rank, fields[0], (int)a->rank);
+    }
+}
+
+static void check_qk_norm(struct check *check)
+{
+    static const char *const weights[2] = {"weights.q_norm", "weights.k_norm"};
+    static const char *const biases[2] = {"weights.q_norm_bias", "weights.k_norm_bias"};
+    static const char *const query[2] = {"weights.q_norm", "weights.q_norm_bias"};
+    static const char *const key[2] = {"weights.k_norm", "weights.k_norm_bias"};
+    const gqa_config *const config = &check->params->config;
+    const struct gqa__shape *const shape = &check->params->shape;
+    gqa_weights *const w = check->weights;
+    const bool on = config->qk_norm_scope != GQA_QK_NORM_OFF;
+    const enum need weight = optional_if(on);
+    const enum need bias = optional_if(on && config->qk_norm == GQA_NORM_LAYER);
+    check_qk_tensor(check, query[0], &w->q_norm, weight, shape->hq);
+    check_qk_tensor(check, key[0], &w->k_norm, weight, shape->hkv);
+    check_qk_tensor(check, query[1], &w->q_norm_bias, bias, shape->hq);
+    check_qk_tensor(check, key[1], &w->k_norm_bias, bias, shape->hkv);
+    check_pair(check, weights, &w->q_norm, &w->k_norm, false);
+    check_pair(check, biases, &w->q_norm_bias, &w->k_norm_bias, false);
+    check_pair(check, query, &w->q_norm, &w->q_norm_bias, true);
+    check_pair(check, key, &w->k_norm, &w->k_norm_bias, true);
+}
+
+/* A logit that is NaN or +inf would take every row; -inf is "no sink". */
+static void check_logits(struct check *check, const char *field, const gqa_tensor *sinks)
+{
+    for (int32_t h = 0; h < check->params->shape.hq; h++) {
+        float logit;
+        if (check->status != GQA_OK || !gqa__present(sinks)) {
+            return;
+        }
+        gqa__load_f32(&logit, sinks, h, 1);
+        if (!(logit <= 3.402823466e38f)) {
+            check->status = gqa__fail(check->err, GQA_ERR_ARG, field,
+                                      "the logit of head %d is %s; it must be finite or -inf",
+                                      (int)h, logit == logit ? "+inf" : "NaN");
+        }
+    }
+}
+
+static void check_sinks(struct check *check)
+{
+    const gqa_config *const config = &check->params->config;
+    gqa_weights *const w = check->weights;
+    const bool on = config->learned_sinks_size == 1;
+    const int64_t hq = check->params->shape.hq;
+    const struct rule sinks = {"weights.sinks",
+                               &w->sinks,
+                               required_if(on),
+                               "config.learned_sinks_size",
+                               config->learned_sinks_size,
+                               1,
+                               {hq}};
+    const struct rule tkg = {"weights.tkg_sinks",
+                             &w->tkg_sinks,
+                             optional_if(on),
+                             "config.learned_sinks_size",
+                             config->learned_sinks_size,
+                             1,
+                             {hq}};
+    apply(check, &sinks);
+    apply(check, &tkg);
+    check_logits(check, sinks.field, &w->sinks);
+    check_logits(check, tkg.field, &w->tkg_sinks);
+}
+
+gqa_status gqa__weights_check(const struct gqa__params *params, gqa_weights *weights,
+                              gqa_error *err)
+{
+    struct check check = {params, weights, err, GQA_OK};
+    check_norms(&check);
+    check_qkv(&check);
+    check_gate_and_output(&check);
+    check_qk_norm(&check);
+    check_sinks(&check);
+    return check.status;
+}
