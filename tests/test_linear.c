@@ -1,0 +1,312 @@
+/* Products: against a double product within a derived bound, and bits that do not depend on how the
+ * work is cut. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "base/number.h"
+#include "kernel/select.h"
+#include "linear/linear.h"
+#include "support/rig.h"
+
+enum form { CPU_F32, CPU_BF16, REFERENCE, REFERENCE_F64 };
+
+struct shape {
+    int32_t tokens;
+    int64_t out, in;
+};
+
+/* Odd, off by one, around a token block of 32, a restart at 512 and several tasks of outputs. */
+static const struct shape shapes[] = {{1, 1, 1},     {1, 16, 8},     {3, 17, 33},    {31, 5, 64},
+                                      {33, 50, 511}, {32, 130, 513}, {65, 40, 1025}, {2, 300, 700}};
+
+struct problem {
+    struct gqa__linear linear;
+    struct shape shape;
+    void *memory, *scratch;
+    float *w, *b, *x; /* [out][in], [out], [tokens][stride] */
+    int64_t stride;
+    const char *name;
+};
+
+static void *block(size_t size)
+{
+    const size_t rounded = (size + 63) / 64 * 64 + 64;
+    void *const memory = aligned_alloc(64, rounded);
+    assert_non_null(memory);
+    memset(memory, 0, rounded);
+    return memory;
+}
+
+static void make(struct problem *p, const struct gqa__kernels *row, enum form form,
+                 const struct shape *shape, bool with_bias)
+{
+    uint64_t seed = 7;
+    size_t bytes;
+    memset(p, 0, sizeof *p);
+    p->shape = *shape;
+    p->name = row->name;
+    p->stride = shape->in + 3;
+    p->linear.row = row;
+    p->linear.out = shape->out;
+    p->linear.in = shape->in;
+    p->linear.plain = form == REFERENCE || form == REFERENCE_F64;
+    p->linear.f64 = form == REFERENCE_F64;
+    p->w = block((size_t)(shape->out * shape->in) * sizeof(float));
+    p->b = block((size_t)shape->out * sizeof(float));
+    p->x = block((size_t)(shape->tokens * p->stride) * sizeof(float));
+    rig_fill(&seed, p->w, shape->out * shape->in, 0.7f);
+    rig_fill(&seed, p->b, shape->out, 3.0f);
+    rig_fill(&seed, p->x, shape->tokens * p->stride, 1.3f);
+    assert_true(gqa__linear_bytes(&p->linear, with_bias, &bytes));
+    p->memory = block(bytes);
+    gqa__linear_place(&p->linear, p->memory, with_bias);
+    for (int64_t o = shape->out - 1; o >= 0; o--) {
+        gqa__linear_set_row(&p->linear, o, p->w + o * shape->in, p->b[o]);
+    }
+    p->scratch = block(gqa__linear_scratch_bytes(&p->linear, shape->tokens));
+}
+
+static void unmake(struct problem *p)
+{
+    free(p->w);
+    free(p->b);
+    free(p->x);
+    free(p->memory);
+    free(p->scratch);
+}
+
+static float *run(const struct problem *p, const gqa_runtime *runtime)
+{
+    float *const y = block((size_t)(p->shape.tokens * p->shape.out) * sizeof *y);
+    gqa__linear_run(&p->linear, p->x, p->stride, p->shape.tokens, 0, p->shape.out, y, p->shape.out,
+                    p->scratch, runtime);
+    return y;
+}
+
+static double operand(float x, enum form form)
+{
+    return form == CPU_BF16 ? (double)gqa__round_bf16(x) : (double)x;
+}
+
+/* A sum of n products in f32, in whatever order and with or without fma, is off by at most
+ * (n + 1) u / (1 - (n + 1) u) times the sum of absolute values, u = 2^-24; the bias adds one
+ * rounding of the result. bf16: the same after the rounding of the operands, plus what the flush of
+ * results below 2^-126 takes (nothing of this size). f64: one rounding of the sum and one for the
+ * result. 1.01 covers the denominator and the double sum itself. */
+static double bound(enum form form, int64_t n, double absolute, double value)
+{
+    const double u = 0x1p-24;
+    if (form == REFERENCE_F64) {
+        return 1.01 * u * fabs(value) + (double)n * 0x1p-52 * absolute;
+    }
+    return 1.01 * ((double)(n + 2) * u * absolute + u * fabs(value));
+}
+
+static void check_values(const struct problem *p, enum form form, bool with_bias, const float *y)
+{
+    for (int64_t t = 0; t < p->shape.tokens; t++) {
+        for (int64_t o = 0; o < p->shape.out; o++) {
+            double sum = with_bias ? (double)p->b[o] : 0.0;
+            double absolute = fabs(sum);
+            for (int64_t i = 0; i < p->shape.in; i++) {
+                const double product = operand(p->w[o * p->shape.in + i], form) *
+                                       operand(p->x[t * p->stride + i], form);
+                sum += product;
+                absolute += fabs(product);
+            }
+            const double got = (double)y[t * p->shape.out + o];
+            if (!(fabs(got - sum) <= bound(form, p->shape.in, absolute, sum))) {
+                fail_msg("%s form %d tokens %d out %lld in %lld bias %d: y[%lld][%lld] = %.9g, "
+                         "not %.9g",
+                         p->name, (int)form, (int)p->shape.tokens, (long long)p->shape.out,
+                         (long long)p->shape.in, (int)with_bias, (long long)t, (long long)o, got,
+                         sum);
+            }
+        }
+    }
+}
+
+static void same(const struct problem *p, const float *a, const float *b, const char *what)
+{
+    if (memcmp(a, b, (size_t)(p->shape.tokens * p->shape.out) * sizeof *a) != 0) {
+        fail_msg("%s tokens %d out %lld in %lld: other bits with %s", p->name, (int)p->shape.tokens,
+                 (long long)p->shape.out, (long long)p->shape.in, what);
+    }
+}
+
+static const struct gqa__kernels *row_of(gqa_isa isa, gqa_numerics numerics)
+{
+    const struct gqa__kernels *row = NULL;
+    if ((gqa__rows_available() >> isa & 1u) == 0 ||
+        gqa__select(&row, isa, NULL, numerics, NULL) != GQA_OK) {
+        return NULL;
+    }
+    return row;
+}
+
+typedef void (*row_test)(const struct gqa__kernels *row, enum form form);
+
+static void each_row(row_test test)
+{
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+        for (int numerics = 0; numerics < 2; numerics++) {
+            const struct gqa__kernels *const row = row_of((gqa_isa)isa, (gqa_numerics)numerics);
+            if (row == NULL) {
+                print_message("skipped: isa %d numerics %d is not available\n", isa, numerics);
+                continue;
+            }
+            test(row, numerics == GQA_NUMERICS_BF16 ? CPU_BF16 : CPU_F32);
+        }
+    }
+}
+
+static void values_of_row(const struct gqa__kernels *row, enum form form)
+{
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        for (int with_bias = 0; with_bias < 2; with_bias++) {
+            struct problem p;
+            gqa_runtime runtime;
+            gqa_runtime_init(&runtime);
+            make(&p, row, form, &shapes[i], with_bias != 0);
+            float *const y = run(&p, &runtime);
+            check_values(&p, form, with_bias != 0, y);
+            free(y);
+            unmake(&p);
+        }
+    }
+}
+
+static void cpu_values(void **state)
+{
+    (void)state;
+    each_row(values_of_row);
+}
+
+static void reference_values(void **state)
+{
+    const struct gqa__kernels *const row = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
+    (void)state;
+    values_of_row(row, REFERENCE);
+    values_of_row(row, REFERENCE_F64);
+}
+
+static void cuts_of_row(const struct gqa__kernels *row, enum form form)
+{
+    static const int32_t threads[] = {2, 3, 7, 16};
+    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+        struct problem p;
+        struct rig_host host;
+        gqa_runtime runtime;
+        rig_runtime(&host, &runtime, 1);
+        make(&p, row, form, &shapes[i], true);
+        float *const whole = run(&p, &runtime);
+        for (size_t j = 0; j < sizeof threads / sizeof threads[0]; j++) {
+            rig_runtime(&host, &runtime, threads[j]);
+            float *const y = run(&p, &runtime);
+            same(&p, whole, y, "more threads");
+            free(y);
+        }
+
+        /* Token by token, and each in two ranges of outputs. */
+        const int64_t out = p.shape.out;
+        const int64_t middle = out / 2 / row->out_step * row->out_step;
+        float *const y = block((size_t)(p.shape.tokens * out) * sizeof *y);
+        for (int64_t t = 0; t < p.shape.tokens; t++) {
+            const float *const x = p.x + t * p.stride;
+            gqa__linear_run(&p.linear, x, p.stride, 1, middle, out, y + t * out + middle, out,
+                            p.scratch, &runtime);
+            gqa__linear_run(&p.linear, x, p.stride, 1, 0, middle, y + t * out, out, p.scratch,
+                            &runtime);
+        }
+        same(&p, whole, y, "tokens and outputs in parts");
+        free(y);
+        free(whole);
+        unmake(&p);
+    }
+}
+
+static void cpu_bits_do_not_depend_on_the_cut(void **state)
+{
+    (void)state;
+    each_row(cuts_of_row);
+}
+
+/* The other rows of a batch, the memory before and the bytes of scratch are nobody's business. */
+static void a_product_writes_only_its_range(void **state)
+{
+    const struct gqa__kernels *const row = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
+    const struct shape shape = {35, 50, 70};
+    (void)state;
+    for (int form = CPU_F32; form <= REFERENCE_F64; form++) {
+        struct problem p;
+        gqa_runtime runtime;
+        if (form == CPU_BF16) {
+            continue;
+        }
+        gqa_runtime_init(&runtime);
+        make(&p, row, (enum form)form, &shape, true);
+        const int64_t begin = row->out_step, end = 3 * row->out_step, width = 61;
+        float *const y = block((size_t)(shape.tokens * width) * sizeof *y);
+        for (int64_t i = 0; i < shape.tokens * width; i++) {
+            y[i] = 12345.0f;
+        }
+        gqa__linear_run(&p.linear, p.x, p.stride, shape.tokens, begin, end, y + begin, width,
+                        p.scratch, &runtime);
+        for (int64_t i = 0; i < shape.tokens * width; i++) {
+            const bool inside = i % width >= begin && i % width < end;
+            assert_true((y[i] != 12345.0f) == inside);
+        }
+        free(y);
+        unmake(&p);
+    }
+}
+
+static void bytes_that_overflow(void **state)
+{
+    struct gqa__linear linear = {0};
+    size_t bytes;
+    (void)state;
+    linear.row = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
+    linear.out = INT64_C(1) << 40;
+    linear.in = INT64_C(1) << 40;
+    assert_false(gqa__linear_bytes(&linear, true, &bytes));
+    linear.plain = true;
+    assert_false(gqa__linear_bytes(&linear, false, &bytes));
+    linear.in = 4;
+    assert_true(gqa__linear_bytes(&linear, false, &bytes));
+}
+
+static void blas_names(void **state)
+{
+    (void)state;
+    assert_non_null(gqa__blas_config());
+    assert_non_null(gqa__blas_core());
+#ifdef GQA_WITH_OPENBLAS
+    assert_true(strlen(gqa__blas_core()) > 0);
+    assert_non_null(strstr(gqa__blas_config(), "OpenBLAS"));
+#else
+    assert_string_equal(gqa__blas_config(), "none");
+    assert_string_equal(gqa__blas_core(), "");
+#endif
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cpu_values),
+        cmocka_unit_test(reference_values),
+        cmocka_unit_test(cpu_bits_do_not_depend_on_the_cut),
+        cmocka_unit_test(a_product_writes_only_its_range),
+        cmocka_unit_test(bytes_that_overflow),
+        cmocka_unit_test(blas_names),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
