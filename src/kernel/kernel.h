@@ -10,7 +10,9 @@
  * beyond the rows hold anything finite and are never stored. Scores are transposed: s[key][ld].
  * All scores are in base-2 units: log2(e) is in the scale of Q.
  *
- * No entry allocates, fails, threads, logs or touches memory beyond its stated extent.
+ * No entry allocates, fails, threads, logs or touches memory beyond its stated extent. Every NaN
+ * that an entry stores for good is the canonical one; scores, p and a block's sums that are not its
+ * last may hold any.
  */
 #ifndef GQA__KERNEL_H
 #define GQA__KERNEL_H
@@ -51,6 +53,31 @@ enum {
     GQA__ACC_FIRST = 1, /* o starts from +0 instead of its content */
     GQA__ACC_LAST = 2,  /* the block's last part: o = o + 0.0f, so that no -0 remains */
     GQA__ACC_MARKED = 4 /* v may be non-finite: where p is -0 (softmax with mark) use +0 for v */
+};
+
+/* Contiguous keys of a block: K and V of the row's operand type, as score and accumulate take them. */
+struct gqa__keys {
+    const void *k;
+    int64_t k_stride;
+    const void *v;
+    int64_t v_stride;
+    int32_t keys; /* a multiple of panel_keys */
+};
+
+#define GQA__BLOCK_PANELS 16 /* most pieces of a fold block: pages of 16 tokens */
+
+/* One fold block of one tile, from scores to its state. */
+struct gqa__block {
+    const void *q; /* packed */
+    int32_t ld, dk, dv;
+    int32_t keys;  /* of all pieces together, at most GQA__FOLD_BLOCK */
+    int32_t pieces;
+    const struct gqa__keys *piece; /* [pieces] in rising order */
+    const struct gqa__modify *modify; /* NULL = scores stay as they are */
+    bool mark;     /* V may be non-finite */
+    float *s;      /* [FOLD][tile_rows] scratch */
+    void *p;       /* [FOLD][tile_rows] f32 scratch */
+    float *m, *l, *o; /* the state: [ld], [ld], [dv][ld] */
 };
 
 /* The end of a row: sink, division, LSE, store. */
@@ -132,6 +159,9 @@ struct gqa__kernels {
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                        int32_t keys, int32_t dv, int flags);
+    /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk calls
+     * them one after the other. */
+    void (*block)(const struct gqa__block *block);
     /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
     void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
                   int32_t dv, int32_t ld);

@@ -32,8 +32,8 @@ enum {
 /* x, or zero of its sign where size < limit. */
 static inline float flush_below(float x, float size, float limit)
 {
-    const uint32_t keep = fabsf(size) < limit ? 0x80000000u : 0xffffffffu;
-    return gqa__f32_from_bits(gqa__f32_bits(x) & keep);
+    const uint32_t keep = 0u - (uint32_t) !(fabsf(size) < limit); /* all bits, or none */
+    return gqa__f32_from_bits(gqa__f32_bits(x) & (keep | 0x80000000u));
 }
 
 static inline float flush(float x)
@@ -48,63 +48,88 @@ static inline float flushed_fma(float a, float b, float c)
     return flush_below(fmaf(a, b, c), lifted, FLT_MIN * BF16_LIFT);
 }
 
-/* Rounded to bf16 as an operand: denormals are zero. */
-static inline uint16_t operand_bf16(float x)
-{
-    const uint16_t h = gqa__f32_to_bf16(x);
-    return (h & 0x7f80u) != 0 ? h : (uint16_t)(h & 0x8000u);
-}
-
-/* The operand's value from the bf16 that a page or a packed tile holds. */
+/* What a stored bf16 counts as in a product: denormals are zero. */
 static inline float operand_value(uint16_t h)
 {
     return flush(gqa__bf16_to_f32(h));
 }
 
-/* One group: c[BF16_ROWS][SCALAR_LANES] += a [BF16_ROWS][SCALAR_GROUP] b [SCALAR_GROUP][b_step].
- * a holds operand values, b flushed bf16. */
-static inline void group_block(float (*restrict c)[SCALAR_LANES], float (*restrict a)[SCALAR_GROUP],
-                               const uint16_t *restrict b, int64_t b_step)
+/* c = c + (even + odd) of a group. */
+static inline void add_group(float *restrict c, const float *restrict even,
+                             const float *restrict odd, int32_t width)
 {
-    float sum[2][BF16_ROWS][SCALAR_LANES]; /* even and odd chains */
-
-    memset(sum, 0, sizeof sum);
-    for (int32_t k = 0; k < SCALAR_GROUP; k++) {
-        const uint16_t *restrict bk = b + k * b_step; /* [SCALAR_LANES] */
-        float(*restrict s)[SCALAR_LANES] = sum[k % 2];
-        const float a0 = a[0][k], a1 = a[1][k], a2 = a[2][k], a3 = a[3][k];
-
-        for (int32_t j = 0; j < SCALAR_LANES; j++) {
-            const float value = gqa__bf16_to_f32(bk[j]);
-            s[0][j] = flushed_fma(a0, value, s[0][j]);
-            s[1][j] = flushed_fma(a1, value, s[1][j]);
-            s[2][j] = flushed_fma(a2, value, s[2][j]);
-            s[3][j] = flushed_fma(a3, value, s[3][j]);
-        }
-    }
-    for (int32_t i = 0; i < BF16_ROWS; i++) {
-        for (int32_t j = 0; j < SCALAR_LANES; j++) {
-            c[i][j] = flush(c[i][j] + flush(sum[0][i][j] + sum[1][i][j]));
-        }
+    for (int32_t j = 0; j < width; j++) {
+        c[j] = flush(c[j] + flush(even[j] + odd[j]));
     }
 }
 
-/* The same for one row of a and width columns, a constant multiple of SCALAR_LANES. */
-static inline void group_row(float *restrict c, const float *restrict a, const uint16_t *restrict b)
+/* One group for BF16_ROWS rows: c[BF16_ROWS][SCALAR_LANES] += a [BF16_ROWS][a_row] b [32][b_step],
+ * operand values as f32. */
+static inline void group_block(float (*restrict c)[SCALAR_LANES], const float *restrict a,
+                               int64_t a_row, const float *restrict b, int64_t b_step)
 {
-    float even[SCALAR_OUT_STEP] = {0.0f}, odd[SCALAR_OUT_STEP] = {0.0f};
+    float even[BF16_ROWS][SCALAR_LANES], odd[BF16_ROWS][SCALAR_LANES];
 
+    memset(even, 0, sizeof even);
+    memset(odd, 0, sizeof odd);
     for (int32_t k = 0; k < SCALAR_GROUP; k += 2) {
-        const uint16_t *restrict bk = b + k * SCALAR_OUT_STEP; /* [2][SCALAR_OUT_STEP] */
-        const float a0 = a[k], a1 = a[k + 1];
+        const float *restrict b0 = b + k * b_step; /* [SCALAR_LANES] */
+        const float *restrict b1 = b0 + b_step;
+        const float *restrict ak = a + k;
 
-        for (int32_t j = 0; j < SCALAR_OUT_STEP; j++) {
-            even[j] = flushed_fma(a0, gqa__bf16_to_f32(bk[j]), even[j]);
-            odd[j] = flushed_fma(a1, gqa__bf16_to_f32(bk[SCALAR_OUT_STEP + j]), odd[j]);
+        for (int32_t j = 0; j < SCALAR_LANES; j++) {
+            even[0][j] = flushed_fma(ak[0], b0[j], even[0][j]);
+            even[1][j] = flushed_fma(ak[a_row], b0[j], even[1][j]);
+            even[2][j] = flushed_fma(ak[2 * a_row], b0[j], even[2][j]);
+            even[3][j] = flushed_fma(ak[3 * a_row], b0[j], even[3][j]);
+            odd[0][j] = flushed_fma(ak[1], b1[j], odd[0][j]);
+            odd[1][j] = flushed_fma(ak[a_row + 1], b1[j], odd[1][j]);
+            odd[2][j] = flushed_fma(ak[2 * a_row + 1], b1[j], odd[2][j]);
+            odd[3][j] = flushed_fma(ak[3 * a_row + 1], b1[j], odd[3][j]);
         }
     }
-    for (int32_t j = 0; j < SCALAR_OUT_STEP; j++) {
-        c[j] = flush(c[j] + flush(even[j] + odd[j]));
+    for (int32_t i = 0; i < BF16_ROWS; i++) {
+        add_group(c[i], even[i], odd[i], SCALAR_LANES);
+    }
+}
+
+/* The same for one row: c [SCALAR_LANES]. */
+static inline void group_row(float *restrict c, const float *restrict a, const float *restrict b,
+                             int64_t b_step)
+{
+    float even[SCALAR_LANES] = {0.0f}, odd[SCALAR_LANES] = {0.0f};
+
+    for (int32_t k = 0; k < SCALAR_GROUP; k += 2) {
+        const float *restrict b0 = b + k * b_step; /* [SCALAR_LANES] */
+        const float *restrict b1 = b0 + b_step;
+
+        for (int32_t j = 0; j < SCALAR_LANES; j++) {
+            even[j] = flushed_fma(a[k], b0[j], even[j]);
+            odd[j] = flushed_fma(a[k + 1], b1[j], odd[j]);
+        }
+    }
+    add_group(c, even, odd, SCALAR_LANES);
+}
+
+/* One group for any number of rows of a [rows][a_row]: c [rows][c_row] += a b, SCALAR_LANES wide.
+ */
+static inline void group_rows(float *c, int64_t c_row, const float *a, int64_t a_row,
+                              const float *b, int64_t b_step, int32_t rows)
+{
+    int32_t i = 0;
+
+    for (; i + BF16_ROWS <= rows; i += BF16_ROWS) {
+        float tile[BF16_ROWS][SCALAR_LANES];
+        for (int32_t r = 0; r < BF16_ROWS; r++) {
+            memcpy(tile[r], c + (i + r) * c_row, sizeof tile[r]);
+        }
+        group_block(tile, a + i * a_row, a_row, b, b_step);
+        for (int32_t r = 0; r < BF16_ROWS; r++) {
+            memcpy(c + (i + r) * c_row, tile[r], sizeof tile[r]);
+        }
+    }
+    for (; i < rows; i++) {
+        group_row(c + i * c_row, a + i * a_row, b, b_step);
     }
 }
 
@@ -117,21 +142,21 @@ static inline int64_t round_to_group(int64_t n)
 
 static size_t q_bytes_bf16(int32_t dk, int32_t ld)
 {
-    return (size_t)round_to_group(dk) * (size_t)ld * sizeof(uint16_t);
+    return (size_t)round_to_group(dk) * (size_t)ld * sizeof(float);
 }
 
-/* q^T [dk rounded up][ld], scaled, flushed bf16; lanes beyond the rows are zero. */
+/* q^T [dk rounded up][ld], scaled, operand values kept as f32; lanes beyond the rows are zero. */
 static void pack_q_bf16(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
                         int32_t dk, float scale)
 {
-    uint16_t *out = dst;
+    float *out = dst;
 
     assert(map->count <= ld && ld % SCALAR_LANES == 0);
     memset(out, 0, q_bytes_bf16(dk, ld));
     for (int32_t r = 0; r < map->count; r++) {
         const float *row = q + gqa__row_offset(map, r); /* [dk] */
         for (int32_t d = 0; d < dk; d++) {
-            out[(int64_t)d * ld + r] = operand_bf16(row[d] * scale);
+            out[(int64_t)d * ld + r] = operand_value(gqa__f32_to_bf16(row[d] * scale));
         }
     }
 }
@@ -167,14 +192,11 @@ static bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int32_t n,
     return nonfinite;
 }
 
-/* a [BF16_ROWS][SCALAR_GROUP] operand values from rows rows of src; rows beyond are zero. */
-static inline void load_operands(float (*restrict a)[SCALAR_GROUP], const uint16_t *restrict src,
-                                 int64_t stride, int32_t rows)
+/* n operand values of consecutive bf16. */
+static inline void load_operands(float *restrict dst, const uint16_t *restrict src, int32_t n)
 {
-    for (int32_t i = 0; i < BF16_ROWS; i++) {
-        for (int32_t k = 0; k < SCALAR_GROUP; k++) {
-            a[i][k] = i < rows ? operand_value(src[i * stride + k]) : 0.0f;
-        }
+    for (int32_t i = 0; i < n; i++) {
+        dst[i] = operand_value(src[i]);
     }
 }
 
@@ -187,17 +209,12 @@ static void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64
     for (int32_t key = 0; key < keys; key += BF16_ROWS) {
         for (int32_t d = 0; d < dk; d += SCALAR_GROUP) {
             float a[BF16_ROWS][SCALAR_GROUP];
-            load_operands(a, (const uint16_t *)k + key * k_stride + d, k_stride, BF16_ROWS);
+            for (int32_t i = 0; i < BF16_ROWS; i++) {
+                load_operands(a[i], (const uint16_t *)k + (key + i) * k_stride + d, SCALAR_GROUP);
+            }
             for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
-                float *out = s + (int64_t)key * ld + lane; /* [BF16_ROWS][ld] */
-                float c[BF16_ROWS][SCALAR_LANES];
-                for (int32_t i = 0; i < BF16_ROWS; i++) {
-                    memcpy(c[i], out + (int64_t)i * ld, sizeof c[i]);
-                }
-                group_block(c, a, (const uint16_t *)q + (int64_t)d * ld + lane, ld);
-                for (int32_t i = 0; i < BF16_ROWS; i++) {
-                    memcpy(out + (int64_t)i * ld, c[i], sizeof c[i]);
-                }
+                group_rows(s + (int64_t)key * ld + lane, ld, a[0], SCALAR_GROUP,
+                           (const float *)q + (int64_t)d * ld + lane, ld, BF16_ROWS);
             }
         }
     }
@@ -228,44 +245,43 @@ static void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, in
 }
 
 /* One dimension of v over a group, taken as +0 where a lane's p is -0. c [SCALAR_LANES]. */
-static inline void group_marked(float *restrict c, const float *restrict a,
-                                const uint16_t *restrict p, int64_t ld)
+static inline void group_marked(float *restrict c, const float *restrict v, const float *restrict p,
+                                int64_t ld)
 {
-    float sum[2][SCALAR_LANES];
+    float even[SCALAR_LANES] = {0.0f}, odd[SCALAR_LANES] = {0.0f};
 
-    memset(sum, 0, sizeof sum);
-    for (int32_t k = 0; k < SCALAR_GROUP; k++) {
+    for (int32_t k = 0; k < SCALAR_GROUP; k += 2) {
+        const float *restrict p0 = p + k * ld; /* [SCALAR_LANES] */
+        const float *restrict p1 = p0 + ld;
         for (int32_t j = 0; j < SCALAR_LANES; j++) {
-            const float seen = p[k * ld + j] == 0x8000u ? 0.0f : a[k];
-            sum[k % 2][j] = flushed_fma(seen, gqa__bf16_to_f32(p[k * ld + j]), sum[k % 2][j]);
+            const float v0 = gqa__f32_bits(p0[j]) == 0x80000000u ? 0.0f : v[k];
+            const float v1 = gqa__f32_bits(p1[j]) == 0x80000000u ? 0.0f : v[k + 1];
+            even[j] = flushed_fma(v0, p0[j], even[j]);
+            odd[j] = flushed_fma(v1, p1[j], odd[j]);
         }
     }
-    for (int32_t j = 0; j < SCALAR_LANES; j++) {
-        c[j] = flush(c[j] + flush(sum[0][j] + sum[1][j]));
-    }
+    add_group(c, even, odd, SCALAR_LANES);
 }
 
-/* One group of keys for rows value dimensions and SCALAR_LANES lanes. */
-static inline void accumulate_group(float *o, int32_t ld, float (*restrict a)[SCALAR_GROUP],
-                                    const uint16_t *p, int32_t rows, int flags)
+/* One group of keys: o [dv][ld], p [32][ld] operand values, v [dv][v_stride]. */
+static inline void accumulate_group(float *o, int32_t ld, const float *p, const uint16_t *v,
+                                    int64_t v_stride, int32_t dv, bool marked)
 {
-    float c[BF16_ROWS][SCALAR_LANES];
+    for (int32_t d = 0; d < dv; d += BF16_ROWS) {
+        const int32_t rows = dv - d < BF16_ROWS ? dv - d : BF16_ROWS;
+        float a[BF16_ROWS][SCALAR_GROUP];
 
-    memset(c, 0, sizeof c);
-    for (int32_t i = 0; i < rows && !(flags & GQA__ACC_FIRST); i++) {
-        memcpy(c[i], o + (int64_t)i * ld, sizeof c[i]);
-    }
-    if (flags & GQA__ACC_MARKED) {
         for (int32_t i = 0; i < rows; i++) {
-            group_marked(c[i], a[i], p, ld);
+            load_operands(a[i], v + (d + i) * v_stride, SCALAR_GROUP);
         }
-    } else {
-        group_block(c, a, p, ld);
-    }
-    for (int32_t i = 0; i < rows; i++) {
-        for (int32_t j = 0; j < SCALAR_LANES; j++) {
-            const float ended = gqa__canonical(c[i][j] + 0.0f); /* -0 + 0 = +0 */
-            o[(int64_t)i * ld + j] = flags & GQA__ACC_LAST ? ended : c[i][j];
+        for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
+            float *out = o + (int64_t)d * ld + lane; /* [rows][ld] */
+            for (int32_t i = 0; i < rows && marked; i++) {
+                group_marked(out + (int64_t)i * ld, a[i], p + lane, ld);
+            }
+            if (!marked) {
+                group_rows(out, ld, a[0], SCALAR_GROUP, p + lane, ld, rows);
+            }
         }
     }
 }
@@ -274,21 +290,20 @@ static inline void accumulate_group(float *o, int32_t ld, float (*restrict a)[SC
 static void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                             int32_t keys, int32_t dv, int flags)
 {
-    assert(keys % SCALAR_GROUP == 0 && ld % SCALAR_LANES == 0);
-    for (int32_t d = 0; d < dv; d += BF16_ROWS) {
-        const int32_t rows = dv - d < BF16_ROWS ? dv - d : BF16_ROWS;
-        for (int32_t key = 0; key < keys; key += SCALAR_GROUP) {
-            const int first = key == 0 ? GQA__ACC_FIRST : 0;
-            const int last = key + SCALAR_GROUP == keys ? GQA__ACC_LAST : 0;
-            const int here = flags & (first | last | GQA__ACC_MARKED);
-            float a[BF16_ROWS][SCALAR_GROUP];
+    const int64_t values = (int64_t)dv * ld;
+    float weight[SCALAR_GROUP * SCALAR_TILE_ROWS]; /* [32][ld] */
 
-            load_operands(a, (const uint16_t *)v + d * v_stride + key, v_stride, rows);
-            for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
-                accumulate_group(o + (int64_t)d * ld + lane, ld, a,
-                                 (const uint16_t *)p + (int64_t)key * ld + lane, rows, here);
-            }
-        }
+    assert(keys % SCALAR_GROUP == 0 && ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
+    if (flags & GQA__ACC_FIRST) {
+        memset(o, 0, (size_t)values * sizeof(float));
+    }
+    for (int32_t key = 0; key < keys; key += SCALAR_GROUP) {
+        load_operands(weight, (const uint16_t *)p + (int64_t)key * ld, SCALAR_GROUP * ld);
+        accumulate_group(o, ld, weight, (const uint16_t *)v + key, v_stride, dv,
+                         (flags & GQA__ACC_MARKED) != 0);
+    }
+    for (int64_t i = 0; i < values && (flags & GQA__ACC_LAST); i++) {
+        o[i] = gqa__canonical(o[i] + 0.0f); /* -0 + 0 = +0 */
     }
 }
 
@@ -300,7 +315,7 @@ static size_t weight_bytes_bf16(int64_t out, int64_t in)
     return (size_t)(blocks * SCALAR_OUT_STEP * round_to_group(in)) * sizeof(uint16_t);
 }
 
-/* dst [out / SCALAR_OUT_STEP][in rounded up][SCALAR_OUT_STEP] flushed bf16 */
+/* dst [out / SCALAR_OUT_STEP][in rounded up][SCALAR_OUT_STEP] bf16 */
 static void pack_weight_bf16(void *dst, int64_t row, const float *src, int64_t out, int64_t in)
 {
     const int64_t block = row / SCALAR_OUT_STEP;
@@ -310,7 +325,7 @@ static void pack_weight_bf16(void *dst, int64_t row, const float *src, int64_t o
     assert(row < out);
     (void)out;
     for (int64_t k = 0; k < in; k++) {
-        to[k * SCALAR_OUT_STEP] = operand_bf16(src[k]);
+        to[k * SCALAR_OUT_STEP] = gqa__f32_to_bf16(src[k]);
     }
 }
 
@@ -324,46 +339,35 @@ static void pack_x_bf16(void *dst, const float *x, int64_t x_stride, int32_t tok
 {
     const int64_t padded = round_to_group(in);
 
-    memset(dst, 0, x_bytes_bf16(tokens, in));
     for (int32_t t = 0; t < tokens; t++) {
+        float *to = (float *)dst + t * padded; /* [padded] */
         for (int64_t k = 0; k < in; k++) {
-            ((float *)dst)[t * padded + k] = operand_value(operand_bf16(x[t * x_stride + k]));
+            to[k] = operand_value(gqa__f32_to_bf16(x[t * x_stride + k]));
+        }
+        for (int64_t k = in; k < padded; k++) {
+            to[k] = 0.0f;
         }
     }
 }
 
-/* c [width] outputs out .. of one token, bias added. */
-static inline void store_outputs(const struct gqa__linear_args *args, int32_t token, int64_t out,
-                                 const float *restrict c, int32_t width)
+/* Tokens of one output block whose sums are kept at hand. */
+enum { BF16_TOKENS = 32 };
+
+/* SCALAR_OUT_STEP outputs of rows tokens: c [rows][SCALAR_OUT_STEP], x [rows][in rounded up],
+ * w [in rounded up][SCALAR_OUT_STEP]. */
+static inline void linear_block(float (*restrict c)[SCALAR_OUT_STEP], const float *x, int32_t rows,
+                                const uint16_t *w, int64_t in)
 {
-    const int32_t valid = (int32_t)(args->out_end - out < width ? args->out_end - out : width);
-    float *restrict y = args->y + token * args->y_stride + out; /* [valid] */
+    const int64_t padded = round_to_group(in);
 
-    for (int32_t j = 0; j < valid; j++) {
-        y[j] = gqa__canonical(args->bias != NULL ? c[j] + args->bias[out + j] : c[j]);
-    }
-}
-
-/* SCALAR_LANES outputs of up to BF16_ROWS tokens; w [in rounded up][SCALAR_OUT_STEP]. */
-static inline void linear_block(const struct gqa__linear_args *args, int32_t token, int64_t out,
-                                const uint16_t *w)
-{
-    const int64_t padded = round_to_group(args->in);
-    const int32_t left = args->tokens - token;
-    const int32_t rows = left < BF16_ROWS ? left : BF16_ROWS;
-    float a[BF16_ROWS][SCALAR_GROUP];
-    float c[BF16_ROWS][SCALAR_LANES];
-
-    memset(c, 0, sizeof c);
-    memset(a, 0, sizeof a);
+    memset(c, 0, (size_t)rows * sizeof c[0]);
     for (int64_t k = 0; k < padded; k += SCALAR_GROUP) {
-        for (int32_t i = 0; i < rows; i++) {
-            memcpy(a[i], (const float *)args->x + (token + i) * padded + k, sizeof a[i]);
+        float b[SCALAR_GROUP * SCALAR_OUT_STEP];
+        load_operands(b, w + k * SCALAR_OUT_STEP, SCALAR_GROUP * SCALAR_OUT_STEP);
+        for (int32_t half = 0; half < SCALAR_OUT_STEP; half += SCALAR_LANES) {
+            group_rows(c[0] + half, SCALAR_OUT_STEP, x + k, padded, b + half, SCALAR_OUT_STEP,
+                       rows);
         }
-        group_block(c, a, w + k * SCALAR_OUT_STEP, SCALAR_OUT_STEP);
-    }
-    for (int32_t i = 0; i < rows; i++) {
-        store_outputs(args, token + i, out, c[i], SCALAR_LANES);
     }
 }
 
@@ -374,17 +378,22 @@ static void linear_bf16(const struct gqa__linear_args *args)
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {
         const uint16_t *w = (const uint16_t *)args->weight + out * padded;
-        if (args->tokens == 1) {
-            float c[SCALAR_OUT_STEP] = {0.0f};
-            for (int64_t k = 0; k < padded; k += SCALAR_GROUP) {
-                group_row(c, (const float *)args->x + k, w + k * SCALAR_OUT_STEP);
-            }
-            store_outputs(args, 0, out, c, SCALAR_OUT_STEP);
-            continue;
-        }
-        for (int32_t t = 0; t < args->tokens; t += BF16_ROWS) {
-            for (int32_t half = 0; half < SCALAR_OUT_STEP; half += SCALAR_LANES) {
-                linear_block(args, t, out + half, w + half);
+        const int64_t left = args->out_end - out;
+        const int32_t valid = (int32_t)(left < SCALAR_OUT_STEP ? left : SCALAR_OUT_STEP);
+
+        for (int32_t t = 0; t < args->tokens; t += BF16_TOKENS) {
+            const int32_t rest = args->tokens - t;
+            const int32_t rows = rest < BF16_TOKENS ? rest : BF16_TOKENS;
+            float c[BF16_TOKENS][SCALAR_OUT_STEP];
+
+            linear_block(c, (const float *)args->x + t * padded, rows, w, args->in);
+            for (int32_t i = 0; i < rows; i++) {
+                float *y = args->y + (t + i) * args->y_stride + out; /* [valid] */
+                for (int32_t j = 0; j < valid; j++) {
+                    const float bias = args->bias != NULL ? args->bias[out + j] : 0.0f;
+                    const float sum = args->bias != NULL ? c[i][j] + bias : c[i][j];
+                    y[j] = gqa__canonical(sum);
+                }
             }
         }
     }
