@@ -1,6 +1,7 @@
 /* tile.c - see tile.h. */
 #include "attention/tile.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -113,38 +114,42 @@ static bool all_see(const struct gqa__tile *tile, int32_t first, int32_t keys)
     return true;
 }
 
-/* Softcap, bias and masks of the scores of keys [first, first + keys). */
-static void modify_scores(struct gqa__tile *tile, int32_t first, int32_t keys)
+/* What happens to the scores of keys [first, first + keys): softcap, ALiBi, bias, masks. False if
+ * nothing does. */
+static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
+                        struct gqa__modify *modify)
 {
     struct gqa__tile_scratch *scratch = tile->scratch;
     const gqa_config *config = &tile->params->config;
     const struct gqa__kv_view *view = &tile->segment->view;
-    struct gqa__modify modify = {keys, tile->ld, 0.0f, NULL, NULL, NULL, NULL, NULL, NULL, NULL};
     bool has_bias = gqa__present(&tile->segment->bias);
     bool verdict_all = !tile->params->knobs.no_verdicts && all_see(tile, first, keys);
     int32_t exist = (int32_t)gqa__min(keys, view->length - first);
 
     if (verdict_all && !tile->explicit_mask && !has_bias && config->softcap == 0.0f &&
         tile->params->slopes == NULL) {
-        return;
+        return false;
     }
-    memset(scratch->columns + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
-    memset(scratch->k_pos + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
-    gqa__view_positions(view, first, exist, scratch->k_pos);
-    gqa__view_columns(view, first, exist, scratch->columns);
-    modify.softcap = (float)((double)config->softcap * GQA__LOG2E);
+    *modify = (struct gqa__modify){.keys = keys, .ld = tile->ld};
+    modify->softcap = (float)((double)config->softcap * GQA__LOG2E);
+    if (tile->explicit_mask || has_bias || tile->params->slopes != NULL) {
+        memset(scratch->columns + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
+        memset(scratch->k_pos + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
+        gqa__view_positions(view, first, exist, scratch->k_pos);
+        gqa__view_columns(view, first, exist, scratch->columns);
+    }
     if (tile->params->slopes != NULL) {
-        modify.slope = scratch->slope;
-        modify.q_pos = scratch->q_pos;
-        modify.k_pos = scratch->k_pos;
+        modify->slope = scratch->slope;
+        modify->q_pos = scratch->q_pos;
+        modify->k_pos = scratch->k_pos;
     }
     if (has_bias) {
         gqa__tile_bias(tile, first, keys);
-        modify.bias = scratch->bias;
+        modify->bias = scratch->bias;
     }
     if (tile->explicit_mask) {
         gqa__tile_visible(tile, first, keys);
-        modify.visible = scratch->visible;
+        modify->visible = scratch->visible;
     }
     if (!verdict_all) {
         for (int32_t r = 0; r < tile->ld; r++) {
@@ -153,40 +158,90 @@ static void modify_scores(struct gqa__tile *tile, int32_t first, int32_t keys)
             scratch->lo_rel[r] = (int32_t)gqa__min(lo, keys);
             scratch->hi_rel[r] = (int32_t)gqa__max(hi, 0);
         }
-        modify.lo = scratch->lo_rel;
-        modify.hi = scratch->hi_rel;
+        modify->lo = scratch->lo_rel;
+        modify->hi = scratch->hi_rel;
     }
-    tile->params->row->modify(scratch->s, &modify);
+    return true;
+}
+
+/* The pieces of keys [first, end) in panels; sets *nonfinite. Returns how many, or 0 if more than
+ * one lies in the scratch, where the next one overwrites it. */
+static int32_t find_pieces(struct gqa__tile *tile, int32_t first, int32_t end,
+                           struct gqa__keys *piece, bool *nonfinite)
+{
+    struct gqa__kv_panel panel;
+    int32_t n = 0;
+    int32_t gathered = 0;
+
+    *nonfinite = false;
+    for (int32_t k = first; k < end; k += panel.keys) {
+        gqa__view_panel(&tile->segment->view, tile->id.head, k, end - k, tile->scratch->panel,
+                        &panel);
+        *nonfinite = *nonfinite || panel.nonfinite;
+        gathered += panel.gathered;
+        assert(n < GQA__BLOCK_PANELS);
+        piece[n++] =
+            (struct gqa__keys){panel.k, panel.k_stride, panel.v, panel.v_stride, panel.keys};
+    }
+    return gathered > 1 ? 0 : n;
+}
+
+/* The entries of the row one after the other, fetching each panel when it is needed. */
+static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block)
+{
+    const struct gqa__kernels *row = tile->params->row;
+    const struct gqa__kv_view *view = &tile->segment->view;
+    size_t p_size = (size_t)block->ld * gqa__dtype_size(row->operand);
+    int32_t end = first + block->keys;
+    struct gqa__kv_panel panel;
+
+    for (int32_t k = first; k < end; k += panel.keys) {
+        gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
+        row->score(block->s + (int64_t)(k - first) * block->ld, block->ld, block->q, panel.k,
+                   panel.k_stride, panel.keys, block->dk);
+    }
+    if (block->modify != NULL) {
+        row->modify(block->s, block->modify);
+    }
+    row->softmax(block->p, block->m, block->l, block->s, block->keys, block->ld, block->mark);
+    for (int32_t k = first; k < end; k += panel.keys) {
+        int flags = (k == first ? GQA__ACC_FIRST : 0) | (block->mark ? GQA__ACC_MARKED : 0);
+        gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
+        flags |= k + panel.keys >= end ? GQA__ACC_LAST : 0;
+        row->accumulate(block->o, block->ld,
+                        (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
+                        panel.v_stride, panel.keys, block->dv, flags);
+    }
 }
 
 /* One fold block cut to keys [first, end): its state goes onto the stack. */
-static void walk_block(struct gqa__tile *tile, int32_t block, int32_t first, int32_t end)
+static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end)
 {
     const struct gqa__kernels *row = tile->params->row;
-    const struct gqa__shape *shape = &tile->params->shape;
     struct gqa__tile_scratch *scratch = tile->scratch;
     struct gqa__state state = gqa__fold_next(&scratch->fold);
-    size_t p_size = (size_t)tile->ld * (row->operand == GQA_F32 ? 4 : 2);
-    struct gqa__kv_panel panel;
-    bool marked = false;
+    struct gqa__keys piece[GQA__BLOCK_PANELS];
+    struct gqa__modify modify;
+    struct gqa__block block = {.q = scratch->q,
+                               .ld = tile->ld,
+                               .dk = tile->params->shape.dk,
+                               .dv = tile->params->shape.dv,
+                               .keys = end - first,
+                               .piece = piece,
+                               .s = scratch->s,
+                               .p = scratch->p,
+                               .m = state.m,
+                               .l = state.l,
+                               .o = state.o};
 
-    for (int32_t k = first; k < end; k += panel.keys) {
-        gqa__view_panel(&tile->segment->view, tile->id.head, k, end - k, scratch->panel, &panel);
-        row->score(scratch->s + (int64_t)(k - first) * tile->ld, tile->ld, scratch->q, panel.k,
-                   panel.k_stride, panel.keys, shape->dk);
-        marked = marked || panel.nonfinite;
+    block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
+    block.pieces = find_pieces(tile, first, end, piece, &block.mark);
+    if (row->block != NULL && block.pieces > 0) {
+        row->block(&block);
+    } else {
+        walk_panels(tile, first, &block);
     }
-    modify_scores(tile, first, end - first);
-    row->softmax(scratch->p, state.m, state.l, scratch->s, end - first, tile->ld, marked);
-    for (int32_t k = first; k < end; k += panel.keys) {
-        int flags = (k == first ? GQA__ACC_FIRST : 0) | (marked ? GQA__ACC_MARKED : 0);
-        gqa__view_panel(&tile->segment->view, tile->id.head, k, end - k, scratch->panel, &panel);
-        flags |= k + panel.keys >= end ? GQA__ACC_LAST : 0;
-        row->accumulate(state.o, tile->ld,
-                        (const unsigned char *)scratch->p + (size_t)(k - first) * p_size, panel.v,
-                        panel.v_stride, panel.keys, shape->dv, flags);
-    }
-    gqa__fold_push(&scratch->fold, 0, block);
+    gqa__fold_push(&scratch->fold, 0, index);
 }
 
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end)

@@ -171,6 +171,7 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
         panel->v = job->v;
     }
     panel->nonfinite = pages_nonfinite(job);
+    panel->gathered = !direct_k || !direct_v;
 }
 
 /* Token i of the panel in the caller's tensor, counted from job->first. */
@@ -212,6 +213,7 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
     panel->v = job->v;
     panel->v_stride = row->v_transposed ? job->keys : job->value_dim;
     panel->nonfinite = false;
+    panel->gathered = true;
     memset(job->k, 0, (size_t)(job->keys * job->k_stride) * size);
     memset(job->v, 0, (size_t)(job->keys * job->value_dim) * size);
 
