@@ -14,7 +14,7 @@
 #include "base/number.h"
 #include "kernel/select.h"
 #include "linear/linear.h"
-#include "support/rig.h"
+#include "support/draw.h"
 
 enum form { CPU_F32, CPU_BF16, REFERENCE, REFERENCE_F64 };
 
@@ -62,9 +62,9 @@ static void make(struct problem *p, const struct gqa__kernels *row, enum form fo
     p->w = block((size_t)(shape->out * shape->in) * sizeof(float));
     p->b = block((size_t)shape->out * sizeof(float));
     p->x = block((size_t)(shape->tokens * p->stride) * sizeof(float));
-    rig_fill(&seed, p->w, shape->out * shape->in, 0.7f);
-    rig_fill(&seed, p->b, shape->out, 3.0f);
-    rig_fill(&seed, p->x, shape->tokens * p->stride, 1.3f);
+    draw_fill(&seed, p->w, shape->out * shape->in, 0.7f);
+    draw_fill(&seed, p->b, shape->out, 3.0f);
+    draw_fill(&seed, p->x, shape->tokens * p->stride, 1.3f);
     assert_true(gqa__linear_bytes(&p->linear, with_bias, &bytes));
     p->memory = block(bytes);
     gqa__linear_place(&p->linear, p->memory, with_bias);
@@ -203,13 +203,13 @@ static void cuts_of_row(const struct gqa__kernels *row, enum form form)
     static const int32_t threads[] = {2, 3, 7, 16};
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         struct problem p;
-        struct rig_host host;
+        struct draw_host host;
         gqa_runtime runtime;
-        rig_runtime(&host, &runtime, 1);
+        draw_runtime(&host, &runtime, 1);
         make(&p, row, form, &shapes[i], true);
         float *const whole = run(&p, &runtime);
         for (size_t j = 0; j < sizeof threads / sizeof threads[0]; j++) {
-            rig_runtime(&host, &runtime, threads[j]);
+            draw_runtime(&host, &runtime, threads[j]);
             float *const y = run(&p, &runtime);
             same(&p, whole, y, "more threads");
             free(y);
