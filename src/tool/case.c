@@ -77,8 +77,10 @@ static bool read_schedule(struct tool_case *c, struct tool_schedule *schedule,
         sum += schedule->sizes[i];
     }
     if (schedule->n < 1 || sum != c->tokens) {
-        tool_fault_set(fault, c->path, "feed_schedule alternative \"%.60s\" is not a list of call "
-                       "sizes that add up to %d tokens", text, c->tokens);
+        tool_fault_set(fault, c->path,
+                       "feed_schedule alternative \"%.60s\" is not a list of call "
+                       "sizes that add up to %d tokens",
+                       text, c->tokens);
         goto done;
     }
     good = true;

@@ -26,17 +26,17 @@ enum tool_source { TOOL_F64_ORACLE, TOOL_REF, TOOL_BF16_REF, TOOL_SOURCES };
 
 /* Tolerances of the metadata; NaN where the file gives none. */
 struct tool_tolerances {
-    double q, k, attn, out;                         /* against f64 */
+    double q, k, attn, out; /* against f64 */
     double q_f32angle, k_f32angle, attn_f32angle, out_f32angle;
-    double attn_ref, out_ref;                       /* against ref */
-    double attn_bf16, out_bf16;                     /* against f64, numerics bf16 */
+    double attn_ref, out_ref;   /* against ref */
+    double attn_bf16, out_bf16; /* against f64, numerics bf16 */
 };
 
 struct tool_schedule {
     const char *text; /* not terminated at its end: length characters */
     int length;
-    int32_t n;        /* calls */
-    int32_t *sizes;   /* [n] tokens of each */
+    int32_t n;      /* calls */
+    int32_t *sizes; /* [n] tokens of each */
 };
 
 /* Tensors point into the file. B batch, T tokens, P past, K = P + T. */

@@ -4,7 +4,8 @@
 #include "tool/case.h"
 #include "tool/meta.h"
 
-#define SIZE_LIMIT (1 << 24) /* of each single dimension; the tensors in the file bound the rest */
+#define SIZE_LIMIT (1 << 24) /* of each single dimension; the tensors in the file bound the rest   \
+                              */
 
 static const char *const off_on[] = {"0", "1", NULL};
 
@@ -37,8 +38,8 @@ static void read_block(struct tool_case *c, struct tool_fault *fault)
     const struct tool_file *file = c->file;
     gqa_config *config = &c->config;
 
-    config->input_norm = tool_meta_choice(file, "pre_norm", norms, fault) == 1 ? GQA_NORM_RMS
-                                                                               : GQA_NORM_NONE;
+    config->input_norm =
+        tool_meta_choice(file, "pre_norm", norms, fault) == 1 ? GQA_NORM_RMS : GQA_NORM_NONE;
     if (config->input_norm != GQA_NORM_NONE) {
         config->input_norm_eps = (float)tool_meta_number(file, "pre_norm_eps", fault);
     }
@@ -47,16 +48,16 @@ static void read_block(struct tool_case *c, struct tool_fault *fault)
     config->add_residual = tool_meta_choice(file, "residual", off_on, fault);
     if (!c->block && (config->input_norm != GQA_NORM_NONE || config->qkv_bias != 0 ||
                       config->o_bias != 0 || config->add_residual != 0)) {
-        tool_fault_set(fault, c->path, "stage attn starts after the projections: pre_norm, "
+        tool_fault_set(fault, c->path,
+                       "stage attn starts after the projections: pre_norm, "
                        "qkv_bias, out_bias and residual must be off");
     }
 }
 
 static void read_qk_norm(struct tool_case *c, struct tool_fault *fault)
 {
-    static const char *const kinds[] = {"none",           "head_rms",
-                                        "proj_rms",       "head_layernorm",
-                                        "head_rms_noweight_post_rope", NULL};
+    static const char *const kinds[] = {
+        "none", "head_rms", "proj_rms", "head_layernorm", "head_rms_noweight_post_rope", NULL};
     gqa_config *config = &c->config;
     int kind = tool_meta_choice(c->file, "qk_norm", kinds, fault);
 
@@ -69,7 +70,8 @@ static void read_qk_norm(struct tool_case *c, struct tool_fault *fault)
     config->qk_norm_eps = (float)tool_meta_number(c->file, "qk_norm_eps", fault);
     config->qk_norm_offset = tool_meta_choice(c->file, "qk_norm_offset", off_on, fault);
     if (kind >= 3 && config->qk_norm_offset != 0) {
-        tool_fault_set(fault, c->path, "qk_norm_offset is 1, which only head_rms and proj_rms have");
+        tool_fault_set(fault, c->path,
+                       "qk_norm_offset is 1, which only head_rms and proj_rms have");
     }
 }
 
@@ -83,8 +85,9 @@ static void read_mrope(struct tool_case *c, struct tool_fault *fault)
 
     c->config.mrope = kinds[tool_meta_choice(c->file, "mrope_layout", layouts, fault)];
     if (n != (c->config.mrope == GQA_MROPE_NONE ? 0 : 3)) {
-        tool_fault_set(fault, c->path, "mrope_sections is \"%.40s\"; with mrope_layout %s it must %s",
-                       text, tool_file_text(c->file, "mrope_layout"),
+        tool_fault_set(fault, c->path,
+                       "mrope_sections is \"%.40s\"; with mrope_layout %s it must %s", text,
+                       tool_file_text(c->file, "mrope_layout"),
                        c->config.mrope == GQA_MROPE_NONE ? "be empty" : "hold three integers");
         return;
     }
@@ -113,9 +116,9 @@ static void read_rope(struct tool_case *c, struct tool_fault *fault)
     static const char *const ropes[] = {"none", "half", "interleaved", NULL};
     static const gqa_rope rope_kinds[] = {GQA_ROPE_NONE, GQA_ROPE_HALF, GQA_ROPE_INTERLEAVED};
     static const char *const scalings[] = {"none", "linear", "llama3", "yarn", NULL};
-    static const gqa_rope_scaling scaling_kinds[] = {
-        GQA_ROPE_SCALING_NONE, GQA_ROPE_SCALING_LINEAR, GQA_ROPE_SCALING_LLAMA3,
-        GQA_ROPE_SCALING_YARN};
+    static const gqa_rope_scaling scaling_kinds[] = {GQA_ROPE_SCALING_NONE, GQA_ROPE_SCALING_LINEAR,
+                                                     GQA_ROPE_SCALING_LLAMA3,
+                                                     GQA_ROPE_SCALING_YARN};
     const struct tool_file *file = c->file;
     gqa_config *config = &c->config;
 
@@ -127,8 +130,10 @@ static void read_rope(struct tool_case *c, struct tool_fault *fault)
     read_mrope(c, fault);
     if ((config->rope == GQA_ROPE_NONE) != (config->rotary_dim == 0) ||
         config->rotary_dim % 2 != 0) {
-        tool_fault_set(fault, c->path, "rope_dim is %d; it must be even, and 0 exactly when rope is "
-                       "none", config->rotary_dim);
+        tool_fault_set(fault, c->path,
+                       "rope_dim is %d; it must be even, and 0 exactly when rope is "
+                       "none",
+                       config->rotary_dim);
     }
     if (config->rope == GQA_ROPE_NONE) {
         if (config->rope_scaling != GQA_ROPE_SCALING_NONE || config->mrope != GQA_MROPE_NONE) {

@@ -30,7 +30,8 @@ static const char *const sources[TOOL_SOURCES] = {"f64", "ref", "bf16ref"};
 
 static bool dtype_fits(enum tool_dtype dtype, int dtypes)
 {
-    static const enum tool_dtype only[] = {TOOL_F32, TOOL_F32, TOOL_I32, TOOL_U8, TOOL_F64, TOOL_BF16};
+    static const enum tool_dtype only[] = {TOOL_F32, TOOL_F32, TOOL_I32,
+                                           TOOL_U8,  TOOL_F64, TOOL_BF16};
 
     return dtype == only[dtypes] || (dtypes == ANY_FLOAT && dtype == TOOL_BF16);
 }
@@ -68,7 +69,8 @@ static gqa_tensor view_of(const struct tool_tensor *tensor)
     return view;
 }
 
-/* --- the rules ---------------------------------------------------------------------------------- */
+/* --- the rules ----------------------------------------------------------------------------------
+ */
 
 static struct rule *add(struct rules *rules, const char *name, bool wanted, const char *reason,
                         int dtypes)
@@ -215,7 +217,8 @@ static void add_bias(struct rules *rules, struct tool_case *c, struct raw *raw)
     rule->pointer = &raw->bias;
 }
 
-/* --- checking them ------------------------------------------------------------------------------ */
+/* --- checking them ------------------------------------------------------------------------------
+ */
 
 static bool apply(const struct tool_case *c, const struct rule *rule, struct tool_fault *fault)
 {
@@ -323,8 +326,10 @@ static bool check_flags(const struct tool_case *c, const char *name, const uint8
 {
     for (int64_t i = 0; i < n; i++) {
         if (flags[i] > 1) {
-            return tool_fault_set(fault, c->path, "tensor %s holds %d at element %lld; it must be 0 "
-                                  "or 1", name, flags[i], (long long)i);
+            return tool_fault_set(fault, c->path,
+                                  "tensor %s holds %d at element %lld; it must be 0 "
+                                  "or 1",
+                                  name, flags[i], (long long)i);
         }
     }
     return true;

@@ -100,7 +100,8 @@ static bool check_positions(const struct tool_feed *feed, const struct tool_case
     for (int32_t t = feed->begin[b]; t < feed->end[b]; t++) {
         if (c->key_valid[(int64_t)b * c->keys + c->past + t] != 0 &&
             k_pos[c->past + t] != q_pos[t]) {
-            return tool_fault_set(fault, c->path, "k_pos[%d][%d] is %d, but q_pos[%d][%d] is %d: a "
+            return tool_fault_set(fault, c->path,
+                                  "k_pos[%d][%d] is %d, but q_pos[%d][%d] is %d: a "
                                   "new token must have one position",
                                   b, c->past + t, k_pos[c->past + t], b, t, q_pos[t]);
         }

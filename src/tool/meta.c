@@ -7,17 +7,52 @@
 #include <string.h>
 
 /* Keys that say what to compute: all of them are in every file. */
-static const char *const required[] = {
-    "stage", "batch", "tokens", "past", "hidden", "n_q_heads", "n_kv_heads", "head_dim",
-    "v_head_dim", "scale", "causal", "window", "chunk", "softcap", "sinks", "attn_bias", "rope",
-    "rope_dim", "rope_theta", "rope_scaling", "rope_factor", "rope_orig_ctx",
-    "rope_low_freq_factor", "rope_high_freq_factor", "rope_beta_fast", "rope_beta_slow",
-    "rope_truncate", "rope_mscale", "mrope_sections", "mrope_layout", "pre_norm", "pre_norm_eps",
-    "qk_norm", "qk_norm_eps", "qk_norm_offset", "clip_qkv", "q_temp", "q_temp_scale",
-    "q_temp_floor", "qkv_bias", "out_bias", "residual", "feed_schedule"};
+static const char *const required[] = {"stage",
+                                       "batch",
+                                       "tokens",
+                                       "past",
+                                       "hidden",
+                                       "n_q_heads",
+                                       "n_kv_heads",
+                                       "head_dim",
+                                       "v_head_dim",
+                                       "scale",
+                                       "causal",
+                                       "window",
+                                       "chunk",
+                                       "softcap",
+                                       "sinks",
+                                       "attn_bias",
+                                       "rope",
+                                       "rope_dim",
+                                       "rope_theta",
+                                       "rope_scaling",
+                                       "rope_factor",
+                                       "rope_orig_ctx",
+                                       "rope_low_freq_factor",
+                                       "rope_high_freq_factor",
+                                       "rope_beta_fast",
+                                       "rope_beta_slow",
+                                       "rope_truncate",
+                                       "rope_mscale",
+                                       "mrope_sections",
+                                       "mrope_layout",
+                                       "pre_norm",
+                                       "pre_norm_eps",
+                                       "qk_norm",
+                                       "qk_norm_eps",
+                                       "qk_norm_offset",
+                                       "clip_qkv",
+                                       "q_temp",
+                                       "q_temp_scale",
+                                       "q_temp_floor",
+                                       "qkv_bias",
+                                       "out_bias",
+                                       "residual",
+                                       "feed_schedule"};
 
 /* Keys that inform, known or not: these names, and all that begin with these. */
-static const char *const informing[] = {"schema", "case", "family", "set",
+static const char *const informing[] = {"schema",   "case",  "family", "set",
                                         "features", "notes", "final"};
 static const char *const prefixes[] = {"ref_", "tol_", "bf16"};
 
@@ -131,8 +166,10 @@ int32_t tool_meta_int(const struct tool_file *file, const char *key, int32_t low
         return low;
     }
     if (!tool_parse_int(text, &value) || value < low || value > high) {
-        tool_fault_set(fault, file->path, "metadata %s is \"%.40s\"; it must be an integer from %d "
-                       "to %d", key, text, low, high);
+        tool_fault_set(fault, file->path,
+                       "metadata %s is \"%.40s\"; it must be an integer from %d "
+                       "to %d",
+                       key, text, low, high);
         return low;
     }
     return value;

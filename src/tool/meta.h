@@ -5,7 +5,8 @@
 #include "tool/safetensors.h"
 
 /* Each reads a key that must be there. On a missing key, or a value that is no such thing, the
- * fault is set (the first one stays) and the lowest value is returned: check the fault at the end. */
+ * fault is set (the first one stays) and the lowest value is returned: check the fault at the end.
+ */
 int32_t tool_meta_int(const struct tool_file *file, const char *key, int32_t low, int32_t high,
                       struct tool_fault *fault);
 double tool_meta_number(const struct tool_file *file, const char *key, struct tool_fault *fault);

@@ -13,11 +13,11 @@ struct tool_pool {
     pthread_cond_t done;  /* the last task of the job has ended */
     void (*task)(void *arg, int i);
     void *arg;
-    int next, n;  /* tasks not yet begun: next .. n - 1 */
-    int running;  /* begun, not ended */
+    int next, n; /* tasks not yet begun: next .. n - 1 */
+    int running; /* begun, not ended */
     bool end;
-    int threads;  /* besides the caller's */
-    int lent;     /* with it */
+    int threads; /* besides the caller's */
+    int lent;    /* with it */
     pthread_t thread[];
 };
 

@@ -60,7 +60,8 @@ void tool_session_close(struct tool_session *session)
     tool_feed_free(&session->feed);
 }
 
-/* --- what a run computes ------------------------------------------------------------------------ */
+/* --- what a run computes ------------------------------------------------------------------------
+ */
 
 static float *make_values(int64_t count)
 {
@@ -118,15 +119,32 @@ static void tap(void *user, gqa_stage stage, int32_t b, int32_t first, const gqa
     int64_t width = 1;
 
     switch (stage) {
-    case GQA_STAGE_X_NORM: value = TOOL_X_NORM; break;
-    case GQA_STAGE_Q_PROJ: value = TOOL_Q_PROJ; break;
-    case GQA_STAGE_K_PROJ: value = TOOL_K_PROJ; break;
-    case GQA_STAGE_V_PROJ: value = TOOL_V_PROJ; break;
-    case GQA_STAGE_Q: value = TOOL_Q; break;
-    case GQA_STAGE_K: value = TOOL_K; break;
-    case GQA_STAGE_V: value = TOOL_V; break;
-    case GQA_STAGE_O_PROJ: value = TOOL_O_PROJ; break;
-    default: return;
+    case GQA_STAGE_X_NORM:
+        value = TOOL_X_NORM;
+        break;
+    case GQA_STAGE_Q_PROJ:
+        value = TOOL_Q_PROJ;
+        break;
+    case GQA_STAGE_K_PROJ:
+        value = TOOL_K_PROJ;
+        break;
+    case GQA_STAGE_V_PROJ:
+        value = TOOL_V_PROJ;
+        break;
+    case GQA_STAGE_Q:
+        value = TOOL_Q;
+        break;
+    case GQA_STAGE_K:
+        value = TOOL_K;
+        break;
+    case GQA_STAGE_V:
+        value = TOOL_V;
+        break;
+    case GQA_STAGE_O_PROJ:
+        value = TOOL_O_PROJ;
+        break;
+    default:
+        return;
     }
     for (int32_t i = 1; i < tensor->rank; i++) {
         width *= tensor->shape[i];
@@ -148,7 +166,8 @@ static void clear_padding(const struct tool_case *c, struct tool_values *values)
     }
 }
 
-/* --- one call ----------------------------------------------------------------------------------- */
+/* --- one call -----------------------------------------------------------------------------------
+ */
 
 /* Tokens first .. first + n - 1 of a packed [B, T, ...] tensor. */
 static gqa_tensor slice(const struct tool_case *c, gqa_tensor tensor, int32_t first, int32_t n)

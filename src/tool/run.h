@@ -23,7 +23,7 @@ struct tool_values {
     float *past_k, *past_v;   /* [B, P, Hkv, D] the past as the cache gives it back, or NULL */
     double *inv_freq;         /* [pairs] */
     double rope_mscale;
-    gqa_path path;            /* of the last call */
+    gqa_path path; /* of the last call */
 };
 
 struct tool_session {

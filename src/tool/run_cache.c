@@ -120,8 +120,10 @@ static bool collect_sequence(struct tool_session *session, const gqa_cache *cach
     bool good = false;
 
     if (gqa_cache_length(cache, b) != n) {
-        return tool_fault_set(fault, c->path, "the cache holds %d tokens of sequence %d; %d were "
-                              "given", gqa_cache_length(cache, b), b, n);
+        return tool_fault_set(fault, c->path,
+                              "the cache holds %d tokens of sequence %d; %d were "
+                              "given",
+                              gqa_cache_length(cache, b), b, n);
     }
     if (n == 0) {
         return true;
@@ -139,7 +141,8 @@ static bool collect_sequence(struct tool_session *session, const gqa_cache *cach
                     ? c->k_pos[(int64_t)b * c->keys + feed->past_order[(int64_t)b * c->past + i]]
                     : c->q_pos[(int64_t)b * c->tokens + feed->begin[b] + i - past];
             if (block.positions[i] != position) {
-                good = tool_fault_set(fault, c->path, "the cache holds position %d for token %d of "
+                good = tool_fault_set(fault, c->path,
+                                      "the cache holds position %d for token %d of "
                                       "sequence %d; it was given %d",
                                       block.positions[i], i, b, position);
             }

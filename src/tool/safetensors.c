@@ -56,7 +56,8 @@ const char *tool_file_text(const struct tool_file *file, const char *key)
     return json_string_value(json_object_get(file->metadata, key));
 }
 
-/* --- the frame ---------------------------------------------------------------------------------- */
+/* --- the frame ----------------------------------------------------------------------------------
+ */
 
 /* Header length and its place in the file. */
 static bool check_frame(const struct tool_file *file, size_t *length, struct tool_fault *fault)
@@ -80,7 +81,8 @@ static bool check_frame(const struct tool_file *file, size_t *length, struct too
                               (unsigned long long)n, file->size - 8);
     }
     if (n < 2) {
-        return tool_fault_set(fault, file->path, "header length %llu is too small for a JSON object",
+        return tool_fault_set(fault, file->path,
+                              "header length %llu is too small for a JSON object",
                               (unsigned long long)n);
     }
     if ((8 + n) % DATA_ALIGN != 0) {
@@ -124,7 +126,8 @@ static bool load_json(struct tool_file *file, size_t length, struct tool_fault *
 {
     json_error_t error;
 
-    file->header = json_loadb((const char *)file->bytes + 8, length, JSON_REJECT_DUPLICATES, &error);
+    file->header =
+        json_loadb((const char *)file->bytes + 8, length, JSON_REJECT_DUPLICATES, &error);
     if (file->header == NULL) {
         return tool_fault_set(fault, file->path, "header, line %d, column %d: %s", error.line,
                               error.column, error.text);
@@ -156,7 +159,8 @@ static bool check_metadata(struct tool_file *file, struct tool_fault *fault)
     return true;
 }
 
-/* --- one tensor --------------------------------------------------------------------------------- */
+/* --- one tensor ---------------------------------------------------------------------------------
+ */
 
 /* The fields dtype, shape and data_offsets, and no other. */
 static bool check_fields(const char *path, const char *name, const json_t *entry,
@@ -178,7 +182,8 @@ static bool check_fields(const char *path, const char *name, const json_t *entry
     {
         if (strcmp(key, "dtype") != 0 && strcmp(key, "shape") != 0 &&
             strcmp(key, "data_offsets") != 0) {
-            return tool_fault_set(fault, path, "tensor %.80s has an unknown field %.80s", name, key);
+            return tool_fault_set(fault, path, "tensor %.80s has an unknown field %.80s", name,
+                                  key);
         }
     }
     return true;
@@ -195,8 +200,10 @@ static bool read_dtype(const char *path, const json_t *value, struct tool_tensor
             return true;
         }
     }
-    return tool_fault_set(fault, path, "tensor %.80s: dtype %.20s; it must be F64, F32, I32, U8 or "
-                          "BF16", tensor->name, text != NULL ? text : "is no string");
+    return tool_fault_set(fault, path,
+                          "tensor %.80s: dtype %.20s; it must be F64, F32, I32, U8 or "
+                          "BF16",
+                          tensor->name, text != NULL ? text : "is no string");
 }
 
 static bool read_shape(const char *path, const json_t *value, struct tool_tensor *tensor,
@@ -217,13 +224,12 @@ static bool read_shape(const char *path, const json_t *value, struct tool_tensor
         int64_t size = (int64_t)json_integer_value(item);
 
         if (!json_is_integer(item) || size < 0) {
-            return tool_fault_set(fault, path,
-                                  "tensor %.80s: shape[%zu] is no integer from 0 on", tensor->name,
-                                  i);
+            return tool_fault_set(fault, path, "tensor %.80s: shape[%zu] is no integer from 0 on",
+                                  tensor->name, i);
         }
         if (size > 0 && tensor->count > limit / size) {
-            return tool_fault_set(fault, path, "tensor %.80s: the shape has more than 2^60 elements",
-                                  tensor->name);
+            return tool_fault_set(
+                fault, path, "tensor %.80s: the shape has more than 2^60 elements", tensor->name);
         }
         tensor->shape[i] = size;
         tensor->count *= size;
@@ -278,7 +284,8 @@ static bool read_offsets(const struct tool_file *file, const json_t *value, size
     return true;
 }
 
-/* --- all tensors -------------------------------------------------------------------------------- */
+/* --- all tensors --------------------------------------------------------------------------------
+ */
 
 static int by_offset(const void *a, const void *b)
 {
@@ -303,10 +310,9 @@ static bool check_cover(struct tool_file *file, size_t data, struct tool_fault *
         const struct tool_tensor *tensor = &file->tensors[i];
 
         if (tensor->begin < at) {
-            return tool_fault_set(fault, file->path,
-                                  "tensors %.80s and %.80s overlap at byte %llu of the data",
-                                  file->tensors[i - 1].name, tensor->name,
-                                  (unsigned long long)tensor->begin);
+            return tool_fault_set(
+                fault, file->path, "tensors %.80s and %.80s overlap at byte %llu of the data",
+                file->tensors[i - 1].name, tensor->name, (unsigned long long)tensor->begin);
         }
         if (tensor->begin > at) {
             return tool_fault_set(fault, file->path,

@@ -14,7 +14,7 @@
 
 #include "tool/fault.h"
 
-#define TOOL_RANK_MAX 8
+#define TOOL_RANK_MAX   8
 #define TOOL_HEADER_MAX 100000000 /* bytes of JSON */
 
 enum tool_dtype { TOOL_F64, TOOL_F32, TOOL_I32, TOOL_U8, TOOL_BF16, TOOL_DTYPES };
@@ -24,10 +24,10 @@ struct tool_tensor {
     enum tool_dtype dtype;
     int32_t rank;
     int64_t shape[TOOL_RANK_MAX];
-    int64_t count;     /* elements */
-    uint64_t begin;    /* bytes from the start of the data */
-    uint64_t end;      /* one past the last */
-    const void *data;  /* aligned to the element */
+    int64_t count;    /* elements */
+    uint64_t begin;   /* bytes from the start of the data */
+    uint64_t end;     /* one past the last */
+    const void *data; /* aligned to the element */
 };
 
 struct tool_file {
@@ -36,7 +36,7 @@ struct tool_file {
     size_t size;
     void *mapping; /* NULL when the bytes are the caller's */
     json_t *header;
-    json_t *metadata; /* string -> string; NULL if there is none. Part of header */
+    json_t *metadata;            /* string -> string; NULL if there is none. Part of header */
     struct tool_tensor *tensors; /* [count], in the order of the data */
     size_t count;
 };

@@ -1,0 +1,264 @@
+/* command_run.c - gqa run: golden files, their schedules, a report, an exit status. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tool/commands.h"
+#include "tool/progress.h"
+#include "tool/report.h"
+
+const char tool_usage_run[] =
+    "run CASE.safetensors... [--backend cpu|reference] [--numerics f32|bf16]\n"
+    "          [--isa auto|scalar|avx2|avx512|amx] [--threads N] [--feed first|all]\n"
+    "          [--float-angles] [--out FILE] [--json]\n";
+
+struct state {
+    struct tool_run_options options;
+    int32_t threads;
+    bool all;        /* every feed schedule */
+    const char *out; /* file for the values of the first run, or NULL */
+    json_t *reports; /* array, or NULL for text */
+    struct tool_progress progress;
+    const char *running; /* case name, for the progress line */
+    int runs, passed, failed, unjudged, bad;
+};
+
+int tool_bad_usage(const struct tool_fault *fault, const char *command)
+{
+    fprintf(stderr, "gqa: %s\ngqa: see gqa %s%s--help\n", fault->text, command,
+            *command != '\0' ? " " : "");
+    return TOOL_BAD;
+}
+
+static void show_progress(void *user, int32_t call, int32_t calls)
+{
+    struct state *state = user;
+
+    tool_progress_step(&state->progress, state->running, call + 1, calls);
+}
+
+/* --- the values as a file -----------------------------------------------------------------------
+ */
+
+static bool write_values(const struct state *state, const struct tool_done *done,
+                         const struct tool_values *values, struct tool_fault *fault)
+{
+    struct tool_tensor tensors[TOOL_VALUES];
+    json_t *metadata =
+        json_pack("{s:s, s:s, s:s, s:s, s:s%}", "schema", "gqa-values/1", "case", done->c->name,
+                  "backend", tool_backend_name(done->path.backend), "row", done->path.row, "feed",
+                  done->schedule->text, (size_t)done->schedule->length);
+    size_t n = 0;
+    bool good;
+
+    memset(tensors, 0, sizeof tensors);
+    for (int v = 0; v < TOOL_VALUES; v++) {
+        struct tool_tensor *tensor = &tensors[n];
+
+        tensor->count = tool_value_count(done->c, (enum tool_value)v);
+        if (tensor->count == 0 || (!done->c->block && v <= TOOL_V_PROJ) ||
+            (v == TOOL_X_NORM && done->c->config.input_norm == GQA_NORM_NONE)) {
+            continue;
+        }
+        tensor->name = tool_value_name((enum tool_value)v);
+        tensor->dtype = TOOL_F32;
+        tensor->rank = tool_value_shape(done->c, (enum tool_value)v, tensor->shape);
+        tensor->data = values->value[v];
+        n++;
+    }
+    good = tool_file_write(state->out, tensors, n, metadata, fault);
+    json_decref(metadata);
+    return good;
+}
+
+/* --- cases --------------------------------------------------------------------------------------
+ */
+
+static void report(struct state *state, const struct tool_done *done,
+                   const struct tool_report *result)
+{
+    state->runs++;
+    state->passed += result->verdict == TOOL_VERDICT_PASS;
+    state->failed += result->verdict == TOOL_VERDICT_FAIL;
+    state->unjudged += result->verdict == TOOL_VERDICT_NONE;
+    tool_progress_clear(&state->progress);
+    if (state->reports != NULL) {
+        json_array_append_new(state->reports, tool_report_json(done, result));
+    } else {
+        tool_report_print(stdout, done, result);
+        fflush(stdout);
+    }
+}
+
+/* One schedule with or without a cache. */
+static bool run_schedule(struct state *state, struct tool_session *session,
+                         const struct tool_schedule *schedule, bool cached,
+                         struct tool_fault *fault)
+{
+    struct tool_done done = {session->c, &state->options, schedule, cached, {0}};
+    struct tool_values values;
+    struct tool_report result;
+    bool good = tool_session_run(session, schedule, cached, &values, fault);
+
+    if (good) {
+        done.path = values.path;
+        tool_compare(session->c, &state->options, &values, &result);
+        if (state->out != NULL && state->runs == 0) {
+            good = write_values(state, &done, &values, fault);
+        }
+        report(state, &done, &result);
+    }
+    tool_values_free(&values);
+    return good;
+}
+
+static bool run_case(struct state *state, const struct tool_case *c, struct tool_fault *fault)
+{
+    struct tool_session session;
+    bool good = true;
+
+    if (!tool_session_open(&session, c, &state->options, fault)) {
+        return false;
+    }
+    session.progress = show_progress;
+    session.progress_user = state;
+    state->running = c->name;
+    for (int32_t i = 0; good && i < (state->all ? c->schedule_count : 1); i++) {
+        const struct tool_schedule *schedule = &c->schedules[i];
+
+        good = run_schedule(state, &session, schedule, true, fault);
+        if (good && state->all && schedule->n == 1 && c->past == 0) {
+            good = run_schedule(state, &session, schedule, false, fault);
+        }
+    }
+    tool_session_close(&session);
+    return good;
+}
+
+static void run_file(struct state *state, const char *path)
+{
+    struct tool_fault fault = {""};
+    struct tool_file file;
+    struct tool_case c;
+    bool good = false;
+
+    if (tool_file_open(&file, path, &fault)) {
+        if (tool_case_load(&c, &file, &fault)) {
+            good = run_case(state, &c, &fault);
+            tool_case_free(&c);
+        }
+        tool_file_close(&file);
+    }
+    if (!good) {
+        state->bad++;
+        tool_progress_clear(&state->progress);
+        fprintf(stderr, "gqa: %s\n", fault.text);
+        if (state->reports != NULL) {
+            json_array_append_new(state->reports, json_pack("{s:s, s:s, s:s}", "file", path,
+                                                            "error", fault.text, "verdict", "BAD"));
+        }
+    }
+}
+
+/* --- the command --------------------------------------------------------------------------------
+ */
+
+/* Options into state; the paths stay, moved to the front of words. */
+static bool read_options(struct state *state, struct tool_words *words, int *paths,
+                         struct tool_fault *fault)
+{
+    int first = words->at;
+    const char *value;
+
+    *paths = 0;
+    while (words->at < words->n && fault->text[0] == '\0') {
+        if (tool_option(words, "--backend", &value, fault)) {
+            (void)(value && tool_parse_backend(value, &state->options.backend, fault));
+        } else if (tool_option(words, "--numerics", &value, fault)) {
+            (void)(value && tool_parse_numerics(value, &state->options.numerics, fault));
+        } else if (tool_option(words, "--isa", &value, fault)) {
+            (void)(value && tool_parse_isa(value, &state->options.isa, fault));
+        } else if (tool_option(words, "--threads", &value, fault)) {
+            (void)(value && tool_parse_count("--threads", value, 1, 1024, &state->threads, fault));
+        } else if (tool_option(words, "--feed", &value, fault)) {
+            state->all = value != NULL && strcmp(value, "all") == 0;
+            if (value != NULL && !state->all && strcmp(value, "first") != 0) {
+                tool_fault_set(fault, NULL, "--feed is %.40s; it must be first or all", value);
+            }
+        } else if (tool_option(words, "--out", &value, fault)) {
+            state->out = value;
+        } else if (tool_flag(words, "--float-angles")) {
+            state->options.float_angles = true;
+        } else if (tool_flag(words, "--json")) {
+            state->reports = state->reports != NULL ? state->reports : json_array();
+        } else if (words->word[words->at][0] == '-') {
+            tool_fault_set(fault, NULL, "run does not take %.40s", words->word[words->at]);
+        } else {
+            words->word[first + (*paths)++] = words->word[words->at++];
+        }
+    }
+    if (*paths == 0) {
+        tool_fault_set(fault, NULL, "run needs a file");
+    }
+    if (state->out != NULL && *paths > 1) {
+        tool_fault_set(fault, NULL, "--out takes the values of one file, not of %d", *paths);
+    }
+    words->at = first;
+    return fault->text[0] == '\0';
+}
+
+static int finish(const struct state *state)
+{
+    int status = state->bad > 0                        ? TOOL_BAD
+                 : state->failed + state->unjudged > 0 ? TOOL_FAIL
+                                                       : TOOL_PASS;
+
+    if (state->reports != NULL) {
+        json_t *whole =
+            json_pack("{s:O, s:i, s:i, s:i, s:i, s:i, s:i}", "runs", state->reports, "count",
+                      state->runs, "passed", state->passed, "failed", state->failed, "not_judged",
+                      state->unjudged, "bad_files", state->bad, "exit_status", status);
+        char *text = json_dumps(whole, JSON_INDENT(2));
+        json_decref(whole);
+        if (text == NULL) {
+            fprintf(stderr, "gqa: no memory for the report\n");
+            return TOOL_BAD;
+        }
+        puts(text);
+        free(text);
+    } else {
+        printf("%d runs: %d pass, %d fail, %d not judged; %d bad files\n", state->runs,
+               state->passed, state->failed, state->unjudged, state->bad);
+    }
+    return status;
+}
+
+int tool_command_run(struct tool_words *words)
+{
+    struct state state = {.options = {.backend = GQA_BACKEND_CPU}, .threads = 1, .all = true};
+    struct tool_fault fault = {""};
+    int paths = 0, status;
+
+    if (!read_options(&state, words, &paths, &fault)) {
+        status = tool_bad_usage(&fault, "run");
+        goto done;
+    }
+    if (state.threads > 1) {
+        state.options.pool = tool_pool_create(state.threads, &fault);
+        if (state.options.pool == NULL) {
+            status = tool_bad_usage(&fault, "run");
+            goto done;
+        }
+    }
+    tool_progress_start(&state.progress);
+    for (int i = 0; i < paths; i++) {
+        run_file(&state, words->word[words->at + i]);
+    }
+    tool_progress_clear(&state.progress);
+    status = finish(&state);
+
+done:
+    tool_pool_destroy(state.options.pool);
+    json_decref(state.reports);
+    return status;
+}

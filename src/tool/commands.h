@@ -1,0 +1,16 @@
+/* commands.h - the commands: each takes the words after its name and returns an exit status. */
+#ifndef GQA__TOOL_COMMANDS_H
+#define GQA__TOOL_COMMANDS_H
+
+#include "tool/options.h"
+
+int tool_command_info(struct tool_words *words);
+int tool_command_run(struct tool_words *words);
+int tool_command_time(struct tool_words *words);
+
+extern const char tool_usage_info[], tool_usage_run[], tool_usage_time[];
+
+/* "gqa: text" and where help is, to stderr. Returns TOOL_BAD. */
+int tool_bad_usage(const struct tool_fault *fault, const char *command);
+
+#endif

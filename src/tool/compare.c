@@ -1,0 +1,335 @@
+/* compare.c - see compare.h. */
+#include "tool/compare.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const source_names[TOOL_SOURCES] = {"f64", "ref", "bf16ref"};
+
+/* --- tolerances ---------------------------------------------------------------------------------
+ */
+
+static double largest_finite(const struct tool_tensor *tensor)
+{
+    const float *data = tensor->data;
+    double largest = 0;
+
+    for (int64_t i = 0; i < tensor->count; i++) {
+        if (isfinite(data[i])) {
+            largest = fmax(largest, fabs((double)data[i]));
+        }
+    }
+    return largest;
+}
+
+/* Against the double oracle, numerics f32. fmax passes over a NaN, a tolerance not given. */
+static double oracle_tolerance(const struct tool_case *c, bool float_angles, enum tool_value value)
+{
+    const struct tool_tolerances *t = &c->tolerance;
+    double q = float_angles ? t->q_f32angle : t->q;
+    double k = float_angles ? t->k_f32angle : t->k;
+    double attn = float_angles ? t->attn_f32angle : t->attn;
+    double both = fmax(q, k);
+
+    switch (value) {
+    case TOOL_Q:
+        return q;
+    case TOOL_K:
+        return k;
+    case TOOL_ATTN:
+        return attn;
+    case TOOL_OUT:
+        return float_angles ? t->out_f32angle : t->out;
+    case TOOL_LSE:
+        return fmax(attn, 4e-6 * largest_finite(c->expected[TOOL_F64_ORACLE][TOOL_LSE]));
+    default:
+        return isnan(both) ? attn : both;
+    }
+}
+
+static double reference_tolerance(const struct tool_case *c, bool float_angles,
+                                  enum tool_value value)
+{
+    const struct tool_tolerances *t = &c->tolerance;
+    double given = value == TOOL_ATTN ? t->attn_ref : value == TOOL_OUT ? t->out_ref : NAN;
+    double angle = value == TOOL_ATTN ? t->attn_f32angle : t->out_f32angle;
+
+    return float_angles && !isnan(given) ? fmax(given, 2 * angle) : given;
+}
+
+double tool_tolerance(const struct tool_case *c, const struct tool_run_options *options,
+                      enum tool_source source, enum tool_value value)
+{
+    if (source == TOOL_BF16_REF) {
+        return NAN;
+    }
+    if (options->numerics == GQA_NUMERICS_BF16) {
+        if (source != TOOL_F64_ORACLE) {
+            return NAN;
+        }
+        return value == TOOL_ATTN  ? c->tolerance.attn_bf16
+               : value == TOOL_OUT ? c->tolerance.out_bf16
+                                   : NAN;
+    }
+    return source == TOOL_F64_ORACLE ? oracle_tolerance(c, options->float_angles, value)
+                                     : reference_tolerance(c, options->float_angles, value);
+}
+
+/* --- one tensor ---------------------------------------------------------------------------------
+ */
+
+static double element(const struct tool_tensor *tensor, int64_t i)
+{
+    if (tensor->dtype == TOOL_BF16) {
+        uint16_t half;
+        uint32_t bits;
+        float value;
+
+        memcpy(&half, (const unsigned char *)tensor->data + 2 * i, sizeof half);
+        bits = (uint32_t)half << 16;
+        memcpy(&value, &bits, sizeof value);
+        return value;
+    }
+    return ((const float *)tensor->data)[i];
+}
+
+static struct tool_check *new_check(struct tool_report *report, const char *name,
+                                    const char *against, double tolerance)
+{
+    struct tool_check *check = &report->check[report->n++];
+
+    memset(check, 0, sizeof *check);
+    check->name = name;
+    check->against = against;
+    check->tolerance = tolerance;
+    return check;
+}
+
+/* Take one pair into the check; returns whether it is the worst so far. */
+static bool count_pair(struct tool_check *check, double got, double expected, double *sum)
+{
+    double error = fabs(got - expected);
+    bool worst;
+
+    check->count++;
+    if (!isfinite(expected) || !isfinite(got)) {
+        if (got == expected || (isnan(got) && isnan(expected))) {
+            return false;
+        }
+        worst = check->wrong++ == 0;
+        return worst;
+    }
+    *sum += error * error;
+    worst = error > check->max;
+    if (worst) {
+        check->max = error;
+    }
+    return worst && check->wrong == 0;
+}
+
+static void place(struct tool_check *check, const int64_t *shape, int32_t rank, int64_t i)
+{
+    int64_t index[4] = {0};
+    char text[96];
+
+    for (int32_t d = rank - 1; d >= 0; d--) {
+        index[d] = i % shape[d];
+        i /= shape[d];
+    }
+    snprintf(check->where, sizeof check->where, "%.63s", tool_shape_text(index, rank, text));
+}
+
+static void judge(struct tool_check *check, double sum)
+{
+    int64_t finite = check->count - check->wrong;
+
+    check->rms = finite > 0 ? sqrt(sum / (double)finite) : 0;
+    if (check->wrong > 0 || check->max > check->tolerance) {
+        check->verdict = TOOL_VERDICT_FAIL;
+    } else {
+        check->verdict = isnan(check->tolerance) ? TOOL_VERDICT_NONE : TOOL_VERDICT_PASS;
+    }
+}
+
+/* got [B, T, ...] against a tensor of the same shape, over the rows that are valid. */
+static void compare_rows(const struct tool_case *c, const struct tool_tensor *expected,
+                         const float *got, struct tool_check *check)
+{
+    int64_t rows = (int64_t)c->batch * c->tokens;
+    int64_t width = expected->count / rows;
+    double sum = 0;
+
+    for (int64_t i = 0; i < expected->count; i++) {
+        if (c->row_valid[i / width] != 0 &&
+            count_pair(check, (double)got[i], element(expected, i), &sum)) {
+            place(check, expected->shape, expected->rank, i);
+        }
+    }
+    judge(check, sum);
+}
+
+static void compare_values(const struct tool_case *c, const struct tool_run_options *options,
+                           const struct tool_values *values, struct tool_report *report)
+{
+    bool bf16 = options->numerics == GQA_NUMERICS_BF16;
+
+    for (int v = 0; v < TOOL_VALUES; v++) {
+        enum tool_value value = (enum tool_value)v;
+        for (int s = 0; s < TOOL_SOURCES; s++) {
+            enum tool_source source = (enum tool_source)s;
+            if (c->expected[s][v] == NULL || (source == TOOL_BF16_REF && !bf16)) {
+                continue;
+            }
+            compare_rows(c, c->expected[s][v], values->value[v],
+                         new_check(report, tool_value_name(value), source_names[s],
+                                   tool_tolerance(c, options, source, value)));
+        }
+    }
+}
+
+/* --- the cache, the rows that see nothing, the frequencies --------------------------------------
+ */
+
+/* The past must come back as it was given: bit for bit in f32. */
+static void compare_past(const struct tool_case *c, const float *given, const float *got,
+                         int64_t width, struct tool_check *check)
+{
+    double sum = 0;
+
+    for (int64_t i = 0; i < (int64_t)c->batch * c->past * width; i++) {
+        int64_t token = i / width;
+        int64_t key = token / c->past * c->keys + token % c->past;
+        int64_t shape[3] = {c->batch, c->past, width};
+
+        if (c->key_valid[key] != 0 && count_pair(check, (double)got[i], (double)given[i], &sum)) {
+            place(check, shape, 3, i);
+        }
+    }
+    judge(check, sum);
+}
+
+static void compare_cache(const struct tool_case *c, const struct tool_run_options *options,
+                          const struct tool_values *values, struct tool_report *report)
+{
+    double exact = options->numerics == GQA_NUMERICS_BF16 ? NAN : 0.0;
+    const struct tool_tensor *k = c->expected[TOOL_F64_ORACLE][TOOL_K];
+    const struct tool_tensor *v = c->expected[TOOL_F64_ORACLE][TOOL_V];
+
+    if (values->cache_k == NULL) {
+        return;
+    }
+    if (k != NULL) {
+        compare_rows(c, k, values->cache_k,
+                     new_check(report, "k in cache", "f64",
+                               tool_tolerance(c, options, TOOL_F64_ORACLE, TOOL_K)));
+    }
+    if (v != NULL) {
+        compare_rows(c, v, values->cache_v,
+                     new_check(report, "v in cache", "f64",
+                               tool_tolerance(c, options, TOOL_F64_ORACLE, TOOL_V)));
+    }
+    if (c->past > 0) {
+        compare_past(c, c->past_k, values->past_k, (int64_t)c->hkv * c->dk,
+                     new_check(report, "past_k in cache", "file", exact));
+        compare_past(c, c->past_v, values->past_v, (int64_t)c->hkv * c->dv,
+                     new_check(report, "past_v in cache", "file", exact));
+    }
+}
+
+static bool sees_nothing(const struct tool_case *c, int32_t b, int32_t t, int32_t h)
+{
+    int64_t plane =
+        (c->bias_batch == 1 ? 0 : (int64_t)b * c->bias_heads) + (c->bias_heads == 1 ? 0 : h);
+    const float *bias =
+        c->bias == NULL ? NULL : c->bias + (plane * c->tokens + t) * (int64_t)c->keys;
+
+    for (int32_t j = 0; j < c->keys; j++) {
+        if (tool_case_sees(c, b, t, j) && (bias == NULL || bias[j] != -INFINITY)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A query that sees no key has an attention row of exact zeros. */
+static void compare_empty(const struct tool_case *c, const struct tool_values *values,
+                          struct tool_report *report)
+{
+    struct tool_check *check = new_check(report, "attn, empty rows", "rule", 0.0);
+    double sum = 0;
+
+    for (int64_t row = 0; row < (int64_t)c->batch * c->tokens * c->hq; row++) {
+        int32_t b = (int32_t)(row / ((int64_t)c->tokens * c->hq));
+        int32_t t = (int32_t)(row / c->hq % c->tokens);
+
+        if (c->row_valid[row / c->hq] == 0 || !sees_nothing(c, b, t, (int32_t)(row % c->hq))) {
+            continue;
+        }
+        for (int64_t i = row * c->dv; i < (row + 1) * c->dv; i++) {
+            int64_t shape[4] = {c->batch, c->tokens, c->hq, c->dv};
+            if (count_pair(check, (double)values->value[TOOL_ATTN][i], 0.0, &sum)) {
+                place(check, shape, 4, i);
+            }
+        }
+    }
+    judge(check, sum);
+    report->n -= check->count == 0;
+}
+
+static double relative(double got, double expected)
+{
+    return expected == 0 ? got : (got - expected) / expected;
+}
+
+static void compare_rope(const struct tool_case *c, const struct tool_values *values,
+                         struct tool_report *report)
+{
+    struct tool_check *check;
+    double sum = 0;
+
+    if (c->pairs == 0) {
+        return;
+    }
+    check = new_check(report, "inv_freq", "file", TOOL_INV_FREQ_TOLERANCE);
+    for (int32_t j = 0; j < c->pairs; j++) {
+        int64_t shape[1] = {c->pairs};
+        if (count_pair(check, relative(values->inv_freq[j], c->inv_freq[j]), 0.0, &sum)) {
+            place(check, shape, 1, j);
+        }
+    }
+    judge(check, sum);
+    check = new_check(report, "rope_mscale", "file", TOOL_INV_FREQ_TOLERANCE);
+    sum = 0;
+    count_pair(check, relative(values->rope_mscale, c->rope_mscale), 0.0, &sum);
+    judge(check, sum);
+}
+
+/* FAIL if a check fails; PASS if the main result was judged against the oracle. */
+static enum tool_verdict whole(const struct tool_case *c, const struct tool_report *report)
+{
+    const char *final = tool_value_name(c->block ? TOOL_OUT : TOOL_ATTN);
+    enum tool_verdict verdict = TOOL_VERDICT_NONE;
+
+    for (int i = 0; i < report->n; i++) {
+        const struct tool_check *check = &report->check[i];
+        if (check->verdict == TOOL_VERDICT_FAIL) {
+            return TOOL_VERDICT_FAIL;
+        }
+        if (strcmp(check->name, final) == 0 && strcmp(check->against, "f64") == 0) {
+            verdict = check->verdict;
+        }
+    }
+    return verdict;
+}
+
+void tool_compare(const struct tool_case *c, const struct tool_run_options *options,
+                  const struct tool_values *values, struct tool_report *report)
+{
+    report->n = 0;
+    compare_rope(c, values, report);
+    compare_values(c, options, values, report);
+    compare_cache(c, options, values, report);
+    compare_empty(c, values, report);
+    report->verdict = whole(c, report);
+}

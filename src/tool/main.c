@@ -1,0 +1,58 @@
+/* main.c - the command gqa. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tool/commands.h"
+
+static const struct {
+    const char *name;
+    int (*run)(struct tool_words *words);
+    const char *usage;
+} commands[] = {
+    {"info", tool_command_info, tool_usage_info},
+    {"run", tool_command_run, tool_usage_run},
+    {"time", tool_command_time, tool_usage_time},
+};
+
+#define COMMANDS (sizeof commands / sizeof commands[0])
+
+static void print_usage(FILE *out)
+{
+    fputs("gqa: grouped-query attention for inference\n\nusage:\n", out);
+    for (size_t i = 0; i < COMMANDS; i++) {
+        fprintf(out, "  gqa %s", commands[i].usage);
+    }
+    fputs("  gqa COMMAND --help\n  gqa --version\n", out);
+}
+
+int main(int argc, char **argv)
+{
+    struct tool_words words = {argc, argv, 2};
+    struct tool_fault fault = {""};
+
+    if (argc < 2) {
+        print_usage(stderr);
+        return TOOL_BAD;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+        return TOOL_PASS;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        uint32_t version = gqa_version();
+        printf("gqa %u.%u.%u\n", version >> 16 & 255, version >> 8 & 255, version & 255);
+        return TOOL_PASS;
+    }
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) {
+            continue;
+        }
+        if (argc > 2 && strcmp(argv[2], "--help") == 0) {
+            printf("usage: gqa %s", commands[i].usage);
+            return TOOL_PASS;
+        }
+        return commands[i].run(&words);
+    }
+    tool_fault_set(&fault, NULL, "unknown command %.40s", argv[1]);
+    return tool_bad_usage(&fault, "");
+}

@@ -1,0 +1,82 @@
+/* options.c - see options.h. */
+#include "tool/options.h"
+
+#include <string.h>
+
+#include "tool/meta.h"
+
+bool tool_flag(struct tool_words *words, const char *name)
+{
+    if (strcmp(words->word[words->at], name) != 0) {
+        return false;
+    }
+    words->at++;
+    return true;
+}
+
+bool tool_option(struct tool_words *words, const char *name, const char **value,
+                 struct tool_fault *fault)
+{
+    const char *word = words->word[words->at];
+    size_t length = strlen(name);
+
+    *value = NULL;
+    if (strncmp(word, name, length) != 0 || (word[length] != '\0' && word[length] != '=')) {
+        return false;
+    }
+    words->at++;
+    if (word[length] == '=') {
+        *value = word + length + 1;
+    } else if (words->at < words->n) {
+        *value = words->word[words->at++];
+    } else {
+        tool_fault_set(fault, NULL, "%s needs a value", name);
+    }
+    return true;
+}
+
+bool tool_parse_backend(const char *text, gqa_backend *out, struct tool_fault *fault)
+{
+    if (strcmp(text, "cpu") == 0) {
+        *out = GQA_BACKEND_CPU;
+    } else if (strcmp(text, "reference") == 0) {
+        *out = GQA_BACKEND_REFERENCE;
+    } else {
+        return tool_fault_set(fault, NULL, "--backend is %.40s; it must be cpu or reference", text);
+    }
+    return true;
+}
+
+bool tool_parse_numerics(const char *text, gqa_numerics *out, struct tool_fault *fault)
+{
+    if (strcmp(text, "f32") == 0) {
+        *out = GQA_NUMERICS_F32;
+    } else if (strcmp(text, "bf16") == 0) {
+        *out = GQA_NUMERICS_BF16;
+    } else {
+        return tool_fault_set(fault, NULL, "--numerics is %.40s; it must be f32 or bf16", text);
+    }
+    return true;
+}
+
+bool tool_parse_isa(const char *text, gqa_isa *out, struct tool_fault *fault)
+{
+    for (int i = GQA_ISA_AUTO; i <= GQA_ISA_AMX; i++) {
+        if (strcmp(text, gqa_isa_name((gqa_isa)i)) == 0) {
+            *out = (gqa_isa)i;
+            return true;
+        }
+    }
+    return tool_fault_set(fault, NULL,
+                          "--isa is %.40s; it must be auto, scalar, avx2, avx512 or amx", text);
+}
+
+bool tool_parse_count(const char *name, const char *text, int32_t low, int32_t high, int32_t *out,
+                      struct tool_fault *fault)
+{
+    if (!tool_parse_int(text, out) || *out < low || *out > high) {
+        return tool_fault_set(fault, NULL, "%s is %.40s; it must be %d to %d", name, text, low,
+                              high);
+    }
+    return true;
+}

@@ -1,0 +1,29 @@
+/* options.h - command line words. */
+#ifndef GQA__TOOL_OPTIONS_H
+#define GQA__TOOL_OPTIONS_H
+
+#include "gqa/gqa.h"
+#include "tool/fault.h"
+
+/* The words after the command's name, taken one by one. */
+struct tool_words {
+    int n;
+    char **word;
+    int at; /* the next one */
+};
+
+/* The value of option name: the rest of "--name=value", or the next word. NULL and a fault if
+ * there is none. Returns whether the current word is this option; takes what it used. */
+bool tool_option(struct tool_words *words, const char *name, const char **value,
+                 struct tool_fault *fault);
+/* Is the current word this option without value? Takes it. */
+bool tool_flag(struct tool_words *words, const char *name);
+
+bool tool_parse_backend(const char *text, gqa_backend *out, struct tool_fault *fault);
+bool tool_parse_numerics(const char *text, gqa_numerics *out, struct tool_fault *fault);
+bool tool_parse_isa(const char *text, gqa_isa *out, struct tool_fault *fault);
+/* low .. high */
+bool tool_parse_count(const char *name, const char *text, int32_t low, int32_t high, int32_t *out,
+                      struct tool_fault *fault);
+
+#endif
