@@ -1,0 +1,141 @@
+#include "support/kv.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "kernel/select.h"
+
+const struct kv_case kv_cases[] = {
+    {"f32", GQA_NUMERICS_F32, GQA_F32, GQA_F32, 0, 0, 0},
+    {"f32 in bf16 pages", GQA_NUMERICS_F32, GQA_BF16, GQA_BF16, 0, 0, 0},
+    {"f32, K in bf16", GQA_NUMERICS_F32, GQA_BF16, GQA_F32, 0, 0, 0},
+    {"f32, V in bf16", GQA_NUMERICS_F32, GQA_F32, GQA_BF16, 0, 0, 0},
+    {"f32, 64-key panels, padded rows", GQA_NUMERICS_F32, GQA_F32, GQA_F32, 64, 16, 8},
+    {"f32, V in bf16, 4-key panels, padded rows", GQA_NUMERICS_F32, GQA_F32, GQA_BF16, 4, 32, 16},
+    {"bf16", GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 0, 0, 0},
+    {"bf16, 256-key panels", GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 256, 0, 0},
+    {"bf16, 16-key panels, 64-wide K", GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 16, 64, 32},
+};
+const int kv_case_count = (int)(sizeof kv_cases / sizeof kv_cases[0]);
+
+void kv_layer(struct gqa_layer *layer, struct gqa__kernels *row, const struct kv_case *kv,
+              int32_t hkv, int32_t dk, int32_t dv)
+{
+    const struct gqa__kernels *scalar = NULL;
+    if (gqa__select(&scalar, GQA_ISA_SCALAR, NULL, kv->numerics, NULL) != GQA_OK) {
+        abort();
+    }
+    *row = *scalar;
+    row->panel_keys = kv->panel_keys != 0 ? kv->panel_keys : row->panel_keys;
+    row->depth_step = kv->depth_step != 0 ? kv->depth_step : row->depth_step;
+    row->value_step = kv->value_step != 0 ? kv->value_step : row->value_step;
+
+    memset(layer, 0, sizeof *layer);
+    layer->params.row = row;
+    layer->params.shape.hkv = hkv;
+    layer->params.shape.hq = hkv;
+    layer->params.shape.group = 1;
+    layer->params.shape.dk = dk;
+    layer->params.shape.dv = dv;
+}
+
+static void *host_alloc(void *user, size_t size, size_t align)
+{
+    struct kv_host *host = user;
+    if (++host->allocated == host->refuse) {
+        return NULL;
+    }
+    void *memory = aligned_alloc(align, (size + align - 1) / align * align);
+    if (memory != NULL) {
+        memset(memory, 0xa5, size);
+    }
+    host->block = memory;
+    host->size = size;
+    return memory;
+}
+
+static void host_release(void *user, void *memory)
+{
+    struct kv_host *host = user;
+    host->released++;
+    host->block = NULL;
+    free(memory);
+}
+
+void kv_host_runtime(struct kv_host *host, gqa_runtime *runtime)
+{
+    memset(host, 0, sizeof *host);
+    gqa_runtime_init(runtime);
+    runtime->user = host;
+    runtime->alloc = host_alloc;
+    runtime->release = host_release;
+}
+
+uint32_t kv_random(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (uint32_t)((z ^ (z >> 31)) >> 32);
+}
+
+int32_t kv_between(uint64_t *state, int32_t low, int32_t high)
+{
+    return low + (int32_t)(kv_random(state) % (uint32_t)(high - low + 1));
+}
+
+static float from_bits(uint32_t bits)
+{
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+uint32_t kv_bits(float x)
+{
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits;
+}
+
+float kv_value(uint64_t *state, bool odd)
+{
+    uint32_t random = kv_random(state);
+    uint32_t sign = random & 0x80000000u;
+    uint32_t kind = (random >> 8) % 32;
+    if (kind == 0) {
+        return from_bits(sign);
+    }
+    if (kind == 1) {
+        return from_bits(sign | (random & 0x007fffffu)); /* denormal or zero */
+    }
+    if (kind == 2) {
+        return from_bits(sign | 0x3f808000u | (random & 0x007f0000u)); /* a bf16 tie */
+    }
+    if (kind == 3 && odd) {
+        return from_bits(sign | 0x7f800001u | (random & 0x007fffffu)); /* NaN */
+    }
+    if (kind == 4 && odd) {
+        return from_bits(sign | 0x7f800000u); /* infinity */
+    }
+    return ((float)random - 2147483648.0f) * 0x1p-29f;
+}
+
+float kv_stored(float x, gqa_dtype storage)
+{
+    if (isnan(x)) {
+        return from_bits(0x7fc00000u);
+    }
+    if (storage == GQA_F32 || isinf(x)) {
+        return x;
+    }
+    /* The two neighbours of 16 bits, and the nearer one; the even one of two that are as near. */
+    uint32_t below = kv_bits(x) & 0xffff0000u;
+    uint32_t above = below + 0x10000u;
+    double to_below = fabs((double)x - (double)from_bits(below));
+    double to_above = isinf(from_bits(above)) ? fabs(0x1p128 - fabs((double)x))
+                                              : fabs((double)from_bits(above) - (double)x);
+    bool up = to_above < to_below || (to_above == to_below && (below & 0x10000u) != 0);
+    return from_bits(up ? above : below);
+}

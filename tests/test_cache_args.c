@@ -1,0 +1,359 @@
+/* test_cache_args.c - the cache's arguments, defaults and memory: each refusal names its field. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/kv.h"
+
+static void *zeros(size_t count, size_t size)
+{
+    void *memory = calloc(count, size);
+    assert_non_null(memory);
+    return memory;
+}
+
+struct fixture {
+    struct gqa__kernels row;
+    struct gqa_layer layer;
+    struct kv_host host;
+    gqa_cache_options options;
+    gqa_cache *cache;
+};
+
+static void open_fixture(struct fixture *fixture, const struct kv_case *kv)
+{
+    memset(fixture, 0, sizeof *fixture);
+    kv_layer(&fixture->layer, &fixture->row, kv, 2, 24, 16);
+    kv_host_runtime(&fixture->host, &fixture->layer.runtime);
+    gqa_cache_options_init(&fixture->options, &fixture->layer);
+    fixture->options.max_tokens = 40;
+    fixture->options.page_size = 16;
+}
+
+static void expect_refusal(const gqa_error *err, gqa_status status, gqa_status expected,
+                           const char *field, const char *part)
+{
+    if (status != expected || err->status != expected || strcmp(err->field, field) != 0 ||
+        strstr(err->message, field) != err->message || strstr(err->message, part) == NULL) {
+        fail_msg("expected %d on %s with \"%s\", got %d: %s", (int)expected, field, part,
+                 (int)status, err->message);
+    }
+}
+
+static void refuse_create(struct fixture *fixture, gqa_status expected, const char *field,
+                          const char *part)
+{
+    gqa_error err = {GQA_OK, "", ""};
+    gqa_cache *cache = (gqa_cache *)(void *)fixture;
+    gqa_status status = gqa_cache_create(&cache, &fixture->layer, &fixture->options, &err);
+    expect_refusal(&err, status, expected, field, part);
+    assert_null(cache);
+    assert_int_equal(gqa_cache_create(&cache, &fixture->layer, &fixture->options, NULL), expected);
+    assert_null(cache);
+    assert_int_equal(fixture->host.released, 0);
+}
+
+static void options_are_checked(void **state)
+{
+    static const int32_t bad_pages[] = {-1, 1, 8, 17, 48, 96, 1024};
+    struct fixture f;
+    char text[32];
+    (void)state;
+
+    for (size_t i = 0; i < sizeof bad_pages / sizeof bad_pages[0]; i++) {
+        open_fixture(&f, &kv_cases[0]);
+        f.options.page_size = bad_pages[i];
+        snprintf(text, sizeof text, "is %d; it must be 16", (int)bad_pages[i]);
+        refuse_create(&f, GQA_ERR_ARG, "options.page_size", text);
+    }
+    open_fixture(&f, &kv_cases[0]);
+    f.options.max_sequences = -1;
+    refuse_create(&f, GQA_ERR_ARG, "options.max_sequences", "is -1");
+    open_fixture(&f, &kv_cases[0]);
+    f.options.max_tokens = 0;
+    refuse_create(&f, GQA_ERR_ARG, "options.max_tokens", "is 0");
+    open_fixture(&f, &kv_cases[0]);
+    f.options.num_pages = -1;
+    refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "is -1");
+    f.options.num_pages = (int64_t)INT32_MAX + 1;
+    refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "is 2147483648");
+    f.options.num_pages = 0;
+    f.options.max_sequences = INT32_MAX;
+    refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "is 6442450941");
+
+    open_fixture(&f, &kv_cases[0]);
+    f.options.dtype_k = GQA_F16;
+    refuse_create(&f, GQA_ERR_UNSUPPORTED, "options.dtype_k", "GQA_F16");
+    f.options.dtype_k = GQA_U8;
+    refuse_create(&f, GQA_ERR_ARG, "options.dtype_k", "is 3");
+    open_fixture(&f, &kv_cases[0]);
+    f.options.dtype_v = (gqa_dtype)77;
+    refuse_create(&f, GQA_ERR_ARG, "options.dtype_v", "is 77");
+    open_fixture(&f, &kv_cases[6]); /* numerics BF16 */
+    assert_int_equal(f.options.dtype_k, GQA_BF16);
+    assert_int_equal(f.options.dtype_v, GQA_BF16);
+    f.options.dtype_v = GQA_F32;
+    refuse_create(&f, GQA_ERR_ARG, "options.dtype_v", "numerics BF16");
+    open_fixture(&f, &kv_cases[0]);
+    f.options.struct_size = 2;
+    refuse_create(&f, GQA_ERR_ARG, "options", "struct_size");
+}
+
+static void create_needs_its_arguments(void **state)
+{
+    struct fixture f;
+    gqa_error err = {GQA_OK, "", ""};
+    (void)state;
+    open_fixture(&f, &kv_cases[0]);
+    expect_refusal(&err, gqa_cache_create(NULL, &f.layer, &f.options, &err), GQA_ERR_ARG, "out",
+                   "NULL");
+    expect_refusal(&err, gqa_cache_create(&f.cache, NULL, &f.options, &err), GQA_ERR_ARG, "layer",
+                   "NULL");
+    expect_refusal(&err, gqa_cache_create(&f.cache, &f.layer, NULL, &err), GQA_ERR_ARG, "options",
+                   "NULL");
+    gqa_cache_destroy(NULL);
+    gqa_cache_destroy(&f.cache);
+    assert_int_equal(gqa_cache_length(NULL, 0), -1);
+    assert_int_equal(gqa_cache_free_pages(NULL), -1);
+}
+
+static void defaults(void **state)
+{
+    struct fixture f;
+    gqa_cache_options options;
+    (void)state;
+    open_fixture(&f, &kv_cases[0]);
+    gqa_cache_options_init(&options, NULL);
+    assert_int_equal(options.struct_size, sizeof options);
+    assert_int_equal(options.max_sequences, 1);
+    assert_int_equal(options.max_tokens, 0);
+    assert_int_equal(options.page_size, 128);
+    assert_int_equal(options.dtype_k, GQA_F32);
+
+    /* Zeros mean the defaults too; a struct that ends after page_size is an older one. */
+    memset(&options, 0, sizeof options);
+    options.struct_size = (uint32_t)offsetof(gqa_cache_options, num_pages);
+    options.max_tokens = 129;
+    options.num_pages = 77;
+    assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &options, NULL), GQA_OK);
+    assert_int_equal(f.cache->max_sequences, 1);
+    assert_int_equal(f.cache->layout.page_size, 128);
+    assert_int_equal(gqa_cache_free_pages(f.cache), 2);
+    assert_int_equal(gqa_cache_length(f.cache, 0), 0);
+    assert_int_equal(gqa_cache_length(f.cache, 1), -1);
+    assert_int_equal(gqa_cache_length(f.cache, -1), -1);
+    gqa_cache_destroy(&f.cache);
+    assert_int_equal(f.host.released, 1);
+
+    /* The init function writes no more than the caller's size. */
+    memset(&options, 0xa5, sizeof options);
+    gqa_cache_options_init_sized(&options, &f.layer, offsetof(gqa_cache_options, page_size));
+    assert_int_equal(options.max_sequences, 1);
+    assert_int_equal(options.page_size, (int32_t)0xa5a5a5a5);
+}
+
+static void no_memory(void **state)
+{
+    struct fixture f;
+    gqa_error err = {GQA_OK, "", ""};
+    (void)state;
+    for (int refuse = 1;; refuse++) {
+        open_fixture(&f, &kv_cases[0]);
+        f.host.refuse = refuse;
+        gqa_status status = gqa_cache_create(&f.cache, &f.layer, &f.options, &err);
+        if (status == GQA_OK) {
+            assert_int_equal(f.host.allocated, refuse - 1); /* each of them has been refused */
+            gqa_cache_destroy(&f.cache);
+            break;
+        }
+        expect_refusal(&err, status, GQA_ERR_NOMEM, "options.num_pages", "bytes");
+        assert_null(f.cache);
+        assert_int_equal(f.host.released, f.host.allocated - 1);
+    }
+    assert_int_equal(f.host.released, 1);
+    assert_true(f.host.allocated >= 1);
+
+    /* More than an address space: refused before the allocator is asked. */
+    open_fixture(&f, &kv_cases[0]);
+    f.layer.params.shape.hkv = INT32_MAX;
+    f.options.num_pages = INT32_MAX;
+    f.options.page_size = 512;
+    refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "address space");
+    assert_int_equal(f.host.allocated, 0);
+}
+
+/* Whatever is refused changes no byte of the cache. */
+static void refuse_append(struct fixture *f, int32_t sequence, const gqa_tensor *key,
+                          const gqa_tensor *value, const int32_t *positions, gqa_status expected,
+                          const char *field)
+{
+    gqa_error err = {GQA_OK, "", ""};
+    unsigned char *copy = zeros(f->host.size, 1);
+    memcpy(copy, f->host.block, f->host.size);
+    expect_refusal(&err, gqa_cache_append(f->cache, sequence, key, value, positions, &err),
+                   expected, field, "");
+    assert_memory_equal(copy, f->host.block, f->host.size);
+    free(copy);
+}
+
+static void append_is_checked(void **state)
+{
+    static const float data[41 * 2 * 24];
+    static const int32_t rising[] = {3, 4, 9}, equal[] = {3, 3, 9}, negative[] = {-1, 0, 1};
+    gqa_tensor key = gqa_tensor_3d(data, GQA_F32, 3, 2, 24);
+    gqa_tensor value = gqa_tensor_3d(data, GQA_F32, 3, 2, 16);
+    gqa_tensor bad;
+    struct fixture f;
+    (void)state;
+
+    open_fixture(&f, &kv_cases[0]);
+    assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
+    assert_int_equal(gqa_cache_append(NULL, 0, &key, &value, NULL, NULL), GQA_ERR_ARG);
+    refuse_append(&f, -1, &key, &value, NULL, GQA_ERR_ARG, "sequence");
+    refuse_append(&f, 1, &key, &value, NULL, GQA_ERR_ARG, "sequence");
+    refuse_append(&f, 0, NULL, &value, NULL, GQA_ERR_ARG, "key");
+    refuse_append(&f, 0, &key, NULL, NULL, GQA_ERR_ARG, "value");
+    bad = gqa_tensor_3d(data, GQA_F32, 3, 2, 23);
+    refuse_append(&f, 0, &bad, &value, NULL, GQA_ERR_SHAPE, "key");
+    bad = gqa_tensor_3d(data, GQA_F32, 3, 1, 16);
+    refuse_append(&f, 0, &key, &bad, NULL, GQA_ERR_SHAPE, "value");
+    bad = gqa_tensor_3d(data, GQA_F32, 2, 2, 16);
+    refuse_append(&f, 0, &key, &bad, NULL, GQA_ERR_SHAPE, "value");
+    bad = gqa_tensor_3d(data, GQA_U8, 3, 2, 24);
+    refuse_append(&f, 0, &bad, &value, NULL, GQA_ERR_ARG, "key");
+    refuse_append(&f, 0, &key, &value, equal, GQA_ERR_ARG, "positions");
+    refuse_append(&f, 0, &key, &value, negative, GQA_ERR_ARG, "positions");
+    bad = gqa_tensor_3d(data, GQA_F32, 41, 2, 24);
+    gqa_tensor long_value = gqa_tensor_3d(data, GQA_F32, 41, 2, 16);
+    refuse_append(&f, 0, &bad, &long_value, NULL, GQA_ERR_CACHE_FULL, "key");
+
+    assert_int_equal(gqa_cache_append(f.cache, 0, &key, &value, rising, NULL), GQA_OK);
+    refuse_append(&f, 0, &key, &value, rising, GQA_ERR_ARG, "positions");
+    assert_int_equal(gqa_cache_append(f.cache, 0, &key, &value, NULL, NULL), GQA_OK);
+    int32_t read[6];
+    gqa_tensor out = gqa_tensor_3d(zeros(2 * 6 * 24, sizeof(float)), GQA_F32, 2, 6, 24);
+    assert_int_equal(gqa_cache_read(f.cache, 0, 0, &out, NULL, read, NULL), GQA_OK);
+    const int32_t expected[] = {3, 4, 9, 10, 11, 12};
+    assert_memory_equal(read, expected, sizeof read);
+    free(out.data);
+
+    /* The last position and column there are. */
+    int32_t end[] = {INT32_MAX - 2, INT32_MAX - 1, INT32_MAX};
+    assert_int_equal(gqa_cache_append(f.cache, 0, &key, &value, end, NULL), GQA_OK);
+    refuse_append(&f, 0, &key, &value, NULL, GQA_ERR_ARG, "positions");
+    assert_int_equal(gqa_cache_truncate(f.cache, 0, 6, NULL), GQA_OK);
+    gqa__cache_extend(f.cache, 0, 0, NULL, NULL, INT32_MAX - 2);
+    refuse_append(&f, 0, &key, &value, NULL, GQA_ERR_ARG, "key");
+    gqa_cache_destroy(&f.cache);
+}
+
+static void read_and_truncate_are_checked(void **state)
+{
+    static float data[3 * 2 * 24];
+    gqa_tensor key = gqa_tensor_3d(data, GQA_F32, 3, 2, 24);
+    gqa_tensor value = gqa_tensor_3d(data, GQA_F32, 3, 2, 16);
+    gqa_tensor k = gqa_tensor_3d(data, GQA_F32, 2, 3, 24);
+    gqa_tensor v = gqa_tensor_3d(data, GQA_F32, 2, 3, 16);
+    gqa_tensor v_short = gqa_tensor_3d(data, GQA_F32, 2, 2, 16);
+    gqa_tensor k_mask = gqa_tensor_3d(data, GQA_BITS, 2, 3, 24);
+    gqa_tensor absent = {0};
+    gqa_error err = {GQA_OK, "", ""};
+    struct fixture f;
+    (void)state;
+
+    open_fixture(&f, &kv_cases[0]);
+    assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
+    assert_int_equal(gqa_cache_append(f.cache, 0, &key, &value, NULL, NULL), GQA_OK);
+    gqa_cache *c = f.cache;
+    expect_refusal(&err, gqa_cache_read(NULL, 0, 0, &k, &v, NULL, &err), GQA_ERR_ARG, "cache",
+                   "NULL");
+    expect_refusal(&err, gqa_cache_read(c, 1, 0, &k, &v, NULL, &err), GQA_ERR_ARG, "sequence",
+                   "is 1; it must be 0 .. 0");
+    expect_refusal(&err, gqa_cache_read(c, 0, 0, NULL, &absent, NULL, &err), GQA_ERR_ARG, "key",
+                   "missing");
+    expect_refusal(&err, gqa_cache_read(c, 0, 0, &k, &v_short, NULL, &err), GQA_ERR_SHAPE, "value",
+                   "");
+    expect_refusal(&err, gqa_cache_read(c, 0, 0, &k_mask, &v, NULL, &err), GQA_ERR_ARG, "key", "");
+    expect_refusal(&err, gqa_cache_read(c, 0, -1, &k, &v, NULL, &err), GQA_ERR_ARG, "first",
+                   "is -1; it must be 0 .. 3");
+    expect_refusal(&err, gqa_cache_read(c, 0, 4, &k, &v, NULL, &err), GQA_ERR_ARG, "first", "is 4");
+    expect_refusal(&err, gqa_cache_read(c, 0, 1, &k, &v, NULL, &err), GQA_ERR_SHAPE, "key",
+                   "holds 3");
+    expect_refusal(&err, gqa_cache_read(c, 0, 1, NULL, &v, NULL, &err), GQA_ERR_SHAPE, "value",
+                   "holds 3");
+    expect_refusal(&err, gqa_cache_truncate(NULL, 0, 0, &err), GQA_ERR_ARG, "cache", "NULL");
+    expect_refusal(&err, gqa_cache_truncate(c, -1, 0, &err), GQA_ERR_ARG, "sequence", "is -1");
+    expect_refusal(&err, gqa_cache_truncate(c, 0, -1, &err), GQA_ERR_ARG, "length", "is -1");
+    expect_refusal(&err, gqa_cache_truncate(c, 0, 4, &err), GQA_ERR_ARG, "length",
+                   "is 4; it must be 0 .. 3");
+    assert_int_equal(gqa_cache_length(c, 0), 3);
+    gqa_cache_destroy(&f.cache);
+}
+
+static void other_layers_are_refused(void **state)
+{
+    struct fixture f, g;
+    gqa_error err = {GQA_OK, "", ""};
+    (void)state;
+    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&g, &kv_cases[6]);
+    assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
+    assert_int_equal(gqa__cache_matches(f.cache, &f.row, 2, 24, 16, &err), GQA_OK);
+    expect_refusal(&err, gqa__cache_matches(f.cache, &g.row, 2, 24, 16, &err), GQA_ERR_ARG, "cache",
+                   "scalar/bf16");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &f.row, 3, 24, 16, &err), GQA_ERR_ARG, "cache",
+                   "KV heads");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &f.row, 2, 25, 16, &err), GQA_ERR_ARG, "cache",
+                   "head_dim");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &f.row, 2, 24, 17, &err), GQA_ERR_ARG, "cache",
+                   "v_head_dim");
+    gqa_cache_destroy(&f.cache);
+}
+
+/* The forward carves a cache from its workspace: counting and carving are the same code. */
+static void carved_from_an_arena(void **state)
+{
+    struct fixture f;
+    struct gqa__cache_layout layout;
+    struct gqa__arena arena;
+    (void)state;
+    open_fixture(&f, &kv_cases[6]);
+    f.options.max_sequences = 2;
+    assert_int_equal(gqa__cache_layout_init(&layout, &f.row, 2, 24, 16, &f.options, NULL), GQA_OK);
+    assert_int_equal(layout.k_stride, 32);
+    assert_int_equal(layout.v_stride, 16);
+    assert_int_equal(layout.page_bytes, 2 * (16 * 32 + 16 * 16) * 2);
+    gqa__arena_count(&arena);
+    assert_null(gqa__cache_carve(&arena, &layout, &f.options));
+    assert_false(arena.failed);
+    size_t size = arena.used;
+    void *memory = aligned_alloc(64, size);
+    assert_non_null(memory);
+    gqa__arena_open(&arena, memory, size - 1);
+    assert_null(gqa__cache_carve(&arena, &layout, &f.options));
+    gqa__arena_open(&arena, memory, size);
+    struct gqa_cache *cache = gqa__cache_carve(&arena, &layout, &f.options);
+    assert_ptr_equal(cache, memory);
+    assert_int_equal(arena.used, size);
+    assert_int_equal(gqa_cache_free_pages(cache), 6);
+    free(memory);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(options_are_checked),
+        cmocka_unit_test(create_needs_its_arguments),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(no_memory),
+        cmocka_unit_test(append_is_checked),
+        cmocka_unit_test(read_and_truncate_are_checked),
+        cmocka_unit_test(other_layers_are_refused),
+        cmocka_unit_test(carved_from_an_arena),
+    };
+    return cmocka_run_group_tests_name("cache arguments", tests, NULL, NULL);
+}
