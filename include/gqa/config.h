@@ -109,13 +109,13 @@ typedef struct gqa_config {
                                      post norm take their mean over it; 0 = hidden_size */
 
     /* --- before the projections --------------------------------------------------------------- */
-    gqa_norm input_norm;      /* NONE, RMS or LAYER */
-    float input_norm_eps;     /* default 1e-6 */
+    gqa_norm input_norm;       /* NONE, RMS or LAYER */
+    float input_norm_eps;      /* default 1e-6 */
     int32_t input_norm_offset; /* 0: x * w; 1: x * (1 + w) (Gemma, Nemotron) */
-    gqa_dtype norm_cast;      /* GQA_BF16 or GQA_F16: the input and post norm round the normalised
-                                 value to it before the weight and the product after (Llama as HF
-                                 runs it); GQA_F32: no rounding (gpt-oss) */
-    float attn_in_multiplier; /* x_norm * this (Falcon-H1); 0 = 1 */
+    gqa_dtype norm_cast;       /* GQA_BF16 or GQA_F16: the input and post norm round the normalised
+                                  value to it before the weight and the product after (Llama as HF
+                                  runs it); GQA_F32: no rounding (gpt-oss) */
+    float attn_in_multiplier;  /* x_norm * this (Falcon-H1); 0 = 1 */
 
     /* --- projections ------------------------------------------------------------------------- */
     gqa_qkv_layout qkv_layout;
@@ -138,8 +138,8 @@ typedef struct gqa_config {
     /* --- rotary embedding --------------------------------------------------------------------- */
     gqa_rope rope;
     gqa_rope_scaling rope_scaling;
-    double rope_theta;  /* default 10000; 2..1e30 */
-    int32_t rotary_dim; /* the first rotary_dim of head_dim rotate; even; 0 = head_dim */
+    double rope_theta;     /* default 10000; 2..1e30 */
+    int32_t rotary_dim;    /* the first rotary_dim of head_dim rotate; even; 0 = head_dim */
     int32_t rope_freq_dim; /* d in theta^(-2j/d), even, at most 4096; 0 = rotary_dim. NTK: d >= 4 */
     int32_t rope_proportional_dim; /* pairs j >= this/2 get frequency 0 (Gemma 4); even; 0 =
                                       rotary_dim */
@@ -153,13 +153,13 @@ typedef struct gqa_config {
     double rope_beta_slow;         /* yarn; default 1 */
     int32_t rope_truncate;         /* yarn: 1 rounds the correction range outwards to integers (HF's
                                       default); 0 does not (gpt-oss) */
-    double rope_attention_factor;  /* multiplies cos and sin (so scores get its square). 0 = derived:
-                                      yarn 0.1 ln(factor) + 1, or the ratio of the two mscales;
-                                      longrope sqrt(1 + ln(s)/ln(original)), s = rope_factor;
-                                      others 1 */
-    double rope_mscale;            /* yarn (DeepSeek style): 0.1 m ln(factor) + 1 over the same */
-    double rope_mscale_all_dim;    /* with this m; both 0 = not used, else both > 0 and
-                                      rope_attention_factor 0 */
+    double rope_attention_factor; /* multiplies cos and sin (so scores get its square). 0 = derived:
+                                     yarn 0.1 ln(factor) + 1, or the ratio of the two mscales;
+                                     longrope sqrt(1 + ln(s)/ln(original)), s = rope_factor;
+                                     others 1 */
+    double rope_mscale;           /* yarn (DeepSeek style): 0.1 m ln(factor) + 1 over the same */
+    double rope_mscale_all_dim;   /* with this m; both 0 = not used, else both > 0 and
+                                     rope_attention_factor 0 */
     const double *rope_short_factors; /* longrope [rotary_dim/2], 1e-3..1e9, divide frequencies */
     const double *rope_long_factors;  /* longrope [rotary_dim/2], the same beyond the context */
     const double *rope_inv_freq;      /* TABLE: [rotary_dim/2], -1000..1000 */
@@ -175,14 +175,14 @@ typedef struct gqa_config {
                           score_scale = 1 / softmax_scale */
     float softcap;     /* c * tanh(score / c), before bias and mask; 0 = off */
     gqa_query_temperature query_temperature;
-    float query_temperature_scale;   /* s; at least 1e-9 when a temperature is chosen */
-    float query_temperature_floor;   /* floor_scale; 1..2^31 when a temperature is chosen */
-    const float *alibi_slopes;       /* [num_attention_heads] or NULL: score - slope * |p - k| */
+    float query_temperature_scale; /* s; at least 1e-9 when a temperature is chosen */
+    float query_temperature_floor; /* floor_scale; 1..2^31 when a temperature is chosen */
+    const float *alibi_slopes;     /* [num_attention_heads] or NULL: score - slope * |p - k| */
 
     /* --- who sees whom ----------------------------------------------------------------------- */
-    int32_t bidirectional;  /* 0: causal (k <= p); 1: keys after the query are visible too */
-    int32_t sliding_window; /* W keys including self, p-W+1 .. p; 0 = off */
-    int32_t right_window;   /* bidirectional only: R keys after self, p+1 .. p+R; 0 = all */
+    int32_t bidirectional;        /* 0: causal (k <= p); 1: keys after the query are visible too */
+    int32_t sliding_window;       /* W keys including self, p-W+1 .. p; 0 = off */
+    int32_t right_window;         /* bidirectional only: R keys after self, p+1 .. p+R; 0 = all */
     int32_t attention_chunk_size; /* C: floor(p/C) == floor(k/C), positions counted from the
                                      sequence's first token; 0 = off. With a window both apply */
     int32_t learned_sinks_size;   /* 1: weights.sinks is required; 0: none; others are refused */
@@ -194,8 +194,8 @@ typedef struct gqa_config {
     gqa_norm post_norm;        /* NONE, RMS or LAYER on the projected output (OLMo 2, Gemma 2) */
     float post_norm_eps;       /* default 1e-6 */
     int32_t post_norm_offset;  /* 0 or 1 */
-    int32_t add_residual; /* 1: out = sum + residual_multiplier * post_norm(...), where sum =
-                             hidden_states + residual; 0: out = post_norm(...) */
+    int32_t add_residual;      /* 1: out = sum + residual_multiplier * post_norm(...), where sum =
+                                  hidden_states + residual; 0: out = post_norm(...) */
     float residual_multiplier; /* needs add_residual (Granite); 0 = 1 */
 
     /* --- how it is computed ------------------------------------------------------------------ */

@@ -65,7 +65,8 @@ typedef enum gqa_numerics { GQA_NUMERICS_F32 = 0, GQA_NUMERICS_BF16 = 1 } gqa_nu
 /* A borrowed strided view; data == NULL means absent. The library never writes through a tensor
  * that is an input. shape[i] and stride[i] for i >= rank are ignored. Strides count elements; the
  * last dimension must be contiguous (stride 1); strides that are all 0 mean packed, row-major.
- * GQA_BITS: strides count bits, and all but the last must be multiples of 8. */
+ * GQA_BITS: strides count bits, and all but the last must be multiples of 8; packed rows begin at a
+ * byte. Data must be aligned to its elements. */
 typedef struct gqa_tensor {
     void *data;
     gqa_dtype dtype;

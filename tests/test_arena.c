@@ -1,0 +1,213 @@
+/* The arena: counting gives what carving needs; and the allocator below it. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/arena.h"
+#include "base/memory.h"
+
+enum { PIECES = 37 };
+
+/* Sizes around multiples of the alignment, empty pieces among them. */
+static int64_t piece_count(int i, int elem)
+{
+    static const int64_t bytes[] = {1, 0, 63, 64, 65, 127, 128, 129, 4095, 4096, 4097};
+
+    return bytes[i % 11] / elem + (i % 11 != 1);
+}
+
+static int piece_elem(int i)
+{
+    static const int elems[] = {1, 2, 4, 8, 12};
+
+    return elems[i % 5];
+}
+
+static void take_all(struct gqa__arena *arena, unsigned char **pieces)
+{
+    for (int i = 0; i < PIECES; i++) {
+        const int elem = piece_elem(i);
+        pieces[i] = gqa__arena_take(arena, piece_count(i, elem), (size_t)elem);
+    }
+}
+
+static void counting_equals_carving(void **state)
+{
+    struct gqa__arena counting;
+    struct gqa__arena carving;
+    unsigned char *pieces[PIECES];
+    unsigned char *block;
+
+    (void)state;
+    gqa__arena_count(&counting);
+    take_all(&counting, pieces);
+    assert_false(counting.failed);
+    for (int i = 0; i < PIECES; i++) {
+        assert_null(pieces[i]);
+    }
+    block = gqa__alloc(NULL, counting.used);
+    assert_non_null(block);
+    gqa__arena_open(&carving, block, counting.used);
+    take_all(&carving, pieces);
+    assert_false(carving.failed);
+    assert_int_equal(carving.used, counting.used);
+    for (int i = 0; i < PIECES; i++) {
+        const int elem = piece_elem(i);
+        const size_t bytes = (size_t)piece_count(i, elem) * (size_t)elem;
+        const unsigned char *const end = i + 1 < PIECES ? pieces[i + 1] : block + carving.used;
+        assert_non_null(pieces[i]);
+        assert_int_equal((uintptr_t)pieces[i] % GQA__ALIGN, 0);
+        assert_true(pieces[i] + bytes <= end); /* pieces do not overlap */
+        memset(pieces[i], i, bytes);
+    }
+    gqa__release(NULL, block);
+}
+
+static void too_small_by_one_byte(void **state)
+{
+    struct gqa__arena arena;
+    unsigned char *const block = gqa__alloc(NULL, 256);
+
+    (void)state;
+    gqa__arena_open(&arena, block, 255);
+    assert_ptr_equal(gqa__arena_take(&arena, 129, 1), block); /* 192 bytes */
+    assert_null(gqa__arena_take(&arena, 1, 1));               /* would end at 256 */
+    assert_true(arena.failed);
+    gqa__arena_open(&arena, block, 256);
+    assert_non_null(gqa__arena_take(&arena, 129, 1));
+    assert_non_null(gqa__arena_take(&arena, 1, 1));
+    assert_null(gqa__arena_take(&arena, 1, 1));
+    assert_true(arena.failed);
+    assert_null(gqa__arena_take(&arena, 0, 1)); /* failed stays failed */
+    gqa__release(NULL, block);
+}
+
+static void overflow(void **state)
+{
+    struct gqa__arena arena;
+
+    (void)state;
+    gqa__arena_count(&arena);
+    assert_null(gqa__arena_take(&arena, INT64_MAX, 16));
+    assert_true(arena.failed);
+    gqa__arena_count(&arena);
+    assert_null(gqa__arena_take(&arena, -1, 1));
+    assert_true(arena.failed);
+    gqa__arena_count(&arena);
+    (void)gqa__arena_take(&arena, INT64_MAX - 100, 1);
+    (void)gqa__arena_take(&arena, INT64_MAX - 100, 1);
+    (void)gqa__arena_take(&arena, 4096, 1);
+    assert_true(arena.failed);
+}
+
+static void bad_base(void **state)
+{
+    struct gqa__arena arena;
+    unsigned char *const block = gqa__alloc(NULL, 256);
+
+    (void)state;
+    gqa__arena_open(&arena, block + 32, 128);
+    assert_true(arena.failed);
+    assert_null(gqa__arena_take(&arena, 1, 1));
+    gqa__arena_open(&arena, NULL, 128);
+    assert_true(arena.failed);
+    assert_null(gqa__arena_take(&arena, 1, 1));
+    gqa__release(NULL, block);
+}
+
+/* A host's allocator that remembers its last request. */
+struct host {
+    size_t size, align;
+    int live;
+    int refuse;
+};
+
+static void *host_alloc(void *user, size_t size, size_t align)
+{
+    struct host *const host = user;
+
+    host->size = size;
+    host->align = align;
+    if (host->refuse) {
+        return NULL;
+    }
+    host->live++;
+    return aligned_alloc(align, size);
+}
+
+static void host_release(void *user, void *memory)
+{
+    ((struct host *)user)->live--;
+    free(memory);
+}
+
+static void host_allocator(void **state)
+{
+    struct host host = {0};
+    gqa_runtime runtime;
+    void *memory;
+
+    (void)state;
+    memset(&runtime, 0, sizeof runtime);
+    runtime.user = &host;
+    runtime.alloc = host_alloc;
+    runtime.release = host_release;
+    memory = gqa__alloc(&runtime, 65);
+    assert_non_null(memory);
+    assert_int_equal(host.align, GQA__ALIGN);
+    assert_true(host.size >= 65);
+    assert_int_equal(host.live, 1);
+    gqa__release(&runtime, memory);
+    gqa__release(&runtime, NULL);
+    assert_int_equal(host.live, 0);
+    host.refuse = 1;
+    assert_null(gqa__alloc(&runtime, 65));
+}
+
+static void no_memory(void **state)
+{
+    (void)state;
+    assert_null(gqa__alloc(NULL, 0));
+    assert_null(gqa__alloc(NULL, SIZE_MAX));
+    assert_null(gqa__alloc(NULL, SIZE_MAX - 10));
+    gqa__release(NULL, NULL);
+}
+
+static void checked_sizes(void **state)
+{
+    size_t n;
+
+    (void)state;
+    assert_true(gqa__mul(0, SIZE_MAX, &n) && n == 0);
+    assert_true(gqa__mul(SIZE_MAX, 0, &n) && n == 0);
+    assert_true(gqa__mul(SIZE_MAX, 1, &n) && n == SIZE_MAX);
+    assert_false(gqa__mul(SIZE_MAX / 2 + 1, 2, &n));
+    assert_true(gqa__add(SIZE_MAX, 0, &n) && n == SIZE_MAX);
+    assert_false(gqa__add(SIZE_MAX, 1, &n));
+    assert_int_equal(gqa__round_up(0, 32), 0);
+    assert_int_equal(gqa__round_up(1, 32), 32);
+    assert_int_equal(gqa__round_up(32, 32), 32);
+    assert_int_equal(gqa__round_up(33, 32), 64);
+    assert_int_equal(gqa__min(-1, 2), -1);
+    assert_int_equal(gqa__max(-1, 2), 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(counting_equals_carving),
+        cmocka_unit_test(too_small_by_one_byte),
+        cmocka_unit_test(overflow),
+        cmocka_unit_test(bad_base),
+        cmocka_unit_test(host_allocator),
+        cmocka_unit_test(no_memory),
+        cmocka_unit_test(checked_sizes),
+    };
+
+    return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
+}
