@@ -1,0 +1,451 @@
+/* test_view.c - panels, positions and searches of views, over pages and over plain tensors.
+ *
+ * The same tokens lie in a cache (beside a second sequence, so that pages alternate) and in a plain
+ * tensor; both views must give the same keys, element for element.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/fold.h"
+#include "base/number.h"
+#include "cache/view.h"
+#include "support/kv.h"
+
+enum { HKV = 2, GUARD = 64 };
+
+struct keys {
+    const struct kv_case *kv;
+    struct gqa__kernels row;
+    struct gqa_layer layer;
+    struct kv_host host;
+    gqa_cache *cache;
+    int32_t dk, dv, page_size, length;
+    gqa_dtype plain; /* format of the plain tensors */
+    float *k, *v;    /* [length][HKV][d], exact in the plain format */
+    int32_t *positions;
+    void *raw_k, *raw_v;
+    unsigned char *scratch; /* scratch_bytes, then GUARD bytes */
+    size_t scratch_bytes;
+    struct gqa__kv_view paged, strided;
+};
+
+static void check(const struct keys *keys, bool ok, const char *what, int32_t index)
+{
+    if (!ok) {
+        fail_msg("%s (case %s, page_size %d, %d keys, Dk %d, Dv %d, plain dtype %d, index %d)",
+                 what, keys->kv->name, (int)keys->page_size, (int)keys->length, (int)keys->dk,
+                 (int)keys->dv, (int)keys->plain, (int)index);
+    }
+}
+
+static void *zeros(size_t count, size_t size)
+{
+    void *memory = calloc(count + 1, size);
+    assert_non_null(memory);
+    return memory;
+}
+
+/* ---- making both views of the same tokens ---- */
+
+static float plain_value(uint64_t *random, gqa_dtype plain, bool odd)
+{
+    float x = kv_value(random, odd);
+    if (plain == GQA_F16) {
+        x = gqa__f16_to_f32(gqa__f32_to_f16(x));
+    }
+    return plain == GQA_BF16 ? kv_stored(x, GQA_BF16) : x;
+}
+
+/* [length][HKV][d] with gaps, heads outside if swapped. */
+static gqa_tensor plain_tensor(const struct keys *keys, const float *values, void **raw, int32_t d,
+                               bool swapped)
+{
+    int64_t row = d + 3;
+    gqa_tensor t;
+    *raw = zeros((size_t)(keys->length * HKV * row), sizeof(float));
+    t = gqa_tensor_3d(*raw, keys->plain, keys->length, HKV, d);
+    t.stride[0] = swapped ? row : HKV * row;
+    t.stride[1] = swapped ? keys->length * row : row;
+    for (int32_t i = 0; i < keys->length; i++) {
+        for (int32_t h = 0; h < HKV; h++) {
+            for (int32_t e = 0; e < d; e++) {
+                float x = values[(i * HKV + h) * d + e];
+                int64_t at = i * t.stride[0] + h * t.stride[1] + e;
+                if (keys->plain == GQA_F32) {
+                    ((float *)t.data)[at] = x;
+                } else {
+                    ((uint16_t *)t.data)[at] =
+                        keys->plain == GQA_F16 ? gqa__f32_to_f16(x) : gqa__f32_to_bf16(x);
+                }
+            }
+        }
+    }
+    return t;
+}
+
+/* Append in pieces of a third of a page, each followed by one token of another sequence. */
+static void fill_cache(struct keys *keys)
+{
+    int32_t piece = keys->page_size / 3 + 1;
+    int64_t k_step = HKV * keys->dk, v_step = HKV * keys->dv;
+    for (int32_t first = 0; first < keys->length; first += piece) {
+        int32_t n = keys->length - first < piece ? keys->length - first : piece;
+        gqa__cache_extend(keys->cache, 1, n, keys->positions + first, NULL, 7 * (first + n));
+        gqa__cache_extend(keys->cache, 0, 1, NULL, NULL, 1);
+        for (int32_t h = 0; h < HKV; h++) {
+            gqa__cache_write(keys->cache, 1, h, first, n, keys->k + first * k_step + h * keys->dk,
+                             k_step, keys->v + first * v_step + h * keys->dv, v_step);
+        }
+    }
+}
+
+static void open_keys(struct keys *keys, const struct kv_case *kv, int32_t page_size,
+                      int32_t length, uint64_t seed)
+{
+    static const gqa_dtype formats[] = {GQA_F32, GQA_BF16, GQA_F16};
+    uint64_t random = seed;
+    gqa_cache_options options;
+
+    memset(keys, 0, sizeof *keys);
+    keys->kv = kv;
+    keys->page_size = page_size;
+    keys->length = length;
+    keys->dk = kv_between(&random, 8, 70);
+    keys->dv = kv_between(&random, 8, 40);
+    keys->plain = formats[seed % 3];
+    kv_layer(&keys->layer, &keys->row, kv, HKV, keys->dk, keys->dv);
+    kv_host_runtime(&keys->host, &keys->layer.runtime);
+    gqa_cache_options_init(&options, &keys->layer);
+    options.max_sequences = 2;
+    options.max_tokens = length + 1;
+    options.page_size = page_size;
+    options.dtype_k = kv->dtype_k;
+    options.dtype_v = kv->dtype_v;
+    check(keys, gqa_cache_create(&keys->cache, &keys->layer, &options, NULL) == GQA_OK, "create",
+          0);
+
+    keys->k = zeros((size_t)(length * HKV * keys->dk), sizeof *keys->k);
+    keys->v = zeros((size_t)(length * HKV * keys->dv), sizeof *keys->v);
+    keys->positions = zeros((size_t)length, sizeof *keys->positions);
+    for (int32_t i = 0; i < length; i++) {
+        /* Non-finite values are rare, so that most panels have none. */
+        bool odd = kv_random(&random) % 100 == 0;
+        for (int32_t e = 0; e < HKV * keys->dk; e++) {
+            keys->k[i * HKV * keys->dk + e] = plain_value(&random, keys->plain, odd);
+        }
+        for (int32_t e = 0; e < HKV * keys->dv; e++) {
+            keys->v[i * HKV * keys->dv + e] = plain_value(&random, keys->plain, odd);
+        }
+        keys->positions[i] = (i > 0 ? keys->positions[i - 1] : 4) + kv_between(&random, 0, 2);
+    }
+    fill_cache(keys);
+    gqa__view_cache(&keys->paged, keys->cache, 1);
+    gqa_tensor key = plain_tensor(keys, keys->k, &keys->raw_k, keys->dk, seed % 2 == 0);
+    gqa_tensor value = plain_tensor(keys, keys->v, &keys->raw_v, keys->dv, seed % 4 == 0);
+    gqa__view_plain(&keys->strided, &keys->row, &key, &value, length, keys->positions);
+    keys->scratch_bytes = gqa__view_scratch_bytes(&keys->row, keys->dk, keys->dv);
+    check(keys, keys->scratch_bytes % 64 == 0, "scratch is not whole cache lines", 0);
+    keys->scratch = aligned_alloc(64, keys->scratch_bytes + GUARD);
+    assert_non_null(keys->scratch);
+}
+
+static void close_keys(struct keys *keys)
+{
+    gqa_cache_destroy(&keys->cache);
+    free(keys->k);
+    free(keys->v);
+    free(keys->positions);
+    free(keys->raw_k);
+    free(keys->raw_v);
+    free(keys->scratch);
+}
+
+/* ---- panels ---- */
+
+static uint32_t operand_bits(const struct keys *keys, const void *base, int64_t index)
+{
+    return keys->row.operand == GQA_F32
+               ? kv_bits(((const float *)base)[index])
+               : kv_bits(gqa__bf16_to_f32(((const uint16_t *)base)[index]));
+}
+
+/* What an operand must be: stored in the cache's format (unless plain), then as operand. */
+static uint32_t expected_bits(const struct keys *keys, float x, gqa_dtype storage, bool paged)
+{
+    return kv_bits(kv_stored(paged ? kv_stored(x, storage) : x, keys->row.operand));
+}
+
+/* Elements of the panel, those beyond the true dims and beyond the length included. */
+static void check_elements(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t head,
+                           int32_t first, bool paged)
+{
+    const struct gqa__kernels *row = &keys->row;
+    int32_t k_dims = (keys->dk + row->depth_step - 1) / row->depth_step * row->depth_step;
+    int32_t v_dims = (keys->dv + row->value_step - 1) / row->value_step * row->value_step;
+
+    for (int32_t i = 0; i < panel->keys; i++) {
+        int32_t index = first + i;
+        int64_t token = (int64_t)index * HKV + head;
+        for (int32_t d = 0; d < k_dims; d++) {
+            uint32_t expected = 0;
+            if (index < keys->length && d < keys->dk) {
+                expected =
+                    expected_bits(keys, keys->k[token * keys->dk + d], keys->kv->dtype_k, paged);
+            }
+            check(keys, operand_bits(keys, panel->k, i * panel->k_stride + d) == expected,
+                  paged ? "K of pages" : "K of tensors", index);
+        }
+        for (int32_t d = 0; d < v_dims; d++) {
+            int64_t at = row->v_transposed ? d * panel->v_stride + i : i * panel->v_stride + d;
+            uint32_t expected = 0;
+            if (index < keys->length && d < keys->dv) {
+                expected =
+                    expected_bits(keys, keys->v[token * keys->dv + d], keys->kv->dtype_v, paged);
+            }
+            check(keys, operand_bits(keys, panel->v, at) == expected,
+                  paged ? "V of pages" : "V of tensors", index);
+        }
+    }
+}
+
+/* Is a value of V in [first, end) not finite, as the view stores it? */
+static bool has_nonfinite(const struct keys *keys, int32_t head, int32_t first, int32_t end,
+                          bool paged)
+{
+    for (int32_t index = first; index < end && index < keys->length; index++) {
+        for (int32_t d = 0; d < keys->dv; d++) {
+            float x = keys->v[(index * HKV + head) * keys->dv + d];
+            float y = gqa__f32_from_bits(expected_bits(keys, x, keys->kv->dtype_v, paged));
+            if (y - y != 0.0f) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool inside(const void *pointer, const void *base, size_t size)
+{
+    const unsigned char *p = pointer, *b = base;
+    return p >= b && p < b + size;
+}
+
+/* Pages are read in place exactly when they can be; nothing is written beyond scratch. */
+static void check_place(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t first,
+                        bool paged)
+{
+    const struct gqa__kernels *row = &keys->row;
+    bool aligned = paged && keys->page_size % row->panel_keys == 0;
+    bool direct_k = aligned && keys->kv->dtype_k == row->operand;
+    bool direct_v = aligned && keys->kv->dtype_v == row->operand;
+    check(keys,
+          inside(panel->k, direct_k ? keys->host.block : keys->scratch,
+                 direct_k ? keys->host.size : keys->scratch_bytes),
+          "K lies in the wrong place", first);
+    check(keys,
+          inside(panel->v, direct_v ? keys->host.block : keys->scratch,
+                 direct_v ? keys->host.size : keys->scratch_bytes),
+          "V lies in the wrong place", first);
+    for (size_t i = 0; i < GUARD; i++) {
+        check(keys, keys->scratch[keys->scratch_bytes + i] == 0x5a, "written beyond scratch",
+              first);
+    }
+}
+
+static void check_panel(const struct keys *keys, int32_t head, int32_t first, int32_t max_keys,
+                        bool paged)
+{
+    const struct gqa__kv_view *view = paged ? &keys->paged : &keys->strided;
+    struct gqa__kv_panel panel;
+    bool nonfinite;
+
+    memset(keys->scratch, 0x5a, keys->scratch_bytes + GUARD);
+    gqa__view_panel(view, head, first, max_keys, keys->scratch, &panel);
+    check(keys, panel.keys > 0 && panel.keys <= max_keys, "number of keys", first);
+    check(keys, panel.keys % keys->row.panel_keys == 0, "part of a panel", first);
+    check(keys, first + panel.keys < keys->length + keys->row.panel_keys, "panels without keys",
+          first);
+    if (!paged || keys->page_size % keys->row.panel_keys != 0) {
+        int32_t left = keys->length - first;
+        check(keys, panel.keys == max_keys || panel.keys >= left, "less than there is", first);
+    }
+    check_place(keys, &panel, first, paged);
+    check_elements(keys, &panel, head, first, paged);
+
+    /* Pages know it per page, tensors exactly. */
+    nonfinite = has_nonfinite(keys, head, first, first + panel.keys, paged);
+    check(keys, panel.nonfinite || !nonfinite, "a non-finite V is not reported", first);
+    if (paged) {
+        int32_t begin = first / keys->page_size * keys->page_size;
+        int32_t end =
+            (first + panel.keys + keys->page_size - 1) / keys->page_size * keys->page_size;
+        nonfinite = has_nonfinite(keys, head, begin, end, paged);
+    }
+    check(keys, panel.nonfinite == nonfinite, "non-finite V", first);
+}
+
+static void check_fetch(const struct keys *keys, bool paged)
+{
+    const struct gqa__kv_view *view = paged ? &keys->paged : &keys->strided;
+    float *k = zeros((size_t)keys->dk, sizeof *k), *v = zeros((size_t)keys->dv, sizeof *v);
+    for (int32_t i = 0; i < keys->length; i++) {
+        for (int32_t h = 0; h < HKV; h++) {
+            int64_t token = (int64_t)i * HKV + h;
+            gqa__view_fetch(view, h, i, k, NULL);
+            gqa__view_fetch(view, h, i, NULL, v);
+            for (int32_t d = 0; d < keys->dk; d++) {
+                float x = keys->k[token * keys->dk + d];
+                uint32_t expected = kv_bits(paged ? kv_stored(x, keys->kv->dtype_k) : x);
+                check(keys, kv_bits(k[d]) == expected, "fetched K", i);
+            }
+            for (int32_t d = 0; d < keys->dv; d++) {
+                float x = keys->v[token * keys->dv + d];
+                uint32_t expected = kv_bits(paged ? kv_stored(x, keys->kv->dtype_v) : x);
+                check(keys, kv_bits(v[d]) == expected, "fetched V", i);
+            }
+        }
+    }
+    free(k);
+    free(v);
+}
+
+static void panels(const struct kv_case *kv, int32_t page_size, int32_t length, uint64_t seed)
+{
+    struct keys keys;
+    open_keys(&keys, kv, page_size, length, seed);
+    int32_t step = keys.row.panel_keys;
+    for (int paged = 0; paged < 2; paged++) {
+        for (int32_t first = 0; first < length; first += step) {
+            int32_t head = (first / step) % HKV;
+            int32_t rest = GQA__FOLD_BLOCK - first % GQA__FOLD_BLOCK; /* of the fold block */
+            check_panel(&keys, head, first, step, paged != 0);
+            if (rest > step) {
+                check_panel(&keys, head, first, rest / step / 2 * step, paged != 0);
+                check_panel(&keys, head, first, rest, paged != 0);
+            }
+        }
+        check_fetch(&keys, paged != 0);
+    }
+    close_keys(&keys);
+}
+
+static void panels_of_pages_and_tensors(void **state)
+{
+    static const int32_t page_sizes[] = {16, 32, 64, 128, 256, 512};
+    static const int32_t lengths[] = {1, 15, 16, 17, 33, 130, 257, 300};
+    uint64_t seed = 1;
+    (void)state;
+    for (int c = 0; c < kv_case_count; c++) {
+        for (size_t p = 0; p < sizeof page_sizes / sizeof page_sizes[0]; p++) {
+            for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
+                panels(&kv_cases[c], page_sizes[p], lengths[l], seed++);
+            }
+        }
+    }
+}
+
+/* ---- positions, columns, search ---- */
+
+static void check_search(const struct keys *keys, const struct gqa__kv_view *view, int64_t position)
+{
+    int32_t expected = 0;
+    while (expected < keys->length && gqa__view_position(view, expected) < position) {
+        expected++;
+    }
+    check(keys, gqa__view_lower_bound(view, position) == expected, "lower bound", expected);
+}
+
+static void check_numbers(const struct keys *keys, const struct gqa__kv_view *view, bool paged)
+{
+    int32_t *numbers = zeros((size_t)keys->length, sizeof *numbers);
+    int32_t piece = keys->page_size / 3 + 1;
+    check(keys, view->length == keys->length && view->ordered, "length or order", 0);
+    check(keys, view->dk == keys->dk && view->dv == keys->dv, "dims", 0);
+    check(keys, view->origin == (keys->length > 0 ? keys->positions[0] : 0), "origin", 0);
+    for (int32_t first = 0; first <= keys->length; first += 5) {
+        int32_t n = (keys->length - first) * (first % 3) / 2;
+        n = n > keys->length - first ? keys->length - first : n;
+        gqa__view_positions(view, first, n, numbers);
+        for (int32_t i = 0; i < n; i++) {
+            check(keys, numbers[i] == keys->positions[first + i], "positions", first + i);
+            check(keys, gqa__view_position(view, first + i) == numbers[i], "position", first + i);
+        }
+        gqa__view_columns(view, first, n, numbers);
+        for (int32_t i = 0; i < n; i++) {
+            /* fill_cache leaves a gap in the columns after each piece. */
+            int32_t start = (first + i) / piece * piece;
+            int32_t column = paged ? 7 * start + (first + i - start) : first + i;
+            check(keys, numbers[i] == column, "columns", first + i);
+            check(keys, gqa__view_column(view, first + i) == column, "column", first + i);
+        }
+    }
+    int32_t end = keys->length > 0 ? keys->positions[keys->length - 1] : 0;
+    for (int64_t position = -2; position < end + 3; position++) {
+        check_search(keys, view, position);
+    }
+    check_search(keys, view, INT64_MIN);
+    check_search(keys, view, INT64_MAX);
+    free(numbers);
+}
+
+static void positions_columns_and_search(void **state)
+{
+    static const int32_t page_sizes[] = {16, 64, 512};
+    static const int32_t lengths[] = {0, 1, 2, 16, 17, 65, 200};
+    uint64_t seed = 1000;
+    (void)state;
+    for (size_t p = 0; p < sizeof page_sizes / sizeof page_sizes[0]; p++) {
+        for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
+            struct keys keys;
+            open_keys(&keys, &kv_cases[seed % 9], page_sizes[p], lengths[l], seed);
+            check_numbers(&keys, &keys.paged, true);
+            check_numbers(&keys, &keys.strided, false);
+            close_keys(&keys);
+            seed++;
+        }
+    }
+}
+
+/* Without positions a plain view counts from 0; with falling ones it does not claim order. */
+static void plain_positions(void **state)
+{
+    static const int32_t rising[] = {3, 3, 7, 9, 9}, falling[] = {3, 4, 7, 6, 9};
+    static const float data[5 * 8];
+    gqa_tensor t = gqa_tensor_3d(data, GQA_F32, 5, 1, 8);
+    struct gqa__kernels row;
+    struct gqa_layer layer;
+    struct gqa__kv_view view;
+    (void)state;
+
+    kv_layer(&layer, &row, &kv_cases[0], 1, 8, 8);
+    gqa__view_plain(&view, &row, &t, &t, 5, NULL);
+    assert_true(view.ordered);
+    assert_int_equal(view.origin, 0);
+    assert_int_equal(gqa__view_position(&view, 4), 4);
+    assert_int_equal(gqa__view_lower_bound(&view, 3), 3);
+    assert_int_equal(gqa__view_lower_bound(&view, 5), 5);
+    gqa__view_plain(&view, &row, &t, &t, 5, rising);
+    assert_true(view.ordered);
+    assert_int_equal(view.origin, 3);
+    gqa__view_plain(&view, &row, &t, &t, 5, falling);
+    assert_false(view.ordered);
+    gqa__view_plain(&view, &row, &t, &t, 3, falling); /* those that exist do not fall */
+    assert_true(view.ordered);
+    gqa__view_plain(&view, &row, &t, &t, 0, falling);
+    assert_true(view.ordered);
+    assert_int_equal(view.origin, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(panels_of_pages_and_tensors),
+        cmocka_unit_test(positions_columns_and_search),
+        cmocka_unit_test(plain_positions),
+    };
+    return cmocka_run_group_tests_name("view", tests, NULL, NULL);
+}
