@@ -41,7 +41,7 @@ check() {
                 if (name !~ /^std(def|int|bool)\.h$/) why = "a public header needs no more than stddef and stdint"
             } else if (name ~ /^(openblas\/)?cblas/) { if (room != "linear") why = "cblas.h belongs to src/linear" }
             else if (name ~ /jansson/) { if (room != "tool") why = "jansson belongs to src/tool" }
-            else if (name ~ /(intrin|cpuid|arm_neon)\.h$/) {
+            else if (name ~ /(intrin|arm_neon)\.h$/) {
                 if (room != "kernel" && room != "base") why = "instruction sets belong to src/kernel"
             } else if (!system_header && name ~ /\//) {
                 split(name, target, "/"); to = target[1]
