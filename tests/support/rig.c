@@ -1,90 +1,188 @@
+/* rig.c - a small layer with weights for its config, a cache, and calls on them. */
 #include "support/rig.h"
 
-#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-float rig_draw(uint64_t *state)
+#include <cmocka.h>
+
+enum { POOL = 65536 };
+
+static float next_value(uint32_t *seed) /* [-1, 1) */
 {
-    uint64_t z = (*state += UINT64_C(0x9e3779b97f4a7c15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-    z ^= z >> 31;
-    return (float)((int32_t)(z >> 43) - (1 << 20)) / (float)(1 << 20);
+    *seed = *seed * 1664525u + 1013904223u;
+    return (float)(*seed >> 8) * 0x1p-23f - 1.0f;
 }
 
-void rig_fill(uint64_t *state, float *x, int64_t n, float scale)
+static float *take(struct model *model, int64_t n)
 {
+    float *values = model->pool + model->used;
+    uint32_t seed = (uint32_t)model->used + 17u;
+    assert_true((int64_t)model->used + n <= POOL);
     for (int64_t i = 0; i < n; i++) {
-        x[i] = rig_draw(state) * scale;
+        values[i] = 0.3f * next_value(&seed);
+    }
+    model->used += (size_t)n;
+    return values;
+}
+
+static void vector(struct model *model, gqa_tensor *t, bool wanted, int64_t n)
+{
+    if (wanted) {
+        *t = gqa_tensor_1d(take(model, n), GQA_F32, n);
     }
 }
 
-static void *host_alloc(void *user, size_t size, size_t align)
+static void matrix(struct model *model, gqa_tensor *t, bool wanted, int64_t out, int64_t in)
 {
-    struct rig_host *const host = user;
-    void *memory;
-    if (++host->asked == host->refuse) {
-        return NULL;
+    if (wanted) {
+        *t = gqa_tensor_2d(take(model, out * in), GQA_F32, out, in);
     }
-    memory = aligned_alloc(align, (size + align - 1) / align * align);
-    if (memory != NULL) {
-        memset(memory, 0xa5, size);
-        host->live++;
-    }
-    return memory;
 }
 
-static void host_release(void *user, void *memory)
+void model_init(struct model *model)
 {
-    struct rig_host *const host = user;
-    host->live--;
-    free(memory);
+    memset(model, 0, sizeof *model);
+    model->pool = calloc(POOL, sizeof *model->pool);
+    assert_non_null(model->pool);
+    gqa_config_init(&model->config);
+    gqa_weights_init(&model->weights);
+    model->config.hidden_size = RIG_HIDDEN;
+    model->config.num_attention_heads = RIG_HQ;
+    model->config.num_key_value_heads = RIG_HKV;
+    model->config.head_dim = RIG_DK;
+    model->config.v_head_dim = RIG_DV;
+    model->config.rope = GQA_ROPE_HALF;
 }
 
-struct start {
-    void (*task)(void *arg, int i);
-    void *arg;
-    int i;
-};
-
-static void *thread_main(void *arg)
+static void fill_norms(struct model *model)
 {
-    const struct start *const start = arg;
-    start->task(start->arg, start->i);
-    return NULL;
+    const gqa_config *c = &model->config;
+    gqa_weights *w = &model->weights;
+    int64_t dk = c->head_dim;
+    bool whole = c->qk_norm_scope == GQA_QK_NORM_WHOLE;
+    bool qk = c->qk_norm_scope != GQA_QK_NORM_OFF;
+    vector(model, &w->input_norm, c->input_norm != GQA_NORM_NONE, c->hidden_size);
+    vector(model, &w->input_norm_bias, c->input_norm == GQA_NORM_LAYER, c->hidden_size);
+    vector(model, &w->post_norm, c->post_norm != GQA_NORM_NONE, c->hidden_size);
+    vector(model, &w->post_norm_bias, c->post_norm == GQA_NORM_LAYER, c->hidden_size);
+    vector(model, &w->q_norm, qk, whole ? c->num_attention_heads * dk : dk);
+    vector(model, &w->k_norm, qk, whole ? c->num_key_value_heads * dk : dk);
 }
 
-static void host_parallel_for(void *user, int n, void (*task)(void *arg, int i), void *arg)
+void model_fill(struct model *model)
 {
-    pthread_t threads[64];
-    struct start starts[64];
-    (void)user;
-    if (n > 64) {
-        abort();
+    const gqa_config *c = &model->config;
+    gqa_weights *w = &model->weights;
+    int64_t hidden = c->hidden_size, hq = c->num_attention_heads, hkv = c->num_key_value_heads;
+    int64_t dk = c->head_dim, dv = c->v_head_dim != 0 ? c->v_head_dim : dk;
+    int64_t q = hq * (c->gate == GQA_GATE_Q_TAIL ? dk + dv : dk);
+    int64_t v = c->k_eq_v ? 0 : hkv * dv;
+    bool separate = hidden > 0 && c->qkv_layout == GQA_QKV_SEPARATE;
+    bool fused = hidden > 0 && c->qkv_layout != GQA_QKV_SEPARATE;
+    matrix(model, &w->wq, separate, q, hidden);
+    matrix(model, &w->wk, separate, hkv * dk, hidden);
+    matrix(model, &w->wv, separate && v > 0, v, hidden);
+    matrix(model, &w->wqkv, fused, q + hkv * dk + v, hidden);
+    vector(model, &w->bq, separate && c->qkv_bias, q);
+    vector(model, &w->bk, separate && c->qkv_bias, hkv * dk);
+    vector(model, &w->bv, separate && c->qkv_bias && v > 0, v);
+    vector(model, &w->bqkv, fused && c->qkv_bias, q + hkv * dk + v);
+    matrix(model, &w->wo, hidden > 0, hidden, hq * dv);
+    vector(model, &w->bo, c->o_bias, hidden);
+    matrix(model, &w->wgate, c->gate == GQA_GATE_ELEMENT || c->gate == GQA_GATE_HEAD,
+           c->gate == GQA_GATE_HEAD ? hq : hq * dv, hidden);
+    vector(model, &w->sinks, c->learned_sinks_size == 1, hq);
+    vector(model, &w->tkg_sinks, c->learned_sinks_size == 1, hq);
+    fill_norms(model);
+}
+
+void model_free(struct model *model)
+{
+    free(model->pool);
+    model->pool = NULL;
+}
+
+void rig_open(struct rig *rig, void (*edit)(gqa_config *config))
+{
+    gqa_cache_options options;
+    uint32_t seed = 5u;
+    memset(rig, 0, sizeof *rig);
+    model_init(&rig->model);
+    if (edit != NULL) {
+        edit(&rig->model.config);
     }
-    for (int i = n - 1; i >= 0; i--) {
-        starts[i].task = task;
-        starts[i].arg = arg;
-        starts[i].i = i;
-        if (pthread_create(&threads[i], NULL, thread_main, &starts[i]) != 0) {
-            abort();
+    model_fill(&rig->model);
+    if (gqa_create(&rig->layer, &rig->model.config, &rig->model.weights, NULL, &rig->err) !=
+        GQA_OK) {
+        fail_msg("gqa_create: %s", rig->err.message);
+    }
+    gqa_cache_options_init(&options, rig->layer);
+    options.max_sequences = 3;
+    options.max_tokens = RIG_TOKENS;
+    options.page_size = 16;
+    if (gqa_cache_create(&rig->cache, rig->layer, &options, &rig->err) != GQA_OK) {
+        fail_msg("gqa_cache_create: %s", rig->err.message);
+    }
+    for (size_t i = 0; i < sizeof rig->x / sizeof rig->x[0]; i++) {
+        rig->x[i] = next_value(&seed);
+    }
+}
+
+void rig_close(struct rig *rig)
+{
+    gqa_cache_destroy(&rig->cache);
+    gqa_destroy(&rig->layer);
+    model_free(&rig->model);
+}
+
+gqa_status rig_forward(struct rig *rig, gqa_cache *cache, const gqa_inputs *in, int b, int t,
+                       const float *x, float *out)
+{
+    gqa_inputs inputs;
+    gqa_output output;
+    gqa_inputs_init(&inputs);
+    if (in != NULL) {
+        inputs = *in;
+    }
+    gqa_output_init(&output);
+    inputs.hidden_states = gqa_tensor_3d(x, GQA_F32, b, t, RIG_HIDDEN);
+    output.hidden_states = gqa_tensor_3d(out, GQA_F32, b, t, RIG_HIDDEN);
+    return gqa_forward(rig->layer, cache, &inputs, &output, NULL, 0, &rig->err);
+}
+
+static uint64_t add(uint64_t hash, const void *data, size_t size)
+{
+    const unsigned char *bytes = data;
+    for (size_t i = 0; i < size; i++) {
+        hash = (hash ^ bytes[i]) * 1099511628211u;
+    }
+    return hash;
+}
+
+uint64_t rig_cache_hash(const gqa_cache *cache, int sequences)
+{
+    static float k[RIG_HKV * RIG_TOKENS * RIG_DK], v[RIG_HKV * RIG_TOKENS * RIG_DV];
+    static int32_t positions[RIG_TOKENS];
+    int64_t free_pages = gqa_cache_free_pages(cache);
+    uint64_t hash = add(14695981039346656037u, &free_pages, sizeof free_pages);
+    for (int s = 0; s < sequences; s++) {
+        int32_t n = gqa_cache_length(cache, s);
+        gqa_tensor key = gqa_tensor_3d(k, GQA_F32, RIG_HKV, n, RIG_DK);
+        gqa_tensor value = gqa_tensor_3d(v, GQA_F32, RIG_HKV, n, RIG_DV);
+        assert_true(n >= 0 && n <= RIG_TOKENS);
+        memset(positions, 0, sizeof positions);
+        if (gqa_cache_read(cache, s, 0, &key, &value, positions, NULL) != GQA_OK) {
+            fail_msg("gqa_cache_read of sequence %d", s);
         }
+        hash = add(hash, &n, sizeof n);
+        hash = add(hash, positions, sizeof positions);
+        hash = add(hash, k, (size_t)(RIG_HKV * n * RIG_DK) * sizeof *k);
+        hash = add(hash, v, (size_t)(RIG_HKV * n * RIG_DV) * sizeof *v);
     }
-    for (int i = 0; i < n; i++) {
-        pthread_join(threads[i], NULL);
-    }
-}
-
-void rig_runtime(struct rig_host *host, gqa_runtime *runtime, int32_t threads)
-{
-    memset(host, 0, sizeof *host);
-    gqa_runtime_init(runtime);
-    runtime->user = host;
-    runtime->alloc = host_alloc;
-    runtime->release = host_release;
-    runtime->num_threads = threads;
-    if (threads > 1) {
-        runtime->parallel_for = host_parallel_for;
-    }
+    return hash;
 }

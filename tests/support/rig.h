@@ -1,21 +1,45 @@
-/* rig.h - what the tests of stages, products and weights share: numbers, and a host with an
- * allocator that counts and can refuse, and with threads. */
+/* rig.h - a small layer with weights for its config, a cache, and calls on them. */
 #ifndef TEST_RIG_H
 #define TEST_RIG_H
 
+#include <stdbool.h>
+
 #include "gqa/gqa.h"
 
-/* In [-1, 1), a multiple of 2^-20 (so sums and bf16 rounding see all bits). */
-float rig_draw(uint64_t *state);
-void rig_fill(uint64_t *state, float *x, int64_t n, float scale);
+enum { RIG_HIDDEN = 24, RIG_HQ = 4, RIG_HKV = 2, RIG_DK = 10, RIG_DV = 9, RIG_TOKENS = 64 };
 
-struct rig_host {
-    int32_t live;   /* blocks not yet released */
-    int32_t asked;  /* allocations asked for */
-    int32_t refuse; /* the allocation, counted from 1, that gets NULL; 0 = none */
+/* A config and all the weights that it calls for, random from a fixed seed. */
+struct model {
+    gqa_config config;
+    gqa_weights weights;
+    float *pool; /* the weights' memory */
+    size_t used;
 };
 
-/* threads > 1: tasks run on that many threads, the last one first. New memory is full of 0xa5. */
-void rig_runtime(struct rig_host *host, gqa_runtime *runtime, int32_t threads);
+/* hidden 24, heads 4/2, head_dim 10, v_head_dim 9, rope HALF, no norm. */
+void model_init(struct model *model);
+/* Fill the weights for the config as it is now. */
+void model_fill(struct model *model);
+void model_free(struct model *model);
+
+struct rig {
+    struct model model;
+    gqa_layer *layer;
+    gqa_cache *cache;                     /* 3 sequences of RIG_TOKENS tokens, pages of 16 */
+    float x[3 * RIG_TOKENS * RIG_HIDDEN]; /* random hidden states */
+    gqa_error err;
+};
+
+/* edit (may be NULL) changes the config before weights, layer and cache are made; must succeed. */
+void rig_open(struct rig *rig, void (*edit)(gqa_config *config));
+void rig_close(struct rig *rig);
+
+/* gqa_forward of b x t tokens of x (f32), with in's other fields (NULL = none), into out
+ * [b][t][hidden]. cache NULL = none. */
+gqa_status rig_forward(struct rig *rig, gqa_cache *cache, const gqa_inputs *in, int b, int t,
+                       const float *x, float *out);
+
+/* Everything a cache holds, as one hash: lengths, positions, keys, values and free pages. */
+uint64_t rig_cache_hash(const gqa_cache *cache, int sequences);
 
 #endif

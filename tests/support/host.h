@@ -1,0 +1,19 @@
+/* host.h - a host for tests: an allocator that counts, checks and can run dry. */
+#ifndef TEST_HOST_H
+#define TEST_HOST_H
+
+#include "gqa/runtime.h"
+
+struct host {
+    int64_t calls;     /* of alloc so far */
+    int64_t live;      /* blocks not yet released */
+    int64_t fail_at;   /* the call, from 0, that gets NULL; -1 = none */
+    int64_t fail_from; /* from this call on all get NULL; -1 = none */
+};
+
+void host_init(struct host *host);
+
+/* Callbacks that fail the test on a block that was overrun, never given out or released twice. */
+gqa_runtime host_runtime(struct host *host);
+
+#endif
