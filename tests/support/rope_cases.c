@@ -200,7 +200,7 @@ static void ramp_cases(struct rope_case *c)
     c[5].attention_factor = 0.75;
     c[6] = scaled("yarn, factor 1", 32, GQA_ROPE_SCALING_YARN, 1, 4096, yarn);
     c[7] = scaled("yarn, range beyond both ends", 16, GQA_ROPE_SCALING_YARN, 4, 32768, yarn);
-    c[7].config.rope_theta = 100;
+    c[7].config.rope_theta = 10;
     c[7].config.rope_beta_fast = 20000;
     c[7].attention_factor = 0.1 * log(4.0) + 1.0;
     c[8] = scaled("yarn, empty range", 16, GQA_ROPE_SCALING_YARN, 4, 4, yarn);
