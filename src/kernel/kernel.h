@@ -55,7 +55,8 @@ enum {
     GQA__ACC_MARKED = 4 /* v may be non-finite: where p is -0 (softmax with mark) use +0 for v */
 };
 
-/* Contiguous keys of a block: K and V of the row's operand type, as score and accumulate take them. */
+/* Contiguous keys of a block: K and V of the row's operand type, as score and accumulate take them.
+ */
 struct gqa__keys {
     const void *k;
     int64_t k_stride;
@@ -70,14 +71,14 @@ struct gqa__keys {
 struct gqa__block {
     const void *q; /* packed */
     int32_t ld, dk, dv;
-    int32_t keys;  /* of all pieces together, at most GQA__FOLD_BLOCK */
+    int32_t keys; /* of all pieces together, at most GQA__FOLD_BLOCK */
     int32_t pieces;
-    const struct gqa__keys *piece; /* [pieces] in rising order */
+    const struct gqa__keys *piece;    /* [pieces] in rising order */
     const struct gqa__modify *modify; /* NULL = scores stay as they are */
-    bool mark;     /* V may be non-finite */
-    float *s;      /* [FOLD][tile_rows] scratch */
-    void *p;       /* [FOLD][tile_rows] f32 scratch */
-    float *m, *l, *o; /* the state: [ld], [ld], [dv][ld] */
+    bool mark;                        /* V may be non-finite */
+    float *s;                         /* [FOLD][tile_rows] scratch */
+    void *p;                          /* [FOLD][tile_rows] f32 scratch */
+    float *m, *l, *o;                 /* the state: [ld], [ld], [dv][ld] */
 };
 
 /* The end of a row: sink, division, LSE, store. */
@@ -151,16 +152,16 @@ struct gqa__kernels {
     void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                   int32_t keys, int32_t dk);
     void (*modify)(float *s, const struct gqa__modify *modify);
-    /* Per lane m = max s (NaN left out), p = exp2(s - m) (0 where s is -inf), l = sum of p in four
-     * chains by key mod 4, joined (0+1)+(2+3). p: [key][ld] operands in the row's own order; part
-     * of it from key k on starts at byte k * ld * size of operand, k a multiple of panel_keys.
-     * mark: p is -0 where s is -inf. s is overwritten. */
+    /* Per lane m = max s (NaN left out, never -0), p = exp2(s - m) (0 where s is -inf), l = sum of
+     * p in four chains by key mod 4, joined (0+1)+(2+3). p: [key][ld] operands in the row's own
+     * order; part of it from key k on starts at byte k * ld * size of operand, k a multiple of
+     * panel_keys. mark: p is -0 where s is -inf. s is overwritten. */
     void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                        int32_t keys, int32_t dv, int flags);
-    /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk calls
-     * them one after the other. */
+    /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk
+     * calls them one after the other. */
     void (*block)(const struct gqa__block *block);
     /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
     void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,

@@ -76,7 +76,7 @@ static inline void hide_keys(float *restrict s, int32_t key, const struct gqa__m
 }
 
 /* s [keys][ld] */
-static void modify_scores(float *s, const struct gqa__modify *modify)
+static inline void modify_scores(float *s, const struct gqa__modify *modify)
 {
     assert(modify->ld % SCALAR_LANES == 0 && modify->ld <= SCALAR_TILE_ROWS);
     for (int32_t key = 0; key < modify->keys; key++) {
@@ -96,6 +96,9 @@ static inline void max_scores(float *restrict m, const float *restrict s, int32_
         for (int32_t j = 0; j < ld; j++) {
             m[j] = row[j] > m[j] ? row[j] : m[j];
         }
+    }
+    for (int32_t j = 0; j < ld; j++) {
+        m[j] += 0.0f; /* +0, whichever zero came first */
     }
 }
 
@@ -131,8 +134,8 @@ static inline float merge_value(float left, float right, float a, float a2, floa
     return l == 0.0f ? right : kept;
 }
 
-static void merge_states(float *m, float *l, float *o, const float *m2, const float *l2,
-                         const float *o2, int32_t dv, int32_t ld)
+static inline void merge_states(float *m, float *l, float *o, const float *m2, const float *l2,
+                                const float *o2, int32_t dv, int32_t ld)
 {
     float a[SCALAR_TILE_ROWS], a2[SCALAR_TILE_ROWS];
 
@@ -184,7 +187,7 @@ static inline void finish_row(const struct gqa__finish *finish, int32_t r)
     }
 }
 
-static void finish_rows(const struct gqa__finish *finish)
+static inline void finish_rows(const struct gqa__finish *finish)
 {
     const int32_t rows = finish->out != NULL ? finish->out_map.count : finish->lse_map.count;
 

@@ -1,0 +1,505 @@
+/* attend_kernels.c - see attend_kernels.h. */
+#include "support/attend_kernels.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/fold.h"
+#include "base/number.h"
+#include "support/fence.h"
+
+static const float scale = 0.25f;
+static const float softcap = 3.0f; /* base-2 units */
+
+static int32_t up(int32_t n, int32_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+static void *take(int64_t n, size_t size)
+{
+    void *memory = calloc((size_t)n + 1, size);
+    if (memory == NULL) {
+        abort();
+    }
+    return memory;
+}
+
+void problem_fill(struct problem *p)
+{
+    uint64_t state = p->seed * 0x9e3779b97f4a7c15u + 1;
+
+    p->tokens = (p->first + p->rows + p->group - 1) / p->group;
+    p->q = take((int64_t)p->tokens * p->group * p->dk, 4);
+    p->k = take((int64_t)p->keys * p->dk, 4);
+    p->v = take((int64_t)p->keys * p->dv, 4);
+    p->lo = take(p->rows, 4);
+    p->hi = take(p->rows, 4);
+    p->visible = take((int64_t)p->keys * p->rows, 1);
+    p->bias = take((int64_t)p->keys * p->rows, 4);
+    p->slope = take(p->rows, 4);
+    p->q_pos = take(p->rows, 4);
+    p->k_pos = take(p->keys, 4);
+    p->sink = take(p->rows, 4);
+    fill_values(p->q, (int64_t)p->tokens * p->group * p->dk, p->fill, &state);
+    fill_values(p->k, (int64_t)p->keys * p->dk, p->fill, &state);
+    fill_values(p->v, (int64_t)p->keys * p->dv, p->fill, &state);
+    fill_values(p->bias, (int64_t)p->keys * p->rows, FILL_RANDOM, &state);
+    for (int32_t r = 0; r < p->rows; r++) {
+        const uint64_t pick = random_next(&state);
+        p->lo[r] = (int32_t)(pick % 64) % (p->keys + 1);
+        p->hi[r] = p->keys - (int32_t)(pick >> 8 & 7);
+        p->hi[r] = pick % 5 == 0 ? p->lo[r] : p->hi[r]; /* sees nothing */
+        p->slope[r] = 0.01f * (float)(r + 1);
+        p->q_pos[r] = p->keys / 2 + r;
+        p->sink[r] = r % 3 == 1 ? -INFINITY : random_float(&state);
+    }
+    for (int32_t i = 0; i < p->keys; i++) {
+        p->k_pos[i] = 3 * i;
+        for (int32_t r = 0; r < p->rows; r++) {
+            p->visible[i * p->rows + r] = random_next(&state) % 3 != 0;
+        }
+    }
+}
+
+void problem_free(struct problem *p)
+{
+    free(p->q);
+    free(p->k);
+    free(p->v);
+    free(p->lo);
+    free(p->hi);
+    free(p->visible);
+    free(p->bias);
+    free(p->slope);
+    free(p->q_pos);
+    free(p->k_pos);
+    free(p->sink);
+}
+
+bool problem_sees(const struct problem *p, int32_t row, int32_t key)
+{
+    const bool ranged = (p->features & FEATURE_RANGE) != 0;
+    const bool masked = (p->features & FEATURE_VISIBLE) != 0;
+
+    return key < p->keys && (!ranged || (p->lo[row] <= key && key < p->hi[row])) &&
+           (!masked || p->visible[key * p->rows + row] != 0);
+}
+
+struct answer answer_new(const struct problem *p)
+{
+    struct answer a;
+
+    a.product = take((int64_t)p->keys * p->rows, 4);
+    a.score = take((int64_t)p->keys * p->rows, 4);
+    a.m = take(3 * (int64_t)p->rows, 4);
+    a.l = take(3 * (int64_t)p->rows, 4);
+    a.o = take(3 * (int64_t)p->rows * p->dv, 4);
+    a.out = take((int64_t)p->rows * p->dv, 4);
+    a.lse = take(p->rows, 4);
+    return a;
+}
+
+void answer_free(struct answer *a)
+{
+    free(a->product);
+    free(a->score);
+    free(a->m);
+    free(a->l);
+    free(a->o);
+    free(a->out);
+    free(a->lse);
+}
+
+/* Rows [base, base + map.count) of the problem on one tile. */
+struct tile {
+    const struct gqa__kernels *row;
+    const struct problem *p;
+    struct variant variant;
+    struct answer *answer;
+    struct gqa__row_map map;
+    int32_t base, ld;
+    size_t operand; /* bytes */
+    struct fence q;
+    struct fence m[2], l[2], o[2]; /* per block */
+    bool whole;                    /* no guard byte was written */
+};
+
+static void release(struct tile *t, struct fence *fence)
+{
+    t->whole = fence_free(fence) && t->whole;
+}
+
+/* The keys of one block as pages would hold them. */
+struct page {
+    struct fence k, v;
+    int64_t k_stride, v_stride;
+    int32_t first, keys; /* keys: a multiple of panel_keys */
+    bool nonfinite;
+};
+
+static struct page load_page(struct tile *t, int32_t first, int32_t n)
+{
+    const struct gqa__kernels *row = t->row;
+    const struct problem *p = t->p;
+    const int32_t half = n / 2;
+    struct page page = {.first = first, .keys = up(n, row->panel_keys)};
+    const int32_t wide = up(p->dv, row->value_step);
+    struct fence k = fence_new((size_t)n * (size_t)p->dk * 4);
+    struct fence v = fence_new((size_t)n * (size_t)p->dv * 4);
+
+    memcpy(k.data, p->k + (int64_t)first * p->dk, k.size);
+    memcpy(v.data, p->v + (int64_t)first * p->dv, v.size);
+    page.k_stride = up(p->dk, row->depth_step);
+    page.v_stride = row->v_transposed ? page.keys : wide;
+    page.k = fence_new((size_t)page.keys * (size_t)page.k_stride * t->operand);
+    page.v = fence_new((size_t)page.keys * (size_t)wide * t->operand);
+    memset(page.k.data, 0, page.k.size);
+    memset(page.v.data, 0, page.v.size);
+    row->append_k(page.k.data, page.k_stride, 0, half, k.data, p->dk, p->dk, row->operand);
+    row->append_k(page.k.data, page.k_stride, half, n - half, (float *)k.data + half * p->dk, p->dk,
+                  p->dk, row->operand);
+    page.nonfinite =
+        row->append_v(page.v.data, page.v_stride, 0, half, v.data, p->dv, p->dv, row->operand);
+    page.nonfinite |= row->append_v(page.v.data, page.v_stride, half, n - half,
+                                    (float *)v.data + half * p->dv, p->dv, p->dv, row->operand);
+    release(t, &k);
+    release(t, &v);
+    return page;
+}
+
+/* First key of the block to compute: a multiple of panel_keys. */
+static int32_t first_key(const struct tile *t, const struct page *page)
+{
+    for (int32_t key = 0; key < page->keys && t->variant.skip; key++) {
+        for (int32_t r = 0; r < t->map.count; r++) {
+            if (problem_sees(t->p, t->base + r, page->first + key)) {
+                return key / t->row->panel_keys * t->row->panel_keys;
+            }
+        }
+    }
+    return t->variant.skip ? page->keys : 0;
+}
+
+static int32_t piece(const struct tile *t, const struct page *page, int32_t key)
+{
+    return t->variant.cut ? t->row->panel_keys : page->keys - key;
+}
+
+static void scores(struct tile *t, const struct page *page, int32_t from, float *s)
+{
+    for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
+        const unsigned char *k =
+            (unsigned char *)page->k.data + (size_t)(key * page->k_stride) * t->operand;
+        t->row->score(s + (int64_t)(key - from) * t->ld, t->ld, t->q.data, k, page->k_stride,
+                      piece(t, page, key), t->p->dk);
+    }
+}
+
+/* [key][ld] lanes to the answer's [key][rows]. */
+static void keep_scores(const struct tile *t, const struct page *page, int32_t from, const float *s,
+                        float *to)
+{
+    for (int32_t key = from; key < page->keys && page->first + key < t->p->keys; key++) {
+        for (int32_t r = 0; r < t->map.count; r++) {
+            to[(int64_t)(page->first + key) * t->p->rows + t->base + r] =
+                gqa__canonical(s[(int64_t)(key - from) * t->ld + r]);
+        }
+    }
+}
+
+static void modify(struct tile *t, const struct page *page, int32_t from, float *s)
+{
+    const struct problem *p = t->p;
+    const int32_t keys = page->keys - from, ld = t->ld;
+    const size_t lanes = (size_t)ld * 4, block = (size_t)keys * (size_t)ld;
+    struct fence lo = fence_new(lanes), hi = fence_new(lanes), slope = fence_new(lanes);
+    struct fence q_pos = fence_new(lanes), k_pos = fence_new((size_t)keys * 4);
+    struct fence bias = fence_new(block * 4), visible = fence_new(block);
+    struct gqa__modify m = {.keys = keys, .ld = ld, .lo = lo.data, .hi = hi.data};
+
+    for (int32_t r = 0; r < ld; r++) {
+        const bool real = r < t->map.count;
+        const int32_t at = t->base + (real ? r : 0);
+        const bool ranged = (p->features & FEATURE_RANGE) != 0;
+        const int32_t begin = page->first + from;
+        ((int32_t *)lo.data)[r] = real && ranged ? p->lo[at] - begin : 0;
+        ((int32_t *)hi.data)[r] = real ? (ranged ? p->hi[at] : p->keys) - begin : 0;
+        ((float *)slope.data)[r] = real ? p->slope[at] : 0.0f;
+        ((int32_t *)q_pos.data)[r] = real ? p->q_pos[at] : 0;
+        for (int32_t key = 0; key < keys; key++) {
+            const int32_t i = begin + key;
+            const bool held = real && i < p->keys;
+            ((float *)bias.data)[key * ld + r] = held ? p->bias[i * p->rows + at] : 0.0f;
+            ((uint8_t *)visible.data)[key * ld + r] = held && p->visible[i * p->rows + at];
+            ((int32_t *)k_pos.data)[key] = i < p->keys ? p->k_pos[i] : 0;
+        }
+    }
+    m.softcap = p->features & FEATURE_SOFTCAP ? softcap : 0.0f;
+    m.slope = p->features & FEATURE_SLOPE ? slope.data : NULL;
+    m.q_pos = q_pos.data;
+    m.k_pos = k_pos.data;
+    m.bias = p->features & FEATURE_BIAS ? bias.data : NULL;
+    m.visible = p->features & FEATURE_VISIBLE ? visible.data : NULL;
+    t->row->modify(s, &m);
+    release(t, &lo);
+    release(t, &hi);
+    release(t, &slope);
+    release(t, &q_pos);
+    release(t, &k_pos);
+    release(t, &bias);
+    release(t, &visible);
+}
+
+static void keep_state(const struct tile *t, int32_t which, int32_t block)
+{
+    const struct problem *p = t->p;
+
+    for (int32_t r = 0; r < t->map.count; r++) {
+        const int64_t at = (int64_t)which * p->rows + t->base + r;
+        t->answer->m[at] = ((float *)t->m[block].data)[r];
+        t->answer->l[at] = ((float *)t->l[block].data)[r];
+        for (int32_t d = 0; d < p->dv; d++) {
+            t->answer->o[at * p->dv + d] = ((float *)t->o[block].data)[(int64_t)d * t->ld + r];
+        }
+    }
+}
+
+static void run_block(struct tile *t, int32_t block)
+{
+    const struct gqa__kernels *row = t->row;
+    const int32_t first = block * GQA__FOLD_BLOCK;
+    const int32_t left = t->p->keys - first;
+    struct page page = load_page(t, first, left < GQA__FOLD_BLOCK ? left : GQA__FOLD_BLOCK);
+    const int32_t from = first_key(t, &page), keys = page.keys - from;
+    struct fence s = fence_new((size_t)keys * (size_t)t->ld * 4);
+    struct fence weights = fence_new((size_t)keys * (size_t)t->ld * t->operand);
+    const int marked = page.nonfinite ? GQA__ACC_MARKED : 0;
+    float *m = t->m[block].data, *l = t->l[block].data;
+
+    scores(t, &page, from, s.data);
+    keep_scores(t, &page, from, s.data, t->answer->product);
+    modify(t, &page, from, s.data);
+    keep_scores(t, &page, from, s.data, t->answer->score);
+    row->softmax(weights.data, m, l, s.data, keys, t->ld, marked != 0);
+    for (int32_t key = from; key < page.keys; key += piece(t, &page, key)) {
+        const int32_t n = piece(t, &page, key);
+        const int first_flag = key == from ? GQA__ACC_FIRST : 0;
+        const int last_flag = key + n >= page.keys ? GQA__ACC_LAST : 0;
+        const int64_t offset = row->v_transposed ? key : key * page.v_stride;
+        row->accumulate(t->o[block].data, t->ld,
+                        (unsigned char *)weights.data +
+                            (size_t)(key - from) * (size_t)t->ld * t->operand,
+                        (unsigned char *)page.v.data + (size_t)offset * t->operand, page.v_stride,
+                        n, t->p->dv, first_flag | last_flag | marked);
+    }
+    if (keys == 0) {
+        memset(t->o[block].data, 0, t->o[block].size);
+    }
+    keep_state(t, block, block);
+    release(t, &s);
+    release(t, &weights);
+    release(t, &page.k);
+    release(t, &page.v);
+}
+
+static void finish(struct tile *t)
+{
+    const struct problem *p = t->p;
+    const int64_t tensor_rows = (int64_t)p->tokens * p->group;
+    struct fence out = fence_new((size_t)(tensor_rows * p->dv) * 4);
+    struct fence lse = fence_new((size_t)tensor_rows * 4), sink = fence_new((size_t)t->ld * 4);
+    struct gqa__finish f = {.m = t->m[0].data,
+                            .l = t->l[0].data,
+                            .o = t->o[0].data,
+                            .ld = t->ld,
+                            .dv = p->dv,
+                            .out = out.data,
+                            .out_map = t->map,
+                            .lse = lse.data,
+                            .lse_map = t->map};
+
+    for (int32_t r = 0; r < t->ld; r++) {
+        ((float *)sink.data)[r] = r < t->map.count ? p->sink[t->base + r] : -INFINITY;
+    }
+    f.sink = p->features & FEATURE_SINK ? sink.data : NULL;
+    f.out_map.token_stride = (int64_t)p->group * p->dv;
+    f.out_map.head_stride = p->dv;
+    f.lse_map.token_stride = p->group;
+    f.lse_map.head_stride = 1;
+    t->row->finish(&f);
+    for (int32_t r = 0; r < t->map.count; r++) {
+        const float *from = (float *)out.data + gqa__row_offset(&f.out_map, r);
+        memcpy(t->answer->out + (int64_t)(t->base + r) * p->dv, from, (size_t)p->dv * 4);
+        t->answer->lse[t->base + r] = ((float *)lse.data)[gqa__row_offset(&f.lse_map, r)];
+    }
+    release(t, &out);
+    release(t, &lse);
+    release(t, &sink);
+}
+
+static bool run_tile(struct tile *t)
+{
+    const struct gqa__kernels *row = t->row;
+    const struct problem *p = t->p;
+    const int32_t blocks = (p->keys + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK;
+    struct fence q = fence_new((size_t)p->tokens * (size_t)p->group * (size_t)p->dk * 4);
+
+    memcpy(q.data, p->q, q.size);
+    t->q = fence_new(row->q_bytes(p->dk, t->ld));
+    if (row->enter != NULL) {
+        row->enter();
+    }
+    row->pack_q(t->q.data, q.data, &t->map, t->ld, p->dk, scale);
+    release(t, &q);
+    for (int32_t i = 0; i < 2; i++) {
+        t->m[i] = fence_new((size_t)t->ld * 4);
+        t->l[i] = fence_new((size_t)t->ld * 4);
+        t->o[i] = fence_new((size_t)t->ld * (size_t)p->dv * 4);
+    }
+    for (int32_t block = 0; block < blocks; block++) {
+        run_block(t, block);
+    }
+    if (blocks > 1) {
+        row->merge(t->m[0].data, t->l[0].data, t->o[0].data, t->m[1].data, t->l[1].data,
+                   t->o[1].data, p->dv, t->ld);
+    }
+    keep_state(t, 2, 0);
+    finish(t);
+    if (row->leave != NULL) {
+        row->leave();
+    }
+    for (int32_t i = 0; i < 2; i++) {
+        release(t, &t->m[i]);
+        release(t, &t->l[i]);
+        release(t, &t->o[i]);
+    }
+    release(t, &t->q);
+    return t->whole;
+}
+
+bool attend(const struct gqa__kernels *row, const struct problem *p, struct variant variant,
+            struct answer *answer)
+{
+    bool whole = true;
+
+    for (int32_t base = 0; base < p->rows; base += row->tile_rows) {
+        const int32_t left = p->rows - base;
+        struct tile t = {.row = row, .p = p, .variant = variant, .answer = answer, .base = base};
+        t.map.token_stride = (int64_t)p->group * p->dk;
+        t.map.head_stride = p->dk;
+        t.map.group = p->group;
+        t.map.first = p->first + base;
+        t.map.count = left < row->tile_rows ? left : row->tile_rows;
+        t.ld = up(t.map.count, row->lanes);
+        t.operand = row->operand == GQA_F32 ? 4 : 2;
+        t.whole = true;
+        whole = run_tile(&t) && whole;
+    }
+    return whole;
+}
+
+int same_answers(const struct problem *p, const struct answer *a, const struct answer *b,
+                 bool with_scores)
+{
+    const int64_t block = (int64_t)p->rows * (p->keys > GQA__FOLD_BLOCK ? 2 : 1);
+    const int64_t merged = 2 * (int64_t)p->rows, scored = (int64_t)p->keys * p->rows;
+
+    return (!with_scores || (same_floats("product", a->product, b->product, scored) &&
+                             same_floats("score", a->score, b->score, scored))) &&
+           same_floats("m", a->m, b->m, block) && same_floats("l", a->l, b->l, block) &&
+           same_floats("o", a->o, b->o, block * p->dv) &&
+           same_floats("merged m", a->m + merged, b->m + merged, p->rows) &&
+           same_floats("merged l", a->l + merged, b->l + merged, p->rows) &&
+           same_floats("merged o", a->o + merged * p->dv, b->o + merged * p->dv,
+                       (int64_t)p->rows * p->dv) &&
+           same_floats("out", a->out, b->out, (int64_t)p->rows * p->dv) &&
+           same_floats("lse", a->lse, b->lse, p->rows);
+}
+
+/* --- the bound ----------------------------------------------------------------------------------
+ */
+
+/* One row in double: scores in base-2 units and the largest error that their f32 form may have. */
+struct exact {
+    double s[2 * GQA__FOLD_BLOCK];
+    double top, error;
+};
+
+static double rounded(float x, bool bf16)
+{
+    return (double)(bf16 ? gqa__round_bf16(x) : x);
+}
+
+/* A score of dk products in f32: each product and sum rounds once, (dk + 2) u of the sum of sizes,
+ * u = 2^-24; the scaled q rounds once more in f32 (bf16 rounds it as an operand, here too). Below
+ * FLT_MIN an absolute error of FLT_MIN per step. */
+static void exact_scores(const struct problem *p, int32_t row, bool bf16, struct exact *e)
+{
+    const float *q = p->q + (int64_t)(p->first + row) * p->dk;
+
+    e->top = -INFINITY;
+    e->error = 0.0;
+    for (int32_t key = 0; key < p->keys; key++) {
+        double sum = 0.0, size = 0.0;
+        for (int32_t d = 0; d < p->dk; d++) {
+            const double x = rounded(q[d] * scale, bf16);
+            const double y = rounded(p->k[(int64_t)key * p->dk + d], bf16);
+            sum += x * y;
+            size += fabs(x * y);
+        }
+        e->s[key] = sum;
+        if (problem_sees(p, row, key)) {
+            const double error = (p->dk + 2) * (0x1p-24 * size + 0x1p-126);
+            e->top = sum > e->top ? sum : e->top;
+            e->error = error > e->error ? error : e->error;
+        }
+    }
+}
+
+/* p = 2^(s - m): s and m are off by error each, the subtraction rounds (u |s - m|, at most 126 u
+ * where p counts), exp2 by 2 ulp (f32) or 1.2e-4 (fast form), p by 2^-9 when it becomes bf16. Out
+ * is a quotient of two sums of n terms: twice the relative error of p, and 2 (n + 8) u for the
+ * sums, the merge and the division, all times the mean of |v|. */
+int near_double(const struct problem *p, gqa_numerics numerics, const struct answer *a)
+{
+    const bool bf16 = numerics == GQA_NUMERICS_BF16;
+    const int32_t beyond = FEATURE_BIAS | FEATURE_SLOPE | FEATURE_SOFTCAP;
+    struct exact e;
+
+    for (int32_t row = 0; row < p->rows && (p->features & beyond) == 0; row++) {
+        double mass = 0.0, of_p, bound;
+        exact_scores(p, row, bf16, &e);
+        of_p = 0.7 * (2 * e.error + 126 * 0x1p-24) + (bf16 ? 0x1p-9 + 1.2e-4 : 4 * 0x1p-24);
+        if (!(e.top > -INFINITY) || of_p > 0.1) {
+            continue;
+        }
+        if (p->features & FEATURE_SINK) {
+            const double sink = (double)p->sink[row];
+            e.top = sink > e.top ? sink : e.top;
+            mass = exp2(sink - e.top);
+        }
+        for (int32_t key = 0; key < p->keys; key++) {
+            mass += problem_sees(p, row, key) ? exp2(e.s[key] - e.top) : 0.0;
+        }
+        for (int32_t d = 0; d < p->dv; d++) {
+            double sum = 0.0, size = 0.0;
+            for (int32_t key = 0; key < p->keys; key++) {
+                const double v = rounded(p->v[(int64_t)key * p->dv + d], bf16);
+                const double w = problem_sees(p, row, key) ? exp2(e.s[key] - e.top) : 0.0;
+                sum += w * v;
+                size += w * fabs(v);
+            }
+            bound = (2 * of_p + 2 * (p->keys + 8) * 0x1p-24) * size / mass + 0x1p-126;
+            if (isfinite(bound) && isfinite(sum) &&
+                !(fabs((double)a->out[row * p->dv + d] - sum / mass) <= bound)) {
+                fprintf(stderr, "row %d dim %d: %.9g, in double %.9g, bound %.3g\n", row, d,
+                        (double)a->out[row * p->dv + d], sum / mass, bound);
+                return 0;
+            }
+        }
+    }
+    return 1;
+}

@@ -1,0 +1,70 @@
+/* attend_kernels.h - one attention problem run through the entries of a kernel row, every buffer
+ * fenced, without walk, plan or cache. */
+#ifndef GQA_TEST_ATTEND_KERNELS_H
+#define GQA_TEST_ATTEND_KERNELS_H
+
+#include "kernel/kernel.h"
+#include "support/rows.h"
+
+enum {
+    FEATURE_RANGE = 1,   /* lo, hi */
+    FEATURE_VISIBLE = 2, /* bytes */
+    FEATURE_BIAS = 4,
+    FEATURE_SLOPE = 8,
+    FEATURE_SOFTCAP = 16,
+    FEATURE_SINK = 32,
+    FEATURES_ALL = 64
+};
+
+struct problem {
+    int32_t rows, first, group; /* attention rows [first, first + rows) of tokens x group */
+    int32_t keys, dk, dv;
+    enum fill fill;
+    int32_t features;
+    uint64_t seed;
+    /* Filled by problem_fill. */
+    int32_t tokens;
+    float *q;         /* [tokens][group][dk] */
+    float *k, *v;     /* [keys][dk], [keys][dv] */
+    int32_t *lo, *hi; /* [rows] */
+    uint8_t *visible; /* [keys][rows] */
+    float *bias;      /* [keys][rows] */
+    float *slope;     /* [rows] */
+    int32_t *q_pos;   /* [rows] */
+    int32_t *k_pos;   /* [keys] */
+    float *sink;      /* [rows] */
+};
+
+void problem_fill(struct problem *p);
+void problem_free(struct problem *p);
+bool problem_sees(const struct problem *p, int32_t row, int32_t key);
+
+/* What a row gave, by attention row; at most two fold blocks. */
+struct answer {
+    float *product;   /* [keys][rows] */
+    float *score;     /* [keys][rows] after modify */
+    float *m, *l;     /* [3][rows]: two blocks, then their merge */
+    float *o;         /* [3][rows][dv] */
+    float *out, *lse; /* [rows][dv], [rows] */
+};
+
+struct answer answer_new(const struct problem *p);
+void answer_free(struct answer *a);
+
+struct variant {
+    bool skip; /* leave out the panels before the first that a row sees */
+    bool cut;  /* products in pieces of one panel */
+};
+
+/* false: a guard byte was written. */
+bool attend(const struct gqa__kernels *row, const struct problem *p, struct variant variant,
+            struct answer *answer);
+
+/* Compare by bits; with scores only if all keys were computed. NaN scores count as equal. */
+int same_answers(const struct problem *p, const struct answer *a, const struct answer *b,
+                 bool with_scores);
+
+/* Outputs against softmax in double, within a bound from the sizes of the operands. */
+int near_double(const struct problem *p, gqa_numerics numerics, const struct answer *a);
+
+#endif

@@ -1,0 +1,623 @@
+/* row8.c - see row8.h. Slow on purpose: each value by a loop of its own. */
+#include "support/row8.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/fold.h"
+#include "base/mathf.h"
+#include "base/number.h"
+
+enum {
+    TILE = 40,
+    LANES = 8,
+    PANEL_F32 = 32,
+    PANEL_BF16 = 64,
+    GROUP = 32, /* of the bf16 products */
+    OUT_STEP = 8
+};
+
+static int64_t up(int64_t n, int64_t step)
+{
+    return (n + step - 1) / step * step;
+}
+
+static float canonical(float x)
+{
+    return x == x ? x : gqa__f32_from_bits(0x7fc00000u);
+}
+
+static float bf16_at(const void *data, int64_t i)
+{
+    return gqa__bf16_to_f32(((const uint16_t *)data)[i]);
+}
+
+/* --- the two products --------------------------------------------------------------------------
+ */
+
+/* Where element k of one factor of a dot product is found. */
+struct factor {
+    const void *data;
+    int64_t step;
+};
+
+static float dot_f32(struct factor a, struct factor b, int64_t n, float sum)
+{
+    for (int64_t k = 0; k < n; k++) {
+        sum = fmaf(((const float *)a.data)[k * a.step], ((const float *)b.data)[k * b.step], sum);
+    }
+    return sum;
+}
+
+static float no_denormal(float x)
+{
+    return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
+}
+
+/* Near 2^-126 the sum is exact in double: below halfway to the next 24-bit number it is tiny. */
+static float tiny_fma(float a, float b, float c)
+{
+    const float r = fmaf(a, b, c);
+    const double exact = (double)a * (double)b + (double)c;
+    if (fabsf(r) == FLT_MIN && fabs(exact) < 0x1p-126 * (1.0 - 0x1p-25)) {
+        return copysignf(0.0f, r);
+    }
+    return no_denormal(r);
+}
+
+static float operand(struct factor f, int64_t k, int64_t n)
+{
+    return k < n ? no_denormal(bf16_at(f.data, k * f.step)) : 0.0f;
+}
+
+/* bf16 factors; elements from n to the end of the last group are zero. */
+static float dot_bf16(struct factor a, struct factor b, int64_t n, float sum)
+{
+    for (int64_t first = 0; first < n; first += GROUP) {
+        float half[2] = {0.0f, 0.0f};
+        for (int64_t k = first; k < first + GROUP; k++) {
+            half[k & 1] = tiny_fma(operand(a, k, n), operand(b, k, n), half[k & 1]);
+        }
+        sum = no_denormal(sum + no_denormal(half[0] + half[1]));
+    }
+    return sum;
+}
+
+/* --- attention ---------------------------------------------------------------------------------
+ */
+
+static size_t q_bytes_f32(int32_t dk, int32_t ld)
+{
+    return (size_t)dk * (size_t)ld * 4;
+}
+
+static size_t q_bytes_bf16(int32_t dk, int32_t ld)
+{
+    return (size_t)dk * (size_t)ld * 2;
+}
+
+/* [ld][dk] */
+static void pack_q_f32(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
+                       int32_t dk, float scale)
+{
+    for (int32_t r = 0; r < ld; r++) {
+        for (int32_t d = 0; d < dk; d++) {
+            ((float *)dst)[r * dk + d] =
+                r < map->count ? q[gqa__row_offset(map, r) + d] * scale : 0.0f;
+        }
+    }
+}
+
+static void pack_q_bf16(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
+                        int32_t dk, float scale)
+{
+    for (int32_t r = 0; r < ld; r++) {
+        for (int32_t d = 0; d < dk; d++) {
+            ((uint16_t *)dst)[r * dk + d] =
+                gqa__f32_to_bf16(r < map->count ? q[gqa__row_offset(map, r) + d] * scale : 0.0f);
+        }
+    }
+}
+
+/* Stores one value of a page; true if what is stored is not finite. */
+static bool put(void *page, int64_t at, float x, gqa_dtype storage)
+{
+    if (storage == GQA_BF16) {
+        ((uint16_t *)page)[at] = gqa__f32_to_bf16(x);
+        return !isfinite(bf16_at(page, at));
+    }
+    ((float *)page)[at] = canonical(x);
+    return !isfinite(x);
+}
+
+static void append_k(void *page, int64_t k_stride, int32_t slot, int32_t n, const float *k,
+                     int64_t token_stride, int32_t dk, gqa_dtype storage)
+{
+    for (int32_t i = 0; i < n; i++) {
+        for (int32_t d = 0; d < dk; d++) {
+            put(page, (slot + i) * k_stride + d, k[i * token_stride + d], storage);
+        }
+    }
+}
+
+static bool append_v_f32(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
+                         int64_t token_stride, int32_t dv, gqa_dtype storage)
+{
+    bool bad = false;
+    for (int32_t i = 0; i < n; i++) {
+        for (int32_t d = 0; d < dv; d++) {
+            bad |= put(page, (slot + i) * v_stride + d, v[i * token_stride + d], storage);
+        }
+    }
+    return bad;
+}
+
+static bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
+                          int64_t token_stride, int32_t dv, gqa_dtype storage)
+{
+    bool bad = false;
+    for (int32_t i = 0; i < n; i++) {
+        for (int32_t d = 0; d < dv; d++) {
+            bad |= put(page, d * v_stride + slot + i, v[i * token_stride + d], storage);
+        }
+    }
+    return bad;
+}
+
+static void score_f32(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                      int32_t keys, int32_t dk)
+{
+    for (int32_t key = 0; key < keys; key++) {
+        for (int32_t r = 0; r < ld; r++) {
+            const struct factor a = {(const float *)k + key * k_stride, 1};
+            const struct factor b = {(const float *)q + r * dk, 1};
+            s[key * ld + r] = dot_f32(a, b, dk, 0.0f);
+        }
+    }
+}
+
+static void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                       int32_t keys, int32_t dk)
+{
+    for (int32_t key = 0; key < keys; key++) {
+        for (int32_t r = 0; r < ld; r++) {
+            const struct factor a = {(const uint16_t *)k + key * k_stride, 1};
+            const struct factor b = {(const uint16_t *)q + r * dk, 1};
+            s[key * ld + r] = dot_bf16(a, b, dk, 0.0f);
+        }
+    }
+}
+
+static void modify(float *s, const struct gqa__modify *m)
+{
+    const float log2e = (float)GQA__LOG2E;
+    for (int32_t key = 0; key < m->keys; key++) {
+        for (int32_t r = 0; r < m->ld; r++) {
+            const int32_t at = key * m->ld + r;
+            float x = s[at];
+            bool seen = m->lo == NULL || (m->lo[r] <= key && key < m->hi[r]);
+            if (m->softcap != 0.0f) {
+                x = m->softcap * gqa__tanhf(x / m->softcap);
+            }
+            if (m->slope != NULL) {
+                const int64_t away = (int64_t)m->q_pos[r] - m->k_pos[key];
+                x = fmaf(-m->slope[r], (float)(away < 0 ? -away : away), x);
+            }
+            if (m->bias != NULL) {
+                x = fmaf(m->bias[at], log2e, x);
+            }
+            seen = seen && (m->visible == NULL || m->visible[at] != 0);
+            s[at] = seen ? x : -INFINITY;
+        }
+    }
+}
+
+/* p lies [panel][ld][panel keys]. */
+static int64_t p_index(int32_t key, int32_t r, int32_t ld, int32_t panel)
+{
+    return (int64_t)(key / panel * panel) * ld + r * panel + key % panel;
+}
+
+/* One lane; p by its index and the stored form. */
+static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t keys, int32_t ld,
+                         int32_t r, bool mark, bool bf16)
+{
+    float top = -INFINITY, sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (int32_t key = 0; key < keys; key++) {
+        top = s[key * ld + r] > top ? s[key * ld + r] : top;
+    }
+    for (int32_t key = 0; key < keys; key++) {
+        const float x = s[key * ld + r], base = top == -INFINITY ? 0.0f : top;
+        const int64_t at = p_index(key, r, ld, bf16 ? PANEL_BF16 : PANEL_F32);
+        float e = x == -INFINITY ? 0.0f : bf16 ? gqa__exp2f_fast(x - base) : gqa__exp2f(x - base);
+        sum[key % 4] += e;
+        e = x == -INFINITY && mark ? -0.0f : e;
+        if (bf16) {
+            ((uint16_t *)p)[at] = gqa__f32_to_bf16(e);
+        } else {
+            ((float *)p)[at] = e;
+        }
+    }
+    m[r] = top + 0.0f; /* not -0 */
+    l[r] = canonical((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+static void softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+{
+    for (int32_t r = 0; r < ld; r++) {
+        softmax_lane(p, m, l, s, keys, ld, r, mark, false);
+    }
+}
+
+static void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+{
+    for (int32_t r = 0; r < ld; r++) {
+        softmax_lane(p, m, l, s, keys, ld, r, mark, true);
+    }
+}
+
+static float last_of_block(float x, int flags)
+{
+    return flags & GQA__ACC_LAST ? canonical(x + 0.0f) : x;
+}
+
+static void accumulate_f32(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
+                           int32_t keys, int32_t dv, int flags)
+{
+    for (int32_t d = 0; d < dv; d++) {
+        for (int32_t r = 0; r < ld; r++) {
+            float sum = flags & GQA__ACC_FIRST ? 0.0f : o[d * ld + r];
+            for (int32_t key = 0; key < keys; key++) {
+                const float weight = ((const float *)p)[p_index(key, r, ld, PANEL_F32)];
+                const bool hidden = weight == 0.0f && signbit(weight);
+                float value = ((const float *)v)[key * v_stride + d];
+                value = flags & GQA__ACC_MARKED && hidden ? 0.0f : value;
+                sum = fmaf(value, weight, sum);
+            }
+            o[d * ld + r] = last_of_block(sum, flags);
+        }
+    }
+}
+
+static void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
+                            int32_t keys, int32_t dv, int flags)
+{
+    for (int32_t d = 0; d < dv; d++) {
+        for (int32_t r = 0; r < ld; r++) {
+            float sum = flags & GQA__ACC_FIRST ? 0.0f : o[d * ld + r];
+            for (int32_t first = 0; first < keys; first += GROUP) {
+                uint16_t weight[GROUP], value[GROUP];
+                for (int32_t k = 0; k < GROUP; k++) {
+                    weight[k] = ((const uint16_t *)p)[p_index(first + k, r, ld, PANEL_BF16)];
+                    value[k] = ((const uint16_t *)v)[d * v_stride + first + k];
+                    if (flags & GQA__ACC_MARKED && weight[k] == 0x8000u) {
+                        value[k] = 0;
+                    }
+                }
+                sum = dot_bf16((struct factor){value, 1}, (struct factor){weight, 1}, GROUP, sum);
+            }
+            o[d * ld + r] = last_of_block(sum, flags);
+        }
+    }
+}
+
+/* One lane's state. */
+struct state {
+    float m, l;
+    float left, right; /* factors of o */
+};
+
+static struct state merged(float m, float l, float m2, float l2)
+{
+    const float top = m > m2 ? m : m2;
+    struct state s = {m, l, 1.0f, 0.0f};
+    if (l == 0.0f) {
+        return (struct state){m2, l2, 0.0f, 1.0f};
+    }
+    if (l2 == 0.0f) {
+        return s;
+    }
+    s.m = top;
+    s.left = m == top ? 1.0f : gqa__exp2f(m - top);
+    s.right = m2 == top ? 1.0f : gqa__exp2f(m2 - top);
+    s.l = canonical(fmaf(l2, s.right, l * s.left));
+    return s;
+}
+
+static float merged_value(struct state s, float l, float l2, float o, float o2)
+{
+    if (l == 0.0f) {
+        return o2;
+    }
+    return l2 == 0.0f ? o : canonical(fmaf(o2, s.right, o * s.left));
+}
+
+static void merge(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
+                  int32_t dv, int32_t ld)
+{
+    for (int32_t r = 0; r < ld; r++) {
+        const struct state s = merged(m[r], l[r], m2[r], l2[r]);
+        for (int32_t d = 0; d < dv; d++) {
+            float *at = o + d * ld + r;
+            *at = merged_value(s, l[r], l2[r], *at, o2[d * ld + r]);
+        }
+        m[r] = s.m;
+        l[r] = s.l;
+    }
+}
+
+static void finish(const struct gqa__finish *f)
+{
+    const int32_t rows = f->out != NULL ? f->out_map.count : f->lse_map.count;
+    for (int32_t r = 0; r < rows; r++) {
+        const float sink = f->sink != NULL ? f->sink[r] : -INFINITY;
+        const float mass = sink == -INFINITY ? 0.0f : 1.0f;
+        const struct state s = merged(f->m[r], f->l[r], sink, mass);
+        for (int32_t d = 0; d < f->dv && f->out != NULL; d++) {
+            const float o = merged_value(s, f->l[r], mass, f->o[d * f->ld + r], 0.0f);
+            f->out[gqa__row_offset(&f->out_map, r) + d] = s.l == 0.0f ? 0.0f : canonical(o / s.l);
+        }
+        if (f->lse != NULL) {
+            f->lse[gqa__row_offset(&f->lse_map, r)] =
+                s.l == 0.0f ? -INFINITY : canonical(fmaf(s.m, (float)GQA__LN2, gqa__logf(s.l)));
+        }
+    }
+}
+
+/* --- projections: the weight stays row by row --------------------------------------------------
+ */
+
+static size_t weight_bytes_f32(int64_t out, int64_t in)
+{
+    return (size_t)(up(out, OUT_STEP) * in) * 4;
+}
+
+static size_t weight_bytes_bf16(int64_t out, int64_t in)
+{
+    return (size_t)(up(out, OUT_STEP) * in) * 2;
+}
+
+static void pack_weight_f32(void *dst, int64_t row, const float *src, int64_t out, int64_t in)
+{
+    (void)out;
+    memcpy((float *)dst + row * in, src, (size_t)in * 4);
+}
+
+static void pack_weight_bf16(void *dst, int64_t row, const float *src, int64_t out, int64_t in)
+{
+    (void)out;
+    for (int64_t k = 0; k < in; k++) {
+        ((uint16_t *)dst)[row * in + k] = gqa__f32_to_bf16(src[k]);
+    }
+}
+
+static size_t x_bytes_f32(int32_t tokens, int64_t in)
+{
+    return (size_t)(tokens * in) * 4;
+}
+
+static size_t x_bytes_bf16(int32_t tokens, int64_t in)
+{
+    return (size_t)(tokens * in) * 2;
+}
+
+static void pack_x_f32(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in)
+{
+    for (int32_t t = 0; t < tokens; t++) {
+        memcpy((float *)dst + t * in, x + t * x_stride, (size_t)in * 4);
+    }
+}
+
+static void pack_x_bf16(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in)
+{
+    for (int32_t t = 0; t < tokens; t++) {
+        for (int64_t k = 0; k < in; k++) {
+            ((uint16_t *)dst)[t * in + k] = gqa__f32_to_bf16(x[t * x_stride + k]);
+        }
+    }
+}
+
+static void put_y(const struct gqa__linear_args *args, int32_t t, int64_t o, float sum)
+{
+    args->y[t * args->y_stride + o] = canonical(args->bias != NULL ? sum + args->bias[o] : sum);
+}
+
+static void linear_f32(const struct gqa__linear_args *args)
+{
+    for (int32_t t = 0; t < args->tokens; t++) {
+        for (int64_t o = args->out_begin; o < args->out_end; o++) {
+            const float *w = (const float *)args->weight + o * args->in;
+            const float *x = (const float *)args->x + t * args->in;
+            float sum = 0.0f;
+            for (int64_t k = 0; k < args->in; k += 512) {
+                const int64_t n = args->in - k < 512 ? args->in - k : 512;
+                const float part =
+                    dot_f32((struct factor){x + k, 1}, (struct factor){w + k, 1}, n, 0.0f);
+                sum = k == 0 ? part : sum + part;
+            }
+            put_y(args, t, o, sum);
+        }
+    }
+}
+
+static void linear_bf16(const struct gqa__linear_args *args)
+{
+    for (int32_t t = 0; t < args->tokens; t++) {
+        for (int64_t o = args->out_begin; o < args->out_end; o++) {
+            const struct factor w = {(const uint16_t *)args->weight + o * args->in, 1};
+            const struct factor x = {(const uint16_t *)args->x + t * args->in, 1};
+            put_y(args, t, o, dot_bf16(x, w, args->in, 0.0f));
+        }
+    }
+}
+
+/* --- element-wise ------------------------------------------------------------------------------
+ */
+
+/* Sum of x, or of (x - mean)^2, in 16 chains by index, joined pair by pair from afar. */
+static float sum16(const float *x, int64_t n, bool squared, float mean)
+{
+    float c[16] = {0.0f};
+    for (int64_t i = 0; i < n; i++) {
+        const float d = x[i] - mean;
+        c[i % 16] = squared ? fmaf(d, d, c[i % 16]) : c[i % 16] + x[i];
+    }
+    for (int64_t i = 0; i < 8; i++) {
+        c[i] = c[i] + c[i + 8];
+    }
+    return ((c[0] + c[4]) + (c[2] + c[6])) + ((c[1] + c[5]) + (c[3] + c[7]));
+}
+
+static float cast(float x, gqa_dtype dtype)
+{
+    if (dtype == GQA_F32) {
+        return x;
+    }
+    return dtype == GQA_BF16 ? gqa__bf16_to_f32(gqa__f32_to_bf16(x))
+                             : gqa__f16_to_f32(gqa__f32_to_f16(x));
+}
+
+static void norm(const struct gqa__norm_args *a)
+{
+    const float n = (float)a->n_true;
+    const float mean = a->kind == GQA_NORM_LAYER ? sum16(a->src, a->n_true, false, 0.0f) / n : 0.0f;
+    float size = sum16(a->src, a->n_true, true, mean);
+    size = a->kind == GQA_NORM_L2 ? size : size / n;
+    for (int64_t i = 0; i < a->n; i++) {
+        float y = cast((a->src[i] - mean) * (1.0f / sqrtf(size + a->eps)), a->cast);
+        y = a->weight != NULL ? cast(y * (a->weight[i] + a->offset), a->cast) : y;
+        a->dst[i] = canonical(a->bias != NULL ? y + a->bias[i] : y);
+    }
+}
+
+static void rope(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,
+                 int32_t rotary_dim, gqa_rope style)
+{
+    for (int32_t i = 0; i < heads * (rotary_dim / 2) && style != GQA_ROPE_NONE; i++) {
+        const int32_t j = i % (rotary_dim / 2);
+        float *head = x + i / (rotary_dim / 2) * head_stride;
+        float *a = head + (style == GQA_ROPE_HALF ? j : 2 * j);
+        float *b = style == GQA_ROPE_HALF ? a + rotary_dim / 2 : a + 1;
+        const float a0 = *a, b0 = *b;
+        *a = canonical(fmaf(a0, c[j], -(b0 * s[j])));
+        *b = canonical(fmaf(b0, c[j], a0 * s[j]));
+    }
+}
+
+static void add(float *dst, const float *a, const float *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        dst[i] = canonical(a[i] + b[i]);
+    }
+}
+
+static void scale(float *dst, const float *a, float factor, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        dst[i] = canonical(a[i] * factor);
+    }
+}
+
+static void scale_add(float *dst, const float *a, const float *b, float f, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        dst[i] = canonical(fmaf(f, b[i], a[i]));
+    }
+}
+
+static void clip(float *dst, const float *a, float limit, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        dst[i] = a[i] > limit ? limit : a[i] < -limit ? -limit : canonical(a[i]);
+    }
+}
+
+static void gate(float *dst, const float *a, const float *g, int32_t g_step,
+                 gqa_gate_activation activation, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float x = g[i * g_step];
+        dst[i] = canonical(a[i] *
+                           (activation == GQA_GATE_SIGMOID ? gqa__sigmoidf(x) : gqa__softplusf(x)));
+    }
+}
+
+static const struct gqa__kernels row8_f32 = {
+    .name = "row8/f32",
+    .isa = GQA_ISA_SCALAR,
+    .numerics = GQA_NUMERICS_F32,
+    .tile_rows = TILE,
+    .lanes = LANES,
+    .panel_keys = PANEL_F32,
+    .depth_step = 4,
+    .value_step = 4,
+    .v_transposed = false,
+    .operand = GQA_F32,
+    .out_step = OUT_STEP,
+    .token_step = 5,
+    .q_bytes = q_bytes_f32,
+    .pack_q = pack_q_f32,
+    .append_k = append_k,
+    .append_v = append_v_f32,
+    .score = score_f32,
+    .modify = modify,
+    .softmax = softmax_f32,
+    .accumulate = accumulate_f32,
+    .merge = merge,
+    .finish = finish,
+    .weight_bytes = weight_bytes_f32,
+    .pack_weight = pack_weight_f32,
+    .x_bytes = x_bytes_f32,
+    .pack_x = pack_x_f32,
+    .linear = linear_f32,
+    .norm = norm,
+    .rope = rope,
+    .add = add,
+    .scale = scale,
+    .scale_add = scale_add,
+    .clip = clip,
+    .gate = gate,
+};
+
+static const struct gqa__kernels row8_bf16 = {
+    .name = "row8/bf16",
+    .isa = GQA_ISA_SCALAR,
+    .numerics = GQA_NUMERICS_BF16,
+    .tile_rows = TILE,
+    .lanes = LANES,
+    .panel_keys = PANEL_BF16,
+    .depth_step = 8,
+    .value_step = 4,
+    .v_transposed = true,
+    .operand = GQA_BF16,
+    .out_step = OUT_STEP,
+    .token_step = 5,
+    .q_bytes = q_bytes_bf16,
+    .pack_q = pack_q_bf16,
+    .append_k = append_k,
+    .append_v = append_v_bf16,
+    .score = score_bf16,
+    .modify = modify,
+    .softmax = softmax_bf16,
+    .accumulate = accumulate_bf16,
+    .merge = merge,
+    .finish = finish,
+    .weight_bytes = weight_bytes_bf16,
+    .pack_weight = pack_weight_bf16,
+    .x_bytes = x_bytes_bf16,
+    .pack_x = pack_x_bf16,
+    .linear = linear_bf16,
+    .norm = norm,
+    .rope = rope,
+    .add = add,
+    .scale = scale,
+    .scale_add = scale_add,
+    .clip = clip,
+    .gate = gate,
+};
+
+const struct gqa__kernels *gqa_test_row8(gqa_numerics numerics)
+{
+    return numerics == GQA_NUMERICS_BF16 ? &row8_bf16 : &row8_f32;
+}

@@ -1,0 +1,14 @@
+/* row8.h - a second scalar row with other geometry, written one element at a time.
+ *
+ * It shares no code with src/kernel but the tables' layout: 8 lanes, tiles of 40 rows, other
+ * panels, steps and packed forms. A library whose plan, walk and cache hold no geometry of their
+ * own gives the same bits on it.
+ */
+#ifndef GQA_TEST_ROW8_H
+#define GQA_TEST_ROW8_H
+
+#include "kernel/kernel.h"
+
+const struct gqa__kernels *gqa_test_row8(gqa_numerics numerics);
+
+#endif

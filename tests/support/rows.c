@@ -1,0 +1,109 @@
+/* rows.c - see rows.h. */
+#include "support/rows.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "base/number.h"
+#include "kernel/cpu.h"
+#include "kernel/scalar.h"
+#include "kernel/select.h"
+
+static int32_t add_row(struct row_under_test *rows, int32_t n, const struct gqa__kernels *row,
+                       const char *name)
+{
+    if (row == NULL) {
+        printf("skipped: row %s is not built or this machine does not run it\n", name);
+        return n;
+    }
+    rows[n] = (struct row_under_test){row, name};
+    return n + 1;
+}
+
+static const struct gqa__kernels *fma_row(gqa_numerics numerics)
+{
+#if defined(__x86_64__)
+    struct gqa__cpu cpu;
+    gqa__cpu_detect(&cpu);
+    return cpu.avx2_fma ? gqa__scalar_fma(numerics) : NULL;
+#else
+    (void)numerics;
+    return NULL;
+#endif
+}
+
+static const struct gqa__kernels *chosen(gqa_isa isa, gqa_numerics numerics)
+{
+    const struct gqa__kernels *row = NULL;
+    return gqa__select(&row, isa, NULL, numerics, NULL) == GQA_OK ? row : NULL;
+}
+
+int32_t rows_under_test(struct row_under_test *rows)
+{
+    const gqa_numerics f32 = GQA_NUMERICS_F32, bf16 = GQA_NUMERICS_BF16;
+    int32_t n = 0;
+
+    n = add_row(rows, n, gqa__scalar_baseline(f32), "scalar/f32 (baseline)");
+    n = add_row(rows, n, gqa__scalar_baseline(bf16), "scalar/bf16 (baseline)");
+    n = add_row(rows, n, fma_row(f32), "scalar/f32 (fma)");
+    n = add_row(rows, n, fma_row(bf16), "scalar/bf16 (fma)");
+    n = add_row(rows, n, chosen(GQA_ISA_AVX2, f32), "avx2/f32");
+    n = add_row(rows, n, chosen(GQA_ISA_AVX512, f32), "avx512/f32");
+    n = add_row(rows, n, chosen(GQA_ISA_AVX512, bf16), "avx512/bf16");
+    n = add_row(rows, n, chosen(GQA_ISA_AMX, bf16), "amx/bf16");
+    return n;
+}
+
+uint64_t random_next(uint64_t *state)
+{
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    return *state * 0x2545f4914f6cdd1du;
+}
+
+float random_float(uint64_t *state)
+{
+    return (float)(random_next(state) >> 40) * 0x1p-23f - 1.0f;
+}
+
+const char *fill_name(enum fill fill)
+{
+    static const char *const names[FILL_COUNT] = {"random", "equal", "huge", "denormal", "wide"};
+    return names[fill];
+}
+
+void fill_values(float *x, int64_t n, enum fill fill, uint64_t *state)
+{
+    for (int64_t i = 0; i < n; i++) {
+        const float r = random_float(state);
+        switch (fill) {
+        case FILL_EQUAL:
+            x[i] = 0.375f;
+            break;
+        case FILL_DENORMAL: /* around the smallest normal number, products far below it */
+            x[i] = ldexpf(r, -124 + (int)(random_next(state) >> 61));
+            break;
+        case FILL_WIDE: /* products on both sides of 2^-126 */
+            x[i] = ldexpf(r, -(int)(random_next(state) >> 58) - 30);
+            break;
+        default:
+            x[i] = r;
+        }
+    }
+    if (fill == FILL_HUGE && n > 0) {
+        x[random_next(state) % (uint64_t)n] = 30000.0f;
+    }
+}
+
+int same_floats(const char *what, const float *a, const float *b, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (gqa__f32_bits(a[i]) != gqa__f32_bits(b[i])) {
+            fprintf(stderr, "%s[%lld]: %a, expected %a\n", what, (long long)i, (double)a[i],
+                    (double)b[i]);
+            return 0;
+        }
+    }
+    return 1;
+}

@@ -1,0 +1,32 @@
+/* rows.h - the kernel rows under test, and the values they are fed. */
+#ifndef GQA_TEST_ROWS_H
+#define GQA_TEST_ROWS_H
+
+#include <stdint.h>
+
+#include "kernel/kernel.h"
+
+/* A table and what to call it: both compilations of the scalar row have one name. */
+struct row_under_test {
+    const struct gqa__kernels *row;
+    const char *name;
+};
+
+enum { MAX_ROWS = 16 };
+
+/* Every row that this machine runs, for both numerics; prints those that it does not run. */
+int32_t rows_under_test(struct row_under_test *rows);
+
+/* xorshift64*. */
+uint64_t random_next(uint64_t *state);
+float random_float(uint64_t *state); /* in [-1, 1) */
+
+/* Adversarial contents. NAN and INF values are planted by the tests themselves. */
+enum fill { FILL_RANDOM, FILL_EQUAL, FILL_HUGE, FILL_DENORMAL, FILL_WIDE, FILL_COUNT };
+const char *fill_name(enum fill fill);
+void fill_values(float *x, int64_t n, enum fill fill, uint64_t *state);
+
+/* Bits equal; prints where they first differ. */
+int same_floats(const char *what, const float *a, const float *b, int64_t n);
+
+#endif

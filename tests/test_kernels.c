@@ -1,0 +1,285 @@
+/* test_kernels.c - the attention entries of every row against row8, bit by bit, and against double.
+ *
+ * One test per row and set of sizes; its name is the command that repeats it:
+ * test_kernels "NAME". A failing case prints its own parameters.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/fold.h"
+#include "base/number.h"
+#include "support/attend_kernels.h"
+#include "support/fence.h"
+#include "support/row8.h"
+#include "support/rows.h"
+
+static char current[256]; /* parameters of the running case */
+
+static void name_case(const struct row_under_test *test, const struct problem *p)
+{
+    snprintf(current, sizeof current,
+             "%s rows=%d first=%d group=%d keys=%d dk=%d dv=%d fill=%s features=%d\n", test->name,
+             p->rows, p->first, p->group, p->keys, p->dk, p->dv, fill_name(p->fill), p->features);
+}
+
+static void check(int good)
+{
+    if (!good) {
+        print_error("%s", current);
+        fail();
+    }
+}
+
+/* Row under test and row8, whole and cut, give the same bits; and near double where that says
+ * anything. */
+static void run_case(const struct row_under_test *test, const struct problem *p)
+{
+    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+    struct answer want = answer_new(p), got = answer_new(p);
+    const struct variant whole = {false, false}, cut = {true, true};
+
+    name_case(test, p);
+    check(attend(twin, p, whole, &want));
+    check(attend(test->row, p, whole, &got));
+    check(same_answers(p, &got, &want, true));
+    check(attend(test->row, p, cut, &got));
+    check(same_answers(p, &got, &want, false));
+    check(near_double(p, test->row->numerics, &got));
+    answer_free(&want);
+    answer_free(&got);
+}
+
+static const int32_t row_counts[] = {1, 2, 15, 16, 17, 127, 128};
+static const int32_t key_counts[] = {1, 15, 16, 17, 63, 64, 100, 255, 256, 300};
+static const int32_t depths[] = {8, 16, 32, 64, 80, 96, 112, 128, 160, 192, 256, 512};
+
+enum {
+    ROW_COUNTS = sizeof row_counts / sizeof row_counts[0],
+    KEY_COUNTS = sizeof key_counts / sizeof key_counts[0],
+    DEPTHS = sizeof depths / sizeof depths[0]
+};
+
+/* Every depth with every number of rows; the rest in turn. */
+static void test_sizes(void **state)
+{
+    const struct row_under_test *test = *state;
+    int32_t turn = 0;
+
+    for (int32_t d = 0; d < DEPTHS; d++) {
+        for (int32_t r = 0; r < ROW_COUNTS; r++, turn++) {
+            struct problem p = {.rows = row_counts[r],
+                                .first = turn % 3,
+                                .group = 1 + turn % 5,
+                                .keys = key_counts[turn % KEY_COUNTS],
+                                .dk = depths[d],
+                                .dv = turn % 4 == 0 ? depths[(d + 5) % DEPTHS] : depths[d],
+                                .fill = (enum fill)(turn % FILL_COUNT),
+                                .features = turn % FEATURES_ALL,
+                                .seed = 77u + (uint64_t)turn};
+            if (p.rows > 100 && p.dk > 200) {
+                p.keys = p.keys < 64 ? p.keys : 33; /* row8 is slow */
+            }
+            problem_fill(&p);
+            run_case(test, &p);
+            problem_free(&p);
+        }
+    }
+}
+
+/* Every fill with every combination of features, odd depths. */
+static void test_fills(void **state)
+{
+    const struct row_under_test *test = *state;
+
+    for (int32_t i = 0; i < FILL_COUNT * FEATURES_ALL; i++) {
+        struct problem p = {.rows = 9 + i % 5,
+                            .first = i % 4,
+                            .group = 3,
+                            .keys = 40 + i % 7,
+                            .dk = 9 + i % 33,
+                            .dv = 8 + i % 13,
+                            .fill = (enum fill)(i / FEATURES_ALL),
+                            .features = i % FEATURES_ALL,
+                            .seed = 1000u + (uint64_t)i};
+        problem_fill(&p);
+        run_case(test, &p);
+        problem_free(&p);
+    }
+}
+
+/* What sits in the planted key, for K or for V. */
+static const float poisons[] = {NAN, INFINITY, -INFINITY, 3e38f};
+
+/* A key that holds NaN or infinity: rows that do not see it keep their bits, and rows that see a
+ * NaN in V or K are NaN. */
+static void test_poison(void **state)
+{
+    const struct row_under_test *test = *state;
+
+    for (int32_t i = 0; i < 16; i++) {
+        const float poison = poisons[i % 4];
+        const bool in_v = i / 4 % 2 != 0;
+        const int32_t key = i < 8 ? 21 : 0;
+        struct problem p = {.rows = 13, .group = 1, .keys = 45, .dk = 24, .dv = 10};
+        struct answer clean, got;
+
+        p.features = FEATURE_RANGE;
+        p.seed = 500u + (uint64_t)i;
+        problem_fill(&p);
+        for (int32_t r = 0; r < p.rows; r++) {
+            p.lo[r] = r % 2 == 0 ? key + 1 : key;
+            p.hi[r] = p.keys - r % 3;
+        }
+        clean = answer_new(&p);
+        got = answer_new(&p);
+        name_case(test, &p);
+        check(attend(test->row, &p, (struct variant){false, false}, &clean));
+        (in_v ? p.v + key * p.dv : p.k + key * p.dk)[3] = poison;
+        run_case(test, &p);
+        check(attend(test->row, &p, (struct variant){false, false}, &got));
+        for (int32_t r = 0; r < p.rows; r++) {
+            const float *out = got.out + r * p.dv;
+            if (r % 2 == 0) {
+                check(same_floats("unseen poison", out, clean.out + r * p.dv, p.dv));
+            } else if (isnan(poison)) {
+                check(gqa__f32_bits(out[3]) == GQA__NAN_BITS);
+            }
+        }
+        answer_free(&clean);
+        answer_free(&got);
+        problem_free(&p);
+    }
+}
+
+/* Merging with a neutral state keeps the other's bits; both neutral stay neutral. */
+static void test_neutral(void **state)
+{
+    const struct row_under_test *test = *state;
+    enum { LD = 16, DV = 3 };
+    float m[LD], l[LD], o[DV * LD], m2[LD], l2[LD], o2[DV * LD];
+
+    snprintf(current, sizeof current, "%s neutral states\n", test->name);
+    for (int32_t side = 0; side < 3; side++) {
+        for (int32_t j = 0; j < LD; j++) {
+            m[j] = side == 0 ? -INFINITY : (float)j - 8.0f;
+            l[j] = side == 0 ? 0.0f : j == 3 ? NAN : 1.25f;
+            m2[j] = side == 0 ? -1.5f : -INFINITY;
+            l2[j] = side == 0 ? 3.0f : 0.0f;
+            m[j] = side == 2 ? -INFINITY : m[j];
+            l[j] = side == 2 ? 0.0f : l[j];
+        }
+        for (int32_t j = 0; j < DV * LD; j++) {
+            o[j] = side == 1 ? 0.1f * (float)j : 0.0f;
+            o2[j] = side == 0 ? 0.2f * (float)j : 0.0f;
+        }
+        test->row->merge(m, l, o, m2, l2, o2, DV, LD);
+        for (int32_t j = 0; j < LD; j++) {
+            const float want_m = side == 0 ? -1.5f : side == 1 ? (float)j - 8.0f : -INFINITY;
+            const float want_l = side == 0 ? 3.0f : side == 1 ? (j == 3 ? NAN : 1.25f) : 0.0f;
+            check(m[j] == want_m);
+            check(l[j] == want_l || (isnan(l[j]) && isnan(want_l)));
+            for (int32_t d = 0; d < DV; d++) {
+                const float at = (float)(d * LD + j);
+                check(o[d * LD + j] == (side == 0 ? 0.2f : side == 1 ? 0.1f : 0.0f) * at);
+            }
+        }
+    }
+}
+
+/* Stored K and V: the caller's values in the storage type, at their slots and nowhere else. */
+static void append_case(const struct row_under_test *test, gqa_dtype storage, int32_t dim,
+                        bool is_v)
+{
+    const struct gqa__kernels *row = test->row;
+    const size_t size = storage == GQA_F32 ? 4 : 2;
+    const int32_t slots = 16, slot = 3, n = 5, stride = dim + 4;
+    const bool transposed = is_v && row->v_transposed;
+    const int32_t step = is_v ? row->value_step : row->depth_step;
+    const int32_t wide = (dim + step - 1) / step * step;
+    struct fence page = fence_new((size_t)slots * (size_t)wide * size);
+    struct fence src = fence_new(((size_t)(n - 1) * (size_t)stride + (size_t)dim) * 4);
+    float *x = src.data;
+    uint64_t state = 9;
+    bool bad = false;
+
+    snprintf(current, sizeof current, "%s append %s storage=%d dim=%d\n", test->name,
+             is_v ? "v" : "k", (int)storage, dim);
+    memset(page.data, 0, page.size);
+    for (int32_t i = 0; i < (n - 1) * stride + dim; i++) {
+        x[i] = i % 11 == 5 ? 1e-41f : random_float(&state);
+    }
+    x[2 * stride + dim - 1] = dim % 2 != 0 ? NAN : 3.4e38f; /* infinite in bf16 */
+    if (is_v) {
+        bad = row->append_v(page.data, transposed ? slots : wide, slot, n, x, stride, dim, storage);
+        check(bad == (dim % 2 != 0 || storage == GQA_BF16));
+    } else {
+        row->append_k(page.data, wide, slot, n, x, stride, dim, storage);
+    }
+    for (int32_t s = 0; s < slots; s++) {
+        for (int32_t d = 0; d < wide; d++) {
+            const bool held = s >= slot && s < slot + n && d < dim;
+            const float want = held ? x[(s - slot) * stride + d] : 0.0f;
+            const int32_t at = transposed ? d * slots + s : s * wide + d;
+            if (storage == GQA_F32) {
+                check(gqa__f32_bits(((float *)page.data)[at]) ==
+                      gqa__f32_bits(gqa__canonical(want)));
+            } else {
+                check(((uint16_t *)page.data)[at] == gqa__f32_to_bf16(want));
+            }
+        }
+    }
+    check(fence_free(&page) && fence_free(&src));
+}
+
+static void test_append(void **state)
+{
+    const struct row_under_test *test = *state;
+
+    for (int32_t dim = 8; dim < 70; dim += 7) {
+        for (int32_t is_v = 0; is_v < 2; is_v++) {
+            append_case(test, GQA_BF16, dim, is_v != 0);
+            if (test->row->numerics == GQA_NUMERICS_F32) {
+                append_case(test, GQA_F32, dim, is_v != 0);
+            }
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        CMUnitTestFunction run;
+    } kinds[] = {{"sizes", test_sizes},
+                 {"fills", test_fills},
+                 {"poison", test_poison},
+                 {"neutral", test_neutral},
+                 {"append", test_append}};
+    enum { KINDS = sizeof kinds / sizeof kinds[0] };
+    static struct row_under_test rows[MAX_ROWS + 2];
+    static char names[(MAX_ROWS + 2) * KINDS][64];
+    static struct CMUnitTest tests[(MAX_ROWS + 2) * KINDS];
+    int32_t count = rows_under_test(rows);
+
+    rows[count++] = (struct row_under_test){gqa_test_row8(GQA_NUMERICS_F32), "row8/f32"};
+    rows[count++] = (struct row_under_test){gqa_test_row8(GQA_NUMERICS_BF16), "row8/bf16"};
+    for (int32_t i = 0; i < count * KINDS; i++) {
+        snprintf(names[i], sizeof names[i], "%s %s", rows[i / KINDS].name, kinds[i % KINDS].name);
+        tests[i].name = names[i];
+        tests[i].test_func = kinds[i % KINDS].run;
+        tests[i].initial_state = &rows[i / KINDS];
+    }
+    fence_report(current);
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    return _cmocka_run_group_tests("kernels", tests, (size_t)(count * KINDS), NULL, NULL);
+}
