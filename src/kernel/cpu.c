@@ -57,7 +57,37 @@ void gqa__cpu_detect(struct gqa__cpu *cpu)
     cpu->amx_bf16 = bit(seven.edx, 24) && bit(seven.edx, 22) && (states & STATE_TILE) == STATE_TILE;
 }
 
+#if defined(__linux__)
+
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* The call that asks, and the feature: tile data. */
+enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_TILE_DATA = 18 };
+
+/* Declared here because strict C11 hides it. */
+extern long syscall(long number, ...);
+
+bool gqa__cpu_amx_permission(void)
+{
+    return syscall(SYS_arch_prctl, (long)ARCH_REQ_XCOMP_PERM, (long)XFEATURE_TILE_DATA) == 0;
+}
+
 #else
+
+bool gqa__cpu_amx_permission(void)
+{
+    return false;
+}
+
+#endif
+
+#else
+
+bool gqa__cpu_amx_permission(void)
+{
+    return false;
+}
 
 void gqa__cpu_detect(struct gqa__cpu *cpu)
 {

@@ -13,4 +13,10 @@ struct gqa__cpu {
 
 void gqa__cpu_detect(struct gqa__cpu *cpu);
 
+/* Ask the operating system for the use of AMX tile data (Linux 5.16 and later: arch_prctl,
+ * ARCH_REQ_XCOMP_PERM, feature 18). The permission is the whole process's, is inherited by children
+ * and is refused where an alternate signal stack is too small for the tiles. True if granted, now
+ * or before. */
+bool gqa__cpu_amx_permission(void);
+
 #endif

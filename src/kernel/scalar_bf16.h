@@ -140,14 +140,14 @@ static inline int64_t round_to_group(int64_t n)
 
 /* --- attention ------------------------------------------------------------------------------- */
 
-static size_t q_bytes_bf16(int32_t dk, int32_t ld)
+static inline size_t q_bytes_bf16(int32_t dk, int32_t ld)
 {
     return (size_t)round_to_group(dk) * (size_t)ld * sizeof(float);
 }
 
 /* q^T [dk rounded up][ld], scaled, operand values kept as f32; lanes beyond the rows are zero. */
-static void pack_q_bf16(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
-                        int32_t dk, float scale)
+static inline void pack_q_bf16(void *dst, const float *q, const struct gqa__row_map *map,
+                               int32_t ld, int32_t dk, float scale)
 {
     float *out = dst;
 
@@ -161,8 +161,9 @@ static void pack_q_bf16(void *dst, const float *q, const struct gqa__row_map *ma
     }
 }
 
-static void append_k_bf16(void *page, int64_t k_stride, int32_t slot, int32_t n, const float *k,
-                          int64_t token_stride, int32_t dk, gqa_dtype storage)
+static inline void append_k_bf16(void *page, int64_t k_stride, int32_t slot, int32_t n,
+                                 const float *k, int64_t token_stride, int32_t dk,
+                                 gqa_dtype storage)
 {
     assert(storage == GQA_BF16);
     (void)storage;
@@ -175,8 +176,9 @@ static void append_k_bf16(void *page, int64_t k_stride, int32_t slot, int32_t n,
 }
 
 /* page [dv rounded up][v_stride]: transposed */
-static bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
-                          int64_t token_stride, int32_t dv, gqa_dtype storage)
+static inline bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int32_t n,
+                                 const float *v, int64_t token_stride, int32_t dv,
+                                 gqa_dtype storage)
 {
     bool nonfinite = false;
 
@@ -201,8 +203,8 @@ static inline void load_operands(float *restrict dst, const uint16_t *restrict s
 }
 
 /* s [keys][ld], q [dk rounded up][ld], k [keys][k_stride] */
-static void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                       int32_t keys, int32_t dk)
+static inline void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                              int32_t keys, int32_t dk)
 {
     assert(keys % BF16_ROWS == 0 && ld % SCALAR_LANES == 0);
     memset(s, 0, (size_t)keys * (size_t)ld * sizeof(float));
@@ -221,7 +223,8 @@ static void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64
 }
 
 /* p [keys][ld] bf16; l sums p before it is rounded. p is never denormal: exp2 ends at 2^-126. */
-static void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                                bool mark)
 {
     const uint16_t hidden = mark ? 0x8000u : 0u;
     float safe[SCALAR_TILE_ROWS];
@@ -287,8 +290,8 @@ static inline void accumulate_group(float *o, int32_t ld, const float *p, const 
 }
 
 /* o [dv][ld], p [keys][ld], v [dv][v_stride] */
-static void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                            int32_t keys, int32_t dv, int flags)
+static inline void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v,
+                                   int64_t v_stride, int32_t keys, int32_t dv, int flags)
 {
     const int64_t values = (int64_t)dv * ld;
     float weight[SCALAR_GROUP * SCALAR_TILE_ROWS]; /* [32][ld] */
@@ -309,14 +312,15 @@ static void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v, 
 
 /* --- projections ----------------------------------------------------------------------------- */
 
-static size_t weight_bytes_bf16(int64_t out, int64_t in)
+static inline size_t weight_bytes_bf16(int64_t out, int64_t in)
 {
     const int64_t blocks = (out + SCALAR_OUT_STEP - 1) / SCALAR_OUT_STEP;
     return (size_t)(blocks * SCALAR_OUT_STEP * round_to_group(in)) * sizeof(uint16_t);
 }
 
 /* dst [out / SCALAR_OUT_STEP][in rounded up][SCALAR_OUT_STEP] bf16 */
-static void pack_weight_bf16(void *dst, int64_t row, const float *src, int64_t out, int64_t in)
+static inline void pack_weight_bf16(void *dst, int64_t row, const float *src, int64_t out,
+                                    int64_t in)
 {
     const int64_t block = row / SCALAR_OUT_STEP;
     uint16_t *to =
@@ -329,13 +333,14 @@ static void pack_weight_bf16(void *dst, int64_t row, const float *src, int64_t o
     }
 }
 
-static size_t x_bytes_bf16(int32_t tokens, int64_t in)
+static inline size_t x_bytes_bf16(int32_t tokens, int64_t in)
 {
     return (size_t)tokens * (size_t)round_to_group(in) * sizeof(float);
 }
 
 /* dst [tokens][in rounded up] operand values, kept as f32 */
-static void pack_x_bf16(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in)
+static inline void pack_x_bf16(void *dst, const float *x, int64_t x_stride, int32_t tokens,
+                               int64_t in)
 {
     const int64_t padded = round_to_group(in);
 
@@ -371,7 +376,7 @@ static inline void linear_block(float (*restrict c)[SCALAR_OUT_STEP], const floa
     }
 }
 
-static void linear_bf16(const struct gqa__linear_args *args)
+static inline void linear_bf16(const struct gqa__linear_args *args)
 {
     const int64_t padded = round_to_group(args->in);
 

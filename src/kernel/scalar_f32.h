@@ -63,14 +63,14 @@ static inline void chain_row(float *restrict c, int32_t width, const struct stri
 
 /* --- attention ------------------------------------------------------------------------------- */
 
-static size_t q_bytes_f32(int32_t dk, int32_t ld)
+static inline size_t q_bytes_f32(int32_t dk, int32_t ld)
 {
     return (size_t)dk * (size_t)ld * sizeof(float);
 }
 
 /* q^T [dk][ld], scaled; lanes beyond the rows are zero. */
-static void pack_q_f32(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
-                       int32_t dk, float scale)
+static inline void pack_q_f32(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
+                              int32_t dk, float scale)
 {
     float *out = dst;
 
@@ -85,7 +85,8 @@ static void pack_q_f32(void *dst, const float *q, const struct gqa__row_map *map
 }
 
 /* n values to consecutive elements of the storage type; true if one of them is not finite. */
-static bool store_values(void *dst, int64_t offset, const float *src, int32_t n, gqa_dtype storage)
+static inline bool store_values(void *dst, int64_t offset, const float *src, int32_t n,
+                                gqa_dtype storage)
 {
     uint32_t largest = 0;
 
@@ -102,16 +103,16 @@ static bool store_values(void *dst, int64_t offset, const float *src, int32_t n,
     return largest >= 0x7f800000u;
 }
 
-static void append_k_f32(void *page, int64_t k_stride, int32_t slot, int32_t n, const float *k,
-                         int64_t token_stride, int32_t dk, gqa_dtype storage)
+static inline void append_k_f32(void *page, int64_t k_stride, int32_t slot, int32_t n,
+                                const float *k, int64_t token_stride, int32_t dk, gqa_dtype storage)
 {
     for (int32_t i = 0; i < n; i++) {
         store_values(page, (slot + i) * k_stride, k + i * token_stride, dk, storage);
     }
 }
 
-static bool append_v_f32(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
-                         int64_t token_stride, int32_t dv, gqa_dtype storage)
+static inline bool append_v_f32(void *page, int64_t v_stride, int32_t slot, int32_t n,
+                                const float *v, int64_t token_stride, int32_t dv, gqa_dtype storage)
 {
     bool nonfinite = false;
 
@@ -122,8 +123,8 @@ static bool append_v_f32(void *page, int64_t v_stride, int32_t slot, int32_t n, 
 }
 
 /* s [keys][ld], q [dk][ld], k [keys][k_stride] */
-static void score_f32(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                      int32_t keys, int32_t dk)
+static inline void score_f32(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                             int32_t keys, int32_t dk)
 {
     assert(keys % F32_ROWS == 0 && ld % SCALAR_LANES == 0 && dk <= GQA__DOT_BLOCK);
     for (int32_t key = 0; key < keys; key += F32_ROWS) {
@@ -140,7 +141,8 @@ static void score_f32(float *s, int32_t ld, const void *q, const void *k, int64_
 }
 
 /* p [keys][ld] f32 */
-static void softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+static inline void softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                               bool mark)
 {
     const float hidden = mark ? -0.0f : 0.0f;
     float safe[SCALAR_TILE_ROWS];
@@ -200,8 +202,8 @@ static inline void store_lanes(float *restrict o, int32_t ld, float (*restrict c
 }
 
 /* o [dv][ld], p [keys][ld], v [keys][v_stride] */
-static void accumulate_f32(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                           int32_t keys, int32_t dv, int flags)
+static inline void accumulate_f32(float *o, int32_t ld, const void *p, const void *v,
+                                  int64_t v_stride, int32_t keys, int32_t dv, int flags)
 {
     assert(ld % SCALAR_LANES == 0);
     for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
@@ -229,14 +231,15 @@ static void accumulate_f32(float *o, int32_t ld, const void *p, const void *v, i
 
 /* --- projections ----------------------------------------------------------------------------- */
 
-static size_t weight_bytes_f32(int64_t out, int64_t in)
+static inline size_t weight_bytes_f32(int64_t out, int64_t in)
 {
     const int64_t blocks = (out + SCALAR_OUT_STEP - 1) / SCALAR_OUT_STEP;
     return (size_t)(blocks * SCALAR_OUT_STEP * in) * sizeof(float);
 }
 
 /* dst [out / SCALAR_OUT_STEP][in][SCALAR_OUT_STEP] */
-static void pack_weight_f32(void *dst, int64_t row, const float *src, int64_t out, int64_t in)
+static inline void pack_weight_f32(void *dst, int64_t row, const float *src, int64_t out,
+                                   int64_t in)
 {
     float *to = (float *)dst + row / SCALAR_OUT_STEP * SCALAR_OUT_STEP * in + row % SCALAR_OUT_STEP;
 
@@ -247,13 +250,14 @@ static void pack_weight_f32(void *dst, int64_t row, const float *src, int64_t ou
     }
 }
 
-static size_t x_bytes_f32(int32_t tokens, int64_t in)
+static inline size_t x_bytes_f32(int32_t tokens, int64_t in)
 {
     return (size_t)tokens * (size_t)in * sizeof(float);
 }
 
 /* dst [tokens][in] */
-static void pack_x_f32(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in)
+static inline void pack_x_f32(void *dst, const float *x, int64_t x_stride, int32_t tokens,
+                              int64_t in)
 {
     for (int32_t t = 0; t < tokens; t++) {
         memcpy((float *)dst + t * in, x + t * x_stride, (size_t)in * sizeof(float));
@@ -304,7 +308,7 @@ static inline void linear_piece(const struct gqa__linear_args *args, int64_t out
     }
 }
 
-static void linear_f32(const struct gqa__linear_args *args)
+static inline void linear_f32(const struct gqa__linear_args *args)
 {
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {

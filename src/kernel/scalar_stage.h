@@ -67,7 +67,7 @@ static inline float round_to(float x, gqa_dtype cast)
 
 /* y = cast(cast((x - mean) * rs) * (w + offset)) + bias, mean 0 but in LAYER,
  * rs = 1 / sqrt(mean square + eps), or of the sum of squares in L2. */
-static void norm_vector(const struct gqa__norm_args *args)
+static inline void norm_vector(const struct gqa__norm_args *args)
 {
     const float count = (float)args->n_true;
     const bool layer = args->kind == GQA_NORM_LAYER;
@@ -98,8 +98,8 @@ static inline void rotate(float *a, float *b, float c, float s)
     *b = gqa__canonical(second);
 }
 
-static void rope_heads(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,
-                       int32_t rotary_dim, gqa_rope style)
+static inline void rope_heads(float *x, int64_t head_stride, int32_t heads, const float *c,
+                              const float *s, int32_t rotary_dim, gqa_rope style)
 {
     const int32_t pairs = rotary_dim / 2;
 
@@ -115,28 +115,28 @@ static void rope_heads(float *x, int64_t head_stride, int32_t heads, const float
     }
 }
 
-static void add_vectors(float *dst, const float *a, const float *b, int64_t n)
+static inline void add_vectors(float *dst, const float *a, const float *b, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         dst[i] = gqa__canonical(a[i] + b[i]);
     }
 }
 
-static void scale_vector(float *dst, const float *a, float factor, int64_t n)
+static inline void scale_vector(float *dst, const float *a, float factor, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         dst[i] = gqa__canonical(a[i] * factor);
     }
 }
 
-static void scale_add_vectors(float *dst, const float *a, const float *b, float f, int64_t n)
+static inline void scale_add_vectors(float *dst, const float *a, const float *b, float f, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         dst[i] = gqa__canonical(fmaf(f, b[i], a[i]));
     }
 }
 
-static void clip_vector(float *dst, const float *a, float limit, int64_t n)
+static inline void clip_vector(float *dst, const float *a, float limit, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         const float below = a[i] > limit ? limit : a[i];
@@ -144,8 +144,8 @@ static void clip_vector(float *dst, const float *a, float limit, int64_t n)
     }
 }
 
-static void gate_vector(float *dst, const float *a, const float *g, int32_t g_step,
-                        gqa_gate_activation activation, int64_t n)
+static inline void gate_vector(float *dst, const float *a, const float *g, int32_t g_step,
+                               gqa_gate_activation activation, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         const float x = g[i * g_step];

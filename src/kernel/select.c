@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "kernel/amx.h"
 #include "kernel/cpu.h"
 #include "kernel/scalar.h"
 
@@ -35,7 +36,14 @@ static bool runs_avx512(const struct gqa__cpu *cpu)
 
 static bool runs_amx(const struct gqa__cpu *cpu)
 {
-    return cpu->avx512_bf16 && cpu->amx_bf16;
+    return cpu->avx512_bf16 && cpu->amx_bf16 && gqa__amx(GQA_NUMERICS_BF16) != NULL &&
+           gqa__cpu_amx_permission();
+}
+
+static const struct gqa__kernels *amx_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+    (void)cpu;
+    return gqa__amx(numerics);
 }
 
 /* The same bits from either compilation. */
@@ -57,7 +65,7 @@ static const struct candidate candidates[] = {
     {GQA_ISA_SCALAR, "scalar", true, runs_anywhere, scalar_table, "nothing"},
     {GQA_ISA_AVX2, "avx2", false, runs_avx2, NULL, "AVX2, FMA and F16C"},
     {GQA_ISA_AVX512, "avx512", false, runs_avx512, NULL, "AVX-512 F, BW, DQ and VL"},
-    {GQA_ISA_AMX, "amx", false, runs_amx, NULL, "AMX bf16 and AVX-512 bf16"},
+    {GQA_ISA_AMX, "amx", GQA__HAVE_AMX, runs_amx, amx_table, "AMX bf16 and AVX-512 bf16"},
 };
 
 enum { CANDIDATES = sizeof candidates / sizeof candidates[0] };

@@ -1,0 +1,93 @@
+/* amx.c - the table "amx/bf16": AMX products, AVX-512 for everything else.
+ *
+ * The passes that are not products are the scalar row's source, which this file's flags turn into
+ * AVX-512 code with the same bits.
+ */
+#include "kernel/amx.h"
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+
+#include <immintrin.h>
+
+#include "kernel/scalar_attention.h"
+#include "kernel/scalar_bf16.h"
+#include "kernel/scalar_stage.h"
+
+/* Palette 1, eight tiles of 16 rows of 64 bytes. The instruction reads all 64 bytes. */
+struct tile_config {
+    uint8_t palette, start_row;
+    uint8_t reserved[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+};
+
+static const struct tile_config config = {
+    .palette = 1,
+    .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+    .rows = {16, 16, 16, 16, 16, 16, 16, 16},
+};
+
+static void enter_tiles(void)
+{
+    __asm__ volatile("ldtilecfg %0" : : "m"(config));
+}
+
+static void leave_tiles(void)
+{
+    _tile_release();
+}
+
+static const struct gqa__kernels amx_bf16 = {
+    .name = "amx/bf16",
+    .isa = GQA_ISA_AMX,
+    .numerics = GQA_NUMERICS_BF16,
+    .tile_rows = AMX_TILE_ROWS,
+    .lanes = AMX_ROWS,
+    .panel_keys = 32,
+    .depth_step = AMX_DEPTH,
+    .value_step = 16,
+    .v_transposed = true,
+    .operand = GQA_BF16,
+    .out_step = 16,
+    .token_step = 32,
+    .enter = enter_tiles,
+    .leave = leave_tiles,
+    .q_bytes = gqa__amx_q_bytes,
+    .pack_q = gqa__amx_pack_q,
+    .append_k = append_k_bf16,
+    .append_v = append_v_bf16,
+    .score = gqa__amx_score,
+    .modify = modify_scores,
+    .softmax = gqa__amx_softmax,
+    .accumulate = gqa__amx_accumulate,
+    .block = gqa__amx_block,
+    .merge = merge_states,
+    .finish = finish_rows,
+    .weight_bytes = gqa__amx_weight_bytes,
+    .pack_weight = gqa__amx_pack_weight,
+    .x_bytes = gqa__amx_x_bytes,
+    .pack_x = gqa__amx_pack_x,
+    .linear = gqa__amx_linear,
+    .norm = norm_vector,
+    .rope = rope_heads,
+    .add = add_vectors,
+    .scale = scale_vector,
+    .scale_add = scale_add_vectors,
+    .clip = clip_vector,
+    .gate = gate_vector,
+};
+
+const struct gqa__kernels *gqa__amx(gqa_numerics numerics)
+{
+    return numerics == GQA_NUMERICS_BF16 ? &amx_bf16 : NULL;
+}
+
+#else
+
+const struct gqa__kernels *gqa__amx(gqa_numerics numerics)
+{
+    (void)numerics;
+    return NULL;
+}
+
+#endif
