@@ -156,7 +156,6 @@ static void check_yarn(struct gqa__check *check)
     const gqa_config *const config = check->config;
 
     gqa__check_int(check, GQA__INT_FIELD(check, rope_truncate), 0, 1);
-    gqa__check_real(check, GQA__REAL_FIELD(check, rope_attention_factor), 0.0, GQA__FACTOR_MAX);
     if (config->rope_scaling != GQA_ROPE_SCALING_YARN) {
         const char *const why = "without rope_scaling GQA_ROPE_SCALING_YARN";
         gqa__check_unused(check, GQA__REAL_FIELD(check, rope_beta_fast), 32.0, why);
@@ -264,6 +263,7 @@ void gqa__check_rope(struct gqa__check *check)
         check_base(check);
         check_dims(check);
     }
+    gqa__check_real(check, GQA__REAL_FIELD(check, rope_attention_factor), 0.0, GQA__FACTOR_MAX);
     check_factor(check);
     check_context(check);
     check_llama3(check);
