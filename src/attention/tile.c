@@ -95,7 +95,8 @@ void gqa__tile_begin(struct gqa__tile *tile)
     tile->map.count = tile->id.count;
     tile->ld = (int32_t)gqa__round_up(tile->id.count, row->lanes);
     tile->explicit_mask = gqa__present(&segment->mask) || gqa__present(&segment->active_mask) ||
-                          segment->key_begin != NULL || !segment->view.ordered;
+                          gqa__present(&segment->bias) || segment->key_begin != NULL ||
+                          !segment->view.ordered;
     set_rows(tile);
     row->pack_q(tile->scratch->q, q, &tile->map, tile->ld, shape->dk, scale);
     gqa__fold_begin(&tile->scratch->fold, tile->ld);

@@ -32,7 +32,7 @@ struct gqa__tile {
     struct gqa__row_map map; /* rows within [n][hq][dim] relative to the KV head's first head */
     int32_t ld;
     int32_t key_begin, key_end; /* union of the rows' ranges */
-    bool explicit_mask;         /* a mask, key bounds, active mask or unordered positions */
+    bool explicit_mask;         /* a mask, bias, key bounds, active mask or unordered positions */
     struct gqa__tile_scratch *scratch;
 };
 
@@ -48,8 +48,8 @@ void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_e
 /* Prior states, sink, division, and whatever outputs the segment asks for, from a folded state. */
 void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state);
 
-/* visible.c: fill scratch->visible [keys][ld] (and scratch->bias, if the segment has one) for keys
- * [first, first + keys). */
+/* visible.c: fill scratch->visible and scratch->bias [keys][ld] for keys [first, first + keys).
+ * visible reads the bias (-inf hides a key), so with a bias it comes second. */
 void gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys);
 void gqa__tile_bias(struct gqa__tile *tile, int32_t first, int32_t keys);
 

@@ -1,5 +1,8 @@
 /* visible.c - the explicit restrictions of a segment, gathered for one tile and key block. */
 #include "attention/tile.h"
+
+#include <math.h>
+
 #include "base/tensor.h"
 #include "stage/span.h"
 
@@ -43,6 +46,7 @@ void gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys)
     struct gqa__tile_scratch *scratch = tile->scratch;
     const struct gqa__segment *segment = tile->segment;
     const gqa_tensor *mask = &segment->mask;
+    const bool biased = gqa__present(&segment->bias);
     int32_t group = tile->map.group;
 
     for (int32_t r = 0; r < tile->id.count; r++) {
@@ -51,10 +55,12 @@ void gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys)
         int64_t row =
             gqa__present(mask) ? mask_row(mask, segment->batch, head, segment->row0 + i) : 0;
         for (int32_t k = 0; k < keys; k++) {
+            int64_t at = (int64_t)k * tile->ld + r;
             bool in_range = first + k >= scratch->lo[r] && first + k < scratch->hi[r];
             bool sees = in_range && token_sees(tile, i, scratch->columns[k], scratch->k_pos[k]) &&
                         (!gqa__present(mask) || gqa__mask_at(mask, row + scratch->columns[k]));
-            scratch->visible[(int64_t)k * tile->ld + r] = sees;
+            /* By select: NaN - inf would not mask. */
+            scratch->visible[at] = sees && !(biased && scratch->bias[at] == -INFINITY);
         }
     }
 }

@@ -1,6 +1,8 @@
 /* rule.c - may this row see this key? */
 #include "reference/rule.h"
 
+#include <math.h>
+
 #include "base/tensor.h"
 
 /* Quotient rounded towards minus infinity: positions below the origin have chunks too. */
@@ -61,13 +63,6 @@ static bool call_admits(const struct gqa__reference_row *row, const struct gqa__
            gqa__mask_at(&segment->active_mask, active_offset(&segment->active_mask, row, key));
 }
 
-bool gqa__reference_visible(const struct gqa__shape *shape, const struct gqa__reference_row *row,
-                            const struct gqa__reference_key *key)
-{
-    return config_admits(shape, row->position, key->position, row->segment->view.origin) &&
-           call_admits(row, key);
-}
-
 float gqa__reference_bias(const struct gqa__reference_row *row,
                           const struct gqa__reference_key *key)
 {
@@ -77,4 +72,12 @@ float gqa__reference_bias(const struct gqa__reference_row *row,
         gqa__load_f32(&value, bias, pair_offset(bias, row, key), 1);
     }
     return value;
+}
+
+/* A bias of -inf hides by selection: added to a NaN it would not. */
+bool gqa__reference_visible(const struct gqa__shape *shape, const struct gqa__reference_row *row,
+                            const struct gqa__reference_key *key)
+{
+    return config_admits(shape, row->position, key->position, row->segment->view.origin) &&
+           call_admits(row, key) && gqa__reference_bias(row, key) != -INFINITY;
 }
