@@ -162,9 +162,9 @@ void oracle_rope_table(const oracle_layer *layer, const int *positions, int leng
         oracle_num angle = angle_of(&layer->config, positions[axis], f[j]);
         c[j].v = factor * cos(angle.v);
         s[j].v = sign * factor * sin(angle.v);
-        /* One rounding to f32 (two with float angles, where cos and sin are floats first). */
-        c[j].e = factor * (angle.e + 1e-15) + 2 * ORACLE_U * fabs(c[j].v);
-        s[j].e = factor * (angle.e + 1e-15) + 2 * ORACLE_U * fabs(s[j].v);
+        /* One rounding to f32; with float angles cos, the factor and their product are rounded. */
+        c[j].e = factor * (angle.e + 1e-15) + 3 * ORACLE_U * fabs(c[j].v);
+        s[j].e = factor * (angle.e + 1e-15) + 3 * ORACLE_U * fabs(s[j].v);
     }
     free(f);
 }
