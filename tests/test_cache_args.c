@@ -149,6 +149,16 @@ static void defaults(void **state)
     gqa_cache_destroy(&f.cache);
     assert_int_equal(f.host.released, 1);
 
+    /* Enough pages for all sequences, and none more: 3 each for 48 tokens, 4 for 49. */
+    for (int32_t more = 0; more <= 1; more++) {
+        open_fixture(&f, &kv_cases[0]);
+        f.options.max_sequences = 5;
+        f.options.max_tokens = 48 + more;
+        assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
+        assert_int_equal(gqa_cache_free_pages(f.cache), 5 * (3 + more));
+        gqa_cache_destroy(&f.cache);
+    }
+
     /* The init function writes no more than the caller's size. */
     memset(&options, 0xa5, sizeof options);
     gqa_cache_options_init_sized(&options, &f.layer, offsetof(gqa_cache_options, page_size));
