@@ -9,6 +9,7 @@
 
 #include <immintrin.h>
 
+#include "kernel/avx512_finish.h"
 #include "kernel/scalar_attention.h"
 #include "kernel/scalar_bf16.h"
 #include "kernel/scalar_stage.h"
@@ -62,7 +63,7 @@ static const struct gqa__kernels amx_bf16 = {
     .accumulate = gqa__amx_accumulate,
     .block = gqa__amx_block,
     .merge = merge_states,
-    .finish = finish_rows,
+    .finish = finish_vector,
     .weight_bytes = gqa__amx_weight_bytes,
     .pack_weight = gqa__amx_pack_weight,
     .x_bytes = gqa__amx_x_bytes,

@@ -45,13 +45,15 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
 
     assert(map->count <= ld && ld % AMX_ROWS == 0);
     for (int32_t lane = 0; lane < ld; lane += AMX_ROWS) {
+        const int32_t rows = map->count - lane < AMX_ROWS ? map->count - lane : AMX_ROWS;
+        const float *row[AMX_ROWS];
+        for (int32_t i = 0; i < rows; i++) {
+            row[i] = q + gqa__row_offset(map, lane + i);
+        }
         for (int32_t d = 0; d < dk; d += AMX_DEPTH) {
             __m512i r[AMX_ROWS];
             for (int32_t i = 0; i < AMX_ROWS; i++) {
-                r[i] = _mm512_setzero_si512();
-                if (lane + i < map->count) {
-                    r[i] = load_row(q + gqa__row_offset(map, lane + i) + d, dk - d, factor);
-                }
+                r[i] = i < rows ? load_row(row[i] + d, dk - d, factor) : _mm512_setzero_si512();
             }
             transpose16(r);
             for (int32_t i = 0; i < AMX_ROWS; i++) {
@@ -438,34 +440,60 @@ void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int
 
 /* --- a whole block --------------------------------------------------------------------------- */
 
+/* Hide the keys that lanes [lane, lane + width) do not see, on compact scores [keys][width]: only
+ * outside the range that all of them see. */
+static void hide_lanes(float *s, const struct gqa__modify *modify, int32_t lane, int32_t width)
+{
+    const __m512 none = _mm512_set1_ps(-INFINITY);
+
+    for (int32_t half = 0; half < width; half += 16) {
+        const __m512i lo = _mm512_loadu_si512(modify->lo + lane + half);
+        const __m512i hi = _mm512_loadu_si512(modify->hi + lane + half);
+        const int32_t begin = _mm512_reduce_max_epi32(lo);
+        const int32_t end = _mm512_reduce_min_epi32(hi);
+        for (int32_t key = 0; key < modify->keys; key++) {
+            if (key >= begin && key < end) {
+                key = end - 1;
+                continue;
+            }
+            const __m512i at = _mm512_set1_epi32(key);
+            const __mmask16 hidden =
+                _mm512_cmpgt_epi32_mask(lo, at) | _mm512_cmple_epi32_mask(hi, at);
+            _mm512_mask_storeu_ps(s + (int64_t)key * width + half, hidden, none);
+        }
+    }
+}
+
 /* The modify of lanes [lane, lane + width) on compact scores [keys][width]. */
 static void modify_lanes(float *s, const struct gqa__modify *modify, int32_t lane, int32_t width)
 {
     struct gqa__modify part = *modify;
     float bias[32];
     uint8_t visible[32];
+    const bool values = modify->softcap != 0.0f || modify->slope != NULL || modify->bias != NULL;
 
     part.ld = width;
-    part.keys = 1;
     part.slope = modify->slope != NULL ? modify->slope + lane : NULL;
     part.q_pos = modify->q_pos != NULL ? modify->q_pos + lane : NULL;
-    part.lo = modify->lo != NULL ? modify->lo + lane : NULL;
-    part.hi = modify->hi != NULL ? modify->hi + lane : NULL;
-    part.bias = NULL;
-    part.visible = NULL;
-    for (int32_t key = 0; key < modify->keys; key++) {
-        float *row = s + key * width;
+    part.lo = NULL;
+    part.hi = NULL;
+    for (int32_t key = 0; key < modify->keys && (values || modify->visible != NULL); key++) {
+        float *row = s + (int64_t)key * width;
         if (modify->bias != NULL) {
             memcpy(bias, modify->bias + (int64_t)key * modify->ld + lane,
                    (size_t)width * sizeof *bias);
-            part.bias = bias - (int64_t)key * width;
         }
         if (modify->visible != NULL) {
             memcpy(visible, modify->visible + (int64_t)key * modify->ld + lane, (size_t)width);
-            part.visible = visible - (int64_t)key * width;
         }
-        modify_values(row, key, &part);
-        hide_keys(row, key, &part);
+        part.k_pos = modify->k_pos != NULL ? modify->k_pos + key : NULL;
+        part.bias = modify->bias != NULL ? bias : NULL;
+        part.visible = modify->visible != NULL ? visible : NULL;
+        modify_values(row, 0, &part); /* key 0 of these slices */
+        hide_keys(row, 0, &part);
+    }
+    if (modify->lo != NULL) {
+        hide_lanes(s, modify, lane, width);
     }
 }
 

@@ -32,19 +32,26 @@ static void tap(const struct gqa__spine *spine, int32_t pieces, gqa_stage stage,
     }
 }
 
+/* Heads of a token that are handled in one piece: all of them, where they lie side by side. */
+static int32_t pieces_of_token(const gqa_tensor *t, int32_t heads, int32_t dim)
+{
+    return heads > 0 && t->stride[2] != dim ? heads : 1;
+}
+
 /* Read [B, T, H, D] (heads > 0) or [B, T, D] rows of the block from the caller's tensor. */
 static void load(const struct gqa__spine *spine, int32_t pieces, float *buffer,
                  const gqa_tensor *from, int32_t heads, int32_t dim)
 {
-    int32_t width = heads > 0 ? heads : 1;
+    int32_t width = pieces_of_token(from, heads, dim);
 
+    dim = heads > 0 ? heads * dim / width : dim;
     for (int32_t i = 0; i < pieces; i++) {
         const struct gqa__piece *piece = &spine->pieces[i];
         for (int32_t t = 0; t < piece->n; t++) {
             float *row = buffer + (int64_t)(piece->at + t) * width * dim;
             int64_t offset = token_offset(from, piece->b, piece->first + t);
             for (int32_t h = 0; h < width; h++) {
-                int64_t head = heads > 0 ? h * from->stride[2] : 0;
+                int64_t head = width > 1 ? h * from->stride[2] : 0;
                 gqa__load_f32(row + (int64_t)h * dim, from, offset + head, dim);
             }
         }
@@ -55,15 +62,16 @@ static void load(const struct gqa__spine *spine, int32_t pieces, float *buffer,
 static void store(const struct gqa__spine *spine, int32_t pieces, const float *buffer,
                   const gqa_tensor *to, int32_t heads, int32_t dim)
 {
-    int32_t width = heads > 0 ? heads : 1;
+    int32_t width = pieces_of_token(to, heads, dim);
 
+    dim = heads > 0 ? heads * dim / width : dim;
     for (int32_t i = 0; i < pieces && gqa__present(to); i++) {
         const struct gqa__piece *piece = &spine->pieces[i];
         for (int32_t t = 0; t < piece->n; t++) {
             const float *row = buffer + (int64_t)(piece->at + t) * width * dim;
             int64_t offset = token_offset(to, piece->b, piece->first + t);
             for (int32_t h = 0; h < width; h++) {
-                int64_t head = heads > 0 ? h * to->stride[2] : 0;
+                int64_t head = width > 1 ? h * to->stride[2] : 0;
                 gqa__store_f32(to, offset + head, row + (int64_t)h * dim, dim);
             }
         }
