@@ -215,7 +215,7 @@ static void pool_exhausted(struct refusal *r)
 
 static void sequence_unknown(struct refusal *r)
 {
-    static const int32_t sequences[1] = {3};
+    static const int32_t sequences[1] = {RIG_SEQUENCES};
     gqa_inputs in;
     gqa_inputs_init(&in);
     in.sequences = sequences;

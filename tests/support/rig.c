@@ -122,7 +122,7 @@ void rig_open(struct rig *rig, void (*edit)(gqa_config *config))
         fail_msg("gqa_create: %s", rig->err.message);
     }
     gqa_cache_options_init(&options, rig->layer);
-    options.max_sequences = 3;
+    options.max_sequences = RIG_SEQUENCES;
     options.max_tokens = RIG_TOKENS;
     options.page_size = 16;
     if (gqa_cache_create(&rig->cache, rig->layer, &options, &rig->err) != GQA_OK) {

@@ -6,7 +6,15 @@
 
 #include "gqa/gqa.h"
 
-enum { RIG_HIDDEN = 24, RIG_HQ = 4, RIG_HKV = 2, RIG_DK = 10, RIG_DV = 9, RIG_TOKENS = 64 };
+enum {
+    RIG_HIDDEN = 24,
+    RIG_HQ = 4,
+    RIG_HKV = 2,
+    RIG_DK = 10,
+    RIG_DV = 9,
+    RIG_TOKENS = 64,
+    RIG_SEQUENCES = 4
+};
 
 /* A config and all the weights that it calls for, random from a fixed seed. */
 struct model {
@@ -25,8 +33,8 @@ void model_free(struct model *model);
 struct rig {
     struct model model;
     gqa_layer *layer;
-    gqa_cache *cache;                     /* 3 sequences of RIG_TOKENS tokens, pages of 16 */
-    float x[3 * RIG_TOKENS * RIG_HIDDEN]; /* random hidden states */
+    gqa_cache *cache; /* RIG_SEQUENCES of RIG_TOKENS tokens, pages of 16 */
+    float x[RIG_SEQUENCES * RIG_TOKENS * RIG_HIDDEN]; /* random hidden states */
     gqa_error err;
 };
 
