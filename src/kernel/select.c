@@ -116,7 +116,7 @@ static const struct gqa__kernels *table_of(const struct candidate *row, const st
     if (!row->built) {
         *reason = "this library is built without it";
     } else if (!row->runs(cpu)) {
-        *reason = "the CPU or the operating system lacks";
+        *reason = "the CPU or the operating system lacks ";
     } else {
         table = row->table(cpu, numerics);
         *reason = "it does not serve these numerics";
@@ -137,7 +137,7 @@ static gqa_status find_name(const char *env, gqa_isa *isa, gqa_error *err)
         }
     }
     return gqa__fail(err, GQA_ERR_ARG, "GQA_ISA",
-                     "GQA_ISA is \"%.40s\": expected auto, scalar, avx2, avx512 or amx", env);
+                     "\"%.40s\" is no row: expected auto, scalar, avx2, avx512 or amx", env);
 }
 
 static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, const char *field,
@@ -158,10 +158,9 @@ static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, co
             return GQA_OK;
         }
         needs = row->built && !row->runs(&cpu) ? row->needs : "";
-        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "%s asks for row %s: %s %s", field,
-                         row->name, reason, needs);
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "row %s: %s%s", row->name, reason, needs);
     }
-    return gqa__fail(err, GQA_ERR_ARG, field, "%s is %d: expected 0 (auto) to %d", field, (int)isa,
+    return gqa__fail(err, GQA_ERR_ARG, field, "%d is no row: expected 0 (auto) to %d", (int)isa,
                      (int)candidates[CANDIDATES - 1].isa);
 }
 

@@ -1,0 +1,404 @@
+/* test_kernels_flat.c - projections and element-wise entries of every row against row8, bit by bit,
+ * and against double. Names and repetition as in test_kernels.c.
+ */
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/number.h"
+#include "support/fence.h"
+#include "support/row8.h"
+#include "support/rows.h"
+
+static char current[256]; /* parameters of the running case */
+
+static void check(int good)
+{
+    if (!good) {
+        print_error("%s", current);
+        fail();
+    }
+}
+
+static struct fence floats(int64_t n)
+{
+    return fence_new((size_t)n * sizeof(float));
+}
+
+/* --- projections -------------------------------------------------------------------------------
+ */
+
+struct product {
+    int32_t tokens;
+    int64_t out, in, begin; /* outputs from begin on */
+    bool bias;
+    enum fill fill;
+    uint64_t seed;
+    float *w, *x, *b; /* [out][in], [tokens][in], [out] */
+};
+
+/* y [tokens][out]; columns before begin are left alone. */
+static void project(const struct gqa__kernels *row, const struct product *p, struct fence *y)
+{
+    const int64_t stride = p->in + 3;
+    const int64_t begin = p->begin / row->out_step * row->out_step;
+    struct fence weight = fence_new(row->weight_bytes(p->out, p->in));
+    struct fence packed = fence_new(row->x_bytes(p->tokens, p->in));
+    struct fence line = floats(p->in), bias = floats(p->out);
+    struct fence x = floats((p->tokens - 1) * stride + p->in);
+    struct gqa__linear_args args = {.weight = weight.data,
+                                    .out = p->out,
+                                    .in = p->in,
+                                    .out_begin = begin,
+                                    .out_end = p->out,
+                                    .x = packed.data,
+                                    .tokens = p->tokens,
+                                    .y = y->data,
+                                    .y_stride = p->out,
+                                    .bias = p->bias ? bias.data : NULL};
+
+    memset(weight.data, 0, weight.size);
+    memcpy(bias.data, p->b, bias.size);
+    for (int64_t o = 0; o < p->out; o++) {
+        memcpy(line.data, p->w + o * p->in, line.size);
+        row->pack_weight(weight.data, o, line.data, p->out, p->in);
+    }
+    for (int32_t t = 0; t < p->tokens; t++) {
+        memcpy((float *)x.data + t * stride, p->x + t * p->in, (size_t)p->in * sizeof(float));
+    }
+    if (row->enter != NULL) {
+        row->enter();
+    }
+    row->pack_x(packed.data, x.data, stride, p->tokens, p->in);
+    row->linear(&args);
+    if (row->leave != NULL) {
+        row->leave();
+    }
+    check(fence_free(&weight) && fence_free(&packed) && fence_free(&line));
+    check(fence_free(&bias) && fence_free(&x));
+}
+
+/* Each of in products and sums rounds once: (in + 2) u of the sum of sizes, u = 2^-24, and an
+ * absolute FLT_MIN each where bf16 sums are flushed. */
+static void near_double(const struct product *p, bool bf16, const float *y)
+{
+    for (int64_t i = 0; i < p->tokens * p->out; i++) {
+        const float *x = p->x + i / p->out * p->in, *w = p->w + i % p->out * p->in;
+        double sum = p->bias ? (double)p->b[i % p->out] : 0.0, size = fabs(sum), bound;
+        if (i % p->out < p->begin) {
+            continue;
+        }
+        for (int64_t k = 0; k < p->in; k++) {
+            const double one = (double)(bf16 ? gqa__round_bf16(x[k]) : x[k]) *
+                               (double)(bf16 ? gqa__round_bf16(w[k]) : w[k]);
+            sum += one;
+            size += fabs(one);
+        }
+        bound = (double)(p->in + 2) * (size * 0x1p-24 + 0x1p-126);
+        if (!(fabs((double)y[i] - sum) <= bound)) {
+            print_error("y[%d]: %.9g, in double %.9g, bound %.3g\n", (int)i, (double)y[i], sum,
+                        bound);
+            check(0);
+        }
+    }
+}
+
+static void run_product(const struct row_under_test *test, struct product *p)
+{
+    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+    struct fence w = floats(p->out * p->in), x = floats(p->tokens * p->in), b = floats(p->out);
+    struct fence want = floats(p->tokens * p->out), got = floats(p->tokens * p->out);
+    uint64_t state = p->seed * 0x9e3779b97f4a7c15u + 1;
+    const int64_t step = test->row->out_step;
+
+    p->w = w.data;
+    p->x = x.data;
+    p->b = b.data;
+    fill_values(p->w, p->out * p->in, p->fill, &state);
+    fill_values(p->x, p->tokens * p->in, p->fill, &state);
+    fill_values(p->b, p->out, FILL_RANDOM, &state);
+    p->begin = p->begin / step * step;
+    snprintf(current, sizeof current, "%s linear tokens=%d out=%d in=%d begin=%d bias=%d fill=%s\n",
+             test->name, p->tokens, (int)p->out, (int)p->in, (int)p->begin, p->bias,
+             fill_name(p->fill));
+    project(test->row, p, &got);
+    near_double(p, test->row->numerics == GQA_NUMERICS_BF16, got.data);
+    for (int32_t t = 0; t < p->tokens; t++) {
+        for (int64_t o = 0; o < p->begin; o++) { /* untouched */
+            check(gqa__f32_bits(((float *)got.data)[t * p->out + o]) == 0x7f7f7f7fu);
+        }
+    }
+    p->begin = 0;
+    project(twin, p, &want);
+    if (step > 0) {
+        struct fence all = floats(p->tokens * p->out);
+        project(test->row, p, &all);
+        check(same_floats("y", all.data, want.data, p->tokens * p->out));
+        check(fence_free(&all));
+    }
+    check(fence_free(&w) && fence_free(&x) && fence_free(&b));
+    check(fence_free(&want) && fence_free(&got));
+}
+
+static void test_linear(void **state)
+{
+    static const int32_t tokens[] = {1, 2, 3, 7, 8, 9, 16, 31, 33, 40};
+    static const int64_t outs[] = {1, 7, 8, 9, 15, 16, 17, 33, 65};
+    static const int64_t ins[] = {1, 31, 32, 33, 63, 100, 511, 512, 513, 1025};
+
+    for (int32_t i = 0; i < 120; i++) {
+        struct product p = {.tokens = tokens[i % 10],
+                            .out = outs[i * 7 % 9],
+                            .in = ins[(i / 10 + i) % 10],
+                            .begin = i % 3 * 16,
+                            .bias = i % 2 != 0,
+                            .fill = (enum fill)(i % FILL_COUNT),
+                            .seed = 40u + (uint64_t)i};
+        p.begin = p.begin < p.out ? p.begin : 0;
+        run_product(*state, &p);
+    }
+}
+
+/* bf16 products whose sum is within rounding of 2^-126, as tdpbf16ps gave them on hardware:
+ * 2^-126 - t 2^-150 in the even chain is 2^-126 for t <= 1/2, and flushed above. */
+static void test_tiny(void **state)
+{
+    static const float t[] = {0.25f, 0.4375f, 0.5f, 0.5625f, 0.75f, 1.0f, 1.5f};
+    const struct row_under_test *test = *state;
+
+    for (int32_t i = 0; i < 7 && test->row->numerics == GQA_NUMERICS_BF16; i++) {
+        for (int32_t odd = 0; odd < 2; odd++) {
+            float w[32] = {0.0f}, x[32] = {0.0f}, b[1] = {0.0f};
+            struct product p = {.tokens = 1, .out = 1, .in = 32, .w = w, .x = x, .b = b};
+            struct fence y = floats(1);
+            w[odd] = x[odd] = 0x1p-63f;
+            w[2 + odd] = -t[i] * 0x1p-75f;
+            x[2 + odd] = 0x1p-75f;
+            snprintf(current, sizeof current, "%s tiny sum t=%g odd=%d\n", test->name, (double)t[i],
+                     odd);
+            project(test->row, &p, &y);
+            check(((float *)y.data)[0] == (t[i] <= 0.5f ? 0x1p-126f : 0.0f));
+            w[2 + odd] = 0.0f; /* in the other chain the product itself is flushed */
+            x[2 + odd] = 0.0f;
+            w[3 - odd] = -t[i] * 0x1p-75f;
+            x[3 - odd] = 0x1p-75f;
+            project(test->row, &p, &y);
+            check(((float *)y.data)[0] == 0x1p-126f);
+            check(fence_free(&y));
+        }
+    }
+}
+
+/* --- element-wise ------------------------------------------------------------------------------
+ */
+
+/* Random values with a NaN of another sign, an infinity and both zeros among them. */
+static void plant(float *x, int64_t n, uint64_t *seed, bool specials)
+{
+    static const float odd[] = {INFINITY, -0.0f, 0.0f, 1e-40f, -INFINITY};
+    fill_values(x, n, FILL_RANDOM, seed);
+    for (int64_t i = 3; i < n && specials; i += 7) {
+        x[i] = i % 3 == 0 ? gqa__f32_from_bits(0xffc12345u) : odd[i % 5];
+    }
+}
+
+/* y = norm(x) in double: each of the three sums and products of up to n terms rounds, so (n + 12) u
+ * of the size of y; with a LAYER norm of the size that the subtraction of the mean starts from. */
+static void norm_near_double(const struct gqa__norm_args *a, const float *y)
+{
+    const double u = 0x1p-24, n = (double)a->n_true;
+    double mean = 0.0, size = 0.0, squares = 0.0;
+
+    for (int64_t i = 0; i < a->n_true; i++) {
+        mean += (double)a->src[i] / n;
+        size += fabs((double)a->src[i]) / n;
+    }
+    mean = a->kind == GQA_NORM_LAYER ? mean : 0.0;
+    for (int64_t i = 0; i < a->n_true; i++) {
+        squares += ((double)a->src[i] - mean) * ((double)a->src[i] - mean);
+    }
+    squares = a->kind == GQA_NORM_L2 ? squares : squares / n;
+    for (int64_t i = 0; i < a->n && a->cast == GQA_F32; i++) {
+        const double rs = 1.0 / sqrt(squares + (double)a->eps);
+        const double w = a->weight != NULL ? (double)a->weight[i] + (double)a->offset : 1.0;
+        const double bias = a->bias != NULL ? (double)a->bias[i] : 0.0;
+        const double want = ((double)a->src[i] - mean) * rs * w + bias;
+        const double bound =
+            (n + 12) * u *
+            ((fabs((double)a->src[i]) + size) * rs * fabs(w) + fabs(bias) + fabs(want));
+        check(fabs((double)y[i] - want) <= bound);
+    }
+}
+
+static void test_norm(void **state)
+{
+    static const int64_t sizes[] = {1, 8, 15, 16, 17, 31, 33, 64, 100, 2880};
+    const struct row_under_test *test = *state;
+    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+
+    for (int32_t i = 0; i < 360; i++) {
+        const int64_t n = sizes[i % 10];
+        uint64_t seed = 3u + (uint64_t)i;
+        struct fence x = floats(n), w = floats(n), b = floats(n), want = floats(n);
+        struct gqa__norm_args a = {.dst = want.data,
+                                   .src = x.data,
+                                   .n = n,
+                                   .n_true = n > 40 && i % 4 == 0 ? n - 9 : n,
+                                   .kind = (gqa_norm)(GQA_NORM_RMS + i / 10 % 3),
+                                   .eps = i % 7 == 0 ? 0.01f : 1e-6f,
+                                   .offset = (float)(i / 30 % 2),
+                                   .weight = i / 60 % 3 != 0 ? w.data : NULL,
+                                   .bias = i / 60 % 3 == 2 ? b.data : NULL,
+                                   .cast = (gqa_dtype)(i / 120 % 3)};
+        snprintf(current, sizeof current, "%s norm case %d n=%d kind=%d cast=%d\n", test->name, i,
+                 (int)n, (int)a.kind, (int)a.cast);
+        plant(x.data, n, &seed, i % 11 == 5);
+        plant(w.data, n, &seed, false);
+        plant(b.data, n, &seed, false);
+        for (int64_t j = a.n_true; j < n; j++) {
+            ((float *)x.data)[j] = 0.0f;
+        }
+        twin->norm(&a);
+        if (i % 11 != 5) {
+            norm_near_double(&a, want.data);
+        }
+        a.dst = x.data; /* in place */
+        test->row->norm(&a);
+        check(same_floats("norm", x.data, want.data, n));
+        check(fence_free(&x) && fence_free(&w) && fence_free(&b) && fence_free(&want));
+    }
+}
+
+static void test_rope(void **state)
+{
+    const struct row_under_test *test = *state;
+    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+
+    for (int32_t i = 0; i < 60; i++) {
+        const int32_t pairs = 1 + i % 37, heads = 1 + i % 3, dim = 2 * pairs + i % 4;
+        const int64_t n = (int64_t)(heads - 1) * dim + 2 * pairs;
+        const gqa_rope style = (gqa_rope)(i % 3);
+        uint64_t seed = 7u + (uint64_t)i;
+        struct fence x = floats(n), y = floats(n), c = floats(pairs), s = floats(pairs);
+        snprintf(current, sizeof current, "%s rope pairs=%d heads=%d style=%d\n", test->name, pairs,
+                 heads, (int)style);
+        plant(x.data, n, &seed, i % 5 == 4);
+        plant(c.data, pairs, &seed, false);
+        plant(s.data, pairs, &seed, false);
+        memcpy(y.data, x.data, x.size);
+        twin->rope(x.data, dim, heads, c.data, s.data, 2 * pairs, style);
+        test->row->rope(y.data, dim, heads, c.data, s.data, 2 * pairs, style);
+        check(same_floats("rope", y.data, x.data, n));
+        check(fence_free(&x) && fence_free(&y) && fence_free(&c) && fence_free(&s));
+    }
+}
+
+/* Entry number e of the simple ones. */
+static void apply(const struct gqa__kernels *row, int32_t e, float *dst, const float *a,
+                  const float *b, int64_t n)
+{
+    switch (e) {
+    case 0:
+        row->add(dst, a, b, n);
+        break;
+    case 1:
+        row->scale(dst, a, 0.3f, n);
+        break;
+    case 2:
+        row->scale_add(dst, a, b, 1.7f, n);
+        break;
+    case 3:
+        row->clip(dst, a, 0.5f, n);
+        break;
+    default:
+        row->gate(dst, a, b, e % 2, e < 6 ? GQA_GATE_SIGMOID : GQA_GATE_SOFTPLUS, n);
+    }
+}
+
+/* The same in double; sigmoid and softplus within 8 ulp, everything else within one rounding. */
+static double exact(int32_t e, double a, double b)
+{
+    switch (e) {
+    case 0:
+        return a + b;
+    case 1:
+        return a * (double)0.3f;
+    case 2:
+        return a + (double)1.7f * b;
+    case 3:
+        return fmax(-0.5, fmin(0.5, a));
+    default:
+        return a * (e < 6 ? 1.0 / (1.0 + exp(-b)) : log1p(exp(b)));
+    }
+}
+
+enum { SIMPLE = 8 }; /* entries 4, 6: one gate for all; 5, 7: one each */
+
+static void test_simple(void **state)
+{
+    const struct row_under_test *test = *state;
+    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+
+    for (int32_t i = 0; i < SIMPLE * 40; i++) {
+        const int32_t e = i % SIMPLE;
+        const int64_t n = 1 + i / SIMPLE + (i % 5 == 0 ? 60 : 0);
+        const bool specials = i % 3 == 1;
+        uint64_t seed = 11u + (uint64_t)i;
+        struct fence a = floats(n), b = floats(e == 4 || e == 6 ? 1 : n), want = floats(n);
+        struct fence got = floats(n);
+        snprintf(current, sizeof current, "%s entry %d n=%d specials=%d\n", test->name, e, (int)n,
+                 specials);
+        plant(a.data, n, &seed, specials);
+        plant(b.data, (int64_t)(b.size / 4), &seed, specials);
+        apply(twin, e, want.data, a.data, b.data, n);
+        apply(test->row, e, got.data, a.data, b.data, n);
+        check(same_floats("value", got.data, want.data, n));
+        for (int64_t j = 0; j < n && !specials; j++) {
+            const double right = exact(e, (double)((float *)a.data)[j],
+                                       (double)((float *)b.data)[b.size == 4 ? 0 : j]);
+            check(fabs((double)((float *)got.data)[j] - right) <=
+                  (e < 4 ? 1.0 : 9.0) * 0x1p-24 * fabs(right) * 1.01);
+        }
+        apply(test->row, e, a.data, a.data, b.data, n); /* in place */
+        check(same_floats("in place", a.data, want.data, n));
+        check(fence_free(&a) && fence_free(&b) && fence_free(&want) && fence_free(&got));
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        CMUnitTestFunction run;
+    } kinds[] = {{"linear", test_linear},
+                 {"tiny", test_tiny},
+                 {"norm", test_norm},
+                 {"rope", test_rope},
+                 {"simple", test_simple}};
+    enum { KINDS = sizeof kinds / sizeof kinds[0] };
+    static struct row_under_test rows[MAX_ROWS + 2];
+    static char names[(MAX_ROWS + 2) * KINDS][64];
+    static struct CMUnitTest tests[(MAX_ROWS + 2) * KINDS];
+    int32_t count = rows_under_test(rows);
+
+    rows[count++] = (struct row_under_test){gqa_test_row8(GQA_NUMERICS_F32), "row8/f32"};
+    rows[count++] = (struct row_under_test){gqa_test_row8(GQA_NUMERICS_BF16), "row8/bf16"};
+    for (int32_t i = 0; i < count * KINDS; i++) {
+        snprintf(names[i], sizeof names[i], "%s %s", rows[i / KINDS].name, kinds[i % KINDS].name);
+        tests[i].name = names[i];
+        tests[i].test_func = kinds[i % KINDS].run;
+        tests[i].initial_state = &rows[i / KINDS];
+    }
+    fence_report(current);
+    if (argc > 1) {
+        cmocka_set_test_filter(argv[1]);
+    }
+    return _cmocka_run_group_tests("kernels_flat", tests, (size_t)(count * KINDS), NULL, NULL);
+}

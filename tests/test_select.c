@@ -1,0 +1,213 @@
+/* test_select.c - which kernel row a config and GQA_ISA get, and how a missing one is refused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernel/cpu.h"
+#include "kernel/scalar.h"
+#include "kernel/select.h"
+
+static bool available(gqa_isa isa)
+{
+    return (gqa__rows_available() >> (uint32_t)isa & 1u) != 0;
+}
+
+/* A row serves these numerics if a forced choice gets it. */
+static const struct gqa__kernels *forced(gqa_isa isa, gqa_numerics numerics)
+{
+    const struct gqa__kernels *row = NULL;
+    return gqa__select(&row, isa, NULL, numerics, NULL) == GQA_OK ? row : NULL;
+}
+
+static void test_scalar_is_everywhere(void **state)
+{
+    (void)state;
+    assert_true(gqa__rows_built() & 1u << GQA_ISA_SCALAR);
+    assert_true(available(GQA_ISA_SCALAR));
+    assert_int_equal(gqa__rows_available() & ~gqa__rows_built(), 0);
+    for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
+        const struct gqa__kernels *row = forced(GQA_ISA_SCALAR, (gqa_numerics)n);
+        assert_non_null(row);
+        assert_int_equal(row->isa, GQA_ISA_SCALAR);
+        assert_int_equal((int)row->numerics, n);
+        assert_string_equal(row->name, n == GQA_NUMERICS_F32 ? "scalar/f32" : "scalar/bf16");
+    }
+}
+
+/* The compilation with fma wherever the CPU runs it. */
+static void test_scalar_by_cpu(void **state)
+{
+    struct gqa__cpu cpu;
+    const struct gqa__kernels *want = gqa__scalar_baseline(GQA_NUMERICS_F32);
+
+    (void)state;
+    gqa__cpu_detect(&cpu);
+#if defined(__x86_64__)
+    if (cpu.avx2_fma && gqa__scalar_fma(GQA_NUMERICS_F32) != NULL) {
+        want = gqa__scalar_fma(GQA_NUMERICS_F32);
+    }
+#endif
+    assert_ptr_equal(forced(GQA_ISA_SCALAR, GQA_NUMERICS_F32), want);
+}
+
+/* AUTO: the highest row that serves the numerics; an empty GQA_ISA and "auto" are the same. */
+static void test_auto_is_the_best(void **state)
+{
+    static const char *const env[] = {NULL, "", "auto"};
+
+    (void)state;
+    for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
+        const struct gqa__kernels *best = NULL;
+        for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+            const struct gqa__kernels *row = forced((gqa_isa)isa, (gqa_numerics)n);
+            best = row != NULL ? row : best;
+        }
+        for (int i = 0; i < 3; i++) {
+            const struct gqa__kernels *row = NULL;
+            assert_int_equal(gqa__select(&row, GQA_ISA_AUTO, env[i], (gqa_numerics)n, NULL),
+                             GQA_OK);
+            assert_ptr_equal(row, best);
+        }
+    }
+}
+
+/* Every name in GQA_ISA means the row of that name, or the same refusal. */
+static void test_env_names(void **state)
+{
+    (void)state;
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+        const char *name = gqa__isa_name((gqa_isa)isa);
+        const struct gqa__kernels *by_name = NULL, *by_config = NULL;
+        gqa_error err = {GQA_OK, NULL, ""};
+        const gqa_status status = gqa__select(&by_name, GQA_ISA_AUTO, name, GQA_NUMERICS_F32, &err);
+        assert_int_equal(status,
+                         gqa__select(&by_config, (gqa_isa)isa, NULL, GQA_NUMERICS_F32, NULL));
+        assert_ptr_equal(by_name, by_config);
+        if (status != GQA_OK) {
+            assert_string_equal(err.field, "GQA_ISA");
+        }
+    }
+}
+
+static void test_unavailable_is_refused(void **state)
+{
+    (void)state;
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+        for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
+            const struct gqa__kernels *row = gqa__scalar_baseline(GQA_NUMERICS_F32);
+            gqa_error err = {GQA_OK, NULL, ""};
+            const gqa_status status = gqa__select(&row, (gqa_isa)isa, NULL, (gqa_numerics)n, &err);
+            if (status == GQA_OK) {
+                assert_true(available((gqa_isa)isa));
+                continue;
+            }
+            assert_int_equal(status, GQA_ERR_UNSUPPORTED);
+            assert_null(row);
+            assert_int_equal(err.status, GQA_ERR_UNSUPPORTED);
+            assert_string_equal(err.field, "config.isa");
+            assert_non_null(strstr(err.message, gqa__isa_name((gqa_isa)isa)));
+            assert_non_null(strstr(err.message, ": ")); /* and why */
+            printf("refused: %s\n", err.message);
+        }
+    }
+}
+
+/* A forced row outweighs GQA_ISA, also a bad one. */
+static void test_config_before_env(void **state)
+{
+    const struct gqa__kernels *row = NULL;
+
+    (void)state;
+    assert_int_equal(gqa__select(&row, GQA_ISA_SCALAR, "nonsense", GQA_NUMERICS_F32, NULL), GQA_OK);
+    assert_int_equal(row->isa, GQA_ISA_SCALAR);
+}
+
+static void test_bad_names(void **state)
+{
+    static const char *const bad[] = {"neon",
+                                      "AVX2",
+                                      "scalar ",
+                                      "0",
+                                      "auto,scalar",
+                                      "a name that is far longer than any error message has room "
+                                      "for, and then goes on for quite a while longer than that"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        const struct gqa__kernels *row = NULL;
+        gqa_error err = {GQA_OK, NULL, ""};
+        assert_int_equal(gqa__select(&row, GQA_ISA_AUTO, bad[i], GQA_NUMERICS_F32, &err),
+                         GQA_ERR_ARG);
+        assert_null(row);
+        assert_string_equal(err.field, "GQA_ISA");
+        assert_non_null(strstr(err.message, "is no row"));
+        assert_non_null(strstr(err.message, "or amx"));
+    }
+}
+
+static void test_bad_isa(void **state)
+{
+    (void)state;
+    for (int isa = -2; isa < 100; isa += 7) {
+        const struct gqa__kernels *row = NULL;
+        gqa_error err = {GQA_OK, NULL, ""};
+        if (isa >= GQA_ISA_AUTO && isa <= GQA_ISA_AMX) {
+            continue;
+        }
+        assert_int_equal(gqa__select(&row, (gqa_isa)isa, NULL, GQA_NUMERICS_F32, &err),
+                         GQA_ERR_ARG);
+        assert_string_equal(err.field, "config.isa");
+    }
+}
+
+static void test_names(void **state)
+{
+    (void)state;
+    assert_string_equal(gqa__isa_name(GQA_ISA_AUTO), "auto");
+    assert_string_equal(gqa__isa_name(GQA_ISA_SCALAR), "scalar");
+    assert_string_equal(gqa__isa_name(GQA_ISA_AVX2), "avx2");
+    assert_string_equal(gqa__isa_name(GQA_ISA_AVX512), "avx512");
+    assert_string_equal(gqa__isa_name(GQA_ISA_AMX), "amx");
+    assert_string_equal(gqa__isa_name((gqa_isa)77), "unknown");
+}
+
+/* What is detected follows from what it needs. */
+static void test_cpu(void **state)
+{
+    struct gqa__cpu cpu;
+
+    (void)state;
+    gqa__cpu_detect(&cpu);
+    printf("avx2_fma %d avx512 %d avx512_bf16 %d amx_bf16 %d\n", cpu.avx2_fma, cpu.avx512,
+           cpu.avx512_bf16, cpu.amx_bf16);
+    assert_true(!cpu.avx512 || cpu.avx2_fma);
+    assert_true(!cpu.avx512_bf16 || cpu.avx512);
+#if defined(__GNUC__) && defined(__x86_64__)
+    assert_int_equal(cpu.avx2_fma, __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+    assert_int_equal(cpu.avx512,
+                     __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"));
+#endif
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_scalar_is_everywhere),
+        cmocka_unit_test(test_scalar_by_cpu),
+        cmocka_unit_test(test_auto_is_the_best),
+        cmocka_unit_test(test_env_names),
+        cmocka_unit_test(test_unavailable_is_refused),
+        cmocka_unit_test(test_config_before_env),
+        cmocka_unit_test(test_bad_names),
+        cmocka_unit_test(test_bad_isa),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_cpu),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
