@@ -99,11 +99,13 @@ static void check_projection(struct check *check, const struct projection *p)
     apply(check, &weight);
     if (p->bias_cause != NULL) {
         const bool flag = p->bias_value != 0;
+        const bool other = flag && !p->wanted; /* the weight's cause decides */
+        const enum need need = required_if(p->wanted && flag);
         const struct rule bias = {p->bias_field,
                                   p->bias,
-                                  required_if(p->wanted && flag),
-                                  flag ? p->cause : p->bias_cause,
-                                  flag ? p->value : p->bias_value,
+                                  need,
+                                  other ? p->cause : p->bias_cause,
+                                  other ? p->value : p->bias_value,
                                   1,
                                   {p->out}};
         apply(check, &bias);

@@ -1,0 +1,347 @@
+#include "support/kit.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/draw.h"
+
+static const struct {
+    const char *name;
+    size_t offset;
+} fields[KIT_FIELDS] = {
+    {"weights.input_norm", offsetof(gqa_weights, input_norm)},
+    {"weights.input_norm_bias", offsetof(gqa_weights, input_norm_bias)},
+    {"weights.wq", offsetof(gqa_weights, wq)},
+    {"weights.bq", offsetof(gqa_weights, bq)},
+    {"weights.wk", offsetof(gqa_weights, wk)},
+    {"weights.bk", offsetof(gqa_weights, bk)},
+    {"weights.wv", offsetof(gqa_weights, wv)},
+    {"weights.bv", offsetof(gqa_weights, bv)},
+    {"weights.wqkv", offsetof(gqa_weights, wqkv)},
+    {"weights.bqkv", offsetof(gqa_weights, bqkv)},
+    {"weights.wgate", offsetof(gqa_weights, wgate)},
+    {"weights.q_norm", offsetof(gqa_weights, q_norm)},
+    {"weights.k_norm", offsetof(gqa_weights, k_norm)},
+    {"weights.q_norm_bias", offsetof(gqa_weights, q_norm_bias)},
+    {"weights.k_norm_bias", offsetof(gqa_weights, k_norm_bias)},
+    {"weights.sinks", offsetof(gqa_weights, sinks)},
+    {"weights.tkg_sinks", offsetof(gqa_weights, tkg_sinks)},
+    {"weights.wo", offsetof(gqa_weights, wo)},
+    {"weights.bo", offsetof(gqa_weights, bo)},
+    {"weights.post_norm", offsetof(gqa_weights, post_norm)},
+    {"weights.post_norm_bias", offsetof(gqa_weights, post_norm_bias)},
+};
+
+/* A tensor that is added to the struct must be added here, and tested. */
+_Static_assert(sizeof(gqa_weights) - offsetof(gqa_weights, input_norm) ==
+                   KIT_FIELDS * sizeof(gqa_tensor),
+               "every tensor of gqa_weights is listed");
+
+gqa_tensor *kit_field(gqa_weights *weights, int i)
+{
+    return (gqa_tensor *)(void *)((unsigned char *)weights + fields[i].offset);
+}
+
+const char *kit_name(int i)
+{
+    return fields[i].name;
+}
+
+float *kit_values(const gqa_tensor *tensor)
+{
+    assert_int_equal(tensor->dtype, GQA_F32);
+    return tensor->data;
+}
+
+gqa_tensor kit_tensor(int32_t rank, int64_t a, int64_t b)
+{
+    const int64_t n = rank == 2 ? a * b : a;
+    float *const data = malloc((size_t)n * sizeof *data);
+    assert_non_null(data);
+    for (int64_t i = 0; i < n; i++) {
+        data[i] = 1.0f;
+    }
+    return rank == 2 ? gqa_tensor_2d(data, GQA_F32, a, b) : gqa_tensor_1d(data, GQA_F32, a);
+}
+
+/* Multiples of 2^-7 up to 1: they are exact in bf16 and f16. */
+static gqa_tensor draw(int32_t rank, int64_t a, int64_t b, uint64_t seed)
+{
+    const gqa_tensor tensor = kit_tensor(rank, a, b);
+    float *const data = tensor.data;
+    for (int64_t i = 0; i < (rank == 2 ? a * b : a); i++) {
+        data[i] = (float)(int32_t)(draw_value(&seed) * 128.0f) / 128.0f;
+    }
+    return tensor;
+}
+
+void kit_init(struct kit *kit)
+{
+    memset(kit, 0, sizeof *kit);
+    gqa_config_init(&kit->config);
+    gqa_weights_init(&kit->weights);
+    kit->config.hidden_size = 20;
+    kit->config.num_attention_heads = 6;
+    kit->config.num_key_value_heads = 2;
+    kit->config.head_dim = 10;
+    kit->config.v_head_dim = 9;
+    kit->config.isa = GQA_ISA_SCALAR;
+}
+
+static void fill_matrices(struct kit *kit)
+{
+    const gqa_config *const c = &kit->config;
+    gqa_weights *const w = &kit->weights;
+    const int64_t hq = c->num_attention_heads, hkv = c->num_key_value_heads;
+    const int64_t hidden = c->hidden_size;
+    const int64_t q = hq * (c->head_dim + (c->gate == GQA_GATE_Q_TAIL ? c->v_head_dim : 0));
+    const int64_t k = hkv * c->head_dim, v = c->k_eq_v ? 0 : hkv * c->v_head_dim;
+    if (c->qkv_layout == GQA_QKV_SEPARATE) {
+        w->wq = draw(2, q, hidden, 1);
+        w->wk = draw(2, k, hidden, 2);
+        if (v > 0) {
+            w->wv = draw(2, v, hidden, 3);
+        }
+        if (c->qkv_bias) {
+            w->bq = draw(1, q, 0, 4);
+            w->bk = draw(1, k, 0, 5);
+        }
+        if (c->qkv_bias && v > 0) {
+            w->bv = draw(1, v, 0, 6);
+        }
+    } else {
+        w->wqkv = draw(2, q + k + v, hidden, 7);
+        if (c->qkv_bias) {
+            w->bqkv = draw(1, q + k + v, 0, 8);
+        }
+    }
+    if (c->gate == GQA_GATE_ELEMENT || c->gate == GQA_GATE_HEAD) {
+        w->wgate = draw(2, c->gate == GQA_GATE_HEAD ? hq : hq * c->v_head_dim, hidden, 9);
+    }
+    w->wo = draw(2, hidden, hq * c->v_head_dim, 10);
+    if (c->o_bias) {
+        w->bo = draw(1, hidden, 0, 11);
+    }
+}
+
+static gqa_tensor draw_norm(const struct kit *kit, int64_t heads, uint64_t seed)
+{
+    const int64_t dk = kit->config.head_dim;
+    if (kit->config.qk_norm_scope == GQA_QK_NORM_WHOLE) {
+        return draw(1, heads * dk, 0, seed);
+    }
+    return kit->norm_per_head ? draw(2, heads, dk, seed) : draw(1, dk, 0, seed);
+}
+
+void kit_fill(struct kit *kit)
+{
+    const gqa_config *const c = &kit->config;
+    gqa_weights *const w = &kit->weights;
+    const int64_t hq = c->num_attention_heads, hkv = c->num_key_value_heads;
+    if (c->hidden_size > 0) {
+        fill_matrices(kit);
+    }
+    if (c->input_norm != GQA_NORM_NONE) {
+        w->input_norm = draw(1, c->hidden_size, 0, 12);
+    }
+    if (c->input_norm == GQA_NORM_LAYER) {
+        w->input_norm_bias = draw(1, c->hidden_size, 0, 13);
+    }
+    if (c->post_norm != GQA_NORM_NONE) {
+        w->post_norm = draw(1, c->hidden_size, 0, 14);
+    }
+    if (c->post_norm == GQA_NORM_LAYER) {
+        w->post_norm_bias = draw(1, c->hidden_size, 0, 15);
+    }
+    if (c->qk_norm_scope != GQA_QK_NORM_OFF) {
+        w->q_norm = draw_norm(kit, hq, 16);
+        w->k_norm = draw_norm(kit, hkv, 17);
+    }
+    if (c->qk_norm_scope != GQA_QK_NORM_OFF && c->qk_norm == GQA_NORM_LAYER) {
+        w->q_norm_bias = draw_norm(kit, hq, 18);
+        w->k_norm_bias = draw_norm(kit, hkv, 19);
+    }
+    if (c->learned_sinks_size == 1) {
+        w->sinks = draw(1, hq, 0, 20);
+        w->tkg_sinks = draw(1, hq, 0, 21);
+    }
+}
+
+void kit_free(struct kit *kit)
+{
+    for (int i = 0; i < KIT_FIELDS; i++) {
+        free(kit_field(&kit->weights, i)->data);
+        kit_field(&kit->weights, i)->data = NULL;
+    }
+}
+
+void kit_recast(gqa_tensor *tensor, gqa_dtype dtype, int64_t gap)
+{
+    const int64_t rows = tensor->rank == 2 ? tensor->shape[0] : 1;
+    const int64_t n = tensor->shape[tensor->rank - 1];
+    gqa_tensor other = *tensor;
+    other.dtype = dtype;
+    if (tensor->rank == 2) {
+        other.stride[0] = n + gap;
+    }
+    other.data = calloc((size_t)(rows * (n + gap)), sizeof(float));
+    assert_non_null(other.data);
+    assert_int_equal(gqa_convert(tensor, &other, NULL), GQA_OK);
+    free(tensor->data);
+    *tensor = other;
+}
+
+gqa_layer *kit_layer(const struct kit *kit, const gqa_runtime *runtime)
+{
+    gqa_layer *layer = NULL;
+    gqa_error err = {0};
+    if (gqa_create(&layer, &kit->config, &kit->weights, runtime, &err) != GQA_OK) {
+        fail_msg("gqa_create: %s", err.message);
+    }
+    return layer;
+}
+
+/* --- cases ----------------------------------------------------------------------------------- */
+
+static void none(struct kit *kit)
+{
+    (void)kit;
+}
+
+static void norms(struct kit *kit)
+{
+    kit->config.input_norm = GQA_NORM_LAYER;
+    kit->config.post_norm = GQA_NORM_LAYER;
+}
+
+static void rms_norms(struct kit *kit)
+{
+    kit->config.input_norm = GQA_NORM_RMS;
+    kit->config.post_norm = GQA_NORM_RMS;
+}
+
+static void biases(struct kit *kit)
+{
+    kit->config.qkv_bias = 1;
+    kit->config.o_bias = 1;
+}
+
+static void fused(struct kit *kit)
+{
+    kit->config.qkv_layout = GQA_QKV_FUSED;
+}
+
+static void fused_biases(struct kit *kit)
+{
+    fused(kit);
+    biases(kit);
+}
+
+static void grouped_biases(struct kit *kit)
+{
+    biases(kit);
+    kit->config.qkv_layout = GQA_QKV_GROUPED;
+}
+
+static void v_is_k(struct kit *kit)
+{
+    kit->config.k_eq_v = 1;
+    kit->config.v_head_dim = kit->config.head_dim;
+    kit->config.qkv_bias = 1;
+}
+
+static void element_gate(struct kit *kit)
+{
+    kit->config.gate = GQA_GATE_ELEMENT;
+}
+
+static void head_gate(struct kit *kit)
+{
+    kit->config.gate = GQA_GATE_HEAD;
+}
+
+static void tail_gate(struct kit *kit)
+{
+    kit->config.gate = GQA_GATE_Q_TAIL;
+    kit->config.qkv_bias = 1;
+}
+
+static void head_norm(struct kit *kit)
+{
+    kit->config.qk_norm_scope = GQA_QK_NORM_HEAD;
+    kit->config.qk_norm = GQA_NORM_LAYER;
+}
+
+static void head_norm_per_head(struct kit *kit)
+{
+    head_norm(kit);
+    kit->norm_per_head = true;
+}
+
+static void whole_norm(struct kit *kit)
+{
+    kit->config.qk_norm_scope = GQA_QK_NORM_WHOLE;
+    kit->config.qk_norm = GQA_NORM_LAYER;
+}
+
+static void rms_qk(struct kit *kit)
+{
+    kit->config.qk_norm_scope = GQA_QK_NORM_WHOLE;
+    kit->config.qk_norm = GQA_NORM_RMS;
+}
+
+static void sinks(struct kit *kit)
+{
+    kit->config.learned_sinks_size = 1;
+}
+
+static void attention_only(struct kit *kit)
+{
+    kit->config.hidden_size = 0;
+}
+
+static void attention_only_gate(struct kit *kit)
+{
+    kit->config.hidden_size = 0;
+    kit->config.gate = GQA_GATE_ELEMENT;
+}
+
+const struct kit_case kit_cases[KIT_CASES] = {
+    {none, "none", "wq wk wv wo"},
+    {norms, "norms", "wq wk wv wo"},
+    {rms_norms, "rms norms", "wq wk wv wo"},
+    {biases, "biases", "wq bq wk bk wv bv wo bo"},
+    {fused, "fused", "wqkv wo"},
+    {fused_biases, "fused biases", "wqkv bqkv wo bo"},
+    {grouped_biases, "grouped biases", "wqkv bqkv wo bo"},
+    {v_is_k, "v is k", "wq bq wk bk wo"},
+    {element_gate, "element gate", "wq wk wv wgate wo"},
+    {head_gate, "head gate", "wq wk wv wgate wo"},
+    {tail_gate, "tail gate", "wq bq wk bk wv bv wo"},
+    {head_norm, "head norm", "wq wk wv q_norm k_norm q_norm_bias k_norm_bias wo"},
+    {head_norm_per_head, "head norm per head", "wq wk wv q_norm k_norm q_norm_bias k_norm_bias wo"},
+    {whole_norm, "whole norm", "wq wk wv q_norm k_norm q_norm_bias k_norm_bias wo"},
+    {rms_qk, "rms qk", "wq wk wv q_norm k_norm wo"},
+    {sinks, "sinks", "wq wk wv sinks wo"},
+    {attention_only, "attention only", ""},
+    {attention_only_gate, "attention only gate", ""},
+};
+
+void kit_open(struct kit *kit, const char *name)
+{
+    int i = 0;
+    while (i < KIT_CASES && strcmp(kit_cases[i].name, name) != 0) {
+        i++;
+    }
+    if (i == KIT_CASES) {
+        fail_msg("no kit \"%s\"", name);
+    }
+    kit_init(kit);
+    kit_cases[i].change(kit);
+}

@@ -1,0 +1,205 @@
+/* The same weights in other number formats, strides and layouts make the same layer, to the bit;
+ * and the layer keeps nothing of the caller's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/draw.h"
+#include "support/kit.h"
+
+enum { TOKENS = 5 };
+
+/* Everything that the stages make of a hidden state: q, k, v, gate, norms, output. */
+struct trace {
+    float x[TOKENS * 20], normed[TOKENS * 20], q[TOKENS * 60], k[TOKENS * 20], v[TOKENS * 20];
+    float gate[TOKENS * 60], o[TOKENS * 20], out[TOKENS * 20];
+};
+
+static void run(const gqa_layer *layer, const gqa_config *c, struct trace *t)
+{
+    const int32_t dv = c->v_head_dim;
+    const int32_t gate_dim = c->gate == GQA_GATE_HEAD ? 1 : dv;
+    uint64_t seed = 99;
+    memset(t, 0, sizeof *t);
+    draw_fill(&seed, t->x, TOKENS * 20, 1.5f);
+    const gqa_tensor x = gqa_tensor_2d(t->x, GQA_F32, TOKENS, 20);
+    const gqa_tensor normed = gqa_tensor_2d(t->normed, GQA_F32, TOKENS, 20);
+    const gqa_tensor q = gqa_tensor_3d(t->q, GQA_F32, TOKENS, 6, 10);
+    const gqa_tensor k = gqa_tensor_3d(t->k, GQA_F32, TOKENS, 2, 10);
+    const gqa_tensor v = gqa_tensor_3d(t->v, GQA_F32, TOKENS, 2, dv);
+    const gqa_tensor gate = gqa_tensor_3d(t->gate, GQA_F32, TOKENS, 6, gate_dim);
+    const gqa_tensor *const gate_out = c->gate == GQA_GATE_NONE ? NULL : &gate;
+    const gqa_tensor attn = gqa_tensor_3d(t->q, GQA_F32, TOKENS, 6, dv);
+    const gqa_tensor o = gqa_tensor_2d(t->o, GQA_F32, TOKENS, 20);
+    const gqa_tensor out = gqa_tensor_2d(t->out, GQA_F32, TOKENS, 20);
+    assert_int_equal(gqa_stage_input_norm(layer, &x, NULL, NULL, &normed, NULL), GQA_OK);
+    assert_int_equal(gqa_stage_qkv(layer, &normed, &q, &k, &v, gate_out, NULL), GQA_OK);
+    assert_int_equal(gqa_stage_qk_norm(layer, GQA_QK_NORM_PRE_ROPE, &q, &k, NULL), GQA_OK);
+    assert_int_equal(gqa_stage_output_projection(layer, &attn, &o, NULL), GQA_OK);
+    assert_int_equal(gqa_stage_output(layer, &o, NULL, &out, NULL), GQA_OK);
+}
+
+static void same(const struct trace *a, const struct trace *b, const char *name, const char *what)
+{
+    if (memcmp(a, b, sizeof *a) != 0) {
+        fail_msg("%s: other bits with %s", name, what);
+    }
+}
+
+/* bf16 and f16 tensors of the same values, and rows that are apart, make the same layer. */
+static void formats_and_strides(void **state)
+{
+    static const gqa_dtype dtypes[] = {GQA_F32, GQA_BF16, GQA_F16};
+    (void)state;
+    for (int i = 0; i < KIT_CASES; i++) {
+        struct kit kit;
+        struct trace first, other;
+        kit_open(&kit, kit_cases[i].name);
+        kit_fill(&kit);
+        if (kit.config.hidden_size == 0) {
+            kit_free(&kit);
+            continue;
+        }
+        gqa_layer *layer = kit_layer(&kit, NULL);
+        run(layer, &kit.config, &first);
+        gqa_destroy(&layer);
+        for (int d = 0; d < 3; d++) {
+            for (int f = 0; f < KIT_FIELDS; f++) {
+                gqa_tensor *const tensor = kit_field(&kit.weights, f);
+                if (tensor->data != NULL) {
+                    kit_recast(tensor, dtypes[(d + f) % 3], d * 3);
+                }
+            }
+            layer = kit_layer(&kit, NULL);
+            run(layer, &kit.config, &other);
+            same(&first, &other, kit_cases[i].name, "other formats and strides");
+            gqa_destroy(&layer);
+        }
+        kit_free(&kit);
+    }
+}
+
+/* Row of [q heads | k heads | v heads] that is row r of the grouped layout. */
+static int64_t fused_row(int64_t r, int64_t q_head, int64_t dk, int64_t dv)
+{
+    const int64_t per = 3 * q_head + dk + dv, g = r / per, i = r % per;
+    if (i < 3 * q_head) {
+        return g * 3 * q_head + i;
+    }
+    return i < 3 * q_head + dk ? 6 * q_head + g * dk + i - 3 * q_head
+                               : 6 * q_head + 2 * dk + g * dv + i - 3 * q_head - dk;
+}
+
+/* The weights of a separate kit, stacked: fused, or grouped. */
+static void stack(const struct kit *from, struct kit *to, gqa_qkv_layout layout)
+{
+    const gqa_weights *const w = &from->weights;
+    const gqa_tensor *const parts[3] = {&w->wq, &w->wk, &w->wv};
+    const gqa_tensor *const part_biases[3] = {&w->bq, &w->bk, &w->bv};
+    const int64_t rows = w->wq.shape[0] + w->wk.shape[0] + w->wv.shape[0];
+    const int64_t dk = from->config.head_dim;
+    const int64_t dv = from->config.k_eq_v ? 0 : from->config.v_head_dim;
+    kit_init(to);
+    to->config = from->config;
+    to->config.qkv_layout = layout;
+    to->weights.wo = kit_tensor(2, 20, 6 * from->config.v_head_dim);
+    memcpy(to->weights.wo.data, w->wo.data,
+           (size_t)(20 * 6 * from->config.v_head_dim) * sizeof(float));
+    to->weights.wqkv = kit_tensor(2, rows, 20);
+    if (from->config.qkv_bias) {
+        to->weights.bqkv = kit_tensor(1, rows, 0);
+    }
+    for (int64_t r = 0; r < rows; r++) {
+        int64_t i = layout == GQA_QKV_GROUPED ? fused_row(r, w->wq.shape[0] / 6, dk, dv) : r;
+        int part = 0;
+        while (i >= parts[part]->shape[0]) {
+            i -= parts[part++]->shape[0];
+        }
+        memcpy(kit_values(&to->weights.wqkv) + r * 20, kit_values(parts[part]) + i * 20,
+               20 * sizeof(float));
+        if (from->config.qkv_bias) {
+            kit_values(&to->weights.bqkv)[r] = kit_values(part_biases[part])[i];
+        }
+    }
+}
+
+static void layouts_give_the_same_bits(void **state)
+{
+    static const char *const names[] = {"none", "biases", "v is k", "tail gate"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        for (int mode = 0; mode < 4; mode++) {
+            struct kit kit, fused_kit, grouped_kit;
+            struct trace separate, other;
+            kit_open(&kit, names[i]);
+            kit.config.o_bias = 0;
+            kit.config.numerics = mode == 1 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
+            kit.config.backend = mode >= 2 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
+            kit.config.reference_f64 = mode == 3;
+            kit_fill(&kit);
+            stack(&kit, &fused_kit, GQA_QKV_FUSED);
+            /* The config check refuses Q_TAIL in the grouped layout. */
+            const bool tail = kit.config.gate == GQA_GATE_Q_TAIL;
+            stack(&kit, &grouped_kit, tail ? GQA_QKV_FUSED : GQA_QKV_GROUPED);
+            gqa_layer *layer = kit_layer(&kit, NULL);
+            run(layer, &kit.config, &separate);
+            gqa_destroy(&layer);
+            layer = kit_layer(&fused_kit, NULL);
+            run(layer, &kit.config, &other);
+            same(&separate, &other, "fused", "another layout");
+            gqa_destroy(&layer);
+            layer = kit_layer(&grouped_kit, NULL);
+            run(layer, &kit.config, &other);
+            same(&separate, &other, "grouped", "another layout");
+            gqa_destroy(&layer);
+            kit_free(&kit);
+            kit_free(&fused_kit);
+            kit_free(&grouped_kit);
+        }
+    }
+}
+
+/* Nothing of the caller's is read after gqa_create. */
+static void nothing_is_borrowed(void **state)
+{
+    double factors[2][5] = {{1, 2, 3, 4, 5}, {2, 4, 6, 8, 10}}, before[5], after[5];
+    float slopes[6] = {1, 2, 3, 4, 5, 6};
+    struct kit kit;
+    struct trace first, second;
+    (void)state;
+    kit_init(&kit);
+    kit.config.rope = GQA_ROPE_HALF;
+    kit.config.rope_scaling = GQA_ROPE_SCALING_LONGROPE;
+    kit.config.rope_original_context = 100;
+    kit.config.rope_factor = 2;
+    kit.config.rope_short_factors = factors[0];
+    kit.config.rope_long_factors = factors[1];
+    kit.config.alibi_slopes = slopes;
+    kit_fill(&kit);
+    gqa_layer *layer = kit_layer(&kit, NULL);
+    run(layer, &kit.config, &first);
+    assert_int_equal(gqa_rope_frequencies(layer, 101, before, NULL, NULL), GQA_OK);
+    kit_free(&kit);
+    memset(factors, 0, sizeof factors);
+    memset(slopes, 0, sizeof slopes);
+    run(layer, &kit.config, &second);
+    assert_int_equal(gqa_rope_frequencies(layer, 101, after, NULL, NULL), GQA_OK);
+    same(&first, &second, "kit", "freed weights");
+    assert_memory_equal(before, after, sizeof before);
+    gqa_destroy(&layer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(formats_and_strides),
+        cmocka_unit_test(layouts_give_the_same_bits),
+        cmocka_unit_test(nothing_is_borrowed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
