@@ -42,6 +42,15 @@ static void free_sequence(oracle_sequence *sequence)
     free(sequence->tokens);
 }
 
+/* Queries are the last positions of the keys; more queries than keys begin before the first key. */
+static int default_position(const oracle_sequence *keys, int index)
+{
+    if (keys->length == 0) {
+        return 0;
+    }
+    return index >= 0 ? keys->tokens[index].position : keys->tokens[0].position + index;
+}
+
 static void attend_row(const oracle_layer *layer, const gqa_attend_inputs *in,
                        const oracle_sequence *keys, int b, oracle_result *r)
 {
@@ -52,13 +61,11 @@ static void attend_row(const oracle_layer *layer, const gqa_attend_inputs *in,
     oracle_num *q = oracle_zeros((size_t)layer->dk, sizeof *q);
     for (int t = first; t < first + n; t++) {
         size_t cell = (size_t)(b * r->tokens + t);
-        int from_end = first + n - t;
         oracle_row row = {
             .b = b, .t = t, .keys = keys, .q = q, .mask = &in->mask, .bias = &in->bias};
-        row.position = in->position_ids != NULL ? in->position_ids[cell]
-                       : keys->length - from_end >= 0
-                           ? keys->tokens[keys->length - from_end].position
-                           : 0;
+        row.position = in->position_ids != NULL
+                           ? in->position_ids[cell]
+                           : default_position(keys, keys->length - (first + n - t));
         row.key_begin = in->key_begin != NULL ? in->key_begin + cell : NULL;
         row.key_end = in->key_end != NULL ? in->key_end + cell : NULL;
         row.range_begin = in->range_begin;

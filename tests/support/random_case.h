@@ -63,7 +63,7 @@ typedef enum random_option {
     OPT_POST_WEIGHT,
     OPT_ADD_RESIDUAL,
     OPT_RESIDUAL_MULTIPLIER,
-    OPT_NUMERICS, /* the last option that the config decides alone */
+    OPT_NUMERICS, /* the last option that lies in the config, up to here all but the weights' */
     OPT_REFERENCE_F64,
     OPT_THREADS,
     OPT_WEIGHT_TYPE,
@@ -94,7 +94,7 @@ typedef enum random_option {
     OPTION_COUNT
 } random_option;
 
-enum { OPTION_CONFIG_END = OPT_NUMERICS + 1, RANDOM_VALUES = 9, RANDOM_CALLS = 4 };
+enum { RANDOM_VALUES = 9, RANDOM_CALLS = 4 };
 
 typedef struct random_option_info {
     const char *name;
@@ -131,6 +131,10 @@ typedef struct random_case {
  * there yet. */
 bool random_draw(random_case *c, uint64_t seed, random_option first, int first_value,
                  random_option second, int second_value);
+
+/* Does gqa_config_check accept a pair of values of options that lie in the config (else: false) in
+ * a small config, or with one more option changed? Asks the checker alone, not the rules. */
+bool random_pair_checks(random_option a, int v, random_option b, int w);
 
 /* Weights, caches and calls of a drawn case. */
 void random_build(random_case *c);

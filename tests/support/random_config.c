@@ -32,9 +32,6 @@ static void set_rope(random_case *c)
     gqa_config *g = &c->config;
     const int *v = c->choice;
     g->rope = (gqa_rope)v[OPT_ROPE];
-    if (g->rope == GQA_ROPE_NONE) {
-        return;
-    }
     g->rope_scaling = (gqa_rope_scaling)v[OPT_SCALING];
     g->rotary_dim = rotary_dims[v[OPT_ROTARY_DIM]];
     g->rope_freq_dim = v[OPT_FREQ_DIM] != 0 ? 24 : 0;
@@ -47,7 +44,7 @@ static void set_rope(random_case *c)
     }
     g->rope_reverse = v[OPT_REVERSE];
     g->rope_float_angles = v[OPT_FLOAT_ANGLES];
-    if (g->rope_scaling != GQA_ROPE_SCALING_TABLE) {
+    if (g->rope != GQA_ROPE_NONE && g->rope_scaling != GQA_ROPE_SCALING_TABLE) {
         g->rope_theta = c->seed % 3 == 0 ? 500.0 : c->seed % 3 == 1 ? 10000.0 : 150000.0;
     }
     if (g->rope_scaling == GQA_ROPE_SCALING_LINEAR) {

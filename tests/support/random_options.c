@@ -62,7 +62,7 @@ const random_option_info random_options[OPTION_COUNT] = {
     [OPT_POST_WEIGHT] = {"post_norm_weight", 4, 0, {"none", "weight", "weight+bias", "bias"}},
     [OPT_ADD_RESIDUAL] = {"add_residual", 2, 0, {"0", "1"}},
     [OPT_RESIDUAL_MULTIPLIER] = {"residual_multiplier", 2, 0, {"0", "0.22"}},
-    [OPT_NUMERICS] = {"numerics", 2, 5, {"f32", "bf16"}},
+    [OPT_NUMERICS] = {"numerics", 2, 2, {"f32", "bf16"}},
     [OPT_REFERENCE_F64] = {"reference_f64", 2, 0, {"0", "1"}},
     [OPT_THREADS] = {"threads", 3, 0, {"none", "1", "3"}},
     [OPT_WEIGHT_TYPE] = {"weight_type", 4, 0, {"f32", "bf16", "f16", "mixed"}},
@@ -242,6 +242,30 @@ bool random_draw(random_case *c, uint64_t seed, random_option first, int first_v
         }
     }
     return false;
+}
+
+static bool in_config(random_option o)
+{
+    return o <= OPT_NUMERICS && o != OPT_INPUT_WEIGHT && o != OPT_QK_WEIGHT &&
+           o != OPT_POST_WEIGHT;
+}
+
+bool random_pair_checks(random_option a, int v, random_option b, int w)
+{
+    random_case c = {.seed = 1};
+    bool accepted = false;
+    for (int third = 0; third <= OPT_NUMERICS && in_config(a) && in_config(b); third++) {
+        for (int x = 0; x < random_options[third].count && !accepted; x++) {
+            memset(c.choice, 0, sizeof c.choice);
+            c.choice[OPT_HIDDEN] = 1;
+            c.choice[third] = x;
+            c.choice[a] = v;
+            c.choice[b] = w;
+            accepted = random_config(&c);
+        }
+    }
+    random_free(&c);
+    return accepted;
 }
 
 void random_print(FILE *file, const random_case *c)
