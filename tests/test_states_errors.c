@@ -1,0 +1,142 @@
+/* test_states_errors.c - every argument of gqa_merge_states and gqa_finish_states spoilt. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/rig.h"
+
+enum { B = 3, T = 3, BLOCK_KEYS = 256 };
+
+static struct rig rig, other;
+static float written[5][B * T * RIG_HQ * RIG_DK], lower[3][B * T * RIG_HQ * RIG_DK];
+
+static void other_dims(gqa_config *config)
+{
+    config->v_head_dim = RIG_DV + 1;
+}
+
+static int open_all(void **state)
+{
+    (void)state;
+    rig_open(&rig, NULL);
+    rig_open(&other, other_dims);
+    return 0;
+}
+
+static int close_all(void **state)
+{
+    (void)state;
+    rig_close(&rig);
+    rig_close(&other);
+    return 0;
+}
+
+static gqa_states states_in(float (*memory)[B * T * RIG_HQ * RIG_DK], int32_t begin, int32_t end)
+{
+    gqa_states states;
+    states.m = gqa_tensor_3d(memory[0], GQA_F32, B, T, RIG_HQ);
+    states.l = gqa_tensor_3d(memory[1], GQA_F32, B, T, RIG_HQ);
+    states.o = gqa_tensor_4d(memory[2], GQA_F32, B, T, RIG_HQ, RIG_DV);
+    states.key_begin = begin;
+    states.key_end = end;
+    return states;
+}
+
+static void merge_refused(const gqa_states *first, const gqa_states *second, gqa_states *out,
+                          gqa_status status, const char *field)
+{
+    const gqa_states *states[2] = {first, second};
+    gqa_error err = {GQA_OK, NULL, ""};
+    assert_int_equal(gqa_merge_states(states, 2, out, &err), status);
+    assert_string_equal(err.field, field);
+    assert_int_equal(gqa_merge_states(states, 2, out, NULL), status);
+}
+
+static void spoilt_merges(void **state)
+{
+    gqa_states a = states_in(lower, 0, BLOCK_KEYS), good = states_in(written, BLOCK_KEYS, 300);
+    gqa_states out = a, b = good;
+    gqa_error err = {GQA_OK, NULL, ""};
+    (void)state;
+    merge_refused(&a, NULL, &out, GQA_ERR_ARG, "states");
+    b.key_begin = BLOCK_KEYS - 1;
+    merge_refused(&a, &b, &out, GQA_ERR_ARG, "states");
+    b.key_begin = 0; /* overlaps */
+    merge_refused(&a, &b, &out, GQA_ERR_ARG, "states");
+    b = good;
+    b.key_end = BLOCK_KEYS - 1;
+    merge_refused(&a, &b, &out, GQA_ERR_ARG, "states");
+    b = good;
+    b.m.shape[0]--;
+    merge_refused(&a, &b, &out, GQA_ERR_SHAPE, "states");
+    b = good;
+    b.o.data = NULL;
+    merge_refused(&a, &b, &out, GQA_ERR_ARG, "states");
+    out.l.dtype = GQA_BF16;
+    merge_refused(&a, &good, &out, GQA_ERR_ARG, "out");
+    merge_refused(&a, &good, NULL, GQA_ERR_ARG, "out");
+    assert_int_equal(gqa_merge_states(NULL, 2, &a, &err), GQA_ERR_ARG);
+    assert_string_equal(err.field, "states");
+    assert_int_equal(gqa_merge_states(&(const gqa_states *){&a}, 0, &a, &err), GQA_ERR_ARG);
+    assert_string_equal(err.field, "n");
+}
+
+static void finish_refused(const gqa_layer *layer, const gqa_states *states, gqa_phase phase,
+                           int32_t leave_out, const gqa_tensor *output, const gqa_tensor *lse,
+                           gqa_status status, const char *field)
+{
+    gqa_error err = {GQA_OK, NULL, ""};
+    assert_int_equal(gqa_finish_states(layer, states, phase, leave_out, output, lse, &err), status);
+    if (strstr(err.field, field) == NULL) {
+        fail_msg("%s, not %s: %s", err.field, field, err.message);
+    }
+}
+
+static void spoilt_finishes(void **state)
+{
+    gqa_states good = states_in(lower, 0, 0), s = good;
+    const gqa_tensor out = gqa_tensor_4d(written[3], GQA_F32, B, T, RIG_HQ, RIG_DV);
+    const gqa_tensor lse = gqa_tensor_3d(written[4], GQA_F32, B, T, RIG_HQ);
+    gqa_tensor bad = out;
+    (void)state;
+    finish_refused(NULL, &s, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_ARG, "layer");
+    finish_refused(rig.layer, NULL, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_ARG, "states");
+    finish_refused(rig.layer, &s, (gqa_phase)7, 0, &out, &lse, GQA_ERR_ARG, "phase");
+    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 2, &out, &lse, GQA_ERR_ARG, "leave_out_sinks");
+    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 0, NULL, NULL, GQA_ERR_ARG, "output");
+    bad.shape[3]--;
+    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 0, &bad, &lse, GQA_ERR_SHAPE, "output");
+    bad = lse;
+    bad.dtype = GQA_F16;
+    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 0, &out, &bad, GQA_ERR_ARG, "lse");
+    s.m.data = NULL;
+    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_ARG, "states");
+    finish_refused(other.layer, &good, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_SHAPE, "states");
+}
+
+/* The unspoilt calls are good, so every refusal above had its one cause. */
+static void unspoilt(void **state)
+{
+    gqa_states a = states_in(lower, 0, BLOCK_KEYS), b = states_in(written, BLOCK_KEYS, 300);
+    const gqa_states *states[2] = {&a, &b};
+    const gqa_tensor out = gqa_tensor_4d(written[3], GQA_F32, B, T, RIG_HQ, RIG_DV);
+    const gqa_tensor lse = gqa_tensor_3d(written[4], GQA_F32, B, T, RIG_HQ);
+    (void)state;
+    assert_int_equal(gqa_merge_states(states, 2, &a, NULL), GQA_OK);
+    assert_int_equal(gqa_finish_states(rig.layer, &a, GQA_PHASE_CTE, 0, &out, &lse, NULL), GQA_OK);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(spoilt_merges),
+        cmocka_unit_test(spoilt_finishes),
+        cmocka_unit_test(unspoilt),
+    };
+    return cmocka_run_group_tests(tests, open_all, close_all);
+}
