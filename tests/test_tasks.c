@@ -224,6 +224,16 @@ static void see_mode(void *arg, int64_t item, int32_t slot)
     }
 }
 
+/* The odd mode as the machine keeps it: valgrind keeps the rounding alone. */
+static unsigned odd_mode(void)
+{
+    unsigned saved = _mm_getcsr();
+    _mm_setcsr(ODD_MODE);
+    unsigned kept = _mm_getcsr() & MODE_BITS;
+    _mm_setcsr(saved);
+    return kept;
+}
+
 /* A host's thread in an odd mode of its own, which it wants back. */
 static void run_odd(void *user, int n, task_fn task, void *arg)
 {
@@ -231,7 +241,7 @@ static void run_odd(void *user, int n, task_fn task, void *arg)
         unsigned saved = _mm_getcsr();
         _mm_setcsr(ODD_MODE);
         task(arg, i);
-        if ((_mm_getcsr() & MODE_BITS) != (ODD_MODE & MODE_BITS)) {
+        if ((_mm_getcsr() & MODE_BITS) != odd_mode()) {
             atomic_fetch_add((atomic_int *)user, 1);
         }
         _mm_setcsr(saved);
@@ -254,7 +264,11 @@ static void each_task_sets_the_mode(void **state)
     gqa__run_tasks(&runtime, &tasks); /* on the calling thread */
     unsigned after = _mm_getcsr();
     _mm_setcsr(saved);
-    assert_int_equal(after & MODE_BITS, ODD_MODE & MODE_BITS);
+    assert_int_equal(after & MODE_BITS, odd_mode());
+    assert_int_not_equal(odd_mode(), _MM_MASK_MASK);
+    if (odd_mode() != (ODD_MODE & MODE_BITS)) {
+        print_message("this machine flushes nothing: only the rounding was tested\n");
+    }
     assert_int_equal(atomic_load(&faults), 0);
 
     runtime.num_threads = 3;
