@@ -4,8 +4,9 @@
 #include "tool/case.h"
 #include "tool/meta.h"
 
-#define SIZE_LIMIT (1 << 24) /* of each single dimension; the tensors in the file bound the rest   \
-                              */
+#define SIZE_LIMIT                                                                                 \
+    (1 << 24) /* of each single dimension; the tensors in the file bound the rest                  \
+               */
 
 static const char *const off_on[] = {"0", "1", NULL};
 
@@ -135,6 +136,10 @@ static void read_rope(struct tool_case *c, struct tool_fault *fault)
                        "none",
                        config->rotary_dim);
     }
+    if (config->rope_scaling != GQA_ROPE_SCALING_YARN && c->rope_mscale != 1.0) {
+        tool_fault_set(fault, c->path, "rope_mscale is %g; without yarn it must be 1",
+                       c->rope_mscale);
+    }
     if (config->rope == GQA_ROPE_NONE) {
         if (config->rope_scaling != GQA_ROPE_SCALING_NONE || config->mrope != GQA_MROPE_NONE) {
             tool_fault_set(fault, c->path, "rope is none, but rope_scaling or mrope_layout is not");
@@ -155,9 +160,6 @@ static void read_rope(struct tool_case *c, struct tool_fault *fault)
     }
     if (config->rope_scaling == GQA_ROPE_SCALING_YARN) {
         read_yarn(c, fault);
-    } else if (c->rope_mscale != 1.0) {
-        tool_fault_set(fault, c->path, "rope_mscale is %g; without yarn it must be 1",
-                       c->rope_mscale);
     }
 }
 
