@@ -44,13 +44,16 @@ static void run_case(const struct row_under_test *test, const struct problem *p)
 {
     const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
     struct answer want = answer_new(p), got = answer_new(p);
-    const struct variant whole = {false, false}, cut = {true, true};
+    const struct variant whole = {false, false, false}, cut = {true, true, false};
+    const struct variant fused = {true, false, true};
 
     name_case(test, p);
     check(attend(twin, p, whole, &want));
     check(attend(test->row, p, whole, &got));
     check(same_answers(p, &got, &want, true));
     check(attend(test->row, p, cut, &got));
+    check(same_answers(p, &got, &want, false));
+    check(attend(test->row, p, fused, &got));
     check(same_answers(p, &got, &want, false));
     check(near_double(p, test->row->numerics, &got));
     answer_free(&want);
@@ -141,10 +144,10 @@ static void test_poison(void **state)
         clean = answer_new(&p);
         got = answer_new(&p);
         name_case(test, &p);
-        check(attend(test->row, &p, (struct variant){false, false}, &clean));
+        check(attend(test->row, &p, (struct variant){false, false, false}, &clean));
         (in_v ? p.v + key * p.dv : p.k + key * p.dk)[3] = poison;
         run_case(test, &p);
-        check(attend(test->row, &p, (struct variant){false, false}, &got));
+        check(attend(test->row, &p, (struct variant){false, false, false}, &got));
         for (int32_t r = 0; r < p.rows; r++) {
             const float *out = got.out + r * p.dv;
             if (r % 2 == 0) {

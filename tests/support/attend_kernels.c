@@ -210,47 +210,70 @@ static void keep_scores(const struct tile *t, const struct page *page, int32_t f
     }
 }
 
-static void modify(struct tile *t, const struct page *page, int32_t from, float *s)
+/* What modify reads, fenced. */
+struct changes {
+    struct fence lo, hi, slope, q_pos, k_pos, bias, visible;
+    struct gqa__modify modify;
+};
+
+static void changes_fill(const struct tile *t, int32_t begin, struct changes *c)
 {
     const struct problem *p = t->p;
-    const int32_t keys = page->keys - from, ld = t->ld;
-    const size_t lanes = (size_t)ld * 4, block = (size_t)keys * (size_t)ld;
-    struct fence lo = fence_new(lanes), hi = fence_new(lanes), slope = fence_new(lanes);
-    struct fence q_pos = fence_new(lanes), k_pos = fence_new((size_t)keys * 4);
-    struct fence bias = fence_new(block * 4), visible = fence_new(block);
-    struct gqa__modify m = {.keys = keys, .ld = ld, .lo = lo.data, .hi = hi.data};
+    const bool ranged = (p->features & FEATURE_RANGE) != 0;
+    const int32_t ld = t->ld;
 
     for (int32_t r = 0; r < ld; r++) {
         const bool real = r < t->map.count;
         const int32_t at = t->base + (real ? r : 0);
-        const bool ranged = (p->features & FEATURE_RANGE) != 0;
-        const int32_t begin = page->first + from;
-        ((int32_t *)lo.data)[r] = real && ranged ? p->lo[at] - begin : 0;
-        ((int32_t *)hi.data)[r] = real ? (ranged ? p->hi[at] : p->keys) - begin : 0;
-        ((float *)slope.data)[r] = real ? p->slope[at] : 0.0f;
-        ((int32_t *)q_pos.data)[r] = real ? p->q_pos[at] : 0;
-        for (int32_t key = 0; key < keys; key++) {
+        ((int32_t *)c->lo.data)[r] = real && ranged ? p->lo[at] - begin : 0;
+        ((int32_t *)c->hi.data)[r] = real ? (ranged ? p->hi[at] : p->keys) - begin : 0;
+        ((float *)c->slope.data)[r] = real ? p->slope[at] : 0.0f;
+        ((int32_t *)c->q_pos.data)[r] = real ? p->q_pos[at] : 0;
+        for (int32_t key = 0; key < c->modify.keys; key++) {
             const int32_t i = begin + key;
             const bool held = real && i < p->keys;
-            ((float *)bias.data)[key * ld + r] = held ? p->bias[i * p->rows + at] : 0.0f;
-            ((uint8_t *)visible.data)[key * ld + r] = held && p->visible[i * p->rows + at];
-            ((int32_t *)k_pos.data)[key] = i < p->keys ? p->k_pos[i] : 0;
+            ((float *)c->bias.data)[key * ld + r] = held ? p->bias[i * p->rows + at] : 0.0f;
+            ((uint8_t *)c->visible.data)[key * ld + r] = held && p->visible[i * p->rows + at];
+            ((int32_t *)c->k_pos.data)[key] = i < p->keys ? p->k_pos[i] : 0;
         }
     }
-    m.softcap = p->features & FEATURE_SOFTCAP ? softcap : 0.0f;
-    m.slope = p->features & FEATURE_SLOPE ? slope.data : NULL;
-    m.q_pos = q_pos.data;
-    m.k_pos = k_pos.data;
-    m.bias = p->features & FEATURE_BIAS ? bias.data : NULL;
-    m.visible = p->features & FEATURE_VISIBLE ? visible.data : NULL;
-    t->row->modify(s, &m);
-    release(t, &lo);
-    release(t, &hi);
-    release(t, &slope);
-    release(t, &q_pos);
-    release(t, &k_pos);
-    release(t, &bias);
-    release(t, &visible);
+}
+
+static struct changes changes_new(const struct tile *t, int32_t begin, int32_t keys)
+{
+    const size_t lanes = (size_t)t->ld * 4, block = (size_t)keys * (size_t)t->ld;
+    const int32_t features = t->p->features;
+    struct changes c = {.lo = fence_new(lanes),
+                        .hi = fence_new(lanes),
+                        .slope = fence_new(lanes),
+                        .q_pos = fence_new(lanes),
+                        .k_pos = fence_new((size_t)keys * 4),
+                        .bias = fence_new(block * 4),
+                        .visible = fence_new(block)};
+
+    c.modify = (struct gqa__modify){.keys = keys,
+                                    .ld = t->ld,
+                                    .softcap = features & FEATURE_SOFTCAP ? softcap : 0.0f,
+                                    .slope = features & FEATURE_SLOPE ? c.slope.data : NULL,
+                                    .q_pos = c.q_pos.data,
+                                    .k_pos = c.k_pos.data,
+                                    .bias = features & FEATURE_BIAS ? c.bias.data : NULL,
+                                    .lo = c.lo.data,
+                                    .hi = c.hi.data,
+                                    .visible = features & FEATURE_VISIBLE ? c.visible.data : NULL};
+    changes_fill(t, begin, &c);
+    return c;
+}
+
+static void changes_free(struct tile *t, struct changes *c)
+{
+    release(t, &c->lo);
+    release(t, &c->hi);
+    release(t, &c->slope);
+    release(t, &c->q_pos);
+    release(t, &c->k_pos);
+    release(t, &c->bias);
+    release(t, &c->visible);
 }
 
 static void keep_state(const struct tile *t, int32_t which, int32_t block)
@@ -267,40 +290,92 @@ static void keep_state(const struct tile *t, int32_t which, int32_t block)
     }
 }
 
-static void run_block(struct tile *t, int32_t block)
+/* The entries one after the other, in pieces. */
+static void run_entries(struct tile *t, const struct page *page, int32_t from,
+                        const struct gqa__modify *modify, int32_t block)
 {
     const struct gqa__kernels *row = t->row;
-    const int32_t first = block * GQA__FOLD_BLOCK;
-    const int32_t left = t->p->keys - first;
-    struct page page = load_page(t, first, left < GQA__FOLD_BLOCK ? left : GQA__FOLD_BLOCK);
-    const int32_t from = first_key(t, &page), keys = page.keys - from;
+    const int32_t keys = page->keys - from;
+    const int marked = page->nonfinite ? GQA__ACC_MARKED : 0;
     struct fence s = fence_new((size_t)keys * (size_t)t->ld * 4);
     struct fence weights = fence_new((size_t)keys * (size_t)t->ld * t->operand);
-    const int marked = page.nonfinite ? GQA__ACC_MARKED : 0;
-    float *m = t->m[block].data, *l = t->l[block].data;
 
-    scores(t, &page, from, s.data);
-    keep_scores(t, &page, from, s.data, t->answer->product);
-    modify(t, &page, from, s.data);
-    keep_scores(t, &page, from, s.data, t->answer->score);
-    row->softmax(weights.data, m, l, s.data, keys, t->ld, marked != 0);
-    for (int32_t key = from; key < page.keys; key += piece(t, &page, key)) {
-        const int32_t n = piece(t, &page, key);
+    scores(t, page, from, s.data);
+    keep_scores(t, page, from, s.data, t->answer->product);
+    row->modify(s.data, modify);
+    keep_scores(t, page, from, s.data, t->answer->score);
+    row->softmax(weights.data, t->m[block].data, t->l[block].data, s.data, keys, t->ld,
+                 marked != 0);
+    for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
+        const int32_t n = piece(t, page, key);
         const int first_flag = key == from ? GQA__ACC_FIRST : 0;
-        const int last_flag = key + n >= page.keys ? GQA__ACC_LAST : 0;
-        const int64_t offset = row->v_transposed ? key : key * page.v_stride;
+        const int last_flag = key + n >= page->keys ? GQA__ACC_LAST : 0;
+        const int64_t offset = row->v_transposed ? key : key * page->v_stride;
         row->accumulate(t->o[block].data, t->ld,
                         (unsigned char *)weights.data +
                             (size_t)(key - from) * (size_t)t->ld * t->operand,
-                        (unsigned char *)page.v.data + (size_t)offset * t->operand, page.v_stride,
+                        (unsigned char *)page->v.data + (size_t)offset * t->operand, page->v_stride,
                         n, t->p->dv, first_flag | last_flag | marked);
     }
     if (keys == 0) {
         memset(t->o[block].data, 0, t->o[block].size);
     }
-    keep_state(t, block, block);
     release(t, &s);
     release(t, &weights);
+}
+
+/* The row's entry for a whole block, from a piece of one panel and one of the rest. */
+static void run_fused(struct tile *t, const struct page *page, int32_t from,
+                      const struct gqa__modify *modify, int32_t block)
+{
+    const struct gqa__kernels *row = t->row;
+    const size_t scratch = (size_t)GQA__FOLD_BLOCK * (size_t)row->tile_rows * 4;
+    struct fence s = fence_new(scratch), p = fence_new(scratch);
+    struct gqa__keys pieces[2];
+    struct gqa__block b = {.q = t->q.data,
+                           .ld = t->ld,
+                           .dk = t->p->dk,
+                           .dv = t->p->dv,
+                           .keys = page->keys - from,
+                           .piece = pieces,
+                           .modify = modify,
+                           .mark = page->nonfinite,
+                           .s = s.data,
+                           .p = p.data,
+                           .m = t->m[block].data,
+                           .l = t->l[block].data,
+                           .o = t->o[block].data};
+
+    for (int32_t key = from; key < page->keys; b.pieces++) {
+        const int64_t at = row->v_transposed ? key : key * page->v_stride;
+        struct gqa__keys *to = &pieces[b.pieces];
+        to->k = (unsigned char *)page->k.data + (size_t)(key * page->k_stride) * t->operand;
+        to->v = (unsigned char *)page->v.data + (size_t)at * t->operand;
+        to->k_stride = page->k_stride;
+        to->v_stride = page->v_stride;
+        to->keys = b.pieces == 0 ? row->panel_keys : page->keys - key;
+        key += to->keys;
+    }
+    row->block(&b);
+    release(t, &s);
+    release(t, &p);
+}
+
+static void run_block(struct tile *t, int32_t block)
+{
+    const int32_t first = block * GQA__FOLD_BLOCK;
+    const int32_t left = t->p->keys - first;
+    struct page page = load_page(t, first, left < GQA__FOLD_BLOCK ? left : GQA__FOLD_BLOCK);
+    const int32_t from = first_key(t, &page);
+    struct changes changes = changes_new(t, first + from, page.keys - from);
+
+    if (t->variant.fused && t->row->block != NULL && page.keys > from) {
+        run_fused(t, &page, from, &changes.modify, block);
+    } else {
+        run_entries(t, &page, from, &changes.modify, block);
+    }
+    keep_state(t, block, block);
+    changes_free(t, &changes);
     release(t, &page.k);
     release(t, &page.v);
 }

@@ -52,8 +52,9 @@ struct answer answer_new(const struct problem *p);
 void answer_free(struct answer *a);
 
 struct variant {
-    bool skip; /* leave out the panels before the first that a row sees */
-    bool cut;  /* products in pieces of one panel */
+    bool skip;  /* leave out the panels before the first that a row sees */
+    bool cut;   /* products in pieces of one panel */
+    bool fused; /* by the row's entry for whole blocks, if it has one */
 };
 
 /* false: a guard byte was written. */
