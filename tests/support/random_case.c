@@ -7,7 +7,7 @@
 
 #include "oracle.h"
 
-uint64_t random_next(random_case *c)
+uint64_t random_case_next(random_case *c)
 {
     uint64_t z = c->state += 0x9e3779b97f4a7c15u;
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
@@ -17,14 +17,14 @@ uint64_t random_next(random_case *c)
 
 int random_below(random_case *c, int n)
 {
-    return (int)(random_next(c) >> 33) % n;
+    return (int)(random_case_next(c) >> 33) % n;
 }
 
 double random_normal(random_case *c)
 {
     double sum = 0.0;
     for (int i = 0; i < 4; i++) {
-        sum += (double)(random_next(c) >> 11) * 0x1p-53 - 0.5;
+        sum += (double)(random_case_next(c) >> 11) * 0x1p-53 - 0.5;
     }
     return sum * 1.7320508075688772; /* four uniform numbers have variance 1/3 */
 }

@@ -149,7 +149,7 @@ bool random_config(random_case *c);
 /* --- for the case's own files ------------------------------------------------------------------
  */
 
-uint64_t random_next(random_case *c);
+uint64_t random_case_next(random_case *c);
 int random_below(random_case *c, int n);                        /* 0 .. n-1 */
 double random_normal(random_case *c);                           /* about N(0, 1), |x| < 4 */
 void *random_memory(random_case *c, size_t count, size_t size); /* zeroed */

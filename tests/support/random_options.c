@@ -225,7 +225,7 @@ bool random_draw(random_case *c, uint64_t seed, random_option first, int first_v
     memset(c, 0, sizeof *c);
     c->seed = seed;
     c->state = seed;
-    c->state = random_next(c) ^ 0x5851f42d4c957f2du; /* neighbours must not run in step */
+    c->state = random_case_next(c) ^ 0x5851f42d4c957f2du; /* neighbours must not run in step */
     locked[first] = first_value >= 0;
     locked[second] = second_value >= 0 || (second == first && locked[first]);
     for (int attempt = 0; attempt < (given ? 300 : 100000); attempt++) {
@@ -246,8 +246,7 @@ bool random_draw(random_case *c, uint64_t seed, random_option first, int first_v
 
 static bool in_config(random_option o)
 {
-    return o <= OPT_NUMERICS && o != OPT_INPUT_WEIGHT && o != OPT_QK_WEIGHT &&
-           o != OPT_POST_WEIGHT;
+    return o <= OPT_NUMERICS && o != OPT_INPUT_WEIGHT && o != OPT_QK_WEIGHT && o != OPT_POST_WEIGHT;
 }
 
 bool random_pair_checks(random_option a, int v, random_option b, int w)
