@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "layer/layer.h"
 #include "support/draw.h"
 #include "support/kit.h"
 
@@ -184,6 +185,10 @@ static void nothing_is_borrowed(void **state)
     gqa_layer *layer = kit_layer(&kit, NULL);
     run(layer, &kit.config, &first);
     assert_int_equal(gqa_rope_frequencies(layer, 101, before, NULL, NULL), GQA_OK);
+    const gqa_config *const own = &layer->params.config;
+    assert_true(own->rope_short_factors != factors[0] && own->rope_short_factors[4] == 5);
+    assert_true(own->rope_long_factors != factors[1] && own->rope_long_factors[4] == 10);
+    assert_true(own->alibi_slopes != slopes && own->alibi_slopes == layer->params.slopes);
     kit_free(&kit);
     memset(factors, 0, sizeof factors);
     memset(slopes, 0, sizeof slopes);
@@ -191,6 +196,7 @@ static void nothing_is_borrowed(void **state)
     assert_int_equal(gqa_rope_frequencies(layer, 101, after, NULL, NULL), GQA_OK);
     same(&first, &second, "kit", "freed weights");
     assert_memory_equal(before, after, sizeof before);
+    assert_true(layer->params.slopes[5] == 6);
     gqa_destroy(&layer);
 }
 
