@@ -1,0 +1,101 @@
+/* test_backends.c - backend cpu and backend reference on the same layer and the same caches. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <math.h>
+
+#include <cmocka.h>
+
+#include "support/rig.h"
+
+static void soft_window(gqa_config *config)
+{
+    config->sliding_window = 7;
+    config->softcap = 3.0f;
+    config->learned_sinks_size = 1;
+}
+
+static void chunk_and_norms(gqa_config *config)
+{
+    config->attention_chunk_size = 9;
+    config->input_norm = GQA_NORM_RMS;
+    config->qk_norm_scope = GQA_QK_NORM_HEAD;
+    config->qk_norm = GQA_NORM_RMS;
+    config->gate = GQA_GATE_HEAD;
+}
+
+static void both_ways(gqa_config *config)
+{
+    config->bidirectional = 1;
+    config->right_window = 4;
+    config->rope = GQA_ROPE_INTERLEAVED;
+}
+
+static void (*edit_of_backend)(gqa_config *);
+
+static void on_reference(gqa_config *config)
+{
+    edit_of_backend(config);
+    config->backend = GQA_BACKEND_REFERENCE;
+}
+
+static void on_reference_f64(gqa_config *config)
+{
+    on_reference(config);
+    config->reference_f64 = 1;
+}
+
+/* Prefill of 20 and 17 tokens with padding, then 2 tokens more; out [2][20 + 2][hidden]. */
+static void two_calls(void (*edit)(gqa_config *), float *out, gqa_backend *backend)
+{
+    static const int32_t first[2] = {0, 3};
+    struct rig rig;
+    gqa_inputs in;
+    gqa_output output;
+    rig_open(&rig, edit);
+    gqa_inputs_init(&in);
+    gqa_output_init(&output);
+    in.first_valid = first;
+    assert_int_equal(rig_forward(&rig, rig.cache, &in, 2, 20, rig.x, out), GQA_OK);
+    gqa_inputs_init(&in);
+    in.hidden_states = gqa_tensor_3d(rig.x + 40 * RIG_HIDDEN, GQA_F32, 2, 2, RIG_HIDDEN);
+    output.hidden_states = gqa_tensor_3d(out + 40 * RIG_HIDDEN, GQA_F32, 2, 2, RIG_HIDDEN);
+    assert_int_equal(gqa_forward(rig.layer, rig.cache, &in, &output, NULL, 0, NULL), GQA_OK);
+    *backend = output.path.backend;
+    rig_close(&rig);
+}
+
+/* The layer's values are below 4, its longest sum has 36 terms and its chain 5 sums in a row: the
+ * backends, which add in other orders, stay within 5 x 36 x 4 u < 5e-5 of each other. */
+static void backends_agree(void **state)
+{
+    void (*const edits[3])(gqa_config *) = {soft_window, chunk_and_norms, both_ways};
+    enum { N = 44 * RIG_HIDDEN };
+    static float cpu[N], f32[N], f64[N];
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        gqa_backend used[3];
+        edit_of_backend = edits[i];
+        two_calls(edits[i], cpu, &used[0]);
+        two_calls(on_reference, f32, &used[1]);
+        two_calls(on_reference_f64, f64, &used[2]);
+        assert_int_equal(used[0], GQA_BACKEND_CPU);
+        assert_int_equal(used[1], GQA_BACKEND_REFERENCE);
+        assert_int_equal(used[2], GQA_BACKEND_REFERENCE);
+        for (int j = 0; j < N; j++) {
+            assert_true(fabsf(cpu[j]) < 4.0f);
+            assert_true(fabsf(cpu[j] - f64[j]) <= 5e-5f);
+            assert_true(fabsf(f32[j] - f64[j]) <= 5e-5f);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(backends_agree),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
