@@ -146,9 +146,11 @@ static void same_bits_in_any_mode(void **state)
     struct kit kit;
     (void)state;
     full(&kit);
+    kit.config.rope_theta = 12345.678;
     gqa_layer *layer = kit_layer(&kit, NULL);
     start(&first);
     assert_int_equal(stages(layer, &first, 0, MANY), GQA_OK);
+    const uint64_t key = gqa_layer_rope_key(layer);
     gqa_destroy(&layer);
     start(&other);
     assert_int_equal(fesetround(FE_UPWARD), 0);
@@ -166,6 +168,7 @@ static void same_bits_in_any_mode(void **state)
     assert_int_equal(fesetround(FE_TONEAREST), 0);
     assert_int_equal(status, GQA_OK);
     assert_memory_equal(&first, &other, sizeof first);
+    assert_true(gqa_layer_rope_key(layer) == key); /* of the frequencies in double */
     gqa_destroy(&layer);
     kit_free(&kit);
 }
