@@ -479,6 +479,24 @@ static void combinations(void **state)
     assert_int_equal(gqa_config_check(&c, NULL), GQA_OK);
 }
 
+/* Zero and the default are both no use of a field. */
+static void unused_fields_may_be_zero(void **state)
+{
+    gqa_config c;
+
+    (void)state;
+    bare(&c);
+    c.input_norm_eps = 0;
+    c.qk_norm_eps = 0;
+    c.post_norm_eps = 0;
+    c.rope_theta = 0;
+    c.rope_low_freq_factor = 0;
+    c.rope_high_freq_factor = 0;
+    c.rope_beta_fast = 0;
+    c.rope_beta_slow = 0;
+    assert_int_equal(gqa_config_check(&c, NULL), GQA_OK);
+}
+
 static void interleaved_sections(void **state)
 {
     static const int32_t wrong[][4] = {{2, 3, 2, 1}, {2, 4, 2, 0}, {4, 1, 3, 0}};
@@ -554,6 +572,7 @@ int main(void)
         cmocka_unit_test(hopeless_values),
         cmocka_unit_test(combinations),
         cmocka_unit_test(interleaved_sections),
+        cmocka_unit_test(unused_fields_may_be_zero),
         cmocka_unit_test(struct_sizes),
         cmocka_unit_test(init_of_any_size),
     };

@@ -153,16 +153,15 @@ double gqa__log1p_int(double n)
     return gqa__log(1.0 + n);
 }
 
-/* r = x - n pi/2 as a pair, n = the nearest integer to x 2/pi; pi/2 in three parts. */
+/* r = x - n pi/2 as a pair, n = the nearest integer to x 2/pi. pi/2 in two parts is right to
+ * 2^-109, so r to 2^-66 at n = 2^41. */
 static struct pair reduce(double x, double n)
 {
-    const struct pair p1 = product(n, 0x1.921fb54442d18p+0);
-    const struct pair p2 = product(n, 0x1.1a62633145c07p-54);
-    const double p3 = n * -0x1.f1976b7ed8fbcp-110;
-    struct pair r = sum(x - p1.hi, -p1.lo); /* the first difference is exact: x is near p1.hi */
+    const struct pair upper = product(n, 0x1.921fb54442d18p+0);
+    const double lower = n * 0x1.1a62633145c07p-54;
+    const struct pair r = sum(x - upper.hi, -upper.lo); /* the first difference is exact */
 
-    r = add(r, (struct pair){-p2.hi, -p2.lo});
-    return add(r, (struct pair){-p3, 0.0});
+    return add(r, (struct pair){-lower, 0.0});
 }
 
 /* sin(hi + lo) and cos(hi + lo), |hi| <= pi/4 and a little, by Taylor series whose first left-out

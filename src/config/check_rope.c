@@ -145,9 +145,8 @@ static void check_mscale(struct gqa__check *check)
                                   first ? config->rope_mscale_all_dim : config->rope_mscale);
     }
     if (config->rope_attention_factor != 0.0) {
-        const char *const why = "with a rope_attention_factor";
-        gqa__check_unused(check, GQA__REAL_FIELD(check, rope_mscale), 0.0, why);
-        gqa__check_unused(check, GQA__REAL_FIELD(check, rope_mscale_all_dim), 0.0, why);
+        gqa__check_unused(check, GQA__REAL_FIELD(check, rope_mscale), 0.0,
+                          "with a rope_attention_factor");
     }
 }
 
