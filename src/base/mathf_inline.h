@@ -44,18 +44,16 @@ static inline float gqa__exp2f(float x)
     return gqa__pick(x < -126.0f, 0.0f, p * gqa__power_of_two(shifted));
 }
 
-/* Rounds down where gqa__exp2f rounds to nearest: the integer part is then what a vector unit's
- * scaling instruction takes from x itself. */
 static inline float gqa__exp2f_fast(float x)
 {
-    const float n = floorf(x);
-    const float f = x - n; /* 0 <= f <= 1 */
-    float p = 0x1.3baaa6p-4f;
+    const float shifted = x + GQA__ROUNDER;
+    const float f = x - (shifted - GQA__ROUNDER);
+    float p = 0x1.c2a2bcp-5f;
 
-    p = fmaf(p, f, 0x1.d2378ap-3f);
-    p = fmaf(p, f, 0x1.63e658p-1f);
+    p = fmaf(p, f, 0x1.f00c58p-3f);
+    p = fmaf(p, f, 0x1.62f5fap-1f);
     p = fmaf(p, f, 1.0f);
-    return gqa__pick(x < -126.0f, 0.0f, p * gqa__power_of_two(n + GQA__ROUNDER));
+    return gqa__pick(x < -126.0f, 0.0f, p * gqa__power_of_two(shifted));
 }
 
 static inline float gqa__logf(float x)

@@ -166,14 +166,16 @@ void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t 
 /* gqa__exp2f_fast of 16 values. */
 INLINE __m512 exp2_fast(__m512 x)
 {
-    const __m512 f = _mm512_reduce_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    const __m512 rounder = _mm512_set1_ps(GQA__ROUNDER);
+    const __m512 n = _mm512_sub_ps(_mm512_add_ps(x, rounder), rounder);
+    const __m512 f = _mm512_sub_ps(x, n);
     const __mmask16 live = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
-    __m512 p = _mm512_set1_ps(0x1.3baaa6p-4f);
+    __m512 p = _mm512_set1_ps(0x1.c2a2bcp-5f);
 
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.d2378ap-3f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.63e658p-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.f00c58p-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62f5fap-1f));
     p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
-    return _mm512_maskz_scalef_ps(live, p, x);
+    return _mm512_maskz_scalef_ps(live, p, n);
 }
 
 /* The largest score of a lane over the keys, NaN left out; never -0. s [keys][s_stride]. */
