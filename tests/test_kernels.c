@@ -179,9 +179,9 @@ static void test_neutral(void **state)
             m[j] = side == 2 ? -INFINITY : m[j];
             l[j] = side == 2 ? 0.0f : l[j];
         }
-        for (int32_t j = 0; j < DV * LD; j++) {
-            o[j] = side == 1 ? 0.1f * (float)j : 0.0f;
-            o2[j] = side == 0 ? 0.2f * (float)j : 0.0f;
+        for (int32_t j = 0; j < DV * LD; j++) { /* a neutral state's o does not count */
+            o[j] = side == 1 ? 0.1f * (float)j : NAN;
+            o2[j] = side == 0 ? 0.2f * (float)j : side == 1 ? NAN : 0.0f;
         }
         test->row->merge(m, l, o, m2, l2, o2, DV, LD);
         for (int32_t j = 0; j < LD; j++) {
@@ -195,6 +195,37 @@ static void test_neutral(void **state)
             }
         }
     }
+}
+
+/* Sums that end in -0 are stored as +0: an underflow in f32 (dimension 0), a flushed negative sum
+ * in bf16 (dimension 1). Both by hand: q is zero, so p = 2^bias. */
+static void test_zero_sign(void **state)
+{
+    const struct row_under_test *test = *state;
+    const bool bf16 = test->row->numerics == GQA_NUMERICS_BF16;
+    struct problem p = {.rows = 3, .group = 1, .keys = 64, .dk = 8, .dv = 8, .seed = 1};
+    struct answer got;
+
+    p.features = FEATURE_BIAS;
+    problem_fill(&p);
+    got = answer_new(&p);
+    memset(p.q, 0, (size_t)(p.rows * p.dk) * sizeof(float));
+    memset(p.v, 0, (size_t)(p.keys * p.dv) * sizeof(float));
+    memset(p.bias, 0, (size_t)(p.keys * p.rows) * sizeof(float));
+    for (int32_t r = 0; r < p.rows; r++) {
+        p.bias[63 * p.rows + r] = -3.0f; /* the last key */
+    }
+    p.v[63 * p.dv] = -0x1p-149f;
+    p.v[1] = 0x1p-126f;
+    p.v[32 * p.dv + 1] = -0x1.4p-126f;
+    run_case(test, &p);
+    check(attend(test->row, &p, (struct variant){false, false, false}, &got));
+    for (int32_t r = 0; r < p.rows; r++) {
+        check(gqa__f32_bits(got.o[r * p.dv + (bf16 ? 1 : 0)]) == 0);
+        check(gqa__f32_bits(got.out[r * p.dv + (bf16 ? 1 : 0)]) == 0);
+    }
+    answer_free(&got);
+    problem_free(&p);
 }
 
 /* Stored K and V: the caller's values in the storage type, at their slots and nowhere else. */
@@ -261,11 +292,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         CMUnitTestFunction run;
-    } kinds[] = {{"sizes", test_sizes},
-                 {"fills", test_fills},
-                 {"poison", test_poison},
-                 {"neutral", test_neutral},
-                 {"append", test_append}};
+    } kinds[] = {{"sizes", test_sizes},     {"fills", test_fills},         {"poison", test_poison},
+                 {"neutral", test_neutral}, {"zero_sign", test_zero_sign}, {"append", test_append}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
     static struct row_under_test rows[MAX_ROWS + 2];
     static char names[(MAX_ROWS + 2) * KINDS][64];
