@@ -10,15 +10,15 @@ extern "C" {
 
 typedef struct gqa_build_info {
     uint32_t struct_size;
-    uint32_t version;       /* gqa_version() */
-    uint32_t rows_built;    /* bit (1 << gqa_isa) per row compiled in */
+    uint32_t version;        /* gqa_version() */
+    uint32_t rows_built;     /* bit (1 << gqa_isa) per row compiled in */
     uint32_t rows_available; /* of those, what this CPU and operating system run */
-    int32_t fold_block;     /* gqa_fold_block() */
-    const char *compiler;   /* static */
-    const char *blas;       /* static or owned by the BLAS: its version and configuration; "none" */
-    const char *blas_core;  /* the core that OpenBLAS chose; "" without it */
-    int32_t blas_poor;      /* 1: the CPU has AVX2, but that core is one without it (OpenBLAS took an
-                               unknown CPU for an old one; OPENBLAS_CORETYPE helps) */
+    int32_t fold_block;      /* gqa_fold_block() */
+    const char *compiler;    /* static */
+    const char *blas;      /* static or owned by the BLAS: its version and configuration; "none" */
+    const char *blas_core; /* the core that OpenBLAS chose; "" without it */
+    int32_t blas_poor;     /* 1: the CPU has AVX2, but that core is one without it (OpenBLAS took an
+                              unknown CPU for an old one; OPENBLAS_CORETYPE helps) */
 } gqa_build_info;
 
 /* size is the caller's sizeof; fields beyond it are not written. */
