@@ -18,6 +18,7 @@ struct gqa__reference_key {
     int32_t column;
 };
 
+/* A bias of -inf hides the key, whatever its score is. */
 bool gqa__reference_visible(const struct gqa__shape *shape, const struct gqa__reference_row *row,
                             const struct gqa__reference_key *key);
 
