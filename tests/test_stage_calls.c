@@ -156,13 +156,14 @@ static void same_bits_in_any_mode(void **state)
     assert_int_equal(fesetround(FE_UPWARD), 0);
 #ifdef __SSE__
     const unsigned csr = _mm_getcsr();
-    _mm_setcsr(csr | 0x8040u); /* FTZ and DAZ */
+    _mm_setcsr(csr | 0x8040u);                   /* FTZ and DAZ */
+    const unsigned set = _mm_getcsr() & 0x8040u; /* emulators ignore them */
 #endif
     layer = kit_layer(&kit, NULL);
     const gqa_status status = stages(layer, &other, 0, MANY);
     assert_int_equal(fegetround(), FE_UPWARD);
 #ifdef __SSE__
-    assert_int_equal(_mm_getcsr() & 0x8040u, 0x8040u);
+    assert_int_equal(_mm_getcsr() & 0x8040u, set);
     _mm_setcsr(csr);
 #endif
     assert_int_equal(fesetround(FE_TONEAREST), 0);
