@@ -75,18 +75,6 @@ float gqa__reference_bias(const struct gqa__reference_row *row,
 }
 
 /* A bias of -inf hides by selection: added to a NaN it would not. */
-float gqa__reference_bias(const struct gqa__reference_row *row,
-                          const struct gqa__reference_key *key)
-{
-    const gqa_tensor *bias = &row->segment->bias;
-    float value = 0.0f;
-    if (gqa__present(bias)) {
-        gqa__load_f32(&value, bias, pair_offset(bias, row, key), 1);
-    }
-    return value;
-}
-
-/* A bias of -inf hides by selection: added to a NaN it would not. */
 bool gqa__reference_visible(const struct gqa__shape *shape, const struct gqa__reference_row *row,
                             const struct gqa__reference_key *key)
 {
