@@ -217,7 +217,7 @@ static int finish(const struct state *state)
         json_t *whole =
             json_pack("{s:O, s:i, s:i, s:i, s:i, s:i, s:i}", "runs", state->reports, "count",
                       state->runs, "passed", state->passed, "failed", state->failed, "not_judged",
-                      state->unjudged, "bad_files", state->bad, "exit_status", status);
+                      state->unjudged, "not_run", state->bad, "exit_status", status);
         char *text = json_dumps(whole, JSON_INDENT(2));
         json_decref(whole);
         if (text == NULL) {
@@ -227,8 +227,8 @@ static int finish(const struct state *state)
         puts(text);
         free(text);
     } else {
-        printf("%d runs: %d pass, %d fail, %d not judged; %d bad files\n", state->runs,
-               state->passed, state->failed, state->unjudged, state->bad);
+        printf("%d runs: %d pass, %d fail, %d not judged; %d not run\n", state->runs, state->passed,
+               state->failed, state->unjudged, state->bad);
     }
     return status;
 }
