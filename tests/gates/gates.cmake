@@ -6,8 +6,9 @@ target_link_libraries(gqa_gate PRIVATE gqa_needs)
 gqa_export_only_public(gqa_gate)
 
 function(gqa_gate name)
+    string(REGEX REPLACE "_.*" "" script ${name})
     add_test(NAME gate_${name}
-        COMMAND bash ${PROJECT_SOURCE_DIR}/tests/gates/${name}.sh ${ARGN}
+        COMMAND bash ${PROJECT_SOURCE_DIR}/tests/gates/${script}.sh ${ARGN}
         COMMAND_EXPAND_LISTS)
     set_tests_properties(gate_${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 600)
 endfunction()
@@ -28,3 +29,5 @@ gqa_compile_options(gqa_bits)
 gqa_in_bin(gqa_bits)
 target_link_libraries(gqa_bits PRIVATE gqa::gqa)
 gqa_gate(bits ${PROJECT_SOURCE_DIR}/tests/bits.expected $<TARGET_FILE:gqa_bits>)
+gqa_gate(bits_scalar ${PROJECT_SOURCE_DIR}/tests/bits.expected $<TARGET_FILE:gqa_bits>)
+set_tests_properties(gate_bits_scalar PROPERTIES ENVIRONMENT GQA_ISA=scalar)

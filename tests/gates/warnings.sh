@@ -16,6 +16,11 @@ check() {
                 [ "$(uname -m)" = x86_64 ] || continue
                 isa="-mavx2 -mfma"
                 ;;
+            */amx*.c)
+                [ "$(uname -m)" = x86_64 ] || continue
+                isa="-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mavx2 -mfma"
+                isa="$isa -mamx-tile -mamx-bf16"
+                ;;
             esac
             # shellcheck disable=SC2086
             "$cc" $flags $isa -fsyntax-only -DGQA_BUILDING -I"$root/include" -I"$root/src" "$file" ||
