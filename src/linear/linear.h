@@ -14,8 +14,8 @@
 struct gqa__linear {
     const struct gqa__kernels *row;
     int64_t out, in;
-    bool plain;  /* reference: weight is float [out][in] */
-    bool f64;    /* reference: accumulate in double */
+    bool plain; /* reference: weight is float [out][in] */
+    bool f64;   /* reference: accumulate in double */
     void *weight;
     float *bias; /* [out] or NULL */
 };
@@ -23,7 +23,8 @@ struct gqa__linear {
 /* Bytes of weight and bias together. false on overflow. */
 bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t *bytes);
 
-/* Set weight and bias (memory from gqa__linear_bytes, zeroed by the caller); then every row once. */
+/* Set weight and bias (memory from gqa__linear_bytes, zeroed by the caller); then every row once.
+ */
 void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias);
 void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias);
 
@@ -35,8 +36,8 @@ size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t token
  * cuts tokens and outputs into tasks, which changes no bit; reference calls sgemm once, from the
  * calling thread. */
 void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                     int64_t y_stride, void *scratch, const gqa_runtime *runtime);
+                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
+                     void *scratch, const gqa_runtime *runtime);
 
 /* C [m][n] = A [m][k] B [n][k]^T, row-major: OpenBLAS, or a plain product when built without it. */
 void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
