@@ -12,9 +12,9 @@ extern "C" {
  * score times log2 e): m = max s, l = sum 2^(s - m), o = sum 2^(s - m) v. A row without keys is
  * (-inf, 0, 0). Sinks are not in them. */
 typedef struct gqa_states {
-    gqa_tensor m; /* [B, T, Hq] f32, packed */
-    gqa_tensor l; /* [B, T, Hq] f32, packed */
-    gqa_tensor o; /* [B, T, Hq, Dv] f32, packed */
+    gqa_tensor m;      /* [B, T, Hq] f32, packed */
+    gqa_tensor l;      /* [B, T, Hq] f32, packed */
+    gqa_tensor o;      /* [B, T, Hq, Dv] f32, packed */
     int32_t key_begin; /* the key indices they cover: a multiple of gqa_fold_block() ... */
     int32_t key_end;   /* ... and a multiple of it, or any end that no key lies beyond */
 } gqa_states;
@@ -24,8 +24,8 @@ typedef struct gqa_attend_inputs {
     gqa_tensor query; /* [B, T, Hq, Dk]: normed, rotated, tempered, not scaled */
 
     /* Either the caller's plain keys and values (any strides) ... */
-    gqa_tensor key;   /* [B, K, Hkv, Dk] */
-    gqa_tensor value; /* [B, K, Hkv, Dv] */
+    gqa_tensor key;                  /* [B, K, Hkv, Dk] */
+    gqa_tensor value;                /* [B, K, Hkv, Dv] */
     const int32_t *key_lengths;      /* [B] keys that exist; NULL = all K */
     const int32_t *key_position_ids; /* [B, K] rising, unless a mask or key bounds are given; NULL =
                                         0 .. K-1 */
@@ -46,8 +46,8 @@ typedef struct gqa_attend_inputs {
     /* Part of the keys: indices [range_begin, range_end), both multiples of gqa_fold_block() or
      * range_end beyond the last key. range_end 0 = all. */
     int32_t range_begin, range_end;
-    int32_t leave_out_sinks;  /* 1: output and lse as without sinks */
-    const gqa_states *prior;  /* states of lower keys to merge in from the left, or NULL */
+    int32_t leave_out_sinks; /* 1: output and lse as without sinks */
+    const gqa_states *prior; /* states of lower keys to merge in from the left, or NULL */
 } gqa_attend_inputs;
 
 GQA_API void gqa_attend_inputs_init_sized(gqa_attend_inputs *inputs, size_t size);

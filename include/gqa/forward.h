@@ -18,20 +18,20 @@ extern "C" {
 
 /* What a tap sees, in the order of the pipeline. f32, packed. */
 typedef enum gqa_stage {
-    GQA_STAGE_RESIDUAL = 0, /* hidden_states + residual          [tokens, hidden] */
-    GQA_STAGE_X_NORM = 1,   /* after the input norm              [tokens, hidden] */
-    GQA_STAGE_Q_PROJ = 2,   /* after projection and bias         [tokens, Hq, Dk] */
-    GQA_STAGE_K_PROJ = 3,   /*                                   [tokens, Hkv, Dk] */
-    GQA_STAGE_V_PROJ = 4,   /*                                   [tokens, Hkv, Dv] */
-    GQA_STAGE_GATE = 5,     /* gate logits                       [tokens, Hq, Dv or 1] */
-    GQA_STAGE_Q = 6,        /* as the scores see it, unscaled    [tokens, Hq, Dk] */
-    GQA_STAGE_K = 7,        /* as it is handed to the cache      [tokens, Hkv, Dk] */
-    GQA_STAGE_V = 8,        /*                                   [tokens, Hkv, Dv] */
-    GQA_STAGE_ATTN = 9,     /* attention output, before the gate [tokens, Hq, Dv] */
-    GQA_STAGE_GATED = 10,   /* after the gate, if there is one   [tokens, Hq, Dv] */
-    GQA_STAGE_O_PROJ = 11,  /* output projection and bias        [tokens, hidden] */
+    GQA_STAGE_RESIDUAL = 0,   /* hidden_states + residual          [tokens, hidden] */
+    GQA_STAGE_X_NORM = 1,     /* after the input norm              [tokens, hidden] */
+    GQA_STAGE_Q_PROJ = 2,     /* after projection and bias         [tokens, Hq, Dk] */
+    GQA_STAGE_K_PROJ = 3,     /*                                   [tokens, Hkv, Dk] */
+    GQA_STAGE_V_PROJ = 4,     /*                                   [tokens, Hkv, Dv] */
+    GQA_STAGE_GATE = 5,       /* gate logits                       [tokens, Hq, Dv or 1] */
+    GQA_STAGE_Q = 6,          /* as the scores see it, unscaled    [tokens, Hq, Dk] */
+    GQA_STAGE_K = 7,          /* as it is handed to the cache      [tokens, Hkv, Dk] */
+    GQA_STAGE_V = 8,          /*                                   [tokens, Hkv, Dv] */
+    GQA_STAGE_ATTN = 9,       /* attention output, before the gate [tokens, Hq, Dv] */
+    GQA_STAGE_GATED = 10,     /* after the gate, if there is one   [tokens, Hq, Dv] */
+    GQA_STAGE_O_PROJ = 11,    /* output projection and bias        [tokens, hidden] */
     GQA_STAGE_POST_NORM = 12, /* after multiplier and post norm, if there is one [tokens, hidden] */
-    GQA_STAGE_OUT = 13,     /* the layer's output                [tokens, hidden] */
+    GQA_STAGE_OUT = 13,       /* the layer's output                [tokens, hidden] */
     GQA_STAGE_COUNT = 14
 } gqa_stage;
 
@@ -62,13 +62,13 @@ typedef struct gqa_inputs {
     gqa_tensor gate_proj; /* [B, T, Hq, Dv or 1]: gate logits, if config.gate */
 
     /* Which tokens. */
-    const int32_t *sequences;   /* [B] cache sequence of each row, no two equal; -1 = row inactive
-                                   (output rows zero, nothing appended); NULL = 0 .. B-1 */
-    const int32_t *first_valid; /* [B] padding tokens on the left; NULL = 0 */
-    const int32_t *lengths;     /* [B] valid tokens from first_valid on; NULL = all the rest */
+    const int32_t *sequences;    /* [B] cache sequence of each row, no two equal; -1 = row inactive
+                                    (output rows zero, nothing appended); NULL = 0 .. B-1 */
+    const int32_t *first_valid;  /* [B] padding tokens on the left; NULL = 0 */
+    const int32_t *lengths;      /* [B] valid tokens from first_valid on; NULL = all the rest */
     const int32_t *position_ids; /* [B, T]; NULL = continue after the sequence's last position.
-                                    Rise within a sequence, unless mask, active_mask or key bounds
-                                    are given. Padding entries are ignored */
+                                    At least 0; rise within a sequence, unless mask, active_mask or
+                                    key bounds are given. Padding entries are ignored */
     const int32_t *rotary_position_ids; /* rotation only: [B, T], or [axes, B, T] with mrope; NULL =
                                            position_ids */
     int32_t rope_length; /* dynamic and longrope: the length that chooses the table; 0 = the
@@ -137,9 +137,9 @@ typedef struct gqa_kv {
  * least one of hidden_states and attn is required. Rows that are padding are exact zeros. */
 typedef struct gqa_output {
     uint32_t struct_size;
-    gqa_tensor hidden_states;        /* [B, T, hidden]; absent = stop before the output projection */
-    gqa_kv present_key_value;        /* this call's K [B, Hkv, T, Dk] and V [B, Hkv, T, Dv], as
-                                        appended (unrounded by the cache), plain copies */
+    gqa_tensor hidden_states; /* [B, T, hidden]; absent = stop before the output projection */
+    gqa_kv present_key_value; /* this call's K [B, Hkv, T, Dk] and V [B, Hkv, T, Dv], as
+                                 appended (unrounded by the cache), plain copies */
     gqa_tensor cos_cache, sin_cache; /* [B, T, rotary_dim/2] f32: as used, for the next layer */
     gqa_tensor residual;             /* [B, T, hidden]: hidden_states + residual, before the norm */
     gqa_tensor attn;                 /* [B, T, Hq, Dv]: after the gate, before the projection */

@@ -18,18 +18,18 @@ typedef struct gqa_weights {
     uint32_t struct_size;
     gqa_tensor input_norm;      /* [hidden]; absent with input_norm = unweighted (skip-gamma) */
     gqa_tensor input_norm_bias; /* [hidden]; LAYER only; absent = no additive term */
-    gqa_tensor wq, bq;          /* [Hq*Dk, hidden], [Hq*Dk]; with GQA_GATE_Q_TAIL Dk + Dv per head */
-    gqa_tensor wk, bk;          /* [Hkv*Dk, hidden], [Hkv*Dk] */
-    gqa_tensor wv, bv;          /* [Hkv*Dv, hidden], [Hkv*Dv]; absent with k_eq_v */
-    gqa_tensor wqkv, bqkv;      /* all rows of q, k and v in the order of config.qkv_layout */
-    gqa_tensor wgate;           /* ELEMENT [Hq*Dv, hidden], HEAD [Hq, hidden] */
-    gqa_tensor q_norm, k_norm;  /* HEAD [Dk] or [H, Dk]; WHOLE [H*Dk]; both or neither */
+    gqa_tensor wq, bq;         /* [Hq*Dk, hidden], [Hq*Dk]; with GQA_GATE_Q_TAIL Dk + Dv per head */
+    gqa_tensor wk, bk;         /* [Hkv*Dk, hidden], [Hkv*Dk] */
+    gqa_tensor wv, bv;         /* [Hkv*Dv, hidden], [Hkv*Dv]; absent with k_eq_v */
+    gqa_tensor wqkv, bqkv;     /* all rows of q, k and v in the order of config.qkv_layout */
+    gqa_tensor wgate;          /* ELEMENT [Hq*Dv, hidden], HEAD [Hq, hidden] */
+    gqa_tensor q_norm, k_norm; /* HEAD [Dk] or [H, Dk]; WHOLE [H*Dk]; both or neither */
     gqa_tensor q_norm_bias, k_norm_bias; /* same shapes; LAYER only; both or neither */
-    gqa_tensor sinks;           /* [Hq]: one logit per query head; -inf = none; not scaled */
-    gqa_tensor tkg_sinks;       /* [Hq]: used in the TKG phase instead; absent = sinks */
-    gqa_tensor wo, bo;          /* [hidden, Hq*Dv], [hidden] */
-    gqa_tensor post_norm;       /* [hidden]; absent with post_norm = unweighted */
-    gqa_tensor post_norm_bias;  /* [hidden]; LAYER only */
+    gqa_tensor sinks;          /* [Hq]: one logit per query head; -inf = none; not scaled */
+    gqa_tensor tkg_sinks;      /* [Hq]: used in the TKG phase instead; absent = sinks */
+    gqa_tensor wo, bo;         /* [hidden, Hq*Dv], [hidden] */
+    gqa_tensor post_norm;      /* [hidden]; absent with post_norm = unweighted */
+    gqa_tensor post_norm_bias; /* [hidden]; LAYER only */
 } gqa_weights;
 
 GQA_API void gqa_weights_init_sized(gqa_weights *weights, size_t size);
@@ -42,9 +42,8 @@ static inline void gqa_weights_init(gqa_weights *weights)
 /* Check config and weights, choose the kernel row, pack. weights may be NULL for an attention-only
  * layer (hidden_size 0) without norms and sinks. runtime NULL = all zero. On failure *out is NULL
  * and nothing is leaked. This is the only function that reads the environment (GQA_ISA). */
-GQA_API gqa_status gqa_create(gqa_layer **out, const gqa_config *config,
-                              const gqa_weights *weights, const gqa_runtime *runtime,
-                              gqa_error *err);
+GQA_API gqa_status gqa_create(gqa_layer **out, const gqa_config *config, const gqa_weights *weights,
+                              const gqa_runtime *runtime, gqa_error *err);
 
 /* NULL-safe (also *layer == NULL); sets *layer to NULL. No call may be using the layer. */
 GQA_API void gqa_destroy(gqa_layer **layer);

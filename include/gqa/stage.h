@@ -27,18 +27,20 @@ GQA_API gqa_status gqa_stage_qkv(const gqa_layer *layer, const gqa_tensor *x_nor
                                  const gqa_tensor *gate, gqa_error *err);
 
 /* In place: clip of q, k, v; then v norm and v_scale on v, key_multiplier on k. */
-GQA_API gqa_status gqa_stage_clip(const gqa_layer *layer, const gqa_tensor *q,
-                                  const gqa_tensor *k, const gqa_tensor *v, gqa_error *err);
+GQA_API gqa_status gqa_stage_clip(const gqa_layer *layer, const gqa_tensor *q, const gqa_tensor *k,
+                                  const gqa_tensor *v, gqa_error *err);
 
 /* In place, if the config places the q/k norm here. */
 GQA_API gqa_status gqa_stage_qk_norm(const gqa_layer *layer, gqa_qk_norm_placement placement,
                                      const gqa_tensor *q, const gqa_tensor *k, gqa_error *err);
 
-/* cos and sin [n, rotary_dim/2] of positions [axes, n] (axes 1, or mrope's 3 or 4, then axis-major).
- * rope_length as in gqa_inputs, 0 = largest position + 1. Attention factor included. */
+/* cos and sin [n, rotary_dim/2] of positions [axes, n] (axes 1, or mrope's 3 or 4, then
+ * axis-major). rope_length as in gqa_inputs, 0 = largest position + 1. Attention factor included.
+ */
 GQA_API gqa_status gqa_stage_rope_table(const gqa_layer *layer, const int32_t *positions,
-                                        int32_t axes, int32_t rope_length, const gqa_tensor *cos_out,
-                                        const gqa_tensor *sin_out, gqa_error *err);
+                                        int32_t axes, int32_t rope_length,
+                                        const gqa_tensor *cos_out, const gqa_tensor *sin_out,
+                                        gqa_error *err);
 
 /* Rotate x [n, heads, Dk] in place. */
 GQA_API gqa_status gqa_stage_rope(const gqa_layer *layer, const gqa_tensor *cos_in,

@@ -38,7 +38,7 @@ static gqa_status check_tensors(struct gqa__attend_call *call, gqa_error *err)
     gqa_status status;
 
     if (!gqa__present(&in->query)) {
-        return gqa__fail(err, GQA_ERR_ARG, "inputs.query", "inputs.query is required");
+        return gqa__fail(err, GQA_ERR_ARG, "inputs.query", "is required");
     }
     status =
         gqa__tensor_fit(&in->query, "inputs.query", GQA__FLOATS, 4, query, true, &in->query, err);
@@ -48,15 +48,14 @@ static gqa_status check_tensors(struct gqa__attend_call *call, gqa_error *err)
     if (in->query.shape[0] > INT32_MAX / 4 || in->query.shape[1] > INT32_MAX / 4 ||
         (in->query.shape[0] > 0 && in->query.shape[1] > INT32_MAX / 4 / in->query.shape[0])) {
         return gqa__fail(err, GQA_ERR_SHAPE, "inputs.query",
-                         "inputs.query has %lld x %lld tokens; the limit is %d",
-                         (long long)in->query.shape[0], (long long)in->query.shape[1],
-                         INT32_MAX / 4);
+                         "has %lld x %lld tokens; the limit is %d", (long long)in->query.shape[0],
+                         (long long)in->query.shape[1], INT32_MAX / 4);
     }
     call->batch = (int32_t)in->query.shape[0];
     call->tokens = (int32_t)in->query.shape[1];
     if (gqa__present(&in->key) != plain || gqa__present(&in->value) != plain) {
         const char *field = gqa__present(&in->key) != plain ? "inputs.key" : "inputs.value";
-        return gqa__fail(err, GQA_ERR_ARG, field, "%s must be %s: the keys come from %s", field,
+        return gqa__fail(err, GQA_ERR_ARG, field, "must be %s: the keys come from %s",
                          plain ? "given" : "absent", plain ? "the caller" : "the cache");
     }
     if (plain) {
@@ -69,8 +68,7 @@ static gqa_status check_tensors(struct gqa__attend_call *call, gqa_error *err)
                                      &in->value, err);
         }
         if (status == GQA_OK && in->key.shape[1] > INT32_MAX - GQA__FOLD_BLOCK) {
-            status = gqa__fail(err, GQA_ERR_SHAPE, "inputs.key",
-                               "inputs.key has %lld keys; the limit is %d",
+            status = gqa__fail(err, GQA_ERR_SHAPE, "inputs.key", "has %lld keys; the limit is %d",
                                (long long)in->key.shape[1], INT32_MAX - GQA__FOLD_BLOCK);
         }
         call->keys = (int32_t)in->key.shape[1];
@@ -94,7 +92,7 @@ static gqa_status check_source(const struct gqa__attend_call *call, gqa_error *e
         field = "inputs.key_position_ids";
     }
     if (field != NULL) {
-        return gqa__fail(err, GQA_ERR_ARG, field, "%s must be NULL: the keys come from %s", field,
+        return gqa__fail(err, GQA_ERR_ARG, field, "must be NULL: the keys come from %s",
                          call->cache == NULL ? "inputs.key" : "the cache");
     }
     return GQA_OK;
@@ -106,17 +104,16 @@ static gqa_status check_range(const struct gqa__attend_call *call, gqa_error *er
 
     if (in->range_begin < 0 || in->range_begin % GQA__FOLD_BLOCK != 0) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.range_begin",
-                         "inputs.range_begin is %d; it must be a multiple of %d", in->range_begin,
-                         GQA__FOLD_BLOCK);
+                         "is %d; it must be a multiple of %d", in->range_begin, GQA__FOLD_BLOCK);
     }
     if (in->range_end != 0 && in->range_end <= in->range_begin) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.range_end",
-                         "inputs.range_end is %d; it must be 0 or above range_begin %d",
-                         in->range_end, in->range_begin);
+                         "is %d; it must be 0 or above range_begin %d", in->range_end,
+                         in->range_begin);
     }
     if (in->leave_out_sinks != 0 && in->leave_out_sinks != 1) {
-        return gqa__fail(err, GQA_ERR_ARG, "inputs.leave_out_sinks",
-                         "inputs.leave_out_sinks is %d; it must be 0 or 1", in->leave_out_sinks);
+        return gqa__fail(err, GQA_ERR_ARG, "inputs.leave_out_sinks", "is %d; it must be 0 or 1",
+                         in->leave_out_sinks);
     }
     return GQA_OK;
 }
@@ -131,7 +128,7 @@ static gqa_status check_outputs(struct gqa__attend_call *call, gqa_error *err)
 
     if (!gqa__present(&out->output) && !gqa__present(&out->lse) && !gqa__present(&out->states.m)) {
         return gqa__fail(err, GQA_ERR_ARG, "output.output",
-                         "output.output, output.lse or output.states is required");
+                         "this, output.lse or output.states is required");
     }
     if (gqa__present(&out->output)) {
         status = gqa__tensor_fit(&out->output, "output.output", GQA__FLOATS, 4, output, true,
@@ -149,9 +146,9 @@ static gqa_status check_outputs(struct gqa__attend_call *call, gqa_error *err)
         call->prior = *call->in.prior;
         status = gqa__states_fit(&call->prior, "inputs.prior", lse, shape->dv, err);
         if (status == GQA_OK && call->prior.key_end > call->in.range_begin) {
-            status = gqa__fail(err, GQA_ERR_ARG, "inputs.prior",
-                               "inputs.prior ends at key %d, above range_begin %d",
-                               call->prior.key_end, call->in.range_begin);
+            status =
+                gqa__fail(err, GQA_ERR_ARG, "inputs.prior", "ends at key %d, above range_begin %d",
+                          call->prior.key_end, call->in.range_begin);
         }
     }
     return status;
@@ -167,7 +164,7 @@ static gqa_status check_call(struct gqa__attend_call *call, const gqa_layer *lay
     memset(call, 0, sizeof *call);
     if (layer == NULL || inputs == NULL || output == NULL) {
         const char *field = layer == NULL ? "layer" : inputs == NULL ? "inputs" : "output";
-        return gqa__fail(err, GQA_ERR_ARG, field, "%s is NULL", field);
+        return gqa__fail(err, GQA_ERR_ARG, field, "is NULL");
     }
     status = gqa__import(in, sizeof *in, inputs, "inputs", err);
     if (status == GQA_OK) {
@@ -223,7 +220,7 @@ gqa_status gqa_attend_workspace_size(const gqa_layer *layer, const gqa_cache *ca
     gqa_status status;
 
     if (size == NULL) {
-        return gqa__fail(err, GQA_ERR_ARG, "size", "size is NULL");
+        return gqa__fail(err, GQA_ERR_ARG, "size", "is NULL");
     }
     status = check_call(&call, layer, cache, inputs, output, err);
     if (status != GQA_OK) {
@@ -256,9 +253,8 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
     if (in->key_lengths != NULL) {
         length = in->key_lengths[b];
         if (length < 0 || length > call->keys) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.key_lengths",
-                             "inputs.key_lengths[%d] is %d; it must be 0..%d", b, length,
-                             call->keys);
+            return gqa__fail(err, GQA_ERR_ARG, "inputs.key_lengths", "[%d] is %d; it must be 0..%d",
+                             b, length, call->keys);
         }
     }
     if (in->key_position_ids != NULL) {
@@ -267,7 +263,7 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
     for (int32_t i = 1; i < length && positions != NULL; i++) {
         if (positions[i] <= positions[i - 1] && !gqa__present(&in->mask) && in->key_begin == NULL) {
             return gqa__fail(err, GQA_ERR_ARG, "inputs.key_position_ids",
-                             "inputs.key_position_ids of row %d, key %d is %d; it must be above %d "
+                             "row %d, key %d is %d; it must be above %d "
                              "(ids rise unless a mask is given)",
                              b, i, positions[i], positions[i - 1]);
         }
@@ -301,14 +297,13 @@ static gqa_status check_row(const struct gqa__attend_call *call, const struct gq
 
     for (int i = 0; i < 2; i++) {
         if (gqa__present(tensors[i]) && tensors[i]->shape[3] < columns) {
-            return gqa__fail(err, GQA_ERR_SHAPE, fields[i],
-                             "%s has %lld columns; row %d has %d keys", fields[i],
+            return gqa__fail(err, GQA_ERR_SHAPE, fields[i], "has %lld columns; row %d has %d keys",
                              (long long)tensors[i]->shape[3], b, columns);
         }
     }
     if (in->range_end % GQA__FOLD_BLOCK != 0 && in->range_end < row->view.length) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.range_end",
-                         "inputs.range_end is %d; it must be a multiple of %d or at least the %d "
+                         "is %d; it must be a multiple of %d or at least the %d "
                          "keys of row %d",
                          in->range_end, GQA__FOLD_BLOCK, row->view.length, b);
     }
@@ -326,7 +321,7 @@ static gqa_status check_rows(const struct gqa__attend_call *call, struct gqa__at
             int32_t id = in->sequences != NULL ? in->sequences[b] : b;
             if (id < -1 || id >= call->cache->max_sequences) {
                 return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                                 "inputs.sequences[%d] is %d; the cache has sequences 0..%d", b, id,
+                                 "[%d] is %d; the cache has sequences 0..%d", b, id,
                                  call->cache->max_sequences - 1);
             }
         }

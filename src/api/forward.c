@@ -26,7 +26,7 @@ gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
     gqa_status status;
 
     if (size == NULL) {
-        return gqa__fail(err, GQA_ERR_ARG, "size", "size is NULL");
+        return gqa__fail(err, GQA_ERR_ARG, "size", "is NULL");
     }
     status = gqa__call_check(&call, layer, cache, inputs, output, err);
     if (status != GQA_OK) {
@@ -146,10 +146,10 @@ static gqa_status run(struct gqa__call *call, void *workspace, size_t size, gqa_
 gqa_status gqa__check_workspace(const void *workspace, size_t size, gqa_error *err)
 {
     if (workspace == NULL && size != 0) {
-        return gqa__fail(err, GQA_ERR_ARG, "workspace", "workspace is NULL, but size is %zu", size);
+        return gqa__fail(err, GQA_ERR_ARG, "workspace", "is NULL, but size is %zu", size);
     }
     if ((uintptr_t)workspace % GQA__ALIGN != 0) {
-        return gqa__fail(err, GQA_ERR_ARG, "workspace", "workspace is %p; it must be aligned to %d",
+        return gqa__fail(err, GQA_ERR_ARG, "workspace", "is %p; it must be aligned to %d",
                          workspace, GQA__ALIGN);
     }
     return GQA_OK;

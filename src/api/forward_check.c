@@ -25,7 +25,7 @@ static gqa_status refuse(const gqa_tensor *t, const char *field, const char *why
     if (!gqa__present(t)) {
         return GQA_OK;
     }
-    return gqa__fail(err, GQA_ERR_ARG, field, "%s must be absent: %s", field, why);
+    return gqa__fail(err, GQA_ERR_ARG, field, "must be absent: %s", why);
 }
 
 static gqa_status require(const gqa_tensor *t, const char *field, const char *why, gqa_error *err)
@@ -33,7 +33,7 @@ static gqa_status require(const gqa_tensor *t, const char *field, const char *wh
     if (gqa__present(t)) {
         return GQA_OK;
     }
-    return gqa__fail(err, GQA_ERR_ARG, field, "%s is required: %s", field, why);
+    return gqa__fail(err, GQA_ERR_ARG, field, "is required: %s", why);
 }
 
 /* B and T from the tensor that the pipeline starts with. */
@@ -48,8 +48,7 @@ static gqa_status find_extent(struct gqa__call *call, gqa_error *err)
 
     if (call->from_hidden && shape->hidden == 0) {
         return gqa__fail(err, GQA_ERR_ARG, field,
-                         "%s is given, but the layer has config.hidden_size = 0 (attention only)",
-                         field);
+                         "is given, but the layer has config.hidden_size = 0 (attention only)");
     }
     status = gqa__tensor_fit(t, field, GQA__FLOATS, call->from_hidden ? 3 : 4,
                              call->from_hidden ? hidden : heads, true, t, err);
@@ -58,8 +57,8 @@ static gqa_status find_extent(struct gqa__call *call, gqa_error *err)
     }
     if (t->shape[0] > INT32_MAX / 4 || t->shape[1] > INT32_MAX / 4 ||
         (t->shape[0] > 0 && t->shape[1] > INT32_MAX / 4 / t->shape[0])) {
-        return gqa__fail(err, GQA_ERR_SHAPE, field, "%s has %lld x %lld tokens; the limit is %d",
-                         field, (long long)t->shape[0], (long long)t->shape[1], INT32_MAX / 4);
+        return gqa__fail(err, GQA_ERR_SHAPE, field, "has %lld x %lld tokens; the limit is %d",
+                         (long long)t->shape[0], (long long)t->shape[1], INT32_MAX / 4);
     }
     call->batch = (int32_t)t->shape[0];
     call->tokens = (int32_t)t->shape[1];
@@ -140,12 +139,12 @@ static gqa_status check_rope(struct gqa__call *call, gqa_error *err)
     gqa_status status;
 
     if (in->rope_length < 0) {
-        return gqa__fail(err, GQA_ERR_ARG, "inputs.rope_length",
-                         "inputs.rope_length is %d; it must be at least 0", in->rope_length);
+        return gqa__fail(err, GQA_ERR_ARG, "inputs.rope_length", "is %d; it must be at least 0",
+                         in->rope_length);
     }
     if (given != gqa__present(&in->sin_cache)) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.sin_cache",
-                         "inputs.cos_cache and inputs.sin_cache must both be given or both absent");
+                         "given without inputs.cos_cache, or that without it; both or neither");
     }
     if (params->shape.rotary_dim == 0 && (given || in->rotary_position_ids != NULL)) {
         return gqa__fail(err, GQA_ERR_ARG,
@@ -153,15 +152,20 @@ static gqa_status check_rope(struct gqa__call *call, gqa_error *err)
                          "the layer has config.rope = NONE: there is nothing to rotate");
     }
     if (!given) {
+        if (in->rope_key != 0) {
+            return gqa__fail(err, GQA_ERR_ARG, "inputs.rope_key",
+                             "is %016llx; it must be 0 without cos_cache",
+                             (unsigned long long)in->rope_key);
+        }
         return GQA_OK;
     }
     if (in->rotary_position_ids != NULL) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.rotary_position_ids",
-                         "inputs.rotary_position_ids must be NULL when cos_cache is given");
+                         "must be NULL when cos_cache is given");
     }
     if (in->rope_key != params->rope.key) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.rope_key",
-                         "inputs.rope_key is %016llx; this layer's rope is %016llx: the tables "
+                         "is %016llx; this layer's rope is %016llx: the tables "
                          "belong to another rope configuration",
                          (unsigned long long)in->rope_key, (unsigned long long)params->rope.key);
     }
@@ -185,12 +189,12 @@ gqa_status gqa__check_mask(gqa_tensor *t, const char *field, int formats, int32_
     }
     status = gqa__tensor_fit(t, field, formats, 4, shape, false, t, err);
     if (status == GQA_OK && t->shape[0] != 1 && t->shape[0] != batch) {
-        status = gqa__fail(err, GQA_ERR_SHAPE, field, "%s.shape[0] is %lld; it must be 1 or %d",
-                           field, (long long)t->shape[0], batch);
+        status = gqa__fail(err, GQA_ERR_SHAPE, field, "shape[0] is %lld; it must be 1 or %d",
+                           (long long)t->shape[0], batch);
     }
     if (status == GQA_OK && t->shape[1] != 1 && t->shape[1] != heads) {
-        status = gqa__fail(err, GQA_ERR_SHAPE, field, "%s.shape[1] is %lld; it must be 1 or %d",
-                           field, (long long)t->shape[1], heads);
+        status = gqa__fail(err, GQA_ERR_SHAPE, field, "shape[1] is %lld; it must be 1 or %d",
+                           (long long)t->shape[1], heads);
     }
     return status;
 }
@@ -199,7 +203,7 @@ gqa_status gqa__check_bounds(const int32_t *begin, const int32_t *end, gqa_error
 {
     if ((begin == NULL) != (end == NULL)) {
         return gqa__fail(err, GQA_ERR_ARG, begin == NULL ? "inputs.key_begin" : "inputs.key_end",
-                         "inputs.key_begin and inputs.key_end must both be given or both NULL");
+                         "is NULL; key_begin and key_end go together");
     }
     return GQA_OK;
 }
@@ -207,8 +211,7 @@ gqa_status gqa__check_bounds(const int32_t *begin, const int32_t *end, gqa_error
 gqa_status gqa__check_phase(gqa_phase phase, gqa_error *err)
 {
     if ((int)phase < GQA_PHASE_AUTO || (int)phase > GQA_PHASE_TKG) {
-        return gqa__fail(err, GQA_ERR_ARG, "inputs.phase", "inputs.phase is %d; it must be 0..2",
-                         (int)phase);
+        return gqa__fail(err, GQA_ERR_ARG, "inputs.phase", "is %d; it must be 0..2", (int)phase);
     }
     return GQA_OK;
 }
@@ -231,7 +234,7 @@ static gqa_status check_masks(struct gqa__call *call, gqa_error *err)
         if (status == GQA_OK && in->active_mask.shape[0] != 1 &&
             in->active_mask.shape[0] != call->batch) {
             status = gqa__fail(err, GQA_ERR_SHAPE, "inputs.active_mask",
-                               "inputs.active_mask.shape[0] is %lld; it must be 1 or %d",
+                               "shape[0] is %lld; it must be 1 or %d",
                                (long long)in->active_mask.shape[0], call->batch);
         }
     }
@@ -242,8 +245,8 @@ static gqa_status check_masks(struct gqa__call *call, gqa_error *err)
         status = gqa__check_phase(in->phase, err);
     }
     if (status == GQA_OK && in->borrow_cache != 0 && in->borrow_cache != 1) {
-        status = gqa__fail(err, GQA_ERR_ARG, "inputs.borrow_cache",
-                           "inputs.borrow_cache is %d; it must be 0 or 1", in->borrow_cache);
+        status = gqa__fail(err, GQA_ERR_ARG, "inputs.borrow_cache", "is %d; it must be 0 or 1",
+                           in->borrow_cache);
     }
     return status;
 }
@@ -274,7 +277,7 @@ static gqa_status check_output(struct gqa__call *call, gqa_error *err)
 
     if (!call->project && !gqa__present(&out->attn)) {
         return gqa__fail(err, GQA_ERR_ARG, "output.hidden_states",
-                         "output.hidden_states or output.attn is required");
+                         "this or output.attn is required");
     }
     if (shape->hidden == 0) {
         status = refuse(&out->hidden_states, "output.hidden_states",
@@ -327,7 +330,7 @@ gqa_status gqa__call_check(struct gqa__call *call, const gqa_layer *layer, const
     memset(call, 0, sizeof *call);
     if (layer == NULL || inputs == NULL || output == NULL) {
         const char *field = layer == NULL ? "layer" : inputs == NULL ? "inputs" : "output";
-        return gqa__fail(err, GQA_ERR_ARG, field, "%s is NULL", field);
+        return gqa__fail(err, GQA_ERR_ARG, field, "is NULL");
     }
     status = gqa__import(&call->in, sizeof call->in, inputs, "inputs", err);
     if (status == GQA_OK) {
@@ -348,11 +351,11 @@ gqa_status gqa__call_check(struct gqa__call *call, const gqa_layer *layer, const
         call->in.borrow_cache == 0 && (call->from_hidden || gqa__present(&call->in.k_proj));
     if (call->from_hidden && !gqa__present(&call->in.hidden_states)) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.hidden_states",
-                         "inputs.hidden_states or inputs.q_proj is required");
+                         "this or inputs.q_proj is required");
     }
     if (!call->append && cache == NULL) {
         return gqa__fail(err, GQA_ERR_ARG, "cache",
-                         "cache is NULL, but the call appends no keys of its own");
+                         "is NULL, but the call appends no keys of its own");
     }
     if (cache != NULL) {
         status =

@@ -11,14 +11,14 @@ gqa_status gqa__check_valid(const int32_t *first_valid, const int32_t *lengths, 
     int32_t count;
 
     if (begin < 0 || begin > tokens) {
-        return gqa__fail(err, GQA_ERR_ARG, "inputs.first_valid",
-                         "inputs.first_valid[%d] is %d; it must be 0..%d", b, begin, tokens);
+        return gqa__fail(err, GQA_ERR_ARG, "inputs.first_valid", "[%d] is %d; it must be 0..%d", b,
+                         begin, tokens);
     }
     count = lengths != NULL ? lengths[b] : tokens - begin;
     if (count < 0 || count > tokens - begin) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.lengths",
-                         "inputs.lengths[%d] is %d; with first_valid %d it must be 0..%d", b, count,
-                         begin, tokens - begin);
+                         "[%d] is %d; with first_valid %d it must be 0..%d", b, count, begin,
+                         tokens - begin);
     }
     *first = begin;
     *n = count;
@@ -32,14 +32,12 @@ gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t
         int32_t id = sequences != NULL ? sequences[b] : b;
         if (id < -1 || id >= max_sequences) {
             return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                             "inputs.sequences[%d] is %d; the cache has sequences 0..%d", b, id,
-                             max_sequences - 1);
+                             "[%d] is %d; the cache has sequences 0..%d", b, id, max_sequences - 1);
         }
         for (int32_t other = 0; sequences != NULL && id >= 0 && other < b; other++) {
             if (sequences[other] == id) {
                 return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                                 "inputs.sequences[%d] and [%d] are both %d; no two may be equal",
-                                 other, b, id);
+                                 "[%d] and [%d] are both %d; no two may be equal", other, b, id);
             }
         }
     }
@@ -56,9 +54,14 @@ static gqa_status check_positions(const struct gqa__call *call, const struct gqa
 
     for (int32_t i = 0; i < row->n; i++) {
         int32_t p = gqa__call_position(call, row, b, row->first_valid + i);
+        if (p < 0) {
+            return gqa__fail(err, GQA_ERR_ARG, "inputs.position_ids",
+                             "row %d, token %d is %d; it must be at least 0", b,
+                             row->first_valid + i, p);
+        }
         if (p <= last && !free_order) {
             return gqa__fail(err, GQA_ERR_ARG, "inputs.position_ids",
-                             "inputs.position_ids of row %d, token %d is %d; it must be above %lld "
+                             "row %d, token %d is %d; it must be above %lld "
                              "(ids rise within a sequence unless a mask is given)",
                              b, row->first_valid + i, p, (long long)last);
         }
@@ -144,8 +147,8 @@ static gqa_status check_columns(const struct gqa__call *call, const struct gqa__
     for (int i = 0; i < 2; i++) {
         if (gqa__present(tensors[i]) && tensors[i]->shape[3] < columns) {
             return gqa__fail(err, GQA_ERR_SHAPE, fields[i],
-                             "%s has %lld columns; row %d has %lld keys, padding included",
-                             fields[i], (long long)tensors[i]->shape[3], b, (long long)columns);
+                             "has %lld columns; row %d has %lld keys, padding included",
+                             (long long)tensors[i]->shape[3], b, (long long)columns);
         }
     }
     return GQA_OK;

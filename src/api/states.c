@@ -22,14 +22,13 @@ static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *part,
     int64_t step = 1;
 
     if (!gqa__present(t)) {
-        return gqa__fail(err, GQA_ERR_ARG, field, "%s.%s is absent; m, l and o go together", field,
-                         part);
+        return gqa__fail(err, GQA_ERR_ARG, field, "%s is absent; m, l and o go together", part);
     }
     status = gqa__tensor_fit(t, field, GQA__ONLY_F32, rank, shape, true, t, err);
     for (int32_t i = rank - 1; i >= 0 && status == GQA_OK; i--) {
         if (t->shape[i] > 1 && t->stride[i] != step) {
             status = gqa__fail(err, GQA_ERR_SHAPE, field,
-                               "%s.%s.stride[%d] is %lld; states are packed (%lld)", field, part, i,
+                               "%s.stride[%d] is %lld; states are packed (%lld)", part, i,
                                (long long)t->stride[i], (long long)step);
         }
         step *= t->shape[i];
@@ -99,7 +98,7 @@ static gqa_status check_states(const gqa_states *const *states, int32_t n, gqa_s
         gqa_status status;
         int32_t dv;
         if (states[i] == NULL) {
-            return gqa__fail(err, GQA_ERR_ARG, "states", "states[%d] is NULL", i);
+            return gqa__fail(err, GQA_ERR_ARG, "states", "[%d] is NULL", i);
         }
         *own = *states[i];
         dv = own->o.rank >= 1 && own->o.rank <= 4 ? (int32_t)own->o.shape[own->o.rank - 1] : 0;
@@ -118,13 +117,13 @@ static gqa_status check_states(const gqa_states *const *states, int32_t n, gqa_s
             }
         } else if (own->key_begin < end) {
             return gqa__fail(err, GQA_ERR_ARG, "states",
-                             "states[%d] begins at key %d, before the end %d of the one before", i,
+                             "[%d] begins at key %d, before the end %d of the one before", i,
                              own->key_begin, end);
         }
         if (own->key_begin % GQA__FOLD_BLOCK != 0 || own->key_end < own->key_begin) {
             return gqa__fail(err, GQA_ERR_ARG, "states",
-                             "states[%d] covers keys [%d, %d); it must begin at a multiple of %d",
-                             i, own->key_begin, own->key_end, GQA__FOLD_BLOCK);
+                             "[%d] covers keys [%d, %d); it must begin at a multiple of %d", i,
+                             own->key_begin, own->key_end, GQA__FOLD_BLOCK);
         }
         end = own->key_end;
     }
@@ -183,7 +182,7 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
 
     if (states == NULL || out == NULL || n < 1) {
         const char *field = states == NULL ? "states" : out == NULL ? "out" : "n";
-        return gqa__fail(err, GQA_ERR_ARG, field, "%s is %s", field, n < 1 ? "below 1" : "NULL");
+        return gqa__fail(err, GQA_ERR_ARG, field, "is %s", n < 1 ? "below 1" : "NULL");
     }
     to = *out;
     status = check_states(states, n, &own, &to, err);
@@ -283,7 +282,7 @@ static gqa_status finish_check(const struct gqa__shape *shape, gqa_states *state
     gqa_status status = gqa__states_fit(states, "states", rows, shape->dv, err);
 
     if (status == GQA_OK && !gqa__present(output) && !gqa__present(lse)) {
-        status = gqa__fail(err, GQA_ERR_ARG, "output", "output or lse is required");
+        status = gqa__fail(err, GQA_ERR_ARG, "output", "this or lse is required");
     }
     memcpy(values, states->m.shape, sizeof values);
     values[3] = shape->dv;
@@ -310,11 +309,11 @@ gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, g
 
     if (layer == NULL || states == NULL) {
         const char *field = layer == NULL ? "layer" : "states";
-        return gqa__fail(err, GQA_ERR_ARG, field, "%s is NULL", field);
+        return gqa__fail(err, GQA_ERR_ARG, field, "is NULL");
     }
     if (leave_out_sinks != 0 && leave_out_sinks != 1) {
-        return gqa__fail(err, GQA_ERR_ARG, "leave_out_sinks",
-                         "leave_out_sinks is %d; it must be 0 or 1", leave_out_sinks);
+        return gqa__fail(err, GQA_ERR_ARG, "leave_out_sinks", "is %d; it must be 0 or 1",
+                         leave_out_sinks);
     }
     from = *states;
     if (output != NULL) {

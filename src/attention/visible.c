@@ -49,11 +49,11 @@ void gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys)
     const bool biased = gqa__present(&segment->bias);
     int32_t group = tile->map.group;
 
-    for (int32_t r = 0; r < tile->id.count; r++) {
+    for (int32_t r = 0; r < tile->ld; r++) { /* lanes beyond the rows have an empty range */
         int32_t i = (tile->id.first + r) / group;
         int32_t head = tile->id.head * group + (tile->id.first + r) % group;
-        int64_t row =
-            gqa__present(mask) ? mask_row(mask, segment->batch, head, segment->row0 + i) : 0;
+        bool masked = gqa__present(mask) && r < tile->id.count;
+        int64_t row = masked ? mask_row(mask, segment->batch, head, segment->row0 + i) : 0;
         for (int32_t k = 0; k < keys; k++) {
             int64_t at = (int64_t)k * tile->ld + r;
             bool in_range = first + k >= scratch->lo[r] && first + k < scratch->hi[r];
