@@ -1,9 +1,11 @@
 /* gqa/stage.h - every stage of the layer callable alone, in f32.
  *
  * The functions compute exactly what gqa_forward computes at that place, on packed f32 tensors
- * (gqa_convert brings other formats). [n, ...]: n tokens. They take scratch from the layer's
- * allocator. Thread-safe for one layer. A stage that the layer's config does not have copies (or
- * leaves) its input unchanged.
+ * (gqa_convert brings other formats). [n, ...]: n tokens, 0 or more; all tensors of a call have the
+ * same n. A result may be the tensor it is computed from; other overlaps are not allowed. They take
+ * scratch from the layer's allocator (GQA_ERR_NOMEM). Thread-safe for one layer. A stage that the
+ * layer's config does not have copies (or leaves) its input unchanged; the tables of a layer
+ * without rope, and projections, norms and residuals of one with hidden_size 0, are GQA_ERR_ARG.
  */
 #ifndef GQA_STAGE_H
 #define GQA_STAGE_H
@@ -26,27 +28,27 @@ GQA_API gqa_status gqa_stage_qkv(const gqa_layer *layer, const gqa_tensor *x_nor
                                  const gqa_tensor *q, const gqa_tensor *k, const gqa_tensor *v,
                                  const gqa_tensor *gate, gqa_error *err);
 
-/* In place: clip of q, k, v; then v norm and v_scale on v, key_multiplier on k. */
+/* In place: clip of q, k, v; then v norm and v_scale on v, key_multiplier on k. Any may be NULL. */
 GQA_API gqa_status gqa_stage_clip(const gqa_layer *layer, const gqa_tensor *q, const gqa_tensor *k,
                                   const gqa_tensor *v, gqa_error *err);
 
-/* In place, if the config places the q/k norm here. */
+/* In place, if the config places the q/k norm here. Either may be NULL. */
 GQA_API gqa_status gqa_stage_qk_norm(const gqa_layer *layer, gqa_qk_norm_placement placement,
                                      const gqa_tensor *q, const gqa_tensor *k, gqa_error *err);
 
 /* cos and sin [n, rotary_dim/2] of positions [axes, n] (axes 1, or mrope's 3 or 4, then
- * axis-major). rope_length as in gqa_inputs, 0 = largest position + 1. Attention factor included.
- */
+ * axis-major). rope_length as in gqa_inputs, 0 = largest position + 1. Attention factor included,
+ * and with rope_reverse the sines are negated. */
 GQA_API gqa_status gqa_stage_rope_table(const gqa_layer *layer, const int32_t *positions,
                                         int32_t axes, int32_t rope_length,
                                         const gqa_tensor *cos_out, const gqa_tensor *sin_out,
                                         gqa_error *err);
 
-/* Rotate x [n, heads, Dk] in place. */
+/* Rotate x [n, heads, Dk], any number of heads, in place by tables [n, rotary_dim/2]. */
 GQA_API gqa_status gqa_stage_rope(const gqa_layer *layer, const gqa_tensor *cos_in,
                                   const gqa_tensor *sin_in, const gqa_tensor *x, gqa_error *err);
 
-/* Multiply q [n, Hq, Dk] by the temperature of positions [n], in place. */
+/* Multiply q [n, Hq, Dk] by the temperature of positions [n] (each >= 0), in place. */
 GQA_API gqa_status gqa_stage_query_temperature(const gqa_layer *layer, const int32_t *positions,
                                                const gqa_tensor *q, gqa_error *err);
 
