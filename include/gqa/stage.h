@@ -2,10 +2,11 @@
  *
  * The functions compute exactly what gqa_forward computes at that place, on packed f32 tensors
  * (gqa_convert brings other formats). [n, ...]: n tokens, 0 or more; all tensors of a call have the
- * same n. A result may be the tensor it is computed from; other overlaps are not allowed. They take
- * scratch from the layer's allocator (GQA_ERR_NOMEM). Thread-safe for one layer. A stage that the
- * layer's config does not have copies (or leaves) its input unchanged; the tables of a layer
- * without rope, and projections, norms and residuals of one with hidden_size 0, are GQA_ERR_ARG.
+ * same n. A result of gqa_stage_input_norm and gqa_stage_output may be one of the call's inputs;
+ * other overlaps are not allowed. They take scratch from the layer's allocator (GQA_ERR_NOMEM).
+ * Thread-safe for one layer. A stage that the layer's config does not have copies (or leaves) its
+ * input unchanged; the tables of a layer without rope, and projections, norms and residuals of one
+ * with hidden_size 0, are GQA_ERR_ARG.
  */
 #ifndef GQA_STAGE_H
 #define GQA_STAGE_H
