@@ -5,6 +5,8 @@
 
 #include "base/error.h"
 #include "kernel/amx.h"
+#include "kernel/avx2.h"
+#include "kernel/avx512.h"
 #include "kernel/cpu.h"
 #include "kernel/scalar.h"
 
@@ -26,12 +28,24 @@ static bool runs_anywhere(const struct gqa__cpu *cpu)
 
 static bool runs_avx2(const struct gqa__cpu *cpu)
 {
-    return cpu->avx2_fma;
+    return cpu->avx2_fma && gqa__avx2(GQA_NUMERICS_F32) != NULL;
+}
+
+static const struct gqa__kernels *avx2_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+    (void)cpu;
+    return gqa__avx2(numerics);
 }
 
 static bool runs_avx512(const struct gqa__cpu *cpu)
 {
-    return cpu->avx512;
+    return cpu->avx512 && gqa__avx512(GQA_NUMERICS_F32) != NULL;
+}
+
+static const struct gqa__kernels *avx512_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+    (void)cpu;
+    return gqa__avx512(numerics);
 }
 
 static bool runs_amx(const struct gqa__cpu *cpu)
@@ -63,8 +77,9 @@ static const struct gqa__kernels *scalar_table(const struct gqa__cpu *cpu, gqa_n
 /* In rising order of preference. */
 static const struct candidate candidates[] = {
     {GQA_ISA_SCALAR, "scalar", true, runs_anywhere, scalar_table, "nothing"},
-    {GQA_ISA_AVX2, "avx2", false, runs_avx2, NULL, "AVX2, FMA and F16C"},
-    {GQA_ISA_AVX512, "avx512", false, runs_avx512, NULL, "AVX-512 F, BW, DQ and VL"},
+    {GQA_ISA_AVX2, "avx2", GQA__HAVE_AVX2, runs_avx2, avx2_table, "AVX2, FMA and F16C"},
+    {GQA_ISA_AVX512, "avx512", GQA__HAVE_AVX512, runs_avx512, avx512_table,
+     "AVX-512 F, BW, DQ and VL"},
     {GQA_ISA_AMX, "amx", GQA__HAVE_AMX, runs_amx, amx_table, "AMX bf16 and AVX-512 bf16"},
 };
 

@@ -1,0 +1,63 @@
+/* avx512.c - the table "avx512/f32": the vector_*.h with vectors of 16. */
+#include "kernel/avx512.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+
+#include "kernel/vector_avx512.h"
+
+#include "kernel/vector_block.h"
+#include "kernel/vector_linear.h"
+#include "kernel/vector_stage.h"
+
+static const struct gqa__kernels avx512_f32 = {
+    .name = "avx512/f32",
+    .isa = GQA_ISA_AVX512,
+    .numerics = GQA_NUMERICS_F32,
+    .tile_rows = SCALAR_TILE_ROWS,
+    .lanes = VEC,
+    .panel_keys = BLOCK_PANEL,
+    .depth_step = 1,
+    .value_step = 1,
+    .v_transposed = false,
+    .operand = GQA_F32,
+    .out_step = OUTS,
+    .token_step = 64,
+    .q_bytes = q_bytes_f32,
+    .pack_q = pack_q_vector,
+    .append_k = append_k_f32,
+    .append_v = append_v_f32,
+    .score = score_vector,
+    .modify = modify_scores,
+    .softmax = softmax_vector,
+    .accumulate = accumulate_vector,
+    .block = block_vector,
+    .merge = merge_vector,
+    .finish = finish_vector,
+    .weight_bytes = weight_bytes_vector,
+    .pack_weight = pack_weight_vector,
+    .x_bytes = x_bytes_vector,
+    .pack_x = pack_x_vector,
+    .linear = linear_vector,
+    .norm = norm_vector,
+    .rope = rope_heads,
+    .add = add_vectors,
+    .scale = scale_vector,
+    .scale_add = scale_add_vectors,
+    .clip = clip_vector,
+    .gate = gate_vector,
+};
+
+const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
+{
+    return numerics == GQA_NUMERICS_F32 ? &avx512_f32 : NULL;
+}
+
+#else
+
+const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
+{
+    (void)numerics;
+    return NULL;
+}
+
+#endif

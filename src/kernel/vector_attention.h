@@ -1,0 +1,147 @@
+/* vector_attention.h - attention with f32 operands.
+ *
+ * Lanes are taken in groups of two vectors (2 VEC), the last one may have one. Packed layouts:
+ *   q  [group][dk][width of the group]
+ *   p  [keys][ld], within a block [keys][width of the group], in place of the scores
+ */
+#ifndef GQA__VECTOR_ATTENTION_H
+#define GQA__VECTOR_ATTENTION_H
+
+#include "kernel/scalar_f32.h"
+#include "kernel/vector_product.h"
+#include "kernel/vector_softmax.h"
+
+enum {
+    GROUP = 2 * VEC, /* lanes that a product takes at once */
+    VALUE_KEYS = 64  /* keys of a product of values: so many rows of p and V stay in L1 */
+};
+
+INLINE int32_t group_width(int32_t ld, int32_t lane)
+{
+    return ld - lane < GROUP ? VEC : GROUP;
+}
+
+/* VEC lanes of q from lane on into dst [dk][width]. */
+static inline void pack_lanes(float *dst, int32_t width, const float *q,
+                              const struct gqa__row_map *map, int32_t lane, int32_t dk, float scale)
+{
+    const vec factor = v_set(scale);
+    const float *row[VEC];
+
+    for (int32_t i = 0; i < VEC; i++) {
+        row[i] = lane + i < map->count ? q + gqa__row_offset(map, lane + i) : NULL;
+    }
+    for (int32_t d = 0; d < dk; d += VEC) {
+        const int32_t left = dk - d < VEC ? dk - d : VEC;
+        vec r[VEC];
+        for (int32_t i = 0; i < VEC; i++) {
+            r[i] = v_zero();
+            if (row[i] != NULL) {
+                r[i] = left == VEC ? v_load(row[i] + d) : v_load_part(row[i] + d, left);
+            }
+        }
+        v_transpose(r);
+        for (int32_t i = 0; i < VEC && i < left; i++) {
+            v_store(dst + (int64_t)(d + i) * width, v_mul(r[i], factor));
+        }
+    }
+}
+
+static inline void pack_q_vector(void *dst, const float *q, const struct gqa__row_map *map,
+                                 int32_t ld, int32_t dk, float scale)
+{
+    assert(map->count <= ld && ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        const int32_t width = group_width(ld, lane);
+        float *group = (float *)dst + (int64_t)lane * dk; /* [dk][width] */
+        for (int32_t part = 0; part < width; part += VEC) {
+            pack_lanes(group + part, width, q, map, lane + part, dk, scale);
+        }
+    }
+}
+
+/* s [keys][s_stride] of one group of lanes; q [dk][width], k [keys][k_stride]. */
+static inline void score_group(float *s, int64_t s_stride, const float *q, int32_t width,
+                               const float *k, int64_t k_stride, int32_t keys, int32_t dk)
+{
+    const struct product product = {.a = k,
+                                    .a_row = k_stride,
+                                    .a_step = 1,
+                                    .b = q,
+                                    .b_step = width,
+                                    .n = dk,
+                                    .c = s,
+                                    .c_row = s_stride,
+                                    .first = true};
+
+    product_all(product, keys, width);
+}
+
+static inline void score_vector(float *s, int32_t ld, const void *q, const void *k,
+                                int64_t k_stride, int32_t keys, int32_t dk)
+{
+    assert(ld % VEC == 0 && dk <= GQA__DOT_BLOCK);
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        score_group(s + lane, ld, (const float *)q + (int64_t)lane * dk, group_width(ld, lane), k,
+                    k_stride, keys, dk);
+    }
+}
+
+static inline void softmax_vector(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                                  bool mark)
+{
+    assert(keys % 4 == 0 && ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += VEC) {
+        if (mark) {
+            softmax_lanes((float *)p + lane, m + lane, l + lane, s + lane, ld, keys, true);
+        } else {
+            softmax_lanes((float *)p + lane, m + lane, l + lane, s + lane, ld, keys, false);
+        }
+    }
+}
+
+/* Values of one group of lanes: o [dv][o_stride], p [keys][p_stride], v [keys][v_stride]. */
+struct values {
+    float *o;
+    int64_t o_stride;
+    const float *p;
+    int64_t p_stride;
+    const float *v;
+    int64_t v_stride;
+    int32_t keys, dv, width;
+};
+
+static inline void accumulate_group(const struct values *values, bool first, bool last)
+{
+    for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
+        const int32_t left = values->keys - key;
+        const struct product product = {.a = values->v + key * values->v_stride,
+                                        .a_row = 1,
+                                        .a_step = values->v_stride,
+                                        .b = values->p + key * values->p_stride,
+                                        .b_step = values->p_stride,
+                                        .n = left < VALUE_KEYS ? left : VALUE_KEYS,
+                                        .c = values->o,
+                                        .c_row = values->o_stride,
+                                        .first = first && key == 0,
+                                        .last = last && left <= VALUE_KEYS};
+        product_all(product, values->dv, values->width);
+    }
+}
+
+static inline void accumulate_vector(float *o, int32_t ld, const void *p, const void *v,
+                                     int64_t v_stride, int32_t keys, int32_t dv, int flags)
+{
+    if (flags & GQA__ACC_MARKED) {
+        accumulate_f32(o, ld, p, v, v_stride, keys, dv, flags);
+        return;
+    }
+    assert(ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        const struct values values = {o + lane, ld, (const float *)p + lane, ld, v, v_stride,
+                                      keys,     dv, group_width(ld, lane)};
+        accumulate_group(&values, (flags & GQA__ACC_FIRST) != 0, (flags & GQA__ACC_LAST) != 0);
+    }
+}
+
+#endif

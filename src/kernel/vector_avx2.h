@@ -1,0 +1,164 @@
+/* vector_avx2.h - vectors of 8 f32 in the words of vector_*.h. Needs AVX2 and FMA. */
+#ifndef GQA__VECTOR_AVX2_H
+#define GQA__VECTOR_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "base/number.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m256 vec;
+typedef __m256i ivec;
+typedef __m256 vmask; /* all bits of a value, or none */
+
+enum {
+    VEC = 8,      /* values of a vector */
+    TILE_ROWS = 6 /* rows of a product in registers, two vectors wide: 12 of 16 registers */
+};
+
+INLINE vec v_zero(void)
+{
+    return _mm256_setzero_ps();
+}
+
+INLINE vec v_set(float x)
+{
+    return _mm256_set1_ps(x);
+}
+
+INLINE vec v_load(const float *x)
+{
+    return _mm256_loadu_ps(x);
+}
+
+INLINE void v_store(float *to, vec x)
+{
+    _mm256_storeu_ps(to, x);
+}
+
+INLINE __m256i v_first(int32_t n)
+{
+    const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), index);
+}
+
+/* The first n values, 0 <= n <= VEC; no other is touched, and loaded as zero. */
+INLINE vec v_load_part(const float *x, int32_t n)
+{
+    return _mm256_maskload_ps(x, v_first(n));
+}
+
+INLINE void v_store_part(float *to, vec x, int32_t n)
+{
+    _mm256_maskstore_ps(to, v_first(n), x);
+}
+
+INLINE vec v_add(vec a, vec b)
+{
+    return _mm256_add_ps(a, b);
+}
+
+INLINE vec v_sub(vec a, vec b)
+{
+    return _mm256_sub_ps(a, b);
+}
+
+INLINE vec v_mul(vec a, vec b)
+{
+    return _mm256_mul_ps(a, b);
+}
+
+INLINE vec v_div(vec a, vec b)
+{
+    return _mm256_div_ps(a, b);
+}
+
+/* a b + c */
+INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+
+/* a > b ? a : b */
+INLINE vec v_max(vec a, vec b)
+{
+    return _mm256_max_ps(a, b);
+}
+
+INLINE vmask v_less(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_LT_OQ);
+}
+
+INLINE vmask v_equal(vec a, vec b)
+{
+    return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
+}
+
+/* c ? a : b */
+INLINE vec v_select(vmask c, vec a, vec b)
+{
+    return _mm256_blendv_ps(b, a, c);
+}
+
+/* c ? 0 : x */
+INLINE vec v_drop(vmask c, vec x)
+{
+    return _mm256_andnot_ps(c, x);
+}
+
+INLINE vec v_canonical(vec x)
+{
+    const vmask nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+    return v_select(nan, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), x);
+}
+
+/* gqa__power_of_two */
+INLINE vec v_power_of_two(vec shifted)
+{
+    const ivec n = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(n, _mm256_set1_epi32(0x3f800000)));
+}
+
+INLINE ivec v_load_int(const int32_t *x)
+{
+    return _mm256_loadu_si256((const __m256i *)x);
+}
+
+/* key < lo or hi <= key */
+INLINE vmask v_outside(ivec lo, ivec hi, int32_t key)
+{
+    const ivec at = _mm256_set1_epi32(key);
+    const ivec inside = _mm256_andnot_si256(_mm256_cmpgt_epi32(lo, at), _mm256_cmpgt_epi32(hi, at));
+    return _mm256_castsi256_ps(_mm256_xor_si256(inside, _mm256_set1_epi32(-1)));
+}
+
+INLINE void v_prefetch(const void *at)
+{
+    _mm_prefetch((const char *)at, _MM_HINT_T0);
+}
+
+/* The transpose of r [VEC][VEC]. */
+INLINE void v_transpose(vec r[VEC])
+{
+    vec t[8], u[8];
+
+    for (int i = 0; i < 8; i += 2) { /* pairs of rows */
+        t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    for (int i = 0; i < 8; i += 4) { /* fours */
+        u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+    for (int i = 0; i < 4; i++) { /* eights */
+        r[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+    }
+}
+
+#endif

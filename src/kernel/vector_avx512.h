@@ -1,0 +1,155 @@
+/* vector_avx512.h - vectors of 16 f32 in the words of vector_*.h. Needs AVX-512 F and DQ. */
+#ifndef GQA__VECTOR_AVX512_H
+#define GQA__VECTOR_AVX512_H
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "base/number.h"
+#include "kernel/amx_vector.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m512 vec;
+typedef __m512i ivec;
+typedef __mmask16 vmask;
+
+enum {
+    VEC = 16,     /* values of a vector */
+    TILE_ROWS = 8 /* rows of a product in registers, two vectors wide: 16 of 32 registers */
+};
+
+INLINE vec v_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+INLINE vec v_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+INLINE vec v_load(const float *x)
+{
+    return _mm512_loadu_ps(x);
+}
+
+INLINE void v_store(float *to, vec x)
+{
+    _mm512_storeu_ps(to, x);
+}
+
+INLINE vmask v_first(int32_t n)
+{
+    return (vmask)((1u << n) - 1u);
+}
+
+/* The first n values, 0 <= n <= VEC; no other is touched, and loaded as zero. */
+INLINE vec v_load_part(const float *x, int32_t n)
+{
+    return _mm512_maskz_loadu_ps(v_first(n), x);
+}
+
+INLINE void v_store_part(float *to, vec x, int32_t n)
+{
+    _mm512_mask_storeu_ps(to, v_first(n), x);
+}
+
+INLINE vec v_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+INLINE vec v_sub(vec a, vec b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+INLINE vec v_mul(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+INLINE vec v_div(vec a, vec b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+/* a b + c */
+INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* a > b ? a : b */
+INLINE vec v_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+INLINE vmask v_less(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+INLINE vmask v_equal(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+/* c ? a : b */
+INLINE vec v_select(vmask c, vec a, vec b)
+{
+    return _mm512_mask_mov_ps(b, c, a);
+}
+
+/* c ? 0 : x */
+INLINE vec v_drop(vmask c, vec x)
+{
+    return _mm512_maskz_mov_ps((vmask)~c, x);
+}
+
+INLINE vec v_canonical(vec x)
+{
+    return canonical(x);
+}
+
+/* gqa__power_of_two */
+INLINE vec v_power_of_two(vec shifted)
+{
+    const ivec n = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(n, _mm512_set1_epi32(0x3f800000)));
+}
+
+INLINE ivec v_load_int(const int32_t *x)
+{
+    return _mm512_loadu_si512(x);
+}
+
+/* key < lo or hi <= key */
+INLINE vmask v_outside(ivec lo, ivec hi, int32_t key)
+{
+    const ivec at = _mm512_set1_epi32(key);
+    return _mm512_cmpgt_epi32_mask(lo, at) | _mm512_cmple_epi32_mask(hi, at);
+}
+
+INLINE void v_prefetch(const void *at)
+{
+    _mm_prefetch((const char *)at, _MM_HINT_T0);
+}
+
+/* The transpose of r [VEC][VEC]. */
+INLINE void v_transpose(vec r[VEC])
+{
+    __m512i bits[16];
+
+    for (int i = 0; i < 16; i++) {
+        bits[i] = _mm512_castps_si512(r[i]);
+    }
+    transpose16(bits);
+    for (int i = 0; i < 16; i++) {
+        r[i] = _mm512_castsi512_ps(bits[i]);
+    }
+}
+
+#endif

@@ -1,0 +1,103 @@
+/* vector_product.h - the f32 product: every result is one chain of fma in rising k (scalar_f32.h).
+ *
+ * Included after vector_avx2.h or vector_avx512.h, as are the other vector_*.h.
+ */
+#ifndef GQA__VECTOR_PRODUCT_H
+#define GQA__VECTOR_PRODUCT_H
+
+#include <stdbool.h>
+
+/* c[rows][one or two vectors] = (first ? 0 : c) + a[rows][n] b[n][..] */
+struct product {
+    const float *a; /* element (i, k) is a[i * a_row + k * a_step] */
+    int64_t a_row, a_step;
+    const float *b; /* row k is b + k * b_step */
+    int64_t b_step;
+    int64_t n;
+    float *c; /* row i is c + i * c_row */
+    int64_t c_row;
+    bool first; /* c starts from +0 */
+    bool last;  /* c ends with + 0.0f, NaN canonical */
+};
+
+INLINE vec product_end(vec c, bool last)
+{
+    return last ? v_canonical(v_add(c, v_zero())) : c;
+}
+
+INLINE void product_tile(const struct product *p, const int32_t rows, const bool two)
+{
+    const float *a = p->a, *b = p->b;
+    vec c[TILE_ROWS], d[TILE_ROWS]; /* first and second vector of each row */
+
+#pragma GCC unroll 8
+    for (int32_t i = 0; i < rows; i++) {
+        c[i] = p->first ? v_zero() : v_load(p->c + i * p->c_row);
+        d[i] = two && !p->first ? v_load(p->c + i * p->c_row + VEC) : v_zero();
+    }
+    for (int64_t k = 0; k < p->n; k++, a += p->a_step, b += p->b_step) {
+        const vec b0 = v_load(b), b1 = two ? v_load(b + VEC) : v_zero();
+#pragma GCC unroll 8
+        for (int32_t i = 0; i < rows; i++) {
+            const vec ai = v_set(a[i * p->a_row]);
+            c[i] = v_fma(ai, b0, c[i]);
+            d[i] = two ? v_fma(ai, b1, d[i]) : d[i];
+        }
+    }
+#pragma GCC unroll 8
+    for (int32_t i = 0; i < rows; i++) {
+        v_store(p->c + i * p->c_row, product_end(c[i], p->last));
+        if (two) {
+            v_store(p->c + i * p->c_row + VEC, product_end(d[i], p->last));
+        }
+    }
+}
+
+/* rows <= TILE_ROWS */
+INLINE void product_rows(const struct product *p, int32_t rows, const bool two)
+{
+    if (8 <= TILE_ROWS && rows == 8) {
+        product_tile(p, 8, two);
+    } else if (7 <= TILE_ROWS && rows == 7) {
+        product_tile(p, 7, two);
+    } else if (rows == 6) {
+        product_tile(p, 6, two);
+    } else if (rows == 5) {
+        product_tile(p, 5, two);
+    } else if (rows == 4) {
+        product_tile(p, 4, two);
+    } else if (rows == 3) {
+        product_tile(p, 3, two);
+    } else if (rows == 2) {
+        product_tile(p, 2, two);
+    } else {
+        product_tile(p, 1, two);
+    }
+}
+
+static void product_one(const struct product *p, int32_t rows)
+{
+    product_rows(p, rows, false);
+}
+
+static void product_two(const struct product *p, int32_t rows)
+{
+    product_rows(p, rows, true);
+}
+
+/* Any number of rows, width VEC or 2 VEC. */
+INLINE void product_all(struct product p, int32_t rows, int32_t width)
+{
+    for (int32_t i = 0; i < rows; i += TILE_ROWS) {
+        const int32_t n = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
+        if (width == VEC) {
+            product_one(&p, n);
+        } else {
+            product_two(&p, n);
+        }
+        p.a += TILE_ROWS * p.a_row;
+        p.c += TILE_ROWS * p.c_row;
+    }
+}
+
+#endif
