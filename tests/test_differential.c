@@ -105,7 +105,8 @@ static void complete_pair(struct tally *tally, random_option a, int v, random_op
 {
     random_case c;
     uint64_t seed = 1000000 + (uint64_t)tally->completions;
-    if (tally->pairs[a][v][b][w] > 0 || tally->refused[a][v][b][w]) {
+    if (tally->stats.failures >= 100 || tally->pairs[a][v][b][w] > 0 ||
+        tally->refused[a][v][b][w]) {
         return;
     }
     if (random_draw(&c, seed, a, v, b, w)) {

@@ -1,0 +1,210 @@
+/* test_properties.c - the invariances of docs/numerics.md by memcmp, on backend cpu.
+ *
+ * Random layers (every option of the config, both numerics) of odd sizes, each run in many ways:
+ * threads, batches, pages, prefill in pieces, kernel row, cuts, modes of the host's thread. The
+ * first way is the yardstick. A failure prints the layer, the way and the first float that differs.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/twin.h"
+
+enum { FTZ_DAZ = 0x8040, ROUND_DOWN = 0x2000, ROUND_UP = 0x4000, ROUND_TO_ZERO = 0x6000 };
+
+static const int backwards[TWIN_BATCH] = {2, 1, 0};
+static const int turned[TWIN_BATCH] = {1, 2, 0};
+
+/* Bits that hold for every layer. */
+static const twin_way ways[] = {
+    {.name = "one call"},
+    {.name = "the same call three times on one layer", .repeat = 2},
+    {.name = "no cache", .no_cache = true},
+    {.name = "pages of 16", .page_size = 16},
+    {.name = "pages of 32", .page_size = 32},
+    {.name = "pages of 64", .page_size = 64},
+    {.name = "pages of 256", .page_size = 256},
+    {.name = "pages of 512", .page_size = 512},
+    {.name = "each sequence alone", .alone = true},
+    {.name = "batch backwards", .order = backwards},
+    {.name = "batch turned, no cache", .order = turned, .no_cache = true},
+    {.name = "1 thread", .threads = 1},
+    {.name = "2 threads", .threads = 2},
+    {.name = "3 threads", .threads = 3},
+    {.name = "7 threads", .threads = 7},
+    {.name = "7 tasks, last first", .threads = 7, .reversed = true},
+    {.name = "taps", .taps = true},
+    {.name = "taps, 3 threads", .taps = true, .threads = 3},
+    {.name = "strided and unaligned input", .gaps = true},
+    {.name = "workspace of the caller", .workspace = true},
+    {.name = "flush to zero, denormals are zero", .mode = FTZ_DAZ},
+    {.name = "host rounds down", .mode = ROUND_DOWN},
+    {.name = "host rounds up, 2 threads", .mode = ROUND_UP, .threads = 2},
+    {.name = "host rounds to zero", .mode = ROUND_TO_ZERO},
+    {.name = "no verdicts", .knobs = {.no_verdicts = true}},
+    {.name = "cut by keys", .knobs = {.force_key_cut = true}},
+    {.name = "cut by keys, 3 threads", .knobs = {.force_key_cut = true}, .threads = 3},
+    {.name = "cut by keys, no verdicts, pages of 16",
+     .knobs = {.force_key_cut = true, .no_verdicts = true},
+     .page_size = 16},
+    {.name = "token blocks of 7", .knobs = {.token_block = 7}},
+    {.name = "token blocks of 1, 2 threads", .knobs = {.token_block = 1}, .threads = 2},
+    {.name = "second kernel row", .second_row = true},
+    {.name = "second kernel row, no cache, 3 threads, cut by keys",
+     .second_row = true,
+     .no_cache = true,
+     .threads = 3,
+     .knobs = {.force_key_cut = true}},
+};
+
+/* Bits that hold where no row may see a later token. */
+static const twin_way pieces[] = {
+    {.name = "one by one", .cut = 1},
+    {.name = "one by one, each alone, pages of 16", .cut = 1, .alone = true, .page_size = 16},
+    {.name = "pieces of 5", .cut = 5},
+    {.name = "pieces of 16, pages of 16", .cut = 16, .page_size = 16},
+    {.name = "3, then the rest", .cut_at = 3},
+    {.name = "half, then one by one", .cut_at = 18, .cut = 1},
+    {.name = "first 131, then pieces of 64, 7 threads", .cut_at = 131, .cut = 64, .threads = 7},
+    {.name = "first 256, then the rest, second kernel row", .cut_at = 256, .second_row = true},
+    {.name = "pieces of 9 backwards", .cut = 9, .order = backwards},
+};
+
+/* Bits of caches in another format, among themselves. */
+static const twin_way rounded[] = {
+    {.name = "bf16 cache", .dtype_k = GQA_BF16, .dtype_v = GQA_BF16},
+    {.name = "bf16 cache, pages of 16", .dtype_k = GQA_BF16, .dtype_v = GQA_BF16, .page_size = 16},
+    {.name = "bf16 cache, each alone, 3 threads",
+     .dtype_k = GQA_BF16,
+     .dtype_v = GQA_BF16,
+     .alone = true,
+     .threads = 3},
+    {.name = "bf16 cache, second kernel row",
+     .dtype_k = GQA_BF16,
+     .dtype_v = GQA_BF16,
+     .second_row = true},
+};
+static const twin_way half_rounded[] = {
+    {.name = "bf16 keys", .dtype_k = GQA_BF16},
+    {.name = "bf16 keys, pages of 32, cut by keys",
+     .dtype_k = GQA_BF16,
+     .page_size = 32,
+     .knobs = {.force_key_cut = true}},
+    {.name = "bf16 keys, second kernel row", .dtype_k = GQA_BF16, .second_row = true},
+};
+
+static int compare(const twin_model *model, const twin_way *way, const float *want, size_t count)
+{
+    size_t got_count;
+    float *got = twin_run(model, way, &got_count);
+    bool same = got != NULL && memcmp(got, want, count * sizeof *got) == 0;
+    if (!same) {
+        size_t i = 0;
+        while (got != NULL && i < count && memcmp(&got[i], &want[i], sizeof *got) == 0) {
+            i++;
+        }
+        fprintf(stderr, "\"%s\" differs, %d tokens, float %zu of %zu: %.9g, not %.9g\n", way->name,
+                model->n, i, count, got != NULL ? (double)got[i] : 0.0, (double)want[i]);
+        fprintf(stderr, "positions %d mask %d bias %d bounds %d ", model->positions,
+                model->mask.data != NULL, model->bias.data != NULL, model->key_begin != NULL);
+        random_print(stderr, &model->c);
+    }
+    free(got);
+    return same ? 0 : 1;
+}
+
+/* Every way of the list against the first. */
+static int compare_all(const twin_model *model, const twin_way *list, size_t n)
+{
+    size_t count;
+    float *want = twin_run(model, &list[0], &count);
+    int failures = want == NULL ? 1 : 0;
+    for (size_t i = 1; i < n && want != NULL; i++) {
+        failures += compare(model, &list[i], want, count);
+    }
+    free(want);
+    return failures;
+}
+
+static int compare_pieces(const twin_model *model)
+{
+    size_t count;
+    float *want = twin_run(model, &ways[0], &count);
+    int failures = want == NULL ? 1 : 0;
+    for (size_t i = 0; i < sizeof pieces / sizeof *pieces && want != NULL; i++) {
+        failures += compare(model, &pieces[i], want, count);
+    }
+    free(want);
+    return failures;
+}
+
+static int run_models(uint64_t first, int models, int n)
+{
+    int failures = 0;
+    for (int i = 0; i < models && failures < 10; i++) {
+        twin_model model;
+        twin_model_init(&model, first + (uint64_t)i, n);
+        failures += compare_all(&model, ways, sizeof ways / sizeof *ways);
+        if (model.c.config.bidirectional == 0) {
+            failures += compare_pieces(&model);
+        }
+        if (model.c.config.numerics == GQA_NUMERICS_F32) {
+            failures += compare_all(&model, rounded, sizeof rounded / sizeof *rounded);
+            failures +=
+                compare_all(&model, half_rounded, sizeof half_rounded / sizeof *half_rounded);
+        }
+        twin_model_free(&model);
+    }
+    return failures;
+}
+
+static void test_1_token(void **state)
+{
+    (void)state;
+    assert_int_equal(run_models(100, 12, 1), 0);
+}
+
+static void test_17_tokens(void **state)
+{
+    (void)state;
+    assert_int_equal(run_models(200, 12, 17), 0);
+}
+
+static void test_37_tokens(void **state)
+{
+    (void)state;
+    assert_int_equal(run_models(300, 12, 37), 0);
+}
+
+static void test_131_tokens(void **state)
+{
+    (void)state;
+    assert_int_equal(run_models(400, 8, 131), 0);
+}
+
+static void test_277_tokens(void **state)
+{
+    (void)state;
+    assert_int_equal(run_models(500, 4, 277), 0);
+}
+
+static void test_531_tokens(void **state)
+{
+    (void)state;
+    assert_int_equal(run_models(600, 4, 531), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_1_token),    cmocka_unit_test(test_17_tokens),
+        cmocka_unit_test(test_37_tokens),  cmocka_unit_test(test_131_tokens),
+        cmocka_unit_test(test_277_tokens), cmocka_unit_test(test_531_tokens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
