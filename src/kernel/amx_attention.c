@@ -18,6 +18,13 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* gcc's tile loads do not say that they read memory: what was just written must be said to be
+ * there. */
+INLINE void settle_memory(void)
+{
+    __asm__ volatile("" : : : "memory");
+}
+
 size_t gqa__amx_q_bytes(int32_t dk, int32_t ld)
 {
     return (size_t)round_to_group(dk) * (size_t)ld * sizeof(uint16_t);
@@ -276,6 +283,7 @@ INLINE void load_o(const int tile, const float *o, int32_t ld, int32_t rows)
         }
         from = spare;
         stride = 64;
+        settle_memory();
     }
     switch (tile) {
     case 0:
@@ -382,6 +390,7 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
 
 INLINE void value_lanes(const struct value_args *args, const bool two_lanes)
 {
+    settle_memory(); /* the tiles of p */
     for (int32_t d = 0; d < args->dv; d += 32) {
         if (d + 16 < args->dv) {
             value_tiles(args, d, true, two_lanes);
