@@ -8,6 +8,7 @@
 #include "base/fold.h"
 #include "base/mathf.h"
 #include "base/number.h"
+#include "support/row8_flat.h"
 
 enum {
     TILE = 40,
@@ -452,166 +453,79 @@ static void linear_bf16(const struct gqa__linear_args *args)
     }
 }
 
-/* --- element-wise ------------------------------------------------------------------------------
- */
+static const struct gqa__kernels row8_f32 = {
+    .name = "row8/f32",
+    .isa = GQA_ISA_SCALAR,
+    .numerics = GQA_NUMERICS_F32,
+    .tile_rows = TILE,
+    .lanes = LANES,
+    .panel_keys = PANEL_F32,
+    .depth_step = 4,
+    .value_step = 4,
+    .v_transposed = false,
+    .operand = GQA_F32,
+    .out_step = OUT_STEP,
+    .token_step = 5,
+    .q_bytes = q_bytes_f32,
+    .pack_q = pack_q_f32,
+    .append_k = append_k,
+    .append_v = append_v_f32,
+    .score = score_f32,
+    .modify = modify,
+    .softmax = softmax_f32,
+    .accumulate = accumulate_f32,
+    .merge = merge,
+    .finish = finish,
+    .weight_bytes = weight_bytes_f32,
+    .pack_weight = pack_weight_f32,
+    .x_bytes = x_bytes_f32,
+    .pack_x = pack_x_f32,
+    .linear = linear_f32,
+    .norm = row8_norm,
+    .rope = row8_rope,
+    .add = row8_add,
+    .scale = row8_scale,
+    .scale_add = row8_scale_add,
+    .clip = row8_clip,
+    .gate = row8_gate,
+};
 
-/* Sum of x, or of (x - mean)^2, in 16 chains by index, joined pair by pair from afar. */
-static float sum16(const float *x, int64_t n, bool squared, float mean)
-{
-    float c[16] = {0.0f};
-    for (int64_t i = 0; i < n; i++) {
-        const float d = x[i] - mean;
-        c[i % 16] = squared ? fmaf(d, d, c[i % 16]) : c[i % 16] + x[i];
-    }
-    for (int64_t i = 0; i < 8; i++) {
-        c[i] = c[i] + c[i + 8];
-    }
-    return ((c[0] + c[4]) + (c[2] + c[6])) + ((c[1] + c[5]) + (c[3] + c[7]));
-}
-
-static float cast(float x, gqa_dtype dtype)
-{
-    if (dtype == GQA_F32) {
-        return x;
-    }
-    return dtype == GQA_BF16 ? gqa__bf16_to_f32(gqa__f32_to_bf16(x))
-                             : gqa__f16_to_f32(gqa__f32_to_f16(x));
-}
-
-static void norm(const struct gqa__norm_args *a)
-{
-    const float n = (float)a->n_true;
-    const float mean = a->kind == GQA_NORM_LAYER ? sum16(a->src, a->n_true, false, 0.0f) / n : 0.0f;
-    float size = sum16(a->src, a->n_true, true, mean);
-    size = a->kind == GQA_NORM_L2 ? size : size / n;
-    for (int64_t i = 0; i < a->n; i++) {
-        float y = cast((a->src[i] - mean) * (1.0f / sqrtf(size + a->eps)), a->cast);
-        y = a->weight != NULL ? cast(y * (a->weight[i] + a->offset), a->cast) : y;
-        a->dst[i] = canonical(a->bias != NULL ? y + a->bias[i] : y);
-    }
-}
-
-static void rope(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,
-                 int32_t rotary_dim, gqa_rope style)
-{
-    for (int32_t i = 0; i < heads * (rotary_dim / 2) && style != GQA_ROPE_NONE; i++) {
-        const int32_t j = i % (rotary_dim / 2);
-        float *head = x + i / (rotary_dim / 2) * head_stride;
-        float *a = head + (style == GQA_ROPE_HALF ? j : 2 * j);
-        float *b = style == GQA_ROPE_HALF ? a + rotary_dim / 2 : a + 1;
-        const float a0 = *a, b0 = *b;
-        *a = canonical(fmaf(a0, c[j], -(b0 * s[j])));
-        *b = canonical(fmaf(b0, c[j], a0 * s[j]));
-    }
-}
-
-static void add(float *dst, const float *a, const float *b, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        dst[i] = canonical(a[i] + b[i]);
-    }
-}
-
-static void scale(float *dst, const float *a, float factor, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        dst[i] = canonical(a[i] * factor);
-    }
-}
-
-static void scale_add(float *dst, const float *a, const float *b, float f, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        dst[i] = canonical(fmaf(f, b[i], a[i]));
-    }
-}
-
-static void clip(float *dst, const float *a, float limit, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        dst[i] = a[i] > limit ? limit : a[i] < -limit ? -limit : canonical(a[i]);
-    }
-}
-
-static void gate(float *dst, const float *a, const float *g, int32_t g_step,
-                 gqa_gate_activation activation, int64_t n)
-{
-    for (int64_t i = 0; i < n; i++) {
-        const float x = g[i * g_step];
-        dst[i] = canonical(a[i] *
-                           (activation == GQA_GATE_SIGMOID ? gqa__sigmoidf(x) : gqa__softplusf(x)));
-    }
-}
-
-static const struct gqa__kernels row8_f32 = {.name = "row8/f32",
-                                             .isa = GQA_ISA_SCALAR,
-                                             .numerics = GQA_NUMERICS_F32,
-                                             .tile_rows = TILE,
-                                             .lanes = LANES,
-                                             .panel_keys = PANEL_F32,
-                                             .depth_step = 4,
-                                             .value_step = 4,
-                                             .v_transposed = false,
-                                             .operand = GQA_F32,
-                                             .out_step = OUT_STEP,
-                                             .token_step = 5,
-                                             .q_bytes = q_bytes_f32,
-                                             .pack_q = pack_q_f32,
-                                             .append_k = append_k,
-                                             .append_v = append_v_f32,
-                                             .score = score_f32,
-                                             .modify = modify,
-                                             .softmax = softmax_f32,
-                                             .accumulate = accumulate_f32,
-                                             .merge = merge,
-                                             .finish = finish,
-                                             .weight_bytes = weight_bytes_f32,
-                                             .pack_weight = pack_weight_f32,
-                                             .x_bytes = x_bytes_f32,
-                                             .pack_x = pack_x_f32,
-                                             .linear = linear_f32,
-                                             .norm = norm,
-                                             .rope = rope,
-                                             .add = add,
-                                             .scale = scale,
-                                             .scale_add = scale_add,
-                                             .clip = clip,
-                                             .gate = gate};
-
-static const struct gqa__kernels row8_bf16 = {.name = "row8/bf16",
-                                              .isa = GQA_ISA_SCALAR,
-                                              .numerics = GQA_NUMERICS_BF16,
-                                              .tile_rows = TILE,
-                                              .lanes = LANES,
-                                              .panel_keys = PANEL_BF16,
-                                              .depth_step = 8,
-                                              .value_step = 4,
-                                              .v_transposed = true,
-                                              .operand = GQA_BF16,
-                                              .out_step = OUT_STEP,
-                                              .token_step = 5,
-                                              .q_bytes = q_bytes_bf16,
-                                              .pack_q = pack_q_bf16,
-                                              .append_k = append_k,
-                                              .append_v = append_v_bf16,
-                                              .score = score_bf16,
-                                              .modify = modify,
-                                              .softmax = softmax_bf16,
-                                              .accumulate = accumulate_bf16,
-                                              .merge = merge,
-                                              .finish = finish,
-                                              .weight_bytes = weight_bytes_bf16,
-                                              .pack_weight = pack_weight_bf16,
-                                              .x_bytes = x_bytes_bf16,
-                                              .pack_x = pack_x_bf16,
-                                              .linear = linear_bf16,
-                                              .norm = norm,
-                                              .rope = rope,
-                                              .add = add,
-                                              .scale = scale,
-                                              .scale_add = scale_add,
-                                              .clip = clip,
-                                              .gate = gate};
+static const struct gqa__kernels row8_bf16 = {
+    .name = "row8/bf16",
+    .isa = GQA_ISA_SCALAR,
+    .numerics = GQA_NUMERICS_BF16,
+    .tile_rows = TILE,
+    .lanes = LANES,
+    .panel_keys = PANEL_BF16,
+    .depth_step = 8,
+    .value_step = 4,
+    .v_transposed = true,
+    .operand = GQA_BF16,
+    .out_step = OUT_STEP,
+    .token_step = 5,
+    .q_bytes = q_bytes_bf16,
+    .pack_q = pack_q_bf16,
+    .append_k = append_k,
+    .append_v = append_v_bf16,
+    .score = score_bf16,
+    .modify = modify,
+    .softmax = softmax_bf16,
+    .accumulate = accumulate_bf16,
+    .merge = merge,
+    .finish = finish,
+    .weight_bytes = weight_bytes_bf16,
+    .pack_weight = pack_weight_bf16,
+    .x_bytes = x_bytes_bf16,
+    .pack_x = pack_x_bf16,
+    .linear = linear_bf16,
+    .norm = row8_norm,
+    .rope = row8_rope,
+    .add = row8_add,
+    .scale = row8_scale,
+    .scale_add = row8_scale_add,
+    .clip = row8_clip,
+    .gate = row8_gate,
+};
 
 const struct gqa__kernels *gqa_test_row8(gqa_numerics numerics)
 {
