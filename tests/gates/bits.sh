@@ -1,16 +1,24 @@
 #!/usr/bin/env bash
-# usage: bits.sh EXPECTED COMMAND...
+# usage: bits.sh all|some EXPECTED COMMAND...
 # What the command (tests/bits.c, any build of it, natively or emulated) prints is bit for bit what
-# tests/bits.expected says. After a wanted change of the numerics: build/bin/gqa_bits >
-# tests/bits.expected.
+# tests/bits.expected says: all of its lines, or some (those that one kernel row serves). After a
+# wanted change of the numerics: build/bin/gqa_bits > tests/bits.expected.
 . "$(dirname "$0")/lib.sh"
 
 check() {
-    local expected=$1
-    shift
-    "$@" >"$scratch/got" && diff "$expected" "$scratch/got"
+    local how=$1 expected=$2
+    shift 2
+    "$@" >"$scratch/got" || { cat "$scratch/got"; return 1; }
+    if [ "$how" = all ]; then
+        diff "$expected" "$scratch/got"
+    else
+        [ -s "$scratch/got" ] && ! grep -vxFf "$expected" "$scratch/got"
+    fi
 }
 
-sed 's/ out ./ out x/' "$1" >"$scratch/other"
-see_it_fail "one other bit" "$scratch/other" "${@:2}"
+if [ "$1" = some ] && "${@:3}" >"$scratch/got" && [ ! -s "$scratch/got" ]; then
+    skip "this machine does not run the row ${*: -1}"
+fi
+sed 's/ out ./ out x/' "$2" >"$scratch/other"
+see_it_fail "one other bit" "$1" "$scratch/other" "${@:3}"
 verdict "$@"

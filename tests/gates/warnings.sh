@@ -1,30 +1,24 @@
 #!/usr/bin/env bash
-# usage: warnings.sh SOURCE_DIR
+# usage: warnings.sh SOURCE_DIR BUILD_DIR
 # The library's sources are free of warnings with every compiler that is there.
 . "$(dirname "$0")/lib.sh"
 flags="-std=c11 -O1 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -ffp-contract=off"
 
+# The instruction set of a file, as the build compiles it.
+isa_flags() { # BUILD_DIR FILE
+    grep -hF -- "$2" "$1/compile_commands.json" 2>/dev/null | grep '"command"' |
+        grep -oE ' -m[a-z0-9-]+' | tr -d '\n'
+}
+
 check() {
-    local root=$1 cc file isa bad=0
+    local root=$1 build=$2 cc file bad=0
     for cc in gcc clang; do
         command -v "$cc" >/dev/null || { echo "skipped: there is no $cc"; continue; }
         for file in "$root"/src/*/*.c; do
-            isa=""
-            case $file in
-            */tool/*) continue ;;
-            *_fma.c)
-                [ "$(uname -m)" = x86_64 ] || continue
-                isa="-mavx2 -mfma"
-                ;;
-            */amx*.c)
-                [ "$(uname -m)" = x86_64 ] || continue
-                isa="-mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512bf16 -mavx2 -mfma"
-                isa="$isa -mamx-tile -mamx-bf16"
-                ;;
-            esac
-            # shellcheck disable=SC2086
-            "$cc" $flags $isa -fsyntax-only -DGQA_BUILDING -I"$root/include" -I"$root/src" "$file" ||
-                bad=1
+            case $file in */tool/*) continue ;; esac
+            # shellcheck disable=SC2046,SC2086
+            "$cc" $flags $(isa_flags "$build" "$file") -fsyntax-only -DGQA_BUILDING \
+                -I"$root/include" -I"$root/src" "$file" || bad=1
         done
     done
     [ "$bad" = 0 ]
@@ -32,5 +26,9 @@ check() {
 
 mkdir -p "$scratch/house/src/base"
 echo 'int gqa__x(long x); int gqa__x(long x) { return x; }' >"$scratch/house/src/base/bad.c"
-see_it_fail "a silent conversion" "$scratch/house"
-verdict "$1"
+see_it_fail "a silent conversion" "$scratch/house" "$scratch/house"
+if [ "$(uname -m)" = x86_64 ] && [ -z "$(isa_flags "$2" "$1/src/kernel/scalar_fma.c")" ]; then
+    echo "no flags of kernel rows in $2/compile_commands.json"
+    exit 1
+fi
+verdict "$1" "$2"
