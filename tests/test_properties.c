@@ -166,37 +166,37 @@ static int run_models(uint64_t first, int models, int n)
 static void test_1_token(void **state)
 {
     (void)state;
-    assert_int_equal(run_models(100, 12, 1), 0);
+    assert_int_equal(run_models(100, 16, 1), 0);
 }
 
 static void test_17_tokens(void **state)
 {
     (void)state;
-    assert_int_equal(run_models(200, 12, 17), 0);
+    assert_int_equal(run_models(200, 16, 17), 0);
 }
 
 static void test_37_tokens(void **state)
 {
     (void)state;
-    assert_int_equal(run_models(300, 12, 37), 0);
+    assert_int_equal(run_models(300, 16, 37), 0);
 }
 
 static void test_131_tokens(void **state)
 {
     (void)state;
-    assert_int_equal(run_models(400, 8, 131), 0);
+    assert_int_equal(run_models(400, 10, 131), 0);
 }
 
 static void test_277_tokens(void **state)
 {
     (void)state;
-    assert_int_equal(run_models(500, 4, 277), 0);
+    assert_int_equal(run_models(500, 6, 277), 0);
 }
 
 static void test_531_tokens(void **state)
 {
     (void)state;
-    assert_int_equal(run_models(600, 4, 531), 0);
+    assert_int_equal(run_models(600, 6, 531), 0);
 }
 
 int main(void)
