@@ -126,7 +126,9 @@ static void set_segment(struct fixture *f)
     s->n = o->tokens;
     s->positions = f->positions;
     s->q = f->q;
+    s->q_stride = hq * o->dk;
     s->out = f->out;
+    s->out_stride = hq * o->dv;
     s->lse = f->lse;
     s->m = f->m;
     s->l = f->l;

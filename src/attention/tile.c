@@ -88,7 +88,7 @@ void gqa__tile_begin(struct gqa__tile *tile)
     const float *q = segment->q + (int64_t)tile->id.head * shape->group * shape->dk;
     float scale = (float)((double)shape->score_scale * GQA__LOG2E);
 
-    tile->map.token_stride = (int64_t)shape->hq * shape->dk;
+    tile->map.token_stride = segment->q_stride;
     tile->map.head_stride = shape->dk;
     tile->map.group = shape->group;
     tile->map.first = tile->id.first;
@@ -331,7 +331,7 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
     finish.sink = segment->sinks != NULL ? scratch->sink : NULL;
     finish.out = segment->out != NULL ? segment->out + head0 * shape->dv : NULL;
     finish.out_map = tile->map;
-    finish.out_map.token_stride = (int64_t)shape->hq * shape->dv;
+    finish.out_map.token_stride = segment->out_stride;
     finish.out_map.head_stride = shape->dv;
     finish.lse = segment->lse != NULL ? segment->lse + head0 : NULL;
     finish.lse_map = tile->map;

@@ -11,6 +11,17 @@
 
 #define QUERY_BLOCK 128 /* query tokens whose q and output are held at a time */
 
+/* f32 rows whose heads lie side by side are read and written in place. */
+static bool in_place(const gqa_tensor *t, int64_t dim)
+{
+    return gqa__present(t) && t->dtype == GQA_F32 && t->stride[2] == dim;
+}
+
+static float *token_of(const gqa_tensor *t, int32_t b, int32_t column)
+{
+    return (float *)t->data + b * t->stride[0] + column * t->stride[1];
+}
+
 bool gqa__attend_carve(struct gqa__attend_work *work, const struct gqa__attend_call *call,
                        struct gqa__arena *arena)
 {
@@ -23,10 +34,13 @@ bool gqa__attend_carve(struct gqa__attend_work *work, const struct gqa__attend_c
     work->call = call;
     work->block = (int32_t)n;
     work->cut = GQA_CUT_ROWS;
+    work->direct_q = in_place(&call->in.query, shape->dk);
+    work->direct_out = in_place(&call->out.output, shape->dv);
     work->rows = gqa__arena_take(arena, call->batch, sizeof *work->rows);
     work->positions = gqa__arena_take(arena, n, sizeof(int32_t));
-    work->q = gqa__arena_take(arena, n * shape->hq * shape->dk, sizeof(float));
-    work->out = gqa__arena_take(arena, n * shape->hq * shape->dv, sizeof(float));
+    work->q = gqa__arena_take(arena, work->direct_q ? 0 : n * shape->hq * shape->dk, sizeof(float));
+    work->out =
+        gqa__arena_take(arena, work->direct_out ? 0 : n * shape->hq * shape->dv, sizeof(float));
     work->lse = gqa__arena_take(arena, n * shape->hq, sizeof(float));
     work->reference = NULL;
     work->attention = NULL;
@@ -75,7 +89,17 @@ static void make_segment(struct gqa__attend_work *work, int32_t b, int32_t i, in
     segment->n = n;
     segment->positions = work->positions;
     segment->q = work->q;
+    segment->q_stride = (int64_t)shape->hq * shape->dk;
+    if (work->direct_q) {
+        segment->q = token_of(&call->in.query, b, row->first_valid + i);
+        segment->q_stride = call->in.query.stride[1];
+    }
     segment->out = gqa__present(&call->out.output) ? work->out : NULL;
+    segment->out_stride = (int64_t)shape->hq * shape->dv;
+    if (work->direct_out) {
+        segment->out = token_of(&call->out.output, b, row->first_valid + i);
+        segment->out_stride = call->out.output.stride[1];
+    }
     segment->lse = gqa__present(&call->out.lse) ? work->lse : NULL;
     segment->sinks = call->in.leave_out_sinks ? NULL : gqa__stage_sinks(call->params, row->tkg);
     segment->batch = b;
@@ -108,7 +132,7 @@ static void load_queries(struct gqa__attend_work *work, int32_t b, int32_t i, in
     for (int32_t t = 0; t < n; t++) {
         int64_t column = work->rows[b].first_valid + i + t;
         work->positions[t] = query_position(work->call, &work->rows[b], b, i + t);
-        for (int32_t h = 0; h < shape->hq; h++) {
+        for (int32_t h = 0; h < shape->hq && !work->direct_q; h++) {
             gqa__load_f32(work->q + ((int64_t)t * shape->hq + h) * shape->dk, query,
                           b * query->stride[0] + column * query->stride[1] + h * query->stride[2],
                           shape->dk);
@@ -124,7 +148,7 @@ static void store_outputs(struct gqa__attend_work *work, int32_t b, int32_t i, i
 
     for (int32_t t = 0; t < n; t++) {
         int64_t column = work->rows[b].first_valid + i + t;
-        for (int32_t h = 0; h < shape->hq && gqa__present(out); h++) {
+        for (int32_t h = 0; h < shape->hq && gqa__present(out) && !work->direct_out; h++) {
             gqa__store_f32(out, b * out->stride[0] + column * out->stride[1] + h * out->stride[2],
                            work->out + ((int64_t)t * shape->hq + h) * shape->dv, shape->dv);
         }

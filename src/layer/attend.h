@@ -29,6 +29,7 @@ struct gqa__attend_work {
     int32_t block;                /* query tokens at a time */
     struct gqa__attend_row *rows; /* [batch] */
     int32_t *positions;           /* [block] */
+    bool direct_q, direct_out;    /* the caller's tensors are used in place */
     float *q;                     /* [block][hq][dk] */
     float *out;                   /* [block][hq][dv] */
     float *lse;                   /* [block][hq] */

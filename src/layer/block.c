@@ -131,7 +131,7 @@ static void make_projections(struct gqa__spine *spine, int32_t pieces, int32_t n
                                     call->runtime);
         }
     } else {
-        if (want_q) {
+        if (want_q && !spine->direct_q) {
             load(spine, pieces, spine->q, &call->in.q_proj, shape->hq, shape->dk);
         }
         if (want_q && shape->gate_dim > 0) {
@@ -202,13 +202,14 @@ void gqa__block_before(struct gqa__spine *spine, int32_t pieces, int32_t n, int 
     const struct gqa__call *call = spine->call;
     const struct gqa__params *params = call->params;
     const struct gqa__shape *shape = &params->shape;
-    float *q = (parts & GQA__PART_Q) != 0 ? spine->q : NULL;
+    bool want_q = (parts & GQA__PART_Q) != 0;
+    float *q = want_q && !spine->direct_q ? spine->q : NULL;
     float *k = (parts & GQA__PART_KV) != 0 ? spine->k : NULL;
     float *v = (parts & GQA__PART_KV) != 0 ? spine->v : NULL;
 
     if (call->need_sum || call->from_hidden) {
         make_sum(spine, pieces, n);
-        if (q != NULL) {
+        if (want_q) {
             tap(spine, pieces, GQA_STAGE_RESIDUAL, spine->sum, 0, shape->hidden);
             store(spine, pieces, spine->sum, &call->out.residual, 0, shape->hidden);
         }
@@ -250,7 +251,9 @@ void gqa__block_after(struct gqa__spine *spine, int32_t pieces, int32_t n)
         gqa__stage_gate(params, spine->gate, spine->attn, n);
         tap(spine, pieces, GQA_STAGE_GATED, spine->attn, shape->hq, shape->dv);
     }
-    store(spine, pieces, spine->attn, &call->out.attn, shape->hq, shape->dv);
+    if (!spine->direct_attn) {
+        store(spine, pieces, spine->attn, &call->out.attn, shape->hq, shape->dv);
+    }
     if (!call->project) {
         return;
     }

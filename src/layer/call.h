@@ -51,6 +51,7 @@ struct gqa__spine {
     float *sum;                       /* [block][hidden] */
     float *x;                         /* [block][hidden]: x_norm, later the projected output */
     float *q, *k, *v;                 /* [block][hq][dk], [block][hkv][dk], [block][hkv][dv] */
+    bool direct_q, direct_attn;       /* q_proj and output.attn are used in place */
     float *gate;                      /* [block][hq][gate_dim] */
     float *attn;                      /* [block][hq][dv] */
     float *lse;                       /* [block][hq] */

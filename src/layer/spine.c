@@ -73,6 +73,30 @@ static void carve_attention(struct gqa__spine *spine, struct gqa__arena *arena)
     }
 }
 
+/* f32 rows whose heads lie side by side. */
+static bool in_place(const gqa_tensor *t, int64_t dim)
+{
+    return gqa__present(t) && t->dtype == GQA_F32 && t->stride[2] == dim;
+}
+
+/* The caller's q is what the scores see: no stage between changes it, and no tap asks for it. */
+static bool q_in_place(const struct gqa__call *call)
+{
+    const gqa_config *config = &call->params->config;
+
+    return !call->from_hidden && in_place(&call->in.q_proj, call->params->shape.dk) &&
+           config->clip_qkv == 0.0f && config->qk_norm_scope == GQA_QK_NORM_OFF &&
+           config->rope == GQA_ROPE_NONE &&
+           config->query_temperature == GQA_QUERY_TEMPERATURE_NONE && call->in.tap == NULL;
+}
+
+/* The attention's output is the call's: no gate and no projection follow, and no tap. */
+static bool attn_in_place(const struct gqa__call *call)
+{
+    return in_place(&call->out.attn, call->params->shape.dv) && !call->project &&
+           call->params->shape.gate_dim == 0 && call->in.tap == NULL;
+}
+
 bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
                       struct gqa__arena *arena)
 {
@@ -94,11 +118,15 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->sin = gqa__arena_take(arena, n * pairs, sizeof(float));
     spine->sum = gqa__arena_take(arena, n * hidden, sizeof(float));
     spine->x = gqa__arena_take(arena, n * hidden, sizeof(float));
-    spine->q = gqa__arena_take(arena, n * shape->hq * shape->dk, sizeof(float));
+    spine->direct_q = q_in_place(call);
+    spine->direct_attn = attn_in_place(call);
+    spine->q =
+        gqa__arena_take(arena, spine->direct_q ? 0 : n * shape->hq * shape->dk, sizeof(float));
     spine->k = gqa__arena_take(arena, n * shape->hkv * shape->dk, sizeof(float));
     spine->v = gqa__arena_take(arena, n * shape->hkv * shape->dv, sizeof(float));
     spine->gate = gqa__arena_take(arena, n * shape->hq * shape->gate_dim, sizeof(float));
-    spine->attn = gqa__arena_take(arena, n * shape->hq * shape->dv, sizeof(float));
+    spine->attn =
+        gqa__arena_take(arena, spine->direct_attn ? 0 : n * shape->hq * shape->dv, sizeof(float));
     spine->lse = gqa__arena_take(arena, n * shape->hq, sizeof(float));
     spine->scratch = NULL;
     if (shape->hidden > 0) {
@@ -196,6 +224,12 @@ static void append_block(struct gqa__spine *spine, int32_t pieces)
     gqa__run_tasks(spine->call->runtime, &tasks);
 }
 
+/* Where a piece's first token lies in the caller's f32 tensor. */
+static float *token_of(const gqa_tensor *t, const struct gqa__piece *piece)
+{
+    return (float *)t->data + piece->b * t->stride[0] + piece->first * t->stride[1];
+}
+
 static void make_segment(struct gqa__spine *spine, const struct gqa__piece *piece,
                          struct gqa__segment *segment)
 {
@@ -208,8 +242,18 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__piece *piec
     gqa__view_cache(&segment->view, spine->cache, row->sequence);
     segment->n = piece->n;
     segment->positions = spine->positions + piece->at;
-    segment->q = spine->q + (int64_t)piece->at * shape->hq * shape->dk;
-    segment->out = spine->attn + (int64_t)piece->at * shape->hq * shape->dv;
+    segment->q_stride = (int64_t)shape->hq * shape->dk;
+    segment->q = spine->q + piece->at * segment->q_stride;
+    if (spine->direct_q) {
+        segment->q_stride = call->in.q_proj.stride[1];
+        segment->q = token_of(&call->in.q_proj, piece);
+    }
+    segment->out_stride = (int64_t)shape->hq * shape->dv;
+    segment->out = spine->attn + piece->at * segment->out_stride;
+    if (spine->direct_attn) {
+        segment->out_stride = call->out.attn.stride[1];
+        segment->out = token_of(&call->out.attn, piece);
+    }
     segment->lse = spine->lse + (int64_t)piece->at * shape->hq;
     segment->sinks = gqa__stage_sinks(call->params, row->tkg);
     segment->batch = piece->b;

@@ -15,11 +15,13 @@ struct gqa__segment {
     struct gqa__kv_view view; /* all keys the segment's rows may see are in it */
     int32_t n;                /* tokens */
     const int32_t *positions; /* [n] position ids */
-    const float *q;           /* [n][hq][dk] f32, packed */
-    float *out;               /* [n][hq][dv] f32, or NULL */
-    float *lse;               /* [n][hq], or NULL */
-    float *m, *l, *o;         /* raw states [n][hq], [n][hq], [n][hq][dv], or NULL */
-    const float *sinks;       /* [hq] natural logits, or NULL */
+    const float *q;           /* [n][hq][dk] f32, tokens q_stride elements apart */
+    int64_t q_stride;
+    float *out; /* [n][hq][dv] f32, tokens out_stride elements apart, or NULL */
+    int64_t out_stride;
+    float *lse;         /* [n][hq], or NULL */
+    float *m, *l, *o;   /* raw states [n][hq], [n][hq], [n][hq][dv], or NULL */
+    const float *sinks; /* [hq] natural logits, or NULL */
     /* Explicit restrictions; NULL data = none. Row i of the segment is query row row0 + i. */
     int32_t batch;            /* batch index into mask, bias and active_mask */
     int32_t row0;             /* call column of the segment's first token */
