@@ -199,12 +199,20 @@ static void test_531_tokens(void **state)
     assert_int_equal(run_models(600, 6, 531), 0);
 }
 
+/* Five fold blocks: a tree of three levels, and rows that see only its right part. */
+static void test_1203_tokens(void **state)
+{
+    (void)state;
+    assert_int_equal(run_models(700, 6, 1203), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_1_token),    cmocka_unit_test(test_17_tokens),
-        cmocka_unit_test(test_37_tokens),  cmocka_unit_test(test_131_tokens),
-        cmocka_unit_test(test_277_tokens), cmocka_unit_test(test_531_tokens),
+        cmocka_unit_test(test_1_token),     cmocka_unit_test(test_17_tokens),
+        cmocka_unit_test(test_37_tokens),   cmocka_unit_test(test_131_tokens),
+        cmocka_unit_test(test_277_tokens),  cmocka_unit_test(test_531_tokens),
+        cmocka_unit_test(test_1203_tokens),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,8 +1,10 @@
-/* test_ranges.c - gqa_attend on plain keys, on caches and in parts gives the same bits.
+/* test_ranges.c - gqa_attend on plain keys, on caches and in parts gives the same bits, whatever
+ * lies in the slots of keys that no row sees.
  *
  * Key counts around the fold block and odd ones; every way of cutting a key range into aligned
  * subtrees of the fold tree is drawn at random and merged again.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -324,6 +326,118 @@ static void compare_prior(struct model *m)
     same(m, &high, &want, "lower half as prior states");
 }
 
+/* --- keys that nobody sees ---------------------------------------------------------------------
+ */
+
+typedef bool (*hidden_key)(int keys, int key);
+
+static bool every_third(int keys, int key)
+{
+    (void)keys;
+    return key % 3 == 1;
+}
+
+static bool first_third(int keys, int key)
+{
+    return key < keys / 3;
+}
+
+static bool last_two(int keys, int key)
+{
+    return key >= keys - 2;
+}
+
+/* Overwrite K and V of the keys that are hidden. */
+static void scribble(struct model *m, hidden_key hidden, float k, float v)
+{
+    int hkv = m->c.config.num_key_value_heads;
+    int dk = m->c.config.head_dim;
+    for (int i = 0; i < BATCH * m->keys; i++) {
+        for (int d = 0; d < hkv * dk && hidden(m->keys, i % m->keys); d++) {
+            m->k[i * hkv * dk + d] = k;
+        }
+        for (int d = 0; d < hkv * m->dv && hidden(m->keys, i % m->keys); d++) {
+            m->v[i * hkv * m->dv + d] = v;
+        }
+    }
+}
+
+/* The same answer with every kind of number in the hidden keys, plain and in a cache. */
+static void compare_hidden(struct model *m, hidden_key hidden, bool cached, const char *how)
+{
+    static const float numbers_of[][2] = {
+        {1.0f, -2.0f}, {NAN, NAN},     {INFINITY, -INFINITY}, {0.5f, NAN},
+        {NAN, 1.0f},   {3e38f, 3e38f}, {-INFINITY, 1e-42f},   {0.0f, INFINITY}};
+    static const int32_t swapped[BATCH] = {1, 0};
+    struct answer want, got;
+    attend(m, NULL, &m->in, &want);
+    for (size_t i = 0; i < sizeof numbers_of / sizeof *numbers_of; i++) {
+        gqa_attend_inputs in = m->in;
+        scribble(m, hidden, numbers_of[i][0], numbers_of[i][1]);
+        attend(m, NULL, &m->in, &got);
+        same(m, &got, &want, how);
+        if (cached) {
+            gqa_cache *cache = fill_cache(m, 32, 100);
+            memset(&in.key, 0, sizeof in.key);
+            memset(&in.value, 0, sizeof in.value);
+            in.sequences = swapped;
+            attend(m, cache, &in, &got);
+            same(m, &got, &want, how);
+            gqa_cache_destroy(&cache);
+        }
+    }
+}
+
+static void hide_by_mask(struct model *m)
+{
+    int64_t shape[4] = {BATCH, 1, QUERIES, m->keys};
+    random_fill u8 = {.dtype = GQA_U8};
+    m->in.mask = random_tensor(&m->c, 4, shape, u8);
+    for (int i = 0; i < BATCH * QUERIES * m->keys; i++) {
+        ((unsigned char *)m->in.mask.data)[i] = !every_third(m->keys, i % m->keys);
+    }
+    compare_hidden(m, every_third, true, "keys behind a mask");
+    memset(&m->in.mask, 0, sizeof m->in.mask);
+}
+
+static void hide_by_bias(struct model *m)
+{
+    int64_t shape[4] = {1, 1, QUERIES, m->keys};
+    random_fill f32 = {.scale = 1.0};
+    m->in.bias = random_tensor(&m->c, 4, shape, f32);
+    for (int i = 0; i < QUERIES * m->keys; i++) {
+        if (every_third(m->keys, i % m->keys)) {
+            ((float *)m->in.bias.data)[i] = -INFINITY;
+        }
+    }
+    compare_hidden(m, every_third, true, "keys behind a bias of -inf");
+    memset(&m->in.bias, 0, sizeof m->in.bias);
+}
+
+static void compare_unseen(struct model *m)
+{
+    int32_t lengths[BATCH] = {m->keys - 2, m->keys - 2};
+    int32_t begin[BATCH * QUERIES], end[BATCH * QUERIES];
+    if (m->keys < 3) {
+        return;
+    }
+    for (int i = 0; i < BATCH * QUERIES; i++) {
+        begin[i] = m->keys / 3;
+        end[i] = m->keys;
+    }
+    memset(&m->in.mask, 0, sizeof m->in.mask);
+    memset(&m->in.bias, 0, sizeof m->in.bias);
+    m->in.key_begin = begin;
+    m->in.key_end = end;
+    compare_hidden(m, first_third, true, "keys before the bounds");
+    m->in.key_begin = m->in.key_end = NULL;
+    hide_by_mask(m);
+    hide_by_bias(m);
+    m->in.key_lengths = lengths;
+    compare_hidden(m, last_two, false, "keys beyond the length");
+    m->in.key_lengths = NULL;
+}
+
 static void check_keys(int keys)
 {
     for (int i = 0; i < MODELS; i++) {
@@ -333,6 +447,7 @@ static void check_keys(int keys)
         compare_parts(&m);
         compare_parts(&m);
         compare_prior(&m);
+        compare_unseen(&m);
         model_close(&m);
     }
 }
