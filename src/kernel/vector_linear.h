@@ -16,9 +16,8 @@
 #include "kernel/vector_product.h"
 
 enum {
-    OUTS = 2 * VEC,    /* outputs of a block */
-    STREAM_TOKENS = 4, /* most tokens for which the weights are streamed */
-    STREAM_AHEAD = 16  /* weight rows that are asked for in advance */
+    OUTS = 2 * VEC,   /* outputs of a block */
+    STREAM_TOKENS = 4 /* most tokens for which the weights are streamed */
 };
 
 static inline size_t weight_bytes_vector(int64_t out, int64_t in)
@@ -119,7 +118,11 @@ static inline void linear_tile(const struct gqa__linear_args *args, int32_t toke
                                         .c = c,
                                         .c_row = OUTS,
                                         .first = true};
-        product_two(&product, rows);
+        if (token == 0) {
+            product_two_far(&product, rows);
+        } else {
+            product_two(&product, rows);
+        }
         add_chains(args, out, token, rows, c, k);
     }
 }
@@ -149,10 +152,7 @@ INLINE void stream_chains(const struct streams *p, const int32_t chains, const i
             const float *w = p->w + (s * GQA__DOT_BLOCK + k) * OUTS;
             const float *x = p->x + (s * GQA__DOT_BLOCK + k) * tokens;
             const vec w0 = v_load(w), w1 = v_load(w + VEC);
-            v_prefetch(w + STREAM_AHEAD * OUTS);
-            if (VEC == 16) {
-                v_prefetch(w + STREAM_AHEAD * OUTS + VEC);
-            }
+            prefetch_row(w + FAR_ROWS * OUTS);
 #pragma GCC unroll 8
             for (int32_t t = 0; t < tokens; t++) {
                 const vec xt = v_set(x[t]);

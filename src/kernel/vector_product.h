@@ -25,7 +25,23 @@ INLINE vec product_end(vec c, bool last)
     return last ? v_canonical(v_add(c, v_zero())) : c;
 }
 
-INLINE void product_tile(const struct product *p, const int32_t rows, const bool two)
+/* What a product does besides: constants where it is called. */
+struct product_kind {
+    bool two; /* two vectors of b, else one */
+    bool far; /* b comes from memory: ask for it in advance */
+};
+
+enum { FAR_ROWS = 16 }; /* rows of b that are asked for in advance */
+
+INLINE void prefetch_row(const float *row)
+{
+    v_prefetch(row);
+    if (VEC == 16) {
+        v_prefetch(row + VEC);
+    }
+}
+
+INLINE void product_tile(const struct product *p, const int32_t rows, const struct product_kind is)
 {
     const float *a = p->a, *b = p->b;
     vec c[TILE_ROWS], d[TILE_ROWS]; /* first and second vector of each row */
@@ -33,56 +49,65 @@ INLINE void product_tile(const struct product *p, const int32_t rows, const bool
 #pragma GCC unroll 8
     for (int32_t i = 0; i < rows; i++) {
         c[i] = p->first ? v_zero() : v_load(p->c + i * p->c_row);
-        d[i] = two && !p->first ? v_load(p->c + i * p->c_row + VEC) : v_zero();
+        d[i] = is.two && !p->first ? v_load(p->c + i * p->c_row + VEC) : v_zero();
     }
+#pragma GCC unroll 4
     for (int64_t k = 0; k < p->n; k++, a += p->a_step, b += p->b_step) {
-        const vec b0 = v_load(b), b1 = two ? v_load(b + VEC) : v_zero();
+        if (is.far) {
+            prefetch_row(b + FAR_ROWS * p->b_step);
+        }
+        const vec b0 = v_load(b), b1 = is.two ? v_load(b + VEC) : v_zero();
 #pragma GCC unroll 8
         for (int32_t i = 0; i < rows; i++) {
             const vec ai = v_set(a[i * p->a_row]);
             c[i] = v_fma(ai, b0, c[i]);
-            d[i] = two ? v_fma(ai, b1, d[i]) : d[i];
+            d[i] = is.two ? v_fma(ai, b1, d[i]) : d[i];
         }
     }
 #pragma GCC unroll 8
     for (int32_t i = 0; i < rows; i++) {
         v_store(p->c + i * p->c_row, product_end(c[i], p->last));
-        if (two) {
+        if (is.two) {
             v_store(p->c + i * p->c_row + VEC, product_end(d[i], p->last));
         }
     }
 }
 
 /* rows <= TILE_ROWS */
-INLINE void product_rows(const struct product *p, int32_t rows, const bool two)
+INLINE void product_rows(const struct product *p, int32_t rows, const struct product_kind is)
 {
     if (8 <= TILE_ROWS && rows == 8) {
-        product_tile(p, 8, two);
+        product_tile(p, 8, is);
     } else if (7 <= TILE_ROWS && rows == 7) {
-        product_tile(p, 7, two);
+        product_tile(p, 7, is);
     } else if (rows == 6) {
-        product_tile(p, 6, two);
+        product_tile(p, 6, is);
     } else if (rows == 5) {
-        product_tile(p, 5, two);
+        product_tile(p, 5, is);
     } else if (rows == 4) {
-        product_tile(p, 4, two);
+        product_tile(p, 4, is);
     } else if (rows == 3) {
-        product_tile(p, 3, two);
+        product_tile(p, 3, is);
     } else if (rows == 2) {
-        product_tile(p, 2, two);
+        product_tile(p, 2, is);
     } else {
-        product_tile(p, 1, two);
+        product_tile(p, 1, is);
     }
 }
 
 static void product_one(const struct product *p, int32_t rows)
 {
-    product_rows(p, rows, false);
+    product_rows(p, rows, (struct product_kind){false, false});
 }
 
 static void product_two(const struct product *p, int32_t rows)
 {
-    product_rows(p, rows, true);
+    product_rows(p, rows, (struct product_kind){true, false});
+}
+
+static void product_two_far(const struct product *p, int32_t rows)
+{
+    product_rows(p, rows, (struct product_kind){true, true});
 }
 
 /* Any number of rows, width VEC or 2 VEC. */
