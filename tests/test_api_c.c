@@ -49,6 +49,9 @@ static void test_every_function(void)
     FUNCTION(gqa_config_init_sized);
     FUNCTION(gqa_config_check);
     FUNCTION(gqa_runtime_init_sized);
+    FUNCTION(gqa_pool_create);
+    FUNCTION(gqa_pool_destroy);
+    FUNCTION(gqa_pool_threads);
     FUNCTION(gqa_weights_init_sized);
     FUNCTION(gqa_create);
     FUNCTION(gqa_destroy);

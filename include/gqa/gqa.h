@@ -22,6 +22,7 @@
 #include "gqa/forward.h"
 #include "gqa/info.h"
 #include "gqa/layer.h"
+#include "gqa/pool.h"
 #include "gqa/runtime.h"
 #include "gqa/stage.h"
 #include "gqa/types.h"

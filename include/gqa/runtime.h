@@ -8,13 +8,18 @@
 extern "C" {
 #endif
 
+/* Threads that the library starts and keeps for the host: gqa/pool.h. */
+typedef struct gqa_pool gqa_pool;
+
 /* All zero = aligned malloc and free, the calling thread only, silent. Borrowed until the object
  * created with it is destroyed (the struct itself is copied). The callbacks may be called from
  * any thread that calls the library. */
 typedef struct gqa_runtime {
     uint32_t struct_size;
-    int32_t num_threads; /* the most tasks handed to one parallel_for; 0 = 1; at most 1024 */
-    void *user;          /* first argument of every callback */
+    /* The most tasks handed to one parallel_for; 0 = 1; at most 1024. With a pool: the most of its
+     * threads that a call uses; 0 = all; at most those it has. */
+    int32_t num_threads;
+    void *user; /* first argument of every callback */
 
     /* Both or neither. align is a power of two, at least 64. NULL = no memory. */
     void *(*alloc)(void *user, size_t size, size_t align);
@@ -27,6 +32,10 @@ typedef struct gqa_runtime {
 
     /* One line without a newline, for things worth knowing that are no errors. */
     void (*log)(void *user, const char *line);
+
+    /* Instead of parallel_for, which must then be NULL. Borrowed; lend it to any number of layers.
+     * A call that finds it busy runs on its own thread, with the same bits. */
+    gqa_pool *pool;
 } gqa_runtime;
 
 GQA_API void gqa_runtime_init_sized(gqa_runtime *runtime, size_t size);

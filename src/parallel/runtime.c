@@ -2,6 +2,22 @@
 
 #include "base/error.h"
 #include "base/import.h"
+#include "parallel/pool.h"
+
+/* A pool is lent instead of parallel_for, whole or in part. */
+static gqa_status check_pool(const gqa_runtime *runtime, gqa_error *err)
+{
+    if (runtime->parallel_for != NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "runtime.parallel_for",
+                         "is set and runtime.pool is too; give one of them");
+    }
+    if (runtime->num_threads > gqa__pool_threads(runtime->pool)) {
+        return gqa__fail(err, GQA_ERR_ARG, "runtime.num_threads",
+                         "is %d; the pool has %d threads (0 = all)", (int)runtime->num_threads,
+                         (int)gqa__pool_threads(runtime->pool));
+    }
+    return GQA_OK;
+}
 
 gqa_status gqa__runtime_import(const gqa_runtime *in, gqa_runtime *out, gqa_error *err)
 {
@@ -26,5 +42,5 @@ gqa_status gqa__runtime_import(const gqa_runtime *in, gqa_runtime *out, gqa_erro
         return gqa__fail(err, GQA_ERR_ARG, "runtime.alloc",
                          "is NULL but runtime.release is set; give both or neither");
     }
-    return GQA_OK;
+    return out->pool != NULL ? check_pool(out, err) : GQA_OK;
 }

@@ -3,8 +3,9 @@
 #include <stdatomic.h>
 
 #include "base/fpmode.h"
+#include "parallel/pool.h"
 
-/* One call's share of work; lives on the caller's stack until parallel_for returns. */
+/* One call's share of work; lives on the caller's stack until all have run. */
 struct shared {
     const struct gqa__tasks *tasks;
     _Atomic int64_t next; /* item to hand out */
@@ -12,6 +13,9 @@ struct shared {
 
 int32_t gqa__thread_count(const gqa_runtime *runtime)
 {
+    if (runtime->pool != NULL) {
+        return runtime->num_threads > 0 ? runtime->num_threads : gqa__pool_threads(runtime->pool);
+    }
     if (runtime->parallel_for == NULL || runtime->num_threads < 1) {
         return 1;
     }
@@ -24,7 +28,7 @@ static void run_share(void *arg, int slot)
     const struct gqa__tasks *tasks = shared->tasks;
     gqa__fpmode saved = gqa__fpmode_enter();
     for (;;) {
-        /* Relaxed: the counter only hands out items; parallel_for orders the data. */
+        /* Relaxed: the counter only hands out items; parallel_for or the pool orders the data. */
         int64_t item = atomic_fetch_add_explicit(&shared->next, 1, memory_order_relaxed);
         if (item >= tasks->items) {
             break;
@@ -47,9 +51,9 @@ void gqa__run_tasks(const gqa_runtime *runtime, const struct gqa__tasks *tasks)
     if (tasks->items < threads) {
         threads = (int32_t)tasks->items;
     }
-    if (threads == 1) {
-        run_share(&shared, 0);
-    } else {
+    if (threads > 1 && runtime->pool == NULL) {
         runtime->parallel_for(runtime->user, threads, run_share, &shared);
+    } else if (threads == 1 || !gqa__pool_run(runtime->pool, threads, run_share, &shared)) {
+        run_share(&shared, 0);
     }
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # usage: calls.sh CC OBJECT...
 # What the library calls outside itself: a short list of functions, nothing that prints, ends the
-# process, starts threads or reads the environment; getenv only in the object of gqa_create, syscall
-# only in the detection of the CPU.
+# process or reads the environment; getenv only in the object of gqa_create, syscall only in the
+# detection of the CPU and in the futex, threads only where a gqa_pool starts and ends them, mutexes
+# only where there is no futex.
 . "$(dirname "$0")/lib.sh"
 cc=$1
 shift
@@ -28,7 +29,14 @@ check() {
     while read -r object symbol; do
         case $symbol in
         getenv) grep -qxF "$object" "$scratch/create" ;;
-        syscall) [ "$object" = cpu.c.o ] ;; # arch_prctl, which has no wrapper
+        syscall) [[ $object == cpu.c.o || $object == futex.c.o ]] ;; # arch_prctl, futex: no wrapper
+        pthread_create | pthread_setname_np) [ "$object" = futex.c.o ] ;; # a worker, and its name
+        pthread_sigmask | sigfillset) [ "$object" = futex.c.o ] ;; # it handles no signal of the host
+        sysconf) [ "$object" = futex.c.o ] ;;                      # how many CPUs are online
+        getpid) [ "$object" = futex.c.o ] ;;                       # a child of fork has no workers
+        __errno_location) [ "$object" = futex.c.o ] ;;             # the caller's errno is kept
+        pthread_join) [ "$object" = pool.c.o ] ;;                  # gqa_pool_destroy
+        pthread_mutex_* | pthread_cond_*) [ "$object-$(uname)" = futex.c.o-Darwin ] ;; # no futex
         *) false ;;
         esac || echo "$object calls $symbol"
     done <"$scratch/calls" >"$scratch/bad"
@@ -49,6 +57,10 @@ plant "a call of getenv outside gqa_create" '#include <stdlib.h>
 char *gqa__x(void) { return getenv("HOME"); }'
 plant "a system call outside cpu.c" '#include <unistd.h>
 long gqa__x(void) { return syscall(1L); }'
+plant "a thread outside a pool" '#include <pthread.h>
+int gqa__x(pthread_t *t, void *(*f)(void *)) { return pthread_create(t, 0, f, 0); }'
+plant "a mutex" '#include <pthread.h>
+int gqa__x(pthread_mutex_t *m) { return pthread_mutex_lock(m); }'
 plant "a call of expf" '#include <math.h>
 float gqa__x(float x) { return expf(x); }'
 [ $# -gt 0 ] || { echo "no objects given"; exit 1; }
