@@ -44,7 +44,8 @@ gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t
     return GQA_OK;
 }
 
-/* Do the row's position ids rise, above what the sequence holds? Sets *ordered (not falling). */
+/* Do the row's position ids rise, above what the sequence holds? Clears *ordered if not: then a row
+ * may see a later token of the call (at an equal position, too). */
 static gqa_status check_positions(const struct gqa__call *call, const struct gqa__batch_row *row,
                                   int32_t b, int64_t last, bool *ordered, gqa_error *err)
 {
@@ -65,7 +66,7 @@ static gqa_status check_positions(const struct gqa__call *call, const struct gqa
                              "(ids rise within a sequence unless a mask is given)",
                              b, row->first_valid + i, p, (long long)last);
         }
-        *ordered = *ordered && p >= last;
+        *ordered = *ordered && p > last;
         last = p;
     }
     return GQA_OK;

@@ -126,8 +126,10 @@ static void choose_positions(draft *d)
             if (!is_valid(d, b, t)) {
                 continue;
             }
-            if (mode == 3) {
-                *cell = random_below(c, 12 + l->length); /* ties too */
+            if (mode == 3 && c->seed % 8 < 4) { /* ties alone */
+                *cell = (l->length == 0 ? 5 : l->last) + random_below(c, 2);
+            } else if (mode == 3) {
+                *cell = random_below(c, 12 + l->length);
             } else if (mode == 2) {
                 *cell = l->length == 0 ? 100000 + random_below(c, 31000)
                                        : l->last + 1 + random_below(c, 3);
