@@ -106,42 +106,10 @@ INLINE void score_keys(float *s, int64_t s_stride, const unsigned char *q, int64
     }
 }
 
-/* The same for 16 keys, two lane tiles and a depth of 64: Q stays in tiles 2..5. */
-INLINE void hold_q64(const unsigned char *q)
-{
-    _tile_loadd(2, q, 64);
-    _tile_loadd(3, q + AMX_TILE_BYTES, 64);
-    _tile_loadd(4, q + 2 * AMX_TILE_BYTES, 64);
-    _tile_loadd(5, q + 3 * AMX_TILE_BYTES, 64);
-}
-
-INLINE void score_keys64(float *s, int64_t s_stride, const uint16_t *k, int64_t k_stride)
-{
-    const size_t row = (size_t)k_stride * sizeof(uint16_t);
-    const size_t s_row = (size_t)s_stride * sizeof(float);
-
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_loadd(6, k, row);
-    _tile_loadd(7, k + AMX_DEPTH, row);
-    _tile_dpbf16ps(0, 6, 2);
-    _tile_dpbf16ps(1, 6, 4);
-    _tile_dpbf16ps(0, 7, 3);
-    _tile_dpbf16ps(1, 7, 5);
-    _tile_stored(0, s, s_row);
-    _tile_stored(1, s + 16, s_row);
-}
-
 /* Scores of one piece for lanes [0, 32) or [0, 16) of q. */
 INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
                         int64_t k_stride, int32_t keys, int32_t groups, const bool two)
 {
-    if (groups == 2 && two) {
-        for (int32_t key = 0; key < keys; key += 16) {
-            score_keys64(s + key * s_stride, s_stride, k + key * k_stride, k_stride);
-        }
-        return;
-    }
     for (int32_t key = 0; key < keys; key += 32) {
         score_keys(s + key * s_stride, s_stride, q, (int64_t)groups * AMX_TILE_BYTES,
                    k + key * k_stride, k_stride, groups, two);
@@ -158,9 +126,6 @@ void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t 
         const unsigned char *tiles =
             (const unsigned char *)q + (int64_t)lane / 16 * groups * AMX_TILE_BYTES;
         if (lane + 16 < ld) {
-            if (groups == 2) {
-                hold_q64(tiles);
-            }
             score_piece(s + lane, ld, tiles, k, k_stride, keys, groups, true);
         } else {
             score_piece(s + lane, ld, tiles, k, k_stride, keys, groups, false);
@@ -519,9 +484,6 @@ INLINE void block_lanes(const struct gqa__block *block, int32_t lane, const bool
     struct value_args values;
     float *s = block->s;
 
-    if (two && groups == 2) {
-        hold_q64(q);
-    }
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
         score_piece(s, width, q, piece->k, piece->k_stride, piece->keys, groups, two);
