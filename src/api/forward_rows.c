@@ -129,6 +129,13 @@ static gqa_status check_borrow(const struct gqa__call *call, struct gqa__batch_r
     *ordered = view.ordered;
     if (row->n > 0) {
         int32_t first = gqa__view_column(&view, row->past) - row->first_valid;
+        int32_t last = gqa__view_column(&view, view.length - 1);
+        if (gqa__present(&call->in.active_mask) && (first < 0 || last - first >= call->tokens)) {
+            return gqa__fail(err, GQA_ERR_ARG, "inputs.active_mask",
+                             "inputs.active_mask has %d columns; the queries of row %d are columns "
+                             "%d..%d of its sequence and begin at column %d of the call",
+                             call->tokens, b, first + row->first_valid, last, row->first_valid);
+        }
         row->columns = first > 0 ? first : 0;
     }
     return GQA_OK;

@@ -254,8 +254,8 @@ static void choose_active_mask(draft *d)
 {
     random_case *c = d->c;
     int mode = c->choice[OPT_ACTIVE_MASK];
-    /* A borrowing call's queries need not be neighbours in columns. */
-    if (mode == 0 || d->borrow) {
+    /* With padding between them a borrowing call's queries are no neighbours in columns. */
+    if (mode == 0 || (d->borrow && c->choice[OPT_PADDING] != 0)) {
         return;
     }
     int64_t shape[3] = {mode == 3 ? 1 : c->batch, d->T, d->T};
