@@ -3,6 +3,7 @@
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
 
+#include "kernel/avx512_bf16.h"
 #include "kernel/vector_avx512.h"
 
 #include "kernel/vector_block.h"
@@ -49,7 +50,7 @@ static const struct gqa__kernels avx512_f32 = {
 
 const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
 {
-    return numerics == GQA_NUMERICS_F32 ? &avx512_f32 : NULL;
+    return numerics == GQA_NUMERICS_F32 ? &avx512_f32 : gqa__avx512_bf16();
 }
 
 #else

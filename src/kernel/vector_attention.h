@@ -111,7 +111,7 @@ struct values {
     int32_t keys, dv, width;
 };
 
-static inline void accumulate_group(const struct values *values, bool first, bool last)
+static inline void value_group(const struct values *values, bool first, bool last)
 {
     for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
         const int32_t left = values->keys - key;
@@ -140,7 +140,7 @@ static inline void accumulate_vector(float *o, int32_t ld, const void *p, const 
     for (int32_t lane = 0; lane < ld; lane += GROUP) {
         const struct values values = {o + lane, ld, (const float *)p + lane, ld, v, v_stride,
                                       keys,     dv, group_width(ld, lane)};
-        accumulate_group(&values, (flags & GQA__ACC_FIRST) != 0, (flags & GQA__ACC_LAST) != 0);
+        value_group(&values, (flags & GQA__ACC_FIRST) != 0, (flags & GQA__ACC_LAST) != 0);
     }
 }
 

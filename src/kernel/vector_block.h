@@ -5,7 +5,7 @@
 
 #include "kernel/vector_attention.h"
 
-enum { BLOCK_PANEL = 16 }; /* keys are cut at multiples of this, panel_keys of the rows */
+enum { BLOCK_PANEL = 16 }; /* panel_keys of the f32 rows */
 
 /* A range of keys in a block. */
 struct key_range {
@@ -13,9 +13,11 @@ struct key_range {
 };
 
 /* The panels that some lane of the group sees, by modify->lo and hi alone. */
-static inline struct key_range group_range(const struct gqa__modify *modify, int32_t keys,
+static inline struct key_range group_range(const struct gqa__block *block, int32_t panel,
                                            int32_t lane, int32_t width)
 {
+    const struct gqa__modify *modify = block->modify;
+    const int32_t keys = block->keys;
     struct key_range range = {0, keys};
 
     if (modify == NULL || modify->lo == NULL) {
@@ -28,8 +30,8 @@ static inline struct key_range group_range(const struct gqa__modify *modify, int
             range.end = modify->hi[j] > range.end ? modify->hi[j] : range.end;
         }
     }
-    range.begin = range.begin > 0 ? range.begin - range.begin % BLOCK_PANEL : 0;
-    range.end = (range.end + BLOCK_PANEL - 1) / BLOCK_PANEL * BLOCK_PANEL;
+    range.begin = range.begin > 0 ? range.begin - range.begin % panel : 0;
+    range.end = (range.end + panel - 1) / panel * panel;
     range.end = range.end < keys ? range.end : keys;
     return range;
 }
@@ -128,8 +130,7 @@ static inline void accumulate_pieces(const struct gqa__block *block, int32_t lan
                                       block->dv,
                                       width};
         if (own.begin < own.end) {
-            accumulate_group(&values, offset + own.begin == range.begin,
-                             offset + own.end == range.end);
+            value_group(&values, offset + own.begin == range.begin, offset + own.end == range.end);
         }
         offset += piece->keys;
     }
@@ -149,7 +150,7 @@ static inline void neutral_group(const struct gqa__block *block, int32_t lane, i
 
 static inline void block_group(const struct gqa__block *block, int32_t lane, int32_t width)
 {
-    const struct key_range range = group_range(block->modify, block->keys, lane, width);
+    const struct key_range range = group_range(block, BLOCK_PANEL, lane, width);
     float *s = block->s + (int64_t)range.begin * width;
 
     if (range.begin >= range.end) {
@@ -167,38 +168,53 @@ static inline void block_group(const struct gqa__block *block, int32_t lane, int
     accumulate_pieces(block, lane, width, range);
 }
 
+/* Entries of a row, and the size of an element of its p. */
+struct block_entries {
+    void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                  int32_t keys, int32_t dk);
+    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
+    void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
+                       int32_t keys, int32_t dv, int flags);
+    size_t p_size;
+};
+
 /* V may hold NaN: the entries one after the other. */
-static inline void block_marked(const struct gqa__block *block)
+static inline void block_marked(const struct gqa__block *block, const struct block_entries *entries)
 {
     const int64_t ld = block->ld;
     int32_t done = 0;
 
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
-        score_vector(block->s + done * ld, block->ld, block->q, piece->k, piece->k_stride,
-                     piece->keys, block->dk);
+        entries->score(block->s + done * ld, block->ld, block->q, piece->k, piece->k_stride,
+                       piece->keys, block->dk);
         done += piece->keys;
     }
     if (block->modify != NULL) {
         modify_scores(block->s, block->modify);
     }
-    softmax_vector(block->p, block->m, block->l, block->s, block->keys, block->ld, true);
+    entries->softmax(block->p, block->m, block->l, block->s, block->keys, block->ld, true);
     done = 0;
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
+        const unsigned char *p =
+            (const unsigned char *)block->p + (size_t)(done * ld) * entries->p_size;
         const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0) |
                           (i == block->pieces - 1 ? GQA__ACC_LAST : 0);
-        accumulate_vector(block->o, block->ld, (const float *)block->p + done * ld, piece->v,
-                          piece->v_stride, piece->keys, block->dv, flags);
+        entries->accumulate(block->o, block->ld, p, piece->v, piece->v_stride, piece->keys,
+                            block->dv, flags);
         done += piece->keys;
     }
 }
+
+static const struct block_entries f32_entries = {score_vector, softmax_vector, accumulate_vector,
+                                                 sizeof(float)};
 
 static inline void block_vector(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
     if (block->mark) {
-        block_marked(block);
+        block_marked(block, &f32_entries);
         return;
     }
     for (int32_t lane = 0; lane < block->ld; lane += GROUP) {

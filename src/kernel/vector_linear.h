@@ -190,7 +190,7 @@ INLINE void stream_some(const struct streams *p, int32_t chains, const int32_t t
     }
 }
 
-static void stream_tokens(const struct streams *p, int32_t chains, int32_t tokens)
+static inline void stream_tokens(const struct streams *p, int32_t chains, int32_t tokens)
 {
     switch (tokens) {
     case 1:

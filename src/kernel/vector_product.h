@@ -95,17 +95,17 @@ INLINE void product_rows(const struct product *p, int32_t rows, const struct pro
     }
 }
 
-static void product_one(const struct product *p, int32_t rows)
+static inline void product_one(const struct product *p, int32_t rows)
 {
     product_rows(p, rows, (struct product_kind){false, false});
 }
 
-static void product_two(const struct product *p, int32_t rows)
+static inline void product_two(const struct product *p, int32_t rows)
 {
     product_rows(p, rows, (struct product_kind){true, false});
 }
 
-static void product_two_far(const struct product *p, int32_t rows)
+static inline void product_two_far(const struct product *p, int32_t rows)
 {
     product_rows(p, rows, (struct product_kind){true, true});
 }

@@ -1,0 +1,337 @@
+/* avx512_bf16.c - the table "avx512/bf16" and its attention.
+ *
+ * Pages are those of scalar/bf16 and amx/bf16. Lanes are taken in groups of 32, the last one may
+ * have 16. Packed layouts, with bf16 values kept as f32 but for p outside a block:
+ *   q  [group][dk rounded up to 32][width of the group] f32
+ *   p  [keys][ld] bf16; within a block [keys][width of the group] f32, in place of the scores
+ */
+#include "kernel/avx512_bf16.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+
+#include "kernel/vector_avx512.h"
+
+#include "kernel/scalar_bf16.h"
+#include "kernel/vector_block.h"
+#include "kernel/vector_stage.h"
+
+/* Rounded to bf16 and back; NaN canonical. */
+INLINE vec round_bf16(vec x)
+{
+    const __m512i u = _mm512_castps_si512(x);
+    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+    const __m512i kept = _mm512_and_si512(sum, _mm512_set1_epi32((int)0xffff0000u));
+    const vmask nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+
+    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(kept, nan, _mm512_set1_epi32(0x7fc00000)));
+}
+
+static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
+                         int32_t dk, float scale)
+{
+    const int64_t padded = round_to_group(dk);
+
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        const int32_t width = group_width(ld, lane);
+        float *group = (float *)dst + lane * padded; /* [padded][width] */
+        for (int32_t part = 0; part < width; part += VEC) {
+            pack_lanes(group + part, width, q, map, lane + part, dk, scale);
+        }
+        for (int64_t i = 0; i < dk * width; i += VEC) {
+            v_store(group + i, round_bf16(v_load(group + i)));
+        }
+        memset(group + dk * width, 0, (size_t)((padded - dk) * width) * sizeof *group);
+    }
+}
+
+/* --- scores ---------------------------------------------------------------------------------- */
+
+static void score_pairs_group(float *s, int64_t s_stride, const float *q, int32_t width,
+                              const struct gqa__keys *keys, int32_t dk)
+{
+    const struct gqa__pairs pairs = {.a = keys->k,
+                                     .a_row = keys->k_stride,
+                                     .b = q,
+                                     .b_step = width,
+                                     .n = (int32_t)round_to_group(dk),
+                                     .c = s,
+                                     .c_row = s_stride,
+                                     .rows = keys->keys,
+                                     .width = width,
+                                     .first = true};
+
+    gqa__avx512_pairs(&pairs);
+}
+
+static void score_pairs(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                        int32_t keys, int32_t dk)
+{
+    const struct gqa__keys piece = {k, k_stride, NULL, 0, keys};
+
+    assert(ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        score_pairs_group(s + lane, ld, (const float *)q + lane * round_to_group(dk),
+                          group_width(ld, lane), &piece, dk);
+    }
+}
+
+/* --- softmax --------------------------------------------------------------------------------- */
+
+/* gqa__exp2f_fast */
+INLINE vec v_exp2_fast(vec x)
+{
+    const vec rounder = v_set(GQA__ROUNDER);
+    const vec n = v_sub(v_add(x, rounder), rounder);
+    const vec f = v_sub(x, n);
+    const vmask live = _mm512_cmp_ps_mask(x, v_set(-126.0f), _CMP_NLT_UQ);
+    vec p = v_set(0x1.c2a2bcp-5f);
+
+    p = v_fma(p, f, v_set(0x1.f00c58p-3f));
+    p = v_fma(p, f, v_set(0x1.62f5fap-1f));
+    p = v_fma(p, f, v_set(1.0f));
+    return _mm512_maskz_scalef_ps(live, p, n);
+}
+
+/* Four keys of VEC lanes: p rounded to bf16 into e; adds to the sums. */
+INLINE void weigh_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4])
+{
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < 4; i++) {
+        const vec p = v_exp2_fast(v_sub(v_load(s + i * stride), safe));
+        sum[i] = v_add(sum[i], p);
+        e[i] = round_bf16(p);
+    }
+}
+
+INLINE vec safe_lanes(vec top)
+{
+    return v_drop(v_equal(top, v_set(-INFINITY)), top);
+}
+
+INLINE vec join_lanes(const vec sum[4])
+{
+    return v_canonical(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
+}
+
+static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                          bool mark)
+{
+    assert(keys % 4 == 0 && ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += VEC) {
+        const vec top = max_lanes(s + lane, ld, keys), safe = safe_lanes(top);
+        vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+        for (int32_t key = 0; key < keys; key += 4) {
+            const float *row = s + (int64_t)key * ld + lane;
+            vec e[4];
+            weigh_four(e, row, ld, safe, sum);
+            for (int32_t i = 0; i < 4; i++) {
+                uint16_t *to = (uint16_t *)p + (int64_t)(key + i) * ld + lane; /* [VEC] */
+                const vmask hidden = v_equal(v_load(row + (int64_t)i * ld), v_set(-INFINITY));
+                const vec value = mark ? v_select(hidden, v_set(-0.0f), e[i]) : e[i];
+                _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(_mm512_srli_epi32(
+                                                       _mm512_castps_si512(value), 16)));
+            }
+        }
+        v_store(m + lane, top);
+        v_store(l + lane, join_lanes(sum));
+    }
+}
+
+/* In place on compact scores [keys][stride]. */
+static void softmax_group(float *m, float *l, float *s, int64_t stride, int32_t keys)
+{
+    const vec top = max_lanes(s, stride, keys), safe = safe_lanes(top);
+    vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+
+    for (int32_t key = 0; key < keys; key += 4, s += 4 * stride) {
+        vec e[4];
+        weigh_four(e, s, stride, safe, sum);
+        for (int32_t i = 0; i < 4; i++) {
+            v_store(s + i * stride, e[i]);
+        }
+    }
+    v_store(m, top);
+    v_store(l, join_lanes(sum));
+}
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+/* o [dv][ld] of one group of lanes, p [keys][p_stride] f32, v transposed. */
+static void accumulate_pairs_group(const struct values *values, const uint16_t *v, bool first,
+                                   bool last)
+{
+    struct gqa__pairs pairs = {.a_row = values->v_stride,
+                               .b_step = values->p_stride,
+                               .c = values->o,
+                               .c_row = values->o_stride,
+                               .rows = values->dv,
+                               .width = values->width};
+
+    for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
+        const int32_t left = values->keys - key;
+        pairs.a = v + key;
+        pairs.b = values->p + key * values->p_stride;
+        pairs.n = left < VALUE_KEYS ? left : VALUE_KEYS;
+        pairs.first = first && key == 0;
+        pairs.last = last && left <= VALUE_KEYS;
+        gqa__avx512_pairs(&pairs);
+    }
+}
+
+static void accumulate_pairs(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
+                             int32_t keys, int32_t dv, int flags)
+{
+    float plain[VALUE_KEYS * SCALAR_TILE_ROWS]; /* [VALUE_KEYS][ld] */
+
+    if (flags & GQA__ACC_MARKED) {
+        accumulate_bf16(o, ld, p, v, v_stride, keys, dv, flags);
+        return;
+    }
+    assert(ld % VEC == 0 && ld <= SCALAR_TILE_ROWS);
+    for (int32_t key = 0; key < keys; key += VALUE_KEYS) {
+        const int32_t left = keys - key;
+        const int32_t n = left < VALUE_KEYS ? left : VALUE_KEYS;
+        const uint16_t *from = (const uint16_t *)p + (int64_t)key * ld; /* [n][ld] */
+        for (int32_t i = 0; i < n * ld; i++) {
+            plain[i] = gqa__bf16_to_f32(from[i]);
+        }
+        for (int32_t lane = 0; lane < ld; lane += GROUP) {
+            const struct values values = {o + lane, ld, plain + lane,         ld, NULL, v_stride,
+                                          n,        dv, group_width(ld, lane)};
+            accumulate_pairs_group(&values, (const uint16_t *)v + key,
+                                   (flags & GQA__ACC_FIRST) != 0 && key == 0,
+                                   (flags & GQA__ACC_LAST) != 0 && left <= VALUE_KEYS);
+        }
+    }
+}
+
+/* --- a whole block --------------------------------------------------------------------------- */
+
+static void score_pair_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
+                              struct key_range range)
+{
+    const float *q = (const float *)block->q + lane * round_to_group(block->dk);
+    int32_t offset = 0;
+
+    for (int32_t i = 0; i < block->pieces; i++) {
+        struct gqa__keys piece = block->piece[i];
+        const struct key_range own = piece_range(&piece, offset, range);
+        piece.k = (const uint16_t *)piece.k + own.begin * piece.k_stride;
+        offset += piece.keys;
+        if (own.begin < own.end) {
+            float *s = block->s + (int64_t)(offset - piece.keys + own.begin) * width;
+            piece.keys = own.end - own.begin;
+            score_pairs_group(s, width, q, width, &piece, block->dk);
+        }
+    }
+}
+
+static void accumulate_pair_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
+                                   struct key_range range)
+{
+    int32_t offset = 0;
+
+    for (int32_t i = 0; i < block->pieces; i++) {
+        const struct gqa__keys *piece = &block->piece[i];
+        const struct key_range own = piece_range(piece, offset, range);
+        const struct values values = {block->o + lane,
+                                      block->ld,
+                                      block->s + (int64_t)(offset + own.begin) * width,
+                                      width,
+                                      NULL,
+                                      piece->v_stride,
+                                      own.end - own.begin,
+                                      block->dv,
+                                      width};
+        if (own.begin < own.end) {
+            accumulate_pairs_group(&values, (const uint16_t *)piece->v + own.begin,
+                                   offset + own.begin == range.begin,
+                                   offset + own.end == range.end);
+        }
+        offset += piece->keys;
+    }
+}
+
+static void block_pairs_group(const struct gqa__block *block, int32_t lane, int32_t width)
+{
+    const struct key_range range = group_range(block, SCALAR_GROUP, lane, width);
+
+    if (range.begin >= range.end) {
+        neutral_group(block, lane, width);
+        return;
+    }
+    score_pair_pieces(block, lane, width, range);
+    if (block->modify != NULL) {
+        modify_group(block->s, block->modify, lane, width, range);
+    }
+    for (int32_t j = 0; j < width; j += VEC) {
+        softmax_group(block->m + lane + j, block->l + lane + j,
+                      block->s + (int64_t)range.begin * width + j, width, range.end - range.begin);
+    }
+    accumulate_pair_pieces(block, lane, width, range);
+}
+
+static const struct block_entries entries = {score_pairs, softmax_pairs, accumulate_pairs,
+                                             sizeof(uint16_t)};
+
+static void block_pairs(const struct gqa__block *block)
+{
+    assert(block->ld % VEC == 0);
+    if (block->mark) {
+        block_marked(block, &entries);
+        return;
+    }
+    for (int32_t lane = 0; lane < block->ld; lane += GROUP) {
+        block_pairs_group(block, lane, group_width(block->ld, lane));
+    }
+}
+
+static const struct gqa__kernels avx512_bf16 = {
+    .name = "avx512/bf16",
+    .isa = GQA_ISA_AVX512,
+    .numerics = GQA_NUMERICS_BF16,
+    .tile_rows = SCALAR_TILE_ROWS,
+    .lanes = VEC,
+    .panel_keys = SCALAR_GROUP,
+    .depth_step = SCALAR_GROUP,
+    .value_step = 16,
+    .v_transposed = true,
+    .operand = GQA_BF16,
+    .out_step = 32,
+    .token_step = 32,
+    .q_bytes = q_bytes_bf16,
+    .pack_q = pack_q_pairs,
+    .append_k = append_k_bf16,
+    .append_v = append_v_bf16,
+    .score = score_pairs,
+    .modify = modify_scores,
+    .softmax = softmax_pairs,
+    .accumulate = accumulate_pairs,
+    .block = block_pairs,
+    .merge = merge_vector,
+    .finish = finish_vector,
+    .weight_bytes = gqa__avx512_weight_bytes,
+    .pack_weight = gqa__avx512_pack_weight,
+    .x_bytes = gqa__avx512_x_bytes,
+    .pack_x = gqa__avx512_pack_x,
+    .linear = gqa__avx512_linear,
+    .norm = norm_vector,
+    .rope = rope_heads,
+    .add = add_vectors,
+    .scale = scale_vector,
+    .scale_add = scale_add_vectors,
+    .clip = clip_vector,
+    .gate = gate_vector,
+};
+
+const struct gqa__kernels *gqa__avx512_bf16(void)
+{
+    return &avx512_bf16;
+}
+
+#else
+
+typedef int gqa__avx512_bf16_not_built; /* a translation unit is not empty */
+
+#endif
