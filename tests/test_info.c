@@ -9,6 +9,7 @@
 
 #include "gqa/gqa.h"
 #include "kernel/cpu.h"
+#include "linear/linear.h"
 
 static void version_is_the_headers(void **state)
 {
@@ -43,21 +44,75 @@ static void build_info_is_filled(void **state)
 #endif
 }
 
+/* What a host's log received. */
+struct heard {
+    int lines;
+    char last[200];
+};
+
+static void hear(void *user, const char *line)
+{
+    struct heard *heard = user;
+    heard->lines++;
+    strncpy(heard->last, line, sizeof heard->last - 1);
+}
+
 /* Debian 12's OpenBLAS takes Xeons that it does not know for a Prescott. */
 static void poor_core_is_reported(void **state)
 {
     struct gqa__cpu cpu;
     gqa_build_info info;
+    struct heard heard = {0, ""};
+    gqa_runtime runtime;
     (void)state;
     gqa__cpu_detect(&cpu);
     gqa_build_info_get(&info);
-    if (strcmp(info.blas_core, "Prescott") == 0 || strcmp(info.blas_core, "Nehalem") == 0 ||
-        strcmp(info.blas_core, "Core2") == 0) {
-        assert_int_equal(info.blas_poor, cpu.avx2_fma ? 1 : 0);
-    }
-    if (strcmp(info.blas_core, "Haswell") == 0 || strcmp(info.blas_core, "SkylakeX") == 0 ||
-        strcmp(info.blas_core, "Zen") == 0) {
-        assert_int_equal(info.blas_poor, 0);
+    assert_int_equal(gqa__blas_poor("Prescott"), cpu.avx2_fma);
+    assert_int_equal(gqa__blas_poor("nehalem"), cpu.avx2_fma);
+    assert_false(gqa__blas_poor("Haswell"));
+    assert_false(gqa__blas_poor("SkylakeX"));
+    assert_false(gqa__blas_poor("Zen"));
+    assert_false(gqa__blas_poor(""));
+    assert_int_equal(info.blas_poor, gqa__blas_poor(info.blas_core));
+
+    gqa_runtime_init(&runtime);
+    gqa__blas_warn(&runtime, "Prescott"); /* no log: silent */
+    runtime.user = &heard;
+    runtime.log = hear;
+    gqa__blas_warn(&runtime, "Haswell");
+    assert_int_equal(heard.lines, 0);
+    gqa__blas_warn(&runtime, "Prescott");
+    assert_int_equal(heard.lines, cpu.avx2_fma);
+    assert_true(!cpu.avx2_fma || strstr(heard.last, "\"Prescott\"") != NULL);
+}
+
+/* gqa_create says so once, and only where the core matters. */
+static void create_logs_a_poor_core(void **state)
+{
+    static const float w[8 * 8 * 4];
+    const gqa_backend backends[] = {GQA_BACKEND_CPU, GQA_BACKEND_REFERENCE};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct heard heard = {0, ""};
+        gqa_runtime runtime;
+        gqa_config config;
+        gqa_weights weights;
+        gqa_layer *layer;
+        gqa_runtime_init(&runtime);
+        runtime.user = &heard;
+        runtime.log = hear;
+        gqa_config_init(&config);
+        config.backend = backends[i];
+        config.hidden_size = 8;
+        config.num_attention_heads = 1;
+        config.num_key_value_heads = 1;
+        config.qkv_layout = GQA_QKV_FUSED;
+        gqa_weights_init(&weights);
+        weights.wqkv = gqa_tensor_2d(w, GQA_F32, 24, 8);
+        weights.wo = gqa_tensor_2d(w, GQA_F32, 8, 8);
+        assert_int_equal(gqa_create(&layer, &config, &weights, &runtime, NULL), GQA_OK);
+        assert_int_equal(heard.lines, i == 1 && gqa__blas_poor(gqa__blas_core()));
+        gqa_destroy(&layer);
     }
 }
 
@@ -115,11 +170,9 @@ static void isa_available(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(version_is_the_headers),
-        cmocka_unit_test(build_info_is_filled),
-        cmocka_unit_test(poor_core_is_reported),
-        cmocka_unit_test(any_struct_size),
-        cmocka_unit_test(isa_names),
+        cmocka_unit_test(version_is_the_headers), cmocka_unit_test(build_info_is_filled),
+        cmocka_unit_test(poor_core_is_reported),  cmocka_unit_test(create_logs_a_poor_core),
+        cmocka_unit_test(any_struct_size),        cmocka_unit_test(isa_names),
         cmocka_unit_test(isa_available),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,11 +1,8 @@
 /* info.c - what this library is and what this machine runs. */
 #include "gqa/info.h"
 
-#include <stdbool.h>
-
 #include "base/fold.h"
 #include "base/import.h"
-#include "kernel/cpu.h"
 #include "kernel/select.h"
 #include "linear/linear.h"
 
@@ -16,39 +13,6 @@
 #else
 #define COMPILER "unknown"
 #endif
-
-/* Cores of OpenBLAS whose products use SSE, or AVX without FMA: half of an AVX2 CPU or less. */
-static const char *const narrow_cores[] = {
-    "generic", "katmai",       "coppermine", "northwood",  "prescott", "banias",
-    "atom",    "core2",        "penryn",     "dunnington", "nehalem",  "athlon",
-    "opteron", "opteron_sse3", "barcelona",  "bobcat",     "nano",     "sandybridge",
-};
-
-static char lower(char c)
-{
-    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
-
-static bool same_name(const char *a, const char *b)
-{
-    while (*a != '\0' && lower(*a) == lower(*b)) {
-        a++;
-        b++;
-    }
-    return lower(*a) == lower(*b);
-}
-
-static int32_t is_poor(const char *core)
-{
-    struct gqa__cpu cpu;
-    gqa__cpu_detect(&cpu);
-    for (size_t i = 0; i < sizeof narrow_cores / sizeof narrow_cores[0]; i++) {
-        if (same_name(core, narrow_cores[i])) {
-            return cpu.avx2_fma ? 1 : 0;
-        }
-    }
-    return 0;
-}
 
 void gqa_build_info_sized(gqa_build_info *info, size_t size)
 {
@@ -61,7 +25,7 @@ void gqa_build_info_sized(gqa_build_info *info, size_t size)
     own.compiler = COMPILER;
     own.blas = gqa__blas_config();
     own.blas_core = gqa__blas_core();
-    own.blas_poor = is_poor(own.blas_core);
+    own.blas_poor = gqa__blas_poor(own.blas_core) ? 1 : 0;
     gqa__init_struct(info, size);
     gqa__export(info, &own, sizeof own);
 }

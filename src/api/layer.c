@@ -7,6 +7,7 @@
 #include "config/config.h"
 #include "kernel/select.h"
 #include "layer/layer.h"
+#include "linear/linear.h"
 #include "parallel/runtime.h"
 
 #include <stdlib.h>
@@ -62,6 +63,9 @@ static gqa_status create(gqa_layer **out, const gqa_config *config, const gqa_we
     if (status != GQA_OK) {
         gqa_destroy(&layer);
         return status;
+    }
+    if (layer->params.backend == GQA_BACKEND_REFERENCE && layer->params.shape.hidden > 0) {
+        gqa__blas_warn(&layer->runtime, gqa__blas_core());
     }
     *out = layer;
     return GQA_OK;

@@ -43,6 +43,10 @@ void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x
 void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                    int64_t ldb, float *c, int64_t ldc);
 const char *gqa__blas_config(void); /* "none" without OpenBLAS */
-const char *gqa__blas_core(void);   /* "" without */
+/* Does a core of this name leave the vector units of this CPU unused? */
+bool gqa__blas_poor(const char *core);
+/* If so, one line to the host's log. */
+void gqa__blas_warn(const gqa_runtime *runtime, const char *core);
+const char *gqa__blas_core(void); /* "" without */
 
 #endif
