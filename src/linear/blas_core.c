@@ -40,7 +40,7 @@ bool gqa__blas_poor(const char *core)
 
 void gqa__blas_warn(const gqa_runtime *runtime, const char *core)
 {
-    char line[160];
+    char line[200];
 
     if (runtime->log == NULL || !gqa__blas_poor(core)) {
         return;
