@@ -457,8 +457,8 @@ static void no_thread_before_and_after(void **state)
         print_message("skipped: the system does not list threads\n");
         skip();
     }
-#if !defined(GQA_WITH_OPENBLAS)                     /* which starts threads when it is loaded */
-    assert_int_equal(before, 1 + THREAD_SANITIZER); /* it has one of its own */
+#if !defined(GQA_WITH_OPENBLAS)                       /* which starts threads when it is loaded */
+    assert_in_range(before, 1, 1 + THREAD_SANITIZER); /* it may have one of its own */
 #endif
     pool = make_pool(5);
     expect_threads(before + 4);
