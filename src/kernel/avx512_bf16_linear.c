@@ -18,8 +18,8 @@ enum {
     PAIR_OUTS = 2 * VEC, /* outputs of a block */
     PAIR_TOKENS = 4,     /* tokens of a tile of registers */
     PAIR_GROUP = 32,
-    PAIR_AHEAD = 16,  /* weight rows that are asked for in advance */
-    BLOCK_TOKENS = 32 /* tokens whose sums are kept before the bias is added */
+    AHEAD_BYTES = 2048, /* how far in advance weights are asked for */
+    BLOCK_TOKENS = 32   /* tokens whose sums are kept before the bias is added */
 };
 
 static int64_t padded_inputs(int64_t in)
@@ -88,8 +88,8 @@ INLINE void add_inputs(vec c[PAIR_TOKENS], vec d[PAIR_TOKENS], const uint16_t *w
         vec w0, w1, w2, w3;
         load_pair(w, &w0, &w1);
         load_pair(w + PAIR_OUTS, &w2, &w3);
-        v_prefetch(w + 2 * PAIR_AHEAD * PAIR_OUTS);
-        v_prefetch(w + 2 * PAIR_AHEAD * PAIR_OUTS + PAIR_OUTS);
+        v_prefetch((uintptr_t)w + AHEAD_BYTES);
+        v_prefetch((uintptr_t)w + AHEAD_BYTES + 64);
 #pragma GCC unroll 4
         for (int32_t i = 0; i < rows; i++) {
             const vec x0 = v_set(x[i]), x1 = v_set(x[rows + i]);

@@ -61,20 +61,18 @@ static inline void pack_q_vector(void *dst, const float *q, const struct gqa__ro
 }
 
 /* s [keys][s_stride] of one group of lanes; q [dk][width], k [keys][k_stride]. */
-static inline void score_group(float *s, int64_t s_stride, const float *q, int32_t width,
-                               const float *k, int64_t k_stride, int32_t keys, int32_t dk)
+INLINE struct product score_product(float *s, int64_t s_stride, const float *q, int32_t width,
+                                    const float *k, int64_t k_stride, int32_t dk)
 {
-    const struct product product = {.a = k,
-                                    .a_row = k_stride,
-                                    .a_step = 1,
-                                    .b = q,
-                                    .b_step = width,
-                                    .n = dk,
-                                    .c = s,
-                                    .c_row = s_stride,
-                                    .first = true};
-
-    product_all(product, keys, width);
+    return (struct product){.a = k,
+                            .a_row = k_stride,
+                            .a_step = 1,
+                            .b = q,
+                            .b_step = width,
+                            .n = dk,
+                            .c = s,
+                            .c_row = s_stride,
+                            .first = true};
 }
 
 static inline void score_vector(float *s, int32_t ld, const void *q, const void *k,
@@ -82,8 +80,10 @@ static inline void score_vector(float *s, int32_t ld, const void *q, const void 
 {
     assert(ld % VEC == 0 && dk <= GQA__DOT_BLOCK);
     for (int32_t lane = 0; lane < ld; lane += GROUP) {
-        score_group(s + lane, ld, (const float *)q + (int64_t)lane * dk, group_width(ld, lane), k,
-                    k_stride, keys, dk);
+        const int32_t width = group_width(ld, lane);
+        const struct product product = score_product(
+            s + lane, ld, (const float *)q + (int64_t)lane * dk, width, k, k_stride, dk);
+        product_all(product, keys, width, false);
     }
 }
 
@@ -125,7 +125,7 @@ static inline void value_group(const struct values *values, bool first, bool las
                                         .c_row = values->o_stride,
                                         .first = first && key == 0,
                                         .last = last && left <= VALUE_KEYS};
-        product_all(product, values->dv, values->width);
+        product_all(product, values->dv, values->width, false);
     }
 }
 

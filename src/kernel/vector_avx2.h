@@ -135,9 +135,10 @@ INLINE vmask v_outside(ivec lo, ivec hi, int32_t key)
     return _mm256_castsi256_ps(_mm256_xor_si256(inside, _mm256_set1_epi32(-1)));
 }
 
-INLINE void v_prefetch(const void *at)
+/* at may be any address. */
+INLINE void v_prefetch(uintptr_t at)
 {
-    _mm_prefetch((const char *)at, _MM_HINT_T0);
+    _mm_prefetch((const char *)at, _MM_HINT_T1);
 }
 
 /* The transpose of r [VEC][VEC]. */

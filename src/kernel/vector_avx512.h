@@ -133,9 +133,10 @@ INLINE vmask v_outside(ivec lo, ivec hi, int32_t key)
     return _mm512_cmpgt_epi32_mask(lo, at) | _mm512_cmple_epi32_mask(hi, at);
 }
 
-INLINE void v_prefetch(const void *at)
+/* at may be any address. */
+INLINE void v_prefetch(uintptr_t at)
 {
-    _mm_prefetch((const char *)at, _MM_HINT_T0);
+    _mm_prefetch((const char *)at, _MM_HINT_T1);
 }
 
 /* The transpose of r [VEC][VEC]. */

@@ -5,7 +5,10 @@
 
 #include "kernel/vector_attention.h"
 
-enum { BLOCK_PANEL = 16 }; /* panel_keys of the f32 rows */
+enum {
+    BLOCK_PANEL = 16,          /* panel_keys of the f32 rows */
+    AHEAD_KEYS = 2 * TILE_ROWS /* K rows are asked for so many keys in advance */
+};
 
 /* A range of keys in a block. */
 struct key_range {
@@ -94,6 +97,14 @@ static inline struct key_range piece_range(const struct gqa__keys *piece, int32_
     return (struct key_range){begin > 0 ? begin : 0, end < piece->keys ? end : piece->keys};
 }
 
+/* Rows of stride elements from `from` on, as a product of depth dk passes TILE_ROWS of them. */
+INLINE struct ahead ask_rows(const void *from, int64_t stride, int32_t dk)
+{
+    const int64_t tile = TILE_ROWS * stride * (int64_t)sizeof(float);
+    return (struct ahead){(uintptr_t)from, tile / dk, tile};
+}
+
+/* The first group of lanes asks for K in advance, and for V of the same keys. */
 static inline void score_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
                                 struct key_range range)
 {
@@ -103,10 +114,18 @@ static inline void score_pieces(const struct gqa__block *block, int32_t lane, in
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
         const struct key_range own = piece_range(piece, offset, range);
-        if (own.begin < own.end) {
-            score_group(block->s + (int64_t)(offset + own.begin) * width, width, q, width,
-                        (const float *)piece->k + own.begin * piece->k_stride, piece->k_stride,
-                        own.end - own.begin, block->dk);
+        const float *k = (const float *)piece->k + own.begin * piece->k_stride;
+        const float *v = (const float *)piece->v + own.begin * piece->v_stride;
+        struct product product = score_product(block->s + (int64_t)(offset + own.begin) * width,
+                                               width, q, width, k, piece->k_stride, block->dk);
+
+        if (lane == 0) {
+            product.ahead[0] =
+                ask_rows(k + AHEAD_KEYS * piece->k_stride, piece->k_stride, block->dk);
+            product.ahead[1] = ask_rows(v, piece->v_stride, block->dk);
+            product_all(product, own.end - own.begin, width, true);
+        } else {
+            product_all(product, own.end - own.begin, width, false);
         }
         offset += piece->keys;
     }

@@ -16,8 +16,9 @@
 #include "kernel/vector_product.h"
 
 enum {
-    OUTS = 2 * VEC,   /* outputs of a block */
-    STREAM_TOKENS = 4 /* most tokens for which the weights are streamed */
+    OUTS = 2 * VEC,    /* outputs of a block */
+    STREAM_TOKENS = 4, /* most tokens for which the weights are streamed */
+    FAR_ROWS = 16      /* weight rows that are asked for in advance */
 };
 
 static inline size_t weight_bytes_vector(int64_t out, int64_t in)
@@ -97,6 +98,13 @@ static inline void add_chains(const struct gqa__linear_args *args, int64_t out, 
     }
 }
 
+/* The vector at outputs j of a weight row, FAR_ROWS rows in advance. */
+INLINE struct ahead ask_weights(const float *w, int32_t j)
+{
+    const int64_t row = OUTS * (int64_t)sizeof(float);
+    return (struct ahead){(uintptr_t)(w + j) + FAR_ROWS * (uintptr_t)row, row, 0};
+}
+
 /* Inputs k .. k + n of the outputs in the range, for one group of tokens: its activations stay in
  * L1, the weights of a task in L2. */
 static inline void linear_tile(const struct gqa__linear_args *args, int32_t token, int64_t k,
@@ -108,11 +116,11 @@ static inline void linear_tile(const struct gqa__linear_args *args, int32_t toke
     float c[TILE_ROWS * OUTS];
 
     for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
+        const float *w = (const float *)args->weight + out * args->in + k * OUTS; /* [n][OUTS] */
         const struct product product = {.a = x,
                                         .a_row = 1,
                                         .a_step = rows,
-                                        .b =
-                                            (const float *)args->weight + out * args->in + k * OUTS,
+                                        .b = w,
                                         .b_step = OUTS,
                                         .n = n,
                                         .c = c,
@@ -152,7 +160,8 @@ INLINE void stream_chains(const struct streams *p, const int32_t chains, const i
             const float *w = p->w + (s * GQA__DOT_BLOCK + k) * OUTS;
             const float *x = p->x + (s * GQA__DOT_BLOCK + k) * tokens;
             const vec w0 = v_load(w), w1 = v_load(w + VEC);
-            prefetch_row(w + FAR_ROWS * OUTS);
+            v_prefetch(ask_weights(w, 0).at);
+            v_prefetch(ask_weights(w, VEC).at);
 #pragma GCC unroll 8
             for (int32_t t = 0; t < tokens; t++) {
                 const vec xt = v_set(x[t]);

@@ -7,6 +7,13 @@
 
 #include <stdbool.h>
 
+/* Memory that a product asks for because it is needed soon: addresses, for no byte is read. */
+struct ahead {
+    uintptr_t at; /* for k = 0 */
+    int64_t step; /* bytes to the next k's */
+    int64_t tile; /* bytes to the next TILE_ROWS rows' */
+};
+
 /* c[rows][one or two vectors] = (first ? 0 : c) + a[rows][n] b[n][..] */
 struct product {
     const float *a; /* element (i, k) is a[i * a_row + k * a_step] */
@@ -18,6 +25,7 @@ struct product {
     int64_t c_row;
     bool first; /* c starts from +0 */
     bool last;  /* c ends with + 0.0f, NaN canonical */
+    struct ahead ahead[2];
 };
 
 INLINE vec product_end(vec c, bool last)
@@ -25,26 +33,17 @@ INLINE vec product_end(vec c, bool last)
     return last ? v_canonical(v_add(c, v_zero())) : c;
 }
 
-/* What a product does besides: constants where it is called. */
+/* The shape of a product in registers, constants where it is called. */
 struct product_kind {
-    bool two; /* two vectors of b, else one */
-    bool far; /* b comes from memory: ask for it in advance */
+    bool two; /* two vectors of b; else one */
+    bool far; /* uses ahead */
 };
-
-enum { FAR_ROWS = 16 }; /* rows of b that are asked for in advance */
-
-INLINE void prefetch_row(const float *row)
-{
-    v_prefetch(row);
-    if (VEC == 16) {
-        v_prefetch(row + VEC);
-    }
-}
 
 INLINE void product_tile(const struct product *p, const int32_t rows, const struct product_kind is)
 {
     const float *a = p->a, *b = p->b;
-    vec c[TILE_ROWS], d[TILE_ROWS]; /* first and second vector of each row */
+    uintptr_t ask = p->ahead[0].at, ask2 = p->ahead[1].at;
+    vec c[TILE_ROWS], d[TILE_ROWS]; /* the first and the second vector of each row */
 
 #pragma GCC unroll 8
     for (int32_t i = 0; i < rows; i++) {
@@ -53,10 +52,13 @@ INLINE void product_tile(const struct product *p, const int32_t rows, const stru
     }
 #pragma GCC unroll 4
     for (int64_t k = 0; k < p->n; k++, a += p->a_step, b += p->b_step) {
+        const vec b0 = v_load(b), b1 = is.two ? v_load(b + VEC) : b0;
         if (is.far) {
-            prefetch_row(b + FAR_ROWS * p->b_step);
+            v_prefetch(ask);
+            v_prefetch(ask2);
+            ask += (uintptr_t)p->ahead[0].step;
+            ask2 += (uintptr_t)p->ahead[1].step;
         }
-        const vec b0 = v_load(b), b1 = is.two ? v_load(b + VEC) : v_zero();
 #pragma GCC unroll 8
         for (int32_t i = 0; i < rows; i++) {
             const vec ai = v_set(a[i * p->a_row]);
@@ -100,6 +102,12 @@ static inline void product_one(const struct product *p, int32_t rows)
     product_rows(p, rows, (struct product_kind){false, false});
 }
 
+/* All rows of a tile. */
+static inline void product_one_far(const struct product *p)
+{
+    product_tile(p, TILE_ROWS, (struct product_kind){false, true});
+}
+
 static inline void product_two(const struct product *p, int32_t rows)
 {
     product_rows(p, rows, (struct product_kind){true, false});
@@ -111,17 +119,23 @@ static inline void product_two_far(const struct product *p, int32_t rows)
 }
 
 /* Any number of rows, width VEC or 2 VEC. */
-INLINE void product_all(struct product p, int32_t rows, int32_t width)
+INLINE void product_all(struct product p, int32_t rows, int32_t width, const bool far)
 {
-    for (int32_t i = 0; i < rows; i += TILE_ROWS) {
-        const int32_t n = rows - i < TILE_ROWS ? rows - i : TILE_ROWS;
-        if (width == VEC) {
+    for (; rows > 0; rows -= TILE_ROWS) {
+        const int32_t n = rows < TILE_ROWS ? rows : TILE_ROWS;
+        if (far && width == VEC && n == TILE_ROWS) {
+            product_one_far(&p);
+        } else if (width == VEC) {
             product_one(&p, n);
+        } else if (far) {
+            product_two_far(&p, n);
         } else {
             product_two(&p, n);
         }
         p.a += TILE_ROWS * p.a_row;
         p.c += TILE_ROWS * p.c_row;
+        p.ahead[0].at += (uintptr_t)p.ahead[0].tile;
+        p.ahead[1].at += (uintptr_t)p.ahead[1].tile;
     }
 }
 
