@@ -18,13 +18,6 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* gcc's tile loads do not say that they read memory: what was just written must be said to be
- * there. */
-INLINE void settle_memory(void)
-{
-    __asm__ volatile("" : : : "memory");
-}
-
 size_t gqa__amx_q_bytes(int32_t dk, int32_t ld)
 {
     return (size_t)round_to_group(dk) * (size_t)ld * sizeof(uint16_t);

@@ -107,67 +107,125 @@ static void store_tile(const struct gqa__linear_args *args, float *c, int64_t ou
     }
 }
 
-/* One or two output tiles by one or two token tiles. */
-INLINE void product(const struct gqa__linear_args *args, int64_t out, int32_t token,
-                    const bool two_outs, const bool two_tokens)
-{
-    const int64_t groups = groups_of(args->in);
-    const int64_t panel = groups * AMX_TILE_BYTES;
-    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
-    const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
-    float c[4][256];
+/* Products of up to BLOCK_TOKENS tokens with 32 outputs, k in chunks: the weights of a chunk stay
+ * in L1 while all tokens use them, and the sums wait in memory in between. */
+enum {
+    BLOCK_TOKENS = 128,
+    CHUNK_GROUPS = 8, /* 16 KiB of weights */
+    TILE_FLOATS = 256
+};
 
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    for (int64_t at = 0; at < panel; at += AMX_TILE_BYTES) {
-        _tile_loadd(4, w + at, 64);
-        _tile_loadd(6, x + at, 64);
+/* What a chunk reads and writes. */
+struct chunk {
+    const unsigned char *w; /* tiles of the first 16 outputs; the others panel bytes on */
+    const unsigned char *x; /* tiles of the first 16 tokens; the others panel bytes on */
+    int64_t panel;
+    int32_t groups;
+    float *c;                   /* [2 outputs][2 tokens] tiles */
+    bool first;                 /* sums start from +0 */
+    const unsigned char *ahead; /* weights of a later chunk, fetched on the way, or NULL */
+};
+
+/* Ask for 512 bytes of the next chunk: its 16 KiB are spread over the slices of this one. */
+INLINE void fetch_ahead(const unsigned char *at)
+{
+    for (int32_t line = 0; line < 8; line++) {
+        _mm_prefetch((const char *)at + line * 64, _MM_HINT_T0);
+    }
+}
+
+/* One or two output tiles by one or two token tiles over one chunk of k. */
+INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const bool two_tokens)
+{
+    settle_memory();
+    if (chunk->first) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    } else {
+        _tile_loadd(0, chunk->c, 64);
+        _tile_loadd(1, chunk->c + TILE_FLOATS, 64);
+        _tile_loadd(2, chunk->c + 2 * TILE_FLOATS, 64);
+        _tile_loadd(3, chunk->c + 3 * TILE_FLOATS, 64);
+    }
+    for (int32_t g = 0; g < chunk->groups; g++) {
+        const int64_t at = (int64_t)g * AMX_TILE_BYTES;
+        _tile_loadd(4, chunk->w + at, 64);
+        _tile_loadd(6, chunk->x + at, 64);
         _tile_dpbf16ps(0, 4, 6);
         if (two_tokens) {
-            _tile_loadd(7, x + panel + at, 64);
+            _tile_loadd(7, chunk->x + chunk->panel + at, 64);
             _tile_dpbf16ps(1, 4, 7);
         }
         if (two_outs) {
-            _tile_loadd(5, w + panel + at, 64);
+            _tile_loadd(5, chunk->w + chunk->panel + at, 64);
             _tile_dpbf16ps(2, 5, 6);
         }
         if (two_outs && two_tokens) {
             _tile_dpbf16ps(3, 5, 7);
         }
+        if (chunk->ahead != NULL) {
+            fetch_ahead(chunk->ahead + g * 512);
+        }
     }
-    _tile_stored(0, c[0], 64);
-    store_tile(args, c[0], out, token);
-    if (two_tokens) {
-        _tile_stored(1, c[1], 64);
-        store_tile(args, c[1], out, token + 16);
+    _tile_stored(0, chunk->c, 64);
+    _tile_stored(1, chunk->c + TILE_FLOATS, 64);
+    _tile_stored(2, chunk->c + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, chunk->c + 3 * TILE_FLOATS, 64);
+}
+
+/* Tokens [token, token + tokens) of one or two output tiles. */
+INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                          int32_t tokens, const bool two_outs)
+{
+    const int32_t groups = (int32_t)groups_of(args->in);
+    const int64_t panel = (int64_t)groups * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
+    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    const int32_t step = tokens > 32 ? CHUNK_GROUPS : groups;
+
+    for (int32_t g = 0; g < groups; g += step) {
+        const int64_t at = (int64_t)g * AMX_TILE_BYTES;
+        for (int32_t t = 0; t < tokens; t += 32) {
+            struct chunk chunk = {w + at, x + t / 16 * panel + at, panel, 0, c[t / 32], g == 0,
+                                  NULL};
+            chunk.groups = groups - g < step ? groups - g : step;
+            if (tokens > 64 && g + 2 * step <= groups && t < 128) {
+                /* a quarter of the next chunk of either tile in each of four passes */
+                chunk.ahead = w + (t / 64 ? panel : 0) + at + CHUNK_GROUPS * AMX_TILE_BYTES +
+                              t / 32 % 2 * 4096;
+            }
+            if (t + 16 < tokens) {
+                multiply_chunk(&chunk, two_outs, true);
+            } else {
+                multiply_chunk(&chunk, two_outs, false);
+            }
+        }
     }
-    if (two_outs) {
-        _tile_stored(2, c[2], 64);
-        store_tile(args, c[2], out + 16, token);
-    }
-    if (two_outs && two_tokens) {
-        _tile_stored(3, c[3], 64);
-        store_tile(args, c[3], out + 16, token + 16);
+    for (int32_t t = 0; t < tokens; t += 32) {
+        for (int32_t i = 0; i < 4; i++) {
+            const bool exists = (i < 2 || two_outs) && (i % 2 == 0 || t + 16 < tokens);
+            if (exists) {
+                store_tile(args, c[t / 32] + i * TILE_FLOATS, out + i / 2 * 16,
+                           token + t + i % 2 * 16);
+            }
+        }
     }
 }
 
 void gqa__amx_linear(const struct gqa__linear_args *args)
 {
     assert(args->out_begin % 16 == 0);
-    for (int64_t out = args->out_begin; out < args->out_end; out += 32) {
-        const bool two_outs = out + 16 < args->out_end;
-        for (int32_t token = 0; token < args->tokens; token += 32) {
-            const bool two_tokens = token + 16 < args->tokens;
-            if (two_outs && two_tokens) {
-                product(args, out, token, true, true);
-            } else if (two_outs) {
-                product(args, out, token, true, false);
-            } else if (two_tokens) {
-                product(args, out, token, false, true);
+    for (int32_t token = 0; token < args->tokens; token += BLOCK_TOKENS) {
+        const int32_t left = args->tokens - token;
+        const int32_t tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
+        for (int64_t out = args->out_begin; out < args->out_end; out += 32) {
+            if (out + 16 < args->out_end) {
+                multiply_outs(args, out, token, tokens, true);
             } else {
-                product(args, out, token, false, false);
+                multiply_outs(args, out, token, tokens, false);
             }
         }
     }

@@ -4,6 +4,13 @@
 
 #include <immintrin.h>
 
+/* gcc's tile loads do not say that they read memory: what was just written must be said to be
+ * there. */
+static inline void settle_memory(void)
+{
+    __asm__ volatile("" : : : "memory");
+}
+
 /* 16 f32 to bf16, nearest even; denormals are kept, NaN becomes 0x7fc0. The conversion instruction
  * of the CPU flushes denormal inputs, which stored values must not be. */
 static inline __m256i bf16_of(__m512 x)

@@ -8,7 +8,7 @@
 
 /* Weight elements that one task streams past its tokens: small enough for a core's L2 cache, so
  * that the next token block finds them there. */
-enum { TASK_WEIGHTS = 1 << 16 };
+enum { TASK_WEIGHTS = 3 << 16 };
 
 /* More than any row pads a matrix by, in either direction. */
 enum { MOST_PADDING = 4096 };
@@ -131,7 +131,7 @@ static void product_task(void *arg, int64_t item, int32_t slot)
     }
 }
 
-static void run_packed(struct product *p, const gqa_runtime *runtime)
+static void run_packed(struct product *p, bool pack, const gqa_runtime *runtime)
 {
     const struct gqa__linear *const linear = p->linear;
     const int64_t step = linear->row->out_step;
@@ -140,9 +140,11 @@ static void run_packed(struct product *p, const gqa_runtime *runtime)
     p->token_blocks = block_count(linear, p->tokens);
     p->out_task = gqa__max(TASK_WEIGHTS / gqa__max(linear->in, 1) / step * step, step);
     tasks.arg = p;
-    tasks.body = pack_task;
-    tasks.items = p->token_blocks;
-    gqa__run_tasks(runtime, &tasks);
+    if (pack) {
+        tasks.body = pack_task;
+        tasks.items = p->token_blocks;
+        gqa__run_tasks(runtime, &tasks);
+    }
     tasks.body = product_task;
     tasks.items = p->token_blocks * ((p->out_end - p->out_begin + p->out_task - 1) / p->out_task);
     gqa__run_tasks(runtime, &tasks);
@@ -184,28 +186,36 @@ static void run_double(const struct product *p)
     }
 }
 
+static void run(struct product *p, bool pack, const gqa_runtime *runtime)
+{
+    if (p->tokens <= 0 || p->out_begin >= p->out_end) {
+        return;
+    }
+    if (!p->linear->plain) {
+        run_packed(p, pack, runtime);
+    } else if (p->linear->f64) {
+        run_double(p);
+    } else {
+        run_sgemm(p);
+    }
+}
+
 void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
                      int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
                      void *scratch, const gqa_runtime *runtime)
 {
-    struct product p = {0};
-    if (tokens <= 0 || out_begin >= out_end) {
-        return;
-    }
-    p.linear = linear;
-    p.x = x;
-    p.x_stride = x_stride;
-    p.tokens = tokens;
-    p.out_begin = out_begin;
-    p.out_end = out_end;
-    p.y = y;
-    p.y_stride = y_stride;
-    p.packed = scratch;
-    if (!linear->plain) {
-        run_packed(&p, runtime);
-    } else if (linear->f64) {
-        run_double(&p);
-    } else {
-        run_sgemm(&p);
-    }
+    struct product p = {linear, x,        x_stride, tokens, out_begin, out_end,
+                        y,      y_stride, scratch,  0,      0,         0};
+
+    run(&p, true, runtime);
+}
+
+void gqa__linear_run_again(const struct gqa__linear *linear, const float *x, int64_t x_stride,
+                           int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
+                           int64_t y_stride, void *scratch, const gqa_runtime *runtime)
+{
+    struct product p = {linear, x,        x_stride, tokens, out_begin, out_end,
+                        y,      y_stride, scratch,  0,      0,         0};
+
+    run(&p, false, runtime);
 }

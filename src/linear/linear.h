@@ -39,6 +39,12 @@ void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x
                      int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
                      void *scratch, const gqa_runtime *runtime);
 
+/* The same with another matrix of the same row and in, and the x and tokens of the call before, for
+ * which scratch still holds the packed activations. */
+void gqa__linear_run_again(const struct gqa__linear *linear, const float *x, int64_t x_stride,
+                           int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
+                           int64_t y_stride, void *scratch, const gqa_runtime *runtime);
+
 /* C [m][n] = A [m][k] B [n][k]^T, row-major: OpenBLAS, or a plain product when built without it. */
 void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
                    int64_t ldb, float *c, int64_t ldc);
