@@ -72,12 +72,11 @@ static void run_qkv(const gqa_layer *layer, const struct qkv *qkv, int64_t n, vo
         const int32_t m = block_of(n - t);
         const float *const x = qkv->x + t * s->hidden;
         float *const gate = at(qkv->gate, t * s->hq * s->gate_dim);
-        gqa__stage_qkv(params, x, m, GQA__PART_Q | GQA__PART_KV, qkv->q + t * s->hq * s->dk,
-                       qkv->k + t * s->hkv * s->dk, qkv->v + t * s->hkv * s->dv, gate, memory,
-                       &layer->runtime);
-        if (gate != NULL && s->gate_rows > 0) {
-            gqa__stage_gate_project(params, x, m, gate, memory, &layer->runtime);
-        }
+        const struct gqa__qkv out = {qkv->q + t * s->hq * s->dk, qkv->k + t * s->hkv * s->dk,
+                                     qkv->v + t * s->hkv * s->dv, gate};
+        gqa__stage_qkv_project(params, x, m, GQA__PART_Q | GQA__PART_KV, gate, memory,
+                               &layer->runtime);
+        gqa__stage_qkv_split(params, memory, 0, m, &out);
     }
     gqa__fpmode_leave(saved);
 }

@@ -2,27 +2,24 @@
  *
  * Reads like the layer: residual, norm, projections, clip, q/k norm, rope, norm, temperature;
  * then, after attention, gate, output projection, post norm, residual.
+ *
+ * What a token needs from no other token is a step (layer/range.h): steps run in tasks, a few
+ * tokens at a time. Products run in tasks of their own.
  */
-#include <string.h>
-
-#include "base/memory.h"
-#include "base/tensor.h"
-#include "layer/call.h"
+#include "layer/range.h"
 #include "stage/stage.h"
 
-/* Offset of call column t of batch row b in a [B, T, ...] tensor. */
-static int64_t token_offset(const gqa_tensor *t, int32_t b, int32_t column)
-{
-    return b * t->stride[0] + column * t->stride[1];
-}
+/* --- what the tap sees ----------------------------------------------------------------------- */
 
-/* Show a piece's part of buffer [block][heads][dim] to the tap, as [n, dim] or [n, heads, dim]. */
-static void tap(const struct gqa__spine *spine, int32_t pieces, gqa_stage stage,
-                const float *buffer, int32_t heads, int32_t dim)
+/* Show the block's buffer [block][heads][dim] to the tap piece by piece, as [n, dim] or
+ * [n, heads, dim]. */
+static void tap(const struct gqa__range *block, gqa_stage stage, const float *buffer, int32_t heads,
+                int32_t dim)
 {
+    const struct gqa__spine *spine = block->spine;
     const gqa_inputs *in = &spine->call->in;
 
-    for (int32_t i = 0; i < pieces && in->tap != NULL; i++) {
+    for (int32_t i = 0; i < block->pieces && in->tap != NULL; i++) {
         const struct gqa__piece *piece = &spine->pieces[i];
         int32_t width = heads > 0 ? heads : 1;
         const float *data = buffer + (int64_t)piece->at * width * dim;
@@ -32,126 +29,150 @@ static void tap(const struct gqa__spine *spine, int32_t pieces, gqa_stage stage,
     }
 }
 
-/* Heads of a token that are handled in one piece: all of them, where they lie side by side. */
-static int32_t pieces_of_token(const gqa_tensor *t, int32_t heads, int32_t dim)
+static bool want_q(const struct gqa__range *range)
 {
-    return heads > 0 && t->stride[2] != dim ? heads : 1;
+    return (range->parts & GQA__PART_Q) != 0;
 }
 
-/* Read [B, T, H, D] (heads > 0) or [B, T, D] rows of the block from the caller's tensor. */
-static void load(const struct gqa__spine *spine, int32_t pieces, float *buffer,
-                 const gqa_tensor *from, int32_t heads, int32_t dim)
+static bool want_kv(const struct gqa__range *range)
 {
-    int32_t width = pieces_of_token(from, heads, dim);
+    return (range->parts & GQA__PART_KV) != 0;
+}
 
-    dim = heads > 0 ? heads * dim / width : dim;
-    for (int32_t i = 0; i < pieces; i++) {
-        const struct gqa__piece *piece = &spine->pieces[i];
-        for (int32_t t = 0; t < piece->n; t++) {
-            float *row = buffer + (int64_t)(piece->at + t) * width * dim;
-            int64_t offset = token_offset(from, piece->b, piece->first + t);
-            for (int32_t h = 0; h < width; h++) {
-                int64_t head = width > 1 ? h * from->stride[2] : 0;
-                gqa__load_f32(row + (int64_t)h * dim, from, offset + head, dim);
-            }
-        }
+/* A buffer's rows of the range; rows have width values. */
+static float *rows_of(const struct gqa__range *range, float *buffer, int64_t width)
+{
+    return buffer + range->begin * width;
+}
+
+static int32_t count_of(const struct gqa__range *range)
+{
+    return range->end - range->begin;
+}
+
+/* The range's q, k, v and gate: NULL what this pass does not make. A q that the scores read from
+ * the caller's tensor has no stages. */
+static struct gqa__qkv qkv_of(const struct gqa__range *range)
+{
+    const struct gqa__spine *spine = range->spine;
+    const struct gqa__shape *shape = &spine->call->params->shape;
+    struct gqa__qkv own = {NULL, NULL, NULL, NULL};
+
+    if (want_q(range) && !spine->direct_q) {
+        own.q = rows_of(range, spine->q, (int64_t)shape->hq * shape->dk);
     }
-}
-
-/* The way back; nothing if the caller did not ask for it. */
-static void store(const struct gqa__spine *spine, int32_t pieces, const float *buffer,
-                  const gqa_tensor *to, int32_t heads, int32_t dim)
-{
-    int32_t width = pieces_of_token(to, heads, dim);
-
-    dim = heads > 0 ? heads * dim / width : dim;
-    for (int32_t i = 0; i < pieces && gqa__present(to); i++) {
-        const struct gqa__piece *piece = &spine->pieces[i];
-        for (int32_t t = 0; t < piece->n; t++) {
-            const float *row = buffer + (int64_t)(piece->at + t) * width * dim;
-            int64_t offset = token_offset(to, piece->b, piece->first + t);
-            for (int32_t h = 0; h < width; h++) {
-                int64_t head = width > 1 ? h * to->stride[2] : 0;
-                gqa__store_f32(to, offset + head, row + (int64_t)h * dim, dim);
-            }
-        }
+    if (want_q(range) && shape->gate_dim > 0) {
+        own.gate = rows_of(range, spine->gate, (int64_t)shape->hq * shape->gate_dim);
     }
-}
-
-/* present_key_value has heads before tokens: [B, Hkv, T, D]. */
-static void store_present(const struct gqa__spine *spine, int32_t pieces, const float *buffer,
-                          const gqa_tensor *to, int32_t dim)
-{
-    int32_t heads = spine->call->params->shape.hkv;
-
-    for (int32_t i = 0; i < pieces && gqa__present(to); i++) {
-        const struct gqa__piece *piece = &spine->pieces[i];
-        for (int32_t t = 0; t < piece->n; t++) {
-            for (int32_t h = 0; h < heads; h++) {
-                int64_t offset = piece->b * to->stride[0] + h * to->stride[1] +
-                                 (piece->first + t) * to->stride[2];
-                gqa__store_f32(to, offset, buffer + ((int64_t)(piece->at + t) * heads + h) * dim,
-                               dim);
-            }
-        }
+    if (want_kv(range)) {
+        own.k = rows_of(range, spine->k, (int64_t)shape->hkv * shape->dk);
+        own.v = rows_of(range, spine->v, (int64_t)shape->hkv * shape->dv);
     }
+    return own;
 }
+
+/* --- before the projections ------------------------------------------------------------------ */
 
 /* hidden_states + residual. */
-static void make_sum(struct gqa__spine *spine, int32_t pieces, int32_t n)
+static void make_sum(const struct gqa__range *range)
 {
+    const struct gqa__spine *spine = range->spine;
     const struct gqa__call *call = spine->call;
     int32_t hidden = call->params->shape.hidden;
+    float *sum = rows_of(range, spine->sum, hidden);
 
-    load(spine, pieces, spine->sum, &call->in.hidden_states, 0, hidden);
+    gqa__range_load(range, spine->sum, &call->in.hidden_states, 0, hidden);
     if (gqa__present(&call->in.residual)) {
-        load(spine, pieces, spine->x, &call->in.residual, 0, hidden);
-        call->params->row->add(spine->sum, spine->sum, spine->x, (int64_t)n * hidden);
+        gqa__range_load(range, spine->x, &call->in.residual, 0, hidden);
+        call->params->row->add(sum, sum, rows_of(range, spine->x, hidden),
+                               (int64_t)count_of(range) * hidden);
+    }
+    if (want_q(range)) {
+        gqa__range_store(range, spine->sum, &call->out.residual, 0, hidden);
     }
 }
 
-/* q, k, v and gate logits, by projection or from the caller. */
-static void make_projections(struct gqa__spine *spine, int32_t pieces, int32_t n, int parts)
+static void show_sum(const struct gqa__range *block)
 {
+    if (want_q(block)) {
+        tap(block, GQA_STAGE_RESIDUAL, block->spine->sum, 0,
+            block->spine->call->params->shape.hidden);
+    }
+}
+
+static void norm_sum(const struct gqa__range *range)
+{
+    const struct gqa__spine *spine = range->spine;
+    const struct gqa__params *params = spine->call->params;
+    int32_t hidden = params->shape.hidden;
+
+    if (spine->call->from_hidden) {
+        gqa__stage_input_norm(params, rows_of(range, spine->sum, hidden), count_of(range),
+                              rows_of(range, spine->x, hidden));
+    }
+}
+
+static void show_norm(const struct gqa__range *block)
+{
+    const struct gqa__spine *spine = block->spine;
+
+    if (spine->call->from_hidden && want_q(block)) {
+        tap(block, GQA_STAGE_X_NORM, spine->x, 0, spine->call->params->shape.hidden);
+    }
+}
+
+static const struct gqa__step before_projections[] = {{make_sum, show_sum}, {norm_sum, show_norm}};
+
+/* --- from the projections to attention ------------------------------------------------------- */
+
+static void project(const struct gqa__range *block)
+{
+    const struct gqa__spine *spine = block->spine;
+    const struct gqa__call *call = spine->call;
+
+    gqa__stage_qkv_project(call->params, spine->x, block->end, block->parts,
+                           want_q(block) ? spine->gate : NULL, spine->scratch, call->runtime);
+}
+
+/* q, k, v and gate logits: out of the projection's rows, or from the caller. */
+static void take_projections(const struct gqa__range *range)
+{
+    const struct gqa__spine *spine = range->spine;
     const struct gqa__call *call = spine->call;
     const struct gqa__shape *shape = &call->params->shape;
-    bool want_q = (parts & GQA__PART_Q) != 0;
-    bool want_kv = (parts & GQA__PART_KV) != 0;
+    struct gqa__qkv own = qkv_of(range);
+    const gqa_tensor *v = call->params->config.k_eq_v ? &call->in.k_proj : &call->in.v_proj;
 
     if (call->from_hidden) {
-        gqa__stage_input_norm(call->params, spine->sum, n, spine->x);
-        if (want_q) {
-            tap(spine, pieces, GQA_STAGE_X_NORM, spine->x, 0, shape->hidden);
-        }
-        gqa__stage_qkv(call->params, spine->x, n, parts, want_q ? spine->q : NULL,
-                       want_kv ? spine->k : NULL, want_kv ? spine->v : NULL,
-                       want_q ? spine->gate : NULL, spine->scratch, call->runtime);
-        if (want_q && shape->gate_rows > 0) {
-            gqa__stage_gate_project(call->params, spine->x, n, spine->gate, spine->scratch,
-                                    call->runtime);
-        }
-    } else {
-        if (want_q && !spine->direct_q) {
-            load(spine, pieces, spine->q, &call->in.q_proj, shape->hq, shape->dk);
-        }
-        if (want_q && shape->gate_dim > 0) {
-            load(spine, pieces, spine->gate, &call->in.gate_proj, shape->hq, shape->gate_dim);
-        }
-        if (want_kv) {
-            const gqa_tensor *v = call->params->config.k_eq_v ? &call->in.k_proj : &call->in.v_proj;
-            load(spine, pieces, spine->k, &call->in.k_proj, shape->hkv, shape->dk);
-            load(spine, pieces, spine->v, v, shape->hkv, shape->dv);
-        }
+        gqa__stage_qkv_split(call->params, spine->scratch, range->begin, range->end, &own);
+        return;
     }
-    if (want_q) {
-        tap(spine, pieces, GQA_STAGE_Q_PROJ, spine->q, shape->hq, shape->dk);
+    if (own.q != NULL) {
+        gqa__range_load(range, spine->q, &call->in.q_proj, shape->hq, shape->dk);
     }
-    if (want_kv) {
-        tap(spine, pieces, GQA_STAGE_K_PROJ, spine->k, shape->hkv, shape->dk);
-        tap(spine, pieces, GQA_STAGE_V_PROJ, spine->v, shape->hkv, shape->dv);
+    if (own.gate != NULL) {
+        gqa__range_load(range, spine->gate, &call->in.gate_proj, shape->hq, shape->gate_dim);
     }
-    if (want_q && shape->gate_dim > 0) {
-        tap(spine, pieces, GQA_STAGE_GATE, spine->gate, shape->hq, shape->gate_dim);
+    if (own.k != NULL) {
+        gqa__range_load(range, spine->k, &call->in.k_proj, shape->hkv, shape->dk);
+        gqa__range_load(range, spine->v, v, shape->hkv, shape->dv);
+    }
+}
+
+static void show_projections(const struct gqa__range *block)
+{
+    const struct gqa__spine *spine = block->spine;
+    const struct gqa__shape *shape = &spine->call->params->shape;
+
+    if (want_q(block)) {
+        tap(block, GQA_STAGE_Q_PROJ, spine->q, shape->hq, shape->dk);
+    }
+    if (want_kv(block)) {
+        tap(block, GQA_STAGE_K_PROJ, spine->k, shape->hkv, shape->dk);
+        tap(block, GQA_STAGE_V_PROJ, spine->v, shape->hkv, shape->dv);
+    }
+    if (want_q(block) && shape->gate_dim > 0) {
+        tap(block, GQA_STAGE_GATE, spine->gate, shape->hq, shape->gate_dim);
     }
 }
 
@@ -168,104 +189,204 @@ static int32_t rotary_position(const struct gqa__call *call, const struct gqa__b
     return call->in.rotary_position_ids[axes * bt + (int64_t)b * call->tokens + column];
 }
 
-/* cos and sin of the block: the caller's, or computed; handed out if asked for. */
-static void make_tables(struct gqa__spine *spine, int32_t pieces)
+/* cos and sin of the range: the caller's, or computed; handed out if asked for. */
+static void make_tables(const struct gqa__range *range)
 {
+    const struct gqa__spine *spine = range->spine;
     const struct gqa__call *call = spine->call;
     int32_t pairs = call->params->rope.pairs;
+    struct gqa__piece piece;
 
     if (gqa__present(&call->in.cos_cache)) {
-        load(spine, pieces, spine->cos, &call->in.cos_cache, 0, pairs);
-        load(spine, pieces, spine->sin, &call->in.sin_cache, 0, pairs);
-    } else {
-        for (int32_t i = 0; i < pieces; i++) {
-            const struct gqa__piece *piece = &spine->pieces[i];
-            const struct gqa__batch_row *row = &spine->rows[piece->b];
+        gqa__range_load(range, spine->cos, &call->in.cos_cache, 0, pairs);
+        gqa__range_load(range, spine->sin, &call->in.sin_cache, 0, pairs);
+    }
+    for (int32_t i = 0; i < range->pieces && !gqa__present(&call->in.cos_cache); i++) {
+        if (gqa__range_piece(range, i, &piece)) {
+            const struct gqa__batch_row *row = &spine->rows[piece.b];
             int32_t length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
-                for (int32_t t = 0; t < piece->n; t++) {
-                    spine->rotary[axis * spine->block + piece->at + t] =
-                        rotary_position(call, row, axis, piece->b, piece->first + t);
+                for (int32_t t = 0; t < piece.n; t++) {
+                    spine->rotary[axis * spine->block + piece.at + t] =
+                        rotary_position(call, row, axis, piece.b, piece.first + t);
                 }
             }
-            gqa__rope_table(call->params, spine->rotary + piece->at, spine->block, piece->n, length,
-                            spine->freq, spine->cos + (int64_t)piece->at * pairs,
-                            spine->sin + (int64_t)piece->at * pairs);
+            gqa__rope_table(call->params, spine->rotary + piece.at, spine->block, piece.n, length,
+                            spine->freq + (int64_t)range->slot * pairs,
+                            spine->cos + (int64_t)piece.at * pairs,
+                            spine->sin + (int64_t)piece.at * pairs);
         }
     }
-    store(spine, pieces, spine->cos, &call->out.cos_cache, 0, pairs);
-    store(spine, pieces, spine->sin, &call->out.sin_cache, 0, pairs);
+    gqa__range_store(range, spine->cos, &call->out.cos_cache, 0, pairs);
+    gqa__range_store(range, spine->sin, &call->out.sin_cache, 0, pairs);
 }
+
+static void rotate(const struct gqa__range *range, const struct gqa__qkv *own)
+{
+    const struct gqa__spine *spine = range->spine;
+    const struct gqa__params *params = spine->call->params;
+    const float *c = rows_of(range, spine->cos, params->rope.pairs);
+    const float *s = rows_of(range, spine->sin, params->rope.pairs);
+
+    if (params->shape.rotary_dim == 0) {
+        return;
+    }
+    make_tables(range);
+    if (own->q != NULL) {
+        gqa__stage_rope(params, c, s, own->q, params->shape.hq, count_of(range));
+    }
+    if (own->k != NULL) {
+        gqa__stage_rope(params, c, s, own->k, params->shape.hkv, count_of(range));
+    }
+}
+
+/* From the projections to what attention reads and the cache keeps. */
+static void finish_qkv(const struct gqa__range *range)
+{
+    const struct gqa__spine *spine = range->spine;
+    const struct gqa__call *call = spine->call;
+    const struct gqa__params *params = call->params;
+    struct gqa__qkv own = qkv_of(range);
+    int32_t n = count_of(range);
+
+    gqa__stage_clip(params, own.q, own.k, own.v, n);
+    gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, own.q, own.k, n);
+    rotate(range, &own);
+    gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, own.q, own.k, n);
+    if (own.q != NULL) {
+        gqa__stage_temperature(params, spine->positions + range->begin, own.q, n);
+    }
+    if (own.k != NULL) {
+        gqa__range_store_present(range, spine->k, &call->out.present_key_value.k, params->shape.dk);
+        gqa__range_store_present(range, spine->v, &call->out.present_key_value.v, params->shape.dv);
+    }
+}
+
+static void show_qkv(const struct gqa__range *block)
+{
+    const struct gqa__spine *spine = block->spine;
+    const struct gqa__shape *shape = &spine->call->params->shape;
+
+    if (want_q(block)) {
+        tap(block, GQA_STAGE_Q, spine->q, shape->hq, shape->dk);
+    }
+    if (want_kv(block)) {
+        tap(block, GQA_STAGE_K, spine->k, shape->hkv, shape->dk);
+        tap(block, GQA_STAGE_V, spine->v, shape->hkv, shape->dv);
+    }
+}
+
+static const struct gqa__step after_projections[] = {{take_projections, show_projections},
+                                                     {finish_qkv, show_qkv}};
 
 void gqa__block_before(struct gqa__spine *spine, int32_t pieces, int32_t n, int parts)
 {
     const struct gqa__call *call = spine->call;
-    const struct gqa__params *params = call->params;
-    const struct gqa__shape *shape = &params->shape;
-    bool want_q = (parts & GQA__PART_Q) != 0;
-    float *q = want_q && !spine->direct_q ? spine->q : NULL;
-    float *k = (parts & GQA__PART_KV) != 0 ? spine->k : NULL;
-    float *v = (parts & GQA__PART_KV) != 0 ? spine->v : NULL;
+    struct gqa__range block = {spine, pieces, 0, n, parts, 0};
 
     if (call->need_sum || call->from_hidden) {
-        make_sum(spine, pieces, n);
-        if (want_q) {
-            tap(spine, pieces, GQA_STAGE_RESIDUAL, spine->sum, 0, shape->hidden);
-            store(spine, pieces, spine->sum, &call->out.residual, 0, shape->hidden);
-        }
+        gqa__block_run(&block, before_projections, 2);
     }
-    make_projections(spine, pieces, n, parts);
-    gqa__stage_clip(params, q, k, v, n);
-    gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, q, k, n);
-    if (shape->rotary_dim > 0) {
-        make_tables(spine, pieces);
-        if (q != NULL) {
-            gqa__stage_rope(params, spine->cos, spine->sin, q, shape->hq, n);
-        }
-        if (k != NULL) {
-            gqa__stage_rope(params, spine->cos, spine->sin, k, shape->hkv, n);
-        }
+    if (call->from_hidden) {
+        project(&block);
     }
-    gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, q, k, n);
-    if (q != NULL) {
-        gqa__stage_temperature(params, spine->positions, q, n);
-        tap(spine, pieces, GQA_STAGE_Q, q, shape->hq, shape->dk);
+    gqa__block_run(&block, after_projections, 2);
+}
+
+/* --- after attention ------------------------------------------------------------------------- */
+
+static void show_attention(const struct gqa__range *block)
+{
+    const struct gqa__shape *shape = &block->spine->call->params->shape;
+
+    tap(block, GQA_STAGE_ATTN, block->spine->attn, shape->hq, shape->dv);
+}
+
+static void store_lse(const struct gqa__range *range)
+{
+    const struct gqa__call *call = range->spine->call;
+
+    gqa__range_store(range, range->spine->lse, &call->out.lse, 0, call->params->shape.hq);
+}
+
+static void gate_attention(const struct gqa__range *range)
+{
+    const struct gqa__spine *spine = range->spine;
+    const struct gqa__params *params = spine->call->params;
+    const struct gqa__shape *shape = &params->shape;
+
+    if (shape->gate_dim > 0) {
+        gqa__stage_gate(params, rows_of(range, spine->gate, (int64_t)shape->hq * shape->gate_dim),
+                        rows_of(range, spine->attn, (int64_t)shape->hq * shape->dv),
+                        count_of(range));
     }
-    if (k != NULL) {
-        tap(spine, pieces, GQA_STAGE_K, k, shape->hkv, shape->dk);
-        tap(spine, pieces, GQA_STAGE_V, v, shape->hkv, shape->dv);
-        store_present(spine, pieces, k, &call->out.present_key_value.k, shape->dk);
-        store_present(spine, pieces, v, &call->out.present_key_value.v, shape->dv);
+    if (!spine->direct_attn) {
+        gqa__range_store(range, spine->attn, &spine->call->out.attn, shape->hq, shape->dv);
     }
 }
+
+static void show_gated(const struct gqa__range *block)
+{
+    const struct gqa__shape *shape = &block->spine->call->params->shape;
+
+    if (shape->gate_dim > 0) {
+        tap(block, GQA_STAGE_GATED, block->spine->attn, shape->hq, shape->dv);
+    }
+}
+
+static const struct gqa__step after_attention[] = {{store_lse, show_attention},
+                                                   {gate_attention, show_gated}};
+
+static void show_output(const struct gqa__range *block)
+{
+    tap(block, GQA_STAGE_O_PROJ, block->spine->x, 0, block->spine->call->params->shape.hidden);
+}
+
+static void post(const struct gqa__range *range)
+{
+    const struct gqa__params *params = range->spine->call->params;
+
+    gqa__stage_post(params, rows_of(range, range->spine->x, params->shape.hidden), count_of(range));
+}
+
+static void show_post(const struct gqa__range *block)
+{
+    const struct gqa__params *params = block->spine->call->params;
+
+    if (params->config.post_norm != GQA_NORM_NONE) {
+        tap(block, GQA_STAGE_POST_NORM, block->spine->x, 0, params->shape.hidden);
+    }
+}
+
+static void add_residual(const struct gqa__range *range)
+{
+    const struct gqa__spine *spine = range->spine;
+    const struct gqa__params *params = spine->call->params;
+    int32_t hidden = params->shape.hidden;
+    float *x = rows_of(range, spine->x, hidden);
+
+    if (params->config.add_residual) {
+        gqa__stage_residual(params, rows_of(range, spine->sum, hidden), x, count_of(range), x);
+    }
+    gqa__range_store(range, spine->x, &spine->call->out.hidden_states, 0, hidden);
+}
+
+static void show_out(const struct gqa__range *block)
+{
+    tap(block, GQA_STAGE_OUT, block->spine->x, 0, block->spine->call->params->shape.hidden);
+}
+
+static const struct gqa__step after_output[] = {{post, show_post}, {add_residual, show_out}};
 
 void gqa__block_after(struct gqa__spine *spine, int32_t pieces, int32_t n)
 {
     const struct gqa__call *call = spine->call;
-    const struct gqa__params *params = call->params;
-    const struct gqa__shape *shape = &params->shape;
+    struct gqa__range block = {spine, pieces, 0, n, GQA__PART_Q, 0};
 
-    tap(spine, pieces, GQA_STAGE_ATTN, spine->attn, shape->hq, shape->dv);
-    store(spine, pieces, spine->lse, &call->out.lse, 0, shape->hq);
-    if (shape->gate_dim > 0) {
-        gqa__stage_gate(params, spine->gate, spine->attn, n);
-        tap(spine, pieces, GQA_STAGE_GATED, spine->attn, shape->hq, shape->dv);
+    gqa__block_run(&block, after_attention, 2);
+    if (call->project) {
+        gqa__stage_oproj(call->params, spine->attn, n, spine->x, spine->scratch, call->runtime);
+        show_output(&block);
+        gqa__block_run(&block, after_output, 2);
     }
-    if (!spine->direct_attn) {
-        store(spine, pieces, spine->attn, &call->out.attn, shape->hq, shape->dv);
-    }
-    if (!call->project) {
-        return;
-    }
-    gqa__stage_oproj(params, spine->attn, n, spine->x, spine->scratch, call->runtime);
-    tap(spine, pieces, GQA_STAGE_O_PROJ, spine->x, 0, shape->hidden);
-    gqa__stage_post(params, spine->x, n);
-    if (params->config.post_norm != GQA_NORM_NONE) {
-        tap(spine, pieces, GQA_STAGE_POST_NORM, spine->x, 0, shape->hidden);
-    }
-    if (params->config.add_residual) {
-        gqa__stage_residual(params, spine->sum, spine->x, n, spine->x);
-    }
-    tap(spine, pieces, GQA_STAGE_OUT, spine->x, 0, shape->hidden);
-    store(spine, pieces, spine->x, &call->out.hidden_states, 0, shape->hidden);
 }

@@ -46,7 +46,7 @@ struct gqa__spine {
     int32_t *positions;               /* [block] */
     int32_t *rotary;                  /* [axes][block] */
     int32_t *columns;                 /* [block] */
-    double *freq;                     /* [pairs] */
+    double *freq;                     /* [threads][pairs] */
     float *cos, *sin;                 /* [block][pairs] */
     float *sum;                       /* [block][hidden] */
     float *x;                         /* [block][hidden]: x_norm, later the projected output */

@@ -113,7 +113,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->positions = gqa__arena_take(arena, n, sizeof(int32_t));
     spine->rotary = gqa__arena_take(arena, n * shape->rope_axes, sizeof(int32_t));
     spine->columns = gqa__arena_take(arena, n, sizeof(int32_t));
-    spine->freq = gqa__arena_take(arena, pairs, sizeof(double));
+    spine->freq = gqa__arena_take(arena, gqa__thread_count(call->runtime) * pairs, sizeof(double));
     spine->cos = gqa__arena_take(arena, n * pairs, sizeof(float));
     spine->sin = gqa__arena_take(arena, n * pairs, sizeof(float));
     spine->sum = gqa__arena_take(arena, n * hidden, sizeof(float));

@@ -1,13 +1,5 @@
-/* gate.c - the output gate: its logits, and its product with the attention output. */
+/* gate.c - the output gate: its product with the attention output. */
 #include "stage/stage.h"
-
-void gqa__stage_gate_project(const struct gqa__params *params, const float *x_norm, int32_t n,
-                             float *gate, void *scratch, const gqa_runtime *runtime)
-{
-    const struct gqa__linear *const linear = &params->gate;
-    gqa__linear_run(linear, x_norm, params->shape.hidden, n, 0, linear->out, gate, linear->out,
-                    scratch, runtime);
-}
 
 void gqa__stage_gate(const struct gqa__params *params, const float *gate, float *attn, int32_t n)
 {

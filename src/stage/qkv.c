@@ -1,5 +1,5 @@
-/* qkv.c - the fused projection of q, k and v (and the gate in the tail of q), and what follows it
- * before norms and rope.
+/* qkv.c - the fused projection of q, k and v (and the gate in the tail of q), the gate's own one,
+ * and what follows them before norms and rope.
  *
  * The packed matrix has its rows in the order [q heads | k heads | v heads] whatever layout the
  * caller's weights had, so separate and fused weights give the same bits.
@@ -18,7 +18,7 @@ static size_t projection_bytes(const struct gqa__params *params, int32_t tokens)
 
 size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens)
 {
-    /* The gate's projection reads the same activations, so its scratch is not larger. */
+    /* The gate's projection reads the same packed activations. */
     return projection_bytes(params, tokens) + gqa__linear_scratch_bytes(&params->qkv, tokens);
 }
 
@@ -50,35 +50,46 @@ static void split(const struct gqa__shape *shape, const float *row, float *q, fl
     }
 }
 
-void gqa__stage_qkv(const struct gqa__params *params, const float *x_norm, int32_t n, int parts,
-                    float *q, float *k, float *v, float *gate, void *scratch,
-                    const gqa_runtime *runtime)
+void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_norm, int32_t n,
+                            int parts, float *gate, void *scratch, const gqa_runtime *runtime)
 {
     const struct gqa__shape *const shape = &params->shape;
     const struct gqa__linear *const linear = &params->qkv;
     const int64_t out_step = params->row->out_step;
     float *const proj = scratch; /* [n][qkv.out] */
     void *const packed = (unsigned char *)scratch + projection_bytes(params, n);
-    const bool want_q = (parts & GQA__PART_Q) != 0;
-    const bool want_kv = (parts & GQA__PART_KV) != 0;
-    const bool q_tail = params->config.gate == GQA_GATE_Q_TAIL;
     int64_t begin = 0, end = linear->out;
 
     /* A part begins and ends inside a block of outputs: the whole block is computed. */
-    if (!want_q) {
+    if ((parts & GQA__PART_Q) == 0) {
         begin = shape->q_rows / out_step * out_step;
     }
-    if (!want_kv) {
+    if ((parts & GQA__PART_KV) == 0) {
         end = gqa__min(gqa__round_up(shape->q_rows, out_step), linear->out);
     }
     gqa__linear_run(linear, x_norm, shape->hidden, n, begin, end, proj + begin, linear->out, packed,
                     runtime);
-    for (int64_t t = 0; t < n; t++) {
-        split(shape, proj + t * linear->out,
-              want_q && q != NULL ? q + t * shape->hq * shape->dk : NULL,
-              want_kv && k != NULL ? k + t * shape->hkv * shape->dk : NULL,
-              want_kv && v != NULL ? v + t * shape->hkv * shape->dv : NULL,
-              want_q && q_tail && gate != NULL ? gate + t * shape->hq * shape->dv : NULL);
+    if (gate != NULL && shape->gate_rows > 0) {
+        const int64_t rows = params->gate.out;
+        gqa__linear_run_again(&params->gate, x_norm, shape->hidden, n, 0, rows, gate, rows, packed,
+                              runtime);
+    }
+}
+
+void gqa__stage_qkv_split(const struct gqa__params *params, const void *scratch, int32_t begin,
+                          int32_t end, const struct gqa__qkv *out)
+{
+    const struct gqa__shape *const shape = &params->shape;
+    const float *const proj = scratch; /* [tokens][qkv.out] */
+    const bool q_tail = params->config.gate == GQA_GATE_Q_TAIL;
+
+    for (int64_t t = begin; t < end; t++) {
+        const int64_t i = t - begin;
+        split(shape, proj + t * params->qkv.out,
+              out->q == NULL ? NULL : out->q + i * shape->hq * shape->dk,
+              out->k == NULL ? NULL : out->k + i * shape->hkv * shape->dk,
+              out->v == NULL ? NULL : out->v + i * shape->hkv * shape->dv,
+              out->gate == NULL || !q_tail ? NULL : out->gate + i * shape->hq * shape->dv);
     }
 }
 

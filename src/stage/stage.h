@@ -9,14 +9,22 @@
 void gqa__stage_input_norm(const struct gqa__params *params, const float *x, int32_t n,
                            float *x_norm);
 
-/* qkv.c: x_norm [n][hidden] -> proj [n][qkv.out], rows [q | k | v] with bias. parts chooses which
- * ranges are computed (others are left as they are). Then split into q [n][hq][dk], gate
- * [n][hq][dv] (Q_TAIL), k [n][hkv][dk], v [n][hkv][dv] (k_eq_v: v = k). NULL = not wanted. */
+/* qkv.c: x_norm [n][hidden] -> proj [n][qkv.out] (the front of scratch), rows [q | k | v] with
+ * bias. parts chooses which ranges are computed (others are left as they are). With a gate of its
+ * own (ELEMENT, HEAD) and gate not NULL also its logits [n][hq][gate_dim]. */
 enum { GQA__PART_Q = 1, GQA__PART_KV = 2 };
 size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens);
-void gqa__stage_qkv(const struct gqa__params *params, const float *x_norm, int32_t n, int parts,
-                    float *q, float *k, float *v, float *gate, void *scratch,
-                    const gqa_runtime *runtime);
+void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_norm, int32_t n,
+                            int parts, float *gate, void *scratch, const gqa_runtime *runtime);
+
+/* qkv.c: tokens [begin, end) of the projection, split: q [.][hq][dk], k [.][hkv][dk],
+ * v [.][hkv][dv] (k_eq_v: v = k), gate [.][hq][dv] (Q_TAIL, else left as it is), each from token
+ * begin on. NULL = not wanted. */
+struct gqa__qkv {
+    float *q, *k, *v, *gate;
+};
+void gqa__stage_qkv_split(const struct gqa__params *params, const void *scratch, int32_t begin,
+                          int32_t end, const struct gqa__qkv *out);
 
 /* qkv.c: in place; any may be NULL. Clip of q, k, v; v_norm and v_scale; key_multiplier. */
 void gqa__stage_clip(const struct gqa__params *params, float *q, float *k, float *v, int32_t n);
@@ -44,8 +52,6 @@ void gqa__stage_temperature(const struct gqa__params *params, const int32_t *pos
                             int32_t n);
 
 /* gate.c: attn [n][hq][dv] in place; gate [n][hq][gate_dim]. */
-void gqa__stage_gate_project(const struct gqa__params *params, const float *x_norm, int32_t n,
-                             float *gate, void *scratch, const gqa_runtime *runtime);
 void gqa__stage_gate(const struct gqa__params *params, const float *gate, float *attn, int32_t n);
 
 /* oproj.c */

@@ -1,0 +1,137 @@
+/* range.c - see range.h. */
+#include "layer/range.h"
+
+#include "base/memory.h"
+
+#define RANGE_TOKENS 8 /* of a task: some tens of kilobytes that stay in a core's cache */
+
+/* --- the caller's tensors -------------------------------------------------------------------- */
+
+bool gqa__range_piece(const struct gqa__range *range, int32_t i, struct gqa__piece *part)
+{
+    const struct gqa__piece *piece = &range->spine->pieces[i];
+    int32_t begin = (int32_t)gqa__max(range->begin - piece->at, 0);
+    int32_t end = (int32_t)gqa__min(range->end - piece->at, piece->n);
+
+    part->b = piece->b;
+    part->first = piece->first + begin;
+    part->at = piece->at + begin;
+    part->n = end - begin;
+    return begin < end;
+}
+
+/* Offset of call column t of batch row b in a [B, T, ...] tensor. */
+static int64_t token_offset(const gqa_tensor *t, int32_t b, int32_t column)
+{
+    return b * t->stride[0] + column * t->stride[1];
+}
+
+/* Heads of a token that are handled in one piece: all of them, where they lie side by side. */
+static int32_t pieces_of_token(const gqa_tensor *t, int32_t heads, int32_t dim)
+{
+    return heads > 0 && t->stride[2] != dim ? heads : 1;
+}
+
+void gqa__range_load(const struct gqa__range *range, float *buffer, const gqa_tensor *from,
+                     int32_t heads, int32_t dim)
+{
+    int32_t width = pieces_of_token(from, heads, dim);
+    struct gqa__piece piece;
+
+    dim = heads > 0 ? heads * dim / width : dim;
+    for (int32_t i = 0; i < range->pieces; i++) {
+        bool here = gqa__range_piece(range, i, &piece);
+        for (int32_t t = 0; here && t < piece.n; t++) {
+            float *row = buffer + (int64_t)(piece.at + t) * width * dim;
+            int64_t offset = token_offset(from, piece.b, piece.first + t);
+            for (int32_t h = 0; h < width; h++) {
+                int64_t head = width > 1 ? h * from->stride[2] : 0;
+                gqa__load_f32(row + (int64_t)h * dim, from, offset + head, dim);
+            }
+        }
+    }
+}
+
+void gqa__range_store(const struct gqa__range *range, const float *buffer, const gqa_tensor *to,
+                      int32_t heads, int32_t dim)
+{
+    int32_t width = pieces_of_token(to, heads, dim);
+    struct gqa__piece piece;
+
+    dim = heads > 0 ? heads * dim / width : dim;
+    for (int32_t i = 0; i < range->pieces && gqa__present(to); i++) {
+        bool here = gqa__range_piece(range, i, &piece);
+        for (int32_t t = 0; here && t < piece.n; t++) {
+            const float *row = buffer + (int64_t)(piece.at + t) * width * dim;
+            int64_t offset = token_offset(to, piece.b, piece.first + t);
+            for (int32_t h = 0; h < width; h++) {
+                int64_t head = width > 1 ? h * to->stride[2] : 0;
+                gqa__store_f32(to, offset + head, row + (int64_t)h * dim, dim);
+            }
+        }
+    }
+}
+
+void gqa__range_store_present(const struct gqa__range *range, const float *buffer,
+                              const gqa_tensor *to, int32_t dim)
+{
+    int32_t heads = range->spine->call->params->shape.hkv;
+    struct gqa__piece piece;
+
+    for (int32_t i = 0; i < range->pieces && gqa__present(to); i++) {
+        bool here = gqa__range_piece(range, i, &piece);
+        for (int32_t t = 0; here && t < piece.n; t++) {
+            for (int32_t h = 0; h < heads; h++) {
+                int64_t offset =
+                    piece.b * to->stride[0] + h * to->stride[1] + (piece.first + t) * to->stride[2];
+                gqa__store_f32(to, offset, buffer + ((int64_t)(piece.at + t) * heads + h) * dim,
+                               dim);
+            }
+        }
+    }
+}
+
+/* --- tasks ----------------------------------------------------------------------------------- */
+
+struct steps {
+    const struct gqa__range *block;
+    const struct gqa__step *steps;
+    int32_t count;
+};
+
+static void run_range(void *arg, int64_t item, int32_t slot)
+{
+    const struct steps *all = arg;
+    struct gqa__range range = *all->block;
+
+    range.begin = (int32_t)item * RANGE_TOKENS;
+    range.end = (int32_t)gqa__min(range.begin + RANGE_TOKENS, all->block->end);
+    range.slot = slot;
+    for (int32_t i = 0; i < all->count; i++) {
+        all->steps[i].run(&range);
+    }
+}
+
+static void run_steps(struct steps *all)
+{
+    const struct gqa__range *block = all->block;
+    struct gqa__tasks tasks = {run_range, all, (block->end + RANGE_TOKENS - 1) / RANGE_TOKENS};
+
+    gqa__run_tasks(block->spine->call->runtime, &tasks);
+}
+
+void gqa__block_run(const struct gqa__range *block, const struct gqa__step *steps, int32_t count)
+{
+    struct steps all = {block, steps, count};
+
+    if (block->spine->call->in.tap == NULL) {
+        run_steps(&all);
+        return;
+    }
+    all.count = 1;
+    for (int32_t i = 0; i < count; i++) {
+        all.steps = &steps[i];
+        run_steps(&all);
+        steps[i].show(block);
+    }
+}
