@@ -438,6 +438,34 @@ static void compare_unseen(struct model *m)
     m->in.key_lengths = NULL;
 }
 
+/* --- sinks -------------------------------------------------------------------------------------
+ */
+
+/* Sinks of -inf are no sinks, to the bit. */
+static void compare_sinks(struct model *m)
+{
+    random_case *c = &m->c;
+    gqa_config config = c->config;
+    gqa_weights weights = c->weights;
+    gqa_layer *own = m->layer;
+    struct answer want, got;
+    int hq = config.num_attention_heads;
+    float *none = random_memory(c, (size_t)hq, sizeof *none);
+    for (int h = 0; h < hq; h++) {
+        none[h] = -INFINITY;
+    }
+    for (int sinks = 0; sinks < 2; sinks++) {
+        config.learned_sinks_size = sinks;
+        memset(&weights.tkg_sinks, 0, sizeof weights.tkg_sinks);
+        weights.sinks = gqa_tensor_1d(sinks != 0 ? none : NULL, GQA_F32, hq);
+        assert_int_equal(gqa_create(&m->layer, &config, &weights, NULL, NULL), GQA_OK);
+        attend(m, NULL, &m->in, sinks != 0 ? &got : &want);
+        gqa_destroy(&m->layer);
+    }
+    m->layer = own;
+    same(m, &got, &want, "sinks of -inf");
+}
+
 static void check_keys(int keys)
 {
     for (int i = 0; i < MODELS; i++) {
@@ -448,6 +476,7 @@ static void check_keys(int keys)
         compare_parts(&m);
         compare_prior(&m);
         compare_unseen(&m);
+        compare_sinks(&m);
         model_close(&m);
     }
 }
