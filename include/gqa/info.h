@@ -32,7 +32,8 @@ static inline void gqa_build_info_get(gqa_build_info *info)
 /* GQA_VERSION of the library that is linked. */
 GQA_API uint32_t gqa_version(void);
 
-/* 1 if the row is compiled in and this machine runs it. AUTO: 1. */
+/* 1 if the row is compiled in and this machine runs it. AUTO: 1. For AMX this, and
+ * gqa_build_info_get, asks Linux for the use of tile data (see gqa_create). */
 GQA_API int gqa_isa_available(gqa_isa isa);
 
 /* "auto", "scalar", "avx2", "avx512" or "amx", "unknown" for other values; static, never NULL. */

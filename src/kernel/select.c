@@ -122,19 +122,20 @@ uint32_t gqa__rows_available(void)
     return bits;
 }
 
-/* The table of a row for the numerics, or NULL and *reason. */
+/* The table of a row for the numerics, or NULL and *reason. The numerics are asked first: runs of
+ * the AMX row asks the operating system for a permission, which a row that is none needs not. */
 static const struct gqa__kernels *table_of(const struct candidate *row, const struct gqa__cpu *cpu,
                                            gqa_numerics numerics, const char **reason)
 {
-    const struct gqa__kernels *table = NULL;
+    const struct gqa__kernels *table = row->built ? row->table(cpu, numerics) : NULL;
 
     if (!row->built) {
         *reason = "this library is built without it";
+    } else if (table == NULL) {
+        *reason = "it does not serve these numerics";
     } else if (!row->runs(cpu)) {
         *reason = "the CPU or the operating system lacks ";
-    } else {
-        table = row->table(cpu, numerics);
-        *reason = "it does not serve these numerics";
+        table = NULL;
     }
     return table;
 }
@@ -172,7 +173,7 @@ static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, co
         if (*out != NULL) {
             return GQA_OK;
         }
-        needs = row->built && !row->runs(&cpu) ? row->needs : "";
+        needs = row->built && row->table(&cpu, numerics) != NULL ? row->needs : "";
         return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "row %s: %s%s", row->name, reason, needs);
     }
     return gqa__fail(err, GQA_ERR_ARG, field, "%d is no row: expected 0 (auto) to %d", (int)isa,
