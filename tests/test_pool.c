@@ -126,11 +126,12 @@ static void waits_for_the_last(void **state)
     for (int i = 0; i < 30; i++) {
         struct slow slow = {0, 0, pthread_self()};
         struct gqa__tasks tasks = {slow_item, &slow, 4};
+        pause_for(2000); /* they sleep */
         gqa__run_tasks(&runtime, &tasks);
         assert_int_equal(atomic_load(&slow.done), 4);
         helped += atomic_load(&slow.helpers);
     }
-    assert_true(helped > 0); /* by workers, with signals blocked */
+    assert_true(helped >= 30); /* by workers, with signals blocked */
     gqa_pool_destroy(&pool);
 }
 
@@ -166,9 +167,14 @@ static void no_thread_before_and_after(void **state)
         print_message("skipped: the system does not list threads\n");
         skip();
     }
-#if !defined(GQA_WITH_OPENBLAS)                       /* which starts threads when it is loaded */
-    assert_in_range(before, 1, 1 + THREAD_SANITIZER); /* it may have one of its own */
+#if !defined(GQA_WITH_OPENBLAS) /* which starts threads when it is loaded */
+    assert_int_equal(before, 1);
 #endif
+    if (THREAD_SANITIZER) { /* it starts a thread of its own with the first */
+        pool = make_pool(2);
+        gqa_pool_destroy(&pool);
+        before = 2;
+    }
     pool = make_pool(5);
     expect_threads(before + 4);
     gqa_pool_destroy(&pool);
@@ -327,6 +333,9 @@ static void rules_of_the_runtime(void **state)
     gqa_runtime_init(&runtime);
     runtime.num_threads = 2;
     refuse_pool(2, &runtime, "runtime.num_threads");
+    runtime.num_threads = 0;
+    runtime.parallel_for = some_parallel_for;
+    refuse_pool(2, &runtime, "runtime.parallel_for");
     refuse_pool(-1, NULL, "threads");
     refuse_pool(GQA__THREADS_MAX + 1, NULL, "threads");
     assert_int_equal(gqa_pool_create(NULL, 1, NULL, &err), GQA_ERR_ARG);
