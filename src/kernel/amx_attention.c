@@ -181,11 +181,10 @@ INLINE __m512i weigh_pair(const float *s, int64_t s_stride, __m512 safe, __m512 
     return _mm512_permutexvar_epi16(order, pair);
 }
 
-/* Softmax of 16 lanes: p tiles p_step bytes apart (one per 32 keys). */
+/* Softmax of 16 lanes with their maximum: p tiles p_step bytes apart (one per 32 keys). */
 INLINE void softmax_lanes(unsigned char *p, int64_t p_step, float *m, float *l, const float *s,
-                          int64_t s_stride, int32_t keys, bool mark)
+                          int64_t s_stride, int32_t keys, bool mark, __m512 top)
 {
-    const __m512 top = max_lanes(s, s_stride, keys);
     const __mmask16 empty = _mm512_cmp_ps_mask(top, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ);
     const __m512 safe = _mm512_mask_mov_ps(top, empty, _mm512_setzero_ps());
     __m512 l0 = _mm512_setzero_ps(), l1 = l0, l2 = l0, l3 = l0;
@@ -210,7 +209,7 @@ void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32
     assert(keys % 32 == 0 && ld % AMX_ROWS == 0);
     for (int32_t lane = 0; lane < ld; lane += 16) {
         softmax_lanes((unsigned char *)p + lane / 16 * AMX_TILE_BYTES, step, m + lane, l + lane,
-                      s + lane, ld, keys, mark);
+                      s + lane, ld, keys, mark, max_lanes(s + lane, ld, keys));
     }
 }
 
@@ -466,6 +465,45 @@ static void modify_lanes(float *s, const struct gqa__modify *modify, int32_t lan
     }
 }
 
+/* Raise the maxima of one or two lane tiles by the scores of keys keys. */
+INLINE void raise_tops(__m512 *top, const float *s, int64_t s_stride, int32_t keys, const bool two)
+{
+    top[0] = _mm512_max_ps(max_lanes(s, s_stride, keys), top[0]);
+    if (two) {
+        top[1] = _mm512_max_ps(max_lanes(s + 16, s_stride, keys), top[1]);
+    }
+}
+
+/* Scores of lanes from q on, compact [keys][width], and their maxima. A maximum is taken while the
+ * tile unit works on the next 32 keys, unless modify changes the scores first. */
+INLINE void score_lanes(const struct gqa__block *block, const unsigned char *q, int32_t lane,
+                        const bool two, __m512 *top)
+{
+    const int32_t groups = (int32_t)(round_to_group(block->dk) / AMX_DEPTH);
+    const int32_t width = two ? 32 : 16;
+    float *s = block->s;
+
+    top[0] = _mm512_set1_ps(-INFINITY);
+    top[1] = top[0];
+    for (int32_t i = 0; i < block->pieces; i++) {
+        const struct gqa__keys *piece = &block->piece[i];
+        for (int32_t key = 0; key < piece->keys; key += 32, s += 32 * width) {
+            score_keys(s, width, q, (int64_t)groups * AMX_TILE_BYTES,
+                       (const uint16_t *)piece->k + key * piece->k_stride, piece->k_stride, groups,
+                       two);
+            if (block->modify == NULL && s > block->s) {
+                raise_tops(top, s - 32 * width, width, 32, two);
+            }
+        }
+    }
+    if (block->modify == NULL) {
+        raise_tops(top, s - 32 * width, width, 32, two);
+    } else {
+        modify_lanes(block->s, block->modify, lane, width);
+        raise_tops(top, block->s, width, block->keys, two);
+    }
+}
+
 /* Lanes [lane, lane + 32) or [lane, lane + 16). */
 INLINE void block_lanes(const struct gqa__block *block, int32_t lane, const bool two)
 {
@@ -475,20 +513,13 @@ INLINE void block_lanes(const struct gqa__block *block, int32_t lane, const bool
         (const unsigned char *)block->q + (int64_t)lane / 16 * groups * AMX_TILE_BYTES;
     const int64_t p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES;
     struct value_args values;
-    float *s = block->s;
+    __m512 top[2];
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        score_piece(s, width, q, piece->k, piece->k_stride, piece->keys, groups, two);
-        s += (int64_t)piece->keys * width;
-    }
-    if (block->modify != NULL) {
-        modify_lanes(block->s, block->modify, lane, width);
-    }
+    score_lanes(block, q, lane, two, top);
     for (int32_t half = 0; half < width; half += 16) {
         softmax_lanes((unsigned char *)block->p + half / 16 * AMX_TILE_BYTES, p_step,
                       block->m + lane + half, block->l + lane + half, block->s + half, width,
-                      block->keys, false);
+                      block->keys, false, top[half / 16]);
     }
     values = (struct value_args){block->piece, block->pieces, block->p, p_step, block->o + lane,
                                  block->ld,    block->dv,     true,     true};
