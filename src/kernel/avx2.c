@@ -1,7 +1,7 @@
 /* avx2.c - the table "avx2/f32": the vector_*.h with vectors of 8. */
 #include "kernel/avx2.h"
 
-#if defined(__AVX2__) && defined(__FMA__)
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
 
 #include "kernel/vector_avx2.h"
 
@@ -24,8 +24,8 @@ static const struct gqa__kernels avx2_f32 = {
     .token_step = 48,
     .q_bytes = q_bytes_f32,
     .pack_q = pack_q_vector,
-    .append_k = append_k_f32,
-    .append_v = append_v_f32,
+    .append_k = append_k_lanes,
+    .append_v = append_v_lanes,
     .score = score_vector,
     .modify = modify_scores,
     .softmax = softmax_vector,
@@ -38,13 +38,13 @@ static const struct gqa__kernels avx2_f32 = {
     .x_bytes = x_bytes_vector,
     .pack_x = pack_x_vector,
     .linear = linear_vector,
-    .norm = norm_vector,
-    .rope = rope_heads,
+    .norm = norm_lanes,
+    .rope = rope_lanes,
     .add = add_vectors,
     .scale = scale_vector,
     .scale_add = scale_add_vectors,
     .clip = clip_vector,
-    .gate = gate_vector,
+    .gate = gate_lanes,
 };
 
 const struct gqa__kernels *gqa__avx2(gqa_numerics numerics)

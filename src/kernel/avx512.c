@@ -25,8 +25,8 @@ static const struct gqa__kernels avx512_f32 = {
     .token_step = 64,
     .q_bytes = q_bytes_f32,
     .pack_q = pack_q_vector,
-    .append_k = append_k_f32,
-    .append_v = append_v_f32,
+    .append_k = append_k_lanes,
+    .append_v = append_v_lanes,
     .score = score_vector,
     .modify = modify_scores,
     .softmax = softmax_vector,
@@ -39,13 +39,13 @@ static const struct gqa__kernels avx512_f32 = {
     .x_bytes = x_bytes_vector,
     .pack_x = pack_x_vector,
     .linear = linear_vector,
-    .norm = norm_vector,
-    .rope = rope_heads,
+    .norm = norm_lanes,
+    .rope = rope_lanes,
     .add = add_vectors,
     .scale = scale_vector,
     .scale_add = scale_add_vectors,
     .clip = clip_vector,
-    .gate = gate_vector,
+    .gate = gate_lanes,
 };
 
 const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)

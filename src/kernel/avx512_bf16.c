@@ -15,18 +15,6 @@
 #include "kernel/vector_block.h"
 #include "kernel/vector_stage.h"
 
-/* Rounded to bf16 and back; NaN canonical. */
-INLINE vec round_bf16(vec x)
-{
-    const __m512i u = _mm512_castps_si512(x);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
-    const __m512i sum = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
-    const __m512i kept = _mm512_and_si512(sum, _mm512_set1_epi32((int)0xffff0000u));
-    const vmask nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
-
-    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(kept, nan, _mm512_set1_epi32(0x7fc00000)));
-}
-
 static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
                          int32_t dk, float scale)
 {
@@ -39,7 +27,7 @@ static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *m
             pack_lanes(group + part, width, q, map, lane + part, dk, scale);
         }
         for (int64_t i = 0; i < dk * width; i += VEC) {
-            v_store(group + i, round_bf16(v_load(group + i)));
+            v_store(group + i, v_round_bf16(v_load(group + i)));
         }
         memset(group + dk * width, 0, (size_t)((padded - dk) * width) * sizeof *group);
     }
@@ -100,7 +88,7 @@ INLINE void weigh_four(vec e[4], const float *s, int64_t stride, vec safe, vec s
     for (int32_t i = 0; i < 4; i++) {
         const vec p = v_exp2_fast(v_sub(v_load(s + i * stride), safe));
         sum[i] = v_add(sum[i], p);
-        e[i] = round_bf16(p);
+        e[i] = v_round_bf16(p);
     }
 }
 
@@ -129,8 +117,7 @@ static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, i
                 uint16_t *to = (uint16_t *)p + (int64_t)(key + i) * ld + lane; /* [VEC] */
                 const vmask hidden = v_equal(v_load(row + (int64_t)i * ld), v_set(-INFINITY));
                 const vec value = mark ? v_select(hidden, v_set(-0.0f), e[i]) : e[i];
-                _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(_mm512_srli_epi32(
-                                                       _mm512_castps_si512(value), 16)));
+                v_store_bf16(to, value);
             }
         }
         v_store(m + lane, top);
@@ -316,13 +303,13 @@ static const struct gqa__kernels avx512_bf16 = {
     .x_bytes = gqa__avx512_x_bytes,
     .pack_x = gqa__avx512_pack_x,
     .linear = gqa__avx512_linear,
-    .norm = norm_vector,
-    .rope = rope_heads,
+    .norm = norm_lanes,
+    .rope = rope_lanes,
     .add = add_vectors,
     .scale = scale_vector,
     .scale_add = scale_add_vectors,
     .clip = clip_vector,
-    .gate = gate_vector,
+    .gate = gate_lanes,
 };
 
 const struct gqa__kernels *gqa__avx512_bf16(void)

@@ -21,6 +21,60 @@ INLINE int32_t group_width(int32_t ld, int32_t lane)
     return ld - lane < GROUP ? VEC : GROUP;
 }
 
+/* store_values; the difference of a value that is not finite with itself is NaN. */
+INLINE bool store_lanes_of(void *dst, int64_t offset, const float *src, int32_t n,
+                           const gqa_dtype storage)
+{
+    vec odd = v_zero();
+    float odd_lane[VEC];
+    bool nonfinite = false;
+    int32_t i = 0;
+
+    for (; i + VEC <= n; i += VEC) {
+        const vec x = v_load(src + i);
+        const vec value = storage == GQA_F32 ? v_canonical(x) : v_round_bf16(x);
+        odd = v_add(odd, v_sub(value, value));
+        if (storage == GQA_F32) {
+            v_store((float *)dst + offset + i, value);
+        } else {
+            v_store_bf16((uint16_t *)dst + offset + i, value);
+        }
+    }
+    v_store(odd_lane, odd);
+    for (int32_t j = 0; j < VEC; j++) {
+        nonfinite |= odd_lane[j] != odd_lane[j];
+    }
+    return store_values(dst, offset + i, src + i, n - i, storage) || nonfinite;
+}
+
+/* One row of a page. */
+INLINE bool store_row(void *page, int64_t offset, const float *src, int32_t n, gqa_dtype storage)
+{
+    return storage == GQA_F32 ? store_lanes_of(page, offset, src, n, GQA_F32)
+                              : store_lanes_of(page, offset, src, n, GQA_BF16);
+}
+
+static inline void append_k_lanes(void *page, int64_t k_stride, int32_t slot, int32_t n,
+                                  const float *k, int64_t token_stride, int32_t dk,
+                                  gqa_dtype storage)
+{
+    for (int32_t i = 0; i < n; i++) {
+        store_row(page, (slot + i) * k_stride, k + i * token_stride, dk, storage);
+    }
+}
+
+static inline bool append_v_lanes(void *page, int64_t v_stride, int32_t slot, int32_t n,
+                                  const float *v, int64_t token_stride, int32_t dv,
+                                  gqa_dtype storage)
+{
+    bool nonfinite = false;
+
+    for (int32_t i = 0; i < n; i++) {
+        nonfinite |= store_row(page, (slot + i) * v_stride, v + i * token_stride, dv, storage);
+    }
+    return nonfinite;
+}
+
 /* VEC lanes of q from lane on into dst [dk][width]. */
 static inline void pack_lanes(float *dst, int32_t width, const float *q,
                               const struct gqa__row_map *map, int32_t lane, int32_t dk, float scale)

@@ -1,4 +1,4 @@
-/* vector_avx2.h - vectors of 8 f32 in the words of vector_*.h. Needs AVX2 and FMA. */
+/* vector_avx2.h - vectors of 8 f32 in the words of vector_*.h. Needs AVX2, FMA and F16C. */
 #ifndef GQA__VECTOR_AVX2_H
 #define GQA__VECTOR_AVX2_H
 
@@ -81,6 +81,12 @@ INLINE vec v_fma(vec a, vec b, vec c)
     return _mm256_fmadd_ps(a, b, c);
 }
 
+/* a b - c */
+INLINE vec v_fms(vec a, vec b, vec c)
+{
+    return _mm256_fmsub_ps(a, b, c);
+}
+
 /* a > b ? a : b */
 INLINE vec v_max(vec a, vec b)
 {
@@ -113,6 +119,53 @@ INLINE vec v_canonical(vec x)
 {
     const vmask nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
     return v_select(nan, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)), x);
+}
+
+/* Rounded to bf16 and back; NaN canonical. */
+INLINE vec v_round_bf16(vec x)
+{
+    const ivec u = _mm256_castps_si256(x);
+    const ivec odd = _mm256_and_si256(_mm256_srli_epi32(u, 16), _mm256_set1_epi32(1));
+    const ivec sum = _mm256_add_epi32(_mm256_add_epi32(u, _mm256_set1_epi32(0x7fff)), odd);
+    const ivec kept = _mm256_and_si256(sum, _mm256_set1_epi32((int)0xffff0000u));
+    const vmask nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);
+
+    return v_select(nan, _mm256_castsi256_ps(_mm256_set1_epi32(0x7fc00000)),
+                    _mm256_castsi256_ps(kept));
+}
+
+/* The upper halves of x [VEC]. */
+INLINE void v_store_bf16(uint16_t *to, vec x)
+{
+    const ivec upper = _mm256_srli_epi32(_mm256_castps_si256(x), 16);
+    const ivec packed = _mm256_permute4x64_epi64(_mm256_packus_epi32(upper, upper), 0x08);
+    _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(packed));
+}
+
+/* Rounded to f16 and back. */
+INLINE vec v_round_f16(vec x)
+{
+    return _mm256_cvtph_ps(_mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
+INLINE vec swap_middle(vec x)
+{
+    return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(x), 0xd8));
+}
+
+/* The values at even and at odd places of lo [VEC], hi [VEC]; and back. */
+INLINE void v_split(vec lo, vec hi, vec *even, vec *odd)
+{
+    *even = swap_middle(_mm256_shuffle_ps(lo, hi, 0x88));
+    *odd = swap_middle(_mm256_shuffle_ps(lo, hi, 0xdd));
+}
+
+INLINE void v_join(vec even, vec odd, vec *lo, vec *hi)
+{
+    const vec e = swap_middle(even), o = swap_middle(odd);
+
+    *lo = _mm256_unpacklo_ps(e, o);
+    *hi = _mm256_unpackhi_ps(e, o);
 }
 
 /* gqa__power_of_two */

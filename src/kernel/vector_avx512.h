@@ -81,6 +81,12 @@ INLINE vec v_fma(vec a, vec b, vec c)
     return _mm512_fmadd_ps(a, b, c);
 }
 
+/* a b - c */
+INLINE vec v_fms(vec a, vec b, vec c)
+{
+    return _mm512_fmsub_ps(a, b, c);
+}
+
 /* a > b ? a : b */
 INLINE vec v_max(vec a, vec b)
 {
@@ -112,6 +118,48 @@ INLINE vec v_drop(vmask c, vec x)
 INLINE vec v_canonical(vec x)
 {
     return canonical(x);
+}
+
+/* Rounded to bf16 and back; NaN canonical. */
+INLINE vec v_round_bf16(vec x)
+{
+    const ivec u = _mm512_castps_si512(x);
+    const ivec odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    const ivec sum = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+    const ivec kept = _mm512_and_si512(sum, _mm512_set1_epi32((int)0xffff0000u));
+    const vmask nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+
+    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(kept, nan, _mm512_set1_epi32(0x7fc00000)));
+}
+
+/* The upper halves of x [VEC]. */
+INLINE void v_store_bf16(uint16_t *to, vec x)
+{
+    const ivec upper = _mm512_srli_epi32(_mm512_castps_si512(x), 16);
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(upper));
+}
+
+/* Rounded to f16 and back. */
+INLINE vec v_round_f16(vec x)
+{
+    return _mm512_cvtph_ps(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+/* The values at even and at odd places of lo [VEC], hi [VEC]; and back. */
+INLINE void v_split(vec lo, vec hi, vec *even, vec *odd)
+{
+    const ivec at = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+
+    *even = _mm512_permutex2var_ps(lo, at, hi);
+    *odd = _mm512_permutex2var_ps(lo, _mm512_add_epi32(at, _mm512_set1_epi32(1)), hi);
+}
+
+INLINE void v_join(vec even, vec odd, vec *lo, vec *hi)
+{
+    const ivec at = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+
+    *lo = _mm512_permutex2var_ps(even, at, odd);
+    *hi = _mm512_permutex2var_ps(even, _mm512_add_epi32(at, _mm512_set1_epi32(8)), odd);
 }
 
 /* gqa__power_of_two */
