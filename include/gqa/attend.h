@@ -87,10 +87,10 @@ GQA_API gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
                               const gqa_attend_inputs *inputs, gqa_attend_output *output,
                               void *workspace, size_t size, gqa_error *err);
 
-/* Merge n states of the same rows over adjacent, rising key ranges into *out (which may be one of
- * them). Bits: equal to one walk over the whole range when every range is an aligned subtree of
- * the fold tree (begin a multiple of its length, its length a power of two times gqa_fold_block()),
- * the last one excepted. Thread-safe. */
+/* Merge n states of the same rows over rising key ranges into *out (which may be one of them).
+ * Ranges may leave out keys that no row sees. Bits: equal to one walk over the whole range when
+ * every range is an aligned subtree of the fold tree (begin a multiple of its length, its length a
+ * power of two times gqa_fold_block()), the last one excepted. Thread-safe. */
 GQA_API gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_states *out,
                                     gqa_error *err);
 
