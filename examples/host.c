@@ -1,8 +1,9 @@
 /* A host that lends its own memory, threads, log and workspace.
  *
  * The allocator counts; parallel_for starts a thread per task, which shows the contract and is no
- * way to be fast (a real host hands the tasks to the pool that it has). With a workspace of the
- * caller's gqa_forward allocates nothing. One thread and three give the same bits.
+ * way to be fast (a real host hands the tasks to the pool that it has). A host that has no pool
+ * creates a gqa_pool and lends that. With a workspace of the caller's gqa_forward allocates
+ * nothing. One thread, three of the host and three of the pool give the same bits.
  */
 #include <gqa/gqa.h>
 #include <pthread.h>
@@ -78,8 +79,8 @@ static void fill(float *a, int n)
     }
 }
 
-/* One call over T tokens on the given number of threads. */
-static gqa_status run(struct host *host, int threads, float *y, gqa_error *err)
+/* One call over T tokens on the given number of the host's threads, or on the pool. */
+static gqa_status run(struct host *host, int threads, gqa_pool *pool, float *y, gqa_error *err)
 {
     static float wq[HQ * D * HIDDEN], wk[HKV * D * HIDDEN], wv[HKV * D * HIDDEN];
     static float wo[HIDDEN * HQ * D], x[T * HIDDEN];
@@ -107,10 +108,14 @@ static gqa_status run(struct host *host, int threads, float *y, gqa_error *err)
     gqa_runtime runtime;
     gqa_runtime_init(&runtime);
     runtime.user = host;
-    runtime.num_threads = threads;
     runtime.alloc = host_alloc;
     runtime.release = host_release;
-    runtime.parallel_for = host_parallel_for;
+    if (pool != NULL) {
+        runtime.pool = pool;
+    } else {
+        runtime.num_threads = threads;
+        runtime.parallel_for = host_parallel_for;
+    }
     runtime.log = host_log;
 
     gqa_inputs inputs;
@@ -141,19 +146,27 @@ static gqa_status run(struct host *host, int threads, float *y, gqa_error *err)
 
 int main(void)
 {
-    static float one[T * HIDDEN], three[T * HIDDEN];
+    static float one[T * HIDDEN], three[T * HIDDEN], pooled[T * HIDDEN];
     struct host host = {0, 0};
+    gqa_pool *pool = NULL;
     gqa_error err;
-    gqa_status status = run(&host, 1, one, &err);
+    gqa_status status = gqa_pool_create(&pool, THREADS, NULL, &err);
     if (status == GQA_OK) {
-        status = run(&host, THREADS, three, &err);
+        status = run(&host, 1, NULL, one, &err);
     }
+    if (status == GQA_OK) {
+        status = run(&host, THREADS, NULL, three, &err);
+    }
+    if (status == GQA_OK) {
+        status = run(&host, gqa_pool_threads(pool), pool, pooled, &err);
+    }
+    gqa_pool_destroy(&pool);
     if (status != GQA_OK) {
         printf("%s: %s\n", gqa_status_string(status), err.message);
         return EXIT_FAILURE;
     }
-    int same = memcmp(one, three, sizeof one) == 0;
-    printf("the two results: %s; blocks still held: %d\n", same ? "the same bits" : "DIFFERENT",
+    int same = memcmp(one, three, sizeof one) == 0 && memcmp(one, pooled, sizeof one) == 0;
+    printf("the three results: %s; blocks still held: %d\n", same ? "the same bits" : "DIFFERENT",
            host.live);
     return same && host.live == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
