@@ -11,6 +11,7 @@
 
 #include "kernel/vector_avx512.h"
 
+#include "kernel/avx512_append.h"
 #include "kernel/scalar_bf16.h"
 #include "kernel/vector_block.h"
 #include "kernel/vector_stage.h"
@@ -290,7 +291,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .q_bytes = q_bytes_bf16,
     .pack_q = pack_q_pairs,
     .append_k = append_k_bf16,
-    .append_v = append_v_bf16,
+    .append_v = append_v_transposed,
     .score = score_pairs,
     .modify = modify_scores,
     .softmax = softmax_pairs,
