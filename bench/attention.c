@@ -1,0 +1,274 @@
+/* attention.c - a layer, its caches and its data: append and attend, or the whole layer. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fill.h"
+#include "timing.h"
+#include "work.h"
+
+#define FILL_TOKENS 512 /* keys and values are filled in pieces of at most this many tokens */
+#define MAX_LAYERS  64
+
+struct attention {
+    struct bench_work work;
+    struct bench_spec spec;
+    gqa_runtime runtime;
+    gqa_layer *layer[MAX_LAYERS]; /* more than one only for a layer with cold weights */
+    int32_t layers;
+    gqa_cache *cache;   /* [sets * batch] sequences of `past` tokens */
+    int32_t sets, set;  /* the set that the next call uses */
+    int32_t *sequences; /* [batch] */
+    float *q, *k, *v;   /* [batch, tokens, heads, d], or q alone: hidden states */
+    float *out;         /* [batch, tokens, hq, d] or [batch, tokens, hidden] */
+    void *workspace;
+    size_t workspace_bytes;
+    gqa_inputs inputs;
+    gqa_output output;
+};
+
+static void destroy(struct bench_work *work)
+{
+    struct attention *a = (struct attention *)work;
+
+    gqa_cache_destroy(&a->cache);
+    for (int32_t i = 0; i < a->layers; i++) {
+        gqa_destroy(&a->layer[i]);
+    }
+    free(a->sequences);
+    bench_free(a->q);
+    bench_free(a->k);
+    bench_free(a->v);
+    bench_free(a->out);
+    bench_free(a->workspace);
+    free(a);
+}
+
+/* The config of the shape: with hidden states that of gpt-oss, whatever its dims. */
+static void set_config(const struct bench_spec *spec, gqa_config *config)
+{
+    gqa_config_init(config);
+    config->num_attention_heads = spec->hq;
+    config->num_key_value_heads = spec->hkv;
+    config->head_dim = spec->d;
+    config->sliding_window = spec->window;
+    config->attention_chunk_size = spec->chunk;
+    config->learned_sinks_size = spec->sinks;
+    config->numerics = spec->numerics;
+    config->isa = spec->isa;
+    config->backend = spec->backend;
+    if (spec->kind == BENCH_LAYER) {
+        config->hidden_size = spec->hidden;
+        config->input_norm = GQA_NORM_RMS;
+        config->input_norm_eps = 1e-5f;
+        config->qkv_layout = GQA_QKV_FUSED;
+        config->qkv_bias = 1;
+        config->o_bias = 1;
+        config->rope = GQA_ROPE_HALF;
+        config->rope_theta = 150000;
+        config->rope_scaling = GQA_ROPE_SCALING_YARN;
+        config->rope_factor = 32;
+        config->rope_original_context = 4096;
+        config->add_residual = 1;
+    }
+}
+
+/* One layer; its weights are read and packed here. scratch: [most rows * hidden] of random bf16. */
+static gqa_status make_layer(struct attention *a, const uint16_t *random, const float *small,
+                             gqa_error *err)
+{
+    const struct bench_spec *spec = &a->spec;
+    int64_t rows = (int64_t)(spec->hq + 2 * spec->hkv) * spec->d;
+    gqa_config config;
+    gqa_weights weights;
+    gqa_status status;
+
+    set_config(spec, &config);
+    gqa_weights_init(&weights);
+    if (spec->sinks) {
+        weights.sinks = gqa_tensor_1d(small, GQA_F32, spec->hq);
+    }
+    if (spec->kind == BENCH_LAYER) {
+        weights.input_norm = gqa_tensor_1d(small, GQA_F32, spec->hidden);
+        weights.wqkv = gqa_tensor_2d(random, GQA_BF16, rows, spec->hidden);
+        weights.bqkv = gqa_tensor_1d(small, GQA_F32, rows);
+        weights.wo = gqa_tensor_2d(random, GQA_BF16, spec->hidden, (int64_t)spec->hq * spec->d);
+        weights.bo = gqa_tensor_1d(small, GQA_F32, spec->hidden);
+    }
+    status = gqa_create(&a->layer[a->layers], &config, &weights, &a->runtime, err);
+    if (status == GQA_OK) {
+        a->layers++;
+    }
+    return status;
+}
+
+static gqa_status make_layers(struct attention *a, gqa_error *err)
+{
+    const struct bench_spec *spec = &a->spec;
+    size_t rows = (size_t)(spec->hq + 2 * spec->hkv) * (size_t)spec->d;
+    size_t most = spec->hidden == 0 ? 1 : rows * (size_t)spec->hidden;
+    size_t few = rows > (size_t)spec->hidden ? rows : (size_t)spec->hidden;
+    double bytes = (double)most * (spec->numerics == GQA_NUMERICS_BF16 ? 2.0 : 4.0) * 1.8;
+    int32_t layers = spec->cold && spec->kind == BENCH_LAYER ? 1 + (int32_t)(1.3e9 / bytes) : 1;
+    uint16_t *random = bench_alloc(most * sizeof *random);
+    float *small = bench_alloc(few * sizeof *small);
+    gqa_status status = GQA_ERR_NOMEM;
+
+    if (random != NULL && small != NULL) {
+        bench_fill_bf16(random, most, 0.03f, 1);
+        bench_fill(small, few, 0.5f, 2);
+        status = GQA_OK;
+        for (int32_t i = 0; i < layers && i < MAX_LAYERS && status == GQA_OK; i++) {
+            status = make_layer(a, random, small, err);
+        }
+    }
+    bench_free(random);
+    bench_free(small);
+    return status;
+}
+
+/* `past` random tokens in every sequence. */
+static gqa_status fill_cache(struct attention *a, gqa_error *err)
+{
+    const struct bench_spec *spec = &a->spec;
+    size_t n = (size_t)FILL_TOKENS * (size_t)spec->hkv * (size_t)spec->d;
+    float *kv = bench_alloc(2 * n * sizeof *kv);
+    gqa_status status = kv == NULL ? GQA_ERR_NOMEM : GQA_OK;
+
+    if (kv != NULL) {
+        bench_fill(kv, 2 * n, 1.0f, 3);
+    }
+    for (int32_t s = 0; s < a->sets * spec->batch && status == GQA_OK; s++) {
+        for (int32_t at = 0; at < spec->past && status == GQA_OK; at += FILL_TOKENS) {
+            int32_t tokens = spec->past - at < FILL_TOKENS ? spec->past - at : FILL_TOKENS;
+            gqa_tensor k = gqa_tensor_3d(kv, GQA_F32, tokens, spec->hkv, spec->d);
+            gqa_tensor v = gqa_tensor_3d(kv + n, GQA_F32, tokens, spec->hkv, spec->d);
+
+            status = gqa_cache_append(a->cache, s, &k, &v, NULL, err);
+        }
+    }
+    bench_free(kv);
+    return status;
+}
+
+static gqa_status make_cache(struct attention *a, gqa_error *err)
+{
+    const struct bench_spec *spec = &a->spec;
+    double element = spec->numerics == GQA_NUMERICS_BF16 ? 2 : 4;
+    double set_bytes = 2.0 * spec->hkv * spec->d * spec->past * spec->batch * element;
+    gqa_cache_options options;
+    gqa_status status;
+
+    a->sets = 1;
+    if (spec->cold && spec->past > 0) {
+        a->sets = 1 + (int32_t)((double)BENCH_COLD_BYTES / set_bytes);
+    }
+    gqa_cache_options_init(&options, a->layer[0]);
+    options.max_sequences = a->sets * spec->batch;
+    options.max_tokens = spec->past + spec->tokens;
+    status = gqa_cache_create(&a->cache, a->layer[0], &options, err);
+    return status == GQA_OK && spec->past > 0 ? fill_cache(a, err) : status;
+}
+
+static gqa_status make_tensors(struct attention *a)
+{
+    const struct bench_spec *spec = &a->spec;
+    int64_t b = spec->batch;
+    int64_t t = spec->tokens;
+    size_t rows = (size_t)b * (size_t)t;
+    size_t wide =
+        spec->kind == BENCH_LAYER ? (size_t)spec->hidden : (size_t)spec->hq * (size_t)spec->d;
+    size_t narrow = (size_t)spec->hkv * (size_t)spec->d;
+
+    a->sequences = calloc((size_t)b, sizeof *a->sequences);
+    a->q = bench_alloc(rows * wide * sizeof *a->q);
+    a->k = bench_alloc(rows * narrow * sizeof *a->k);
+    a->v = bench_alloc(rows * narrow * sizeof *a->v);
+    a->out = bench_alloc(rows * wide * sizeof *a->out);
+    if (a->sequences == NULL || a->q == NULL || a->k == NULL || a->v == NULL || a->out == NULL) {
+        return GQA_ERR_NOMEM;
+    }
+    bench_fill(a->q, rows * wide, 1.0f, 4);
+    bench_fill(a->k, rows * narrow, 1.0f, 5);
+    bench_fill(a->v, rows * narrow, 1.0f, 6);
+    gqa_inputs_init(&a->inputs);
+    gqa_output_init(&a->output);
+    a->inputs.sequences = a->sequences;
+    if (spec->kind == BENCH_LAYER) {
+        a->inputs.hidden_states = gqa_tensor_3d(a->q, GQA_F32, b, t, spec->hidden);
+        a->output.hidden_states = gqa_tensor_3d(a->out, GQA_F32, b, t, spec->hidden);
+    } else {
+        a->inputs.q_proj = gqa_tensor_4d(a->q, GQA_F32, b, t, spec->hq, spec->d);
+        a->inputs.k_proj = gqa_tensor_4d(a->k, GQA_F32, b, t, spec->hkv, spec->d);
+        a->inputs.v_proj = gqa_tensor_4d(a->v, GQA_F32, b, t, spec->hkv, spec->d);
+        a->output.attn = gqa_tensor_4d(a->out, GQA_F32, b, t, spec->hq, spec->d);
+    }
+    return GQA_OK;
+}
+
+static gqa_status make_workspace(struct attention *a, gqa_error *err)
+{
+    gqa_status status =
+        gqa_workspace_size(a->layer[0], a->cache, &a->inputs, &a->output, &a->workspace_bytes, err);
+
+    if (status == GQA_OK) {
+        a->workspace = bench_alloc(a->workspace_bytes);
+        status = a->workspace == NULL ? GQA_ERR_NOMEM : GQA_OK;
+    }
+    return status;
+}
+
+/* Cut the sequences back to `past` tokens, untimed; then the call. */
+static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEXT])
+{
+    struct attention *a = (struct attention *)work;
+    const gqa_layer *layer = a->layer[a->set % a->layers];
+    gqa_error err = {.message = "a cache cannot be cut"};
+    gqa_status status = GQA_OK;
+    double start;
+
+    for (int32_t b = 0; b < a->spec.batch; b++) {
+        a->sequences[b] = a->set % a->sets * a->spec.batch + b;
+        if (gqa_cache_length(a->cache, a->sequences[b]) != a->spec.past) {
+            status = gqa_cache_truncate(a->cache, a->sequences[b], a->spec.past, &err);
+        }
+    }
+    a->set = (a->set + 1) % (a->sets * a->layers);
+    if (status == GQA_OK) {
+        start = bench_now();
+        status = gqa_forward(layer, a->cache, &a->inputs, &a->output, a->workspace,
+                             a->workspace_bytes, &err);
+        *seconds = bench_now() - start;
+    }
+    if (status != GQA_OK) {
+        snprintf(why, BENCH_WHY_TEXT, "%s", err.message);
+    }
+    a->work.row = a->output.path.row;
+    return status == GQA_OK;
+}
+
+struct bench_work *bench_attention_create(const struct bench_spec *spec, struct bench_host *host,
+                                          char why[BENCH_WHY_TEXT])
+{
+    struct attention *a = calloc(1, sizeof *a);
+    gqa_error err = {.message = "no memory, or no such number of threads"};
+    gqa_status status = GQA_ERR_NOMEM;
+
+    if (a != NULL) {
+        a->spec = *spec;
+        a->work.run = run;
+        a->work.destroy = destroy;
+        if (bench_workers_lend(&host->workers, spec->threads, &a->runtime)) {
+            status = make_layers(a, &err);
+        }
+        status = status == GQA_OK ? make_cache(a, &err) : status;
+        status = status == GQA_OK ? make_tensors(a) : status;
+        status = status == GQA_OK ? make_workspace(a, &err) : status;
+        if (status == GQA_OK) {
+            return &a->work;
+        }
+        destroy(&a->work);
+    }
+    snprintf(why, BENCH_WHY_TEXT, "%s", err.message);
+    return NULL;
+}

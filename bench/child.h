@@ -1,0 +1,62 @@
+/* child.h - a baseline in a process of its own, that answers one timed case per line.
+ *
+ * The child first writes "ready TEXT" (what it is), or "skip TEXT" and ends. Then for each line it
+ * reads, it answers "ok SECONDS" of one call, or "skip TEXT". The line is a case (spec.h), or
+ * "drop": free what the last one held. A case that is repeated keeps its data; the first call on it
+ * is preceded by an untimed one.
+ */
+#ifndef GQA_BENCH_CHILD_H
+#define GQA_BENCH_CHILD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "work.h"
+
+/* The baselines. */
+enum bench_peer {
+    PEER_OPENBLAS,         /* OPENBLAS_CORETYPE as fits the CPU */
+    PEER_OPENBLAS_DEFAULT, /* as it comes */
+    PEER_ONEDNN,
+    PEER_ORT,
+    PEER_ORT_NO_FLASH, /* ORT_GQA_DISABLE_FLASH_ATTENTION=1 */
+    PEER_ORT_INT8,     /* keys and values in int8 */
+    PEERS
+};
+
+extern const char *const bench_peer_names[PEERS];
+
+struct bench_child {
+    enum bench_peer peer;
+    int32_t threads;
+    pid_t pid; /* 0 = not started */
+    FILE *to, *from;
+    char about[BENCH_WHY_TEXT]; /* its "ready" or "skip" text */
+    bool ready;
+};
+
+/* Start it if it is not; false (about says why) if there is no such baseline here. ort: the folder
+ * that holds onnxruntime-node. */
+bool bench_child_start(struct bench_child *child, const char *ort);
+
+/* One answer. false: why. */
+bool bench_child_ask(struct bench_child *child, const char *line, double *seconds,
+                     char why[BENCH_WHY_TEXT]);
+
+void bench_child_stop(struct bench_child *child);
+
+/* The child's side: gqa-bench --child NAME. Returns the exit status. */
+int bench_serve(const char *name, int32_t threads);
+
+struct bench_work *bench_openblas_create(const struct bench_spec *spec, struct bench_host *host,
+                                         char why[BENCH_WHY_TEXT]);
+struct bench_work *bench_onednn_create(const struct bench_spec *spec, struct bench_host *host,
+                                       char why[BENCH_WHY_TEXT]);
+
+/* What is linked: "OpenBLAS ...", "oneDNN 2.6.3", or NULL. */
+const char *bench_openblas_about(void);
+const char *bench_onednn_about(void);
+
+#endif

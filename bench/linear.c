@@ -1,0 +1,105 @@
+/* linear.c - one projection: y = x w^T. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fill.h"
+#include "kernel/select.h"
+#include "linear/linear.h"
+#include "timing.h"
+#include "work.h"
+
+struct linear {
+    struct bench_work work;
+    struct bench_spec spec;
+    gqa_runtime runtime;
+    struct gqa__linear matrix; /* of the copy that is used next */
+    unsigned char *memory;     /* [copies][copy_bytes] packed weights */
+    size_t copy_bytes;
+    int32_t copies, copy;
+    float *x, *y; /* [tokens][in], [tokens][out] */
+    void *scratch;
+};
+
+static void destroy(struct bench_work *work)
+{
+    struct linear *l = (struct linear *)work;
+
+    bench_free(l->memory);
+    bench_free(l->x);
+    bench_free(l->y);
+    bench_free(l->scratch);
+    free(l);
+}
+
+static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEXT])
+{
+    struct linear *l = (struct linear *)work;
+    double start;
+
+    (void)why;
+    gqa__linear_place(&l->matrix, l->memory + (size_t)l->copy * l->copy_bytes, false);
+    l->copy = (l->copy + 1) % l->copies;
+    start = bench_now();
+    gqa__linear_run(&l->matrix, l->x, l->spec.in, l->spec.tokens, 0, l->spec.out, l->y, l->spec.out,
+                    l->scratch, &l->runtime);
+    *seconds = bench_now() - start;
+    return true;
+}
+
+/* Pack one copy, row by row, and copy it into the others. */
+static void pack(struct linear *l)
+{
+    gqa__linear_place(&l->matrix, l->memory, false);
+    for (int64_t r = 0; r < l->spec.out; r++) {
+        bench_fill(l->x, (size_t)l->spec.in, 0.03f, (uint64_t)r);
+        gqa__linear_set_row(&l->matrix, r, l->x, 0);
+    }
+    for (int32_t i = 1; i < l->copies; i++) {
+        memcpy(l->memory + (size_t)i * l->copy_bytes, l->memory, l->copy_bytes);
+    }
+    bench_fill(l->x, (size_t)l->spec.tokens * (size_t)l->spec.in, 1.0f, 9);
+}
+
+struct bench_work *bench_linear_create(const struct bench_spec *spec, struct bench_host *host,
+                                       char why[BENCH_WHY_TEXT])
+{
+    struct linear *l = calloc(1, sizeof *l);
+    gqa_error err = {.message = "no memory, or no such number of threads"};
+    size_t bytes;
+
+    if (l == NULL) {
+        goto fail;
+    }
+    l->spec = *spec;
+    l->work.run = run;
+    l->work.destroy = destroy;
+    if (gqa__select(&l->matrix.row, spec->isa, getenv("GQA_ISA"), spec->numerics, &err) != GQA_OK ||
+        !bench_workers_lend(&host->workers, spec->threads, &l->runtime)) {
+        goto fail;
+    }
+    l->work.row = l->matrix.row->name;
+    l->matrix.out = spec->out;
+    l->matrix.in = spec->in;
+    if (!gqa__linear_bytes(&l->matrix, false, &bytes)) {
+        goto fail;
+    }
+    l->copy_bytes = (bytes + 4095) / 4096 * 4096;
+    l->copies = spec->cold ? 1 + (int32_t)(BENCH_COLD_BYTES / l->copy_bytes) : 1;
+    l->memory = bench_alloc((size_t)l->copies * l->copy_bytes);
+    l->x = bench_alloc((size_t)spec->tokens * (size_t)spec->in * sizeof *l->x);
+    l->y = bench_alloc((size_t)spec->tokens * (size_t)spec->out * sizeof *l->y);
+    l->scratch = bench_alloc(gqa__linear_scratch_bytes(&l->matrix, spec->tokens));
+    if (l->memory == NULL || l->x == NULL || l->y == NULL || l->scratch == NULL) {
+        goto fail;
+    }
+    pack(l);
+    return &l->work;
+
+fail:
+    snprintf(why, BENCH_WHY_TEXT, "%s", err.message);
+    if (l != NULL) {
+        destroy(&l->work);
+    }
+    return NULL;
+}

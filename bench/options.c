@@ -1,0 +1,162 @@
+/* options.c - see options.h. */
+#define _POSIX_C_SOURCE 200809L
+#include "options.h"
+
+#include <fnmatch.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "gqa/gqa.h"
+#include "workers.h"
+
+const char bench_usage[] =
+    "gqa-bench [options]\n"
+    "  --suite NAMES       roofline, prefill, decode, window, chunked, layer, linear, threads,\n"
+    "                      overhead; several with commas; default all\n"
+    "  --filter TEXT       only cases whose name holds TEXT (or matches it, with * and ?)\n"
+    "  --peers NAMES       only these baselines; none = no baseline\n"
+    "  --threads N         threads of every case (suite threads: the most); default 1\n"
+    "  --isa NAME          auto, scalar, avx2, avx512, amx\n"
+    "  --backend NAME      cpu, reference\n"
+    "  --numerics NAME     f32, bf16; default both\n"
+    "  --repetitions N     rounds of alternation per case; default 9\n"
+    "  --seconds S         a case ends after S seconds, once each part ran three times;\n"
+    "                      default 60\n"
+    "  --json FILE         write what google-benchmark's tools read\n"
+    "  --csv FILE\n"
+    "  --compare OLD.json  exit 1 if a case got slower beyond noise\n"
+    "  --onnxruntime DIR   where onnxruntime-node is installed\n"
+    "  --list              names of the cases\n";
+
+enum option_kind { TEXT, INTEGER, SECONDS, ISA, BACKEND, NUMERICS, FLAG };
+
+struct option {
+    const char *name;
+    enum option_kind kind;
+    void *value;
+    int32_t low, high;
+};
+
+static bool parse_name(const struct option *option, const char *text)
+{
+    if (option->kind == ISA) {
+        for (int isa = GQA_ISA_AUTO; isa <= GQA_ISA_AMX; isa++) {
+            if (strcmp(text, gqa_isa_name((gqa_isa)isa)) == 0) {
+                *(gqa_isa *)option->value = (gqa_isa)isa;
+                return true;
+            }
+        }
+    } else if (option->kind == BACKEND) {
+        bool reference = strcmp(text, "reference") == 0;
+
+        *(gqa_backend *)option->value = reference ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
+        return reference || strcmp(text, "cpu") == 0;
+    } else if (option->kind == NUMERICS) {
+        bool bf16 = strcmp(text, "bf16") == 0;
+
+        *(int32_t *)option->value = bf16 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
+        return bf16 || strcmp(text, "f32") == 0;
+    }
+    return false;
+}
+
+static bool parse_value(const struct option *option, const char *text)
+{
+    char *end = NULL;
+
+    if (option->kind == TEXT) {
+        *(const char **)option->value = text;
+        return true;
+    }
+    if (option->kind == INTEGER) {
+        long n = strtol(text, &end, 10);
+
+        *(int32_t *)option->value = (int32_t)n;
+        return end != text && *end == '\0' && n >= option->low && n <= option->high;
+    }
+    if (option->kind == SECONDS) {
+        double x = strtod(text, &end);
+
+        *(double *)option->value = x;
+        return end != text && *end == '\0' && x >= 0;
+    }
+    return parse_name(option, text);
+}
+
+bool bench_options_parse(struct bench_options *o, int argc, char **argv)
+{
+    const struct option all[] = {
+        {"--suite", TEXT, &o->suite, 0, 0},
+        {"--filter", TEXT, &o->filter, 0, 0},
+        {"--peers", TEXT, &o->peers, 0, 0},
+        {"--threads", INTEGER, &o->threads, 1, BENCH_MAX_THREADS},
+        {"--isa", ISA, &o->isa, 0, 0},
+        {"--backend", BACKEND, &o->backend, 0, 0},
+        {"--numerics", NUMERICS, &o->numerics, 0, 0},
+        {"--repetitions", INTEGER, &o->repetitions, 1, 100000},
+        {"--seconds", SECONDS, &o->seconds, 0, 0},
+        {"--json", TEXT, &o->json, 0, 0},
+        {"--csv", TEXT, &o->csv, 0, 0},
+        {"--compare", TEXT, &o->compare, 0, 0},
+        {"--onnxruntime", TEXT, &o->onnxruntime, 0, 0},
+        {"--child", TEXT, &o->child, 0, 0},
+        {"--list", FLAG, &o->list, 0, 0},
+        {"--help", FLAG, &o->help, 0, 0},
+    };
+    const size_t count = sizeof all / sizeof all[0];
+
+    memset(o, 0, sizeof *o);
+    o->threads = 1;
+    o->numerics = -1;
+    o->repetitions = 9;
+    o->seconds = 60;
+    o->onnxruntime = GQA_BENCH_ORT_DIR;
+    for (int i = 1; i < argc; i++) {
+        size_t at = 0;
+
+        while (at < count && strcmp(all[at].name, argv[i]) != 0) {
+            at++;
+        }
+        if (at < count && all[at].kind == FLAG) {
+            *(bool *)all[at].value = true;
+        } else if (at == count) {
+            fprintf(stderr, "gqa-bench: unknown option %s\n%s", argv[i], bench_usage);
+            return false;
+        } else if (i + 1 == argc || !parse_value(&all[at], argv[i + 1])) {
+            fprintf(stderr, "gqa-bench: bad value for %s: %s\n", argv[i],
+                    i + 1 == argc ? "none" : argv[i + 1]);
+            return false;
+        } else {
+            i++;
+        }
+    }
+    return true;
+}
+
+bool bench_listed(const char *list, const char *name)
+{
+    size_t length;
+
+    if (list == NULL) {
+        return true;
+    }
+    for (; *list != '\0'; list += length + (list[length] == ',')) {
+        length = strcspn(list, ",");
+        if (strlen(name) == length && strncmp(list, name, length) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool bench_filter(const char *filter, const char *name)
+{
+    if (filter == NULL) {
+        return true;
+    }
+    if (strpbrk(filter, "*?") != NULL) {
+        return fnmatch(filter, name, 0) == 0;
+    }
+    return strstr(name, filter) != NULL;
+}

@@ -1,0 +1,147 @@
+/* report.c - see report.h: the table. */
+#define _POSIX_C_SOURCE 200809L
+#include "report.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "gqa/gqa.h"
+#include "machine.h"
+
+/* Three digits and a unit. */
+static const char *time_text(double seconds, char text[16])
+{
+    double value = seconds * 1e6;
+    const char *unit = "us";
+
+    if (seconds >= 1) {
+        value = seconds;
+        unit = "s ";
+    } else if (seconds >= 1e-3) {
+        value = seconds * 1e3;
+        unit = "ms";
+    }
+    snprintf(text, 16, "%.*f %s", value < 10 ? 2 : value < 100 ? 1 : 0, value, unit);
+    return text;
+}
+
+static void cpu_name(char text[128])
+{
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    char line[256];
+
+    snprintf(text, 128, "unknown CPU");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        const char *colon = strchr(line, ':');
+
+        if (colon != NULL && strncmp(line, "model name", 10) == 0) {
+            snprintf(text, 128, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+            break;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+}
+
+void bench_report_head(const struct bench_options *options)
+{
+    struct bench_machine machine;
+    char name[128];
+
+    cpu_name(name);
+    bench_machine_detect(&machine);
+    printf("%s, %ld CPUs online; rows:", name, sysconf(_SC_NPROCESSORS_ONLN));
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+        if (gqa_isa_available((gqa_isa)isa)) {
+            printf(" %s", gqa_isa_name((gqa_isa)isa));
+        }
+    }
+    printf(
+        "\nAll parts of a line ran in alternation, up to %d rounds of it. %%: of what the machine "
+        "did in\nthe same rounds (%s multiply-adds, %s, reads in 8 streams). N x: what the "
+        "baseline took,\nin times of the median.\n",
+        (int)options->repetitions, machine.fma_name,
+        machine.amx != NULL ? "AMX bf16 tile products" : "no AMX");
+}
+
+static void print_rate(const struct bench_case *one)
+{
+    double rate = bench_case_rate(one);
+    double limit = bench_case_limit_rate(one);
+
+    if (rate > 0) {
+        printf(" %7.*f %-7s", rate < 1e11 ? 1 : 0, rate / 1e9,
+               one->bound == BOUND_COMPUTE ? "GFLOP/s" : "GB/s");
+    } else {
+        printf(" %15s", "");
+    }
+    if (rate > 0 && limit > 0) {
+        printf(" %4.0f%%", 100 * rate / limit);
+    } else {
+        printf(" %5s", "");
+    }
+}
+
+/* Seconds per token, where a case has many. */
+static void print_per_token(const struct bench_case *one)
+{
+    double tokens = (double)one->spec.batch * one->spec.tokens;
+
+    if (one->spec.kind == BENCH_ATTENTION && tokens > 1) {
+        printf("  %.3g us/token", one->stats.median / tokens * 1e6);
+    }
+}
+
+void bench_report_case(const struct bench_case *one, bool first)
+{
+    char median[16], min[16], max[16];
+    const char *label;
+
+    if (first) {
+        printf("\n%-36s %9s %9s %9s %5s %15s %5s\n", one->suite, "median", "min", "max", "calls",
+               "rate", "%");
+    }
+    if (!one->done) {
+        printf("%-36s skipped: %s\n", one->name, one->why);
+        fflush(stdout);
+        return;
+    }
+    printf("%-36s %9s %9s %9s %5zu", one->name, time_text(one->stats.median, median),
+           time_text(one->stats.min, min), time_text(one->stats.max, max), one->stats.count);
+    print_rate(one);
+    for (int32_t i = 0; (label = bench_case_label(one, i)) != NULL; i++) {
+        double seconds = bench_case_opponent(one, label);
+
+        if (seconds > 0) {
+            printf("  %s %.*fx (%s)", label, seconds < 10 * one->stats.median ? 2 : 1,
+                   seconds / one->stats.median, time_text(seconds, median));
+        } else {
+            printf("  %s -", label);
+        }
+    }
+    print_per_token(one);
+    printf("\n");
+    for (int32_t i = 0; i < one->opponents; i++) {
+        if (one->opponent[i].out && one->opponent[i].child != NULL &&
+            one->opponent[i].child->ready) {
+            printf("%-36s   skipped %s: %s\n", "", one->opponent[i].label, one->opponent[i].why);
+        }
+    }
+    fflush(stdout);
+}
+
+void bench_report_tail(const struct bench_runner *runner)
+{
+    if (runner->children > 0) {
+        printf("\n");
+    }
+    for (int32_t i = 0; i < runner->children; i++) {
+        const struct bench_child *child = &runner->child[i];
+
+        printf("%s%s, %d thread%s: %s\n", child->ready ? "" : "skipped ",
+               bench_peer_names[child->peer], (int)child->threads, child->threads == 1 ? "" : "s",
+               child->about);
+    }
+    fflush(stdout);
+}

@@ -1,0 +1,183 @@
+/* spec.c - see spec.h. */
+#include "spec.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const kinds[BENCH_KINDS] = {
+    [BENCH_ATTENTION] = "attention", [BENCH_LAYER] = "layer",     [BENCH_LINEAR] = "linear",
+    [BENCH_PRODUCTS] = "products",   [BENCH_SOFTMAX] = "softmax", [BENCH_PROBE] = "probe",
+};
+
+#define FIELDS 21
+
+struct field {
+    const char *name;
+    int32_t value;
+};
+
+static void get_fields(const struct bench_spec *spec, struct field field[FIELDS])
+{
+    const struct field all[FIELDS] = {
+        {"numerics", (int32_t)spec->numerics},
+        {"isa", (int32_t)spec->isa},
+        {"backend", (int32_t)spec->backend},
+        {"threads", spec->threads},
+        {"hq", spec->hq},
+        {"hkv", spec->hkv},
+        {"d", spec->d},
+        {"hidden", spec->hidden},
+        {"batch", spec->batch},
+        {"tokens", spec->tokens},
+        {"past", spec->past},
+        {"window", spec->window},
+        {"chunk", spec->chunk},
+        {"sinks", spec->sinks},
+        {"cold", spec->cold},
+        {"out", spec->out},
+        {"in", spec->in},
+        {"form", spec->form},
+        {"probe", spec->probe},
+        {"streams", spec->streams},
+        {"kib", spec->kib},
+    };
+
+    memcpy(field, all, sizeof all);
+}
+
+static void set_fields(struct bench_spec *spec, const struct field field[FIELDS])
+{
+    int32_t *const plain[FIELDS] = {
+        NULL,         NULL,           NULL,         &spec->threads, &spec->hq,   &spec->hkv,
+        &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past, &spec->window,
+        &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,   &spec->form,
+        &spec->probe, &spec->streams, &spec->kib,
+    };
+
+    spec->numerics = (gqa_numerics)field[0].value;
+    spec->isa = (gqa_isa)field[1].value;
+    spec->backend = (gqa_backend)field[2].value;
+    for (int i = 3; i < FIELDS; i++) {
+        *plain[i] = field[i].value;
+    }
+}
+
+void bench_spec_init(struct bench_spec *spec)
+{
+    memset(spec, 0, sizeof *spec);
+    spec->threads = 1;
+    spec->batch = 1;
+    spec->tokens = 1;
+}
+
+void bench_spec_print(const struct bench_spec *spec, char text[BENCH_SPEC_TEXT])
+{
+    struct field field[FIELDS];
+    size_t at = (size_t)snprintf(text, BENCH_SPEC_TEXT, "%s", kinds[spec->kind]);
+
+    get_fields(spec, field);
+    for (int i = 0; i < FIELDS; i++) {
+        if (field[i].value != 0) {
+            at += (size_t)snprintf(text + at, BENCH_SPEC_TEXT - at, " %s=%d", field[i].name,
+                                   (int)field[i].value);
+        }
+    }
+}
+
+bool bench_spec_parse(struct bench_spec *spec, const char *text)
+{
+    struct field field[FIELDS];
+    size_t length = strcspn(text, " \n");
+    int kind = 0;
+
+    memset(spec, 0, sizeof *spec);
+    get_fields(spec, field);
+    while (kind < BENCH_KINDS &&
+           (strlen(kinds[kind]) != length || strncmp(kinds[kind], text, length) != 0)) {
+        kind++;
+    }
+    if (kind == BENCH_KINDS) {
+        return false;
+    }
+    spec->kind = (enum bench_kind)kind;
+    for (text += length; *text == ' '; text += length) {
+        int i = 0;
+        char *end = NULL;
+
+        text++;
+        length = strcspn(text, "=");
+        while (i < FIELDS &&
+               (strlen(field[i].name) != length || strncmp(field[i].name, text, length) != 0)) {
+            i++;
+        }
+        if (i == FIELDS || text[length] != '=') {
+            return false;
+        }
+        field[i].value = (int32_t)strtol(text + length + 1, &end, 10);
+        length = (size_t)(end - text);
+    }
+    set_fields(spec, field);
+    return true;
+}
+
+double bench_spec_pairs(const struct bench_spec *spec)
+{
+    double pairs = 0;
+
+    for (int32_t t = 0; t < spec->tokens; t++) {
+        int32_t at = spec->past + t;
+        int32_t seen = at + 1;
+
+        if (spec->window > 0 && seen > spec->window) {
+            seen = spec->window;
+        }
+        if (spec->chunk > 0 && seen > at % spec->chunk + 1) {
+            seen = at % spec->chunk + 1;
+        }
+        pairs += seen;
+    }
+    return pairs * spec->batch;
+}
+
+/* Weights of a projection, or of a layer's two. */
+static double weights(const struct bench_spec *spec)
+{
+    if (spec->kind == BENCH_LINEAR) {
+        return (double)spec->out * spec->in;
+    }
+    return (double)spec->hidden * spec->d * (2.0 * spec->hq + 2.0 * spec->hkv);
+}
+
+double bench_spec_flop(const struct bench_spec *spec)
+{
+    double flop = 0;
+
+    if (spec->kind == BENCH_SOFTMAX) {
+        return bench_spec_pairs(spec) * spec->hq; /* elements: one exponential each */
+    }
+    if (spec->kind != BENCH_LINEAR) {
+        flop += 4.0 * spec->hq * spec->d * bench_spec_pairs(spec);
+    }
+    if (spec->kind == BENCH_LINEAR || spec->kind == BENCH_LAYER) {
+        flop += 2.0 * weights(spec) * spec->batch * spec->tokens;
+    }
+    return flop;
+}
+
+double bench_spec_bytes(const struct bench_spec *spec, double element)
+{
+    double bytes = 0;
+
+    if (spec->kind != BENCH_LINEAR) {
+        struct bench_spec last = *spec;
+
+        last.past = spec->past + spec->tokens - 1;
+        last.tokens = 1;
+        bytes += 2.0 * spec->hkv * spec->d * bench_spec_pairs(&last) * element;
+    }
+    if (spec->kind == BENCH_LINEAR || spec->kind == BENCH_LAYER) {
+        bytes += weights(spec) * element;
+    }
+    return bytes;
+}

@@ -1,0 +1,64 @@
+/* spec.h - one timed case as numbers, and as the line of text that a child process is sent. */
+#ifndef GQA_BENCH_SPEC_H
+#define GQA_BENCH_SPEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "gqa/types.h"
+
+enum bench_kind {
+    BENCH_ATTENTION, /* q, k, v of `tokens` new tokens after `past` ones: append and attend */
+    BENCH_LAYER,     /* hidden states in and out, with projections, rope and sinks */
+    BENCH_LINEAR,    /* y [tokens, out] = x [tokens, in] w [out, in]^T */
+    BENCH_PRODUCTS,  /* the two products of a prefill, tile by tile, and nothing else */
+    BENCH_SOFTMAX,   /* its softmax blocks, and nothing else */
+    BENCH_PROBE,     /* a limit of the machine */
+    BENCH_KINDS
+};
+
+enum bench_probe { PROBE_FMA, PROBE_AMX, PROBE_READ, PROBES };
+
+/* How the weights of a linear are handed to oneDNN. */
+enum bench_form { FORM_PLAIN, FORM_PACKED };
+
+struct bench_spec {
+    enum bench_kind kind;
+    gqa_numerics numerics;
+    gqa_isa isa;
+    gqa_backend backend;
+    int32_t threads;
+    int32_t hq, hkv, d, hidden; /* hidden 0 = attention alone */
+    int32_t batch, tokens, past;
+    int32_t window, chunk; /* 0 = off */
+    int32_t sinks;         /* 0 or 1 */
+    int32_t cold;          /* 1: rotate over more than a GiB of caches or weights */
+    int32_t out, in;       /* linear */
+    int32_t form;          /* linear in oneDNN */
+    int32_t probe;         /* which limit */
+    int32_t streams;       /* PROBE_READ */
+    int32_t kib;           /* PROBE_READ: the buffer, per thread */
+};
+
+#define BENCH_SPEC_TEXT 400
+
+/* All zero but batch 1, threads 1, tokens 1. */
+void bench_spec_init(struct bench_spec *spec);
+
+/* "attention hq=64 hkv=8 ...": every field that is not 0. */
+void bench_spec_print(const struct bench_spec *spec, char text[BENCH_SPEC_TEXT]);
+
+/* false if a word is unknown. */
+bool bench_spec_parse(struct bench_spec *spec, const char *text);
+
+/* (query, key) pairs that a call's rows see, of one head and all batch rows. */
+double bench_spec_pairs(const struct bench_spec *spec);
+
+/* Floating-point operations: 4 Hq D pairs, and 2 for each weight and token. */
+double bench_spec_flop(const struct bench_spec *spec);
+
+/* Bytes that must come from memory: keys and values that are seen, and weights. element: bytes of
+ * one of either. */
+double bench_spec_bytes(const struct bench_spec *spec, double element);
+
+#endif

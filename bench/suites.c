@@ -1,0 +1,123 @@
+/* suites.c - see suites.h. */
+#include "suites.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "machine.h"
+
+static const struct {
+    const char *name;
+    void (*make)(struct bench_maker *maker);
+} suites[] = {
+    {"roofline", bench_suite_roofline}, {"prefill", bench_suite_prefill},
+    {"decode", bench_suite_decode},     {"window", bench_suite_window},
+    {"chunked", bench_suite_chunked},   {"layer", bench_suite_layer},
+    {"linear", bench_suite_linear},     {"threads", bench_suite_threads},
+    {"overhead", bench_suite_overhead},
+};
+
+struct bench_case *bench_make(struct bench_maker *maker, gqa_numerics numerics)
+{
+    struct bench_case *one = bench_cases_add(maker->cases, maker->suite);
+
+    if (one == NULL) {
+        maker->failed = true;
+        return NULL;
+    }
+    one->spec.numerics = numerics;
+    one->spec.threads = maker->options->threads;
+    one->spec.isa = maker->options->isa;
+    one->spec.backend = maker->options->backend;
+    return one;
+}
+
+bool bench_wants(const struct bench_maker *maker, gqa_numerics numerics)
+{
+    return maker->options->numerics < 0 || maker->options->numerics == (int32_t)numerics;
+}
+
+void bench_name(struct bench_case *one, const char *text)
+{
+    snprintf(one->name, sizeof one->name, "%s/%s/%s/%dt", one->suite, text,
+             one->spec.numerics == GQA_NUMERICS_BF16 ? "bf16" : "f32", (int)one->spec.threads);
+}
+
+void bench_bound(struct bench_case *one, enum bench_bound bound)
+{
+    struct bench_machine machine;
+
+    bench_machine_detect(&machine);
+    one->bound = bound;
+    bench_spec_init(&one->limit);
+    one->limit.kind = BENCH_PROBE;
+    one->limit.threads = one->spec.threads;
+    if (bound == BOUND_MEMORY) {
+        one->limit.probe = PROBE_READ;
+        one->limit.streams = 8;
+        one->limit.kib = one->spec.cold ? 0 : 32768 / one->spec.threads;
+    } else {
+        bool tiles = one->spec.numerics == GQA_NUMERICS_BF16 && machine.amx != NULL;
+
+        one->limit.probe = tiles ? PROBE_AMX : PROBE_FMA;
+    }
+}
+
+static bool chosen(const struct bench_options *options, const struct bench_case *one)
+{
+    return bench_listed(options->suite, one->suite) && bench_filter(options->filter, one->name);
+}
+
+static void drop_peers(const struct bench_options *options, struct bench_case *one)
+{
+    int32_t kept = 0;
+
+    for (int32_t i = 0; i < one->opponents; i++) {
+        if (one->opponent[i].peer < 0 || bench_listed(options->peers, one->opponent[i].label)) {
+            one->opponent[kept++] = one->opponent[i];
+        }
+    }
+    one->opponents = kept;
+}
+
+static bool known(const char *list)
+{
+    char name[32];
+
+    for (size_t length; list != NULL && *list != '\0'; list += length + (list[length] == ',')) {
+        size_t i = 0;
+
+        length = strcspn(list, ",");
+        snprintf(name, sizeof name, "%.*s", (int)length, list);
+        while (i < sizeof suites / sizeof suites[0] && strcmp(suites[i].name, name) != 0) {
+            i++;
+        }
+        if (i == sizeof suites / sizeof suites[0]) {
+            fprintf(stderr, "gqa-bench: no suite %s\n", name);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool bench_suites_make(struct bench_cases *cases, const struct bench_options *options)
+{
+    struct bench_maker maker = {cases, options, NULL, false};
+    int32_t kept = 0;
+
+    if (!known(options->suite)) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof suites / sizeof suites[0]; i++) {
+        maker.suite = suites[i].name;
+        suites[i].make(&maker);
+    }
+    for (int32_t i = 0; i < cases->count; i++) {
+        if (chosen(options, &cases->at[i])) {
+            cases->at[kept] = cases->at[i];
+            drop_peers(options, &cases->at[kept++]);
+        }
+    }
+    cases->count = kept;
+    return !maker.failed;
+}

@@ -1,0 +1,42 @@
+/* suites.h - which cases there are. */
+#ifndef GQA_BENCH_SUITES_H
+#define GQA_BENCH_SUITES_H
+
+#include "case.h"
+#include "options.h"
+
+/* All cases that the options choose, in order. false without memory. */
+bool bench_suites_make(struct bench_cases *cases, const struct bench_options *options);
+
+/* A suite being made: the cases are added to `cases`. */
+struct bench_maker {
+    struct bench_cases *cases;
+    const struct bench_options *options;
+    const char *suite;
+    bool failed;
+};
+
+/* A case of the suite, with the options' threads, isa and backend; NULL (failed is set) without
+ * memory. */
+struct bench_case *bench_make(struct bench_maker *maker, gqa_numerics numerics);
+
+/* Name it "suite/TEXT/NUMERICS/Nt" and set what bounds it. */
+void bench_name(struct bench_case *one, const char *text);
+void bench_bound(struct bench_case *one, enum bench_bound bound);
+
+/* Does the user want these numerics? */
+bool bench_wants(const struct bench_maker *maker, gqa_numerics numerics);
+
+/* suites_attention.c */
+void bench_suite_prefill(struct bench_maker *maker);
+void bench_suite_decode(struct bench_maker *maker);
+void bench_suite_window(struct bench_maker *maker);
+void bench_suite_chunked(struct bench_maker *maker);
+/* suites_layer.c */
+void bench_suite_layer(struct bench_maker *maker);
+void bench_suite_linear(struct bench_maker *maker);
+void bench_suite_threads(struct bench_maker *maker);
+void bench_suite_overhead(struct bench_maker *maker);
+void bench_suite_roofline(struct bench_maker *maker);
+
+#endif

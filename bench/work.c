@@ -1,0 +1,39 @@
+/* work.c - see work.h. */
+#include "work.h"
+
+#include <stdlib.h>
+
+#include "fill.h"
+
+struct bench_work *bench_work_create(const struct bench_spec *spec, struct bench_host *host,
+                                     char why[BENCH_WHY_TEXT])
+{
+    switch (spec->kind) {
+    case BENCH_ATTENTION:
+    case BENCH_LAYER:
+        return bench_attention_create(spec, host, why);
+    case BENCH_LINEAR:
+        return bench_linear_create(spec, host, why);
+    case BENCH_PRODUCTS:
+    case BENCH_SOFTMAX:
+        return bench_parts_create(spec, host, why);
+    case BENCH_PROBE:
+    case BENCH_KINDS:
+        break;
+    }
+    return bench_probe_create(spec, host, why);
+}
+
+void bench_work_destroy(struct bench_work *work)
+{
+    if (work != NULL) {
+        work->destroy(work);
+    }
+}
+
+void bench_host_destroy(struct bench_host *host)
+{
+    bench_workers_destroy(&host->workers);
+    bench_free(host->memory);
+    host->memory = NULL;
+}

@@ -1,0 +1,50 @@
+/* work.h - a case made ready to run in this process: memory, layer, cache, data. */
+#ifndef GQA_BENCH_WORK_H
+#define GQA_BENCH_WORK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "spec.h"
+#include "workers.h"
+
+/* More than any last-level cache: what a cold case rotates over. */
+#define BENCH_COLD_BYTES ((size_t)5 << 28)
+
+#define BENCH_WHY_TEXT 256
+
+/* What every case may use. */
+struct bench_host {
+    struct bench_workers workers;
+    unsigned char *memory; /* what the read probe streams; NULL until first used */
+    size_t memory_bytes;
+};
+
+/* One call: seconds of the timed part. false: why says what failed. */
+struct bench_work {
+    bool (*run)(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEXT]);
+    void (*destroy)(struct bench_work *work);
+    double flop, bytes; /* of one call, where the spec alone does not say it; else 0 */
+    const char *row;    /* kernel row, or NULL */
+};
+
+/* NULL: why says what is missing. Releases what it took on failure. */
+struct bench_work *bench_work_create(const struct bench_spec *spec, struct bench_host *host,
+                                     char why[BENCH_WHY_TEXT]);
+
+/* NULL-safe. */
+void bench_work_destroy(struct bench_work *work);
+
+/* One of each kind. */
+struct bench_work *bench_attention_create(const struct bench_spec *spec, struct bench_host *host,
+                                          char why[BENCH_WHY_TEXT]);
+struct bench_work *bench_linear_create(const struct bench_spec *spec, struct bench_host *host,
+                                       char why[BENCH_WHY_TEXT]);
+struct bench_work *bench_parts_create(const struct bench_spec *spec, struct bench_host *host,
+                                      char why[BENCH_WHY_TEXT]);
+struct bench_work *bench_probe_create(const struct bench_spec *spec, struct bench_host *host,
+                                      char why[BENCH_WHY_TEXT]);
+
+void bench_host_destroy(struct bench_host *host);
+
+#endif
