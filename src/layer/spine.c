@@ -254,7 +254,8 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__piece *piec
         segment->out_stride = call->out.attn.stride[1];
         segment->out = token_of(&call->out.attn, piece);
     }
-    segment->lse = spine->lse + (int64_t)piece->at * shape->hq;
+    segment->lse =
+        gqa__present(&call->out.lse) ? spine->lse + (int64_t)piece->at * shape->hq : NULL;
     segment->sinks = gqa__stage_sinks(call->params, row->tkg);
     segment->batch = piece->b;
     segment->row0 = piece->first;
