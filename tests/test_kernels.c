@@ -228,13 +228,21 @@ static void test_zero_sign(void **state)
     problem_free(&p);
 }
 
+/* What is appended: n tokens, of which one value is NaN, or infinite in bf16. */
+struct append_case {
+    gqa_dtype storage;
+    int32_t dim, n;
+    int32_t token, value; /* of the odd one */
+};
+
 /* Stored K and V: the caller's values in the storage type, at their slots and nowhere else. */
-static void append_case(const struct row_under_test *test, gqa_dtype storage, int32_t dim,
-                        bool is_v)
+static void check_append(const struct row_under_test *test, const struct append_case *c, bool is_v)
 {
     const struct gqa__kernels *row = test->row;
+    const gqa_dtype storage = c->storage;
+    const int32_t dim = c->dim, n = c->n;
     const size_t size = storage == GQA_F32 ? 4 : 2;
-    const int32_t slots = 16, slot = 3, n = 5, stride = dim + 4;
+    const int32_t slots = n < 12 ? 16 : 64, slot = 3, stride = dim + 4;
     const bool transposed = is_v && row->v_transposed;
     const int32_t step = is_v ? row->value_step : row->depth_step;
     const int32_t wide = (dim + step - 1) / step * step;
@@ -244,13 +252,13 @@ static void append_case(const struct row_under_test *test, gqa_dtype storage, in
     uint64_t state = 9;
     bool bad = false;
 
-    snprintf(current, sizeof current, "%s append %s storage=%d dim=%d\n", test->name,
-             is_v ? "v" : "k", (int)storage, dim);
+    snprintf(current, sizeof current, "%s append %s storage=%d dim=%d n=%d odd=%d,%d\n", test->name,
+             is_v ? "v" : "k", (int)storage, dim, n, c->token, c->value);
     memset(page.data, 0, page.size);
     for (int32_t i = 0; i < (n - 1) * stride + dim; i++) {
         x[i] = i % 11 == 5 ? 1e-41f : random_float(&state);
     }
-    x[2 * stride + dim - 1] = dim % 2 != 0 ? NAN : 3.4e38f; /* infinite in bf16 */
+    x[c->token * stride + c->value] = dim % 2 != 0 ? NAN : 3.4e38f; /* infinite in bf16 */
     if (is_v) {
         bad = row->append_v(page.data, transposed ? slots : wide, slot, n, x, stride, dim, storage);
         check(bad == (dim % 2 != 0 || storage == GQA_BF16));
@@ -278,10 +286,17 @@ static void test_append(void **state)
     const struct row_under_test *test = *state;
 
     for (int32_t dim = 8; dim < 70; dim += 7) {
-        for (int32_t is_v = 0; is_v < 2; is_v++) {
-            append_case(test, GQA_BF16, dim, is_v != 0);
+        const struct append_case cases[] = {
+            {GQA_BF16, dim, 5, 2, dim - 1},   {GQA_BF16, dim, 16, 0, 0},
+            {GQA_BF16, dim, 37, 36, 0},       {GQA_BF16, dim, 37, 20, dim / 2},
+            {GQA_BF16, dim, 37, 31, dim - 1},
+        };
+        for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+            struct append_case c = cases[i / 2];
+            check_append(test, &c, i % 2 != 0);
             if (test->row->numerics == GQA_NUMERICS_F32) {
-                append_case(test, GQA_F32, dim, is_v != 0);
+                c.storage = GQA_F32;
+                check_append(test, &c, i % 2 != 0);
             }
         }
     }

@@ -1,7 +1,7 @@
 /* amx.c - the table "amx/bf16": AMX products, AVX-512 for everything else.
  *
- * The passes that are not products are the scalar row's source, which this file's flags turn into
- * AVX-512 code with the same bits.
+ * What is no product it shares with the AVX-512 rows (vector_*.h); the simplest passes are the
+ * scalar row's source, which this file's flags turn into AVX-512 code with the same bits.
  */
 #include "kernel/amx.h"
 
@@ -9,10 +9,13 @@
 
 #include <immintrin.h>
 
-#include "kernel/avx512_finish.h"
+#include "kernel/avx512_append.h"
 #include "kernel/scalar_attention.h"
 #include "kernel/scalar_bf16.h"
 #include "kernel/scalar_stage.h"
+#include "kernel/vector_avx512.h"
+#include "kernel/vector_softmax.h"
+#include "kernel/vector_stage.h"
 
 /* Palette 1, eight tiles of 16 rows of 64 bytes. The instruction reads all 64 bytes. */
 struct tile_config {
@@ -56,26 +59,26 @@ static const struct gqa__kernels amx_bf16 = {
     .q_bytes = gqa__amx_q_bytes,
     .pack_q = gqa__amx_pack_q,
     .append_k = append_k_bf16,
-    .append_v = append_v_bf16,
+    .append_v = append_v_transposed,
     .score = gqa__amx_score,
     .modify = modify_scores,
     .softmax = gqa__amx_softmax,
     .accumulate = gqa__amx_accumulate,
     .block = gqa__amx_block,
-    .merge = merge_states,
+    .merge = merge_vector,
     .finish = finish_vector,
     .weight_bytes = gqa__amx_weight_bytes,
     .pack_weight = gqa__amx_pack_weight,
     .x_bytes = gqa__amx_x_bytes,
     .pack_x = gqa__amx_pack_x,
     .linear = gqa__amx_linear,
-    .norm = norm_vector,
-    .rope = rope_heads,
+    .norm = norm_lanes,
+    .rope = rope_lanes,
     .add = add_vectors,
     .scale = scale_vector,
     .scale_add = scale_add_vectors,
     .clip = clip_vector,
-    .gate = gate_vector,
+    .gate = gate_lanes,
 };
 
 const struct gqa__kernels *gqa__amx(gqa_numerics numerics)
