@@ -37,6 +37,9 @@ static void run_all(const struct bench_options *options, struct bench_cases *cas
         runner.at = i;
         bench_run(&runner, one);
         bench_report_case(one, i == 0 || strcmp(one[-1].suite, one->suite) != 0);
+        if (options->json != NULL) {
+            bench_write_json(options->json, cases); /* an interrupted run keeps what it has */
+        }
     }
     bench_report_tail(&runner);
     bench_runner_end(&runner);
