@@ -2,7 +2,7 @@
  *
  * The child first writes "ready TEXT" (what it is), or "skip TEXT" and ends. Then for each line it
  * reads, it answers "ok SECONDS" of one call, or "skip TEXT". The line is a case (spec.h), or
- * "drop": free what the last one held. A case that is repeated keeps its data; the first call on it
+ * "drop": free what they held. A case that is repeated keeps its data; the first call on it
  * is preceded by an untimed one.
  */
 #ifndef GQA_BENCH_CHILD_H

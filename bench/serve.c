@@ -7,52 +7,67 @@
 typedef struct bench_work *(*create_function)(const struct bench_spec *spec,
                                               struct bench_host *host, char why[BENCH_WHY_TEXT]);
 
+/* A case that is ready; a layer's projections are asked for in turn. */
+struct ready {
+    struct bench_work *work;
+    char line[BENCH_SPEC_TEXT];
+};
+
+#define MOST_READY 8
+
 struct server {
     create_function create;
     struct bench_host host;
-    struct bench_work *work;
-    char last[BENCH_SPEC_TEXT]; /* the case that work is for */
+    struct ready ready[MOST_READY];
+    int count;
 };
 
 static void drop(struct server *server)
 {
-    bench_work_destroy(server->work);
-    server->work = NULL;
-    server->last[0] = '\0';
+    while (server->count > 0) {
+        bench_work_destroy(server->ready[--server->count].work);
+    }
 }
 
-/* Make the case ready unless it is, with one call before the first timed one. */
-static bool prepare(struct server *server, const char *line, char why[BENCH_WHY_TEXT])
+/* The case, made ready unless it is, with one call before the first timed one; NULL: why. */
+static struct bench_work *prepare(struct server *server, const char *line, char why[BENCH_WHY_TEXT])
 {
+    struct bench_work *work;
     struct bench_spec spec;
     double seconds;
 
-    if (strcmp(line, server->last) == 0) {
-        return true;
+    for (int i = 0; i < server->count; i++) {
+        if (strcmp(line, server->ready[i].line) == 0) {
+            return server->ready[i].work;
+        }
     }
-    drop(server);
+    if (server->count == MOST_READY) {
+        drop(server);
+    }
     if (!bench_spec_parse(&spec, line)) {
         snprintf(why, BENCH_WHY_TEXT, "unknown case");
-        return false;
+        return NULL;
     }
-    server->work = server->create(&spec, &server->host, why);
-    if (server->work == NULL || !server->work->run(server->work, &seconds, why)) {
-        drop(server);
-        return false;
+    work = server->create(&spec, &server->host, why);
+    if (work == NULL || !work->run(work, &seconds, why)) {
+        bench_work_destroy(work);
+        return NULL;
     }
-    snprintf(server->last, sizeof server->last, "%s", line);
-    return true;
+    snprintf(server->ready[server->count].line, BENCH_SPEC_TEXT, "%s", line);
+    server->ready[server->count++].work = work;
+    return work;
 }
 
 static void answer(struct server *server, const char *line)
 {
     char why[BENCH_WHY_TEXT] = "";
+    struct bench_work *work;
     double seconds = 0;
 
     if (strcmp(line, "drop") == 0) {
         drop(server);
         printf("ok 0\n");
-    } else if (prepare(server, line, why) && server->work->run(server->work, &seconds, why)) {
+    } else if ((work = prepare(server, line, why)) != NULL && work->run(work, &seconds, why)) {
         printf("ok %.9e\n", seconds);
     } else {
         printf("skip %s\n", why);

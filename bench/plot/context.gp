@@ -3,6 +3,7 @@ set multiplot layout 1,2 title "Time per token against context length (bf16)"
 set logscale x 2
 set logscale y
 set xrange [512:262144]
+set yrange [1:200000] # fixed, so that a run without some of the cases can be drawn
 set xtics ("1k" 1024, "4k" 4096, "16k" 16384, "64k" 65536)
 set xlabel "tokens of context"
 set ylabel "microseconds per token"
