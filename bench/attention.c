@@ -214,6 +214,7 @@ static gqa_status make_workspace(struct attention *a, gqa_error *err)
     if (status == GQA_OK) {
         a->workspace = bench_alloc(a->workspace_bytes);
         status = a->workspace == NULL ? GQA_ERR_NOMEM : GQA_OK;
+        a->work.workspace = a->workspace_bytes;
     }
     return status;
 }

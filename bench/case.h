@@ -41,6 +41,7 @@ struct bench_case {
     bool done; /* false: why */
     char why[BENCH_WHY_TEXT];
     const char *row;
+    size_t workspace;
     struct bench_stats stats, limit_stats;
     double flop, bytes;             /* of one call */
     double limit_flop, limit_bytes; /* of one call of the probe */

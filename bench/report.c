@@ -83,13 +83,16 @@ static void print_rate(const struct bench_case *one)
     }
 }
 
-/* Seconds per token, where a case has many. */
+/* Time per token, where a case has many; workspace of a layer. */
 static void print_per_token(const struct bench_case *one)
 {
     double tokens = (double)one->spec.batch * one->spec.tokens;
 
     if (one->spec.kind == BENCH_ATTENTION && tokens > 1) {
         printf("  %.3g us/token", one->stats.median / tokens * 1e6);
+    }
+    if (one->spec.kind == BENCH_LAYER) {
+        printf("  workspace %.1f MiB", (double)one->workspace / 1048576);
     }
 }
 

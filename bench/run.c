@@ -173,6 +173,7 @@ void bench_run(struct bench_runner *runner, struct bench_case *one)
     one->done = own != NULL && own->run(own, &seconds, one->why);
     if (one->done) {
         one->row = own->row;
+        one->workspace = own->workspace;
         one->flop = own->flop > 0 ? own->flop : bench_spec_flop(&one->spec);
         one->bytes = own->bytes > 0 ? own->bytes : bench_spec_bytes(&one->spec, element);
         if (one->spec.kind == BENCH_PROBE) {

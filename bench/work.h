@@ -26,6 +26,7 @@ struct bench_work {
     void (*destroy)(struct bench_work *work);
     double flop, bytes; /* of one call, where the spec alone does not say it; else 0 */
     const char *row;    /* kernel row, or NULL */
+    size_t workspace;   /* bytes that the call is given, or 0 */
 };
 
 /* NULL: why says what is missing. Releases what it took on failure. */
