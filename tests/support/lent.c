@@ -10,7 +10,8 @@
 static gqa_tensor next_output(struct lent *lent, size_t *at, int64_t tokens, int64_t heads,
                               int64_t dim)
 {
-    float *data = lent->result + *at;
+    static float counted; /* while sizes are counted there is no result yet */
+    float *data = lent->result != NULL ? lent->result + *at : &counted;
 
     *at += (size_t)(LENT_BATCH * tokens * (heads > 0 ? heads : 1) * dim);
     return heads > 0 ? gqa_tensor_4d(data, GQA_F32, LENT_BATCH, tokens, heads, dim)
@@ -103,6 +104,17 @@ static bool make_room(struct lent *lent)
     return lent->workspace != NULL;
 }
 
+void lent_close(struct lent *lent)
+{
+    free(lent->x);
+    free(lent->residual);
+    free(lent->result);
+    free(lent->workspace);
+    gqa_cache_destroy(&lent->cache);
+    gqa_destroy(&lent->layer);
+    model_free(&lent->model);
+}
+
 bool lent_open(struct lent *lent, const gqa_runtime *runtime, gqa_isa isa, gqa_numerics numerics,
                bool rich)
 {
@@ -118,6 +130,7 @@ bool lent_open(struct lent *lent, const gqa_runtime *runtime, gqa_isa isa, gqa_n
     model_fill(&lent->model);
     if (gqa_create(&lent->layer, &lent->model.config, &lent->model.weights, runtime, &lent->err) !=
         GQA_OK) {
+        lent_close(lent);
         return false;
     }
     gqa_cache_options_init(&options, lent->layer);
@@ -126,17 +139,6 @@ bool lent_open(struct lent *lent, const gqa_runtime *runtime, gqa_isa isa, gqa_n
     options.page_size = 32;
     return gqa_cache_create(&lent->cache, lent->layer, &options, &lent->err) == GQA_OK &&
            make_room(lent);
-}
-
-void lent_close(struct lent *lent)
-{
-    free(lent->x);
-    free(lent->residual);
-    free(lent->result);
-    free(lent->workspace);
-    gqa_cache_destroy(&lent->cache);
-    gqa_destroy(&lent->layer);
-    model_free(&lent->model);
 }
 
 bool lent_round(struct lent *lent)
