@@ -92,7 +92,7 @@ static void tile_products(const struct parts *parts, const struct slot *slot, in
         v += (size_t)begin * element * (parts->row->v_transposed ? 1 : (size_t)parts->v_stride);
         parts->row->score(slot->s, ld, slot->q, k, parts->k_stride, end - begin, parts->spec.d);
         parts->row->accumulate(slot->o, ld, slot->p, v, parts->v_stride, end - begin, parts->spec.d,
-                               GQA__ACC_FIRST | GQA__ACC_LAST);
+                               GQA__ACC_FIRST);
     }
 }
 

@@ -228,7 +228,7 @@ static void finish_rows(const struct finish_call *call, int64_t first, int32_t c
     const struct gqa__shape *shape = &call->params->shape;
     int32_t ld = call->params->row->lanes;
     int32_t dv = shape->dv;
-    struct gqa__finish finish = {call->m, call->l, call->o, ld, dv, NULL, NULL, {0}, NULL, {0}};
+    struct gqa__finish finish = {.m = call->m, .l = call->l, .o = call->o, .ld = ld, .dv = dv};
 
     for (int32_t r = 0; r < ld; r++) {
         int64_t row = first + (r < count ? r : 0);

@@ -208,7 +208,6 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     for (int32_t k = first; k < end; k += panel.keys) {
         int flags = (k == first ? GQA__ACC_FIRST : 0) | (block->mark ? GQA__ACC_MARKED : 0);
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        flags |= k + panel.keys >= end ? GQA__ACC_LAST : 0;
         row->accumulate(block->o, block->ld,
                         (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
                         panel.v_stride, panel.keys, block->dv, flags);
@@ -293,7 +292,8 @@ static void store_states(const struct gqa__tile *tile, struct gqa__state from)
         segment->m[row] = from.m[r];
         segment->l[row] = gqa__canonical(from.l[r]);
         for (int32_t d = 0; d < shape->dv; d++) {
-            segment->o[row * shape->dv + d] = gqa__canonical(from.o[(int64_t)d * tile->ld + r]);
+            segment->o[row * shape->dv + d] =
+                gqa__canonical(from.o[(int64_t)d * tile->ld + r] + 0.0f);
         }
     }
 }
@@ -333,6 +333,7 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
     finish.out_map = tile->map;
     finish.out_map.token_stride = segment->out_stride;
     finish.out_map.head_stride = shape->dv;
+    finish.stream = segment->stream;
     finish.lse = segment->lse != NULL ? segment->lse + head0 : NULL;
     finish.lse_map = tile->map;
     finish.lse_map.token_stride = shape->hq;

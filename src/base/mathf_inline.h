@@ -46,14 +46,17 @@ static inline float gqa__exp2f(float x)
 
 static inline float gqa__exp2f_fast(float x)
 {
-    const float shifted = x + GQA__ROUNDER;
-    const float f = x - (shifted - GQA__ROUNDER);
-    float p = 0x1.c2a2bcp-5f;
+    const float nearest = (x + GQA__ROUNDER) - GQA__ROUNDER;
+    const float n = nearest - gqa__pick(nearest > x, 1.0f, 0.0f); /* floor(x) */
+    const float d = x - n;
+    const bool up = x - (d + n) < 0.0f; /* the rest is exact: was d rounded up? */
+    const float f = gqa__f32_from_bits(gqa__f32_bits(d) - (uint32_t)up);
+    float p = 0x1.3baaa6p-4f;
 
-    p = fmaf(p, f, 0x1.f00c58p-3f);
-    p = fmaf(p, f, 0x1.62f5fap-1f);
+    p = fmaf(p, f, 0x1.d2378ap-3f);
+    p = fmaf(p, f, 0x1.63e658p-1f);
     p = fmaf(p, f, 1.0f);
-    return gqa__pick(x < -126.0f, 0.0f, p * gqa__power_of_two(shifted));
+    return gqa__pick(x < -126.0f, 0.0f, p * gqa__power_of_two(n + GQA__ROUNDER));
 }
 
 static inline float gqa__logf(float x)

@@ -12,11 +12,11 @@
 #include <assert.h>
 #include <string.h>
 
+#include "kernel/amx_products.h"
 #include "kernel/amx_vector.h"
+#include "kernel/avx512_flush.h"
 #include "kernel/scalar_attention.h"
 #include "kernel/scalar_bf16.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 size_t gqa__amx_q_bytes(int32_t dk, int32_t ld)
 {
@@ -34,7 +34,15 @@ INLINE __m512i load_row(const float *row, int32_t left, __m512 scale)
     const __m512 a = _mm512_maskz_loadu_ps(lo, row);
     const __m512 b = _mm512_maskz_loadu_ps(hi, row + (rest > 0 ? 16 : 0));
 
-    return bf16_pair(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale));
+    return factor_pair(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale));
+}
+
+/* Ask for n floats. */
+INLINE void fetch_row(const float *row, int32_t n)
+{
+    for (int32_t i = 0; i < n; i += 16) {
+        _mm_prefetch((const char *)(row + i), _MM_HINT_T0);
+    }
 }
 
 void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
@@ -48,7 +56,11 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
         const int32_t rows = map->count - lane < AMX_ROWS ? map->count - lane : AMX_ROWS;
         const float *row[AMX_ROWS];
         for (int32_t i = 0; i < rows; i++) {
+            const int32_t next = lane + i + AMX_ROWS;
             row[i] = q + gqa__row_offset(map, lane + i);
+            if (next < map->count) {
+                fetch_row(q + gqa__row_offset(map, next), dk);
+            }
         }
         for (int32_t d = 0; d < dk; d += AMX_DEPTH) {
             __m512i r[AMX_ROWS];
@@ -65,49 +77,6 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
 }
 
 /* --- scores ---------------------------------------------------------------------------------- */
-
-/* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart. */
-INLINE void score_keys(float *s, int64_t s_stride, const unsigned char *q, int64_t q_step,
-                       const uint16_t *k, int64_t k_stride, int32_t groups, const bool two)
-{
-    const size_t row = (size_t)k_stride * sizeof(uint16_t);
-    const size_t s_row = (size_t)s_stride * sizeof(float);
-
-    _tile_zero(0);
-    _tile_zero(1);
-    if (two) {
-        _tile_zero(2);
-        _tile_zero(3);
-    }
-    for (int32_t g = 0; g < groups; g++) {
-        _tile_loadd(6, q + (int64_t)g * AMX_TILE_BYTES, 64);
-        _tile_loadd(4, k + g * AMX_DEPTH, row);
-        _tile_dpbf16ps(0, 4, 6);
-        _tile_loadd(5, k + 16 * k_stride + g * AMX_DEPTH, row);
-        _tile_dpbf16ps(1, 5, 6);
-        if (two) {
-            _tile_loadd(7, q + q_step + (int64_t)g * AMX_TILE_BYTES, 64);
-            _tile_dpbf16ps(2, 4, 7);
-            _tile_dpbf16ps(3, 5, 7);
-        }
-    }
-    _tile_stored(0, s, s_row);
-    _tile_stored(1, s + 16 * s_stride, s_row);
-    if (two) {
-        _tile_stored(2, s + 16, s_row);
-        _tile_stored(3, s + 16 * s_stride + 16, s_row);
-    }
-}
-
-/* Scores of one piece for lanes [0, 32) or [0, 16) of q. */
-INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
-                        int64_t k_stride, int32_t keys, int32_t groups, const bool two)
-{
-    for (int32_t key = 0; key < keys; key += 32) {
-        score_keys(s + key * s_stride, s_stride, q, (int64_t)groups * AMX_TILE_BYTES,
-                   k + key * k_stride, k_stride, groups, two);
-    }
-}
 
 void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                     int32_t keys, int32_t dk)
@@ -128,21 +97,6 @@ void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t 
 
 /* --- softmax --------------------------------------------------------------------------------- */
 
-/* gqa__exp2f_fast of 16 values. */
-INLINE __m512 exp2_fast(__m512 x)
-{
-    const __m512 rounder = _mm512_set1_ps(GQA__ROUNDER);
-    const __m512 n = _mm512_sub_ps(_mm512_add_ps(x, rounder), rounder);
-    const __m512 f = _mm512_sub_ps(x, n);
-    const __mmask16 live = _mm512_cmp_ps_mask(x, _mm512_set1_ps(-126.0f), _CMP_NLT_UQ);
-    __m512 p = _mm512_set1_ps(0x1.c2a2bcp-5f);
-
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.f00c58p-3f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0x1.62f5fap-1f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.0f));
-    return _mm512_maskz_scalef_ps(live, p, n);
-}
-
 /* The largest score of a lane over the keys, NaN left out; never -0. s [keys][s_stride]. */
 INLINE __m512 max_lanes(const float *s, int64_t s_stride, int32_t keys)
 {
@@ -162,44 +116,75 @@ INLINE __m512 max_lanes(const float *s, int64_t s_stride, int32_t keys)
 INLINE __m512i weigh_pair(const float *s, int64_t s_stride, __m512 safe, __m512 *sum0, __m512 *sum1,
                           bool mark)
 {
-    const __m512i order =
-        _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                         21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512i half = _mm512_set1_epi32(0x8000); /* weight_to_bf16: ties go up */
     const __m512 x0 = _mm512_loadu_ps(s), x1 = _mm512_loadu_ps(s + s_stride);
-    const __m512 e0 = exp2_fast(_mm512_sub_ps(x0, safe));
-    const __m512 e1 = exp2_fast(_mm512_sub_ps(x1, safe));
-    __m512i pair = (__m512i)_mm512_cvtne2ps_pbh(e1, e0); /* keys one after the other */
+    const __m512 e0 = exp2_flushed(_mm512_sub_ps(x0, safe));
+    const __m512 e1 = exp2_flushed(_mm512_sub_ps(x1, safe));
+    const __m512i r0 = _mm512_add_epi32(_mm512_castps_si512(e0), half);
+    const __m512i r1 = _mm512_add_epi32(_mm512_castps_si512(e1), half);
+    const __m512i pair = _mm512_mask_mov_epi16(_mm512_srli_epi32(r0, 16), 0xaaaaaaaau, r1);
 
     *sum0 = _mm512_add_ps(*sum0, e0);
     *sum1 = _mm512_add_ps(*sum1, e1);
     if (mark) {
         const __m512 none = _mm512_set1_ps(-INFINITY);
-        const uint32_t hidden = (uint32_t)_mm512_cmp_ps_mask(x0, none, _CMP_EQ_OQ) |
-                                (uint32_t)_mm512_cmp_ps_mask(x1, none, _CMP_EQ_OQ) << 16;
-        pair = _mm512_mask_mov_epi16(pair, hidden, _mm512_set1_epi16((short)0x8000));
+        const __mmask16 first = _mm512_cmp_ps_mask(x0, none, _CMP_EQ_OQ);
+        const __mmask16 second = _mm512_cmp_ps_mask(x1, none, _CMP_EQ_OQ);
+        const __m512i low = _mm512_mask_or_epi32(pair, first, pair, _mm512_set1_epi32(0x8000));
+        return _mm512_mask_or_epi32(low, second, low, _mm512_set1_epi32((int)0x80000000u));
     }
-    return _mm512_permutexvar_epi16(order, pair);
+    return pair;
 }
 
-/* Softmax of 16 lanes with their maximum: p tiles p_step bytes apart (one per 32 keys). */
-INLINE void softmax_lanes(unsigned char *p, int64_t p_step, float *m, float *l, const float *s,
-                          int64_t s_stride, int32_t keys, bool mark, __m512 top)
+/* What a softmax of 16 lanes reads and writes. */
+struct softmax {
+    unsigned char *p; /* tiles, p_step bytes apart (one per 32 keys) */
+    int64_t p_step;
+    float *m, *l;   /* [16] */
+    const float *s; /* [keys][s_stride] */
+    int64_t s_stride;
+    int32_t keys;
+};
+
+INLINE void weigh_keys(const struct softmax *args, __m512 top, const bool mark)
 {
     const __mmask16 empty = _mm512_cmp_ps_mask(top, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ);
     const __m512 safe = _mm512_mask_mov_ps(top, empty, _mm512_setzero_ps());
+    const int64_t step = args->s_stride;
     __m512 l0 = _mm512_setzero_ps(), l1 = l0, l2 = l0, l3 = l0;
 
-    for (int32_t key = 0; key < keys; key += 32) {
-        unsigned char *tile = p + key / 32 * p_step;
+    for (int32_t key = 0; key < args->keys; key += 32) {
+        unsigned char *tile = args->p + key / 32 * args->p_step;
         for (int32_t i = 0; i < 32; i += 4) {
-            const float *at = s + (key + i) * s_stride;
-            _mm512_storeu_si512(tile + i * 32, weigh_pair(at, s_stride, safe, &l0, &l1, mark));
+            const float *at = args->s + (key + i) * step;
+            _mm512_storeu_si512(tile + i * 32, weigh_pair(at, step, safe, &l0, &l1, mark));
             _mm512_storeu_si512(tile + i * 32 + 64,
-                                weigh_pair(at + 2 * s_stride, s_stride, safe, &l2, &l3, mark));
+                                weigh_pair(at + 2 * step, step, safe, &l2, &l3, mark));
         }
     }
-    _mm512_storeu_ps(m, top);
-    _mm512_storeu_ps(l, canonical(_mm512_add_ps(_mm512_add_ps(l0, l1), _mm512_add_ps(l2, l3))));
+    _mm512_storeu_ps(args->m, top);
+    _mm512_storeu_ps(args->l,
+                     canonical(_mm512_add_ps(_mm512_add_ps(l0, l1), _mm512_add_ps(l2, l3))));
+}
+
+/* Under flush_enter. */
+__attribute__((noinline)) static void weigh_plain(const struct softmax *args, __m512 top)
+{
+    weigh_keys(args, top, false);
+}
+
+__attribute__((noinline)) static void weigh_marked(const struct softmax *args, __m512 top)
+{
+    weigh_keys(args, top, true);
+}
+
+/* top: the maxima of the lanes. */
+static inline void softmax_lanes(const struct softmax *args, __m512 top, bool mark)
+{
+    const unsigned saved = flush_enter();
+
+    (mark ? weigh_marked : weigh_plain)(args, top);
+    flush_leave(saved);
 }
 
 void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
@@ -208,154 +193,18 @@ void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32
 
     assert(keys % 32 == 0 && ld % AMX_ROWS == 0);
     for (int32_t lane = 0; lane < ld; lane += 16) {
-        softmax_lanes((unsigned char *)p + lane / 16 * AMX_TILE_BYTES, step, m + lane, l + lane,
-                      s + lane, ld, keys, mark, max_lanes(s + lane, ld, keys));
+        const struct softmax args = {(unsigned char *)p + lane / 16 * AMX_TILE_BYTES,
+                                     step,
+                                     m + lane,
+                                     l + lane,
+                                     s + lane,
+                                     ld,
+                                     keys};
+        softmax_lanes(&args, max_lanes(s + lane, ld, keys), mark);
     }
 }
 
 /* --- values ---------------------------------------------------------------------------------- */
-
-/* Where the tiles of a second product lie. */
-struct value_args {
-    const struct gqa__keys *piece;
-    int32_t pieces;
-    const unsigned char *p; /* tiles of the first lane tile */
-    int64_t p_step;         /* bytes between tiles of 32 keys */
-    float *o;               /* [dv][ld] from the first lane on */
-    int32_t ld, dv;
-    bool first, last;
-};
-
-/* One C tile to or from o; rows beyond dv go through a spare tile. */
-INLINE void load_o(const int tile, const float *o, int32_t ld, int32_t rows)
-{
-    float spare[16 * 16];
-    const float *from = o;
-    size_t stride = (size_t)ld * sizeof(float);
-
-    if (rows < 16) {
-        memset(spare, 0, sizeof spare);
-        for (int32_t i = 0; i < rows; i++) {
-            memcpy(spare + i * 16, o + (int64_t)i * ld, 64);
-        }
-        from = spare;
-        stride = 64;
-        settle_memory();
-    }
-    switch (tile) {
-    case 0:
-        _tile_loadd(0, from, stride);
-        break;
-    case 1:
-        _tile_loadd(1, from, stride);
-        break;
-    case 2:
-        _tile_loadd(2, from, stride);
-        break;
-    default:
-        _tile_loadd(3, from, stride);
-        break;
-    }
-}
-
-/* After the block's last part: no -0, canonical NaN. */
-INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows, bool last)
-{
-    float spare[16 * 16];
-    const bool direct = rows == 16 && !last;
-    float *to = direct ? o : spare;
-    const size_t stride = direct ? (size_t)ld * sizeof(float) : 64;
-
-    switch (tile) {
-    case 0:
-        _tile_stored(0, to, stride);
-        break;
-    case 1:
-        _tile_stored(1, to, stride);
-        break;
-    case 2:
-        _tile_stored(2, to, stride);
-        break;
-    default:
-        _tile_stored(3, to, stride);
-        break;
-    }
-    for (int32_t i = 0; i < rows && !direct; i++) {
-        const __m512 x = _mm512_loadu_ps(spare + i * 16);
-        const __m512 ended = canonical(_mm512_add_ps(x, _mm512_setzero_ps()));
-        _mm512_storeu_ps(o + (int64_t)i * ld, last ? ended : x);
-    }
-}
-
-/* Value dimensions [d, d + 32) or, with one, [d, d + 16), for one or two lane tiles. */
-INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two_dims,
-                        const bool two_lanes)
-{
-    const int32_t rows0 = args->dv - d < 16 ? args->dv - d : 16;
-    const int32_t rows1 = args->dv - d - 16 < 16 ? args->dv - d - 16 : 16;
-    float *o = args->o + (int64_t)d * args->ld;
-    const unsigned char *p = args->p;
-
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
-    if (!args->first) {
-        load_o(0, o, args->ld, rows0);
-        if (two_lanes) {
-            load_o(1, o + 16, args->ld, rows0);
-        }
-        if (two_dims) {
-            load_o(2, o + (int64_t)16 * args->ld, args->ld, rows1);
-        }
-        if (two_dims && two_lanes) {
-            load_o(3, o + (int64_t)16 * args->ld + 16, args->ld, rows1);
-        }
-    }
-    for (int32_t i = 0; i < args->pieces; i++) {
-        const struct gqa__keys *piece = &args->piece[i];
-        const uint16_t *v = (const uint16_t *)piece->v + d * piece->v_stride;
-        const size_t row = (size_t)piece->v_stride * sizeof(uint16_t);
-        for (int32_t key = 0; key < piece->keys; key += 32, p += args->p_step) {
-            _tile_loadd(4, v + key, row);
-            _tile_loadd(6, p, 64);
-            _tile_dpbf16ps(0, 4, 6);
-            if (two_lanes) {
-                _tile_loadd(7, p + AMX_TILE_BYTES, 64);
-                _tile_dpbf16ps(1, 4, 7);
-            }
-            if (two_dims) {
-                _tile_loadd(5, v + 16 * piece->v_stride + key, row);
-                _tile_dpbf16ps(2, 5, 6);
-            }
-            if (two_dims && two_lanes) {
-                _tile_dpbf16ps(3, 5, 7);
-            }
-        }
-    }
-    store_o(0, o, args->ld, rows0, args->last);
-    if (two_lanes) {
-        store_o(1, o + 16, args->ld, rows0, args->last);
-    }
-    if (two_dims) {
-        store_o(2, o + (int64_t)16 * args->ld, args->ld, rows1, args->last);
-    }
-    if (two_dims && two_lanes) {
-        store_o(3, o + (int64_t)16 * args->ld + 16, args->ld, rows1, args->last);
-    }
-}
-
-INLINE void value_lanes(const struct value_args *args, const bool two_lanes)
-{
-    settle_memory(); /* the tiles of p */
-    for (int32_t d = 0; d < args->dv; d += 32) {
-        if (d + 16 < args->dv) {
-            value_tiles(args, d, true, two_lanes);
-        } else {
-            value_tiles(args, d, false, two_lanes);
-        }
-    }
-}
 
 /* V may hold NaN: the scalar row's sums, which leave out what p = -0 marks. */
 static void accumulate_marked(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
@@ -365,10 +214,8 @@ static void accumulate_marked(float *o, int32_t ld, const void *p, const void *v
 
     for (int32_t key = 0; key < keys; key += 32) {
         const uint16_t *tiles = (const uint16_t *)p + (int64_t)key * ld;
-        int part = flags & ~(GQA__ACC_FIRST | GQA__ACC_LAST);
+        const int part = key == 0 ? flags : flags & ~GQA__ACC_FIRST;
 
-        part |= key == 0 ? flags & GQA__ACC_FIRST : 0;
-        part |= key + 32 == keys ? flags & GQA__ACC_LAST : 0;
         for (int32_t i = 0; i < 32; i++) {
             for (int32_t lane = 0; lane < ld; lane++) {
                 plain[i * ld + lane] = tiles[lane / 16 * 512 + i / 2 * 32 + lane % 16 * 2 + i % 2];
@@ -396,8 +243,7 @@ void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int
                                         o + lane,
                                         ld,
                                         dv,
-                                        (flags & GQA__ACC_FIRST) != 0,
-                                        (flags & GQA__ACC_LAST) != 0};
+                                        (flags & GQA__ACC_FIRST) != 0};
         if (lane + 16 < ld) {
             value_lanes(&args, true);
         } else {
@@ -408,121 +254,124 @@ void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int
 
 /* --- a whole block --------------------------------------------------------------------------- */
 
-/* Hide the keys that lanes [lane, lane + width) do not see, on compact scores [keys][width]: only
- * outside the range that all of them see. */
-static void hide_lanes(float *s, const struct gqa__modify *modify, int32_t lane, int32_t width)
+/* Hide the keys that lanes [lane, lane + 16) do not see, s [keys][16]: only outside the range that
+ * all of them see. */
+static void hide_lanes(float *s, const struct gqa__modify *modify, int32_t lane)
 {
     const __m512 none = _mm512_set1_ps(-INFINITY);
+    const __m512i lo = _mm512_loadu_si512(modify->lo + lane);
+    const __m512i hi = _mm512_loadu_si512(modify->hi + lane);
+    const int32_t begin = _mm512_reduce_max_epi32(lo);
+    const int32_t end = _mm512_reduce_min_epi32(hi);
 
-    for (int32_t half = 0; half < width; half += 16) {
-        const __m512i lo = _mm512_loadu_si512(modify->lo + lane + half);
-        const __m512i hi = _mm512_loadu_si512(modify->hi + lane + half);
-        const int32_t begin = _mm512_reduce_max_epi32(lo);
-        const int32_t end = _mm512_reduce_min_epi32(hi);
-        for (int32_t key = 0; key < modify->keys; key++) {
-            if (key >= begin && key < end) {
-                key = end - 1;
-                continue;
-            }
-            const __m512i at = _mm512_set1_epi32(key);
-            const __mmask16 hidden =
-                _mm512_cmpgt_epi32_mask(lo, at) | _mm512_cmple_epi32_mask(hi, at);
-            _mm512_mask_storeu_ps(s + (int64_t)key * width + half, hidden, none);
+    for (int32_t key = 0; key < modify->keys; key++) {
+        if (key >= begin && key < end) {
+            key = end - 1;
+            continue;
         }
+        const __m512i at = _mm512_set1_epi32(key);
+        const __mmask16 hidden = _mm512_cmpgt_epi32_mask(lo, at) | _mm512_cmple_epi32_mask(hi, at);
+        _mm512_mask_storeu_ps(s + (int64_t)key * 16, hidden, none);
     }
 }
 
-/* The modify of lanes [lane, lane + width) on compact scores [keys][width]. */
-static void modify_lanes(float *s, const struct gqa__modify *modify, int32_t lane, int32_t width)
+/* The modify of lanes [lane, lane + 16), s [keys][16]. */
+static void modify_lanes(float *s, const struct gqa__modify *modify, int32_t lane)
 {
     struct gqa__modify part = *modify;
-    float bias[32];
-    uint8_t visible[32];
     const bool values = modify->softcap != 0.0f || modify->slope != NULL || modify->bias != NULL;
 
-    part.ld = width;
+    part.ld = 16;
     part.slope = modify->slope != NULL ? modify->slope + lane : NULL;
     part.q_pos = modify->q_pos != NULL ? modify->q_pos + lane : NULL;
     part.lo = NULL;
     part.hi = NULL;
     for (int32_t key = 0; key < modify->keys && (values || modify->visible != NULL); key++) {
-        float *row = s + (int64_t)key * width;
-        if (modify->bias != NULL) {
-            memcpy(bias, modify->bias + (int64_t)key * modify->ld + lane,
-                   (size_t)width * sizeof *bias);
-        }
-        if (modify->visible != NULL) {
-            memcpy(visible, modify->visible + (int64_t)key * modify->ld + lane, (size_t)width);
-        }
+        const int64_t at = (int64_t)key * modify->ld + lane;
         part.k_pos = modify->k_pos != NULL ? modify->k_pos + key : NULL;
-        part.bias = modify->bias != NULL ? bias : NULL;
-        part.visible = modify->visible != NULL ? visible : NULL;
-        modify_values(row, 0, &part); /* key 0 of these slices */
-        hide_keys(row, 0, &part);
+        part.bias = modify->bias != NULL ? modify->bias + at : NULL;
+        part.visible = modify->visible != NULL ? modify->visible + at : NULL;
+        modify_values(s + (int64_t)key * 16, 0, &part); /* key 0 of these slices */
+        hide_keys(s + (int64_t)key * 16, 0, &part);
     }
     if (modify->lo != NULL) {
-        hide_lanes(s, modify, lane, width);
+        hide_lanes(s, modify, lane);
     }
 }
 
-/* Raise the maxima of one or two lane tiles by the scores of keys keys. */
-INLINE void raise_tops(__m512 *top, const float *s, int64_t s_stride, int32_t keys, const bool two)
+/* Raise the maxima of one or two lane tiles by the scores of keys keys, s [keys][16]. */
+INLINE void raise_tops(__m512 *top, const float *s, int64_t lane_step, int32_t keys, const bool two)
 {
-    top[0] = _mm512_max_ps(max_lanes(s, s_stride, keys), top[0]);
+    top[0] = _mm512_max_ps(max_lanes(s, 16, keys), top[0]);
     if (two) {
-        top[1] = _mm512_max_ps(max_lanes(s + 16, s_stride, keys), top[1]);
+        top[1] = _mm512_max_ps(max_lanes(s + lane_step, 16, keys), top[1]);
     }
 }
 
-/* Scores of lanes from q on, compact [keys][width], and their maxima. A maximum is taken while the
- * tile unit works on the next 32 keys, unless modify changes the scores first. */
+/* Scores of one or two lane tiles from q on, [lane tile][keys][16], and their maxima. A maximum is
+ * taken while the tile unit works on the next 32 keys, unless modify changes the scores first. */
 INLINE void score_lanes(const struct gqa__block *block, const unsigned char *q, int32_t lane,
                         const bool two, __m512 *top)
 {
     const int32_t groups = (int32_t)(round_to_group(block->dk) / AMX_DEPTH);
-    const int32_t width = two ? 32 : 16;
-    float *s = block->s;
+    const int64_t lane_step = (int64_t)block->keys * 16;
+    struct score_place to = {block->s, 16, lane_step};
+    const float *ready = NULL; /* 32 keys that await their maximum */
 
     top[0] = _mm512_set1_ps(-INFINITY);
     top[1] = top[0];
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
-        for (int32_t key = 0; key < piece->keys; key += 32, s += 32 * width) {
-            score_keys(s, width, q, (int64_t)groups * AMX_TILE_BYTES,
+        for (int32_t key = 0; key < piece->keys; key += 32, to.s += 32 * 16) {
+            score_keys(to, q, (int64_t)groups * AMX_TILE_BYTES,
                        (const uint16_t *)piece->k + key * piece->k_stride, piece->k_stride, groups,
                        two);
-            if (block->modify == NULL && s > block->s) {
-                raise_tops(top, s - 32 * width, width, 32, two);
+            if (block->modify == NULL && ready != NULL) {
+                raise_tops(top, ready, lane_step, 32, two);
             }
+            ready = to.s;
         }
     }
     if (block->modify == NULL) {
-        raise_tops(top, s - 32 * width, width, 32, two);
-    } else {
-        modify_lanes(block->s, block->modify, lane, width);
-        raise_tops(top, block->s, width, block->keys, two);
+        raise_tops(top, ready, lane_step, 32, two);
+        return;
     }
+    modify_lanes(block->s, block->modify, lane);
+    if (two) {
+        modify_lanes(block->s + lane_step, block->modify, lane + 16);
+    }
+    raise_tops(top, block->s, lane_step, block->keys, two);
 }
 
 /* Lanes [lane, lane + 32) or [lane, lane + 16). */
 INLINE void block_lanes(const struct gqa__block *block, int32_t lane, const bool two)
 {
     const int32_t groups = (int32_t)(round_to_group(block->dk) / AMX_DEPTH);
-    const int32_t width = two ? 32 : 16;
     const unsigned char *q =
         (const unsigned char *)block->q + (int64_t)lane / 16 * groups * AMX_TILE_BYTES;
     const int64_t p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES;
-    struct value_args values;
+    const struct value_args values = {.piece = block->piece,
+                                      .pieces = block->pieces,
+                                      .p = block->p,
+                                      .p_step = p_step,
+                                      .o = block->o + lane,
+                                      .ld = block->ld,
+                                      .dv = block->dv,
+                                      .first = true};
     __m512 top[2];
 
     score_lanes(block, q, lane, two, top);
-    for (int32_t half = 0; half < width; half += 16) {
-        softmax_lanes((unsigned char *)block->p + half / 16 * AMX_TILE_BYTES, p_step,
-                      block->m + lane + half, block->l + lane + half, block->s + half, width,
-                      block->keys, false, top[half / 16]);
+    for (int32_t half = 0; half < (two ? 2 : 1); half++) {
+        float *s = block->s + (int64_t)half * block->keys * 16;
+        const struct softmax args = {.p = (unsigned char *)block->p + half * AMX_TILE_BYTES,
+                                     .p_step = p_step,
+                                     .m = block->m + lane + half * 16,
+                                     .l = block->l + lane + half * 16,
+                                     .s = s,
+                                     .s_stride = 16,
+                                     .keys = block->keys};
+        softmax_lanes(&args, top[half], false);
     }
-    values = (struct value_args){block->piece, block->pieces, block->p, p_step, block->o + lane,
-                                 block->ld,    block->dv,     true,     true};
     value_lanes(&values, two);
 }
 
@@ -544,8 +393,7 @@ static void block_marked(const struct gqa__block *block)
     done = 0;
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
-        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0) |
-                          (i == block->pieces - 1 ? GQA__ACC_LAST : 0);
+        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
         gqa__amx_accumulate(block->o, block->ld,
                             (const uint16_t *)block->p + (int64_t)done * block->ld, piece->v,
                             piece->v_stride, piece->keys, block->dv, flags);

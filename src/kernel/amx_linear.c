@@ -69,9 +69,9 @@ void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens
                 const float *row = x + (t + i) * x_stride + k;
                 r[i] = _mm512_setzero_si512();
                 if (t + i < tokens) {
-                    r[i] = bf16_pair(load_values(row, in - k),
-                                     in - k > 16 ? load_values(row + 16, in - k - 16)
-                                                 : _mm512_setzero_ps());
+                    r[i] = factor_pair(load_values(row, in - k),
+                                       in - k > 16 ? load_values(row + 16, in - k - 16)
+                                                   : _mm512_setzero_ps());
                 }
             }
             transpose16(r);

@@ -12,9 +12,16 @@
 #include "kernel/vector_avx512.h"
 
 #include "kernel/avx512_append.h"
+#include "kernel/avx512_flush.h"
 #include "kernel/scalar_bf16.h"
 #include "kernel/vector_block.h"
 #include "kernel/vector_stage.h"
+
+/* factor_value */
+INLINE vec v_factor(vec x)
+{
+    return v_round_bf16(v_drop(v_less(_mm512_abs_ps(x), v_set(FLT_MIN)), x));
+}
 
 static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
                          int32_t dk, float scale)
@@ -28,7 +35,7 @@ static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *m
             pack_lanes(group + part, width, q, map, lane + part, dk, scale);
         }
         for (int64_t i = 0; i < dk * width; i += VEC) {
-            v_store(group + i, v_round_bf16(v_load(group + i)));
+            v_store(group + i, v_factor(v_load(group + i)));
         }
         memset(group + dk * width, 0, (size_t)((padded - dk) * width) * sizeof *group);
     }
@@ -67,29 +74,17 @@ static void score_pairs(float *s, int32_t ld, const void *q, const void *k, int6
 
 /* --- softmax --------------------------------------------------------------------------------- */
 
-/* gqa__exp2f_fast */
-INLINE vec v_exp2_fast(vec x)
-{
-    const vec rounder = v_set(GQA__ROUNDER);
-    const vec n = v_sub(v_add(x, rounder), rounder);
-    const vec f = v_sub(x, n);
-    const vmask live = _mm512_cmp_ps_mask(x, v_set(-126.0f), _CMP_NLT_UQ);
-    vec p = v_set(0x1.c2a2bcp-5f);
-
-    p = v_fma(p, f, v_set(0x1.f00c58p-3f));
-    p = v_fma(p, f, v_set(0x1.62f5fap-1f));
-    p = v_fma(p, f, v_set(1.0f));
-    return _mm512_maskz_scalef_ps(live, p, n);
-}
-
-/* Four keys of VEC lanes: p rounded to bf16 into e; adds to the sums. */
+/* Four keys of VEC lanes: p rounded to bf16 (weight_to_bf16) into e; adds to the sums. */
 INLINE void weigh_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4])
 {
+    const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32(-0x10000);
+
 #pragma GCC unroll 4
     for (int32_t i = 0; i < 4; i++) {
-        const vec p = v_exp2_fast(v_sub(v_load(s + i * stride), safe));
+        const vec p = exp2_flushed(v_sub(v_load(s + i * stride), safe));
+        const __m512i up = _mm512_add_epi32(_mm512_castps_si512(p), half);
         sum[i] = v_add(sum[i], p);
-        e[i] = v_round_bf16(p);
+        e[i] = _mm512_castsi512_ps(_mm512_and_si512(up, high));
     }
 }
 
@@ -103,10 +98,10 @@ INLINE vec join_lanes(const vec sum[4])
     return v_canonical(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
 }
 
-static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                          bool mark)
+/* Under flush_enter, as is softmax_group. */
+__attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *l, const float *s,
+                                                      int32_t keys, int32_t ld, bool mark)
 {
-    assert(keys % 4 == 0 && ld % VEC == 0);
     for (int32_t lane = 0; lane < ld; lane += VEC) {
         const vec top = max_lanes(s + lane, ld, keys), safe = safe_lanes(top);
         vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
@@ -126,8 +121,19 @@ static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, i
     }
 }
 
+static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                          bool mark)
+{
+    const unsigned saved = flush_enter();
+
+    assert(keys % 4 == 0 && ld % VEC == 0);
+    softmax_flushed(p, m, l, s, keys, ld, mark);
+    flush_leave(saved);
+}
+
 /* In place on compact scores [keys][stride]. */
-static void softmax_group(float *m, float *l, float *s, int64_t stride, int32_t keys)
+__attribute__((noinline)) static void softmax_group(float *m, float *l, float *s, int64_t stride,
+                                                    int32_t keys)
 {
     const vec top = max_lanes(s, stride, keys), safe = safe_lanes(top);
     vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
@@ -146,8 +152,7 @@ static void softmax_group(float *m, float *l, float *s, int64_t stride, int32_t 
 /* --- values ---------------------------------------------------------------------------------- */
 
 /* o [dv][ld] of one group of lanes, p [keys][p_stride] f32, v transposed. */
-static void accumulate_pairs_group(const struct values *values, const uint16_t *v, bool first,
-                                   bool last)
+static void accumulate_pairs_group(const struct values *values, const uint16_t *v, bool first)
 {
     struct gqa__pairs pairs = {.a_row = values->v_stride,
                                .b_step = values->p_stride,
@@ -162,7 +167,6 @@ static void accumulate_pairs_group(const struct values *values, const uint16_t *
         pairs.b = values->p + key * values->p_stride;
         pairs.n = left < VALUE_KEYS ? left : VALUE_KEYS;
         pairs.first = first && key == 0;
-        pairs.last = last && left <= VALUE_KEYS;
         gqa__avx512_pairs(&pairs);
     }
 }
@@ -188,8 +192,7 @@ static void accumulate_pairs(float *o, int32_t ld, const void *p, const void *v,
             const struct values values = {o + lane, ld, plain + lane,         ld, NULL, v_stride,
                                           n,        dv, group_width(ld, lane)};
             accumulate_pairs_group(&values, (const uint16_t *)v + key,
-                                   (flags & GQA__ACC_FIRST) != 0 && key == 0,
-                                   (flags & GQA__ACC_LAST) != 0 && left <= VALUE_KEYS);
+                                   (flags & GQA__ACC_FIRST) != 0 && key == 0);
         }
     }
 }
@@ -234,8 +237,7 @@ static void accumulate_pair_pieces(const struct gqa__block *block, int32_t lane,
                                       width};
         if (own.begin < own.end) {
             accumulate_pairs_group(&values, (const uint16_t *)piece->v + own.begin,
-                                   offset + own.begin == range.begin,
-                                   offset + own.end == range.end);
+                                   offset + own.begin == range.begin);
         }
         offset += piece->keys;
     }
@@ -244,6 +246,7 @@ static void accumulate_pair_pieces(const struct gqa__block *block, int32_t lane,
 static void block_pairs_group(const struct gqa__block *block, int32_t lane, int32_t width)
 {
     const struct key_range range = group_range(block, SCALAR_GROUP, lane, width);
+    unsigned saved;
 
     if (range.begin >= range.end) {
         neutral_group(block, lane, width);
@@ -253,10 +256,12 @@ static void block_pairs_group(const struct gqa__block *block, int32_t lane, int3
     if (block->modify != NULL) {
         modify_group(block->s, block->modify, lane, width, range);
     }
+    saved = flush_enter();
     for (int32_t j = 0; j < width; j += VEC) {
         softmax_group(block->m + lane + j, block->l + lane + j,
                       block->s + (int64_t)range.begin * width + j, width, range.end - range.begin);
     }
+    flush_leave(saved);
     accumulate_pair_pieces(block, lane, width, range);
 }
 

@@ -20,7 +20,7 @@ struct gqa__pairs {
     float *c;  /* row i is c + i * c_row */
     int64_t c_row;
     int32_t rows, width;
-    bool first, last; /* as GQA__ACC_FIRST and GQA__ACC_LAST */
+    bool first; /* as GQA__ACC_FIRST */
 };
 
 void gqa__avx512_pairs(const struct gqa__pairs *pairs);

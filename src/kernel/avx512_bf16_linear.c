@@ -12,6 +12,7 @@
 
 #include "base/number.h"
 #include "kernel/avx512_flush.h"
+#include "kernel/scalar_bf16.h"
 #include "kernel/vector_avx512.h"
 
 enum {
@@ -59,7 +60,7 @@ void gqa__avx512_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tok
         const int32_t rows = tokens - t < PAIR_TOKENS ? tokens - t : PAIR_TOKENS;
         for (int64_t k = 0; k < padded; k++, to += rows) {
             for (int32_t i = 0; i < rows; i++) {
-                to[i] = k < in ? gqa__round_bf16(x[(t + i) * x_stride + k]) : 0.0f;
+                to[i] = k < in ? factor_value(x[(t + i) * x_stride + k]) : 0.0f;
             }
         }
     }

@@ -59,11 +59,6 @@ INLINE void add_group(vec c[PAIR_ROWS], vec d[PAIR_ROWS], const float (*a)[GQA__
     }
 }
 
-INLINE vec pairs_end(vec c, bool last)
-{
-    return last ? v_canonical(v_add(c, v_zero())) : c;
-}
-
 INLINE void pairs_tile(const struct gqa__pairs *p, int32_t row, const int32_t rows, const bool two)
 {
     float a[PAIR_ROWS][GQA__DOT_BLOCK];
@@ -82,9 +77,9 @@ INLINE void pairs_tile(const struct gqa__pairs *p, int32_t row, const int32_t ro
     }
 #pragma GCC unroll 4
     for (int32_t i = 0; i < rows; i++) {
-        v_store(to + i * p->c_row, pairs_end(c[i], p->last));
+        v_store(to + i * p->c_row, c[i]);
         if (two) {
-            v_store(to + i * p->c_row + VEC, pairs_end(d[i], p->last));
+            v_store(to + i * p->c_row + VEC, d[i]);
         }
     }
 }

@@ -10,9 +10,9 @@
  * beyond the rows hold anything finite and are never stored. Scores are transposed: s[key][ld].
  * All scores are in base-2 units: log2(e) is in the scale of Q.
  *
- * No entry allocates, fails, threads, logs or touches memory beyond its stated extent. Every NaN
- * that an entry stores for good is the canonical one; scores, p and a block's sums that are not its
- * last may hold any.
+ * No entry allocates, fails, threads, logs or touches memory beyond its stated extent. Scores, p
+ * and o may hold any NaN and a zero of either sign, which later steps never turn into another
+ * number; what finish stores, and every m and l, has the canonical NaN and no -0.
  */
 #ifndef GQA__KERNEL_H
 #define GQA__KERNEL_H
@@ -51,8 +51,7 @@ struct gqa__modify {
 
 enum {
     GQA__ACC_FIRST = 1, /* o starts from +0 instead of its content */
-    GQA__ACC_LAST = 2,  /* the block's last part: o = o + 0.0f, so that no -0 remains */
-    GQA__ACC_MARKED = 4 /* v may be non-finite: where p is -0 (softmax with mark) use +0 for v */
+    GQA__ACC_MARKED = 2 /* v may be non-finite: where p is -0 (softmax with mark) use +0 for v */
 };
 
 /* Contiguous keys of a block: K and V of the row's operand type, as score and accumulate take them.
@@ -88,7 +87,8 @@ struct gqa__finish {
     const float *sink; /* [ld] logit * log2e, -inf = none; NULL = none */
     float *out;        /* f32 rows of dv, or NULL */
     struct gqa__row_map out_map;
-    float *lse; /* natural log, one per row, or NULL */
+    bool stream; /* stores of out may pass the caches */
+    float *lse;  /* natural log, one per row, or NULL */
     struct gqa__row_map lse_map;
 };
 

@@ -51,7 +51,7 @@ static inline void modify_values(float *restrict s, int32_t key, const struct gq
     if (modify->bias != NULL) {
         const float *restrict bias = modify->bias + (int64_t)key * ld; /* [ld] */
         for (int32_t j = 0; j < ld; j++) {
-            s[j] = fmaf(bias[j], scalar_log2e, s[j]);
+            s[j] = gqa__canonical(fmaf(bias[j], scalar_log2e, s[j]));
         }
     }
 }
@@ -129,7 +129,7 @@ static inline float merge_weight(float m, float top)
 /* One element of a merged state: l and o go the same way. */
 static inline float merge_value(float left, float right, float a, float a2, float l, float l2)
 {
-    const float both = gqa__canonical(fmaf(right, a2, left * a));
+    const float both = fmaf(right, a2, left * a);
     const float kept = l2 == 0.0f ? left : both;
     return l == 0.0f ? right : kept;
 }
@@ -156,7 +156,7 @@ static inline void merge_states(float *m, float *l, float *o, const float *m2, c
         const float top = m[j] > m2[j] ? m[j] : m2[j];
         const float kept = l2[j] == 0.0f ? m[j] : top;
         m[j] = l[j] == 0.0f ? m2[j] : kept;
-        l[j] = merge_value(l[j], l2[j], a[j], a2[j], l[j], l2[j]);
+        l[j] = gqa__canonical(merge_value(l[j], l2[j], a[j], a2[j], l[j], l2[j]));
     }
 }
 
@@ -168,17 +168,17 @@ static inline void finish_row(const struct gqa__finish *finish, int32_t r)
     const float m_left = finish->m[r], l_left = finish->l[r];
     const float top = m_left > sink ? m_left : sink;
     const float a = merge_weight(m_left, top), a2 = merge_weight(sink, top);
-    const float l = merge_value(l_left, l2, a, a2, l_left, l2);
+    const float l = gqa__canonical(merge_value(l_left, l2, a, a2, l_left, l2));
     const float kept = l2 == 0.0f ? m_left : top;
     const float m = l_left == 0.0f ? sink : kept;
+    const float scale = (l2 == 0.0f ? 1.0f : a) * (1.0f / l); /* l >= 1: the largest p is 1 */
 
     if (finish->out != NULL) {
         float *out = finish->out + gqa__row_offset(&finish->out_map, r); /* [dv] */
         const float *o = finish->o + r;                                  /* [dv], ld apart */
         for (int32_t d = 0; d < finish->dv; d++) {
-            const float value =
-                merge_value(o[(int64_t)d * finish->ld], 0.0f, a, a2, l_left, l2) / l;
-            out[d] = l == 0.0f ? 0.0f : gqa__canonical(value);
+            const float value = fmaf(o[(int64_t)d * finish->ld], scale, 0.0f); /* no -0 */
+            out[d] = l_left == 0.0f ? 0.0f : gqa__canonical(value);
         }
     }
     if (finish->lse != NULL) {

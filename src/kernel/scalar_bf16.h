@@ -54,6 +54,13 @@ static inline float operand_value(uint16_t h)
     return flush(gqa__bf16_to_f32(h));
 }
 
+/* What a factor that is given as f32 (Q, activations) counts as: a denormal is zero before it is
+ * rounded, as in the conversion instruction. */
+static inline float factor_value(float x)
+{
+    return gqa__bf16_to_f32(gqa__f32_to_bf16(flush(x)));
+}
+
 /* c = c + (even + odd) of a group. */
 static inline void add_group(float *restrict c, const float *restrict even,
                              const float *restrict odd, int32_t width)
@@ -156,7 +163,7 @@ static inline void pack_q_bf16(void *dst, const float *q, const struct gqa__row_
     for (int32_t r = 0; r < map->count; r++) {
         const float *row = q + gqa__row_offset(map, r); /* [dk] */
         for (int32_t d = 0; d < dk; d++) {
-            out[(int64_t)d * ld + r] = operand_value(gqa__f32_to_bf16(row[d] * scale));
+            out[(int64_t)d * ld + r] = factor_value(row[d] * scale);
         }
     }
 }
@@ -222,7 +229,14 @@ static inline void score_bf16(float *s, int32_t ld, const void *q, const void *k
     }
 }
 
-/* p [keys][ld] bf16; l sums p before it is rounded. p is never denormal: exp2 ends at 2^-126. */
+/* p >= 0 to bf16: to nearest, ties up. NaN stays NaN: the low half of a score's is zero. */
+static inline uint16_t weight_to_bf16(float p)
+{
+    return (uint16_t)((gqa__f32_bits(p) + 0x8000u) >> 16);
+}
+
+/* p [keys][ld] bf16; l sums p before it is rounded. p is never denormal: exp2 ends at 2^-126. A
+ * difference of scores that is denormal counts as zero: vector rows flush there. */
 static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
                                 bool mark)
 {
@@ -239,9 +253,9 @@ static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t k
         uint16_t *restrict out = (uint16_t *)p + (int64_t)key * ld; /* [ld] */
         float *restrict sum = sums[key % 4];
         for (int32_t j = 0; j < ld; j++) {
-            const float e = gqa__exp2f_fast(row[j] - safe[j]);
+            const float e = gqa__exp2f_fast(flush(row[j] - safe[j]));
             sum[j] += e;
-            out[j] = row[j] == -INFINITY ? hidden : gqa__f32_to_bf16(e);
+            out[j] = row[j] == -INFINITY ? hidden : weight_to_bf16(e);
         }
     }
     join_sums(l, sums, ld);
@@ -293,20 +307,16 @@ static inline void accumulate_group(float *o, int32_t ld, const float *p, const 
 static inline void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v,
                                    int64_t v_stride, int32_t keys, int32_t dv, int flags)
 {
-    const int64_t values = (int64_t)dv * ld;
     float weight[SCALAR_GROUP * SCALAR_TILE_ROWS]; /* [32][ld] */
 
     assert(keys % SCALAR_GROUP == 0 && ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
     if (flags & GQA__ACC_FIRST) {
-        memset(o, 0, (size_t)values * sizeof(float));
+        memset(o, 0, (size_t)dv * (size_t)ld * sizeof(float));
     }
     for (int32_t key = 0; key < keys; key += SCALAR_GROUP) {
         load_operands(weight, (const uint16_t *)p + (int64_t)key * ld, SCALAR_GROUP * ld);
         accumulate_group(o, ld, weight, (const uint16_t *)v + key, v_stride, dv,
                          (flags & GQA__ACC_MARKED) != 0);
-    }
-    for (int64_t i = 0; i < values && (flags & GQA__ACC_LAST); i++) {
-        o[i] = gqa__canonical(o[i] + 0.0f); /* -0 + 0 = +0 */
     }
 }
 
@@ -347,7 +357,7 @@ static inline void pack_x_bf16(void *dst, const float *x, int64_t x_stride, int3
     for (int32_t t = 0; t < tokens; t++) {
         float *to = (float *)dst + t * padded; /* [padded] */
         for (int64_t k = 0; k < in; k++) {
-            to[k] = operand_value(gqa__f32_to_bf16(x[t * x_stride + k]));
+            to[k] = factor_value(x[t * x_stride + k]);
         }
         for (int64_t k = in; k < padded; k++) {
             to[k] = 0.0f;

@@ -191,13 +191,10 @@ static inline void load_lanes(float (*restrict c)[SCALAR_LANES], const float *re
 }
 
 static inline void store_lanes(float *restrict o, int32_t ld, float (*restrict c)[SCALAR_LANES],
-                               int32_t rows, int flags)
+                               int32_t rows)
 {
     for (int32_t i = 0; i < rows; i++) {
-        for (int32_t j = 0; j < SCALAR_LANES; j++) {
-            const float ended = gqa__canonical(c[i][j] + 0.0f); /* -0 + 0 = +0 */
-            o[(int64_t)i * ld + j] = flags & GQA__ACC_LAST ? ended : c[i][j];
-        }
+        memcpy(o + (int64_t)i * ld, c[i], sizeof c[i]);
     }
 }
 
@@ -223,7 +220,7 @@ static inline void accumulate_f32(float *o, int32_t ld, const void *p, const voi
             } else {
                 chain_row(c[0], SCALAR_LANES, a, weight, ld, keys);
             }
-            store_lanes(out, ld, c, rows, flags);
+            store_lanes(out, ld, c, rows);
             d += rows;
         }
     }

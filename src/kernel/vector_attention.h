@@ -165,7 +165,7 @@ struct values {
     int32_t keys, dv, width;
 };
 
-static inline void value_group(const struct values *values, bool first, bool last)
+static inline void value_group(const struct values *values, bool first)
 {
     for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
         const int32_t left = values->keys - key;
@@ -177,8 +177,7 @@ static inline void value_group(const struct values *values, bool first, bool las
                                         .n = left < VALUE_KEYS ? left : VALUE_KEYS,
                                         .c = values->o,
                                         .c_row = values->o_stride,
-                                        .first = first && key == 0,
-                                        .last = last && left <= VALUE_KEYS};
+                                        .first = first && key == 0};
         product_all(product, values->dv, values->width, false);
     }
 }
@@ -194,7 +193,7 @@ static inline void accumulate_vector(float *o, int32_t ld, const void *p, const 
     for (int32_t lane = 0; lane < ld; lane += GROUP) {
         const struct values values = {o + lane, ld, (const float *)p + lane, ld, v, v_stride,
                                       keys,     dv, group_width(ld, lane)};
-        value_group(&values, (flags & GQA__ACC_FIRST) != 0, (flags & GQA__ACC_LAST) != 0);
+        value_group(&values, (flags & GQA__ACC_FIRST) != 0);
     }
 }
 

@@ -38,6 +38,17 @@ INLINE void v_store(float *to, vec x)
     _mm256_storeu_ps(to, x);
 }
 
+/* Past the caches; to is aligned to a vector. v_fence orders such stores before later ones. */
+INLINE void v_stream(float *to, vec x)
+{
+    _mm256_stream_ps(to, x);
+}
+
+INLINE void v_fence(void)
+{
+    _mm_sfence();
+}
+
 INLINE __m256i v_first(int32_t n)
 {
     const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -101,6 +112,12 @@ INLINE vmask v_less(vec a, vec b)
 INLINE vmask v_equal(vec a, vec b)
 {
     return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
+}
+
+/* Is it true in some lane? */
+INLINE bool v_any(vmask c)
+{
+    return _mm256_movemask_ps(c) != 0;
 }
 
 /* c ? a : b */

@@ -39,6 +39,17 @@ INLINE void v_store(float *to, vec x)
     _mm512_storeu_ps(to, x);
 }
 
+/* Past the caches; to is aligned to a vector. v_fence orders such stores before later ones. */
+INLINE void v_stream(float *to, vec x)
+{
+    _mm512_stream_ps(to, x);
+}
+
+INLINE void v_fence(void)
+{
+    _mm_sfence();
+}
+
 INLINE vmask v_first(int32_t n)
 {
     return (vmask)((1u << n) - 1u);
@@ -101,6 +112,12 @@ INLINE vmask v_less(vec a, vec b)
 INLINE vmask v_equal(vec a, vec b)
 {
     return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+/* Is it true in some lane? */
+INLINE bool v_any(vmask c)
+{
+    return c != 0;
 }
 
 /* c ? a : b */

@@ -149,7 +149,7 @@ static inline void accumulate_pieces(const struct gqa__block *block, int32_t lan
                                       block->dv,
                                       width};
         if (own.begin < own.end) {
-            value_group(&values, offset + own.begin == range.begin, offset + own.end == range.end);
+            value_group(&values, offset + own.begin == range.begin);
         }
         offset += piece->keys;
     }
@@ -218,8 +218,7 @@ static inline void block_marked(const struct gqa__block *block, const struct blo
         const struct gqa__keys *piece = &block->piece[i];
         const unsigned char *p =
             (const unsigned char *)block->p + (size_t)(done * ld) * entries->p_size;
-        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0) |
-                          (i == block->pieces - 1 ? GQA__ACC_LAST : 0);
+        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
         entries->accumulate(block->o, block->ld, p, piece->v, piece->v_stride, piece->keys,
                             block->dv, flags);
         done += piece->keys;

@@ -24,14 +24,8 @@ struct product {
     float *c; /* row i is c + i * c_row */
     int64_t c_row;
     bool first; /* c starts from +0 */
-    bool last;  /* c ends with + 0.0f, NaN canonical */
     struct ahead ahead[2];
 };
-
-INLINE vec product_end(vec c, bool last)
-{
-    return last ? v_canonical(v_add(c, v_zero())) : c;
-}
 
 /* The shape of a product in registers, constants where it is called. */
 struct product_kind {
@@ -68,9 +62,9 @@ INLINE void product_tile(const struct product *p, const int32_t rows, const stru
     }
 #pragma GCC unroll 8
     for (int32_t i = 0; i < rows; i++) {
-        v_store(p->c + i * p->c_row, product_end(c[i], p->last));
+        v_store(p->c + i * p->c_row, c[i]);
         if (is.two) {
-            v_store(p->c + i * p->c_row + VEC, product_end(d[i], p->last));
+            v_store(p->c + i * p->c_row + VEC, d[i]);
         }
     }
 }

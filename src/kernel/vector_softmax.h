@@ -79,7 +79,7 @@ INLINE vec merge_weights(vec m, vec top)
 
 INLINE vec merge_values(const struct merge_lanes *by, vec left, vec right)
 {
-    const vec both = v_canonical(v_fma(right, by->a2, v_mul(left, by->a)));
+    const vec both = v_fma(right, by->a2, v_mul(left, by->a));
     return v_select(by->no_left, right, v_select(by->no_right, left, both));
 }
 
@@ -95,6 +95,21 @@ INLINE vec merge_begin(struct merge_lanes *by, vec m, vec l, vec m2, vec l2)
     return v_select(by->no_left, m2, v_select(by->no_right, m, top));
 }
 
+/* o [dv][ld] of VEC lanes. */
+INLINE void merge_outputs(const struct merge_lanes *by, float *o, const float *o2, int32_t dv,
+                          int32_t ld)
+{
+    if (v_any(by->no_left) || v_any(by->no_right)) {
+        for (int32_t d = 0; d < dv; d++, o += ld, o2 += ld) {
+            v_store(o, merge_values(by, v_load(o), v_load(o2)));
+        }
+        return;
+    }
+    for (int32_t d = 0; d < dv; d++, o += ld, o2 += ld) {
+        v_store(o, v_fma(v_load(o2), by->a2, v_mul(v_load(o), by->a)));
+    }
+}
+
 static inline void merge_vector(float *m, float *l, float *o, const float *m2, const float *l2,
                                 const float *o2, int32_t dv, int32_t ld)
 {
@@ -104,12 +119,9 @@ static inline void merge_vector(float *m, float *l, float *o, const float *m2, c
         struct merge_lanes by;
         const vec top = merge_begin(&by, v_load(m + lane), left, v_load(m2 + lane), right);
 
-        for (int32_t d = 0; d < dv; d++) {
-            const int64_t at = (int64_t)d * ld + lane;
-            v_store(o + at, merge_values(&by, v_load(o + at), v_load(o2 + at)));
-        }
+        merge_outputs(&by, o + lane, o2 + lane, dv, ld);
         v_store(m + lane, top);
-        v_store(l + lane, merge_values(&by, left, right));
+        v_store(l + lane, v_canonical(merge_values(&by, left, right)));
     }
 }
 
@@ -129,35 +141,58 @@ static inline void finish_lse(const struct gqa__finish *finish, int32_t lane, in
     }
 }
 
+/* What turns o into the output of VEC lanes. */
+struct finish_lanes {
+    const float *o;  /* [dv][ld] from the first lane on */
+    vec scale;       /* the sink's share and 1 / l */
+    vmask nothing;   /* lanes that see nothing */
+    float *out[VEC]; /* [rows] of dv */
+    int32_t rows;
+    bool stream; /* whole vectors of out are aligned and may pass the caches */
+};
+
+/* Value dimensions [d, d + n), n <= VEC. */
+INLINE void finish_tile(const struct finish_lanes *by, int64_t ld, int32_t d, const int32_t n)
+{
+    vec r[VEC];
+
+    for (int32_t i = 0; i < VEC; i++) {
+        const vec o = i < n ? v_load(by->o + (d + i) * ld) : v_zero();
+        r[i] = v_drop(by->nothing, v_canonical(v_fma(o, by->scale, v_zero()))); /* no -0 */
+    }
+    v_transpose(r);
+    for (int32_t i = 0; i < by->rows; i++) {
+        if (n == VEC && by->stream) {
+            v_stream(by->out[i] + d, r[i]);
+        } else if (n == VEC) {
+            v_store(by->out[i] + d, r[i]);
+        } else {
+            v_store_part(by->out[i] + d, r[i], n);
+        }
+    }
+}
+
 /* Rows lane .. lane + rows - 1 of the output, rows <= VEC. */
 static inline void finish_out(const struct gqa__finish *finish, int32_t lane, int32_t rows,
-                              const struct merge_lanes *by, vec l)
+                              const struct merge_lanes *merge, vec l)
 {
-    const vmask nothing = v_equal(l, v_zero());
-    float *out[VEC];
+    const vec share = v_select(merge->no_right, v_set(1.0f), merge->a);
+    struct finish_lanes by = {.o = finish->o + lane,
+                              .scale = v_mul(share, v_div(v_set(1.0f), l)),
+                              .nothing = merge->no_left,
+                              .rows = rows,
+                              .stream = finish->stream};
+    int32_t d = 0;
 
     for (int32_t i = 0; i < rows; i++) {
-        out[i] = finish->out + gqa__row_offset(&finish->out_map, lane + i); /* [dv] */
+        by.out[i] = finish->out + gqa__row_offset(&finish->out_map, lane + i); /* [dv] */
+        by.stream = by.stream && (uintptr_t)by.out[i] % (VEC * sizeof(float)) == 0;
     }
-    for (int32_t d = 0; d < finish->dv; d += VEC) {
-        const int32_t left = finish->dv - d < VEC ? finish->dv - d : VEC;
-        vec r[VEC];
-        for (int32_t i = 0; i < VEC; i++) {
-            r[i] = v_zero();
-            if (i < left) {
-                const vec o = v_load(finish->o + (int64_t)(d + i) * finish->ld + lane);
-                const vec value = v_div(merge_values(by, o, v_zero()), l);
-                r[i] = v_drop(nothing, v_canonical(value));
-            }
-        }
-        v_transpose(r);
-        for (int32_t i = 0; i < rows; i++) {
-            if (left == VEC) {
-                v_store(out[i] + d, r[i]);
-            } else {
-                v_store_part(out[i] + d, r[i], left);
-            }
-        }
+    for (; d + VEC <= finish->dv; d += VEC) {
+        finish_tile(&by, finish->ld, d, VEC);
+    }
+    if (d < finish->dv) {
+        finish_tile(&by, finish->ld, d, finish->dv - d);
     }
 }
 
@@ -175,7 +210,7 @@ static inline void finish_vector(const struct gqa__finish *finish)
         const vec left = v_load(finish->l + lane);
         struct merge_lanes by;
         const vec m = merge_begin(&by, v_load(finish->m + lane), left, sink, right);
-        const vec l = merge_values(&by, left, right);
+        const vec l = v_canonical(merge_values(&by, left, right));
 
         if (finish->out != NULL) {
             finish_out(finish, lane, rows, &by, l);
@@ -183,6 +218,9 @@ static inline void finish_vector(const struct gqa__finish *finish)
         if (finish->lse != NULL) {
             finish_lse(finish, lane, rows, m, l);
         }
+    }
+    if (finish->stream) {
+        v_fence();
     }
 }
 

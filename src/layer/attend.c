@@ -99,6 +99,8 @@ static void make_segment(struct gqa__attend_work *work, int32_t b, int32_t i, in
     if (work->direct_out) {
         segment->out = token_of(&call->out.output, b, row->first_valid + i);
         segment->out_stride = call->out.output.stride[1];
+        segment->stream =
+            (int64_t)call->batch * call->tokens * segment->out_stride > GQA__STREAM_VALUES;
     }
     segment->lse = gqa__present(&call->out.lse) ? work->lse : NULL;
     segment->sinks = call->in.leave_out_sinks ? NULL : gqa__stage_sinks(call->params, row->tkg);

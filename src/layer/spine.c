@@ -253,6 +253,8 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__piece *piec
     if (spine->direct_attn) {
         segment->out_stride = call->out.attn.stride[1];
         segment->out = token_of(&call->out.attn, piece);
+        segment->stream =
+            (int64_t)call->batch * call->tokens * segment->out_stride > GQA__STREAM_VALUES;
     }
     segment->lse =
         gqa__present(&call->out.lse) ? spine->lse + (int64_t)piece->at * shape->hq : NULL;

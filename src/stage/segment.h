@@ -11,6 +11,9 @@
 #include "cache/view.h"
 #include "stage/params.h"
 
+/* Values of a call's output from which on a core's caches do not hold them until they are read. */
+#define GQA__STREAM_VALUES (1 << 20)
+
 struct gqa__segment {
     struct gqa__kv_view view; /* all keys the segment's rows may see are in it */
     int32_t n;                /* tokens */
@@ -19,6 +22,7 @@ struct gqa__segment {
     int64_t q_stride;
     float *out; /* [n][hq][dv] f32, tokens out_stride elements apart, or NULL */
     int64_t out_stride;
+    bool stream;        /* out outgrows the caches before it is read: its stores may pass them */
     float *lse;         /* [n][hq], or NULL */
     float *m, *l, *o;   /* raw states [n][hq], [n][hq], [n][hq][dv], or NULL */
     const float *sinks; /* [hq] natural logits, or NULL */

@@ -309,13 +309,12 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
         const int32_t n = piece(t, page, key);
         const int first_flag = key == from ? GQA__ACC_FIRST : 0;
-        const int last_flag = key + n >= page->keys ? GQA__ACC_LAST : 0;
         const int64_t offset = row->v_transposed ? key : key * page->v_stride;
         row->accumulate(t->o[block].data, t->ld,
                         (unsigned char *)weights.data +
                             (size_t)(key - from) * (size_t)t->ld * t->operand,
                         (unsigned char *)page->v.data + (size_t)offset * t->operand, page->v_stride,
-                        n, t->p->dv, first_flag | last_flag | marked);
+                        n, t->p->dv, first_flag | marked);
     }
     if (keys == 0) {
         memset(t->o[block].data, 0, t->o[block].size);
@@ -393,6 +392,7 @@ static void finish(struct tile *t)
                             .dv = p->dv,
                             .out = out.data,
                             .out_map = t->map,
+                            .stream = t->variant.fused,
                             .lse = lse.data,
                             .lse_map = t->map};
 

@@ -115,8 +115,8 @@ static void pack_q_bf16(void *dst, const float *q, const struct gqa__row_map *ma
 {
     for (int32_t r = 0; r < ld; r++) {
         for (int32_t d = 0; d < dk; d++) {
-            ((uint16_t *)dst)[r * dk + d] =
-                gqa__f32_to_bf16(r < map->count ? q[gqa__row_offset(map, r) + d] * scale : 0.0f);
+            ((uint16_t *)dst)[r * dk + d] = gqa__f32_to_bf16(
+                r < map->count ? no_denormal(q[gqa__row_offset(map, r) + d] * scale) : 0.0f);
         }
     }
 }
@@ -220,6 +220,14 @@ static int64_t p_index(int32_t key, int32_t r, int32_t ld, int32_t panel)
     return (int64_t)(key / panel * panel) * ld + r * panel + key % panel;
 }
 
+/* To nearest, ties up. */
+static uint16_t weight_of(float p)
+{
+    uint32_t bits;
+    memcpy(&bits, &p, sizeof bits);
+    return (uint16_t)((bits + 0x8000u) >> 16);
+}
+
 /* One lane; p by its index and the stored form. */
 static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t keys, int32_t ld,
                          int32_t r, bool mark, bool bf16)
@@ -231,11 +239,13 @@ static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t ke
     for (int32_t key = 0; key < keys; key++) {
         const float x = s[key * ld + r], base = top == -INFINITY ? 0.0f : top;
         const int64_t at = p_index(key, r, ld, bf16 ? PANEL_BF16 : PANEL_F32);
-        float e = x == -INFINITY ? 0.0f : bf16 ? gqa__exp2f_fast(x - base) : gqa__exp2f(x - base);
+        float e = x == -INFINITY ? 0.0f
+                  : bf16         ? gqa__exp2f_fast(no_denormal(x - base))
+                                 : gqa__exp2f(x - base);
         sum[key % 4] += e;
         e = x == -INFINITY && mark ? -0.0f : e;
         if (bf16) {
-            ((uint16_t *)p)[at] = gqa__f32_to_bf16(e);
+            ((uint16_t *)p)[at] = mark && x == -INFINITY ? 0x8000u : weight_of(e);
         } else {
             ((float *)p)[at] = e;
         }
@@ -258,11 +268,6 @@ static void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, in
     }
 }
 
-static float last_of_block(float x, int flags)
-{
-    return flags & GQA__ACC_LAST ? canonical(x + 0.0f) : x;
-}
-
 static void accumulate_f32(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                            int32_t keys, int32_t dv, int flags)
 {
@@ -276,7 +281,7 @@ static void accumulate_f32(float *o, int32_t ld, const void *p, const void *v, i
                 value = flags & GQA__ACC_MARKED && hidden ? 0.0f : value;
                 sum = fmaf(value, weight, sum);
             }
-            o[d * ld + r] = last_of_block(sum, flags);
+            o[d * ld + r] = sum;
         }
     }
 }
@@ -298,7 +303,7 @@ static void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v, 
                 }
                 sum = dot_bf16((struct factor){value, 1}, (struct factor){weight, 1}, GROUP, sum);
             }
-            o[d * ld + r] = last_of_block(sum, flags);
+            o[d * ld + r] = sum;
         }
     }
 }
@@ -355,9 +360,11 @@ static void finish(const struct gqa__finish *f)
         const float sink = f->sink != NULL ? f->sink[r] : -INFINITY;
         const float mass = sink == -INFINITY ? 0.0f : 1.0f;
         const struct state s = merged(f->m[r], f->l[r], sink, mass);
+        const float factor = s.left * (1.0f / s.l);
         for (int32_t d = 0; d < f->dv && f->out != NULL; d++) {
-            const float o = merged_value(s, f->l[r], mass, f->o[d * f->ld + r], 0.0f);
-            f->out[gqa__row_offset(&f->out_map, r) + d] = s.l == 0.0f ? 0.0f : canonical(o / s.l);
+            const float o = f->o[d * f->ld + r];
+            f->out[gqa__row_offset(&f->out_map, r) + d] =
+                f->l[r] == 0.0f ? 0.0f : canonical(o * factor + 0.0f);
         }
         if (f->lse != NULL) {
             f->lse[gqa__row_offset(&f->lse_map, r)] =
@@ -414,7 +421,7 @@ static void pack_x_bf16(void *dst, const float *x, int64_t x_stride, int32_t tok
 {
     for (int32_t t = 0; t < tokens; t++) {
         for (int64_t k = 0; k < in; k++) {
-            ((uint16_t *)dst)[t * in + k] = gqa__f32_to_bf16(x[t * x_stride + k]);
+            ((uint16_t *)dst)[t * in + k] = gqa__f32_to_bf16(no_denormal(x[t * x_stride + k]));
         }
     }
 }

@@ -1,0 +1,206 @@
+/* amx_products.h - the two tile products of attention: scores K Q^T, and values V^T P. Layouts as
+ * in amx_attention.c. */
+#ifndef GQA__AMX_PRODUCTS_H
+#define GQA__AMX_PRODUCTS_H
+
+#include <string.h>
+
+#include "kernel/amx.h"
+#include "kernel/amx_vector.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* --- scores ---------------------------------------------------------------------------------- */
+
+/* Where the scores of one or two lane tiles go. */
+struct score_place {
+    float *s;          /* [keys][stride] of the first lane tile */
+    int64_t stride;    /* floats */
+    int64_t lane_step; /* floats from one lane tile to the next */
+};
+
+/* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart. */
+INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_step,
+                       const uint16_t *k, int64_t k_stride, int32_t groups, const bool two)
+{
+    const size_t row = (size_t)k_stride * sizeof(uint16_t);
+    const size_t s_row = (size_t)to.stride * sizeof(float);
+
+    _tile_zero(0);
+    _tile_zero(1);
+    if (two) {
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int32_t g = 0; g < groups; g++) {
+        _tile_loadd(6, q + (int64_t)g * AMX_TILE_BYTES, 64);
+        _tile_loadd(4, k + g * AMX_DEPTH, row);
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_loadd(5, k + 16 * k_stride + g * AMX_DEPTH, row);
+        _tile_dpbf16ps(1, 5, 6);
+        if (two) {
+            _tile_loadd(7, q + q_step + (int64_t)g * AMX_TILE_BYTES, 64);
+            _tile_dpbf16ps(2, 4, 7);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, to.s, s_row);
+    _tile_stored(1, to.s + 16 * to.stride, s_row);
+    if (two) {
+        _tile_stored(2, to.s + to.lane_step, s_row);
+        _tile_stored(3, to.s + 16 * to.stride + to.lane_step, s_row);
+    }
+}
+
+/* Scores of one piece for lanes [0, 32) or [0, 16) of q. */
+INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
+                        int64_t k_stride, int32_t keys, int32_t groups, const bool two)
+{
+    for (int32_t key = 0; key < keys; key += 32) {
+        const struct score_place to = {s + key * s_stride, s_stride, 16};
+        score_keys(to, q, (int64_t)groups * AMX_TILE_BYTES, k + key * k_stride, k_stride, groups,
+                   two);
+    }
+}
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+/* Where the tiles of a second product lie. */
+struct value_args {
+    const struct gqa__keys *piece;
+    int32_t pieces;
+    const unsigned char *p; /* tiles of the first lane tile */
+    int64_t p_step;         /* bytes between tiles of 32 keys */
+    float *o;               /* [dv][ld] from the first lane on */
+    int32_t ld, dv;
+    bool first;
+};
+
+/* One C tile to or from o; rows beyond dv go through a spare tile. */
+INLINE void load_o(const int tile, const float *o, int32_t ld, int32_t rows)
+{
+    float spare[16 * 16];
+    const float *from = o;
+    size_t stride = (size_t)ld * sizeof(float);
+
+    if (rows < 16) {
+        memset(spare, 0, sizeof spare);
+        for (int32_t i = 0; i < rows; i++) {
+            memcpy(spare + i * 16, o + (int64_t)i * ld, 64);
+        }
+        from = spare;
+        stride = 64;
+        settle_memory();
+    }
+    switch (tile) {
+    case 0:
+        _tile_loadd(0, from, stride);
+        break;
+    case 1:
+        _tile_loadd(1, from, stride);
+        break;
+    case 2:
+        _tile_loadd(2, from, stride);
+        break;
+    default:
+        _tile_loadd(3, from, stride);
+        break;
+    }
+}
+
+INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows)
+{
+    float spare[16 * 16];
+    float *to = rows == 16 ? o : spare;
+    const size_t stride = rows == 16 ? (size_t)ld * sizeof(float) : 64;
+
+    switch (tile) {
+    case 0:
+        _tile_stored(0, to, stride);
+        break;
+    case 1:
+        _tile_stored(1, to, stride);
+        break;
+    case 2:
+        _tile_stored(2, to, stride);
+        break;
+    default:
+        _tile_stored(3, to, stride);
+        break;
+    }
+    for (int32_t i = 0; i < rows && rows < 16; i++) {
+        _mm512_storeu_ps(o + (int64_t)i * ld, _mm512_loadu_ps(spare + i * 16));
+    }
+}
+
+/* Value dimensions [d, d + 32) or, with one, [d, d + 16), for one or two lane tiles. */
+INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two_dims,
+                        const bool two_lanes)
+{
+    const int32_t rows0 = args->dv - d < 16 ? args->dv - d : 16;
+    const int32_t rows1 = args->dv - d - 16 < 16 ? args->dv - d - 16 : 16;
+    float *o = args->o + (int64_t)d * args->ld;
+    const unsigned char *p = args->p;
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    if (!args->first) {
+        load_o(0, o, args->ld, rows0);
+        if (two_lanes) {
+            load_o(1, o + 16, args->ld, rows0);
+        }
+        if (two_dims) {
+            load_o(2, o + (int64_t)16 * args->ld, args->ld, rows1);
+        }
+        if (two_dims && two_lanes) {
+            load_o(3, o + (int64_t)16 * args->ld + 16, args->ld, rows1);
+        }
+    }
+    for (int32_t i = 0; i < args->pieces; i++) {
+        const struct gqa__keys *piece = &args->piece[i];
+        const uint16_t *v = (const uint16_t *)piece->v + d * piece->v_stride;
+        const size_t row = (size_t)piece->v_stride * sizeof(uint16_t);
+        for (int32_t key = 0; key < piece->keys; key += 32, p += args->p_step) {
+            _tile_loadd(4, v + key, row);
+            _tile_loadd(6, p, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            if (two_lanes) {
+                _tile_loadd(7, p + AMX_TILE_BYTES, 64);
+                _tile_dpbf16ps(1, 4, 7);
+            }
+            if (two_dims) {
+                _tile_loadd(5, v + 16 * piece->v_stride + key, row);
+                _tile_dpbf16ps(2, 5, 6);
+            }
+            if (two_dims && two_lanes) {
+                _tile_dpbf16ps(3, 5, 7);
+            }
+        }
+    }
+    store_o(0, o, args->ld, rows0);
+    if (two_lanes) {
+        store_o(1, o + 16, args->ld, rows0);
+    }
+    if (two_dims) {
+        store_o(2, o + (int64_t)16 * args->ld, args->ld, rows1);
+    }
+    if (two_dims && two_lanes) {
+        store_o(3, o + (int64_t)16 * args->ld + 16, args->ld, rows1);
+    }
+}
+
+INLINE void value_lanes(const struct value_args *args, const bool two_lanes)
+{
+    settle_memory(); /* the tiles of p */
+    for (int32_t d = 0; d < args->dv; d += 32) {
+        if (d + 16 < args->dv) {
+            value_tiles(args, d, true, two_lanes);
+        } else {
+            value_tiles(args, d, false, two_lanes);
+        }
+    }
+}
+
+#endif
