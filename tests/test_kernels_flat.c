@@ -38,22 +38,41 @@ static struct fence floats(int64_t n)
 struct product {
     int32_t tokens;
     int64_t out, in, begin; /* outputs from begin on */
-    bool bias;
+    bool bias, int8;
     enum fill fill;
     uint64_t seed;
     float *w, *x, *b; /* [out][in], [tokens][in], [out] */
+    float *s;         /* [out]: scales of integers w, int8 only */
 };
+
+static void pack_row(const struct gqa__kernels *row, const struct product *p, int64_t o, void *to)
+{
+    struct fence line = floats(p->in), integers = fence_new((size_t)p->in);
+
+    if (p->int8) {
+        for (int64_t k = 0; k < p->in; k++) {
+            ((int8_t *)integers.data)[k] = (int8_t)p->w[o * p->in + k];
+        }
+        row->pack_int8(to, o, integers.data, p->out, p->in);
+    } else {
+        memcpy(line.data, p->w + o * p->in, line.size);
+        row->pack_weight(to, o, line.data, p->out, p->in);
+    }
+    check(fence_free(&line) && fence_free(&integers));
+}
 
 /* y [tokens][out]; columns before begin are left alone. */
 static void project(const struct gqa__kernels *row, const struct product *p, struct fence *y)
 {
     const int64_t stride = p->in + 3;
     const int64_t begin = p->begin / row->out_step * row->out_step;
-    struct fence weight = fence_new(row->weight_bytes(p->out, p->in));
+    struct fence weight =
+        fence_new(p->int8 ? row->int8_bytes(p->out, p->in) : row->weight_bytes(p->out, p->in));
     struct fence packed = fence_new(row->x_bytes(p->tokens, p->in));
-    struct fence line = floats(p->in), bias = floats(p->out);
+    struct fence scale = floats(p->out), bias = floats(p->out);
     struct fence x = floats((p->tokens - 1) * stride + p->in);
     struct gqa__linear_args args = {.weight = weight.data,
+                                    .scale = p->int8 ? scale.data : NULL,
                                     .out = p->out,
                                     .in = p->in,
                                     .out_begin = begin,
@@ -66,9 +85,9 @@ static void project(const struct gqa__kernels *row, const struct product *p, str
 
     memset(weight.data, 0, weight.size);
     memcpy(bias.data, p->b, bias.size);
+    memcpy(scale.data, p->s, scale.size);
     for (int64_t o = 0; o < p->out; o++) {
-        memcpy(line.data, p->w + o * p->in, line.size);
-        row->pack_weight(weight.data, o, line.data, p->out, p->in);
+        pack_row(row, p, o, weight.data);
     }
     for (int32_t t = 0; t < p->tokens; t++) {
         memcpy((float *)x.data + t * stride, p->x + t * p->in, (size_t)p->in * sizeof(float));
@@ -81,27 +100,30 @@ static void project(const struct gqa__kernels *row, const struct product *p, str
     if (row->leave != NULL) {
         row->leave();
     }
-    check(fence_free(&weight) && fence_free(&packed) && fence_free(&line));
+    check(fence_free(&weight) && fence_free(&packed) && fence_free(&scale));
     check(fence_free(&bias) && fence_free(&x));
 }
 
 /* Each of in products and sums rounds once: (in + 2) u of the sum of sizes, u = 2^-24, and an
- * absolute FLT_MIN each where bf16 sums are flushed. */
+ * absolute FLT_MIN each where bf16 sums are flushed. int8: integers are exact operands in both
+ * numerics and up to 128 in size, as is what the flush of an x takes then; the scale multiplies the
+ * sum and its error, in the rounding that the bias has anyway. */
 static void near_double(const struct product *p, bool bf16, const float *y)
 {
     for (int64_t i = 0; i < p->tokens * p->out; i++) {
         const float *x = p->x + i / p->out * p->in, *w = p->w + i % p->out * p->in;
+        const double scale = p->int8 ? (double)p->s[i % p->out] : 1.0;
         double sum = p->bias ? (double)p->b[i % p->out] : 0.0, size = fabs(sum), bound;
         if (i % p->out < p->begin) {
             continue;
         }
         for (int64_t k = 0; k < p->in; k++) {
             const double one = (double)(bf16 ? gqa__round_bf16(x[k]) : x[k]) *
-                               (double)(bf16 ? gqa__round_bf16(w[k]) : w[k]);
+                               (double)(bf16 ? gqa__round_bf16(w[k]) : w[k]) * scale;
             sum += one;
             size += fabs(one);
         }
-        bound = (double)(p->in + 2) * (size * 0x1p-24 + 0x1p-126);
+        bound = (double)(p->in + 2) * (size * 0x1p-24 + 0x1p-126 * fmax(1.0, 128.0 * fabs(scale)));
         if (!(fabs((double)y[i] - sum) <= bound)) {
             print_error("y[%d]: %.9g, in double %.9g, bound %.3g\n", (int)i, (double)y[i], sum,
                         bound);
@@ -115,18 +137,25 @@ static void run_product(const struct row_under_test *test, struct product *p)
     const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
     struct fence w = floats(p->out * p->in), x = floats(p->tokens * p->in), b = floats(p->out);
     struct fence want = floats(p->tokens * p->out), got = floats(p->tokens * p->out);
+    struct fence s = floats(p->out);
     uint64_t state = p->seed * 0x9e3779b97f4a7c15u + 1;
     const int64_t step = test->row->out_step;
 
     p->w = w.data;
     p->x = x.data;
     p->b = b.data;
+    p->s = s.data;
     fill_values(p->w, p->out * p->in, p->fill, &state);
     fill_values(p->x, p->tokens * p->in, p->fill, &state);
     fill_values(p->b, p->out, FILL_RANDOM, &state);
+    fill_values(p->s, p->out, p->fill, &state);
+    for (int64_t i = 0; i < p->out * p->in && p->int8; i++) { /* every byte there is */
+        p->w[i] = (float)(int32_t)(random_next(&state) >> 56) - 128.0f;
+    }
     p->begin = p->begin / step * step;
-    snprintf(current, sizeof current, "%s linear tokens=%d out=%d in=%d begin=%d bias=%d fill=%s\n",
-             test->name, p->tokens, (int)p->out, (int)p->in, (int)p->begin, p->bias,
+    snprintf(current, sizeof current,
+             "%s linear tokens=%d out=%d in=%d begin=%d bias=%d int8=%d fill=%s\n", test->name,
+             p->tokens, (int)p->out, (int)p->in, (int)p->begin, p->bias, p->int8,
              fill_name(p->fill));
     project(test->row, p, &got);
     near_double(p, test->row->numerics == GQA_NUMERICS_BF16, got.data);
@@ -144,10 +173,10 @@ static void run_product(const struct row_under_test *test, struct product *p)
         check(fence_free(&all));
     }
     check(fence_free(&w) && fence_free(&x) && fence_free(&b));
-    check(fence_free(&want) && fence_free(&got));
+    check(fence_free(&want) && fence_free(&got) && fence_free(&s));
 }
 
-static void test_linear(void **state)
+static void run_products(const struct row_under_test *test, bool int8)
 {
     static const int32_t tokens[] = {1, 2, 3, 7, 8, 9, 16, 31, 33, 40};
     static const int64_t outs[] = {1, 7, 8, 9, 15, 16, 17, 33, 65};
@@ -159,9 +188,38 @@ static void test_linear(void **state)
                             .in = ins[(i / 10 + i) % 10],
                             .begin = i % 3 * 16,
                             .bias = i % 2 != 0,
+                            .int8 = int8,
                             .fill = (enum fill)(i % FILL_COUNT),
                             .seed = 40u + (uint64_t)i};
         p.begin = p.begin < p.out ? p.begin : 0;
+        run_product(test, &p);
+    }
+}
+
+static void test_linear(void **state)
+{
+    run_products(*state, false);
+}
+
+static void test_int8(void **state)
+{
+    run_products(*state, true);
+}
+
+/* Tokens around what the rows take at a time, and inputs around what they expand at a time. */
+static void test_int8_blocks(void **state)
+{
+    static const int32_t tokens[] = {4, 5, 6, 17, 32, 36, 37, 48, 49, 65, 97, 129, 160};
+    static const int64_t ins[] = {64, 65, 255, 256, 257, 288, 576, 577};
+
+    for (int32_t i = 0; i < 52; i++) {
+        struct product p = {.tokens = tokens[i % 13],
+                            .out = i % 4 < 2 ? 49 : 33 - i % 4,
+                            .in = ins[(i / 13 + i) % 8],
+                            .bias = i % 3 == 0,
+                            .int8 = true,
+                            .fill = (enum fill)(i % FILL_COUNT),
+                            .seed = 400u + (uint64_t)i};
         run_product(*state, &p);
     }
 }
@@ -176,7 +234,7 @@ static void test_tiny(void **state)
     for (int32_t i = 0; i < 7 && test->row->numerics == GQA_NUMERICS_BF16; i++) {
         for (int32_t odd = 0; odd < 2; odd++) {
             float w[32] = {0.0f}, x[32] = {0.0f}, b[1] = {0.0f};
-            struct product p = {.tokens = 1, .out = 1, .in = 32, .w = w, .x = x, .b = b};
+            struct product p = {.tokens = 1, .out = 1, .in = 32, .w = w, .x = x, .b = b, .s = b};
             struct fence y = floats(1);
             w[odd] = x[odd] = 0x1p-63f;
             w[2 + odd] = -t[i] * 0x1p-75f;
@@ -377,10 +435,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         CMUnitTestFunction run;
-    } kinds[] = {{"linear", test_linear},
-                 {"tiny", test_tiny},
-                 {"norm", test_norm},
-                 {"rope", test_rope},
+    } kinds[] = {{"linear", test_linear}, {"int8", test_int8}, {"int8 blocks", test_int8_blocks},
+                 {"tiny", test_tiny},     {"norm", test_norm}, {"rope", test_rope},
                  {"simple", test_simple}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
     static struct row_under_test rows[MAX_ROWS + 2];

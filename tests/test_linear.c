@@ -14,6 +14,7 @@
 #include "base/number.h"
 #include "kernel/select.h"
 #include "linear/linear.h"
+#include "linear/quantise.h"
 #include "support/draw.h"
 
 enum form { CPU_F32, CPU_BF16, REFERENCE, REFERENCE_F64 };
@@ -35,6 +36,8 @@ struct problem {
     int64_t stride;
     int64_t begin, end, width; /* outputs computed, and floats per row of y */
     const char *name;
+    int8_t *q;     /* [out][in], int8 only: w is then q * scale, rounded to f32 nowhere */
+    double *scale; /* [out] */
 };
 
 static void *block(size_t size)
@@ -46,8 +49,24 @@ static void *block(size_t size)
     return memory;
 }
 
-static void make(struct problem *p, const struct gqa__kernels *row, enum form form,
-                 const struct shape *shape, bool with_bias)
+/* Row o as int8 and a scale. */
+static void set_int8(struct problem *p, int64_t o)
+{
+    int8_t *const q = p->q + o * p->shape.in;
+    float scale;
+    assert_true(gqa__quantise(q, &scale, p->w + o * p->shape.in, p->shape.in));
+    p->scale[o] = (double)scale;
+    gqa__linear_set_int8(&p->linear, o, q, scale, p->b[o]);
+}
+
+/* What is made of the weights and the bias. */
+struct kind {
+    enum form form;
+    bool bias, int8;
+};
+
+static void make(struct problem *p, const struct gqa__kernels *row, struct kind kind,
+                 const struct shape *shape)
 {
     uint64_t seed = 7;
     size_t bytes;
@@ -60,19 +79,26 @@ static void make(struct problem *p, const struct gqa__kernels *row, enum form fo
     p->linear.row = row;
     p->linear.out = shape->out;
     p->linear.in = shape->in;
-    p->linear.plain = form == REFERENCE || form == REFERENCE_F64;
-    p->linear.f64 = form == REFERENCE_F64;
+    p->linear.plain = kind.form == REFERENCE || kind.form == REFERENCE_F64;
+    p->linear.f64 = kind.form == REFERENCE_F64;
+    p->linear.int8 = kind.int8;
     p->w = block((size_t)(shape->out * shape->in) * sizeof(float));
     p->b = block((size_t)shape->out * sizeof(float));
     p->x = block((size_t)(shape->tokens * p->stride) * sizeof(float));
     draw_fill(&seed, p->w, shape->out * shape->in, 0.7f);
     draw_fill(&seed, p->b, shape->out, 3.0f);
     draw_fill(&seed, p->x, shape->tokens * p->stride, 1.3f);
-    assert_true(gqa__linear_bytes(&p->linear, with_bias, &bytes));
+    p->q = kind.int8 ? block((size_t)(shape->out * shape->in)) : NULL;
+    p->scale = kind.int8 ? block((size_t)shape->out * sizeof(double)) : NULL;
+    assert_true(gqa__linear_bytes(&p->linear, kind.bias, &bytes));
     p->memory = block(bytes);
-    gqa__linear_place(&p->linear, p->memory, with_bias);
+    gqa__linear_place(&p->linear, p->memory, kind.bias);
     for (int64_t o = shape->out - 1; o >= 0; o--) {
-        gqa__linear_set_row(&p->linear, o, p->w + o * shape->in, p->b[o]);
+        if (kind.int8) {
+            set_int8(p, o);
+        } else {
+            gqa__linear_set_row(&p->linear, o, p->w + o * shape->in, p->b[o]);
+        }
     }
     p->scratch = block(gqa__linear_scratch_bytes(&p->linear, shape->tokens));
 }
@@ -81,6 +107,8 @@ static void unmake(struct problem *p)
 {
     free(p->w);
     free(p->b);
+    free(p->q);
+    free(p->scale);
     free(p->x);
     free(p->memory);
     free(p->scratch);
@@ -103,35 +131,46 @@ static double operand(float x, enum form form)
  * (n + 1) u / (1 - (n + 1) u) times the sum of absolute values, u = 2^-24; the bias adds one
  * rounding of the result. bf16: the same after the rounding of the operands, plus what the flush of
  * results below 2^-126 takes (nothing of this size). f64: one rounding of the sum and one for the
- * result. 1.01 covers the denominator and the double sum itself. */
+ * result. int8: the integers are exact, and the scale is one more product (of the sum, or in form
+ * REFERENCE of every weight); with f64 the double sum's. 1.01 covers the denominator and the double
+ * sum itself. */
 static double bound(enum form form, int64_t n, double absolute, double value)
 {
     const double u = 0x1p-24;
     if (form == REFERENCE_F64) {
         return 1.01 * u * fabs(value) + (double)n * 0x1p-52 * absolute;
     }
-    return 1.01 * ((double)(n + 2) * u * absolute + u * fabs(value));
+    return 1.01 * ((double)(n + 3) * u * absolute + u * fabs(value));
 }
 
-static void check_values(const struct problem *p, enum form form, bool with_bias, const float *y)
+/* The weight of output o and input i that the product has. */
+static double weight(const struct problem *p, enum form form, int64_t o, int64_t i)
 {
+    const int64_t at = o * p->shape.in + i;
+    return p->q != NULL ? (double)p->q[at] * p->scale[o] : operand(p->w[at], form);
+}
+
+static void check_values(const struct problem *p, struct kind kind, const float *y)
+{
+    const enum form form = kind.form;
     for (int64_t t = 0; t < p->shape.tokens; t++) {
         for (int64_t o = p->begin; o < p->end; o++) {
-            double sum = with_bias ? (double)p->b[o] : 0.0;
+            double sum = kind.bias ? (double)p->b[o] : 0.0;
             double absolute = fabs(sum);
             for (int64_t i = 0; i < p->shape.in; i++) {
-                const double product = operand(p->w[o * p->shape.in + i], form) *
-                                       operand(p->x[t * p->stride + i], form);
+                const double product =
+                    weight(p, form, o, i) * operand(p->x[t * p->stride + i], form);
                 sum += product;
                 absolute += fabs(product);
             }
             const double got = (double)y[t * p->width + o];
             if (!(fabs(got - sum) <= bound(form, p->shape.in, absolute, sum))) {
-                fail_msg("%s form %d tokens %d out %lld in %lld bias %d: y[%lld][%lld] = %.9g, "
-                         "not %.9g",
-                         p->name, (int)form, (int)p->shape.tokens, (long long)p->shape.out,
-                         (long long)p->shape.in, (int)with_bias, (long long)t, (long long)o, got,
-                         sum);
+                fail_msg(
+                    "%s form %d tokens %d out %lld in %lld bias %d int8 %d: y[%lld][%lld] = %.9g, "
+                    "not %.9g",
+                    p->name, (int)form, (int)p->shape.tokens, (long long)p->shape.out,
+                    (long long)p->shape.in, (int)kind.bias, (int)kind.int8, (long long)t,
+                    (long long)o, got, sum);
             }
         }
     }
@@ -174,13 +213,14 @@ static void each_row(row_test test)
 static void values_of_row(const struct gqa__kernels *row, enum form form)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
-        for (int with_bias = 0; with_bias < 2; with_bias++) {
+        for (int which = 0; which < 4; which++) {
+            const struct kind kind = {form, which % 2 != 0, which / 2 != 0};
             struct problem p;
             gqa_runtime runtime;
             gqa_runtime_init(&runtime);
-            make(&p, row, form, &shapes[i], with_bias != 0);
+            make(&p, row, kind, &shapes[i]);
             float *const y = run(&p, &runtime);
-            check_values(&p, form, with_bias != 0, y);
+            check_values(&p, kind, y);
             free(y);
             unmake(&p);
         }
@@ -204,12 +244,12 @@ static void reference_values(void **state)
 static void cuts_of_row(const struct gqa__kernels *row, enum form form)
 {
     static const int32_t threads[] = {2, 3, 7, 16};
-    for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
+    for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0]; i++) {
         struct problem p;
         struct draw_host host;
         gqa_runtime runtime;
         draw_runtime(&host, &runtime, 1);
-        make(&p, row, form, &shapes[i], true);
+        make(&p, row, (struct kind){form, true, i % 2 != 0}, &shapes[i / 2]);
         float *const whole = run(&p, &runtime);
         for (size_t j = 0; j < sizeof threads / sizeof threads[0]; j++) {
             draw_runtime(&host, &runtime, threads[j]);
@@ -248,14 +288,15 @@ static void a_product_writes_only_its_range(void **state)
     const struct gqa__kernels *const row = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
     const struct shape shape = {35, 50, 70};
     (void)state;
-    for (int form = CPU_F32; form <= REFERENCE_F64; form++) {
+    for (int which = 0; which < 2 * (REFERENCE_F64 + 1); which++) {
+        const struct kind kind = {(enum form)(which / 2), true, which % 2 != 0};
         struct problem p;
         gqa_runtime runtime;
-        if (form == CPU_BF16) {
+        if (kind.form == CPU_BF16) {
             continue;
         }
         gqa_runtime_init(&runtime);
-        make(&p, row, (enum form)form, &shape, true);
+        make(&p, row, kind, &shape);
         const int64_t begin = row->out_step, end = 3 * row->out_step, width = 61;
         p.begin = begin;
         p.end = end;
@@ -270,7 +311,7 @@ static void a_product_writes_only_its_range(void **state)
             const bool inside = i % width >= begin && i % width < end;
             assert_true((y[i] != 12345.0f) == inside);
         }
-        check_values(&p, (enum form)form, true, y);
+        check_values(&p, kind, y);
         free(y);
         unmake(&p);
     }
@@ -285,10 +326,64 @@ static void bytes_that_overflow(void **state)
     linear.out = INT64_C(1) << 40;
     linear.in = INT64_C(1) << 40;
     assert_false(gqa__linear_bytes(&linear, true, &bytes));
+    linear.int8 = true;
+    assert_false(gqa__linear_bytes(&linear, true, &bytes));
+    linear.int8 = false;
     linear.plain = true;
     assert_false(gqa__linear_bytes(&linear, false, &bytes));
     linear.in = 4;
     assert_true(gqa__linear_bytes(&linear, false, &bytes));
+}
+
+/* Packed int8 is a quarter of f32 and half of bf16, but for the scale. */
+static void int8_bytes_of_row(const struct gqa__kernels *row, enum form form)
+{
+    struct gqa__linear linear = {.row = row, .out = 640, .in = 512};
+    size_t native, int8;
+    assert_true(gqa__linear_bytes(&linear, false, &native));
+    linear.int8 = true;
+    assert_true(gqa__linear_bytes(&linear, false, &int8));
+    assert_int_equal(int8, native / (form == CPU_BF16 ? 2 : 4) + 640 * sizeof(float));
+}
+
+static void int8_bytes(void **state)
+{
+    (void)state;
+    each_row(int8_bytes_of_row);
+}
+
+static void quantised(const float *w, int64_t n, const int8_t *want, float want_scale)
+{
+    int8_t q[8];
+    float scale = -1.0f;
+    assert_true(gqa__quantise(q, &scale, w, n));
+    assert_true(scale == want_scale);
+    assert_memory_equal(q, want, (size_t)n);
+}
+
+static void quantisation(void **state)
+{
+    const float tie[] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -127.0f, 126.5f};
+    const float zero[] = {0.0f, -0.0f, 0.0f};
+    const float tiny[] = {1e-45f, -2e-44f};          /* 2e-44 / 127 is 0 in f32 */
+    const float small[] = {0x1.8p-143f, -0x1p-149f}; /* 96 and -1 of 2^-149; their scale is 1 */
+    const float large[] = {0x1.fffffep127f, -0x1.fffffep127f, 0x1p126f};
+    const float bad[][2] = {{1.0f, NAN}, {INFINITY, 1.0f}, {1.0f, -INFINITY}};
+    int8_t q[2] = {9, 9};
+    float scale = -1.0f;
+    (void)state;
+    quantised(tie, 8, (const int8_t[]){127, 0, 2, 2, 0, -2, -127, 126}, 1.0f);
+    quantised(zero, 3, (const int8_t[]){0, 0, 0}, 0.0f);
+    quantised(tiny, 2, (const int8_t[]){0, 0}, 0.0f);
+    quantised(small, 2, (const int8_t[]){96, -1}, 0x1p-149f);
+    quantised(large, 3, (const int8_t[]){127, -127, 32}, 0x1.fffffep127f / 127.0f);
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(gqa__quantise(q, &scale, bad[i], 2));
+        assert_true(scale == -1.0f && q[0] == 9 && q[1] == 9);
+    }
+    /* A scale that was rounded down to a denormal would give more than 127. */
+    const float rounded[] = {0x1.7cp-142f, -0x1.7cp-142f}; /* 190 of 2^-149, 190 / 127 is 1 */
+    quantised(rounded, 2, (const int8_t[]){127, -127}, 0x1p-149f);
 }
 
 static void blas_names(void **state)
@@ -313,6 +408,8 @@ int main(void)
         cmocka_unit_test(cpu_bits_do_not_depend_on_the_cut),
         cmocka_unit_test(a_product_writes_only_its_range),
         cmocka_unit_test(bytes_that_overflow),
+        cmocka_unit_test(int8_bytes),
+        cmocka_unit_test(quantisation),
         cmocka_unit_test(blas_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,6 +31,8 @@ void gqa__amx_block(const struct gqa__block *block);
 /* amx_linear.c */
 size_t gqa__amx_weight_bytes(int64_t out, int64_t in);
 void gqa__amx_pack_weight(void *dst, int64_t row, const float *src, int64_t out, int64_t in);
+size_t gqa__amx_int8_bytes(int64_t out, int64_t in);
+void gqa__amx_pack_int8(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in);
 size_t gqa__amx_x_bytes(int32_t tokens, int64_t in);
 void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
 void gqa__amx_linear(const struct gqa__linear_args *args);

@@ -1,6 +1,7 @@
 /* amx_linear.c - projections with AMX: Y^T [out][token] = W [out][in] X^T.
  *
- * Packed weights: [out / 16][in / 32] tiles A of [16 outputs][32] bf16.
+ * Packed weights: [out / 16][in / 32] tiles A of [16 outputs][32] bf16. int8 weights are the same
+ * tiles of half the size (amx_int8.h), which become bf16 in L1 on their way.
  * Packed activations: [tokens / 16][in / 32] tiles B of [16 pairs][16 tokens][2] bf16.
  */
 #include "kernel/amx.h"
@@ -11,9 +12,8 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernel/amx_vector.h"
-
-#define INLINE static inline __attribute__((always_inline))
+#include "kernel/amx_int8.h"
+#include "kernel/vector_output.h"
 
 static int64_t groups_of(int64_t in)
 {
@@ -51,6 +51,22 @@ void gqa__amx_pack_weight(void *dst, int64_t row, const float *src, int64_t out,
     }
 }
 
+size_t gqa__amx_int8_bytes(int64_t out, int64_t in)
+{
+    return (size_t)((out + 15) / 16 * groups_of(in)) * AMX_INT8_BYTES;
+}
+
+void gqa__amx_pack_int8(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in)
+{
+    int8_t *to = (int8_t *)dst + row / 16 * groups_of(in) * AMX_INT8_BYTES + row % 16 * AMX_DEPTH;
+
+    assert(row < out);
+    (void)out;
+    for (int64_t k = 0; k < in; k++) {
+        to[k / AMX_DEPTH * AMX_INT8_BYTES + amx_int8_place(k % AMX_DEPTH)] = src[k];
+    }
+}
+
 size_t gqa__amx_x_bytes(int32_t tokens, int64_t in)
 {
     return (size_t)((tokens + 15) / 16 * groups_of(in)) * AMX_TILE_BYTES;
@@ -82,28 +98,21 @@ void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens
     }
 }
 
-/* Store C [16 outputs][16 tokens] as y[token][output] with bias, NaN canonical. */
+/* Store C [16 outputs][16 tokens] as y[token][output] with scale and bias, NaN canonical. */
 static void store_tile(const struct gqa__linear_args *args, float *c, int64_t out, int32_t token)
 {
     const int64_t left = args->out_end - out;
-    const __mmask16 mask = left >= 16 ? 0xffffu : (__mmask16)((1u << left) - 1u);
+    const int32_t outs = left < 16 ? (int32_t)left : 16;
     const int32_t rows = args->tokens - token < 16 ? args->tokens - token : 16;
-    __m512 bias = _mm512_setzero_ps();
     __m512i r[16];
 
     for (int i = 0; i < 16; i++) {
         r[i] = _mm512_loadu_si512(c + i * 16);
     }
     transpose16(r);
-    if (args->bias != NULL) {
-        bias = _mm512_maskz_loadu_ps(mask, args->bias + out);
-    }
     for (int32_t i = 0; i < rows; i++) {
-        __m512 y = _mm512_castsi512_ps(r[i]);
-        if (args->bias != NULL) {
-            y = _mm512_add_ps(y, bias);
-        }
-        _mm512_mask_storeu_ps(args->y + (token + i) * args->y_stride + out, mask, canonical(y));
+        v_store_part(args->y + (token + i) * args->y_stride + out,
+                     output_values(args, _mm512_castsi512_ps(r[i]), out, outs), outs);
     }
 }
 
@@ -117,9 +126,9 @@ enum {
 
 /* What a chunk reads and writes. */
 struct chunk {
-    const unsigned char *w; /* tiles of the first 16 outputs; the others panel bytes on */
-    const unsigned char *x; /* tiles of the first 16 tokens; the others panel bytes on */
-    int64_t panel;
+    const unsigned char *w; /* tiles of the first 16 outputs; the others w_panel bytes on */
+    const unsigned char *x; /* tiles of the first 16 tokens; the others x_panel bytes on */
+    int64_t w_panel, x_panel;
     int32_t groups;
     float *c;                   /* [2 outputs][2 tokens] tiles */
     bool first;                 /* sums start from +0 */
@@ -155,11 +164,11 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
         _tile_loadd(6, chunk->x + at, 64);
         _tile_dpbf16ps(0, 4, 6);
         if (two_tokens) {
-            _tile_loadd(7, chunk->x + chunk->panel + at, 64);
+            _tile_loadd(7, chunk->x + chunk->x_panel + at, 64);
             _tile_dpbf16ps(1, 4, 7);
         }
         if (two_outs) {
-            _tile_loadd(5, chunk->w + chunk->panel + at, 64);
+            _tile_loadd(5, chunk->w + chunk->w_panel + at, 64);
             _tile_dpbf16ps(2, 5, 6);
         }
         if (two_outs && two_tokens) {
@@ -173,6 +182,23 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
     _tile_stored(1, chunk->c + TILE_FLOATS, 64);
     _tile_stored(2, chunk->c + 2 * TILE_FLOATS, 64);
     _tile_stored(3, chunk->c + 3 * TILE_FLOATS, 64);
+}
+
+/* The sums of tokens token .. of the outputs out .. out + 32 that are in the range. */
+static void store_tiles(const struct gqa__linear_args *args, float (*c)[4 * TILE_FLOATS],
+                        int64_t out, int32_t token, int32_t tokens)
+{
+    const bool two_outs = out + 16 < args->out_end;
+
+    for (int32_t t = 0; t < tokens; t += 32) {
+        for (int32_t i = 0; i < 4; i++) {
+            const bool exists = (i < 2 || two_outs) && (i % 2 == 0 || t + 16 < tokens);
+            if (exists) {
+                store_tile(args, c[t / 32] + i * TILE_FLOATS, out + i / 2 * 16,
+                           token + t + i % 2 * 16);
+            }
+        }
+    }
 }
 
 /* Tokens [token, token + tokens) of one or two output tiles. */
@@ -189,8 +215,8 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     for (int32_t g = 0; g < groups; g += step) {
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         for (int32_t t = 0; t < tokens; t += 32) {
-            struct chunk chunk = {w + at, x + t / 16 * panel + at, panel, 0, c[t / 32], g == 0,
-                                  NULL};
+            struct chunk chunk = {
+                w + at, x + t / 16 * panel + at, panel, panel, 0, c[t / 32], g == 0, NULL};
             chunk.groups = groups - g < step ? groups - g : step;
             if (tokens > 64 && g + 2 * step <= groups && t < 128) {
                 /* a quarter of the next chunk of either tile in each of four passes */
@@ -204,15 +230,45 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
             }
         }
     }
-    for (int32_t t = 0; t < tokens; t += 32) {
-        for (int32_t i = 0; i < 4; i++) {
-            const bool exists = (i < 2 || two_outs) && (i % 2 == 0 || t + 16 < tokens);
-            if (exists) {
-                store_tile(args, c[t / 32] + i * TILE_FLOATS, out + i / 2 * 16,
-                           token + t + i % 2 * 16);
+    store_tiles(args, c, out, token, tokens);
+}
+
+/* The same for int8 weights, of which a chunk at a time becomes bf16. */
+INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                          int32_t tokens, const bool two_outs)
+{
+    const int32_t groups = (int32_t)groups_of(args->in);
+    const int64_t w_panel = (int64_t)groups * AMX_INT8_BYTES;
+    const int64_t x_panel = (int64_t)groups * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_panel;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_panel;
+    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    unsigned char wide[2 * CHUNK_GROUPS * AMX_TILE_BYTES] __attribute__((aligned(64)));
+
+    for (int32_t g = 0; g < groups; g += CHUNK_GROUPS) {
+        const int32_t some = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
+        const int64_t at = (int64_t)g * AMX_TILE_BYTES;
+        expand_tiles(wide, w + g * AMX_INT8_BYTES, some);
+        if (two_outs) {
+            expand_tiles(wide + CHUNK_GROUPS * AMX_TILE_BYTES, w + w_panel + g * AMX_INT8_BYTES,
+                         some);
+        }
+        for (int32_t t = 0; t < tokens; t += 32) {
+            const struct chunk chunk = {.w = wide,
+                                        .x = x + t / 16 * x_panel + at,
+                                        .w_panel = CHUNK_GROUPS * AMX_TILE_BYTES,
+                                        .x_panel = x_panel,
+                                        .groups = some,
+                                        .c = c[t / 32],
+                                        .first = g == 0};
+            if (t + 16 < tokens) {
+                multiply_chunk(&chunk, two_outs, true);
+            } else {
+                multiply_chunk(&chunk, two_outs, false);
             }
         }
     }
+    store_tiles(args, c, out, token, tokens);
 }
 
 void gqa__amx_linear(const struct gqa__linear_args *args)
@@ -222,7 +278,12 @@ void gqa__amx_linear(const struct gqa__linear_args *args)
         const int32_t left = args->tokens - token;
         const int32_t tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
         for (int64_t out = args->out_begin; out < args->out_end; out += 32) {
-            if (out + 16 < args->out_end) {
+            const bool two_outs = out + 16 < args->out_end;
+            if (args->scale != NULL && two_outs) {
+                multiply_int8(args, out, token, tokens, true);
+            } else if (args->scale != NULL) {
+                multiply_int8(args, out, token, tokens, false);
+            } else if (two_outs) {
                 multiply_outs(args, out, token, tokens, true);
             } else {
                 multiply_outs(args, out, token, tokens, false);

@@ -28,6 +28,8 @@ void gqa__avx512_pairs(const struct gqa__pairs *pairs);
 /* avx512_bf16_linear.c */
 size_t gqa__avx512_weight_bytes(int64_t out, int64_t in);
 void gqa__avx512_pack_weight(void *dst, int64_t row, const float *src, int64_t out, int64_t in);
+size_t gqa__avx512_int8_bytes(int64_t out, int64_t in);
+void gqa__avx512_pack_int8(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in);
 size_t gqa__avx512_x_bytes(int32_t tokens, int64_t in);
 void gqa__avx512_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
 void gqa__avx512_linear(const struct gqa__linear_args *args);

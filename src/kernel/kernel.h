@@ -92,9 +92,11 @@ struct gqa__finish {
     struct gqa__row_map lse_map;
 };
 
-/* Y = X W^T for a range of outputs. */
+/* Y = X W^T for a range of outputs. With scale the weights are int8 (pack_int8): the product is
+ * that with the integers, in the row's order, and y = sum * scale, or fma(sum, scale, bias). */
 struct gqa__linear_args {
     const void *weight;         /* packed, the whole matrix */
+    const float *scale;         /* [out], or NULL: weights of the operand type (pack_weight) */
     int64_t out, in;            /* of the whole matrix */
     int64_t out_begin, out_end; /* range to compute; begin a multiple of out_step */
     const void *x;              /* packed activations */
@@ -171,6 +173,8 @@ struct gqa__kernels {
     /* Projections. */
     size_t (*weight_bytes)(int64_t out, int64_t in);
     void (*pack_weight)(void *dst, int64_t row, const float *src, int64_t out, int64_t in);
+    size_t (*int8_bytes)(int64_t out, int64_t in);
+    void (*pack_int8)(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in);
     size_t (*x_bytes)(int32_t tokens, int64_t in);
     void (*pack_x)(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
     void (*linear)(const struct gqa__linear_args *args);

@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "kernel/scalar_attention.h"
+#include "kernel/scalar_linear.h"
 
 enum {
     SCALAR_GROUP = 32, /* values of k that are summed before they meet the accumulator */
@@ -343,6 +344,20 @@ static inline void pack_weight_bf16(void *dst, int64_t row, const float *src, in
     }
 }
 
+static inline size_t int8_bytes_bf16(int64_t out, int64_t in)
+{
+    return int8_panel_bytes(out, round_to_group(in));
+}
+
+/* dst [out / SCALAR_OUT_STEP][in rounded up][SCALAR_OUT_STEP] */
+static inline void pack_int8_bf16(void *dst, int64_t row, const int8_t *src, int64_t out,
+                                  int64_t in)
+{
+    assert(row < out);
+    (void)out;
+    pack_int8_row(dst, row, src, in, round_to_group(in));
+}
+
 static inline size_t x_bytes_bf16(int32_t tokens, int64_t in)
 {
     return (size_t)tokens * (size_t)round_to_group(in) * sizeof(float);
@@ -368,17 +383,22 @@ static inline void pack_x_bf16(void *dst, const float *x, int64_t x_stride, int3
 /* Tokens of one output block whose sums are kept at hand. */
 enum { BF16_TOKENS = 32 };
 
-/* SCALAR_OUT_STEP outputs of rows tokens: c [rows][SCALAR_OUT_STEP], x [rows][in rounded up],
- * w [in rounded up][SCALAR_OUT_STEP]. */
-static inline void linear_block(float (*restrict c)[SCALAR_OUT_STEP], const float *x, int32_t rows,
-                                const uint16_t *w, int64_t in)
+/* Outputs out .. out + SCALAR_OUT_STEP of rows tokens: c [rows][SCALAR_OUT_STEP], x [rows][in
+ * rounded up]. */
+static inline void linear_block(const struct gqa__linear_args *args, int64_t out,
+                                float (*restrict c)[SCALAR_OUT_STEP], const float *x, int32_t rows)
 {
-    const int64_t padded = round_to_group(in);
+    const int64_t padded = round_to_group(args->in);
 
     memset(c, 0, (size_t)rows * sizeof c[0]);
     for (int64_t k = 0; k < padded; k += SCALAR_GROUP) {
-        float b[SCALAR_GROUP * SCALAR_OUT_STEP];
-        load_operands(b, w + k * SCALAR_OUT_STEP, SCALAR_GROUP * SCALAR_OUT_STEP);
+        const int64_t at = out * padded + k * SCALAR_OUT_STEP;
+        float b[SCALAR_GROUP * SCALAR_OUT_STEP]; /* [SCALAR_GROUP][SCALAR_OUT_STEP] */
+        if (args->scale != NULL) {
+            expand_int8(b, (const int8_t *)args->weight + at, SCALAR_GROUP * SCALAR_OUT_STEP);
+        } else {
+            load_operands(b, (const uint16_t *)args->weight + at, SCALAR_GROUP * SCALAR_OUT_STEP);
+        }
         for (int32_t half = 0; half < SCALAR_OUT_STEP; half += SCALAR_LANES) {
             group_rows(c[0] + half, SCALAR_OUT_STEP, x + k, padded, b + half, SCALAR_OUT_STEP,
                        rows);
@@ -392,7 +412,6 @@ static inline void linear_bf16(const struct gqa__linear_args *args)
 
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {
-        const uint16_t *w = (const uint16_t *)args->weight + out * padded;
         const int64_t left = args->out_end - out;
         const int32_t valid = (int32_t)(left < SCALAR_OUT_STEP ? left : SCALAR_OUT_STEP);
 
@@ -401,13 +420,11 @@ static inline void linear_bf16(const struct gqa__linear_args *args)
             const int32_t rows = rest < BF16_TOKENS ? rest : BF16_TOKENS;
             float c[BF16_TOKENS][SCALAR_OUT_STEP];
 
-            linear_block(c, (const float *)args->x + t * padded, rows, w, args->in);
+            linear_block(args, out, c, (const float *)args->x + t * padded, rows);
             for (int32_t i = 0; i < rows; i++) {
                 float *y = args->y + (t + i) * args->y_stride + out; /* [valid] */
                 for (int32_t j = 0; j < valid; j++) {
-                    const float bias = args->bias != NULL ? args->bias[out + j] : 0.0f;
-                    const float sum = args->bias != NULL ? c[i][j] + bias : c[i][j];
-                    y[j] = gqa__canonical(sum);
+                    y[j] = output_value(args, c[i][j], out + j);
                 }
             }
         }

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "kernel/scalar_attention.h"
+#include "kernel/scalar_linear.h"
 
 enum { F32_ROWS = 8 }; /* rows of a, and chains in flight, of the block product */
 
@@ -247,6 +248,19 @@ static inline void pack_weight_f32(void *dst, int64_t row, const float *src, int
     }
 }
 
+static inline size_t int8_bytes_f32(int64_t out, int64_t in)
+{
+    return int8_panel_bytes(out, in);
+}
+
+/* dst [out / SCALAR_OUT_STEP][in][SCALAR_OUT_STEP] */
+static inline void pack_int8_f32(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in)
+{
+    assert(row < out);
+    (void)out;
+    pack_int8_row(dst, row, src, in, in);
+}
+
 static inline size_t x_bytes_f32(int32_t tokens, int64_t in)
 {
     return (size_t)tokens * (size_t)in * sizeof(float);
@@ -271,19 +285,15 @@ static inline void add_chain(const struct gqa__linear_args *args, int32_t token,
     float *restrict y = args->y + token * args->y_stride + out; /* [valid] */
 
     for (int32_t j = 0; j < valid; j++) {
-        float total = k == 0 ? c[j] : y[j] + c[j];
-        if (last) {
-            total = gqa__canonical(args->bias != NULL ? total + args->bias[out + j] : total);
-        }
-        y[j] = total;
+        const float total = k == 0 ? c[j] : y[j] + c[j];
+        y[j] = last ? output_value(args, total, out + j) : total;
     }
 }
 
-/* Outputs out .. out + SCALAR_OUT_STEP over inputs k .. k + n of every token. */
-static inline void linear_piece(const struct gqa__linear_args *args, int64_t out, int64_t k,
-                                int64_t n)
+/* Outputs out .. out + SCALAR_OUT_STEP over inputs k .. k + n of every token; w [n][step]. */
+static inline void linear_piece(const struct gqa__linear_args *args, const float *w, int64_t out,
+                                int64_t k, int64_t n)
 {
-    const float *w = (const float *)args->weight + out * args->in + k * SCALAR_OUT_STEP;
     int32_t t = 0;
 
     for (; t + F32_ROWS <= args->tokens; t += F32_ROWS) {
@@ -311,7 +321,15 @@ static inline void linear_f32(const struct gqa__linear_args *args)
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {
         for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
             const int64_t left = args->in - k;
-            linear_piece(args, out, k, left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
+            const int64_t n = left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK;
+            const int64_t at = out * args->in + k * SCALAR_OUT_STEP;
+            if (args->scale != NULL) {
+                float w[GQA__DOT_BLOCK * SCALAR_OUT_STEP]; /* [n][SCALAR_OUT_STEP] */
+                expand_int8(w, (const int8_t *)args->weight + at, n * SCALAR_OUT_STEP);
+                linear_piece(args, w, out, k, n);
+            } else {
+                linear_piece(args, (const float *)args->weight + at, out, k, n);
+            }
         }
     }
 }

@@ -33,6 +33,12 @@ INLINE vec v_load(const float *x)
     return _mm256_loadu_ps(x);
 }
 
+/* VEC integers as f32. */
+INLINE vec v_load_i8(const int8_t *x)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)x)));
+}
+
 INLINE void v_store(float *to, vec x)
 {
     _mm256_storeu_ps(to, x);

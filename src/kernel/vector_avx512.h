@@ -34,6 +34,12 @@ INLINE vec v_load(const float *x)
     return _mm512_loadu_ps(x);
 }
 
+/* VEC integers as f32. */
+INLINE vec v_load_i8(const int8_t *x)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)x)));
+}
+
 INLINE void v_store(float *to, vec x)
 {
     _mm512_storeu_ps(to, x);

@@ -1,6 +1,6 @@
 /* vector_linear.h - projections with f32 operands.
  *
- * Packed weights: [out / OUTS][in][OUTS], two vectors of outputs side by side.
+ * Packed weights: [out / OUTS][in][OUTS], two vectors of outputs side by side, f32 or int8.
  * Packed activations: [tokens / TILE_ROWS][in][TILE_ROWS], the last group [in][rows that are left].
  *
  * From STREAM_TOKENS + 1 tokens on the products are tiles of registers. Fewer tokens are a matter
@@ -13,12 +13,15 @@
 #include <string.h>
 
 #include "kernel/scalar_attention.h"
+#include "kernel/vector_output.h"
 #include "kernel/vector_product.h"
 
 enum {
     OUTS = 2 * VEC,    /* outputs of a block */
     STREAM_TOKENS = 4, /* most tokens for which the weights are streamed */
-    FAR_ROWS = 16      /* weight rows that are asked for in advance */
+    FAR_ROWS = 16,     /* weight rows that are asked for in advance */
+    EXPANDED = 64,     /* rows of int8 weights that are f32 at a time ... */
+    SHARING = 6        /* ... and the register tiles of tokens that use them */
 };
 
 static inline size_t weight_bytes_vector(int64_t out, int64_t in)
@@ -30,6 +33,23 @@ static inline void pack_weight_vector(void *dst, int64_t row, const float *src, 
                                       int64_t in)
 {
     float *to = (float *)dst + row / OUTS * OUTS * in + row % OUTS;
+
+    assert(row < out);
+    (void)out;
+    for (int64_t k = 0; k < in; k++) {
+        to[k * OUTS] = src[k];
+    }
+}
+
+static inline size_t int8_bytes_vector(int64_t out, int64_t in)
+{
+    return (size_t)((out + OUTS - 1) / OUTS * OUTS * in);
+}
+
+static inline void pack_int8_vector(void *dst, int64_t row, const int8_t *src, int64_t out,
+                                    int64_t in)
+{
+    int8_t *to = (int8_t *)dst + row / OUTS * OUTS * in + row % OUTS;
 
     assert(row < out);
     (void)out;
@@ -64,22 +84,8 @@ static inline void pack_x_vector(void *dst, const float *x, int64_t x_stride, in
     }
 }
 
-/* n <= VEC outputs of one token: y from +0 (first), bias and NaN on the last chain. */
-INLINE void add_outputs(float *y, const float *c, const float *bias, int32_t n, bool first,
-                        bool last)
-{
-    vec total = v_load(c);
-
-    if (!first) {
-        total = v_add(v_load_part(y, n), total);
-    }
-    if (last && bias != NULL) {
-        total = v_add(total, v_load_part(bias, n));
-    }
-    v_store_part(y, last ? v_canonical(total) : total, n);
-}
-
-/* Adds the chains c [rows][OUTS] over inputs k .. of tokens token .. to y. */
+/* Adds the chains c [rows][OUTS] over inputs k .. of tokens token .. to y; the first ones are its
+ * start. */
 static inline void add_chains(const struct gqa__linear_args *args, int64_t out, int32_t token,
                               int32_t rows, const float *c, int64_t k)
 {
@@ -90,19 +96,16 @@ static inline void add_chains(const struct gqa__linear_args *args, int64_t out, 
         for (int32_t j = 0; j < OUTS; j += VEC) {
             const int64_t left = args->out_end - out - j;
             const int32_t n = left <= 0 ? 0 : left < VEC ? (int32_t)left : VEC;
-            if (n > 0) {
-                add_outputs(y + j, c + i * OUTS + j,
-                            args->bias != NULL ? args->bias + out + j : NULL, n, k == 0, last);
+            vec total = v_load(c + i * OUTS + j);
+            if (n == 0) {
+                break;
             }
+            if (k > 0) {
+                total = v_add(v_load_part(y + j, n), total);
+            }
+            v_store_part(y + j, last ? output_values(args, total, out + j, n) : total, n);
         }
     }
-}
-
-/* The vector at outputs j of a weight row, FAR_ROWS rows in advance. */
-INLINE struct ahead ask_weights(const float *w, int32_t j)
-{
-    const int64_t row = OUTS * (int64_t)sizeof(float);
-    return (struct ahead){(uintptr_t)(w + j) + FAR_ROWS * (uintptr_t)row, row, 0};
 }
 
 /* Inputs k .. k + n of the outputs in the range, for one group of tokens: its activations stay in
@@ -135,17 +138,94 @@ static inline void linear_tile(const struct gqa__linear_args *args, int32_t toke
     }
 }
 
+/* --- int8 weights, many tokens --------------------------------------------------------------- */
+
+/* to [rows][OUTS] */
+static inline void expand_rows(float *to, const int8_t *w, int64_t rows)
+{
+    for (int64_t i = 0; i < rows * OUTS; i += OUTS) {
+        v_store(to + i, v_load_i8(w + i));
+        v_store(to + i + VEC, v_load_i8(w + i + VEC));
+        v_prefetch((uintptr_t)(w + i) + EXPANDED * OUTS);
+    }
+}
+
+/* Inputs k .. k + n of one block of outputs for tokens token .. token + tokens, at most SHARING
+ * tiles of registers, whose chains wait in memory between the pieces of EXPANDED inputs. */
+static inline void expanded_piece(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                                  int32_t tokens, int64_t k, int64_t n)
+{
+    const int8_t *w = (const int8_t *)args->weight + out * args->in + k * OUTS; /* [n][OUTS] */
+    float wide[EXPANDED * OUTS], c[SHARING * TILE_ROWS * OUTS];
+
+    for (int64_t at = 0; at < n; at += EXPANDED) {
+        const int64_t some = n - at < EXPANDED ? n - at : EXPANDED;
+        expand_rows(wide, w + at * OUTS, some);
+        for (int32_t t = 0; t < tokens; t += TILE_ROWS) {
+            const int32_t rows = tokens - t < TILE_ROWS ? tokens - t : TILE_ROWS;
+            const float *x = (const float *)args->x + (token + t) * args->in; /* [in][rows] */
+            const struct product product = {.a = x + (k + at) * rows,
+                                            .a_row = 1,
+                                            .a_step = rows,
+                                            .b = wide,
+                                            .b_step = OUTS,
+                                            .n = some,
+                                            .c = c + t * OUTS,
+                                            .c_row = OUTS,
+                                            .first = at == 0};
+            product_two(&product, rows);
+        }
+    }
+    add_chains(args, out, token, tokens, c, k);
+}
+
+static inline void linear_expanded(const struct gqa__linear_args *args)
+{
+    for (int32_t t = 0; t < args->tokens; t += SHARING * TILE_ROWS) {
+        const int32_t rest = args->tokens - t;
+        const int32_t tokens = rest < SHARING * TILE_ROWS ? rest : SHARING * TILE_ROWS;
+        for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
+            for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
+                const int64_t left = args->in - k;
+                expanded_piece(args, out, t, tokens, k,
+                               left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
+            }
+        }
+    }
+}
+
 /* --- few tokens ------------------------------------------------------------------------------ */
 
 /* Some chains of one block of outputs: chain s takes inputs [s * GQA__DOT_BLOCK, ...). */
 struct streams {
-    const float *w;     /* [inputs][OUTS] from the first chain's first input on */
+    const void *w;      /* [inputs][OUTS] from the first chain's first input on */
+    bool int8;          /* its type; else f32 */
     const float *x;     /* [inputs][tokens] likewise */
     int64_t begin, end; /* of the inputs of every chain */
     float *c;           /* [chains][tokens][OUTS], added to */
 };
 
-INLINE void stream_chains(const struct streams *p, const int32_t chains, const int32_t tokens)
+/* The vector at place at of the weights. */
+INLINE vec stream_weights(const struct streams *p, int64_t at, const bool int8)
+{
+    return int8 ? v_load_i8((const int8_t *)p->w + at) : v_load((const float *)p->w + at);
+}
+
+/* Ask for the row of weights FAR_ROWS rows of f32 further, wherever that is. */
+INLINE void ask_stream(const struct streams *p, int64_t at, const bool int8)
+{
+    const uintptr_t far = FAR_ROWS * OUTS * sizeof(float);
+
+    if (int8) {
+        v_prefetch((uintptr_t)p->w + (uintptr_t)at + far);
+    } else {
+        v_prefetch((uintptr_t)p->w + (uintptr_t)at * sizeof(float) + far);
+        v_prefetch((uintptr_t)p->w + (uintptr_t)(at + VEC) * sizeof(float) + far);
+    }
+}
+
+INLINE void stream_chains(const struct streams *p, const int32_t chains, const int32_t tokens,
+                          const bool int8)
 {
     vec c[TILE_ROWS], d[TILE_ROWS];
 
@@ -157,11 +237,10 @@ INLINE void stream_chains(const struct streams *p, const int32_t chains, const i
     for (int64_t k = p->begin; k < p->end; k++) {
 #pragma GCC unroll 8
         for (int32_t s = 0; s < chains; s++) {
-            const float *w = p->w + (s * GQA__DOT_BLOCK + k) * OUTS;
+            const int64_t at = (s * GQA__DOT_BLOCK + k) * OUTS;
             const float *x = p->x + (s * GQA__DOT_BLOCK + k) * tokens;
-            const vec w0 = v_load(w), w1 = v_load(w + VEC);
-            v_prefetch(ask_weights(w, 0).at);
-            v_prefetch(ask_weights(w, VEC).at);
+            const vec w0 = stream_weights(p, at, int8), w1 = stream_weights(p, at + VEC, int8);
+            ask_stream(p, at, int8);
 #pragma GCC unroll 8
             for (int32_t t = 0; t < tokens; t++) {
                 const vec xt = v_set(x[t]);
@@ -178,42 +257,52 @@ INLINE void stream_chains(const struct streams *p, const int32_t chains, const i
 }
 
 /* chains * tokens <= TILE_ROWS */
-INLINE void stream_some(const struct streams *p, int32_t chains, const int32_t tokens)
+INLINE void stream_some(const struct streams *p, int32_t chains, const int32_t tokens,
+                        const bool int8)
 {
     if (chains == 1) {
-        stream_chains(p, 1, tokens);
+        stream_chains(p, 1, tokens, int8);
     } else if (2 * tokens <= TILE_ROWS && chains == 2) {
-        stream_chains(p, 2, tokens);
+        stream_chains(p, 2, tokens, int8);
     } else if (3 * tokens <= TILE_ROWS && chains == 3) {
-        stream_chains(p, 3, tokens);
+        stream_chains(p, 3, tokens, int8);
     } else if (4 * tokens <= TILE_ROWS && chains == 4) {
-        stream_chains(p, 4, tokens);
+        stream_chains(p, 4, tokens, int8);
     } else if (5 * tokens <= TILE_ROWS && chains == 5) {
-        stream_chains(p, 5, tokens);
+        stream_chains(p, 5, tokens, int8);
     } else if (6 * tokens <= TILE_ROWS && chains == 6) {
-        stream_chains(p, 6, tokens);
+        stream_chains(p, 6, tokens, int8);
     } else if (7 * tokens <= TILE_ROWS && chains == 7) {
-        stream_chains(p, 7, tokens);
+        stream_chains(p, 7, tokens, int8);
     } else if (8 * tokens <= TILE_ROWS && chains == 8) {
-        stream_chains(p, 8, tokens);
+        stream_chains(p, 8, tokens, int8);
+    }
+}
+
+INLINE void stream_type(const struct streams *p, int32_t chains, int32_t tokens, const bool int8)
+{
+    switch (tokens) {
+    case 1:
+        stream_some(p, chains, 1, int8);
+        break;
+    case 2:
+        stream_some(p, chains, 2, int8);
+        break;
+    case 3:
+        stream_some(p, chains, 3, int8);
+        break;
+    default:
+        stream_some(p, chains, 4, int8);
+        break;
     }
 }
 
 static inline void stream_tokens(const struct streams *p, int32_t chains, int32_t tokens)
 {
-    switch (tokens) {
-    case 1:
-        stream_some(p, chains, 1);
-        break;
-    case 2:
-        stream_some(p, chains, 2);
-        break;
-    case 3:
-        stream_some(p, chains, 3);
-        break;
-    default:
-        stream_some(p, chains, 4);
-        break;
+    if (p->int8) {
+        stream_type(p, chains, tokens, true);
+    } else {
+        stream_type(p, chains, tokens, false);
     }
 }
 
@@ -224,11 +313,16 @@ static inline void linear_streams(const struct gqa__linear_args *args, int64_t o
     const int32_t tokens = args->tokens;
     const int64_t left = args->in - k - (chains - 1) * GQA__DOT_BLOCK; /* of the last chain */
     float c[TILE_ROWS * OUTS];
-    struct streams streams = {.w = (const float *)args->weight + out * args->in + k * OUTS,
+    const int64_t at = out * args->in + k * OUTS;
+    struct streams streams = {.w = (const float *)args->weight + at,
+                              .int8 = args->scale != NULL,
                               .x = (const float *)args->x + k * tokens,
                               .end = left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK,
                               .c = c};
 
+    if (streams.int8) {
+        streams.w = (const int8_t *)args->weight + at;
+    }
     memset(c, 0, sizeof c);
     stream_tokens(&streams, chains, tokens);
     if (streams.end < GQA__DOT_BLOCK && chains > 1) { /* the others are longer */
@@ -253,6 +347,10 @@ static inline void linear_vector(const struct gqa__linear_args *args)
                 linear_streams(args, out, k, chains < side ? (int32_t)chains : side);
             }
         }
+        return;
+    }
+    if (args->scale != NULL) {
+        linear_expanded(args);
         return;
     }
     for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {

@@ -13,32 +13,35 @@ enum { TASK_WEIGHTS = 3 << 16 };
 /* More than any row pads a matrix by, in either direction. */
 enum { MOST_PADDING = 4096 };
 
+static size_t packed_bytes(const struct gqa__linear *linear)
+{
+    const int64_t out = linear->out, in = linear->in;
+    const size_t bytes = linear->plain  ? (size_t)out * (size_t)in * sizeof(float)
+                         : linear->int8 ? linear->row->int8_bytes(out, in)
+                                        : linear->row->weight_bytes(out, in);
+    return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
+}
+
 bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t *bytes)
 {
     const size_t out = (size_t)linear->out;
-    size_t most, weight, bias = 0;
+    const size_t vectors = (linear->int8 ? 1u : 0u) + (with_bias ? 1u : 0u);
+    size_t most, weight, rest;
     /* The row's own size function does not check: see first that a padded matrix can be counted. */
     if (!gqa__mul(out + MOST_PADDING, (size_t)linear->in + MOST_PADDING, &most) ||
         !gqa__mul(most, 2 * sizeof(float), &most)) {
         return false;
     }
-    weight = linear->plain ? out * (size_t)linear->in * sizeof(float)
-                           : linear->row->weight_bytes(linear->out, linear->in);
-    weight = (size_t)gqa__round_up((int64_t)weight, GQA__ALIGN);
-    if (with_bias && !gqa__mul(out, sizeof(float), &bias)) {
-        return false;
-    }
-    return gqa__add(weight, bias, bytes);
+    weight = packed_bytes(linear);
+    return gqa__mul(out, vectors * sizeof(float), &rest) && gqa__add(weight, rest, bytes);
 }
 
 void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias)
 {
-    size_t weight = 0;
+    float *const vectors = (float *)(void *)((unsigned char *)memory + packed_bytes(linear));
     linear->weight = memory;
-    linear->bias = NULL;
-    if (with_bias && gqa__linear_bytes(linear, false, &weight)) {
-        linear->bias = (float *)(void *)((unsigned char *)memory + weight);
-    }
+    linear->scale = linear->int8 ? vectors : NULL;
+    linear->bias = !with_bias ? NULL : linear->int8 ? vectors + linear->out : vectors;
 }
 
 void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias)
@@ -49,6 +52,23 @@ void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *s
     } else {
         linear->row->pack_weight(linear->weight, row, src, linear->out, linear->in);
     }
+    if (linear->bias != NULL) {
+        linear->bias[row] = bias;
+    }
+}
+
+void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t *src, float scale,
+                          float bias)
+{
+    if (linear->plain) {
+        float *const dst = (float *)linear->weight + row * linear->in; /* [in] */
+        for (int64_t i = 0; i < linear->in; i++) {
+            dst[i] = linear->f64 ? (float)src[i] : (float)src[i] * scale;
+        }
+    } else {
+        linear->row->pack_int8(linear->weight, row, src, linear->out, linear->in);
+    }
+    linear->scale[row] = scale;
     if (linear->bias != NULL) {
         linear->bias[row] = bias;
     }
@@ -113,6 +133,7 @@ static void product_task(void *arg, int64_t item, int32_t slot)
     struct gqa__linear_args args;
     (void)slot;
     args.weight = p->linear->weight;
+    args.scale = p->linear->scale;
     args.out = p->linear->out;
     args.in = p->linear->in;
     args.out_begin = begin;
@@ -177,6 +198,9 @@ static void run_double(const struct product *p)
             double sum = 0.0;
             for (int64_t i = 0; i < linear->in; i++) {
                 sum += (double)w[i] * (double)x[i];
+            }
+            if (linear->scale != NULL) {
+                sum *= (double)linear->scale[o];
             }
             if (linear->bias != NULL) {
                 sum += (double)linear->bias[o];

@@ -16,25 +16,29 @@ struct gqa__linear {
     int64_t out, in;
     bool plain; /* reference: weight is float [out][in] */
     bool f64;   /* reference: accumulate in double */
+    bool int8;  /* cpu: int8 panels; reference: the products q * scale, or with f64 q */
     void *weight;
-    float *bias; /* [out] or NULL */
+    float *scale; /* [out], int8 only, else NULL */
+    float *bias;  /* [out] or NULL */
 };
 
-/* Bytes of weight and bias together. false on overflow. */
+/* Bytes of weight, scale and bias together. false on overflow. */
 bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t *bytes);
 
-/* Set weight and bias (memory from gqa__linear_bytes, zeroed by the caller); then every row once.
- */
+/* Set weight, scale and bias (memory from gqa__linear_bytes, zeroed by the caller); then every row
+ * once, by the second function with int8. src: [in]. */
 void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias);
 void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias);
+void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t *src, float scale,
+                          float bias);
 
 /* Scratch for packed activations of at most tokens tokens; depends on row and in only. */
 size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens);
 
-/* y[t][o] = sum_i w[o][i] x[t][i] + bias[o] for o in [out_begin, out_end) (multiples of the row's
- * out_step, or out). y points at output out_begin of token 0. Runs in parallel through runtime: cpu
- * cuts tokens and outputs into tasks, which changes no bit; reference calls sgemm once, from the
- * calling thread. */
+/* y[t][o] = sum_i w[o][i] x[t][i] (* scale[o]) + bias[o] for o in [out_begin, out_end) (multiples
+ * of the row's out_step, or out). y points at output out_begin of token 0. Runs in parallel through
+ * runtime: cpu cuts tokens and outputs into tasks, which changes no bit; reference calls sgemm
+ * once, from the calling thread. */
 void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
                      int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
                      void *scratch, const gqa_runtime *runtime);

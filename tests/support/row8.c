@@ -400,6 +400,17 @@ static void pack_weight_bf16(void *dst, int64_t row, const float *src, int64_t o
     }
 }
 
+static size_t int8_bytes(int64_t out, int64_t in)
+{
+    return (size_t)(up(out, OUT_STEP) * in);
+}
+
+static void pack_int8(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in)
+{
+    (void)out;
+    memcpy((int8_t *)dst + row * in, src, (size_t)in);
+}
+
 static size_t x_bytes_f32(int32_t tokens, int64_t in)
 {
     return (size_t)(tokens * in) * 4;
@@ -428,20 +439,50 @@ static void pack_x_bf16(void *dst, const float *x, int64_t x_stride, int32_t tok
 
 static void put_y(const struct gqa__linear_args *args, int32_t t, int64_t o, float sum)
 {
-    args->y[t * args->y_stride + o] = canonical(args->bias != NULL ? sum + args->bias[o] : sum);
+    float y = sum;
+    if (args->scale == NULL) {
+        y = args->bias != NULL ? sum + args->bias[o] : sum;
+    } else {
+        y = args->bias != NULL ? fmaf(sum, args->scale[o], args->bias[o]) : sum * args->scale[o];
+    }
+    args->y[t * args->y_stride + o] = canonical(y);
+}
+
+/* The integers of output o, inputs k .. k + n, as operands of the row. */
+static void integers_f32(const struct gqa__linear_args *args, int64_t o, int64_t k, int64_t n,
+                         float *to)
+{
+    const int8_t *w = (const int8_t *)args->weight + o * args->in + k;
+    for (int64_t i = 0; i < n; i++) {
+        to[i] = (float)w[i];
+    }
+}
+
+static void integers_bf16(const struct gqa__linear_args *args, int64_t o, int64_t k, int64_t n,
+                          uint16_t *to)
+{
+    const int8_t *w = (const int8_t *)args->weight + o * args->in + k;
+    for (int64_t i = 0; i < n; i++) {
+        to[i] = gqa__f32_to_bf16((float)w[i]);
+    }
 }
 
 static void linear_f32(const struct gqa__linear_args *args)
 {
     for (int32_t t = 0; t < args->tokens; t++) {
         for (int64_t o = args->out_begin; o < args->out_end; o++) {
-            const float *w = (const float *)args->weight + o * args->in;
             const float *x = (const float *)args->x + t * args->in;
             float sum = 0.0f;
             for (int64_t k = 0; k < args->in; k += 512) {
                 const int64_t n = args->in - k < 512 ? args->in - k : 512;
+                const float *w = (const float *)args->weight + o * args->in + k;
+                float integers[512];
+                if (args->scale != NULL) {
+                    integers_f32(args, o, k, n, integers);
+                    w = integers;
+                }
                 const float part =
-                    dot_f32((struct factor){x + k, 1}, (struct factor){w + k, 1}, n, 0.0f);
+                    dot_f32((struct factor){x + k, 1}, (struct factor){w, 1}, n, 0.0f);
                 sum = k == 0 ? part : sum + part;
             }
             put_y(args, t, o, sum);
@@ -453,9 +494,19 @@ static void linear_bf16(const struct gqa__linear_args *args)
 {
     for (int32_t t = 0; t < args->tokens; t++) {
         for (int64_t o = args->out_begin; o < args->out_end; o++) {
-            const struct factor w = {(const uint16_t *)args->weight + o * args->in, 1};
-            const struct factor x = {(const uint16_t *)args->x + t * args->in, 1};
-            put_y(args, t, o, dot_bf16(x, w, args->in, 0.0f));
+            float sum = 0.0f;
+            for (int64_t k = 0; k < args->in; k += 512) { /* whole groups of 32 */
+                const int64_t n = args->in - k < 512 ? args->in - k : 512;
+                const uint16_t *w = (const uint16_t *)args->weight + o * args->in + k;
+                const uint16_t *x = (const uint16_t *)args->x + t * args->in + k;
+                uint16_t integers[512];
+                if (args->scale != NULL) {
+                    integers_bf16(args, o, k, n, integers);
+                    w = integers;
+                }
+                sum = dot_bf16((struct factor){x, 1}, (struct factor){w, 1}, n, sum);
+            }
+            put_y(args, t, o, sum);
         }
     }
 }
@@ -485,6 +536,8 @@ static const struct gqa__kernels row8_f32 = {
     .finish = finish,
     .weight_bytes = weight_bytes_f32,
     .pack_weight = pack_weight_f32,
+    .int8_bytes = int8_bytes,
+    .pack_int8 = pack_int8,
     .x_bytes = x_bytes_f32,
     .pack_x = pack_x_f32,
     .linear = linear_f32,
@@ -522,6 +575,8 @@ static const struct gqa__kernels row8_bf16 = {
     .finish = finish,
     .weight_bytes = weight_bytes_bf16,
     .pack_weight = pack_weight_bf16,
+    .int8_bytes = int8_bytes,
+    .pack_int8 = pack_int8,
     .x_bytes = x_bytes_bf16,
     .pack_x = pack_x_bf16,
     .linear = linear_bf16,
