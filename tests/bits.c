@@ -39,8 +39,8 @@ static void fill_all(struct data *d)
     fill(d->x, T * HIDDEN, 2.0f, 10);
 }
 
-static const char *const names[] = {"plain",   "gpt-oss", "gemma", "llama3",
-                                    "chunked", "alibi",   "gated", "bidirectional"};
+static const char *const names[] = {"plain", "gpt-oss", "gemma",         "llama3", "chunked",
+                                    "alibi", "gated",   "bidirectional", "int8"};
 enum { CASES = sizeof names / sizeof names[0] };
 
 static void configure(gqa_config *config, int which)
@@ -94,6 +94,10 @@ static void configure(gqa_config *config, int which)
         config->bidirectional = 1;
         config->right_window = 33;
         config->sliding_window = 40;
+        break;
+    case 8:
+        config->weight_storage = GQA_WEIGHT_STORAGE_INT8;
+        config->gate = GQA_GATE_ELEMENT;
         break;
     default:
         break;

@@ -329,6 +329,8 @@ static const struct bad bads[] = {
     {block, "isa", 5, NULL, "is 5", "0..4", 0},
     {block, "reference_f64", 1, NULL, "is 1", "GQA_BACKEND_REFERENCE", 0},
     {reference, "reference_f64", 2, NULL, "is 2", "0..1", 0},
+    {block, "weight_storage", 2, NULL, "is 2", "0..1", 0},
+    {bare, "weight_storage", 1, NULL, "is 1", "hidden_size 0", 0},
 };
 
 enum { BAD_COUNT = sizeof bads / sizeof bads[0] };

@@ -131,7 +131,7 @@ static void stack(const struct kit *from, struct kit *to, gqa_qkv_layout layout)
 
 static void layouts_give_the_same_bits(void **state)
 {
-    static const char *const names[] = {"none", "biases", "v is k", "tail gate"};
+    static const char *const names[] = {"none", "biases", "v is k", "tail gate", "int8"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         for (int mode = 0; mode < 4; mode++) {
@@ -162,6 +162,57 @@ static void layouts_give_the_same_bits(void **state)
             kit_free(&fused_kit);
             kit_free(&grouped_kit);
         }
+    }
+}
+
+/* Rows of which the largest size is 127 / 128 have the scale 1 / 128: their integers, given. */
+static void give_integers(gqa_tensor *matrix, gqa_tensor *scale)
+{
+    const int64_t rows = matrix->shape[0], n = matrix->shape[1];
+    int8_t *const integers = malloc((size_t)(rows * n));
+    assert_non_null(integers);
+    *scale = kit_tensor(1, rows, 0);
+    for (int64_t r = 0; r < rows; r++) {
+        kit_values(scale)[r] = 1.0f / 128.0f;
+        for (int64_t i = 0; i < n; i++) {
+            integers[r * n + i] = (int8_t)(kit_values(matrix)[r * n + i] * 128.0f);
+        }
+    }
+    free(matrix->data);
+    *matrix = gqa_tensor_2d(integers, GQA_I8, rows, n);
+}
+
+static void quantised_or_given(void **state)
+{
+    (void)state;
+    for (int mode = 0; mode < 4; mode++) {
+        struct kit kit;
+        struct trace quantised, given;
+        kit_open(&kit, "int8 fused gate");
+        kit.config.numerics = mode == 1 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
+        kit.config.backend = mode >= 2 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
+        kit.config.reference_f64 = mode == 3;
+        kit_fill(&kit);
+        gqa_tensor *const matrices[] = {&kit.weights.wqkv, &kit.weights.wgate, &kit.weights.wo};
+        gqa_tensor *const scales[] = {&kit.weights.wqkv_scale, &kit.weights.wgate_scale,
+                                      &kit.weights.wo_scale};
+        for (int m = 0; m < 3; m++) {
+            for (int64_t r = 0; r < matrices[m]->shape[0]; r++) {
+                kit_values(matrices[m])[r * matrices[m]->shape[1] + r % 5] =
+                    r % 2 == 0 ? -127.0f / 128.0f : 127.0f / 128.0f;
+            }
+        }
+        gqa_layer *layer = kit_layer(&kit, NULL);
+        run(layer, &kit.config, &quantised);
+        gqa_destroy(&layer);
+        for (int m = 0; m < 3; m++) {
+            give_integers(matrices[m], scales[m]);
+        }
+        layer = kit_layer(&kit, NULL);
+        run(layer, &kit.config, &given);
+        gqa_destroy(&layer);
+        same(&quantised, &given, "int8 fused gate", "integers");
+        kit_free(&kit);
     }
 }
 
@@ -205,6 +256,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(formats_and_strides),
         cmocka_unit_test(layouts_give_the_same_bits),
+        cmocka_unit_test(quantised_or_given),
         cmocka_unit_test(nothing_is_borrowed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -130,6 +130,10 @@ static void messages_name_the_cause(void **state)
         {"rms qk", 13, "config.qk_norm = 1"},
         {"none", 19, "config.post_norm = 0"},
         {"attention only gate", 10, "config.hidden_size = 0"},
+        {"none", 21, "config.weight_storage = 0"},
+        {"int8", 26, "the dtype of its matrix = 0"},
+        {"integers", 24, "config.qkv_layout = 0"},
+        {"tail gate", 25, "config.gate = 3"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -188,7 +192,9 @@ static void check_field_shapes(struct kit *kit, int f, const char *name)
     refused(kit, GQA_ERR_ARG, kit_name(f), name);
     *tensor = kept;
     tensor->data = (unsigned char *)kept.data + 1;
-    refused(kit, GQA_ERR_ARG, kit_name(f), name);
+    if (kept.dtype != GQA_I8) {
+        refused(kit, GQA_ERR_ARG, kit_name(f), name);
+    }
     *tensor = kept;
     if (kept.rank == 2) {
         tensor->stride[1] = 2;
@@ -274,6 +280,105 @@ static void sink_values(void **state)
             assert_non_null(strstr(err.message, bad[i] == bad[i] ? "+inf" : "NaN"));
         }
         kit_free(&kit);
+    }
+}
+
+/* --- int8 ------------------------------------------------------------------------------------ */
+
+/* Integers are for int8 storage and for matrices alone. */
+static void integers_out_of_place(void **state)
+{
+    (void)state;
+    for (int i = 0; i < KIT_CASES; i++) {
+        struct kit kit;
+        kit_open(&kit, kit_cases[i].name);
+        kit_fill(&kit);
+        for (int f = 0; f < KIT_FIELDS; f++) {
+            gqa_tensor *const tensor = kit_field(&kit.weights, f);
+            const gqa_tensor kept = *tensor;
+            if (kept.data == NULL || kept.dtype == GQA_I8) {
+                continue;
+            }
+            tensor->dtype = GQA_I8;
+            if (kept.rank == 2 && kit.config.weight_storage == GQA_WEIGHT_STORAGE_INT8) {
+                char scale[40];
+                snprintf(scale, sizeof scale, "%s_scale", kit_name(f));
+                refused(&kit, GQA_ERR_ARG, scale, kit_cases[i].name); /* is absent */
+            } else {
+                refused(&kit, GQA_ERR_ARG, kit_name(f), kit_cases[i].name);
+            }
+            *tensor = kept;
+        }
+        kit_free(&kit);
+    }
+}
+
+static void message_of(const struct kit *kit, const char *text)
+{
+    gqa_layer *layer;
+    gqa_error err;
+    assert_int_not_equal(gqa_create(&layer, &kit->config, &kit->weights, NULL, &err), GQA_OK);
+    if (strstr(err.message, text) == NULL) {
+        fail_msg("\"%s\" does not say \"%s\"", err.message, text);
+    }
+}
+
+static void integers_without_int8(void **state)
+{
+    struct kit kit;
+    (void)state;
+    kit_open(&kit, "integers");
+    kit_fill(&kit);
+    kit.config.weight_storage = GQA_WEIGHT_STORAGE_NATIVE;
+    refused(&kit, GQA_ERR_ARG, "weights.wq", "native");
+    message_of(&kit, "config.weight_storage = 0");
+    kit_free(&kit);
+}
+
+static void scale_values(void **state)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    static const float good[] = {0.0f, -3.0f, 1e-45f, 3.4e38f};
+    (void)state;
+    for (int f = 21; f < KIT_FIELDS; f++) {
+        struct kit kit;
+        kit_open(&kit, f == 24 || f == 25 ? "integers fused gate" : "integers");
+        kit_fill(&kit);
+        gqa_tensor *const scale = kit_field(&kit.weights, f);
+        float *const values = kit_values(scale);
+        for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+            values[3] = good[i];
+            accepted(&kit);
+        }
+        for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+            values[3] = bad[i];
+            refused(&kit, GQA_ERR_ARG, kit_name(f), "bad scale");
+            message_of(&kit, "output 3");
+        }
+        kit_free(&kit);
+    }
+}
+
+/* What is quantised must be finite; what is kept as it is need not be. */
+static void values_that_no_scale_holds(void **state)
+{
+    static const float bad[] = {NAN, INFINITY, -INFINITY};
+    static const int matrices[] = {2, 4, 6, 8, 10, 17};
+    (void)state;
+    for (size_t m = 0; m < 6; m++) {
+        const int f = matrices[m];
+        for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+            struct kit kit;
+            kit_open(&kit, f == 8 || f == 10 ? "int8 fused gate" : "int8");
+            kit_fill(&kit);
+            gqa_tensor *const matrix = kit_field(&kit.weights, f);
+            kit_values(matrix)[4 * matrix->shape[1] + 6] = bad[i];
+            refused(&kit, GQA_ERR_ARG, kit_name(f), "not finite");
+            message_of(&kit, "row 4");
+            kit.config.weight_storage = GQA_WEIGHT_STORAGE_NATIVE;
+            accepted(&kit);
+            kit_free(&kit);
+        }
     }
 }
 
@@ -422,6 +527,10 @@ int main(void)
         cmocka_unit_test(unweighted_norms),
         cmocka_unit_test(norm_and_bias_of_one_rank),
         cmocka_unit_test(sink_values),
+        cmocka_unit_test(integers_out_of_place),
+        cmocka_unit_test(integers_without_int8),
+        cmocka_unit_test(scale_values),
+        cmocka_unit_test(values_that_no_scale_holds),
         cmocka_unit_test(memory_runs_out),
         cmocka_unit_test(null_arguments),
         cmocka_unit_test(struct_sizes),

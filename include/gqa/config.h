@@ -93,6 +93,13 @@ typedef enum gqa_gate_activation {
     GQA_GATE_SOFTPLUS = 1
 } gqa_gate_activation;
 
+/* How the layer keeps its projection matrices (qkv, gate, output). */
+typedef enum gqa_weight_storage {
+    GQA_WEIGHT_STORAGE_NATIVE = 0, /* in the operand type of the numerics: f32 or bf16 */
+    GQA_WEIGHT_STORAGE_INT8 = 1    /* int8 and one f32 scale per output: a half or a quarter of the
+                                      bytes, for prefill and decode alike (gqa_weights) */
+} gqa_weight_storage;
+
 typedef struct gqa_config {
     uint32_t struct_size; /* set by gqa_config_init; do not touch */
 
@@ -204,6 +211,7 @@ typedef struct gqa_config {
     gqa_isa isa;           /* a forced row that is not available is GQA_ERR_UNSUPPORTED */
     int32_t reference_f64; /* 1: backend REFERENCE (only) accumulates products and softmax in
                               double */
+    gqa_weight_storage weight_storage; /* not with hidden_size 0, which has no matrices */
 } gqa_config;
 
 /* Fill *config with the defaults named above. size is the caller's sizeof(gqa_config). */

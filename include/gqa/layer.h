@@ -13,7 +13,14 @@ typedef struct gqa_layer gqa_layer; /* immutable after gqa_create: share it betw
 
 /* Row-major [out, in] (torch Linear). f32, bf16 or f16 each. Read and packed by gqa_create; none is
  * needed afterwards. A tensor that the config does not call for is refused, not ignored.
- * Hq, Hkv, Dk, Dv, hidden as in the config. */
+ * Hq, Hkv, Dk, Dv, hidden as in the config.
+ *
+ * With config.weight_storage INT8 each matrix (wq, wk, wv, wqkv, wgate, wo) comes in one of two
+ * forms. As f32, bf16 or f16, without a scale: gqa_create quantises every row by itself, scale =
+ * (largest size of the row) / 127, q = w / scale rounded to nearest even, at most 127 in size, 0
+ * where scale is 0; a value that is not finite is refused. Or as GQA_I8 (any of -128..127), with
+ * its scale: [out], f32, bf16 or f16, finite. The weight is q * scale. With NATIVE, GQA_I8 and
+ * scales are refused. */
 typedef struct gqa_weights {
     uint32_t struct_size;
     gqa_tensor input_norm;      /* [hidden]; absent with input_norm = unweighted (skip-gamma) */
@@ -30,6 +37,8 @@ typedef struct gqa_weights {
     gqa_tensor wo, bo;         /* [hidden, Hq*Dv], [hidden] */
     gqa_tensor post_norm;      /* [hidden]; absent with post_norm = unweighted */
     gqa_tensor post_norm_bias; /* [hidden]; LAYER only */
+    gqa_tensor wq_scale, wk_scale, wv_scale; /* [out] each, with GQA_I8 only: as many as the rows */
+    gqa_tensor wqkv_scale, wgate_scale, wo_scale;
 } gqa_weights;
 
 GQA_API void gqa_weights_init_sized(gqa_weights *weights, size_t size);

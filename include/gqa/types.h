@@ -31,13 +31,15 @@ typedef struct gqa_error {
 } gqa_error;
 
 /* Number formats. GQA_U8 and GQA_BITS are for masks only: one byte, or one bit (bit c % 8 of byte
- * c / 8, least significant first), per element; 1 = may attend. */
+ * c / 8, least significant first), per element; 1 = may attend. GQA_I8 is for weight matrices only
+ * (config.weight_storage): int8_t, to be multiplied by the scale of its row. */
 typedef enum gqa_dtype {
     GQA_F32 = 0,
     GQA_BF16 = 1,
     GQA_F16 = 2,
     GQA_U8 = 3,
-    GQA_BITS = 4
+    GQA_BITS = 4,
+    GQA_I8 = 5
 } gqa_dtype;
 
 /* Instruction sets, in rising order. AUTO: the environment variable GQA_ISA ("scalar", "avx2",

@@ -14,6 +14,7 @@ size_t gqa__dtype_size(gqa_dtype dtype)
     case GQA_F16:
         return 2;
     case GQA_U8:
+    case GQA_I8:
         return 1;
     case GQA_BITS:
     default:
@@ -32,6 +33,8 @@ static bool format_allowed(gqa_dtype dtype, int formats)
     case GQA_U8:
     case GQA_BITS:
         return (formats & GQA__MASKS) != 0;
+    case GQA_I8:
+        return (formats & GQA__INT8) != 0;
     default:
         return false;
     }
@@ -42,8 +45,9 @@ static gqa_status check_format(const gqa_tensor *t, const char *field, int forma
     const size_t size = gqa__dtype_size(t->dtype);
 
     if (!format_allowed(t->dtype, formats)) {
-        return gqa__fail(err, GQA_ERR_ARG, field, "dtype is %d; allowed: %s%s%s", (int)t->dtype,
+        return gqa__fail(err, GQA_ERR_ARG, field, "dtype is %d; allowed: %s%s%s%s", (int)t->dtype,
                          (formats & GQA__FLOATS) ? "GQA_F32, GQA_BF16, GQA_F16" : "",
+                         (formats & GQA__INT8) ? ", GQA_I8" : "",
                          (formats & GQA__ONLY_F32) ? "GQA_F32" : "",
                          (formats & GQA__MASKS) ? "GQA_U8, GQA_BITS" : "");
     }

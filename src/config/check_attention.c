@@ -135,4 +135,9 @@ void gqa__check_backend(struct gqa__check *check)
         gqa__check_unused(check, GQA__REAL_FIELD(check, reference_f64), 0.0,
                           "without backend GQA_BACKEND_REFERENCE");
     }
+    gqa__check_int(check, GQA__INT_FIELD(check, weight_storage), GQA_WEIGHT_STORAGE_NATIVE,
+                   GQA_WEIGHT_STORAGE_INT8);
+    if (config->hidden_size == 0) {
+        gqa__check_unused(check, GQA__REAL_FIELD(check, weight_storage), 0.0, attention_only);
+    }
 }

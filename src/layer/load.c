@@ -7,6 +7,7 @@
 #include "base/import.h"
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "linear/quantise.h"
 #include "stage/stage.h"
 
 #include <string.h>
@@ -129,9 +130,10 @@ static gqa_status load_vectors(struct gqa_layer *layer, const gqa_weights *weigh
 
 /* --- matrices -------------------------------------------------------------------------------- */
 
-/* Where a packed row comes from: row `row` of weight (and of bias, if present). */
+/* Where a packed row comes from: row `row` of weight (and of scale and bias, if present). */
 struct origin {
-    const gqa_tensor *weight, *bias;
+    const char *field; /* of weight */
+    const gqa_tensor *weight, *scale, *bias;
     int64_t row;
 };
 
@@ -140,8 +142,10 @@ static struct origin qkv_origin(const struct gqa__params *params, const gqa_weig
                                 int64_t row)
 {
     const struct gqa__shape *const shape = &params->shape;
-    const gqa_tensor *const separate[3] = {&weights->wq, &weights->wk, &weights->wv};
-    const gqa_tensor *const biases[3] = {&weights->bq, &weights->bk, &weights->bv};
+    const struct origin separate[3] = {
+        {"weights.wq", &weights->wq, &weights->wq_scale, &weights->bq, 0},
+        {"weights.wk", &weights->wk, &weights->wk_scale, &weights->bk, 0},
+        {"weights.wv", &weights->wv, &weights->wv_scale, &weights->bv, 0}};
     /* Rows of a part before it in the packed order; rows of a part per KV head, and before it. */
     const int64_t first[3] = {0, shape->q_rows, (int64_t)shape->q_rows + shape->k_rows};
     const int64_t per[3] = {(int64_t)shape->group * shape->q_head_rows, shape->dk,
@@ -149,10 +153,10 @@ static struct origin qkv_origin(const struct gqa__params *params, const gqa_weig
     const int64_t before[3] = {0, per[0], per[0] + per[1]};
     const int part = row < first[1] ? 0 : row < first[2] ? 1 : 2;
     const int64_t i = row - first[part];
-    struct origin origin = {&weights->wqkv, &weights->bqkv, row};
+    struct origin origin = {"weights.wqkv", &weights->wqkv, &weights->wqkv_scale, &weights->bqkv,
+                            row};
     if (params->config.qkv_layout == GQA_QKV_SEPARATE) {
-        origin.weight = separate[part];
-        origin.bias = biases[part];
+        origin = separate[part];
         origin.row = i;
     } else if (params->config.qkv_layout == GQA_QKV_GROUPED) {
         origin.row = i / per[part] * (per[0] + per[1] + per[2]) + before[part] + i % per[part];
@@ -169,6 +173,7 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
     linear->out = out;
     linear->in = in;
     linear->plain = layer->params.backend == GQA_BACKEND_REFERENCE;
+    linear->int8 = layer->params.config.weight_storage == GQA_WEIGHT_STORAGE_INT8;
     linear->f64 = linear->plain && layer->params.config.reference_f64 != 0;
     if (!gqa__linear_bytes(linear, with_bias, &size)) {
         return gqa__fail(err, GQA_ERR_ARG, "weights",
@@ -185,30 +190,66 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
     return GQA_OK;
 }
 
-/* buffer: [in] */
-static void pack_row(struct gqa__linear *linear, int64_t row, struct origin from, float *buffer)
+/* Scratch for one row: [in] each. */
+struct line {
+    float *values;
+    int8_t *integers;
+};
+
+/* Integers and scale of a row: the caller's, or those of its values. */
+static gqa_status pack_int8(struct gqa__linear *linear, int64_t row, struct origin from, float bias,
+                            const struct line *line, gqa_error *err)
+{
+    const int64_t at = from.row * from.weight->stride[0];
+    const int8_t *integers = line->integers; /* [in] */
+    float scale;
+    if (from.weight->dtype == GQA_I8) {
+        integers = (const int8_t *)from.weight->data + at;
+        gqa__load_f32(&scale, from.scale, from.row, 1);
+    } else {
+        gqa__load_f32(line->values, from.weight, at, linear->in);
+        if (!gqa__quantise(line->integers, &scale, line->values, linear->in)) {
+            return gqa__fail(err, GQA_ERR_ARG, from.field,
+                             "holds a value in row %lld that is not finite; config.weight_storage "
+                             "= %d cannot keep it",
+                             (long long)from.row, (int)GQA_WEIGHT_STORAGE_INT8);
+        }
+    }
+    gqa__linear_set_int8(linear, row, integers, scale, bias);
+    return GQA_OK;
+}
+
+static gqa_status pack_row(struct gqa__linear *linear, int64_t row, struct origin from,
+                           const struct line *line, gqa_error *err)
 {
     float bias = 0.0f;
-    gqa__load_f32(buffer, from.weight, from.row * from.weight->stride[0], linear->in);
     if (gqa__present(from.bias)) {
         gqa__load_f32(&bias, from.bias, from.row, 1);
     }
-    gqa__linear_set_row(linear, row, buffer, bias);
+    if (linear->int8) {
+        return pack_int8(linear, row, from, bias, line, err);
+    }
+    gqa__load_f32(line->values, from.weight, from.row * from.weight->stride[0], linear->in);
+    gqa__linear_set_row(linear, row, line->values, bias);
+    return GQA_OK;
 }
 
-static void pack_matrices(struct gqa__params *params, const gqa_weights *weights, float *buffer)
+static gqa_status pack_matrices(struct gqa__params *params, const gqa_weights *weights,
+                                const struct line *line, gqa_error *err)
 {
-    for (int64_t row = 0; row < params->qkv.out; row++) {
-        pack_row(&params->qkv, row, qkv_origin(params, weights, row), buffer);
+    struct origin gate = {"weights.wgate", &weights->wgate, &weights->wgate_scale, NULL, 0};
+    struct origin out = {"weights.wo", &weights->wo, &weights->wo_scale, &weights->bo, 0};
+    gqa_status status = GQA_OK;
+    for (int64_t row = 0; row < params->qkv.out && status == GQA_OK; row++) {
+        status = pack_row(&params->qkv, row, qkv_origin(params, weights, row), line, err);
     }
-    for (int64_t row = 0; row < params->gate.out; row++) {
-        const struct origin from = {&weights->wgate, NULL, row};
-        pack_row(&params->gate, row, from, buffer);
+    for (; gate.row < params->gate.out && status == GQA_OK; gate.row++) {
+        status = pack_row(&params->gate, gate.row, gate, line, err);
     }
-    for (int64_t row = 0; row < params->o.out; row++) {
-        const struct origin from = {&weights->wo, &weights->bo, row};
-        pack_row(&params->o, row, from, buffer);
+    for (; out.row < params->o.out && status == GQA_OK; out.row++) {
+        status = pack_row(&params->o, out.row, out, line, err);
     }
+    return status;
 }
 
 static gqa_status load_matrices(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err)
@@ -218,7 +259,8 @@ static gqa_status load_matrices(struct gqa_layer *layer, const gqa_weights *weig
     const gqa_config *const config = &params->config;
     const int64_t qkv_rows = (int64_t)shape->q_rows + shape->k_rows + shape->v_rows;
     const size_t most = (size_t)gqa__max(shape->hidden, shape->o_in);
-    float *buffer; /* [most] one row */
+    const size_t value = sizeof(float) + sizeof(int8_t);
+    struct line line; /* [most] one row */
     gqa_status status;
 
     if (shape->hidden == 0) {
@@ -235,13 +277,14 @@ static gqa_status load_matrices(struct gqa_layer *layer, const gqa_weights *weig
     if (status != GQA_OK) {
         return status;
     }
-    buffer = gqa__alloc(&layer->runtime, most * sizeof *buffer);
-    if (buffer == NULL) {
+    line.values = gqa__alloc(&layer->runtime, most * value);
+    if (line.values == NULL) {
         return gqa__fail(err, GQA_ERR_NOMEM, "weights", "no memory for a row of %zu values", most);
     }
-    pack_matrices(params, weights, buffer);
-    gqa__release(&layer->runtime, buffer);
-    return GQA_OK;
+    line.integers = (int8_t *)(line.values + most);
+    status = pack_matrices(params, weights, &line, err);
+    gqa__release(&layer->runtime, line.values);
+    return status;
 }
 
 /* --- all of it ------------------------------------------------------------------------------- */

@@ -25,7 +25,7 @@ struct check {
     gqa_status status;
 };
 
-static void apply(struct check *check, const struct rule *rule)
+static void apply_formats(struct check *check, const struct rule *rule, int formats)
 {
     if (check->status != GQA_OK) {
         return;
@@ -41,9 +41,14 @@ static void apply(struct check *check, const struct rule *rule)
             gqa__fail(check->err, GQA_ERR_ARG, rule->field,
                       "is given, but %s = %d has no use for it", rule->cause, (int)rule->value);
     } else {
-        check->status = gqa__tensor_fit(rule->tensor, rule->field, GQA__FLOATS, rule->rank,
-                                        rule->shape, false, rule->tensor, check->err);
+        check->status = gqa__tensor_fit(rule->tensor, rule->field, formats, rule->rank, rule->shape,
+                                        false, rule->tensor, check->err);
     }
+}
+
+static void apply(struct check *check, const struct rule *rule)
+{
+    apply_formats(check, rule, GQA__FLOATS);
 }
 
 static enum need required_if(bool condition)
@@ -80,10 +85,11 @@ static void check_norms(struct check *check)
     }
 }
 
-/* One projection and its bias. The need of a bias is that of the weight and config's flag both. */
+/* One projection, its bias and its scale. The need of a bias is that of the weight and config's
+ * flag both. */
 struct projection {
-    const char *field, *bias_field;
-    gqa_tensor *weight, *bias;
+    const char *field, *bias_field, *scale_field;
+    gqa_tensor *weight, *bias, *scale;
     bool wanted;
     const char *cause; /* of wanted */
     int32_t value;
@@ -92,11 +98,59 @@ struct projection {
     int64_t out, in;
 };
 
+static void check_finite(struct check *check, const char *field, const gqa_tensor *scale)
+{
+    for (int64_t o = 0; o < scale->shape[0] && check->status == GQA_OK; o++) {
+        float x;
+        gqa__load_f32(&x, scale, o, 1);
+        if (!(x - x == 0.0f)) {
+            check->status =
+                gqa__fail(check->err, GQA_ERR_ARG, field, "of output %lld is %g; it must be finite",
+                          (long long)o, (double)x);
+        }
+    }
+}
+
+/* A scale belongs to integers, and to nothing else. */
+static void check_scale(struct check *check, const struct projection *p)
+{
+    const gqa_weight_storage storage = check->params->config.weight_storage;
+    const bool integers = gqa__present(p->weight) && p->weight->dtype == GQA_I8;
+    struct rule rule = {p->scale_field, p->scale, REFUSED, p->cause, p->value, 1, {p->out, 0}};
+    if (p->wanted) {
+        rule.cause = "config.weight_storage";
+        rule.value = (int32_t)storage;
+    }
+    if (p->wanted && storage == GQA_WEIGHT_STORAGE_INT8) {
+        rule.need = required_if(integers);
+        rule.cause = "the dtype of its matrix";
+        rule.value = gqa__present(p->weight) ? (int32_t)p->weight->dtype : 0;
+    }
+    apply(check, &rule);
+    if (rule.need == REQUIRED && check->status == GQA_OK) {
+        check_finite(check, p->scale_field, p->scale);
+    }
+}
+
+static void check_matrix(struct check *check, const struct projection *p)
+{
+    const struct rule rule = {p->field, p->weight, required_if(p->wanted), p->cause,
+                              p->value, 2,         {p->out, p->in}};
+    const bool int8 = check->params->config.weight_storage == GQA_WEIGHT_STORAGE_INT8;
+    if (check->status == GQA_OK && p->wanted && !int8 && gqa__present(p->weight) &&
+        p->weight->dtype == GQA_I8) {
+        check->status = gqa__fail(check->err, GQA_ERR_ARG, p->field,
+                                  "is GQA_I8, but config.weight_storage = %d (NATIVE) has no use "
+                                  "for it; GQA_WEIGHT_STORAGE_INT8 is %d",
+                                  (int)GQA_WEIGHT_STORAGE_NATIVE, (int)GQA_WEIGHT_STORAGE_INT8);
+    }
+    apply_formats(check, &rule, int8 ? GQA__FLOATS | GQA__INT8 : GQA__FLOATS);
+}
+
 static void check_projection(struct check *check, const struct projection *p)
 {
-    const struct rule weight = {p->field, p->weight, required_if(p->wanted), p->cause,
-                                p->value, 2,         {p->out, p->in}};
-    apply(check, &weight);
+    check_matrix(check, p);
+    check_scale(check, p);
     if (p->bias_cause != NULL) {
         const bool flag = p->bias_value != 0;
         const bool other = flag && !p->wanted; /* the weight's cause decides */
@@ -129,14 +183,14 @@ static void check_qkv(struct check *check)
     const int64_t hidden = shape->hidden;
     const int64_t all = (int64_t)shape->q_rows + shape->k_rows + shape->v_rows;
     const struct projection projections[] = {
-        {"weights.wq", "weights.bq", &w->wq, &w->bq, separate, cause, value, flag, config->qkv_bias,
-         shape->q_rows, hidden},
-        {"weights.wk", "weights.bk", &w->wk, &w->bk, separate, cause, value, flag, config->qkv_bias,
-         shape->k_rows, hidden},
-        {"weights.wv", "weights.bv", &w->wv, &w->bv, own_v, v_cause,
-         v_is_k ? config->k_eq_v : value, flag, config->qkv_bias, shape->v_rows, hidden},
-        {"weights.wqkv", "weights.bqkv", &w->wqkv, &w->bqkv, fused, cause, value, flag,
-         config->qkv_bias, all, hidden},
+        {"weights.wq", "weights.bq", "weights.wq_scale", &w->wq, &w->bq, &w->wq_scale, separate,
+         cause, value, flag, config->qkv_bias, shape->q_rows, hidden},
+        {"weights.wk", "weights.bk", "weights.wk_scale", &w->wk, &w->bk, &w->wk_scale, separate,
+         cause, value, flag, config->qkv_bias, shape->k_rows, hidden},
+        {"weights.wv", "weights.bv", "weights.wv_scale", &w->wv, &w->bv, &w->wv_scale, own_v,
+         v_cause, v_is_k ? config->k_eq_v : value, flag, config->qkv_bias, shape->v_rows, hidden},
+        {"weights.wqkv", "weights.bqkv", "weights.wqkv_scale", &w->wqkv, &w->bqkv, &w->wqkv_scale,
+         fused, cause, value, flag, config->qkv_bias, all, hidden},
     };
     for (size_t i = 0; i < sizeof projections / sizeof projections[0]; i++) {
         check_projection(check, &projections[i]);
@@ -153,8 +207,10 @@ static void check_gate_and_output(struct check *check)
     const bool no_hidden = gated && !some;
     const struct projection gate = {"weights.wgate",
                                     NULL,
+                                    "weights.wgate_scale",
                                     &w->wgate,
                                     NULL,
+                                    &w->wgate_scale,
                                     some && gated,
                                     no_hidden ? "config.hidden_size" : "config.gate",
                                     no_hidden ? 0 : (int32_t)config->gate,
@@ -163,9 +219,9 @@ static void check_gate_and_output(struct check *check)
                                     shape->gate_rows,
                                     shape->hidden};
     const struct projection output = {
-        "weights.wo",   "weights.bo",         &w->wo,        &w->bo,
-        some,           "config.hidden_size", shape->hidden, "config.o_bias",
-        config->o_bias, shape->hidden,        shape->o_in};
+        "weights.wo",   "weights.bo",  "weights.wo_scale",   &w->wo,        &w->bo,
+        &w->wo_scale,   some,          "config.hidden_size", shape->hidden, "config.o_bias",
+        config->o_bias, shape->hidden, shape->o_in};
     check_projection(check, &gate);
     check_projection(check, &output);
 }

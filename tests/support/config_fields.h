@@ -79,9 +79,10 @@
     X(e, backend, residual_multiplier)                                                             \
     X(e, numerics, backend)                                                                        \
     X(e, isa, numerics)                                                                            \
-    X(i, reference_f64, isa)
+    X(i, reference_f64, isa)                                                                       \
+    X(e, weight_storage, reference_f64)
 
-#define LAST_FIELD reference_f64
+#define LAST_FIELD weight_storage
 
 /* The list covers the struct: between a field and the one before it lies less than the field's
  * alignment, so at most padding. */

@@ -36,6 +36,12 @@ static const struct {
     {"weights.bo", offsetof(gqa_weights, bo)},
     {"weights.post_norm", offsetof(gqa_weights, post_norm)},
     {"weights.post_norm_bias", offsetof(gqa_weights, post_norm_bias)},
+    {"weights.wq_scale", offsetof(gqa_weights, wq_scale)},
+    {"weights.wk_scale", offsetof(gqa_weights, wk_scale)},
+    {"weights.wv_scale", offsetof(gqa_weights, wv_scale)},
+    {"weights.wqkv_scale", offsetof(gqa_weights, wqkv_scale)},
+    {"weights.wgate_scale", offsetof(gqa_weights, wgate_scale)},
+    {"weights.wo_scale", offsetof(gqa_weights, wo_scale)},
 };
 
 /* A tensor that is added to the struct must be added here, and tested. */
@@ -130,6 +136,25 @@ static void fill_matrices(struct kit *kit)
     }
 }
 
+/* The values, multiples of 2^-7 up to 1, as integers and a scale. */
+static void give_integers(gqa_tensor *matrix, gqa_tensor *scale)
+{
+    const int64_t n = matrix->rank == 2 ? matrix->shape[0] * matrix->shape[1] : 0;
+    const float *const values = matrix->data;
+    int8_t *integers;
+    if (matrix->data == NULL) {
+        return;
+    }
+    integers = malloc((size_t)n);
+    assert_non_null(integers);
+    for (int64_t i = 0; i < n; i++) {
+        integers[i] = (int8_t)(values[i] * 127.0f);
+    }
+    *scale = kit_tensor(1, matrix->shape[0], 0);
+    free(matrix->data);
+    *matrix = gqa_tensor_2d(integers, GQA_I8, matrix->shape[0], matrix->shape[1]);
+}
+
 static gqa_tensor draw_norm(const struct kit *kit, int64_t heads, uint64_t seed)
 {
     const int64_t dk = kit->config.head_dim;
@@ -146,6 +171,14 @@ void kit_fill(struct kit *kit)
     const int64_t hq = c->num_attention_heads, hkv = c->num_key_value_heads;
     if (c->hidden_size > 0) {
         fill_matrices(kit);
+    }
+    if (kit->integers) {
+        give_integers(&w->wq, &w->wq_scale);
+        give_integers(&w->wk, &w->wk_scale);
+        give_integers(&w->wv, &w->wv_scale);
+        give_integers(&w->wqkv, &w->wqkv_scale);
+        give_integers(&w->wgate, &w->wgate_scale);
+        give_integers(&w->wo, &w->wo_scale);
     }
     if (c->input_norm != GQA_NORM_NONE) {
         w->input_norm = draw(1, c->hidden_size, 0, 12);
@@ -192,7 +225,15 @@ void kit_recast(gqa_tensor *tensor, gqa_dtype dtype, int64_t gap)
     }
     other.data = calloc((size_t)(rows * (n + gap)), sizeof(float));
     assert_non_null(other.data);
-    assert_int_equal(gqa_convert(tensor, &other, NULL), GQA_OK);
+    if (tensor->dtype == GQA_I8) {
+        other.dtype = GQA_I8;
+        for (int64_t r = 0; r < rows; r++) {
+            memcpy((int8_t *)other.data + r * other.stride[0],
+                   (int8_t *)tensor->data + r * tensor->stride[0], (size_t)n);
+        }
+    } else {
+        assert_int_equal(gqa_convert(tensor, &other, NULL), GQA_OK);
+    }
     free(tensor->data);
     *tensor = other;
 }
@@ -312,6 +353,31 @@ static void attention_only_gate(struct kit *kit)
     kit->config.gate = GQA_GATE_ELEMENT;
 }
 
+static void int8(struct kit *kit)
+{
+    kit->config.weight_storage = GQA_WEIGHT_STORAGE_INT8;
+    kit->config.o_bias = 1;
+}
+
+static void int8_fused_gate(struct kit *kit)
+{
+    kit->config.weight_storage = GQA_WEIGHT_STORAGE_INT8;
+    kit->config.qkv_layout = GQA_QKV_FUSED;
+    kit->config.gate = GQA_GATE_HEAD;
+}
+
+static void integers(struct kit *kit)
+{
+    int8(kit);
+    kit->integers = true;
+}
+
+static void integers_fused_gate(struct kit *kit)
+{
+    int8_fused_gate(kit);
+    kit->integers = true;
+}
+
 const struct kit_case kit_cases[KIT_CASES] = {
     {none, "none", "wq wk wv wo"},
     {norms, "norms", "wq wk wv wo"},
@@ -329,6 +395,10 @@ const struct kit_case kit_cases[KIT_CASES] = {
     {whole_norm, "whole norm", "wq wk wv q_norm k_norm q_norm_bias k_norm_bias wo"},
     {rms_qk, "rms qk", "wq wk wv q_norm k_norm wo"},
     {sinks, "sinks", "wq wk wv sinks wo"},
+    {int8, "int8", "wq wk wv wo bo"},
+    {int8_fused_gate, "int8 fused gate", "wqkv wgate wo"},
+    {integers, "integers", "wq wq_scale wk wk_scale wv wv_scale wo wo_scale bo"},
+    {integers_fused_gate, "integers fused gate", "wqkv wqkv_scale wgate wgate_scale wo wo_scale"},
     {attention_only, "attention only", ""},
     {attention_only_gate, "attention only gate", ""},
 };

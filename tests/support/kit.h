@@ -7,12 +7,13 @@
 
 #include "gqa/gqa.h"
 
-enum { KIT_FIELDS = 21 };
+enum { KIT_FIELDS = 27 };
 
 struct kit {
     gqa_config config;
     gqa_weights weights;
     bool norm_per_head; /* q_norm and its kin as [H, Dk] */
+    bool integers;      /* matrices as GQA_I8 with a scale */
 };
 
 /* hidden 20, heads 6/2, head_dim 10, v_head_dim 9, no rope, nothing else. */
@@ -25,7 +26,7 @@ struct kit_case {
     const char *name;
     const char *required;
 };
-enum { KIT_CASES = 18 };
+enum { KIT_CASES = 22 };
 extern const struct kit_case kit_cases[KIT_CASES];
 
 /* kit_init and the change of the case of this name. */
@@ -40,7 +41,7 @@ gqa_tensor *kit_field(gqa_weights *weights, int i);
 const char *kit_name(int i);
 
 /* The same values as another tensor: dtype F32, BF16 or F16 (the values must fit), and, with gap,
- * rows gap elements apart from one another. */
+ * rows gap elements apart from one another. Integers stay what they are. */
 void kit_recast(gqa_tensor *tensor, gqa_dtype dtype, int64_t gap);
 
 /* A tensor of ones. */

@@ -30,6 +30,7 @@ typedef struct oracle_layer {
     int pairs, axes; /* rotary_dim / 2 and position axes; 0 and 1 without rope */
     int gate_dim;    /* gate logits per head */
     bool bf16;       /* numerics */
+    bool int8;       /* the matrices below are q * scale, exactly */
     double score_scale;
     double *input_norm, *input_norm_bias; /* [hidden] or NULL */
     double *wq, *bq;                      /* [hq * dk][hidden], [hq * dk] */

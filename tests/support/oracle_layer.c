@@ -27,6 +27,44 @@ static double *copy_all(const gqa_tensor *t)
     return out;
 }
 
+/* Row r of a matrix as the layer has it, [n]: with int8 storage the integers times their scale,
+ * those that are given, or those of gqa/layer.h. Their quotients are formed in f32, as written
+ * there. */
+static void read_row(const oracle_layer *layer, const gqa_tensor *w, const gqa_tensor *scale, int r,
+                     double *out)
+{
+    int64_t n = w->shape[1];
+    double most = 0.0;
+    for (int64_t i = 0; i < n; i++) {
+        out[i] = oracle_at(w, 0, 0, r, i);
+        most = fmax(most, fabs(out[i]));
+    }
+    if (layer->int8 && w->dtype == GQA_I8) {
+        double factor = oracle_at(scale, 0, 0, 0, r);
+        for (int64_t i = 0; i < n; i++) {
+            out[i] *= factor;
+        }
+    } else if (layer->int8) {
+        float step = (float)most / 127.0f;
+        for (int64_t i = 0; i < n; i++) {
+            double q = step == 0.0f ? 0.0 : nearbyint((double)((float)out[i] / step));
+            out[i] = fmin(fmax(q, -127.0), 127.0) * (double)step;
+        }
+    }
+}
+
+static double *copy_matrix(const oracle_layer *layer, const gqa_tensor *w, const gqa_tensor *scale)
+{
+    if (!present(w)) {
+        return NULL;
+    }
+    double *out = oracle_zeros((size_t)(w->shape[0] * w->shape[1]), sizeof *out);
+    for (int r = 0; r < (int)w->shape[0]; r++) {
+        read_row(layer, w, scale, r, out + r * w->shape[1]);
+    }
+    return out;
+}
+
 /* A head's weight repeated for every head: [heads * dk]. */
 static double *copy_heads(const gqa_tensor *t, int heads, int dk, bool whole)
 {
@@ -44,7 +82,8 @@ static double *copy_heads(const gqa_tensor *t, int heads, int dk, bool whole)
 
 /* Rows [first, first + n) of a matrix w (and of its bias) to rows [to, to + n) of *out. */
 typedef struct row_source {
-    const gqa_tensor *w, *bias;
+    const oracle_layer *layer;
+    const gqa_tensor *w, *bias, *scale;
 } row_source;
 
 static void take_rows(row_source from, int first, int n, double *w, double *bias, int to)
@@ -54,9 +93,7 @@ static void take_rows(row_source from, int first, int n, double *w, double *bias
     }
     int64_t width = from.w->shape[1];
     for (int r = 0; r < n; r++) {
-        for (int64_t i = 0; i < width; i++) {
-            w[(to + r) * width + i] = oracle_at(from.w, 0, 0, first + r, i);
-        }
+        read_row(from.layer, from.w, from.scale, first + r, w + (to + r) * width);
         if (present(from.bias)) {
             bias[to + r] = oracle_at(from.bias, 0, 0, 0, first + r);
         }
@@ -89,11 +126,15 @@ static void load_projections(oracle_layer *layer, const gqa_weights *w)
     const gqa_config *c = &layer->config;
     bool split = c->qkv_layout == GQA_QKV_SEPARATE;
     bool tail = c->gate == GQA_GATE_Q_TAIL;
-    row_source q = {split ? &w->wq : &w->wqkv, split ? &w->bq : &w->bqkv};
-    row_source k = {split ? &w->wk : &w->wqkv, split ? &w->bk : &w->bqkv};
-    row_source v = {split ? &w->wv : &w->wqkv, split ? &w->bv : &w->bqkv};
+    row_source fused = {layer, &w->wqkv, &w->bqkv, &w->wqkv_scale};
+    row_source q = {layer, &w->wq, &w->bq, &w->wq_scale};
+    row_source k = {layer, &w->wk, &w->bk, &w->wk_scale};
+    row_source v = {layer, &w->wv, &w->bv, &w->wv_scale};
     int head_rows = layer->dk + (tail ? layer->dv : 0);
     size_t width = (size_t)layer->hidden;
+    if (!split) {
+        q = k = v = fused;
+    }
     size_t gates = (size_t)(layer->hq * layer->gate_dim);
     layer->wq = oracle_zeros((size_t)(layer->hq * layer->dk) * width, sizeof(double));
     layer->bq = oracle_zeros((size_t)(layer->hq * layer->dk), sizeof(double));
@@ -101,7 +142,8 @@ static void load_projections(oracle_layer *layer, const gqa_weights *w)
     layer->bk = oracle_zeros((size_t)(layer->hkv * layer->dk), sizeof(double));
     layer->wv = oracle_zeros((size_t)(layer->hkv * layer->dv) * width, sizeof(double));
     layer->bv = oracle_zeros((size_t)(layer->hkv * layer->dv), sizeof(double));
-    layer->wg = tail ? oracle_zeros(gates * width, sizeof(double)) : copy_all(&w->wgate);
+    layer->wg = tail ? oracle_zeros(gates * width, sizeof(double))
+                     : copy_matrix(layer, &w->wgate, &w->wgate_scale);
     layer->bg = oracle_zeros(gates, sizeof(double));
     for (int h = 0; h < layer->hq; h++) {
         row_places p = places_of(layer, head_rows, h / layer->group);
@@ -130,7 +172,7 @@ static void load_rest(oracle_layer *layer, const gqa_weights *w)
     layer->k_norm_bias = copy_heads(&w->k_norm_bias, layer->hkv, layer->dk, whole);
     layer->sinks = copy_all(&w->sinks);
     layer->tkg_sinks = copy_all(&w->tkg_sinks);
-    layer->wo = copy_all(&w->wo);
+    layer->wo = copy_matrix(layer, &w->wo, &w->wo_scale);
     layer->bo = copy_all(&w->bo);
     layer->post_norm = copy_all(&w->post_norm);
     layer->post_norm_bias = copy_all(&w->post_norm_bias);
@@ -158,6 +200,7 @@ void oracle_layer_init(oracle_layer *layer, const gqa_config *config, const gqa_
     layer->gate_dim = config->gate == GQA_GATE_NONE   ? 0
                       : config->gate == GQA_GATE_HEAD ? 1
                                                       : layer->dv;
+    layer->int8 = config->weight_storage == GQA_WEIGHT_STORAGE_INT8;
     layer->bf16 = config->numerics == GQA_NUMERICS_BF16;
     layer->score_scale =
         config->score_scale != 0.0f ? (double)config->score_scale : 1.0 / sqrt((double)layer->dk);

@@ -52,6 +52,8 @@ static double read_element(const gqa_tensor *t, int64_t offset)
         return read_f16(h);
     case GQA_U8:
         return bytes[offset] != 0 ? 1.0 : 0.0;
+    case GQA_I8:
+        return bytes[offset] < 128 ? bytes[offset] : bytes[offset] - 256;
     case GQA_BITS:
         return (bytes[offset / 8] >> (offset % 8)) & 1 ? 1.0 : 0.0;
     }
@@ -140,14 +142,18 @@ void oracle_linear(const oracle_layer *layer, const double *w, const double *bia
         double size = 0.0;
         double carried = 0.0;
         for (int i = 0; i < in; i++) {
-            double weight = oracle_round(w[(size_t)o * (size_t)in + (size_t)i], format);
+            double weight = w[(size_t)o * (size_t)in + (size_t)i];
+            weight = layer->int8 ? weight : oracle_round(weight, format);
             sum += weight * operand[i].v;
             size += fabs(weight) * (fabs(operand[i].v) + operand[i].e);
             carried += fabs(weight) * operand[i].e;
         }
-        /* in products and sums, each rounded once; bf16 products flush results below 2^-126. */
+        /* in products and sums, each rounded once; bf16 products flush results below 2^-126.
+         * int8: an integer is exact as an operand, the scale is one more product (in backend
+         * reference one for every weight); of the order of 1 at most, it adds nothing to what is
+         * flushed. */
         y[o].v = sum;
-        y[o].e = carried + (in + 4) * ORACLE_U * size;
+        y[o].e = carried + (in + (layer->int8 ? 5 : 4)) * ORACLE_U * size;
         y[o].e += layer->bf16 && size > 0.0 ? in * 0x1p-125 : 0.0;
         if (bias != NULL) {
             oracle_num b = {bias[o], 0.0};

@@ -110,6 +110,9 @@ void random_set(const gqa_tensor *t, const int64_t *index, double value)
     case GQA_U8: /* any byte but 0 is true */
         bytes[offset] = value != 0.0 ? (unsigned char)(1 + offset % 255) : 0;
         break;
+    case GQA_I8:
+        ((int8_t *)t->data)[offset] = (int8_t)fmax(fmin(nearbyint(value), 127.0), -128.0);
+        break;
     case GQA_BITS:
         bytes[offset / 8] &= (unsigned char)~(1u << (offset % 8));
         bytes[offset / 8] |= (unsigned char)((value != 0.0 ? 1u : 0u) << (offset % 8));
@@ -119,7 +122,8 @@ void random_set(const gqa_tensor *t, const int64_t *index, double value)
 
 static size_t bytes_for(gqa_dtype dtype, int64_t elements)
 {
-    int64_t bits = dtype == GQA_F32 ? 32 : dtype == GQA_BITS ? 1 : dtype == GQA_U8 ? 8 : 16;
+    bool byte = dtype == GQA_U8 || dtype == GQA_I8;
+    int64_t bits = dtype == GQA_F32 ? 32 : dtype == GQA_BITS ? 1 : byte ? 8 : 16;
     return (size_t)((elements * bits + 7) / 8);
 }
 
@@ -174,6 +178,21 @@ static gqa_tensor weight(random_case *c, int64_t rows, int64_t columns, random_f
     return rows == 0 ? random_tensor(c, 1, shape + 1, fill) : random_tensor(c, 2, shape, fill);
 }
 
+/* A matrix; with given integers most of them are such, and *scale belongs to them: normal values of
+ * 40 integers' width, some of them at both ends of the range. */
+static gqa_tensor matrix(random_case *c, gqa_tensor *scale, int64_t rows, int64_t columns,
+                         random_fill fill)
+{
+    int64_t shape[2] = {rows, columns};
+    random_fill integers = {.dtype = GQA_I8, .gaps = c->choice[OPT_STRIDES] == 1, .scale = 40.0};
+    random_fill factor = {.scale = 0.004 * fill.scale, .centre = 0.02 * fill.scale};
+    if (c->choice[OPT_WEIGHT_STORAGE] != 2 || random_below(c, 4) == 0) {
+        return weight(c, rows, columns, fill);
+    }
+    *scale = weight(c, 0, rows, factor);
+    return random_tensor(c, 2, shape, integers);
+}
+
 /* Zero what belongs to the padding of hidden: columns, or rows, from the true size on. */
 static void clear_padding(const random_case *c, const gqa_tensor *t, int dimension)
 {
@@ -201,10 +220,10 @@ static void projection_weights(random_case *c)
     random_fill out = {.scale = 1.0 / sqrt((double)hq * dv)};
     random_fill bias = {.scale = 0.3};
     if (g->qkv_layout == GQA_QKV_SEPARATE) {
-        w->wq = weight(c, q_rows, hidden, in);
-        w->wk = weight(c, k_rows, hidden, in);
+        w->wq = matrix(c, &w->wq_scale, q_rows, hidden, in);
+        w->wk = matrix(c, &w->wk_scale, k_rows, hidden, in);
         if (v_rows > 0) {
-            w->wv = weight(c, v_rows, hidden, in);
+            w->wv = matrix(c, &w->wv_scale, v_rows, hidden, in);
         }
         if (g->qkv_bias != 0) {
             w->bq = weight(c, 0, q_rows, bias);
@@ -214,15 +233,16 @@ static void projection_weights(random_case *c)
             w->bv = weight(c, 0, v_rows, bias);
         }
     } else {
-        w->wqkv = weight(c, q_rows + k_rows + v_rows, hidden, in);
+        w->wqkv = matrix(c, &w->wqkv_scale, q_rows + k_rows + v_rows, hidden, in);
         if (g->qkv_bias != 0) {
             w->bqkv = weight(c, 0, q_rows + k_rows + v_rows, bias);
         }
     }
     if (g->gate == GQA_GATE_ELEMENT || g->gate == GQA_GATE_HEAD) {
-        w->wgate = weight(c, g->gate == GQA_GATE_HEAD ? hq : hq * dv, hidden, in);
+        int gates = g->gate == GQA_GATE_HEAD ? hq : hq * dv;
+        w->wgate = matrix(c, &w->wgate_scale, gates, hidden, in);
     }
-    w->wo = weight(c, hidden, hq * dv, out);
+    w->wo = matrix(c, &w->wo_scale, hidden, hq * dv, out);
     if (g->o_bias != 0) {
         w->bo = weight(c, 0, hidden, bias);
     }
