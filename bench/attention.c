@@ -57,6 +57,7 @@ static void set_config(const struct bench_spec *spec, gqa_config *config)
     config->numerics = spec->numerics;
     config->isa = spec->isa;
     config->backend = spec->backend;
+    config->weight_storage = spec->int8 ? GQA_WEIGHT_STORAGE_INT8 : GQA_WEIGHT_STORAGE_NATIVE;
     if (spec->kind == BENCH_LAYER) {
         config->hidden_size = spec->hidden;
         config->input_norm = GQA_NORM_RMS;
@@ -108,7 +109,8 @@ static gqa_status make_layers(struct attention *a, gqa_error *err)
     size_t rows = (size_t)(spec->hq + 2 * spec->hkv) * (size_t)spec->d;
     size_t most = spec->hidden == 0 ? 1 : rows * (size_t)spec->hidden;
     size_t few = rows > (size_t)spec->hidden ? rows : (size_t)spec->hidden;
-    double bytes = (double)most * (spec->numerics == GQA_NUMERICS_BF16 ? 2.0 : 4.0) * 1.8;
+    double native = spec->numerics == GQA_NUMERICS_BF16 ? 2.0 : 4.0;
+    double bytes = (double)most * (spec->int8 ? 1.0 : native) * 1.8;
     int32_t layers = spec->cold && spec->kind == BENCH_LAYER ? 1 + (int32_t)(1.3e9 / bytes) : 1;
     uint16_t *random = bench_alloc(most * sizeof *random);
     float *small = bench_alloc(few * sizeof *small);

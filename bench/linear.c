@@ -6,6 +6,7 @@
 #include "fill.h"
 #include "kernel/select.h"
 #include "linear/linear.h"
+#include "linear/quantise.h"
 #include "timing.h"
 #include "work.h"
 
@@ -47,18 +48,37 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
     return true;
 }
 
-/* Pack one copy, row by row, and copy it into the others. */
-static void pack(struct linear *l)
+/* Row r from the values that x holds; integers: [in] scratch. */
+static void set_row(struct linear *l, int64_t r, int8_t *integers)
 {
+    float scale;
+
+    if (!l->matrix.int8) {
+        gqa__linear_set_row(&l->matrix, r, l->x, 0);
+    } else if (gqa__quantise(integers, &scale, l->x, l->spec.in)) {
+        gqa__linear_set_int8(&l->matrix, r, integers, scale, 0);
+    }
+}
+
+/* Pack one copy, row by row, and copy it into the others. */
+static bool pack(struct linear *l)
+{
+    int8_t *integers = bench_alloc((size_t)l->spec.in);
+
+    if (integers == NULL) {
+        return false;
+    }
     gqa__linear_place(&l->matrix, l->memory, false);
     for (int64_t r = 0; r < l->spec.out; r++) {
         bench_fill(l->x, (size_t)l->spec.in, 0.03f, (uint64_t)r);
-        gqa__linear_set_row(&l->matrix, r, l->x, 0);
+        set_row(l, r, integers);
     }
     for (int32_t i = 1; i < l->copies; i++) {
         memcpy(l->memory + (size_t)i * l->copy_bytes, l->memory, l->copy_bytes);
     }
     bench_fill(l->x, (size_t)l->spec.tokens * (size_t)l->spec.in, 1.0f, 9);
+    bench_free(integers);
+    return true;
 }
 
 struct bench_work *bench_linear_create(const struct bench_spec *spec, struct bench_host *host,
@@ -81,6 +101,7 @@ struct bench_work *bench_linear_create(const struct bench_spec *spec, struct ben
     l->work.row = l->matrix.row->name;
     l->matrix.out = spec->out;
     l->matrix.in = spec->in;
+    l->matrix.int8 = spec->int8 != 0;
     if (!gqa__linear_bytes(&l->matrix, false, &bytes)) {
         goto fail;
     }
@@ -90,10 +111,9 @@ struct bench_work *bench_linear_create(const struct bench_spec *spec, struct ben
     l->x = bench_alloc((size_t)spec->tokens * (size_t)spec->in * sizeof *l->x);
     l->y = bench_alloc((size_t)spec->tokens * (size_t)spec->out * sizeof *l->y);
     l->scratch = bench_alloc(gqa__linear_scratch_bytes(&l->matrix, spec->tokens));
-    if (l->memory == NULL || l->x == NULL || l->y == NULL || l->scratch == NULL) {
+    if (l->memory == NULL || l->x == NULL || l->y == NULL || l->scratch == NULL || !pack(l)) {
         goto fail;
     }
-    pack(l);
     return &l->work;
 
 fail:

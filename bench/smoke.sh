@@ -28,8 +28,8 @@ expect 2 "$bench" --suite nothing
 expect 2 "$bench" --filter no-such-case
 expect 2 "$bench" --repetitions 0
 expect 2 "$bench" --frobnicate
-[ "$("$bench" --list --filter 'linear/*/M1024/f32/*' | wc -l)" -eq 2 ] ||
-    { echo "--filter with * does not choose two linears"; failed=1; }
+[ "$("$bench" --list --filter 'linear/????x????/M1024/f32/*t' | wc -l)" -eq 2 ] ||
+    { echo "--filter with * and ? does not choose two linears"; failed=1; }
 
 tiny() { # OPTIONS ...
     "$bench" --repetitions 2 --peers none "$@"

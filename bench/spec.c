@@ -10,7 +10,7 @@ static const char *const kinds[BENCH_KINDS] = {
     [BENCH_PRODUCTS] = "products",   [BENCH_SOFTMAX] = "softmax", [BENCH_PROBE] = "probe",
 };
 
-#define FIELDS 21
+#define FIELDS 22
 
 struct field {
     const char *name;
@@ -41,6 +41,7 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
         {"probe", spec->probe},
         {"streams", spec->streams},
         {"kib", spec->kib},
+        {"int8", spec->int8},
     };
 
     memcpy(field, all, sizeof all);
@@ -52,7 +53,7 @@ static void set_fields(struct bench_spec *spec, const struct field field[FIELDS]
         NULL,         NULL,           NULL,         &spec->threads, &spec->hq,   &spec->hkv,
         &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past, &spec->window,
         &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,   &spec->form,
-        &spec->probe, &spec->streams, &spec->kib,
+        &spec->probe, &spec->streams, &spec->kib,   &spec->int8,
     };
 
     spec->numerics = (gqa_numerics)field[0].value;
@@ -177,7 +178,7 @@ double bench_spec_bytes(const struct bench_spec *spec, double element)
         bytes += 2.0 * spec->hkv * spec->d * bench_spec_pairs(&last) * element;
     }
     if (spec->kind == BENCH_LINEAR || spec->kind == BENCH_LAYER) {
-        bytes += weights(spec) * element;
+        bytes += weights(spec) * (spec->int8 ? 1.0 : element);
     }
     return bytes;
 }

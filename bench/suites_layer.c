@@ -1,12 +1,25 @@
 /* suites_layer.c - layer, linear, threads, overhead, roofline. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "shapes.h"
 #include "suites.h"
 
 static const char pieces[] = "pieces"; /* the sum of the best baselines of a layer's parts */
+
+/* int8 weights; the only opponent is the same case with native ones. */
+static void make_int8(struct bench_case *one)
+{
+    struct bench_spec native = one->spec;
+    size_t length = strlen(one->name);
+
+    one->spec.int8 = 1;
+    one->opponents = 0;
+    snprintf(one->name + length, sizeof one->name - length, "/int8");
+    bench_case_oppose(one, "native", 0, -1, &native);
+}
 
 /* One projection of a layer in oneDNN, in both forms of the weights: the faster one counts. */
 static void oppose_projection(struct bench_case *one, int32_t group, int32_t out, int32_t in)
@@ -27,8 +40,8 @@ static void oppose_projection(struct bench_case *one, int32_t group, int32_t out
     bench_case_oppose(one, pieces, group, PEER_ONEDNN, &spec);
 }
 
-static void add_layer(struct bench_maker *maker, const char *name, int32_t tokens, int32_t past,
-                      int32_t window)
+static struct bench_case *add_layer(struct bench_maker *maker, const char *name, int32_t tokens,
+                                    int32_t past, int32_t window)
 {
     const struct bench_shape *shape = bench_shape_find(name);
     struct bench_case *one =
@@ -37,7 +50,7 @@ static void add_layer(struct bench_maker *maker, const char *name, int32_t token
     char text[BENCH_NAME];
 
     if (one == NULL) {
-        return;
+        return NULL;
     }
     bench_shape_use(shape, &one->spec);
     one->spec.kind = BENCH_LAYER;
@@ -56,6 +69,17 @@ static void add_layer(struct bench_maker *maker, const char *name, int32_t token
     oppose_projection(one, 0, (shape->hq + 2 * shape->hkv) * shape->d, shape->hidden);
     bench_case_oppose(one, pieces, 1, PEER_ORT, &attention);
     oppose_projection(one, 2, shape->hidden, shape->hq * shape->d);
+    return one;
+}
+
+static void add_int8_layer(struct bench_maker *maker, const char *name, int32_t tokens,
+                           int32_t past)
+{
+    struct bench_case *one = add_layer(maker, name, tokens, past, 0);
+
+    if (one != NULL) {
+        make_int8(one);
+    }
 }
 
 void bench_suite_layer(struct bench_maker *maker)
@@ -66,6 +90,9 @@ void bench_suite_layer(struct bench_maker *maker)
     add_layer(maker, "gpt-oss", 1, 8192, 0);
     add_layer(maker, "llama3-8b", 2048, 0, 0);
     add_layer(maker, "llama3-8b", 1, 8192, 0);
+    add_int8_layer(maker, "tiny", 64, 0);
+    add_int8_layer(maker, "gpt-oss", 1024, 0);
+    add_int8_layer(maker, "gpt-oss", 1, 8192);
 }
 
 static struct bench_case *add_linear(struct bench_maker *maker, gqa_numerics numerics,
@@ -108,7 +135,7 @@ static void linear_peers(struct bench_case *one)
     bench_case_oppose(one, "onednn", 0, PEER_ONEDNN, &spec);
 }
 
-static void add_linears(struct bench_maker *maker, int32_t out, int32_t in)
+static void add_linears(struct bench_maker *maker, int32_t out, int32_t in, bool int8)
 {
     static const int32_t tokens[] = {1, 16, 128, 1024};
 
@@ -119,7 +146,9 @@ static void add_linears(struct bench_maker *maker, int32_t out, int32_t in)
                 struct bench_case *one =
                     add_linear(maker, (gqa_numerics)n, size, cold && tokens[i] <= 16);
 
-                if (one != NULL) {
+                if (one != NULL && int8) {
+                    make_int8(one);
+                } else if (one != NULL) {
                     linear_peers(one);
                 }
             }
@@ -132,8 +161,9 @@ void bench_suite_linear(struct bench_maker *maker)
     static const int32_t tiny[3] = {3, 40, 72};
 
     add_linear(maker, GQA_NUMERICS_BF16, tiny, false);
-    add_linears(maker, 5120, 2880);
-    add_linears(maker, 2880, 4096);
+    add_linears(maker, 5120, 2880, false);
+    add_linears(maker, 2880, 4096, false);
+    add_linears(maker, 5120, 2880, true);
 }
 
 /* --threads if it asks for more than one, else all CPUs. */
