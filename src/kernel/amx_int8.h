@@ -10,7 +10,10 @@
 #include "kernel/amx.h"
 #include "kernel/vector_avx512.h"
 
-enum { AMX_INT8_BYTES = AMX_TILE_BYTES / 2 };
+enum {
+    AMX_INT8_BYTES = AMX_TILE_BYTES / 2,
+    AMX_INT8_AHEAD = 8 * AMX_INT8_BYTES /* how far in advance weights are asked for */
+};
 
 /* Where input k of a group of 32 lies in its row. */
 static inline int64_t amx_int8_place(int64_t k)
@@ -36,7 +39,7 @@ INLINE void expand_tile(unsigned char *to, const unsigned char *from, int64_t ah
 INLINE void expand_tiles(unsigned char *to, const unsigned char *from, int32_t tiles)
 {
     for (int32_t i = 0; i < tiles; i++) {
-        expand_tile(to + i * AMX_TILE_BYTES, from + i * AMX_INT8_BYTES, 8 * AMX_INT8_BYTES);
+        expand_tile(to + i * AMX_TILE_BYTES, from + i * AMX_INT8_BYTES, AMX_INT8_AHEAD);
     }
 }
 

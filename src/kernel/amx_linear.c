@@ -233,7 +233,74 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     store_tiles(args, c, out, token, tokens);
 }
 
-/* The same for int8 weights, of which a chunk at a time becomes bf16. */
+/* --- int8 weights ---------------------------------------------------------------------------- */
+
+/* Weights become bf16 this many groups before their product, in a ring: a tile cannot be loaded
+ * from stores that are still on their way to L1. */
+enum { LEAD_GROUPS = 2, RING_GROUPS = 4 };
+
+/* int8 panels of one or two output tiles. */
+struct int8_panels {
+    const unsigned char *w; /* tiles of the first 16 outputs; the others panel bytes on */
+    int64_t panel;
+    int32_t groups;
+};
+
+INLINE void expand_group(unsigned char *to, const struct int8_panels *from, int32_t g,
+                         const bool two_outs)
+{
+    const int64_t at = (int64_t)g * AMX_INT8_BYTES;
+
+    if (g < from->groups) {
+        expand_tile(to, from->w + at, AMX_INT8_AHEAD);
+        if (two_outs) {
+            expand_tile(to + AMX_TILE_BYTES, from->w + from->panel + at, AMX_INT8_AHEAD);
+        }
+    }
+}
+
+/* One or two output tiles by one or two token tiles over all of k, few tokens: a matter of reading
+ * the weights. x, x_panel and c as in struct chunk. */
+INLINE void stream_int8(const struct int8_panels *from, const unsigned char *x, int64_t x_panel,
+                        float *c, const bool two_outs, const bool two_tokens)
+{
+    unsigned char ring[RING_GROUPS][2 * AMX_TILE_BYTES] __attribute__((aligned(64)));
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int32_t g = -LEAD_GROUPS; g < from->groups; g++) {
+        const int32_t soon = g + LEAD_GROUPS;
+        const unsigned char *w = ring[(g + RING_GROUPS) % RING_GROUPS];
+        expand_group(ring[soon % RING_GROUPS], from, soon, two_outs);
+        if (g < 0) {
+            continue;
+        }
+        settle_memory();
+        _tile_loadd(4, w, 64);
+        _tile_loadd(6, x + (int64_t)g * AMX_TILE_BYTES, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        if (two_tokens) {
+            _tile_loadd(7, x + x_panel + (int64_t)g * AMX_TILE_BYTES, 64);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (two_outs) {
+            _tile_loadd(5, w + AMX_TILE_BYTES, 64);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+        if (two_outs && two_tokens) {
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, c, 64);
+    _tile_stored(1, c + TILE_FLOATS, 64);
+    _tile_stored(2, c + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, c + 3 * TILE_FLOATS, 64);
+    settle_memory();
+}
+
+/* multiply_outs for int8 weights; for many tokens a chunk of them at a time becomes bf16. */
 INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t tokens, const bool two_outs)
 {
@@ -242,10 +309,16 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
     const int64_t x_panel = (int64_t)groups * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_panel;
+    const struct int8_panels panels = {w, w_panel, groups};
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     unsigned char wide[2 * CHUNK_GROUPS * AMX_TILE_BYTES] __attribute__((aligned(64)));
 
-    for (int32_t g = 0; g < groups; g += CHUNK_GROUPS) {
+    if (tokens <= 16) {
+        stream_int8(&panels, x, x_panel, c[0], two_outs, false);
+    } else if (tokens <= 32) {
+        stream_int8(&panels, x, x_panel, c[0], two_outs, true);
+    }
+    for (int32_t g = 0; g < groups && tokens > 32; g += CHUNK_GROUPS) {
         const int32_t some = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         expand_tiles(wide, w + g * AMX_INT8_BYTES, some);
