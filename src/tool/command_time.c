@@ -12,7 +12,7 @@
 
 const char tool_usage_time[] =
     "time [--tokens N] [--feed A,B,...] [--backend cpu|reference] [--numerics f32|bf16]\n"
-    "          [--isa auto|scalar|avx2|avx512|amx] [--threads N]\n";
+    "          [--isa auto|scalar|avx2|avx512|amx] [--threads N] [--weights native|int8]\n";
 
 enum { FEEDS = 3, TOKENS_MAX = 1 << 20 };
 
@@ -149,10 +149,11 @@ static int run_all(struct state *state, struct tool_fault *fault)
         return TOOL_BAD;
     }
     printf(
-        "gpt-oss layer, hidden %d, 64/8 heads of 64, window 128, %d tokens, %s %s, %d thread%s\n",
+        "gpt-oss layer, hidden %d, 64/8 heads of 64, window 128, %d tokens, %s %s, %d thread%s%s\n",
         TOOL_GPTOSS_HIDDEN, state->tokens,
         state->choice.backend == GQA_BACKEND_CPU ? "cpu" : "reference",
-        gqa_isa_name(gqa_layer_isa(state->layer)), state->threads, state->threads == 1 ? "" : "s");
+        gqa_isa_name(gqa_layer_isa(state->layer)), state->threads, state->threads == 1 ? "" : "s",
+        state->choice.weight_storage == GQA_WEIGHT_STORAGE_INT8 ? ", int8 weights" : "");
     for (int i = 0; i < FEEDS; i++) {
         double start = tool_seconds(), seconds;
 
@@ -192,6 +193,8 @@ static bool read_options(struct state *state, struct tool_words *words, struct t
             (void)(value && tool_parse_isa(value, &state->choice.isa, fault));
         } else if (tool_option(words, "--threads", &value, fault)) {
             (void)(value && tool_parse_count("--threads", value, 1, 1024, &state->threads, fault));
+        } else if (tool_option(words, "--weights", &value, fault)) {
+            (void)(value && tool_parse_weights(value, &state->choice.weight_storage, fault));
         } else {
             tool_fault_set(fault, NULL, "time does not take %.40s", words->word[words->at]);
         }

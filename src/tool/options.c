@@ -59,6 +59,18 @@ bool tool_parse_numerics(const char *text, gqa_numerics *out, struct tool_fault 
     return true;
 }
 
+bool tool_parse_weights(const char *text, gqa_weight_storage *out, struct tool_fault *fault)
+{
+    if (strcmp(text, "native") == 0) {
+        *out = GQA_WEIGHT_STORAGE_NATIVE;
+    } else if (strcmp(text, "int8") == 0) {
+        *out = GQA_WEIGHT_STORAGE_INT8;
+    } else {
+        return tool_fault_set(fault, NULL, "--weights is %.40s; it must be native or int8", text);
+    }
+    return true;
+}
+
 bool tool_parse_isa(const char *text, gqa_isa *out, struct tool_fault *fault)
 {
     for (int i = GQA_ISA_AUTO; i <= GQA_ISA_AMX; i++) {

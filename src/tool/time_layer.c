@@ -49,6 +49,7 @@ static void set_config(gqa_config *config, const gqa_config *choice)
     config->backend = choice->backend;
     config->numerics = choice->numerics;
     config->isa = choice->isa;
+    config->weight_storage = choice->weight_storage;
 }
 
 bool tool_gptoss_create(gqa_layer **layer, const gqa_config *choice, const gqa_runtime *runtime,

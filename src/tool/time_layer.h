@@ -8,8 +8,8 @@
 #define TOOL_GPTOSS_HIDDEN 2880
 
 /* A layer of gpt-oss-20b: 64 query heads, 8 KV heads of 64, window 128, sinks, YaRN, biases, RMS
- * norm, residual. Fields of config that choose the computation (backend, numerics, isa) are the
- * caller's. Weights are uniform, from a fixed seed. */
+ * norm, residual. Fields of config that choose the computation (backend, numerics, isa,
+ * weight_storage) are the caller's. Weights are uniform, from a fixed seed. */
 bool tool_gptoss_create(gqa_layer **layer, const gqa_config *choice, const gqa_runtime *runtime,
                         struct tool_fault *fault);
 
