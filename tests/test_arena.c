@@ -169,6 +169,23 @@ static void host_allocator(void **state)
     assert_null(gqa__alloc(&runtime, 65));
 }
 
+/* From 4 MiB on the memory may lie in huge pages. */
+static void large_blocks(void **state)
+{
+    static const size_t sizes[] = {((size_t)4 << 20) - 64, (size_t)4 << 20, ((size_t)5 << 20) + 1};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        unsigned char *const block = gqa__alloc(NULL, sizes[i]);
+        assert_non_null(block);
+        memset(block, 7, sizes[i]);
+#ifdef __linux__
+        assert_int_equal((uintptr_t)block % (i == 0 ? GQA__ALIGN : (uintptr_t)2 << 20), 0);
+#endif
+        gqa__release(NULL, block);
+    }
+}
+
 static void no_memory(void **state)
 {
     (void)state;
@@ -205,6 +222,7 @@ int main(void)
         cmocka_unit_test(overflow),
         cmocka_unit_test(bad_base),
         cmocka_unit_test(host_allocator),
+        cmocka_unit_test(large_blocks),
         cmocka_unit_test(no_memory),
         cmocka_unit_test(checked_sizes),
     };

@@ -1,6 +1,31 @@
+#define _DEFAULT_SOURCE /* madvise */
 #include "base/memory.h"
 
 #include <stdlib.h>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+/* Large memory (packed weights, caches, workspaces) is read from end to end: huge pages spare it
+ * most translations. Where the kernel refuses, nothing is lost. */
+#define HUGE_PAGE ((size_t)2 << 20)
+
+/* size: a multiple of GQA__ALIGN */
+static void *allocate(size_t size)
+{
+#if defined(MADV_HUGEPAGE)
+    if (size >= 2 * HUGE_PAGE) {
+        void *memory = NULL;
+        if (posix_memalign(&memory, HUGE_PAGE, size) != 0) {
+            return NULL;
+        }
+        (void)madvise(memory, size / HUGE_PAGE * HUGE_PAGE, MADV_HUGEPAGE);
+        return memory;
+    }
+#endif
+    return aligned_alloc(GQA__ALIGN, size);
+}
 
 void *gqa__alloc(const gqa_runtime *runtime, size_t size)
 {
@@ -11,7 +36,7 @@ void *gqa__alloc(const gqa_runtime *runtime, size_t size)
     if (runtime != NULL && runtime->alloc != NULL) {
         return runtime->alloc(runtime->user, size, GQA__ALIGN);
     }
-    return aligned_alloc(GQA__ALIGN, size);
+    return allocate(size);
 }
 
 void gqa__release(const gqa_runtime *runtime, void *memory)

@@ -33,6 +33,7 @@ check() {
         pthread_create | pthread_setname_np) [ "$object" = futex.c.o ] ;; # a worker, and its name
         pthread_sigmask | sigfillset) [ "$object" = futex.c.o ] ;; # it handles no signal of the host
         sysconf) [ "$object" = futex.c.o ] ;;                      # how many CPUs are online
+        madvise) [ "$object" = memory.c.o ] ;;                     # huge pages for large memory
         getpid) [ "$object" = futex.c.o ] ;;                       # a child of fork has no workers
         __errno_location) [ "$object" = futex.c.o ] ;;             # the caller's errno is kept
         pthread_join) [ "$object" = pool.c.o ] ;;                  # gqa_pool_destroy
