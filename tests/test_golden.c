@@ -148,6 +148,8 @@ static void test_command_text(void **argument)
     char *text;
 
     (void)argument;
+    assert_int_equal(run_tool("--feed first --in-place", &text), 0);
+    free(text);
     assert_int_equal(run_tool("--feed first --backend reference", &text), 0);
     assert_non_null(strstr(text, "17 runs: 17 pass, 0 fail, 0 not judged; 0 not run"));
     free(text);

@@ -69,7 +69,9 @@ static void make(struct problem *p, const struct gqa__kernels *row, struct kind 
                  const struct shape *shape)
 {
     uint64_t seed = 7;
+    gqa_runtime runtime;
     size_t bytes;
+    gqa_runtime_init(&runtime);
     memset(p, 0, sizeof *p);
     p->shape = *shape;
     p->name = row->name;
@@ -100,7 +102,7 @@ static void make(struct problem *p, const struct gqa__kernels *row, struct kind 
             gqa__linear_set_row(&p->linear, o, p->w + o * shape->in, p->b[o]);
         }
     }
-    p->scratch = block(gqa__linear_scratch_bytes(&p->linear, shape->tokens));
+    p->scratch = block(gqa__linear_scratch_bytes(&p->linear, shape->tokens, &runtime));
 }
 
 static void unmake(struct problem *p)

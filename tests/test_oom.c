@@ -149,17 +149,18 @@ static void layer_is_null(void *arg)
 static void create_layer(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < CONFIGS; i++) {
+    for (size_t i = 0; i < 2 * CONFIGS; i++) {
         struct host host;
         struct creation c;
-        struct attempt attempt = {configs[i].name, run_create, layer_is_null, &c};
+        struct attempt attempt = {configs[i / 2].name, run_create, layer_is_null, &c};
         host_init(&host);
         c.runtime = host_runtime(&host);
         model_init(&c.model);
-        configs[i].edit(&c.model.config);
+        configs[i / 2].edit(&c.model.config);
         model_fill(&c.model);
-        print_message("gqa_create, %s: %d allocations\n", configs[i].name,
-                      (int)sweep(&host, &attempt));
+        c.model.weights.in_place = i % 2 == 1 && c.model.config.hidden_size > 0;
+        print_message("gqa_create, %s, in place %d: %d allocations\n", attempt.name,
+                      (int)c.model.weights.in_place, (int)sweep(&host, &attempt));
         assert_int_equal(host.live, 0);
         model_free(&c.model);
     }

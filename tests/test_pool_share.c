@@ -74,8 +74,8 @@ static void busy_runs_on_its_own_thread(void **state)
     pthread_t thread;
     (void)state;
 
-    assert_true(lent_open(&lent, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, true));
-    assert_true(lent_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, true));
+    assert_true(lent_open(&lent, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_RICH));
+    assert_true(lent_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_RICH));
     assert_true(lent_round(&alone));
     assert_int_equal(pthread_create(&thread, NULL, hold_pool, &holder), 0);
     while (atomic_load(&holder.gate.entered) == 0) {
@@ -121,11 +121,12 @@ static void nested_in_its_own_task(void **state)
 
 /* ---- bits ---- */
 
-static void same_bits(gqa_isa isa, gqa_numerics numerics, bool rich, const int32_t *threads, int n)
+static void same_bits(gqa_isa isa, gqa_numerics numerics, enum lent_kind kind,
+                      const int32_t *threads, int n)
 {
     struct lent alone;
 
-    if (!gqa_isa_available(isa) || !lent_open(&alone, NULL, isa, numerics, rich)) {
+    if (!gqa_isa_available(isa) || !lent_open(&alone, NULL, isa, numerics, kind)) {
         print_message("skipped: %s, numerics %d\n", gqa_isa_name(isa), (int)numerics);
         return;
     }
@@ -134,7 +135,7 @@ static void same_bits(gqa_isa isa, gqa_numerics numerics, bool rich, const int32
         gqa_pool *pool = make_pool(threads[i]);
         gqa_runtime runtime = lend_pool(pool);
         struct lent lent;
-        assert_true(lent_open(&lent, &runtime, isa, numerics, rich));
+        assert_true(lent_open(&lent, &runtime, isa, numerics, kind));
         for (int repeat = 0; repeat < 3; repeat++) {
             assert_true(lent_round(&lent));
             if (memcmp(lent.result, alone.result, alone.floats * sizeof(float)) != 0) {
@@ -142,8 +143,8 @@ static void same_bits(gqa_isa isa, gqa_numerics numerics, bool rich, const int32
                 while (memcmp(&lent.result[at], &alone.result[at], sizeof(float)) == 0) {
                     at++;
                 }
-                fail_msg("%s, numerics %d, rich %d, %d threads: float %d is %a, alone %a",
-                         gqa_isa_name(isa), (int)numerics, (int)rich, (int)threads[i], (int)at,
+                fail_msg("%s, numerics %d, kind %d, %d threads: float %d is %a, alone %a",
+                         gqa_isa_name(isa), (int)numerics, (int)kind, (int)threads[i], (int)at,
                          (double)lent.result[at], (double)alone.result[at]);
             }
         }
@@ -160,9 +161,9 @@ static void bits_of_every_row(void **state)
     (void)state;
 
     for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
-        for (int k = 0; k < 4; k++) {
-            same_bits(rows[r], k % 2 == 0 ? GQA_NUMERICS_F32 : GQA_NUMERICS_BF16, k / 2 == 1,
-                      threads, 4);
+        for (int k = 0; k < 6; k++) {
+            same_bits(rows[r], k % 2 == 0 ? GQA_NUMERICS_F32 : GQA_NUMERICS_BF16,
+                      (enum lent_kind)(k / 2), threads, 4);
         }
     }
 }
@@ -181,7 +182,7 @@ static void *be_client(void *arg)
     gqa_runtime runtime = lend_pool(client->pool);
     struct lent lent;
 
-    if (!lent_open(&lent, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, true)) {
+    if (!lent_open(&lent, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_RICH)) {
         client->wrong = 1000;
     }
     for (int i = 0; i < client->rounds && client->wrong < 1000; i++) {
@@ -203,7 +204,7 @@ static void many_clients(void **state)
     struct lent alone;
     (void)state;
 
-    assert_true(lent_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, true));
+    assert_true(lent_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_RICH));
     assert_true(lent_round(&alone));
     for (int i = 0; i < CLIENTS; i++) {
         clients[i] = (struct client){pool, &alone, 6, 0};
@@ -268,8 +269,8 @@ static void forks(int times, long gap, bool while_others_work)
     struct lent lent, alone;
     pthread_t thread;
 
-    assert_true(lent_open(&lent, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, false));
-    assert_true(lent_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, false));
+    assert_true(lent_open(&lent, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_PLAIN));
+    assert_true(lent_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_PLAIN));
     assert_true(lent_round(&alone));
     assert_true(lent_round(&lent));
     if (while_others_work) {

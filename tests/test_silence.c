@@ -148,9 +148,9 @@ static const struct row rows[] = {
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
 static bool open_row(struct lent *lent, const gqa_runtime *runtime, const struct row *row,
-                     bool rich)
+                     enum lent_kind kind)
 {
-    if (!gqa_isa_available(row->isa) || !lent_open(lent, runtime, row->isa, row->numerics, rich)) {
+    if (!gqa_isa_available(row->isa) || !lent_open(lent, runtime, row->isa, row->numerics, kind)) {
         print_message("skipped: %s, numerics %d\n", gqa_isa_name(row->isa), (int)row->numerics);
         return false;
     }
@@ -168,7 +168,7 @@ static gqa_pool *make_pool(int32_t threads)
 /* ---- memory and mutexes ---- */
 
 /* A round on the row; the allocator that the layer was lent refuses everything meanwhile. */
-static void quiet_round(gqa_pool *pool, const struct row *row, bool rich)
+static void quiet_round(gqa_pool *pool, const struct row *row, enum lent_kind kind)
 {
     struct host host;
     gqa_runtime runtime;
@@ -179,7 +179,7 @@ static void quiet_round(gqa_pool *pool, const struct row *row, bool rich)
     host_init(&host);
     runtime = host_runtime(&host);
     runtime.pool = pool;
-    if (!open_row(&lent, &runtime, row, rich)) {
+    if (!open_row(&lent, &runtime, row, kind)) {
         return;
     }
     asked = host.calls;
@@ -191,9 +191,9 @@ static void quiet_round(gqa_pool *pool, const struct row *row, bool rich)
     atomic_store(&armed, 0);
     if (!ok || host.calls != asked || atomic_load(&allocations) != 0 ||
         atomic_load(&mutexes) != 0) {
-        fail_msg("%s, numerics %d, rich %d, %d threads: status %d (%s); of the host's allocator %d "
+        fail_msg("%s, numerics %d, kind %d, %d threads: status %d (%s); of the host's allocator %d "
                  "calls, of the C library's %d, of mutexes %d",
-                 gqa_isa_name(row->isa), (int)row->numerics, (int)rich, (int)gqa_pool_threads(pool),
+                 gqa_isa_name(row->isa), (int)row->numerics, (int)kind, (int)gqa_pool_threads(pool),
                  (int)lent.err.status, ok ? "" : lent.err.message, (int)(host.calls - asked),
                  atomic_load(&allocations), atomic_load(&mutexes));
     }
@@ -208,9 +208,9 @@ static void no_allocation_and_no_mutex(void **state)
     (void)state;
 
     for (int r = 0; r < ROWS; r++) {
-        for (int rich = 0; rich < 2; rich++) {
-            quiet_round(NULL, &rows[r], rich != 0);
-            quiet_round(pool, &rows[r], rich != 0);
+        for (int kind = LENT_PLAIN; kind <= LENT_IN_PLACE; kind++) {
+            quiet_round(NULL, &rows[r], (enum lent_kind)kind);
+            quiet_round(pool, &rows[r], (enum lent_kind)kind);
         }
     }
     gqa_pool_destroy(&pool);
@@ -346,7 +346,19 @@ struct calls_case {
     int32_t threads; /* of the pool; 0 = no pool */
     bool two;        /* host threads */
     bool forbidden;  /* make one forbidden call */
+    enum lent_kind kind;
 };
+
+/* Each on every row, against a packed layer's results. */
+static const struct calls_case ways[] = {
+    {.threads = 0, .kind = LENT_RICH},
+    {.threads = 3, .kind = LENT_RICH},
+    {.threads = 3, .kind = LENT_RICH, .two = true},
+    {.threads = 2, .kind = LENT_RICH},
+    {.threads = 0, .kind = LENT_IN_PLACE},
+    {.threads = 3, .kind = LENT_IN_PLACE},
+};
+enum { WAYS = sizeof ways / sizeof ways[0] };
 
 /* The child: everything is prepared, then calls are forbidden, then the rounds run. */
 static int silent_child(const struct calls_case *c, const float *expected)
@@ -364,10 +376,10 @@ static int silent_child(const struct calls_case *c, const float *expected)
         return EXIT_FAILED;
     }
     runtime.pool = pool;
-    if (!lent_open(&lent, &runtime, c->row.isa, c->row.numerics, true) || !lent_round(&lent)) {
+    if (!lent_open(&lent, &runtime, c->row.isa, c->row.numerics, c->kind) || !lent_round(&lent)) {
         return EXIT_FAILED;
     }
-    if (c->two && (!lent_open(&second.lent, &runtime, c->row.isa, c->row.numerics, false) ||
+    if (c->two && (!lent_open(&second.lent, &runtime, c->row.isa, c->row.numerics, LENT_PLAIN) ||
                    pthread_create(&thread, NULL, be_second, &second) != 0)) {
         return EXIT_FAILED;
     }
@@ -409,19 +421,20 @@ static int run_child(const struct calls_case *c, const float *expected)
 
 static void no_system_call_but_futex(void **state)
 {
-    struct calls_case c = {{GQA_ISA_SCALAR, GQA_NUMERICS_F32}, 0, false, true};
+    struct calls_case c = {{GQA_ISA_SCALAR, GQA_NUMERICS_F32}, 0, false, true, LENT_RICH};
     struct lent alone;
     (void)state;
 
     called = mmap(NULL, sizeof *called, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(called != MAP_FAILED);
     for (int r = 0; r < ROWS; r++) {
-        if (!open_row(&alone, NULL, &rows[r], true)) {
+        if (!open_row(&alone, NULL, &rows[r], LENT_RICH)) {
             continue;
         }
         assert_true(lent_round(&alone));
-        for (int way = 0; way < 4; way++) {
-            c = (struct calls_case){rows[r], way == 0 ? 0 : way == 3 ? 2 : 3, way == 2, false};
+        for (int way = 0; way < WAYS; way++) {
+            c = ways[way];
+            c.row = rows[r];
             int status = run_child(&c, alone.result);
             if (status == EXIT_NO_FILTER) {
                 print_message("skipped: the system has no filter of calls\n");
@@ -429,12 +442,13 @@ static void no_system_call_but_futex(void **state)
                 skip();
             }
             if (status != 0) {
-                fail_msg("%s, numerics %d, pool of %d, %d host threads: status %d, system call %d",
-                         gqa_isa_name(rows[r].isa), (int)rows[r].numerics, (int)c.threads,
-                         1 + c.two, status, *called);
+                fail_msg("%s, numerics %d, kind %d, pool of %d, %d host threads: status %d, system "
+                         "call %d",
+                         gqa_isa_name(rows[r].isa), (int)rows[r].numerics, (int)c.kind,
+                         (int)c.threads, 1 + c.two, status, *called);
             }
         }
-        c = (struct calls_case){rows[r], 3, false, true}; /* the filter sees a call */
+        c = (struct calls_case){rows[r], 3, false, true, LENT_RICH}; /* the filter sees a call */
         assert_int_equal(run_child(&c, alone.result), EXIT_CALLED);
         assert_int_equal(*called, SYS_getppid);
         lent_close(&alone);

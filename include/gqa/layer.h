@@ -12,8 +12,8 @@ extern "C" {
 typedef struct gqa_layer gqa_layer; /* immutable after gqa_create: share it between threads */
 
 /* Row-major [out, in] (torch Linear). f32, bf16 or f16 each. Read and packed by gqa_create; none is
- * needed afterwards. A tensor that the config does not call for is refused, not ignored.
- * Hq, Hkv, Dk, Dv, hidden as in the config.
+ * needed afterwards, but for matrices that are used in place. A tensor that the config does not
+ * call for is refused, not ignored. Hq, Hkv, Dk, Dv, hidden as in the config.
  *
  * With config.weight_storage INT8 each matrix (wq, wk, wv, wqkv, wgate, wo) comes in one of two
  * forms. As f32, bf16 or f16, without a scale: gqa_create quantises every row by itself, scale =
@@ -39,6 +39,16 @@ typedef struct gqa_weights {
     gqa_tensor post_norm_bias; /* [hidden]; LAYER only */
     gqa_tensor wq_scale, wk_scale, wv_scale; /* [out] each, with GQA_I8 only: as many as the rows */
     gqa_tensor wqkv_scale, wgate_scale, wo_scale;
+
+    /* 1: the matrices (wq, wk, wv, wqkv, wgate, wo) stay where they are, in the mapping of a model
+     * file for instance, in any format and with any row stride that a tensor may have. gqa_create
+     * reads nothing of them; every call that projects reads them. They must outlive the layer and
+     * not change meanwhile. Vectors and scales are copied as ever. Same bits as packed, and the
+     * workspace is a few rows per thread larger. Not with hidden_size 0 (GQA_ERR_ARG).
+     * GQA_ERR_UNSUPPORTED: a matrix that config.weight_storage INT8 would have to quantise (GQA_I8
+     * is used in place); backend reference with a format other than GQA_F32, or rows 2^31 elements
+     * or more apart. */
+    int32_t in_place;
 } gqa_weights;
 
 GQA_API void gqa_weights_init_sized(gqa_weights *weights, size_t size);

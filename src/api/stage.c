@@ -102,8 +102,8 @@ gqa_status gqa_stage_qkv(const gqa_layer *layer, const gqa_tensor *x_norm, const
     } else if (call.status == GQA_OK && gqa__present(gate)) {
         call.status = gqa__fail(err, GQA_ERR_ARG, "gate", "is given, but config.gate = 0 has none");
     }
-    void *const memory =
-        gqa__stage_memory(&call, layer, gqa__stage_qkv_scratch(call.params, block_of(call.n)));
+    void *const memory = gqa__stage_memory(
+        &call, layer, gqa__stage_qkv_scratch(call.params, block_of(call.n), &layer->runtime));
     if (call.status == GQA_OK) {
         run_qkv(layer, &qkv, call.n, memory);
     }
@@ -212,8 +212,8 @@ gqa_status gqa_stage_output_projection(const gqa_layer *layer, const gqa_tensor 
     const struct gqa__shape *const s = &params->shape;
     const float *const in = gqa__need_floats(&call, attn, "attn", s->hq, s->dv);
     float *const out = gqa__need_floats(&call, o_proj, "o_proj", 0, s->hidden);
-    void *const memory =
-        gqa__stage_memory(&call, layer, gqa__stage_oproj_scratch(params, block_of(call.n)));
+    void *const memory = gqa__stage_memory(
+        &call, layer, gqa__stage_oproj_scratch(params, block_of(call.n), &layer->runtime));
     if (call.status == GQA_OK) {
         const gqa__fpmode saved = gqa__fpmode_enter();
         for (int64_t t = 0; t < call.n; t += BLOCK) {

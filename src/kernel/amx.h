@@ -37,6 +37,10 @@ size_t gqa__amx_x_bytes(int32_t tokens, int64_t in);
 void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
 void gqa__amx_linear(const struct gqa__linear_args *args);
 
+/* amx_rows.c */
+void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows);
+bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows);
+
 /* amx.c: the table for bf16, NULL for f32 (and where the compiler cannot build the row). The files
  * amx*.c are part of x86-64 builds only. */
 #if defined(__x86_64__) && defined(__linux__)

@@ -12,13 +12,8 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "kernel/amx_chunk.h"
 #include "kernel/amx_int8.h"
-#include "kernel/vector_output.h"
-
-static int64_t groups_of(int64_t in)
-{
-    return (in + AMX_DEPTH - 1) / AMX_DEPTH;
-}
 
 size_t gqa__amx_weight_bytes(int64_t out, int64_t in)
 {
@@ -93,109 +88,6 @@ void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens
             transpose16(r);
             for (int32_t i = 0; i < 16; i++) {
                 _mm512_storeu_si512(to + i * 64, r[i]);
-            }
-        }
-    }
-}
-
-/* Store C [16 outputs][16 tokens] as y[token][output] with scale and bias, NaN canonical. */
-static void store_tile(const struct gqa__linear_args *args, float *c, int64_t out, int32_t token)
-{
-    const int64_t left = args->out_end - out;
-    const int32_t outs = left < 16 ? (int32_t)left : 16;
-    const int32_t rows = args->tokens - token < 16 ? args->tokens - token : 16;
-    __m512i r[16];
-
-    for (int i = 0; i < 16; i++) {
-        r[i] = _mm512_loadu_si512(c + i * 16);
-    }
-    transpose16(r);
-    for (int32_t i = 0; i < rows; i++) {
-        v_store_part(args->y + (token + i) * args->y_stride + out,
-                     output_values(args, _mm512_castsi512_ps(r[i]), out, outs), outs);
-    }
-}
-
-/* Products of up to BLOCK_TOKENS tokens with 32 outputs, k in chunks: the weights of a chunk stay
- * in L1 while all tokens use them, and the sums wait in memory in between. */
-enum {
-    BLOCK_TOKENS = 128,
-    CHUNK_GROUPS = 8, /* 16 KiB of weights */
-    TILE_FLOATS = 256
-};
-
-/* What a chunk reads and writes. */
-struct chunk {
-    const unsigned char *w; /* tiles of the first 16 outputs; the others w_panel bytes on */
-    const unsigned char *x; /* tiles of the first 16 tokens; the others x_panel bytes on */
-    int64_t w_panel, x_panel;
-    int32_t groups;
-    float *c;                   /* [2 outputs][2 tokens] tiles */
-    bool first;                 /* sums start from +0 */
-    const unsigned char *ahead; /* weights of a later chunk, fetched on the way, or NULL */
-};
-
-/* Ask for 512 bytes of the next chunk: its 16 KiB are spread over the slices of this one. */
-INLINE void fetch_ahead(const unsigned char *at)
-{
-    for (int32_t line = 0; line < 8; line++) {
-        _mm_prefetch((const char *)at + line * 64, _MM_HINT_T0);
-    }
-}
-
-/* One or two output tiles by one or two token tiles over one chunk of k. */
-INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const bool two_tokens)
-{
-    settle_memory();
-    if (chunk->first) {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
-    } else {
-        _tile_loadd(0, chunk->c, 64);
-        _tile_loadd(1, chunk->c + TILE_FLOATS, 64);
-        _tile_loadd(2, chunk->c + 2 * TILE_FLOATS, 64);
-        _tile_loadd(3, chunk->c + 3 * TILE_FLOATS, 64);
-    }
-    for (int32_t g = 0; g < chunk->groups; g++) {
-        const int64_t at = (int64_t)g * AMX_TILE_BYTES;
-        _tile_loadd(4, chunk->w + at, 64);
-        _tile_loadd(6, chunk->x + at, 64);
-        _tile_dpbf16ps(0, 4, 6);
-        if (two_tokens) {
-            _tile_loadd(7, chunk->x + chunk->x_panel + at, 64);
-            _tile_dpbf16ps(1, 4, 7);
-        }
-        if (two_outs) {
-            _tile_loadd(5, chunk->w + chunk->w_panel + at, 64);
-            _tile_dpbf16ps(2, 5, 6);
-        }
-        if (two_outs && two_tokens) {
-            _tile_dpbf16ps(3, 5, 7);
-        }
-        if (chunk->ahead != NULL) {
-            fetch_ahead(chunk->ahead + g * 512);
-        }
-    }
-    _tile_stored(0, chunk->c, 64);
-    _tile_stored(1, chunk->c + TILE_FLOATS, 64);
-    _tile_stored(2, chunk->c + 2 * TILE_FLOATS, 64);
-    _tile_stored(3, chunk->c + 3 * TILE_FLOATS, 64);
-}
-
-/* The sums of tokens token .. of the outputs out .. out + 32 that are in the range. */
-static void store_tiles(const struct gqa__linear_args *args, float (*c)[4 * TILE_FLOATS],
-                        int64_t out, int32_t token, int32_t tokens)
-{
-    const bool two_outs = out + 16 < args->out_end;
-
-    for (int32_t t = 0; t < tokens; t += 32) {
-        for (int32_t i = 0; i < 4; i++) {
-            const bool exists = (i < 2 || two_outs) && (i % 2 == 0 || t + 16 < tokens);
-            if (exists) {
-                store_tile(args, c[t / 32] + i * TILE_FLOATS, out + i / 2 * 16,
-                           token + t + i % 2 * 16);
             }
         }
     }

@@ -6,7 +6,7 @@
 #include "kernel/vector_avx2.h"
 
 #include "kernel/vector_block.h"
-#include "kernel/vector_linear.h"
+#include "kernel/vector_rows.h"
 #include "kernel/vector_stage.h"
 
 static const struct gqa__kernels avx2_f32 = {
@@ -40,6 +40,8 @@ static const struct gqa__kernels avx2_f32 = {
     .x_bytes = x_bytes_vector,
     .pack_x = pack_x_vector,
     .linear = linear_vector,
+    .pack_rows = pack_rows_vector,
+    .linear_rows = linear_rows_vector,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

@@ -311,6 +311,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .x_bytes = gqa__avx512_x_bytes,
     .pack_x = gqa__avx512_pack_x,
     .linear = gqa__avx512_linear,
+    .pack_rows = gqa__avx512_pack_rows,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

@@ -33,6 +33,8 @@ void gqa__avx512_pack_int8(void *dst, int64_t row, const int8_t *src, int64_t ou
 size_t gqa__avx512_x_bytes(int32_t tokens, int64_t in);
 void gqa__avx512_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
 void gqa__avx512_linear(const struct gqa__linear_args *args);
+/* avx512_bf16_rows.c */
+void gqa__avx512_pack_rows(void *dst, const struct gqa__rows *rows);
 
 /* avx512_bf16.c: the table. */
 const struct gqa__kernels *gqa__avx512_bf16(void);

@@ -106,6 +106,18 @@ struct gqa__linear_args {
     const float *bias; /* [out] added after the product, or NULL */
 };
 
+#define GQA__UNIT_ROWS 128 /* most rows of a unit; out_step is at most half of it */
+
+/* A few rows of a matrix where the caller has them: outputs that follow one another. */
+struct gqa__rows {
+    const void *row[GQA__UNIT_ROWS]; /* [count] each of `in` elements, aligned to them */
+    int32_t valid;                   /* rows that exist; the others repeat the last */
+    int32_t count;                   /* a multiple of out_step */
+    int64_t in;
+    int64_t next;    /* bytes from a row to the one that follows in the next unit, or 0: a hint */
+    gqa_dtype dtype; /* F32, BF16 or F16; I8 for linear_rows only */
+};
+
 /* One vector of n values: norm with a fixed order of additions (16 interleaved chains). */
 struct gqa__norm_args {
     float *dst; /* may be src */
@@ -178,6 +190,12 @@ struct gqa__kernels {
     size_t (*x_bytes)(int32_t tokens, int64_t in);
     void (*pack_x)(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
     void (*linear)(const struct gqa__linear_args *args);
+    /* Weights in place. pack_rows: the bytes that pack_weight of a matrix of rows->count outputs
+     * would leave, but for the payload of a NaN; NULL = the caller goes row by row. linear_rows:
+     * the product of linear straight from the rows (weight is not read; the range is all that is
+     * valid), or false where a packed copy is better; NULL = always. */
+    void (*pack_rows)(void *dst, const struct gqa__rows *rows);
+    bool (*linear_rows)(const struct gqa__linear_args *args, const struct gqa__rows *rows);
 
     /* Element-wise, f32. dst may be a source. */
     void (*norm)(const struct gqa__norm_args *args);

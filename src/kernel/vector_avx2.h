@@ -165,6 +165,18 @@ INLINE void v_store_bf16(uint16_t *to, vec x)
     _mm_storeu_si128((__m128i *)to, _mm256_castsi256_si128(packed));
 }
 
+/* x [VEC] of another format. */
+INLINE vec v_load_bf16(const uint16_t *x)
+{
+    const ivec wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)x));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+
+INLINE vec v_load_f16(const uint16_t *x)
+{
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
+}
+
 /* Rounded to f16 and back. */
 INLINE vec v_round_f16(vec x)
 {

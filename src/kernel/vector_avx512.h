@@ -162,6 +162,18 @@ INLINE void v_store_bf16(uint16_t *to, vec x)
     _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(upper));
 }
 
+/* x [VEC] of another format. */
+INLINE vec v_load_bf16(const uint16_t *x)
+{
+    const ivec wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+INLINE vec v_load_f16(const uint16_t *x)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x));
+}
+
 /* Rounded to f16 and back. */
 INLINE vec v_round_f16(vec x)
 {

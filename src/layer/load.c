@@ -1,6 +1,6 @@
-/* load.c - weights into a layer: small vectors as f32 copies, matrices packed for the kernel row.
- */
-#include "layer/layer.h"
+/* load.c - weights into a layer: small vectors as f32 copies, matrices packed for the kernel row or
+ * left where they are. */
+#include "layer/origin.h"
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -130,61 +130,28 @@ static gqa_status load_vectors(struct gqa_layer *layer, const gqa_weights *weigh
 
 /* --- matrices -------------------------------------------------------------------------------- */
 
-/* Where a packed row comes from: row `row` of weight (and of scale and bias, if present). */
-struct origin {
-    const char *field; /* of weight */
-    const gqa_tensor *weight, *scale, *bias;
-    int64_t row;
-};
-
-/* Row `row` of the packed [q | k | v] in the caller's layout. */
-static struct origin qkv_origin(const struct gqa__params *params, const gqa_weights *weights,
-                                int64_t row)
+/* linear->out and in are set. */
+static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linear,
+                              const gqa_weights *weights, bool with_bias, gqa_error *err)
 {
-    const struct gqa__shape *const shape = &params->shape;
-    const struct origin separate[3] = {
-        {"weights.wq", &weights->wq, &weights->wq_scale, &weights->bq, 0},
-        {"weights.wk", &weights->wk, &weights->wk_scale, &weights->bk, 0},
-        {"weights.wv", &weights->wv, &weights->wv_scale, &weights->bv, 0}};
-    /* Rows of a part before it in the packed order; rows of a part per KV head, and before it. */
-    const int64_t first[3] = {0, shape->q_rows, (int64_t)shape->q_rows + shape->k_rows};
-    const int64_t per[3] = {(int64_t)shape->group * shape->q_head_rows, shape->dk,
-                            shape->v_rows / shape->hkv};
-    const int64_t before[3] = {0, per[0], per[0] + per[1]};
-    const int part = row < first[1] ? 0 : row < first[2] ? 1 : 2;
-    const int64_t i = row - first[part];
-    struct origin origin = {"weights.wqkv", &weights->wqkv, &weights->wqkv_scale, &weights->bqkv,
-                            row};
-    if (params->config.qkv_layout == GQA_QKV_SEPARATE) {
-        origin = separate[part];
-        origin.row = i;
-    } else if (params->config.qkv_layout == GQA_QKV_GROUPED) {
-        origin.row = i / per[part] * (per[0] + per[1] + per[2]) + before[part] + i % per[part];
-    }
-    return origin;
-}
-
-static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linear, int64_t out,
-                              int64_t in, bool with_bias, gqa_error *err)
-{
+    const long long out = linear->out, in = linear->in;
     void *block;
     size_t size;
     linear->row = layer->params.row;
-    linear->out = out;
-    linear->in = in;
     linear->plain = layer->params.backend == GQA_BACKEND_REFERENCE;
     linear->int8 = layer->params.config.weight_storage == GQA_WEIGHT_STORAGE_INT8;
     linear->f64 = linear->plain && layer->params.config.reference_f64 != 0;
+    if (weights->in_place) {
+        linear->strip_count = gqa__place_strips(&layer->params, weights, linear, NULL);
+    }
     if (!gqa__linear_bytes(linear, with_bias, &size)) {
         return gqa__fail(err, GQA_ERR_ARG, "weights",
-                         "a matrix of %lld x %lld exceeds the address space", (long long)out,
-                         (long long)in);
+                         "a matrix of %lld x %lld exceeds the address space", out, in);
     }
     block = take_block(layer, size);
     if (block == NULL) {
         return gqa__fail(err, GQA_ERR_NOMEM, "weights",
-                         "no memory for a packed matrix of %lld x %lld (%zu bytes)", (long long)out,
-                         (long long)in, size);
+                         "no memory for a matrix of %lld x %lld (%zu bytes)", out, in, size);
     }
     gqa__linear_place(linear, block, with_bias);
     return GQA_OK;
@@ -197,59 +164,87 @@ struct line {
 };
 
 /* Integers and scale of a row: the caller's, or those of its values. */
-static gqa_status pack_int8(struct gqa__linear *linear, int64_t row, struct origin from, float bias,
-                            const struct line *line, gqa_error *err)
+static gqa_status pack_int8(struct gqa__linear *linear, int64_t row, const struct gqa__origin *from,
+                            float bias, const struct line *line, gqa_error *err)
 {
-    const int64_t at = from.row * from.weight->stride[0];
+    const int64_t at = from->row * from->weight->stride[0];
     const int8_t *integers = line->integers; /* [in] */
     float scale;
-    if (from.weight->dtype == GQA_I8) {
-        integers = (const int8_t *)from.weight->data + at;
-        gqa__load_f32(&scale, from.scale, from.row, 1);
+    if (from->weight->dtype == GQA_I8) {
+        integers = (const int8_t *)from->weight->data + at;
+        gqa__load_f32(&scale, from->scale, from->row, 1);
     } else {
-        gqa__load_f32(line->values, from.weight, at, linear->in);
+        gqa__load_f32(line->values, from->weight, at, linear->in);
         if (!gqa__quantise(line->integers, &scale, line->values, linear->in)) {
-            return gqa__fail(err, GQA_ERR_ARG, from.field,
+            return gqa__fail(err, GQA_ERR_ARG, from->field,
                              "holds a value in row %lld that is not finite; config.weight_storage "
                              "= %d cannot keep it",
-                             (long long)from.row, (int)GQA_WEIGHT_STORAGE_INT8);
+                             (long long)from->row, (int)GQA_WEIGHT_STORAGE_INT8);
         }
     }
     gqa__linear_set_int8(linear, row, integers, scale, bias);
     return GQA_OK;
 }
 
-static gqa_status pack_row(struct gqa__linear *linear, int64_t row, struct origin from,
-                           const struct line *line, gqa_error *err)
+static float bias_of(const struct gqa__origin *from)
 {
     float bias = 0.0f;
-    if (gqa__present(from.bias)) {
-        gqa__load_f32(&bias, from.bias, from.row, 1);
+    if (gqa__present(from->bias)) {
+        gqa__load_f32(&bias, from->bias, from->row, 1);
     }
-    if (linear->int8) {
-        return pack_int8(linear, row, from, bias, line, err);
-    }
-    gqa__load_f32(line->values, from.weight, from.row * from.weight->stride[0], linear->in);
-    gqa__linear_set_row(linear, row, line->values, bias);
-    return GQA_OK;
+    return bias;
 }
 
-static gqa_status pack_matrices(struct gqa__params *params, const gqa_weights *weights,
-                                const struct line *line, gqa_error *err)
+static gqa_status pack_matrix(const struct gqa__params *params, const gqa_weights *weights,
+                              struct gqa__linear *linear, const struct line *line, gqa_error *err)
 {
-    struct origin gate = {"weights.wgate", &weights->wgate, &weights->wgate_scale, NULL, 0};
-    struct origin out = {"weights.wo", &weights->wo, &weights->wo_scale, &weights->bo, 0};
     gqa_status status = GQA_OK;
-    for (int64_t row = 0; row < params->qkv.out && status == GQA_OK; row++) {
-        status = pack_row(&params->qkv, row, qkv_origin(params, weights, row), line, err);
-    }
-    for (; gate.row < params->gate.out && status == GQA_OK; gate.row++) {
-        status = pack_row(&params->gate, gate.row, gate, line, err);
-    }
-    for (; out.row < params->o.out && status == GQA_OK; out.row++) {
-        status = pack_row(&params->o, out.row, out, line, err);
+    for (int64_t row = 0; row < linear->out && status == GQA_OK; row++) {
+        const struct gqa__origin from = gqa__origin_of(params, weights, linear, row);
+        const float bias = bias_of(&from);
+        if (linear->int8) {
+            status = pack_int8(linear, row, &from, bias, line, err);
+        } else {
+            gqa__load_f32(line->values, from.weight, from.row * from.weight->stride[0], linear->in);
+            gqa__linear_set_row(linear, row, line->values, bias);
+        }
     }
     return status;
+}
+
+static gqa_status pack_matrices(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err)
+{
+    struct gqa__params *const params = &layer->params;
+    const size_t most = (size_t)gqa__max(params->shape.hidden, params->shape.o_in);
+    struct line line; /* [most] one row */
+    gqa_status status;
+    line.values = gqa__alloc(&layer->runtime, most * (sizeof(float) + sizeof(int8_t)));
+    if (line.values == NULL) {
+        return gqa__fail(err, GQA_ERR_NOMEM, "weights", "no memory for a row of %zu values", most);
+    }
+    line.integers = (int8_t *)(line.values + most);
+    status = pack_matrix(params, weights, &params->qkv, &line, err);
+    if (status == GQA_OK) {
+        status = pack_matrix(params, weights, &params->gate, &line, err);
+    }
+    if (status == GQA_OK) {
+        status = pack_matrix(params, weights, &params->o, &line, err);
+    }
+    gqa__release(&layer->runtime, line.values);
+    return status;
+}
+
+static void place_matrix(const struct gqa__params *params, const gqa_weights *weights,
+                         struct gqa__linear *linear)
+{
+    gqa__place_strips(params, weights, linear, linear->strips);
+    for (int64_t row = 0; row < linear->out; row++) {
+        const struct gqa__origin from = gqa__origin_of(params, weights, linear, row);
+        if (linear->int8) {
+            gqa__load_f32(&linear->scale[row], from.scale, from.row, 1);
+        }
+        gqa__linear_set_bias(linear, row, bias_of(&from));
+    }
 }
 
 static gqa_status load_matrices(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err)
@@ -257,34 +252,31 @@ static gqa_status load_matrices(struct gqa_layer *layer, const gqa_weights *weig
     struct gqa__params *const params = &layer->params;
     const struct gqa__shape *const shape = &params->shape;
     const gqa_config *const config = &params->config;
-    const int64_t qkv_rows = (int64_t)shape->q_rows + shape->k_rows + shape->v_rows;
-    const size_t most = (size_t)gqa__max(shape->hidden, shape->o_in);
-    const size_t value = sizeof(float) + sizeof(int8_t);
-    struct line line; /* [most] one row */
     gqa_status status;
 
     if (shape->hidden == 0) {
         return GQA_OK;
     }
-    status = make_linear(layer, &params->qkv, qkv_rows, shape->hidden, config->qkv_bias != 0, err);
+    params->qkv.out = (int64_t)shape->q_rows + shape->k_rows + shape->v_rows;
+    params->qkv.in = shape->hidden;
+    params->o.out = shape->hidden;
+    params->o.in = shape->o_in;
+    status = make_linear(layer, &params->qkv, weights, config->qkv_bias != 0, err);
     if (status == GQA_OK && gqa__present(&weights->wgate)) {
-        status = make_linear(layer, &params->gate, shape->gate_rows, shape->hidden, false, err);
+        params->gate.out = shape->gate_rows;
+        params->gate.in = shape->hidden;
+        status = make_linear(layer, &params->gate, weights, false, err);
     }
     if (status == GQA_OK) {
-        status =
-            make_linear(layer, &params->o, shape->hidden, shape->o_in, config->o_bias != 0, err);
+        status = make_linear(layer, &params->o, weights, config->o_bias != 0, err);
     }
-    if (status != GQA_OK) {
-        return status;
+    if (status != GQA_OK || weights->in_place == 0) {
+        return status == GQA_OK ? pack_matrices(layer, weights, err) : status;
     }
-    line.values = gqa__alloc(&layer->runtime, most * value);
-    if (line.values == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "weights", "no memory for a row of %zu values", most);
-    }
-    line.integers = (int8_t *)(line.values + most);
-    status = pack_matrices(params, weights, &line, err);
-    gqa__release(&layer->runtime, line.values);
-    return status;
+    place_matrix(params, weights, &params->qkv);
+    place_matrix(params, weights, &params->gate);
+    place_matrix(params, weights, &params->o);
+    return GQA_OK;
 }
 
 /* --- all of it ------------------------------------------------------------------------------- */
@@ -299,6 +291,9 @@ gqa_status gqa__layer_load(struct gqa_layer *layer, const gqa_weights *weights, 
     }
     if (status == GQA_OK) {
         status = gqa__weights_check(&layer->params, &own, err);
+    }
+    if (status == GQA_OK) {
+        status = gqa__place_check(&layer->params, &own, err);
     }
     if (status == GQA_OK) {
         status = load_vectors(layer, &own, err);

@@ -43,12 +43,13 @@ static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gq
     return gqa__cache_carve(arena, &layout, &options);
 }
 
-static size_t projection_scratch(const struct gqa__params *params, int32_t tokens)
+static size_t projection_scratch(const struct gqa__params *params, int32_t tokens,
+                                 const gqa_runtime *runtime)
 {
-    size_t size = gqa__stage_qkv_scratch(params, tokens);
-    size_t oproj = gqa__stage_oproj_scratch(params, tokens);
+    size_t size = gqa__stage_qkv_scratch(params, tokens, runtime);
+    size_t oproj = gqa__stage_oproj_scratch(params, tokens, runtime);
     size_t gate =
-        params->shape.gate_rows > 0 ? gqa__linear_scratch_bytes(&params->gate, tokens) : 0;
+        params->shape.gate_rows > 0 ? gqa__linear_scratch_bytes(&params->gate, tokens, runtime) : 0;
 
     size = size > oproj ? size : oproj;
     return size > gate ? size : gate;
@@ -130,8 +131,8 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->lse = gqa__arena_take(arena, n * shape->hq, sizeof(float));
     spine->scratch = NULL;
     if (shape->hidden > 0) {
-        spine->scratch =
-            gqa__arena_take(arena, (int64_t)projection_scratch(call->params, (int32_t)n), 1);
+        spine->scratch = gqa__arena_take(
+            arena, (int64_t)projection_scratch(call->params, (int32_t)n, call->runtime), 1);
     }
     spine->cache = call->cache != NULL ? call->cache : carve_own_cache(call, arena);
     carve_attention(spine, arena);

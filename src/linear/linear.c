@@ -1,8 +1,7 @@
-/* linear.c - packing of one matrix, and its product in tasks. */
-#include "linear/linear.h"
+/* linear.c - packing of one matrix, and its product in tasks. Weights in place: strips.c. */
+#include "linear/product.h"
 
 #include "base/guard.h"
-#include "base/memory.h"
 
 #include <string.h>
 
@@ -16,9 +15,11 @@ enum { MOST_PADDING = 4096 };
 static size_t packed_bytes(const struct gqa__linear *linear)
 {
     const int64_t out = linear->out, in = linear->in;
-    const size_t bytes = linear->plain  ? (size_t)out * (size_t)in * sizeof(float)
-                         : linear->int8 ? linear->row->int8_bytes(out, in)
-                                        : linear->row->weight_bytes(out, in);
+    const size_t bytes = linear->strip_count > 0
+                             ? (size_t)linear->strip_count * sizeof *linear->strips
+                         : linear->plain ? (size_t)out * (size_t)in * sizeof(float)
+                         : linear->int8  ? linear->row->int8_bytes(out, in)
+                                         : linear->row->weight_bytes(out, in);
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
@@ -39,9 +40,17 @@ bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t 
 void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias)
 {
     float *const vectors = (float *)(void *)((unsigned char *)memory + packed_bytes(linear));
-    linear->weight = memory;
+    linear->weight = linear->strip_count > 0 ? NULL : memory;
+    linear->strips = linear->strip_count > 0 ? memory : NULL;
     linear->scale = linear->int8 ? vectors : NULL;
     linear->bias = !with_bias ? NULL : linear->int8 ? vectors + linear->out : vectors;
+}
+
+void gqa__linear_set_bias(struct gqa__linear *linear, int64_t row, float bias)
+{
+    if (linear->bias != NULL) {
+        linear->bias[row] = bias;
+    }
 }
 
 void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias)
@@ -52,9 +61,7 @@ void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *s
     } else {
         linear->row->pack_weight(linear->weight, row, src, linear->out, linear->in);
     }
-    if (linear->bias != NULL) {
-        linear->bias[row] = bias;
-    }
+    gqa__linear_set_bias(linear, row, bias);
 }
 
 void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t *src, float scale,
@@ -69,9 +76,7 @@ void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t 
         linear->row->pack_int8(linear->weight, row, src, linear->out, linear->in);
     }
     linear->scale[row] = scale;
-    if (linear->bias != NULL) {
-        linear->bias[row] = bias;
-    }
+    gqa__linear_set_bias(linear, row, bias);
 }
 
 /* Activations are packed in blocks of token_step tokens, each a piece of its own. */
@@ -87,75 +92,65 @@ static int64_t block_count(const struct gqa__linear *linear, int32_t tokens)
     return (tokens + step - 1) / step;
 }
 
-size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens)
+size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens,
+                                 const gqa_runtime *runtime)
 {
-    return linear->plain ? 0 : (size_t)block_count(linear, tokens) * block_bytes(linear);
-}
-
-/* One product, as the tasks share it. */
-struct product {
-    const struct gqa__linear *linear;
-    const float *x; /* [tokens][x_stride] */
-    int64_t x_stride;
-    int32_t tokens;
-    int64_t out_begin, out_end;
-    float *y; /* [tokens][y_stride], output out_begin first */
-    int64_t y_stride;
-    unsigned char *packed; /* [token_blocks][block_bytes] */
-    size_t block_bytes;
-    int64_t token_blocks;
-    int64_t out_task; /* outputs per task */
-};
-
-static int32_t block_tokens(const struct product *p, int64_t block)
-{
-    const int64_t step = p->linear->row->token_step;
-    return (int32_t)gqa__min(step, p->tokens - block * step);
+    size_t bytes;
+    if (linear->plain) {
+        return 0;
+    }
+    bytes = (size_t)block_count(linear, tokens) * block_bytes(linear);
+    if (linear->strip_count > 0) {
+        bytes += (size_t)gqa__thread_count(runtime) * gqa__strips_slice(linear);
+    }
+    return bytes;
 }
 
 static void pack_task(void *arg, int64_t item, int32_t slot)
 {
-    const struct product *const p = arg;
+    const struct gqa__product *const p = arg;
     const struct gqa__kernels *const row = p->linear->row;
     (void)slot;
     row->pack_x(p->packed + (size_t)item * p->block_bytes,
-                p->x + item * row->token_step * p->x_stride, p->x_stride, block_tokens(p, item),
-                p->linear->in);
+                p->x + item * row->token_step * p->x_stride, p->x_stride,
+                gqa__product_tokens(p, item), p->linear->in);
 }
 
 /* Items run through the token blocks first: the task's weights stay in the cache. */
+static void product_packed(const struct gqa__product *p, int64_t item)
+{
+    struct gqa__linear_args args;
+    gqa__product_args(p, item % p->token_blocks, &args);
+    args.weight = p->linear->weight;
+    args.out_begin = p->out_begin + item / p->token_blocks * p->out_task;
+    args.out_end = gqa__min(args.out_begin + p->out_task, p->out_end);
+    p->linear->row->linear(&args);
+}
+
+/* In place an item is its outputs for all tokens: what was gathered serves them all. */
 static void product_task(void *arg, int64_t item, int32_t slot)
 {
-    const struct product *const p = arg;
+    const struct gqa__product *const p = arg;
     const struct gqa__kernels *const row = p->linear->row;
-    const int64_t block = item % p->token_blocks;
-    const int64_t begin = p->out_begin + item / p->token_blocks * p->out_task;
-    struct gqa__linear_args args;
-    (void)slot;
-    args.weight = p->linear->weight;
-    args.scale = p->linear->scale;
-    args.out = p->linear->out;
-    args.in = p->linear->in;
-    args.out_begin = begin;
-    args.out_end = gqa__min(begin + p->out_task, p->out_end);
-    args.x = p->packed + (size_t)block * p->block_bytes;
-    args.tokens = block_tokens(p, block);
-    args.y = p->y + block * row->token_step * p->y_stride - p->out_begin;
-    args.y_stride = p->y_stride;
-    args.bias = p->linear->bias;
+    const int64_t begin = p->out_begin + item * p->out_task;
     if (row->enter != NULL) {
         row->enter();
     }
-    row->linear(&args);
+    if (p->linear->strip_count > 0) {
+        gqa__strips_run(p, begin, gqa__min(begin + p->out_task, p->out_end), slot);
+    } else {
+        product_packed(p, item);
+    }
     if (row->leave != NULL) {
         row->leave();
     }
 }
 
-static void run_packed(struct product *p, bool pack, const gqa_runtime *runtime)
+static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
 {
     const struct gqa__linear *const linear = p->linear;
-    const int64_t step = linear->row->out_step;
+    const bool in_place = linear->strip_count > 0;
+    const int64_t step = in_place ? gqa__strips_unit(linear->row) : linear->row->out_step;
     struct gqa__tasks tasks;
     p->block_bytes = block_bytes(linear);
     p->token_blocks = block_count(linear, p->tokens);
@@ -167,34 +162,53 @@ static void run_packed(struct product *p, bool pack, const gqa_runtime *runtime)
         gqa__run_tasks(runtime, &tasks);
     }
     tasks.body = product_task;
-    tasks.items = p->token_blocks * ((p->out_end - p->out_begin + p->out_task - 1) / p->out_task);
+    tasks.items = (p->out_end - p->out_begin + p->out_task - 1) / p->out_task;
+    tasks.items *= in_place ? 1 : p->token_blocks;
     gqa__run_tasks(runtime, &tasks);
 }
 
-static void run_sgemm(const struct product *p)
+/* --- backend reference: rows of f32, its own or the caller's -------------------------------- */
+
+/* The i-th strip, and in *end where it ends. A matrix of its own is one strip. */
+static struct gqa__strip strip_of(const struct gqa__linear *linear, int32_t i, int64_t *end)
 {
-    const struct gqa__linear *const linear = p->linear;
-    const float *const weight = (const float *)linear->weight + p->out_begin * linear->in;
-    const int64_t out = p->out_end - p->out_begin;
-    gqa__sgemm_nt(p->tokens, out, linear->in, p->x, p->x_stride, weight, linear->in, p->y,
-                  p->y_stride);
-    if (linear->bias == NULL) {
-        return;
+    struct gqa__strip whole = {linear->weight, linear->in, 0, GQA_F32};
+    if (linear->strip_count == 0) {
+        *end = linear->out;
+        return whole;
     }
-    for (int32_t t = 0; t < p->tokens; t++) {
-        for (int64_t o = 0; o < out; o++) {
-            p->y[t * p->y_stride + o] += linear->bias[p->out_begin + o];
+    *end = i + 1 < linear->strip_count ? linear->strips[i + 1].first : linear->out;
+    return linear->strips[i];
+}
+
+/* Outputs [begin, end) of a strip, without bias. */
+static void sgemm_strip(const struct gqa__product *p, const struct gqa__strip *strip, int64_t begin,
+                        int64_t end)
+{
+    const float *const weight = (const float *)strip->data + (begin - strip->first) * strip->stride;
+    gqa__sgemm_nt(p->tokens, end - begin, p->linear->in, p->x, p->x_stride, weight, strip->stride,
+                  p->y + begin - p->out_begin, p->y_stride);
+}
+
+static void add_bias(const struct gqa__product *p)
+{
+    const float *const bias = p->linear->bias;
+    for (int32_t t = 0; t < p->tokens && bias != NULL; t++) {
+        for (int64_t o = p->out_begin; o < p->out_end; o++) {
+            p->y[t * p->y_stride + o - p->out_begin] += bias[o];
         }
     }
 }
 
-static void run_double(const struct product *p)
+static void double_strip(const struct gqa__product *p, const struct gqa__strip *strip,
+                         int64_t begin, int64_t end)
 {
     const struct gqa__linear *const linear = p->linear;
     for (int32_t t = 0; t < p->tokens; t++) {
         const float *const x = p->x + t * p->x_stride; /* [in] */
-        for (int64_t o = p->out_begin; o < p->out_end; o++) {
-            const float *const w = (const float *)linear->weight + o * linear->in; /* [in] */
+        for (int64_t o = begin; o < end; o++) {
+            const float *const w =
+                (const float *)strip->data + (o - strip->first) * strip->stride; /* [in] */
             double sum = 0.0;
             for (int64_t i = 0; i < linear->in; i++) {
                 sum += (double)w[i] * (double)x[i];
@@ -210,17 +224,37 @@ static void run_double(const struct product *p)
     }
 }
 
-static void run(struct product *p, bool pack, const gqa_runtime *runtime)
+static void run_plain(const struct gqa__product *p)
+{
+    const int32_t strips = (int32_t)gqa__max(p->linear->strip_count, 1);
+    for (int32_t i = 0; i < strips; i++) {
+        int64_t end;
+        const struct gqa__strip strip = strip_of(p->linear, i, &end);
+        const int64_t begin = gqa__max(strip.first, p->out_begin);
+        end = gqa__min(end, p->out_end);
+        if (begin < end && p->linear->f64) {
+            double_strip(p, &strip, begin, end);
+        } else if (begin < end) {
+            sgemm_strip(p, &strip, begin, end);
+        }
+    }
+    if (!p->linear->f64) {
+        add_bias(p);
+    }
+}
+
+/* --- both --------------------------------------------------------------------------------------
+ */
+
+static void run(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
 {
     if (p->tokens <= 0 || p->out_begin >= p->out_end) {
         return;
     }
-    if (!p->linear->plain) {
-        run_packed(p, pack, runtime);
-    } else if (p->linear->f64) {
-        run_double(p);
+    if (p->linear->plain) {
+        run_plain(p);
     } else {
-        run_sgemm(p);
+        run_packed(p, pack, runtime);
     }
 }
 
@@ -228,8 +262,8 @@ void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x
                      int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
                      void *scratch, const gqa_runtime *runtime)
 {
-    struct product p = {linear, x,        x_stride, tokens, out_begin, out_end,
-                        y,      y_stride, scratch,  0,      0,         0};
+    struct gqa__product p = {linear, x,        x_stride, tokens, out_begin, out_end,
+                             y,      y_stride, scratch,  0,      0,         0};
 
     run(&p, true, runtime);
 }
@@ -238,8 +272,8 @@ void gqa__linear_run_again(const struct gqa__linear *linear, const float *x, int
                            int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
                            int64_t y_stride, void *scratch, const gqa_runtime *runtime)
 {
-    struct product p = {linear, x,        x_stride, tokens, out_begin, out_end,
-                        y,      y_stride, scratch,  0,      0,         0};
+    struct gqa__product p = {linear, x,        x_stride, tokens, out_begin, out_end,
+                             y,      y_stride, scratch,  0,      0,         0};
 
     run(&p, false, runtime);
 }

@@ -3,9 +3,10 @@
 
 #include <string.h>
 
-size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens)
+size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens,
+                                const gqa_runtime *runtime)
 {
-    return gqa__linear_scratch_bytes(&params->o, tokens);
+    return gqa__linear_scratch_bytes(&params->o, tokens, runtime);
 }
 
 void gqa__stage_oproj(const struct gqa__params *params, const float *attn, int32_t n, float *o,

@@ -16,10 +16,12 @@ static size_t projection_bytes(const struct gqa__params *params, int32_t tokens)
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
-size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens)
+size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens,
+                              const gqa_runtime *runtime)
 {
     /* The gate's projection reads the same packed activations. */
-    return projection_bytes(params, tokens) + gqa__linear_scratch_bytes(&params->qkv, tokens);
+    return projection_bytes(params, tokens) +
+           gqa__linear_scratch_bytes(&params->qkv, tokens, runtime);
 }
 
 /* heads pieces of dim floats, src_step apart, side by side. */

@@ -13,7 +13,8 @@ void gqa__stage_input_norm(const struct gqa__params *params, const float *x, int
  * bias. parts chooses which ranges are computed (others are left as they are). With a gate of its
  * own (ELEMENT, HEAD) and gate not NULL also its logits [n][hq][gate_dim]. */
 enum { GQA__PART_Q = 1, GQA__PART_KV = 2 };
-size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens);
+size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens,
+                              const gqa_runtime *runtime);
 void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_norm, int32_t n,
                             int parts, float *gate, void *scratch, const gqa_runtime *runtime);
 
@@ -55,7 +56,8 @@ void gqa__stage_temperature(const struct gqa__params *params, const int32_t *pos
 void gqa__stage_gate(const struct gqa__params *params, const float *gate, float *attn, int32_t n);
 
 /* oproj.c */
-size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens);
+size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens,
+                                const gqa_runtime *runtime);
 void gqa__stage_oproj(const struct gqa__params *params, const float *attn, int32_t n, float *o,
                       void *scratch, const gqa_runtime *runtime);
 /* Multiplier and post norm in place; then out = sum + residual_multiplier * o, or out = o. */

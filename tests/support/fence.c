@@ -27,10 +27,20 @@ struct fence fence_new(size_t size)
     return fence;
 }
 
+void fence_allow(const struct fence *fence, int access)
+{
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    if (mprotect(fence->map, fence->map_size - page, access) != 0) {
+        abort();
+    }
+}
+
 bool fence_free(struct fence *fence)
 {
     bool whole = true;
 
+    fence_allow(fence, PROT_READ);
     for (unsigned char *at = fence->map; at < (unsigned char *)fence->data; at++) {
         whole = whole && *at == GUARD_BYTE;
     }

@@ -14,6 +14,8 @@ struct fence {
 
 /* size bytes, every byte 0x7f: floats of a size that shows up. */
 struct fence fence_new(size_t size);
+/* Access to the pages in front of the last one: PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE. */
+void fence_allow(const struct fence *fence, int access);
 /* The guard bytes are whole. Releases the buffer. */
 bool fence_free(struct fence *fence);
 

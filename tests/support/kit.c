@@ -45,7 +45,7 @@ static const struct {
 };
 
 /* A tensor that is added to the struct must be added here, and tested. */
-_Static_assert(sizeof(gqa_weights) - offsetof(gqa_weights, input_norm) ==
+_Static_assert(offsetof(gqa_weights, in_place) - offsetof(gqa_weights, input_norm) ==
                    KIT_FIELDS * sizeof(gqa_tensor),
                "every tensor of gqa_weights is listed");
 

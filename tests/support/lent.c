@@ -116,7 +116,7 @@ void lent_close(struct lent *lent)
 }
 
 bool lent_open(struct lent *lent, const gqa_runtime *runtime, gqa_isa isa, gqa_numerics numerics,
-               bool rich)
+               enum lent_kind kind)
 {
     gqa_cache_options options;
 
@@ -124,10 +124,11 @@ bool lent_open(struct lent *lent, const gqa_runtime *runtime, gqa_isa isa, gqa_n
     model_init(&lent->model);
     lent->model.config.isa = isa;
     lent->model.config.numerics = numerics;
-    if (rich) {
+    if (kind != LENT_PLAIN) {
         enrich(&lent->model.config);
     }
     model_fill(&lent->model);
+    lent->model.weights.in_place = kind == LENT_IN_PLACE;
     if (gqa_create(&lent->layer, &lent->model.config, &lent->model.weights, runtime, &lent->err) !=
         GQA_OK) {
         lent_close(lent);

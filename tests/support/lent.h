@@ -15,6 +15,12 @@ enum {
     LENT_ALL = LENT_BATCH * (LENT_TOKENS + LENT_STEPS)
 };
 
+enum lent_kind {
+    LENT_PLAIN,
+    LENT_RICH,    /* all stages: norms, clip, gate, temperature, residuals */
+    LENT_IN_PLACE /* the same with weights in place */
+};
+
 struct lent {
     struct model model;
     gqa_layer *layer;
@@ -28,10 +34,9 @@ struct lent {
     gqa_error err;
 };
 
-/* rich: all stages (norms, clip, gate, temperature, residuals) instead of the plain layer. False,
- * and err, if something is refused; lent_close in any case. */
+/* False, and err, if something is refused; lent_close in any case. */
 bool lent_open(struct lent *lent, const gqa_runtime *runtime, gqa_isa isa, gqa_numerics numerics,
-               bool rich);
+               enum lent_kind kind);
 void lent_close(struct lent *lent);
 
 /* One round from an empty cache into result. Uses nothing of cmocka: any thread may call it. */

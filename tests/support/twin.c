@@ -127,7 +127,8 @@ static void drop(struct run *run)
 }
 
 /* The same layer on the tests' own kernel row. */
-static gqa_status take_second_row(gqa_layer *layer, const random_case *c, gqa_error *err)
+static gqa_status take_second_row(gqa_layer *layer, const random_case *c,
+                                  const gqa_weights *weights, gqa_error *err)
 {
     struct gqa__params params = {.config = c->config,
                                  .shape = layer->params.shape,
@@ -136,7 +137,20 @@ static gqa_status take_second_row(gqa_layer *layer, const random_case *c, gqa_er
     gqa__layer_unload(layer);
     layer->params = params;
     layer->blocks = 0;
-    return gqa__layer_load(layer, &c->weights, err);
+    return gqa__layer_load(layer, weights, err);
+}
+
+/* What would have to be quantised cannot stay where it is. */
+static bool placeable(const gqa_config *config, const gqa_weights *w)
+{
+    const gqa_tensor *const all[] = {&w->wq, &w->wk, &w->wv, &w->wqkv, &w->wgate, &w->wo};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (config->weight_storage == GQA_WEIGHT_STORAGE_INT8 && all[i]->data != NULL &&
+            all[i]->dtype != GQA_I8) {
+            return false;
+        }
+    }
+    return true;
 }
 
 static bool open_run(struct run *run)
@@ -144,18 +158,20 @@ static bool open_run(struct run *run)
     const twin_way *way = run->way;
     const random_case *c = &run->model->c;
     gqa_config config = c->config;
+    gqa_weights weights = c->weights;
     gqa_runtime runtime;
     gqa_cache_options options;
+    weights.in_place = way->in_place && placeable(&config, &weights);
     gqa_runtime_init(&runtime);
     runtime.num_threads = way->threads;
     runtime.parallel_for = way->reversed      ? parallel_reversed
                            : way->threads > 0 ? parallel_threads
                                               : NULL;
     config.isa = GQA_ISA_SCALAR;
-    if (gqa_create(&run->layer, &config, &c->weights, &runtime, &run->err) != GQA_OK) {
+    if (gqa_create(&run->layer, &config, &weights, &runtime, &run->err) != GQA_OK) {
         return false;
     }
-    if (way->second_row && take_second_row(run->layer, c, &run->err) != GQA_OK) {
+    if (way->second_row && take_second_row(run->layer, c, &weights, &run->err) != GQA_OK) {
         return false;
     }
     run->layer->params.knobs = way->knobs;

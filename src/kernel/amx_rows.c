@@ -1,0 +1,193 @@
+/* amx_rows.c - weights in place for AMX: the caller's rows as the tiles A of amx_linear.c.
+ *
+ * The tiles of a chunk of k are made in L1 and used by all tokens of the block. Tiles could be
+ * loaded from the rows themselves (bf16, no copy), but rows that lie a multiple of 4096 bytes apart
+ * share a set of L1, and the copy costs next to nothing beside the memory that it waits for.
+ */
+#include "kernel/amx.h"
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+
+#include <assert.h>
+
+#include "kernel/amx_chunk.h"
+#include "kernel/avx512_rows.h"
+
+/* to [groups] tiles of [16 outputs][32]: groups of 32 inputs from group first on. */
+INLINE void make_tiles(unsigned char *to, const struct gqa__rows *rows, int32_t row, int64_t first,
+                       int64_t groups, const gqa_dtype dtype)
+{
+    for (int64_t g = 0; g < groups; g++, to += AMX_TILE_BYTES) {
+        const int64_t k = (first + g) * AMX_DEPTH;
+        const int64_t ask = ask_where(rows, k, dtype);
+#pragma GCC unroll 16
+        for (int32_t i = 0; i < AMX_ROWS; i++) {
+            _mm512_storeu_si512(to + i * 64,
+                                load_operands_of(rows->row[row + i], k, rows->in - k, ask, dtype));
+        }
+    }
+}
+
+static void make_format(unsigned char *to, const struct gqa__rows *rows, int32_t row, int64_t first,
+                        int64_t groups)
+{
+    if (rows->dtype == GQA_F32) {
+        make_tiles(to, rows, row, first, groups, GQA_F32);
+    } else if (rows->dtype == GQA_BF16) {
+        make_tiles(to, rows, row, first, groups, GQA_BF16);
+    } else if (rows->dtype == GQA_I8) {
+        make_tiles(to, rows, row, first, groups, GQA_I8);
+    } else {
+        make_tiles(to, rows, row, first, groups, GQA_F16);
+    }
+}
+
+void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows)
+{
+    const int64_t groups = groups_of(rows->in);
+
+    assert(rows->count % AMX_ROWS == 0);
+    for (int32_t i = 0; i < rows->count; i += AMX_ROWS) {
+        make_format((unsigned char *)dst + i / AMX_ROWS * groups * AMX_TILE_BYTES, rows, i, 0,
+                    groups);
+    }
+}
+
+/* All tokens of one or two output tiles. */
+INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
+                          int32_t out, const bool two_outs)
+{
+    const int64_t groups = groups_of(args->in), x_panel = groups * AMX_TILE_BYTES;
+    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    unsigned char w[2 * CHUNK_GROUPS * AMX_TILE_BYTES] __attribute__((aligned(64)));
+
+    for (int64_t g = 0; g < groups; g += CHUNK_GROUPS) {
+        const int64_t some = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
+        make_format(w, rows, out, g, some);
+        if (two_outs) {
+            make_format(w + CHUNK_GROUPS * AMX_TILE_BYTES, rows, out + 16, g, some);
+        }
+        for (int32_t t = 0; t < args->tokens; t += 32) {
+            const struct chunk chunk = {.w = w,
+                                        .x = (const unsigned char *)args->x + t / 16 * x_panel +
+                                             g * AMX_TILE_BYTES,
+                                        .w_panel = CHUNK_GROUPS * AMX_TILE_BYTES,
+                                        .x_panel = x_panel,
+                                        .groups = (int32_t)some,
+                                        .c = c[t / 32],
+                                        .first = g == 0};
+            if (t + 16 < args->tokens) {
+                multiply_chunk(&chunk, two_outs, true);
+            } else {
+                multiply_chunk(&chunk, two_outs, false);
+            }
+        }
+    }
+    store_tiles(args, c, out, 0, args->tokens);
+}
+
+/* --- few tokens ------------------------------------------------------------------------------ */
+
+/* Can tiles be loaded from the rows themselves? Then in *stride the bytes from row to row. */
+static bool rows_are_tiles(const struct gqa__rows *rows, int64_t *stride)
+{
+    const unsigned char *const first = rows->row[0];
+
+    *stride = rows->count > 1 ? (const unsigned char *)rows->row[1] - first : 0;
+    for (int32_t i = 2; i < rows->count; i++) {
+        if ((const unsigned char *)rows->row[i] != first + i * *stride) {
+            return false;
+        }
+    }
+    return rows->dtype == GQA_BF16 && rows->in % AMX_DEPTH == 0;
+}
+
+/* Ask for a line of each of 16 rows. */
+INLINE void ask_lines(const unsigned char *at, int64_t stride)
+{
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < AMX_ROWS; i++, at += stride) {
+        _mm_prefetch((const char *)at, _MM_HINT_T1);
+    }
+}
+
+/* Up to 32 tokens with one or two tiles of 16 rows, stride bytes apart: nothing is copied. */
+INLINE void stream_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
+                        int32_t out, int64_t stride, const bool two_outs, const bool two_tokens)
+{
+    const int64_t panel = groups_of(args->in) * AMX_TILE_BYTES;
+    const unsigned char *const w = rows->row[out], *const w2 = w + 16 * stride;
+    const unsigned char *const x = args->x;
+    float c[1][4 * TILE_FLOATS] __attribute__((aligned(64)));
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = 0; k < args->in; k += AMX_DEPTH) {
+        const int64_t ask = ask_where(rows, k, GQA_BF16);
+        ask_lines(w + ask, stride);
+        _tile_loadd(6, x + k * 32, 64);
+        _tile_loadd(4, w + k * 2, stride);
+        _tile_dpbf16ps(0, 4, 6);
+        if (two_outs) {
+            ask_lines(w2 + ask, stride);
+            _tile_loadd(5, w2 + k * 2, stride);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+        if (two_tokens) {
+            _tile_loadd(7, x + panel + k * 32, 64);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (two_outs && two_tokens) {
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, c[0], 64);
+    _tile_stored(1, c[0] + TILE_FLOATS, 64);
+    _tile_stored(2, c[0] + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, c[0] + 3 * TILE_FLOATS, 64);
+    store_tiles(args, c, out, 0, args->tokens);
+}
+
+static void stream_all(const struct gqa__linear_args *args, const struct gqa__rows *rows,
+                       int64_t stride)
+{
+    for (int32_t out = 0; out < rows->count; out += 32) {
+        const bool two_outs = out + 16 < rows->count;
+        if (two_outs && args->tokens > 16) {
+            stream_rows(args, rows, out, stride, true, true);
+        } else if (two_outs) {
+            stream_rows(args, rows, out, stride, true, false);
+        } else {
+            stream_rows(args, rows, out, stride, false, args->tokens > 16);
+        }
+    }
+}
+
+bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows)
+{
+    int64_t stride;
+
+    if (args->tokens > BLOCK_TOKENS) {
+        return false;
+    }
+    if (args->tokens <= 32 && rows->valid == rows->count && rows_are_tiles(rows, &stride)) {
+        stream_all(args, rows, stride);
+        return true;
+    }
+    for (int32_t out = 0; out < rows->count; out += 32) {
+        if (out + 16 < rows->count) {
+            multiply_rows(args, rows, out, true);
+        } else {
+            multiply_rows(args, rows, out, false);
+        }
+    }
+    return true;
+}
+
+#else
+
+typedef int gqa__amx_rows_not_built; /* a translation unit is not empty */
+
+#endif

@@ -1,0 +1,19 @@
+/* origin.h - where the rows of a layer's matrices lie in the caller's weights. */
+#ifndef GQA__ORIGIN_H
+#define GQA__ORIGIN_H
+
+#include "layer/layer.h"
+
+/* Where a row comes from: row `row` of weight (and of scale and bias, if present). The `rows` rows
+ * from it on follow one another there as they do here. */
+struct gqa__origin {
+    const char *field; /* of weight */
+    const gqa_tensor *weight, *scale, *bias;
+    int64_t row, rows;
+};
+
+/* linear: &params->qkv (rows [q | k | v] from whatever layout the caller has), gate or o. */
+struct gqa__origin gqa__origin_of(const struct gqa__params *params, const gqa_weights *weights,
+                                  const struct gqa__linear *linear, int64_t row);
+
+#endif

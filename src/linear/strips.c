@@ -1,0 +1,147 @@
+/* strips.c - weights in place: the caller's rows, gathered unit by unit on their way into the
+ * product.
+ *
+ * A unit is a few outputs whose operands are packed into the running thread's slice of the scratch,
+ * once for all tokens; the kernel row then sees them as a matrix of its own. A row that can do
+ * without the copy (linear_rows) gets the rows as they lie.
+ */
+#include "linear/product.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/tensor.h"
+
+/* Outputs of a unit: with many tokens more, as each unit streams all activations. */
+enum { MOST_OUTS = GQA__UNIT_ROWS / 2, FEW_OUTS = MOST_OUTS / 2 };
+
+int64_t gqa__strips_unit(const struct gqa__kernels *row)
+{
+    assert(row->out_step <= MOST_OUTS);
+    return gqa__round_up(MOST_OUTS, row->out_step);
+}
+
+static size_t panel_bytes(const struct gqa__linear *linear)
+{
+    const int64_t out = gqa__strips_unit(linear->row);
+    const size_t bytes = linear->int8 ? linear->row->int8_bytes(out, linear->in)
+                                      : linear->row->weight_bytes(out, linear->in);
+    return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
+}
+
+/* The packed unit, and one row of f32. */
+size_t gqa__strips_slice(const struct gqa__linear *linear)
+{
+    const size_t row = (size_t)linear->in * sizeof(float);
+    return panel_bytes(linear) + (size_t)gqa__round_up((int64_t)row, GQA__ALIGN);
+}
+
+/* The strip that holds the row. */
+static int32_t find_strip(const struct gqa__linear *linear, int64_t row)
+{
+    int32_t low = 0, high = linear->strip_count - 1;
+    while (low < high) {
+        const int32_t middle = low + (high - low + 1) / 2;
+        if (linear->strips[middle].first <= row) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    return low;
+}
+
+static const void *row_at(const struct gqa__strip *strip, int64_t row)
+{
+    const int64_t at = (row - strip->first) * strip->stride;
+    return (const unsigned char *)strip->data + (size_t)at * gqa__dtype_size(strip->dtype);
+}
+
+/* One unit of outputs: their rows, and the formats of each (they may come from several tensors). */
+struct unit {
+    struct gqa__rows rows;
+    gqa_dtype dtypes[GQA__UNIT_ROWS];
+    bool mixed; /* of several formats */
+};
+
+/* Lanes beyond the last output repeat its row. */
+static void find_rows(struct unit *unit, const struct gqa__linear *linear, int64_t out, int64_t n)
+{
+    struct gqa__rows *const rows = &unit->rows;
+    int32_t s = find_strip(linear, out);
+    unit->mixed = false;
+    rows->next = n * linear->strips[s].stride * (int64_t)gqa__dtype_size(linear->strips[s].dtype);
+    rows->in = linear->in;
+    rows->valid = (int32_t)n;
+    rows->count = (int32_t)gqa__round_up(n, linear->row->out_step);
+    rows->dtype = linear->strips[s].dtype;
+    for (int32_t i = 0; i < rows->count; i++) {
+        const int64_t row = out + gqa__min(i, n - 1);
+        while (s + 1 < linear->strip_count && linear->strips[s + 1].first <= row) {
+            s++;
+        }
+        rows->row[i] = row_at(&linear->strips[s], row);
+        unit->dtypes[i] = linear->strips[s].dtype;
+        unit->mixed = unit->mixed || unit->dtypes[i] != rows->dtype;
+    }
+}
+
+/* Row by row, as gqa_create packs, integers as they are and the others through f32. buffer: [in] */
+static void pack_slowly(void *panel, const struct unit *unit, const struct gqa__linear *linear,
+                        float *buffer)
+{
+    const struct gqa__rows *const rows = &unit->rows;
+    memset(panel, 0, panel_bytes(linear));
+    for (int32_t i = 0; i < rows->valid; i++) {
+        const gqa_tensor row = gqa_tensor_1d(rows->row[i], unit->dtypes[i], rows->in);
+        if (linear->int8) {
+            linear->row->pack_int8(panel, i, rows->row[i], rows->count, rows->in);
+            continue;
+        }
+        gqa__load_f32(buffer, &row, 0, rows->in);
+        linear->row->pack_weight(panel, i, buffer, rows->count, rows->in);
+    }
+}
+
+static void run_unit(const struct gqa__product *p, int64_t out, int64_t n, void *slice)
+{
+    const struct gqa__kernels *const row = p->linear->row;
+    bool packed = false;
+    struct unit unit;
+    find_rows(&unit, p->linear, out, n);
+    for (int64_t block = 0; block < p->token_blocks; block++) {
+        struct gqa__linear_args args;
+        gqa__product_args(p, block, &args);
+        args.weight = slice;
+        args.out = n;
+        args.out_begin = 0;
+        args.out_end = n;
+        args.y += out;
+        args.scale = args.scale == NULL ? NULL : args.scale + out;
+        args.bias = args.bias == NULL ? NULL : args.bias + out;
+        if (!packed && !unit.mixed && row->linear_rows != NULL &&
+            (p->token_blocks == 1 || p->linear->int8) && row->linear_rows(&args, &unit.rows)) {
+            continue;
+        }
+        if (!packed && (unit.mixed || p->linear->int8 || row->pack_rows == NULL)) {
+            pack_slowly(slice, &unit, p->linear,
+                        (float *)(void *)((unsigned char *)slice + panel_bytes(p->linear)));
+        } else if (!packed) {
+            row->pack_rows(slice, &unit.rows);
+        }
+        packed = true;
+        row->linear(&args);
+    }
+}
+
+void gqa__strips_run(const struct gqa__product *p, int64_t begin, int64_t end, int32_t slot)
+{
+    const int64_t step = p->linear->row->out_step;
+    const int64_t unit =
+        p->token_blocks > 1 ? gqa__strips_unit(p->linear->row) : gqa__round_up(FEW_OUTS, step);
+    unsigned char *const slices = p->packed + (size_t)p->token_blocks * p->block_bytes;
+    unsigned char *const slice = slices + (size_t)slot * gqa__strips_slice(p->linear);
+    for (int64_t out = begin; out < end; out += unit) {
+        run_unit(p, out, gqa__min(unit, end - out), slice);
+    }
+}
