@@ -16,6 +16,7 @@ struct attention {
     gqa_runtime runtime;
     gqa_layer *layer[MAX_LAYERS]; /* more than one only for a layer with cold weights */
     int32_t layers;
+    uint16_t *placed;   /* [layers][2][largest matrix] weights in place */
     gqa_cache *cache;   /* [sets * batch] sequences of `past` tokens */
     int32_t sets, set;  /* the set that the next call uses */
     int32_t *sequences; /* [batch] */
@@ -35,6 +36,7 @@ static void destroy(struct bench_work *work)
     for (int32_t i = 0; i < a->layers; i++) {
         gqa_destroy(&a->layer[i]);
     }
+    bench_free(a->placed);
     free(a->sequences);
     bench_free(a->q);
     bench_free(a->k);
@@ -74,9 +76,9 @@ static void set_config(const struct bench_spec *spec, gqa_config *config)
     }
 }
 
-/* One layer; its weights are read and packed here. scratch: [most rows * hidden] of random bf16. */
-static gqa_status make_layer(struct attention *a, const uint16_t *random, const float *small,
-                             gqa_error *err)
+/* One layer; its weights are read and packed here, or used in place. wqkv, wo: random bf16. */
+static gqa_status make_layer(struct attention *a, const uint16_t *wqkv, const uint16_t *wo,
+                             const float *small, gqa_error *err)
 {
     const struct bench_spec *spec = &a->spec;
     int64_t rows = (int64_t)(spec->hq + 2 * spec->hkv) * spec->d;
@@ -91,16 +93,33 @@ static gqa_status make_layer(struct attention *a, const uint16_t *random, const 
     }
     if (spec->kind == BENCH_LAYER) {
         weights.input_norm = gqa_tensor_1d(small, GQA_F32, spec->hidden);
-        weights.wqkv = gqa_tensor_2d(random, GQA_BF16, rows, spec->hidden);
+        weights.wqkv = gqa_tensor_2d(wqkv, GQA_BF16, rows, spec->hidden);
         weights.bqkv = gqa_tensor_1d(small, GQA_F32, rows);
-        weights.wo = gqa_tensor_2d(random, GQA_BF16, spec->hidden, (int64_t)spec->hq * spec->d);
+        weights.wo = gqa_tensor_2d(wo, GQA_BF16, spec->hidden, (int64_t)spec->hq * spec->d);
         weights.bo = gqa_tensor_1d(small, GQA_F32, spec->hidden);
+        weights.in_place = spec->place;
     }
     status = gqa_create(&a->layer[a->layers], &config, &weights, &a->runtime, err);
     if (status == GQA_OK) {
         a->layers++;
     }
     return status;
+}
+
+/* Two matrices of `most` elements for each layer that uses its weights in place. */
+static gqa_status place_weights(struct attention *a, const uint16_t *random, size_t most,
+                                int32_t layers)
+{
+    size_t bytes = most * sizeof *random;
+
+    if (!a->spec.place) {
+        return GQA_OK;
+    }
+    a->placed = bench_alloc(2 * bytes * (size_t)layers);
+    for (size_t i = 0; i < 2 * (size_t)layers && a->placed != NULL; i++) {
+        memcpy(a->placed + i * most, random, bytes);
+    }
+    return a->placed != NULL ? GQA_OK : GQA_ERR_NOMEM;
 }
 
 static gqa_status make_layers(struct attention *a, gqa_error *err)
@@ -119,9 +138,12 @@ static gqa_status make_layers(struct attention *a, gqa_error *err)
     if (random != NULL && small != NULL) {
         bench_fill_bf16(random, most, 0.03f, 1);
         bench_fill(small, few, 0.5f, 2);
-        status = GQA_OK;
-        for (int32_t i = 0; i < layers && i < MAX_LAYERS && status == GQA_OK; i++) {
-            status = make_layer(a, random, small, err);
+        layers = layers < MAX_LAYERS ? layers : MAX_LAYERS;
+        status = place_weights(a, random, most, layers);
+        for (int32_t i = 0; i < layers && status == GQA_OK; i++) {
+            const uint16_t *own = a->placed == NULL ? random : a->placed + 2 * most * (size_t)i;
+
+            status = make_layer(a, own, a->placed == NULL ? random : own + most, small, err);
         }
     }
     bench_free(random);

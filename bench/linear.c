@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/tensor.h"
 #include "fill.h"
 #include "kernel/select.h"
 #include "linear/linear.h"
@@ -15,7 +16,8 @@ struct linear {
     struct bench_spec spec;
     gqa_runtime runtime;
     struct gqa__linear matrix; /* of the copy that is used next */
-    unsigned char *memory;     /* [copies][copy_bytes] packed weights */
+    struct gqa__strip strip;   /* the matrix in place */
+    unsigned char *memory;     /* [copies][copy_bytes] weights, packed or as they lie */
     size_t copy_bytes;
     int32_t copies, copy;
     float *x, *y; /* [tokens][in], [tokens][out] */
@@ -33,13 +35,33 @@ static void destroy(struct bench_work *work)
     free(l);
 }
 
+/* A matrix in place is one strip of the operand type. */
+static void place(struct linear *l)
+{
+    l->strip.dtype = l->spec.numerics == GQA_NUMERICS_BF16 ? GQA_BF16 : GQA_F32;
+    l->strip.stride = l->spec.in;
+    l->matrix.strips = &l->strip;
+    l->matrix.strip_count = 1;
+}
+
+static void use_copy(struct linear *l, int32_t copy)
+{
+    unsigned char *memory = l->memory + (size_t)copy * l->copy_bytes;
+
+    if (l->spec.place) {
+        l->strip.data = memory;
+    } else {
+        gqa__linear_place(&l->matrix, memory, false);
+    }
+}
+
 static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEXT])
 {
     struct linear *l = (struct linear *)work;
     double start;
 
     (void)why;
-    gqa__linear_place(&l->matrix, l->memory + (size_t)l->copy * l->copy_bytes, false);
+    use_copy(l, l->copy);
     l->copy = (l->copy + 1) % l->copies;
     start = bench_now();
     gqa__linear_run(&l->matrix, l->x, l->spec.in, l->spec.tokens, 0, l->spec.out, l->y, l->spec.out,
@@ -51,16 +73,19 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
 /* Row r from the values that x holds; integers: [in] scratch. */
 static void set_row(struct linear *l, int64_t r, int8_t *integers)
 {
+    const gqa_tensor placed = gqa_tensor_2d(l->memory, l->strip.dtype, l->spec.out, l->spec.in);
     float scale;
 
-    if (!l->matrix.int8) {
+    if (l->spec.place) {
+        gqa__store_f32(&placed, r * l->spec.in, l->x, l->spec.in);
+    } else if (!l->matrix.int8) {
         gqa__linear_set_row(&l->matrix, r, l->x, 0);
     } else if (gqa__quantise(integers, &scale, l->x, l->spec.in)) {
         gqa__linear_set_int8(&l->matrix, r, integers, scale, 0);
     }
 }
 
-/* Pack one copy, row by row, and copy it into the others. */
+/* Fill one copy, row by row, and copy it into the others. */
 static bool pack(struct linear *l)
 {
     int8_t *integers = bench_alloc((size_t)l->spec.in);
@@ -68,7 +93,7 @@ static bool pack(struct linear *l)
     if (integers == NULL) {
         return false;
     }
-    gqa__linear_place(&l->matrix, l->memory, false);
+    use_copy(l, 0);
     for (int64_t r = 0; r < l->spec.out; r++) {
         bench_fill(l->x, (size_t)l->spec.in, 0.03f, (uint64_t)r);
         set_row(l, r, integers);
@@ -105,12 +130,16 @@ struct bench_work *bench_linear_create(const struct bench_spec *spec, struct ben
     if (!gqa__linear_bytes(&l->matrix, false, &bytes)) {
         goto fail;
     }
+    if (spec->place) {
+        place(l);
+        bytes = (size_t)spec->out * (size_t)spec->in * gqa__dtype_size(l->strip.dtype);
+    }
     l->copy_bytes = (bytes + 4095) / 4096 * 4096;
     l->copies = spec->cold ? 1 + (int32_t)(BENCH_COLD_BYTES / l->copy_bytes) : 1;
     l->memory = bench_alloc((size_t)l->copies * l->copy_bytes);
     l->x = bench_alloc((size_t)spec->tokens * (size_t)spec->in * sizeof *l->x);
     l->y = bench_alloc((size_t)spec->tokens * (size_t)spec->out * sizeof *l->y);
-    l->scratch = bench_alloc(gqa__linear_scratch_bytes(&l->matrix, spec->tokens));
+    l->scratch = bench_alloc(gqa__linear_scratch_bytes(&l->matrix, spec->tokens, &l->runtime));
     if (l->memory == NULL || l->x == NULL || l->y == NULL || l->scratch == NULL || !pack(l)) {
         goto fail;
     }

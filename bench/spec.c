@@ -10,7 +10,7 @@ static const char *const kinds[BENCH_KINDS] = {
     [BENCH_PRODUCTS] = "products",   [BENCH_SOFTMAX] = "softmax", [BENCH_PROBE] = "probe",
 };
 
-#define FIELDS 22
+#define FIELDS 23
 
 struct field {
     const char *name;
@@ -42,6 +42,7 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
         {"streams", spec->streams},
         {"kib", spec->kib},
         {"int8", spec->int8},
+        {"place", spec->place},
     };
 
     memcpy(field, all, sizeof all);
@@ -50,10 +51,10 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
 static void set_fields(struct bench_spec *spec, const struct field field[FIELDS])
 {
     int32_t *const plain[FIELDS] = {
-        NULL,         NULL,           NULL,         &spec->threads, &spec->hq,   &spec->hkv,
-        &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past, &spec->window,
-        &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,   &spec->form,
-        &spec->probe, &spec->streams, &spec->kib,   &spec->int8,
+        NULL,         NULL,           NULL,         &spec->threads, &spec->hq,    &spec->hkv,
+        &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past,  &spec->window,
+        &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,    &spec->form,
+        &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->place,
     };
 
     spec->numerics = (gqa_numerics)field[0].value;

@@ -9,16 +9,20 @@
 
 static const char pieces[] = "pieces"; /* the sum of the best baselines of a layer's parts */
 
-/* int8 weights; the only opponent is the same case with native ones. */
-static void make_int8(struct bench_case *one)
+enum form { NATIVE, INT8, PLACED };
+
+/* int8 weights, or weights in place; the only opponent is the same case with native, packed ones.
+ */
+static void make_form(struct bench_case *one, enum form form)
 {
     struct bench_spec native = one->spec;
     size_t length = strlen(one->name);
 
-    one->spec.int8 = 1;
+    one->spec.int8 = form == INT8;
+    one->spec.place = form == PLACED;
     one->opponents = 0;
-    snprintf(one->name + length, sizeof one->name - length, "/int8");
-    bench_case_oppose(one, "native", 0, -1, &native);
+    snprintf(one->name + length, sizeof one->name - length, form == INT8 ? "/int8" : "/in-place");
+    bench_case_oppose(one, form == INT8 ? "native" : "packed", 0, -1, &native);
 }
 
 /* One projection of a layer in oneDNN, in both forms of the weights: the faster one counts. */
@@ -72,13 +76,13 @@ static struct bench_case *add_layer(struct bench_maker *maker, const char *name,
     return one;
 }
 
-static void add_int8_layer(struct bench_maker *maker, const char *name, int32_t tokens,
-                           int32_t past)
+static void add_form_layer(struct bench_maker *maker, const char *name, int32_t tokens,
+                           int32_t past, enum form form)
 {
     struct bench_case *one = add_layer(maker, name, tokens, past, 0);
 
     if (one != NULL) {
-        make_int8(one);
+        make_form(one, form);
     }
 }
 
@@ -90,9 +94,11 @@ void bench_suite_layer(struct bench_maker *maker)
     add_layer(maker, "gpt-oss", 1, 8192, 0);
     add_layer(maker, "llama3-8b", 2048, 0, 0);
     add_layer(maker, "llama3-8b", 1, 8192, 0);
-    add_int8_layer(maker, "tiny", 64, 0);
-    add_int8_layer(maker, "gpt-oss", 1024, 0);
-    add_int8_layer(maker, "gpt-oss", 1, 8192);
+    for (int form = INT8; form <= PLACED; form++) {
+        add_form_layer(maker, "tiny", 64, 0, (enum form)form);
+        add_form_layer(maker, "gpt-oss", 1024, 0, (enum form)form);
+        add_form_layer(maker, "gpt-oss", 1, 8192, (enum form)form);
+    }
 }
 
 static struct bench_case *add_linear(struct bench_maker *maker, gqa_numerics numerics,
@@ -135,7 +141,7 @@ static void linear_peers(struct bench_case *one)
     bench_case_oppose(one, "onednn", 0, PEER_ONEDNN, &spec);
 }
 
-static void add_linears(struct bench_maker *maker, int32_t out, int32_t in, bool int8)
+static void add_linears(struct bench_maker *maker, int32_t out, int32_t in, enum form form)
 {
     static const int32_t tokens[] = {1, 16, 128, 1024};
 
@@ -146,8 +152,8 @@ static void add_linears(struct bench_maker *maker, int32_t out, int32_t in, bool
                 struct bench_case *one =
                     add_linear(maker, (gqa_numerics)n, size, cold && tokens[i] <= 16);
 
-                if (one != NULL && int8) {
-                    make_int8(one);
+                if (one != NULL && form != NATIVE) {
+                    make_form(one, form);
                 } else if (one != NULL) {
                     linear_peers(one);
                 }
@@ -161,9 +167,11 @@ void bench_suite_linear(struct bench_maker *maker)
     static const int32_t tiny[3] = {3, 40, 72};
 
     add_linear(maker, GQA_NUMERICS_BF16, tiny, false);
-    add_linears(maker, 5120, 2880, false);
-    add_linears(maker, 2880, 4096, false);
-    add_linears(maker, 5120, 2880, true);
+    add_linears(maker, 5120, 2880, NATIVE);
+    add_linears(maker, 2880, 4096, NATIVE);
+    add_linears(maker, 5120, 2880, INT8);
+    add_linears(maker, 5120, 2880, PLACED);
+    add_linears(maker, 2880, 4096, PLACED);
 }
 
 /* --threads if it asks for more than one, else all CPUs. */
