@@ -10,7 +10,7 @@
 const char tool_usage_run[] =
     "run CASE.safetensors... [--backend cpu|reference] [--numerics f32|bf16]\n"
     "          [--isa auto|scalar|avx2|avx512|amx] [--threads N] [--feed first|all]\n"
-    "          [--float-angles] [--out FILE] [--json]\n";
+    "          [--float-angles] [--in-place] [--out FILE] [--json]\n";
 
 struct state {
     struct tool_run_options options;
@@ -189,6 +189,8 @@ static bool read_options(struct state *state, struct tool_words *words, int *pat
             state->out = value;
         } else if (tool_flag(words, "--float-angles")) {
             state->options.float_angles = true;
+        } else if (tool_flag(words, "--in-place")) {
+            state->options.in_place = true;
         } else if (tool_flag(words, "--json")) {
             state->reports = state->reports != NULL ? state->reports : json_array();
         } else if (words->word[words->at][0] == '-') {

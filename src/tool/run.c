@@ -29,8 +29,10 @@ bool tool_session_open(struct tool_session *session, const struct tool_case *c,
                        const struct tool_run_options *options, struct tool_fault *fault)
 {
     gqa_config config = c->config;
+    gqa_weights weights = c->weights;
     gqa_error err;
 
+    weights.in_place = options->in_place && config.hidden_size > 0;
     memset(session, 0, sizeof *session);
     session->c = c;
     gqa_runtime_init(&session->runtime);
@@ -46,7 +48,7 @@ bool tool_session_open(struct tool_session *session, const struct tool_case *c,
     if (session->feed.chunk_by_mask) {
         config.attention_chunk_size = 0;
     }
-    if (gqa_create(&session->layer, &config, &c->weights, &session->runtime, &err) != GQA_OK) {
+    if (gqa_create(&session->layer, &config, &weights, &session->runtime, &err) != GQA_OK) {
         tool_fault_gqa(fault, c->path, "gqa_create", &err);
         tool_session_close(session);
         return false;

@@ -11,6 +11,7 @@ struct tool_run_options {
     gqa_numerics numerics;
     gqa_isa isa;
     bool float_angles;
+    bool in_place;          /* matrices are used from the mapped file, where the case has any */
     struct tool_pool *pool; /* NULL = one thread */
 };
 
