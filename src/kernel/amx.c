@@ -54,6 +54,7 @@ static const struct gqa__kernels amx_bf16 = {
     .operand = GQA_BF16,
     .out_step = 16,
     .token_step = 128,
+    .stream_weights = true,
     .enter = enter_tiles,
     .leave = leave_tiles,
     .q_bytes = gqa__amx_q_bytes,

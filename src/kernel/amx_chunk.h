@@ -55,7 +55,7 @@ struct chunk {
 INLINE void fetch_ahead(const unsigned char *at)
 {
     for (int32_t line = 0; line < 8; line++) {
-        _mm_prefetch((const char *)at + line * 64, _MM_HINT_T0);
+        _mm_prefetch((const char *)at + line * 64, _MM_HINT_T1);
     }
 }
 

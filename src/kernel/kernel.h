@@ -138,15 +138,16 @@ struct gqa__kernels {
     gqa_numerics numerics;
 
     /* Geometry. */
-    int32_t tile_rows;  /* most lanes of a tile */
-    int32_t lanes;      /* ld is a multiple of this */
-    int32_t panel_keys; /* score and accumulate take multiples of this, aligned in the key index */
-    int32_t depth_step; /* K rows have dk rounded up to this many elements, the rest zero */
-    int32_t value_step; /* V rows (or, transposed, columns) are padded to this */
-    bool v_transposed;  /* pages hold V as [dv][page_size] */
-    gqa_dtype operand;  /* element type of the K and V that score and accumulate read */
-    int32_t out_step;   /* linear: outputs per indivisible block */
-    int32_t token_step; /* linear: tokens per block, a hint for cutting work */
+    int32_t tile_rows;   /* most lanes of a tile */
+    int32_t lanes;       /* ld is a multiple of this */
+    int32_t panel_keys;  /* score and accumulate take multiples of this, aligned in the key index */
+    int32_t depth_step;  /* K rows have dk rounded up to this many elements, the rest zero */
+    int32_t value_step;  /* V rows (or, transposed, columns) are padded to this */
+    bool v_transposed;   /* pages hold V as [dv][page_size] */
+    gqa_dtype operand;   /* element type of the K and V that score and accumulate read */
+    int32_t out_step;    /* linear: outputs per indivisible block */
+    int32_t token_step;  /* linear: tokens per block, a hint for cutting work */
+    bool stream_weights; /* linear: a block of packed tokens stays in L2 while all weights pass */
 
     /* Thread state of the instruction set (AMX tiles); NULL = none. */
     void (*enter)(void);

@@ -108,34 +108,59 @@ static inline void add_chains(const struct gqa__linear_args *args, int64_t out, 
     }
 }
 
-/* Inputs k .. k + n of the outputs in the range, for one group of tokens: its activations stay in
- * L1, the weights of a task in L2. */
-static inline void linear_tile(const struct gqa__linear_args *args, int32_t token, int64_t k,
-                               int64_t n)
+/* Stores the sums [rows][OUTS] of tokens token .. */
+static inline void store_sums(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                              int32_t rows, const float *sum)
+{
+    for (int32_t i = 0; i < rows; i++) {
+        float *y = args->y + (token + i) * args->y_stride + out; /* [OUTS] */
+        for (int32_t j = 0; j < OUTS; j += VEC) {
+            const int64_t left = args->out_end - out - j;
+            const int32_t n = left <= 0 ? 0 : left < VEC ? (int32_t)left : VEC;
+            if (n > 0) {
+                v_store_part(y + j, output_values(args, v_load(sum + i * OUTS + j), out + j, n), n);
+            }
+        }
+    }
+}
+
+/* One block of outputs for one group of tokens, chain after chain. Meanwhile the group asks for its
+ * share of the next block's weights: all groups together ask for all of them. */
+static inline void linear_tile(const struct gqa__linear_args *args, int64_t out, int32_t token)
 {
     const int32_t left = args->tokens - token;
     const int32_t rows = left < TILE_ROWS ? left : TILE_ROWS;
-    const float *x = (const float *)args->x + token * args->in + k * rows; /* [n][rows] */
-    float c[TILE_ROWS * OUTS];
+    const float *x = (const float *)args->x + token * args->in;    /* [in][rows] */
+    const float *w = (const float *)args->weight + out * args->in; /* [in][OUTS] */
+    const int64_t groups = (args->tokens + TILE_ROWS - 1) / TILE_ROWS;
+    const int64_t step = (OUTS * (int64_t)sizeof(float) + groups - 1) / groups; /* bytes */
+    const uintptr_t next = (uintptr_t)(w + OUTS * args->in);
+    const uintptr_t share = next + (uintptr_t)(token / TILE_ROWS * args->in * step);
+    float c[TILE_ROWS * OUTS], sum[TILE_ROWS * OUTS];
 
-    for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
-        const float *w = (const float *)args->weight + out * args->in + k * OUTS; /* [n][OUTS] */
-        const struct product product = {.a = x,
+    for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
+        const int64_t rest = args->in - k;
+        const struct ahead ask = {share + (uintptr_t)(k * step), step, 0};
+        const struct product product = {.a = x + k * rows,
                                         .a_row = 1,
                                         .a_step = rows,
-                                        .b = w,
+                                        .b = w + k * OUTS,
                                         .b_step = OUTS,
-                                        .n = n,
-                                        .c = c,
+                                        .n = rest < GQA__DOT_BLOCK ? rest : GQA__DOT_BLOCK,
+                                        .c = k == 0 ? sum : c,
                                         .c_row = OUTS,
-                                        .first = true};
-        if (token == 0) {
+                                        .first = true,
+                                        .ahead = {ask, ask}};
+        if (out + OUTS < args->out) {
             product_two_far(&product, rows);
         } else {
             product_two(&product, rows);
         }
-        add_chains(args, out, token, rows, c, k);
+        for (int32_t i = 0; i < rows * OUTS && k > 0; i += VEC) {
+            v_store(sum + i, v_add(v_load(sum + i), v_load(c + i)));
+        }
     }
+    store_sums(args, out, token, rows, sum);
 }
 
 /* --- int8 weights, many tokens --------------------------------------------------------------- */
@@ -353,10 +378,9 @@ static inline void linear_vector(const struct gqa__linear_args *args)
         linear_expanded(args);
         return;
     }
-    for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
-        const int64_t left = args->in - k;
+    for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
         for (int32_t t = 0; t < args->tokens; t += TILE_ROWS) {
-            linear_tile(args, t, k, left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
+            linear_tile(args, out, t);
         }
     }
 }

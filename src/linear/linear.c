@@ -2,12 +2,14 @@
 #include "linear/product.h"
 
 #include "base/guard.h"
+#include "base/memory.h"
+#include "base/tensor.h"
 
 #include <string.h>
 
-/* Weight elements that one task streams past its tokens: small enough for a core's L2 cache, so
- * that the next token block finds them there. */
-enum { TASK_WEIGHTS = 3 << 16 };
+/* Bytes of weights that one task streams past its tokens: small enough for a core's L2 cache, so
+ * that all of the task's tokens find them there. */
+enum { TASK_BYTES = 3 << 17 };
 
 /* More than any row pads a matrix by, in either direction. */
 enum { MOST_PADDING = 4096 };
@@ -116,13 +118,23 @@ static void pack_task(void *arg, int64_t item, int32_t slot)
                 gqa__product_tokens(p, item), p->linear->in);
 }
 
-/* Items run through the token blocks first: the task's weights stay in the cache. */
+static int64_t out_tasks(const struct gqa__product *p)
+{
+    return (p->out_end - p->out_begin + p->out_task - 1) / p->out_task;
+}
+
+/* Consecutive items share what should stay in the cache: the outputs' weights, or, where those of
+ * the row are meant to stream, the packed tokens. */
 static void product_packed(const struct gqa__product *p, int64_t item)
 {
+    const bool stream = p->linear->row->stream_weights;
+    const int64_t minor = stream ? out_tasks(p) : p->token_blocks;
+    const int64_t block = stream ? item / minor : item % minor;
+    const int64_t outs = stream ? item % minor : item / minor;
     struct gqa__linear_args args;
-    gqa__product_args(p, item % p->token_blocks, &args);
+    gqa__product_args(p, block, &args);
     args.weight = p->linear->weight;
-    args.out_begin = p->out_begin + item / p->token_blocks * p->out_task;
+    args.out_begin = p->out_begin + outs * p->out_task;
     args.out_end = gqa__min(args.out_begin + p->out_task, p->out_end);
     p->linear->row->linear(&args);
 }
@@ -146,6 +158,13 @@ static void product_task(void *arg, int64_t item, int32_t slot)
     }
 }
 
+/* Bytes of one output's packed weights. */
+static int64_t out_bytes(const struct gqa__linear *linear)
+{
+    const size_t size = linear->int8 ? 1 : gqa__dtype_size(linear->row->operand);
+    return gqa__max(linear->in * (int64_t)size, 1);
+}
+
 static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
 {
     const struct gqa__linear *const linear = p->linear;
@@ -154,7 +173,7 @@ static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *run
     struct gqa__tasks tasks;
     p->block_bytes = block_bytes(linear);
     p->token_blocks = block_count(linear, p->tokens);
-    p->out_task = gqa__max(TASK_WEIGHTS / gqa__max(linear->in, 1) / step * step, step);
+    p->out_task = gqa__max(TASK_BYTES / out_bytes(linear) / step * step, step);
     tasks.arg = p;
     if (pack) {
         tasks.body = pack_task;
@@ -162,8 +181,7 @@ static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *run
         gqa__run_tasks(runtime, &tasks);
     }
     tasks.body = product_task;
-    tasks.items = (p->out_end - p->out_begin + p->out_task - 1) / p->out_task;
-    tasks.items *= in_place ? 1 : p->token_blocks;
+    tasks.items = out_tasks(p) * (in_place ? 1 : p->token_blocks);
     gqa__run_tasks(runtime, &tasks);
 }
 
