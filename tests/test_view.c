@@ -256,6 +256,30 @@ static void check_place(const struct keys *keys, const struct gqa__kv_panel *pan
     }
 }
 
+/* What a panel reads in the pages is announced, and nothing outside them is. */
+static void check_ahead(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t head,
+                        int32_t first, bool paged)
+{
+    struct gqa__ahead list[GQA__BLOCK_AHEAD];
+    int32_t n =
+        gqa__view_ahead(paged ? &keys->paged : &keys->strided, head, first, panel->keys, list);
+    bool k = !inside(panel->k, keys->host.block, keys->host.size);
+    bool v = !inside(panel->v, keys->host.block, keys->host.size) ||
+             (keys->row.v_transposed && keys->length - first < keys->page_size) ||
+             (keys->row.v_transposed && panel->keys < keys->page_size);
+
+    check(keys, paged || n == 0, "a plain tensor is announced", first);
+    for (int32_t i = 0; i < n; i++) {
+        check(keys,
+              inside(list[i].at, keys->host.block, keys->host.size) &&
+                  inside(list[i].at + list[i].bytes - 1, keys->host.block, keys->host.size),
+              "what is announced lies outside the cache", first);
+        k = k || list[i].at == panel->k;
+        v = v || list[i].at == panel->v;
+    }
+    check(keys, !paged || (k && v), "a panel is not announced", first);
+}
+
 static void check_panel(const struct keys *keys, int32_t head, int32_t first, int32_t max_keys,
                         bool paged)
 {
@@ -274,6 +298,7 @@ static void check_panel(const struct keys *keys, int32_t head, int32_t first, in
         check(keys, panel.keys == max_keys || panel.keys >= left, "less than there is", first);
     }
     check_place(keys, &panel, first, paged);
+    check_ahead(keys, &panel, head, first, paged);
     check_elements(keys, &panel, head, first, paged);
 
     /* Pages know it per page, tensors exactly. */

@@ -214,6 +214,9 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     }
 }
 
+/* Tiles of up to this many lanes wait for memory. */
+enum { FEW_LANES = 32 };
+
 /* One fold block cut to keys [first, end): its state goes onto the stack. */
 static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end)
 {
@@ -221,6 +224,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     struct gqa__tile_scratch *scratch = tile->scratch;
     struct gqa__state state = gqa__fold_next(&scratch->fold);
     struct gqa__keys piece[GQA__BLOCK_PANELS];
+    struct gqa__ahead ahead[GQA__BLOCK_AHEAD];
     struct gqa__modify modify;
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
@@ -232,8 +236,14 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .p = scratch->p,
                                .m = state.m,
                                .l = state.l,
-                               .o = state.o};
+                               .o = state.o,
+                               .ahead = ahead};
 
+    if (tile->ld <= FEW_LANES && end < tile->key_end) {
+        int64_t left = gqa__min(tile->key_end - end, GQA__FOLD_BLOCK);
+        block.aheads =
+            gqa__view_ahead(&tile->segment->view, tile->id.head, end, (int32_t)left, ahead);
+    }
     block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
     block.pieces = find_pieces(tile, first, end, piece, &block.mark);
     if (row->block != NULL && block.pieces > 0) {

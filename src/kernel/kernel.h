@@ -66,6 +66,15 @@ struct gqa__keys {
 
 #define GQA__BLOCK_PANELS 16 /* most pieces of a fold block: pages of 16 tokens */
 
+/* Memory that the next block will read. Where a tile has few lanes a kernel waits for memory, not
+ * for its products: it asks for this while it computes. */
+struct gqa__ahead {
+    const unsigned char *at;
+    size_t bytes;
+};
+
+#define GQA__BLOCK_AHEAD (2 * GQA__BLOCK_PANELS) /* K and V of every piece */
+
 /* One fold block of one tile, from scores to its state. */
 struct gqa__block {
     const void *q; /* packed */
@@ -78,6 +87,8 @@ struct gqa__block {
     float *s;                         /* [FOLD][tile_rows] scratch */
     void *p;                          /* [FOLD][tile_rows] f32 scratch */
     float *m, *l, *o;                 /* the state: [ld], [ld], [dv][ld] */
+    const struct gqa__ahead *ahead;   /* [aheads] or NULL */
+    int32_t aheads;
 };
 
 /* The end of a row: sink, division, LSE, store. */
