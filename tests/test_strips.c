@@ -31,10 +31,10 @@ struct lie {
     int64_t cut, gap;
     int dtype;
 };
-static const struct lie lies[] = {{0, 0, GQA_F32},   {0, 0, GQA_BF16},  {0, 0, GQA_F16},
-                                  {0, 1, GQA_BF16},  {0, 7, GQA_F32},   {16, 0, GQA_F32},
-                                  {16, 0, GQA_BF16}, {13, 3, GQA_BF16}, {29, 5, MIXED},
-                                  {37, 0, GQA_F16},  {0, 0, MIXED},     {1, 2, MIXED}};
+static const struct lie lies[] = {
+    {0, 0, GQA_F32},  {0, 0, GQA_BF16},  {0, 0, GQA_F16},   {0, 1, GQA_BF16}, {0, 7, GQA_F32},
+    {16, 0, GQA_F32}, {16, 0, GQA_BF16}, {13, 3, GQA_BF16}, {29, 5, MIXED},   {37, 0, GQA_F16},
+    {0, 0, MIXED},    {1, 2, MIXED},     {0, 0, GQA_I8},    {19, 5, GQA_I8}};
 
 struct shape {
     int32_t tokens;
