@@ -40,6 +40,11 @@ enum {
     TILE_FLOATS = 256
 };
 
+/* Work that is done in steps beside the products of a chunk, one step for each group of k. */
+struct aside {
+    void (*step)(struct aside *aside);
+};
+
 /* What a chunk reads and writes. */
 struct chunk {
     const unsigned char *w; /* tiles of the first 16 outputs; the others w_panel bytes on */
@@ -49,6 +54,7 @@ struct chunk {
     float *c;                   /* [2 outputs][2 tokens] tiles */
     bool first;                 /* sums start from +0 */
     const unsigned char *ahead; /* weights of a later chunk, fetched on the way, or NULL */
+    struct aside *aside;        /* or NULL */
 };
 
 /* Ask for 512 bytes of the next chunk: its 16 KiB are spread over the slices of this one. */
@@ -92,6 +98,9 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
         }
         if (chunk->ahead != NULL) {
             fetch_ahead(chunk->ahead + g * 512);
+        }
+        if (chunk->aside != NULL) {
+            chunk->aside->step(chunk->aside);
         }
     }
     _tile_stored(0, chunk->c, 64);

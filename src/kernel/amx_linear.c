@@ -108,7 +108,7 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         for (int32_t t = 0; t < tokens; t += 32) {
             struct chunk chunk = {
-                w + at, x + t / 16 * panel + at, panel, panel, 0, c[t / 32], g == 0, NULL};
+                w + at, x + t / 16 * panel + at, panel, panel, 0, c[t / 32], g == 0, NULL, NULL};
             chunk.groups = groups - g < step ? groups - g : step;
             if (tokens > 64 && g + 2 * step <= groups && t < 128) {
                 /* a quarter of the next chunk of either tile in each of four passes */

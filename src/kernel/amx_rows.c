@@ -1,8 +1,8 @@
 /* amx_rows.c - weights in place for AMX: the caller's rows as the tiles A of amx_linear.c.
  *
- * The tiles of a chunk of k are made in L1 and used by all tokens of the block. Tiles could be
- * loaded from the rows themselves (bf16, no copy), but rows that lie a multiple of 4096 bytes apart
- * share a set of L1, and the copy costs next to nothing beside the memory that it waits for.
+ * Few tokens load tiles from the rows themselves where these are bf16. For more tokens the tiles of
+ * a chunk of k are made in L1 and used by all: rows that lie a multiple of 4096 bytes apart share
+ * one set of L1 and would not stay there.
  */
 #include "kernel/amx.h"
 
@@ -53,29 +53,88 @@ void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows)
     }
 }
 
-/* All tokens of one or two output tiles. */
+/* --- many tokens ----------------------------------------------------------------------------- */
+
+enum { CHUNK_BYTES = CHUNK_GROUPS * AMX_TILE_BYTES };
+
+/* The tiles of a chunk on their way to L1, a few rows at a time: [2] tiles of [groups]. */
+struct refill {
+    struct aside aside; /* first, so that a step finds the rest */
+    const struct gqa__rows *rows;
+    unsigned char *to;
+    int64_t first, groups; /* of k */
+    int32_t out, row, end; /* the output of the first tile; the next of its `end` rows */
+    int32_t rows_a_step;
+};
+
+/* One row of all its groups. */
+INLINE void refill_row(const struct refill *r, const gqa_dtype dtype)
+{
+    unsigned char *to = r->to + r->row / 16 * CHUNK_BYTES + r->row % 16 * 64;
+    const void *from = r->rows->row[r->out + r->row];
+
+    for (int64_t g = 0; g < r->groups; g++, to += AMX_TILE_BYTES) {
+        const int64_t k = (r->first + g) * AMX_DEPTH;
+        _mm512_storeu_si512(
+            to, load_operands_of(from, k, r->rows->in - k, ask_where(r->rows, k, dtype), dtype));
+    }
+}
+
+static void refill_step(struct aside *aside)
+{
+    struct refill *r = (struct refill *)aside;
+
+    for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
+        if (r->rows->dtype == GQA_F32) {
+            refill_row(r, GQA_F32);
+        } else if (r->rows->dtype == GQA_BF16) {
+            refill_row(r, GQA_BF16);
+        } else if (r->rows->dtype == GQA_I8) {
+            refill_row(r, GQA_I8);
+        } else {
+            refill_row(r, GQA_F16);
+        }
+    }
+}
+
+/* Get the chunk that begins at group g ready to be made in `steps` steps. */
+static void refill_begin(struct refill *r, unsigned char *to, int64_t g, int64_t all, int32_t steps)
+{
+    r->to = to;
+    r->first = g;
+    r->groups = all - g < CHUNK_GROUPS ? all - g : CHUNK_GROUPS;
+    r->row = r->groups > 0 ? 0 : r->end;
+    r->rows_a_step = (r->end + steps - 1) / steps;
+}
+
+/* All tokens of one or two output tiles: while the tiles of a chunk are used, those of the next are
+ * made. */
 INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
                           int32_t out, const bool two_outs)
 {
     const int64_t groups = groups_of(args->in), x_panel = groups * AMX_TILE_BYTES;
+    const int32_t passes = (args->tokens + 31) / 32;
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
-    unsigned char w[2 * CHUNK_GROUPS * AMX_TILE_BYTES] __attribute__((aligned(64)));
+    unsigned char w[2][2 * CHUNK_BYTES] __attribute__((aligned(64)));
+    struct refill refill = {
+        .aside = {refill_step}, .rows = rows, .out = out, .end = two_outs ? 32 : 16};
 
+    refill_begin(&refill, w[0], 0, groups, 1);
+    refill_step(&refill.aside);
     for (int64_t g = 0; g < groups; g += CHUNK_GROUPS) {
-        const int64_t some = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
-        make_format(w, rows, out, g, some);
-        if (two_outs) {
-            make_format(w + CHUNK_GROUPS * AMX_TILE_BYTES, rows, out + 16, g, some);
-        }
+        const int64_t n = g / CHUNK_GROUPS;
+        const int32_t some = (int32_t)refill.groups;
+        refill_begin(&refill, w[(n + 1) % 2], g + CHUNK_GROUPS, groups, passes * some);
         for (int32_t t = 0; t < args->tokens; t += 32) {
-            const struct chunk chunk = {.w = w,
+            const struct chunk chunk = {.w = w[n % 2],
                                         .x = (const unsigned char *)args->x + t / 16 * x_panel +
                                              g * AMX_TILE_BYTES,
-                                        .w_panel = CHUNK_GROUPS * AMX_TILE_BYTES,
+                                        .w_panel = CHUNK_BYTES,
                                         .x_panel = x_panel,
-                                        .groups = (int32_t)some,
+                                        .groups = some,
                                         .c = c[t / 32],
-                                        .first = g == 0};
+                                        .first = g == 0,
+                                        .aside = &refill.aside};
             if (t + 16 < args->tokens) {
                 multiply_chunk(&chunk, two_outs, true);
             } else {
