@@ -124,34 +124,45 @@ static int64_t out_tasks(const struct gqa__product *p)
 }
 
 /* Consecutive items share what should stay in the cache: the outputs' weights, or, where those of
- * the row are meant to stream, the packed tokens. */
-static void product_packed(const struct gqa__product *p, int64_t item)
+ * the row are meant to stream, the packed tokens. In place and not streaming an item is its outputs
+ * for all tokens: what was gathered serves them all. */
+static struct gqa__share share_of(const struct gqa__product *p, int64_t item)
 {
-    const bool stream = p->linear->row->stream_weights;
-    const int64_t minor = stream ? out_tasks(p) : p->token_blocks;
-    const int64_t block = stream ? item / minor : item % minor;
-    const int64_t outs = stream ? item % minor : item / minor;
-    struct gqa__linear_args args;
-    gqa__product_args(p, block, &args);
-    args.weight = p->linear->weight;
-    args.out_begin = p->out_begin + outs * p->out_task;
-    args.out_end = gqa__min(args.out_begin + p->out_task, p->out_end);
-    p->linear->row->linear(&args);
+    const int64_t outs = out_tasks(p);
+    struct gqa__share share = {item % p->token_blocks, 0, item / p->token_blocks, 0};
+    if (p->linear->row->stream_weights) {
+        share.block_begin = item / outs;
+        share.out_begin = item % outs;
+    } else if (p->linear->strip_count > 0) {
+        share.block_begin = 0;
+        share.out_begin = item;
+    }
+    share.block_end = share.block_begin + 1;
+    if (p->linear->strip_count > 0 && !p->linear->row->stream_weights) {
+        share.block_end = p->token_blocks;
+    }
+    share.out_begin = p->out_begin + share.out_begin * p->out_task;
+    share.out_end = gqa__min(share.out_begin + p->out_task, p->out_end);
+    return share;
 }
 
-/* In place an item is its outputs for all tokens: what was gathered serves them all. */
 static void product_task(void *arg, int64_t item, int32_t slot)
 {
     const struct gqa__product *const p = arg;
     const struct gqa__kernels *const row = p->linear->row;
-    const int64_t begin = p->out_begin + item * p->out_task;
+    const struct gqa__share share = share_of(p, item);
+    struct gqa__linear_args args;
     if (row->enter != NULL) {
         row->enter();
     }
     if (p->linear->strip_count > 0) {
-        gqa__strips_run(p, begin, gqa__min(begin + p->out_task, p->out_end), slot);
+        gqa__strips_run(p, &share, slot);
     } else {
-        product_packed(p, item);
+        gqa__product_args(p, share.block_begin, &args);
+        args.weight = p->linear->weight;
+        args.out_begin = share.out_begin;
+        args.out_end = share.out_end;
+        row->linear(&args);
     }
     if (row->leave != NULL) {
         row->leave();
@@ -181,7 +192,8 @@ static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *run
         gqa__run_tasks(runtime, &tasks);
     }
     tasks.body = product_task;
-    tasks.items = out_tasks(p) * (in_place ? 1 : p->token_blocks);
+    tasks.items = out_tasks(p);
+    tasks.items *= in_place && !linear->row->stream_weights ? 1 : p->token_blocks;
     gqa__run_tasks(runtime, &tasks);
 }
 

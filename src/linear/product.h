@@ -19,6 +19,12 @@ struct gqa__product {
     int64_t out_task; /* outputs per task */
 };
 
+/* What one task does: some outputs of some blocks of tokens. */
+struct gqa__share {
+    int64_t block_begin, block_end;
+    int64_t out_begin, out_end;
+};
+
 static inline int32_t gqa__product_tokens(const struct gqa__product *p, int64_t block)
 {
     const int64_t step = p->linear->row->token_step;
@@ -40,9 +46,9 @@ static inline void gqa__product_args(const struct gqa__product *p, int64_t block
 }
 
 /* strips.c: weights in place. Bytes of a thread's slice of the scratch; outputs that are taken at
- * once (a multiple of the row's out_step); outputs [begin, end) of all tokens. */
+ * once (a multiple of the row's out_step); a task. */
 size_t gqa__strips_slice(const struct gqa__linear *linear);
 int64_t gqa__strips_unit(const struct gqa__kernels *row);
-void gqa__strips_run(const struct gqa__product *p, int64_t begin, int64_t end, int32_t slot);
+void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot);
 
 #endif

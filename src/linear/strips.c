@@ -103,13 +103,16 @@ static void pack_slowly(void *panel, const struct unit *unit, const struct gqa__
     }
 }
 
-static void run_unit(const struct gqa__product *p, int64_t out, int64_t n, void *slice)
+/* n outputs from out on, for the share's blocks of tokens. */
+static void run_unit(const struct gqa__product *p, const struct gqa__share *share, int64_t out,
+                     int64_t n, void *slice)
 {
+    const bool once = share->block_end - share->block_begin == 1;
     const struct gqa__kernels *const row = p->linear->row;
     bool packed = false;
     struct unit unit;
     find_rows(&unit, p->linear, out, n);
-    for (int64_t block = 0; block < p->token_blocks; block++) {
+    for (int64_t block = share->block_begin; block < share->block_end; block++) {
         struct gqa__linear_args args;
         gqa__product_args(p, block, &args);
         args.weight = slice;
@@ -119,8 +122,8 @@ static void run_unit(const struct gqa__product *p, int64_t out, int64_t n, void 
         args.y += out;
         args.scale = args.scale == NULL ? NULL : args.scale + out;
         args.bias = args.bias == NULL ? NULL : args.bias + out;
-        if (!packed && !unit.mixed && row->linear_rows != NULL &&
-            (p->token_blocks == 1 || p->linear->int8) && row->linear_rows(&args, &unit.rows)) {
+        if (!packed && !unit.mixed && row->linear_rows != NULL && (once || p->linear->int8) &&
+            row->linear_rows(&args, &unit.rows)) {
             continue;
         }
         if (!packed && (unit.mixed || p->linear->int8 || row->pack_rows == NULL)) {
@@ -134,14 +137,14 @@ static void run_unit(const struct gqa__product *p, int64_t out, int64_t n, void 
     }
 }
 
-void gqa__strips_run(const struct gqa__product *p, int64_t begin, int64_t end, int32_t slot)
+void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot)
 {
-    const int64_t step = p->linear->row->out_step;
-    const int64_t unit =
-        p->token_blocks > 1 ? gqa__strips_unit(p->linear->row) : gqa__round_up(FEW_OUTS, step);
+    const bool once = share->block_end - share->block_begin == 1;
+    const int64_t few = gqa__round_up(FEW_OUTS, p->linear->row->out_step);
+    const int64_t unit = once ? few : gqa__strips_unit(p->linear->row);
     unsigned char *const slices = p->packed + (size_t)p->token_blocks * p->block_bytes;
     unsigned char *const slice = slices + (size_t)slot * gqa__strips_slice(p->linear);
-    for (int64_t out = begin; out < end; out += unit) {
-        run_unit(p, out, gqa__min(unit, end - out), slice);
+    for (int64_t out = share->out_begin; out < share->out_end; out += unit) {
+        run_unit(p, share, out, gqa__min(unit, share->out_end - out), slice);
     }
 }
