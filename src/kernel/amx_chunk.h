@@ -50,6 +50,7 @@ struct chunk {
     const unsigned char *w; /* tiles of the first 16 outputs; the others w_panel bytes on */
     const unsigned char *x; /* tiles of the first 16 tokens; the others x_panel bytes on */
     int64_t w_panel, x_panel;
+    int64_t w_step, w_row; /* bytes from a tile to the next, and from row to row of a tile */
     int32_t groups;
     float *c;                   /* [2 outputs][2 tokens] tiles */
     bool first;                 /* sums start from +0 */
@@ -82,7 +83,8 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
     }
     for (int32_t g = 0; g < chunk->groups; g++) {
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
-        _tile_loadd(4, chunk->w + at, 64);
+        const unsigned char *w = chunk->w + g * chunk->w_step;
+        _tile_loadd(4, w, chunk->w_row);
         _tile_loadd(6, chunk->x + at, 64);
         _tile_dpbf16ps(0, 4, 6);
         if (two_tokens) {
@@ -90,7 +92,7 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
             _tile_dpbf16ps(1, 4, 7);
         }
         if (two_outs) {
-            _tile_loadd(5, chunk->w + chunk->w_panel + at, 64);
+            _tile_loadd(5, w + chunk->w_panel, chunk->w_row);
             _tile_dpbf16ps(2, 5, 6);
         }
         if (two_outs && two_tokens) {

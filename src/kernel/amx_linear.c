@@ -107,8 +107,17 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     for (int32_t g = 0; g < groups; g += step) {
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         for (int32_t t = 0; t < tokens; t += 32) {
-            struct chunk chunk = {
-                w + at, x + t / 16 * panel + at, panel, panel, 0, c[t / 32], g == 0, NULL, NULL};
+            struct chunk chunk = {w + at,
+                                  x + t / 16 * panel + at,
+                                  panel,
+                                  panel,
+                                  AMX_TILE_BYTES,
+                                  64,
+                                  0,
+                                  c[t / 32],
+                                  g == 0,
+                                  NULL,
+                                  NULL};
             chunk.groups = groups - g < step ? groups - g : step;
             if (tokens > 64 && g + 2 * step <= groups && t < 128) {
                 /* a quarter of the next chunk of either tile in each of four passes */
@@ -223,6 +232,8 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
                                         .x = x + t / 16 * x_panel + at,
                                         .w_panel = CHUNK_GROUPS * AMX_TILE_BYTES,
                                         .x_panel = x_panel,
+                                        .w_step = AMX_TILE_BYTES,
+                                        .w_row = 64,
                                         .groups = some,
                                         .c = c[t / 32],
                                         .first = g == 0};

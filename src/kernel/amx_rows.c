@@ -1,8 +1,9 @@
 /* amx_rows.c - weights in place for AMX: the caller's rows as the tiles A of amx_linear.c.
  *
- * Few tokens load tiles from the rows themselves where these are bf16. For more tokens the tiles of
- * a chunk of k are made in L1 and used by all: rows that lie a multiple of 4096 bytes apart share
- * one set of L1 and would not stay there.
+ * Rows of bf16 are tiles as they lie, where there are 16 of them at one distance and no rest of k:
+ * a tile load takes any row stride. (Rows that lie a multiple of 4096 bytes apart share a set of L1
+ * and come from L2 every time, which the products hide.) Of other rows and formats the tiles of a
+ * chunk of k are made in L1, beside the products of the chunk before.
  */
 #include "kernel/amx.h"
 
@@ -53,15 +54,29 @@ void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows)
     }
 }
 
+/* Bytes from row to row if tiles can be loaded from the rows themselves, else 0. */
+static int64_t tile_stride(const struct gqa__rows *rows)
+{
+    const uintptr_t first = (uintptr_t)rows->row[0]; /* the rows may be of several tensors */
+    const uintptr_t stride = (uintptr_t)rows->row[1] - first;
+
+    for (int32_t i = 2; i < rows->count; i++) {
+        if ((uintptr_t)rows->row[i] != first + (uintptr_t)i * stride) {
+            return 0;
+        }
+    }
+    return rows->dtype == GQA_BF16 && rows->in % AMX_DEPTH == 0 ? (int64_t)stride : 0;
+}
+
 /* --- many tokens ----------------------------------------------------------------------------- */
 
 enum { CHUNK_BYTES = CHUNK_GROUPS * AMX_TILE_BYTES };
 
-/* The tiles of a chunk on their way to L1, a few rows at a time: [2] tiles of [groups]. */
+/* The next chunk on its way: its rows are asked for, or its tiles made in L1, some at a time. */
 struct refill {
     struct aside aside; /* first, so that a step finds the rest */
     const struct gqa__rows *rows;
-    unsigned char *to;
+    unsigned char *to;     /* [2][CHUNK_GROUPS] tiles */
     int64_t first, groups; /* of k */
     int32_t out, row, end; /* the output of the first tile; the next of its `end` rows */
     int32_t rows_a_step;
@@ -97,7 +112,20 @@ static void refill_step(struct aside *aside)
     }
 }
 
-/* Get the chunk that begins at group g ready to be made in `steps` steps. */
+/* The same where the rows are tiles themselves. */
+static void ask_step(struct aside *aside)
+{
+    struct refill *r = (struct refill *)aside;
+
+    for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
+        const uintptr_t from = (uintptr_t)r->rows->row[r->out + r->row];
+        for (int64_t g = 0; g < r->groups; g++) {
+            v_prefetch(from + (uintptr_t)ask_where(r->rows, (r->first + g) * AMX_DEPTH, GQA_BF16));
+        }
+    }
+}
+
+/* The chunk that begins at group g, in `steps` steps. */
 static void refill_begin(struct refill *r, unsigned char *to, int64_t g, int64_t all, int32_t steps)
 {
     r->to = to;
@@ -107,34 +135,42 @@ static void refill_begin(struct refill *r, unsigned char *to, int64_t g, int64_t
     r->rows_a_step = (r->end + steps - 1) / steps;
 }
 
-/* All tokens of one or two output tiles: while the tiles of a chunk are used, those of the next are
- * made. */
+/* All tokens of one or two output tiles; stride as from tile_stride. */
 INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
-                          int32_t out, const bool two_outs)
+                          int32_t out, int64_t stride, const bool two_outs)
 {
     const int64_t groups = groups_of(args->in), x_panel = groups * AMX_TILE_BYTES;
     const int32_t passes = (args->tokens + 31) / 32;
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     unsigned char w[2][2 * CHUNK_BYTES] __attribute__((aligned(64)));
-    struct refill refill = {
-        .aside = {refill_step}, .rows = rows, .out = out, .end = two_outs ? 32 : 16};
+    struct refill next = {.aside = {stride != 0 ? ask_step : refill_step},
+                          .rows = rows,
+                          .out = out,
+                          .end = two_outs ? 32 : 16};
 
-    refill_begin(&refill, w[0], 0, groups, 1);
-    refill_step(&refill.aside);
+    refill_begin(&next, w[0], 0, groups, 1);
+    next.aside.step(&next.aside);
     for (int64_t g = 0; g < groups; g += CHUNK_GROUPS) {
-        const int64_t n = g / CHUNK_GROUPS;
-        const int32_t some = (int32_t)refill.groups;
-        refill_begin(&refill, w[(n + 1) % 2], g + CHUNK_GROUPS, groups, passes * some);
+        unsigned char *const tiles = next.to;
+        struct chunk chunk = {.w = tiles,
+                              .w_panel = CHUNK_BYTES,
+                              .x_panel = x_panel,
+                              .w_step = AMX_TILE_BYTES,
+                              .w_row = 64,
+                              .groups = (int32_t)next.groups,
+                              .first = g == 0,
+                              .aside = &next.aside};
+        if (stride != 0) {
+            chunk.w = (const unsigned char *)rows->row[out] + g * 64;
+            chunk.w_panel = 16 * stride;
+            chunk.w_step = 64;
+            chunk.w_row = stride;
+        }
+        refill_begin(&next, tiles == w[0] ? w[1] : w[0], g + CHUNK_GROUPS, groups,
+                     passes * chunk.groups);
         for (int32_t t = 0; t < args->tokens; t += 32) {
-            const struct chunk chunk = {.w = w[n % 2],
-                                        .x = (const unsigned char *)args->x + t / 16 * x_panel +
-                                             g * AMX_TILE_BYTES,
-                                        .w_panel = CHUNK_BYTES,
-                                        .x_panel = x_panel,
-                                        .groups = some,
-                                        .c = c[t / 32],
-                                        .first = g == 0,
-                                        .aside = &refill.aside};
+            chunk.x = (const unsigned char *)args->x + t / 16 * x_panel + g * AMX_TILE_BYTES;
+            chunk.c = c[t / 32];
             if (t + 16 < args->tokens) {
                 multiply_chunk(&chunk, two_outs, true);
             } else {
@@ -147,26 +183,12 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
 
 /* --- few tokens ------------------------------------------------------------------------------ */
 
-/* Can tiles be loaded from the rows themselves? Then in *stride the bytes from row to row. */
-static bool rows_are_tiles(const struct gqa__rows *rows, int64_t *stride)
-{
-    const unsigned char *const first = rows->row[0];
-
-    *stride = rows->count > 1 ? (const unsigned char *)rows->row[1] - first : 0;
-    for (int32_t i = 2; i < rows->count; i++) {
-        if ((const unsigned char *)rows->row[i] != first + i * *stride) {
-            return false;
-        }
-    }
-    return rows->dtype == GQA_BF16 && rows->in % AMX_DEPTH == 0;
-}
-
 /* Ask for a line of each of 16 rows. */
-INLINE void ask_lines(const unsigned char *at, int64_t stride)
+INLINE void ask_lines(uintptr_t at, int64_t stride)
 {
 #pragma GCC unroll 16
-    for (int32_t i = 0; i < AMX_ROWS; i++, at += stride) {
-        _mm_prefetch((const char *)at, _MM_HINT_T1);
+    for (int32_t i = 0; i < AMX_ROWS; i++, at += (uintptr_t)stride) {
+        v_prefetch(at);
     }
 }
 
@@ -185,12 +207,12 @@ INLINE void stream_rows(const struct gqa__linear_args *args, const struct gqa__r
     _tile_zero(3);
     for (int64_t k = 0; k < args->in; k += AMX_DEPTH) {
         const int64_t ask = ask_where(rows, k, GQA_BF16);
-        ask_lines(w + ask, stride);
+        ask_lines((uintptr_t)w + (uintptr_t)ask, stride);
         _tile_loadd(6, x + k * 32, 64);
         _tile_loadd(4, w + k * 2, stride);
         _tile_dpbf16ps(0, 4, 6);
         if (two_outs) {
-            ask_lines(w2 + ask, stride);
+            ask_lines((uintptr_t)w2 + (uintptr_t)ask, stride);
             _tile_loadd(5, w2 + k * 2, stride);
             _tile_dpbf16ps(2, 5, 6);
         }
@@ -226,20 +248,20 @@ static void stream_all(const struct gqa__linear_args *args, const struct gqa__ro
 
 bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows)
 {
-    int64_t stride;
+    const int64_t stride = tile_stride(rows);
 
     if (args->tokens > BLOCK_TOKENS) {
         return false;
     }
-    if (args->tokens <= 32 && rows->valid == rows->count && rows_are_tiles(rows, &stride)) {
+    if (args->tokens <= 32 && stride != 0) {
         stream_all(args, rows, stride);
         return true;
     }
     for (int32_t out = 0; out < rows->count; out += 32) {
         if (out + 16 < rows->count) {
-            multiply_rows(args, rows, out, true);
+            multiply_rows(args, rows, out, stride, true);
         } else {
-            multiply_rows(args, rows, out, false);
+            multiply_rows(args, rows, out, stride, false);
         }
     }
     return true;
