@@ -228,6 +228,175 @@ static void test_zero_sign(void **state)
     problem_free(&p);
 }
 
+/* --- the reference of the exponentials ------------------------------------------------------- */
+
+enum { PATTERNS = 32, GROUP = 32 };
+
+/* The largest score of a group of keys, by pattern. The first 15: one step, by less than 8, by 8 or
+ * by more, from one of two bases and at one of five groups. Then ramps, one spike, and at random.
+ */
+static float level(int32_t pattern, int32_t group)
+{
+    static const float rise[] = {7.96875f, 8.0f, 8.0625f};
+    static const int32_t place[] = {1, 2, 4, 6, 7};
+    uint64_t state = 1 + (uint64_t)(pattern * 100 + group) * 0x9e3779b97f4a7c15u;
+    const float at = (float)group;
+
+    if (pattern < 15) {
+        return (pattern % 2 == 0 ? 0.0f : -5.0f) +
+               (group >= place[pattern / 3] ? rise[pattern % 3] : 0.0f);
+    }
+    switch (pattern) {
+    case 15:
+        return 9.0f * at - 36.0f;
+    case 16:
+        return 4.0f * at;
+    case 17:
+        return -9.0f * at;
+    case 18:
+        return group == 7 ? 40.0f : 0.0f;
+    case 19:
+        return group == 0 ? 40.0f : 0.0f;
+    default:
+        return 4.0f * (float)(random_next(&state) % 17) - 32.0f;
+    }
+}
+
+/* Row r has pattern r mod PATTERNS as its scores, exactly: q picks one dimension of k. */
+static void climbing_fill(struct problem *p)
+{
+    problem_fill(p);
+    memset(p->q, 0, (size_t)(p->tokens * p->group * p->dk) * sizeof(float));
+    for (int32_t r = 0; r < p->rows; r++) {
+        p->q[(p->first + r) * p->dk + r % PATTERNS] = 4.0f; /* 1 over the scale */
+        p->lo[r] = r % 3 == 0 ? 0 : 29 * (r % 8);
+        p->hi[r] = r % 4 == 0 ? p->keys : p->keys - 5 * (r % 9);
+        p->slope[r] = 0.0625f * (float)(r % 5);
+        for (int32_t key = 0; key < p->keys; key++) {
+            const bool blind = key / GROUP % 3 == r % 5; /* for whole groups */
+            p->visible[key * p->rows + r] &= !blind;
+            p->bias[key * p->rows + r] *= 8.0f;
+        }
+    }
+    for (int32_t key = 0; key < p->keys; key++) {
+        for (int32_t i = 0; i < p->dk; i++) {
+            const int32_t group = key / GROUP;
+            const bool top = key % GROUP == (7 * i + 5 * group) % GROUP;
+            const float below = (float)(1 + (key * 5 + i) % 9);
+            p->k[key * p->dk + i] = level(i, group % 8) - (top ? 0.0f : below);
+        }
+    }
+}
+
+/* Bias that is no number, no score or denormal, in some rows. */
+static void plant_bias(struct problem *p)
+{
+    static const float planted[] = {NAN, -INFINITY, INFINITY, 1e-40f};
+
+    for (int32_t r = 0; r < p->rows; r++) {
+        for (int32_t key = 0; key < p->keys; key++) {
+            const bool whole =
+                key / GROUP == r % 3; /* a group of keys, or one key here and there */
+            if (r % 6 < 4 && (whole || key == 100 + r)) {
+                p->bias[key * p->rows + r] = planted[r % 6 == 2 && whole ? 1 : r % 6];
+            }
+        }
+    }
+}
+
+/* References that rise by less than 8, by 8 and by more, anywhere in the block, with what may stand
+ * between the product and the softmax, and with V that must be marked. */
+static void test_climbing(void **state)
+{
+    const struct row_under_test *test = *state;
+    static const int32_t features[] = {
+        0, FEATURE_RANGE, FEATURE_VISIBLE, FEATURE_BIAS, FEATURE_SLOPE, FEATURES_ALL - 1};
+    static const int32_t keys[] = {256, 300, 70};
+
+    for (int32_t i = 0; i < 6 * 3 * 2; i++) {
+        struct problem p = {.rows = 47, .group = 1, .keys = keys[i / 6 % 3], .dk = PATTERNS};
+        p.dv = 16;
+        p.features = features[i % 6];
+        p.seed = 300u + (uint64_t)i;
+        climbing_fill(&p);
+        if (p.features & FEATURE_BIAS) {
+            plant_bias(&p);
+        }
+        if (i >= 18) {
+            p.v[33 * p.dv + 3] = NAN;
+        }
+        run_case(test, &p);
+        problem_free(&p);
+    }
+}
+
+/* The rule by hand: m stays at the base unless the step is of more than 8. */
+static void test_reference(void **state)
+{
+    const struct row_under_test *test = *state;
+    const bool bf16 = test->row->numerics == GQA_NUMERICS_BF16;
+    struct problem p = {.rows = 32, .group = 1, .keys = 256, .dk = PATTERNS, .dv = 8, .seed = 4};
+    struct answer got;
+
+    climbing_fill(&p);
+    got = answer_new(&p);
+    for (int32_t fused = 0; fused < 2; fused++) {
+        name_case(test, &p);
+        check(attend(test->row, &p, (struct variant){false, false, fused != 0}, &got));
+        for (int32_t r = 0; r < 15; r++) {
+            check(got.m[r] == level(r, bf16 && r % 3 != 2 ? 0 : 7));
+            check(got.l[r] >= 1.0f);
+        }
+        check(got.m[15] == 27.0f && got.m[17] == 0.0f && got.m[18] == 40.0f && got.m[19] == 40.0f);
+        check(got.m[16] == (bf16 ? 24.0f : 28.0f)); /* 0, 12, 24 */
+    }
+    answer_free(&got);
+    problem_free(&p);
+}
+
+/* The bias that gives the smallest normal score; it is denormal itself. */
+static float bias_of_least(void)
+{
+    float bias = 0x1.62p-127f;
+
+    while (bias * (float)GQA__LOG2E < 0x1p-126f) {
+        bias = nextafterf(bias, 1.0f);
+    }
+    return bias;
+}
+
+/* Scores that are denormal count as zero in bf16. Row 0: all are; row 1: the largest is just
+ * normal, so that its distance from them would be denormal; row 2: all are, and negative. */
+static void test_denormal(void **state)
+{
+    const struct row_under_test *test = *state;
+    const bool bf16 = test->row->numerics == GQA_NUMERICS_BF16;
+    const float least = bias_of_least();
+    struct problem p = {.rows = 3, .group = 1, .keys = 64, .dk = 8, .dv = 8, .seed = 8};
+    struct answer got;
+
+    p.features = FEATURE_BIAS;
+    problem_fill(&p);
+    got = answer_new(&p);
+    memset(p.q, 0, (size_t)(p.rows * p.dk) * sizeof(float));
+    for (int32_t key = 0; key < p.keys; key++) {
+        float *bias = p.bias + key * p.rows;
+        bias[0] = key % 3 == 0 ? -0x1p-130f : 0x1p-131f;
+        bias[1] = key == 10 ? least : key % 3 == 0 ? 0x1p-131f : 0.0f;
+        bias[2] = -0x1p-130f;
+    }
+    run_case(test, &p);
+    for (int32_t fused = 0; fused < 2; fused++) {
+        check(attend(test->row, &p, (struct variant){false, false, fused != 0}, &got));
+        check(got.l[0] == 64.0f && got.l[2] == 64.0f);
+        check(bf16 ? gqa__f32_bits(got.m[0]) == 0 && gqa__f32_bits(got.m[2]) == 0
+                   : got.m[0] > 0.0f && got.m[2] < 0.0f);
+        check(got.m[1] == 0x1p-126f); /* its bias is denormal, and counts */
+    }
+    answer_free(&got);
+    problem_free(&p);
+}
+
 /* What is appended: n tokens, of which one value is NaN, or infinite in bf16. */
 struct append_case {
     gqa_dtype storage;
@@ -307,8 +476,10 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         CMUnitTestFunction run;
-    } kinds[] = {{"sizes", test_sizes},     {"fills", test_fills},         {"poison", test_poison},
-                 {"neutral", test_neutral}, {"zero_sign", test_zero_sign}, {"append", test_append}};
+    } kinds[] = {
+        {"sizes", test_sizes},       {"fills", test_fills},         {"poison", test_poison},
+        {"neutral", test_neutral},   {"zero_sign", test_zero_sign}, {"append", test_append},
+        {"climbing", test_climbing}, {"reference", test_reference}, {"denormal", test_denormal}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
     static struct row_under_test rows[MAX_ROWS + 2];
     static char names[(MAX_ROWS + 2) * KINDS][64];

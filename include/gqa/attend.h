@@ -9,8 +9,9 @@ extern "C" {
 #endif
 
 /* Raw softmax states of rows over a key range, f32. With s the scores in base-2 units (natural
- * score times log2 e): m = max s, l = sum 2^(s - m), o = sum 2^(s - m) v. A row without keys is
- * (-inf, 0, 0). Sinks are not in them. */
+ * score times log2 e): l = sum 2^(s - m), o = sum 2^(s - m) v, where the reference m is max s,
+ * under numerics bf16 a value from max s - 8 to max s. A row without keys is (-inf, 0, 0). Sinks
+ * are not in them. */
 typedef struct gqa_states {
     gqa_tensor m;      /* [B, T, Hq] f32, packed */
     gqa_tensor l;      /* [B, T, Hq] f32, packed */

@@ -13,8 +13,9 @@
  * 0 exactly. f32 form, degree 6: at most 1 ulp. */
 static inline float gqa__exp2f(float x);
 
-/* The bf16 numerics' form for x <= 0: p(f) 2^n with n = floor(x), f = x - n rounded down (as the
- * reduce instruction of AVX-512 gives it), p of degree 3: relative error below 8.6e-5. */
+/* The bf16 numerics' form for x <= 8 (right below 127): p(f) 2^n with n = floor(x), f = x - n
+ * rounded down (as the reduce instruction of AVX-512 gives it), p of degree 3: relative error below
+ * 8.6e-5. */
 static inline float gqa__exp2f_fast(float x);
 
 /* Natural logarithm, normal and denormal x > 0: at most 1 ulp. log(1) = 0; log(0) = -inf; x < 0:

@@ -26,6 +26,8 @@ void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t 
 void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
 void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                          int32_t keys, int32_t dv, int flags);
+
+/* amx_block.c */
 void gqa__amx_block(const struct gqa__block *block);
 
 /* amx_linear.c */

@@ -98,12 +98,24 @@ INLINE vec join_lanes(const vec sum[4])
     return v_canonical(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
 }
 
+/* reference_scores of VEC lanes, under flush_enter; s [keys][stride] */
+INLINE vec reference_lanes(const float *s, int64_t stride, int32_t keys)
+{
+    vec m = v_set(-INFINITY);
+
+    for (int32_t key = 0; key < keys; key += SCALAR_GROUP) {
+        const vec top = max_lanes(s + key * stride, stride, SCALAR_GROUP);
+        m = v_select(v_less(v_set(BF16_RISE), v_sub(top, m)), top, m);
+    }
+    return m;
+}
+
 /* Under flush_enter, as is softmax_group. */
 __attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *l, const float *s,
                                                       int32_t keys, int32_t ld, bool mark)
 {
     for (int32_t lane = 0; lane < ld; lane += VEC) {
-        const vec top = max_lanes(s + lane, ld, keys), safe = safe_lanes(top);
+        const vec top = reference_lanes(s + lane, ld, keys), safe = safe_lanes(top);
         vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
         for (int32_t key = 0; key < keys; key += 4) {
             const float *row = s + (int64_t)key * ld + lane;
@@ -126,7 +138,7 @@ static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, i
 {
     const unsigned saved = flush_enter();
 
-    assert(keys % 4 == 0 && ld % VEC == 0);
+    assert(keys % SCALAR_GROUP == 0 && ld % VEC == 0);
     softmax_flushed(p, m, l, s, keys, ld, mark);
     flush_leave(saved);
 }
@@ -135,7 +147,7 @@ static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, i
 __attribute__((noinline)) static void softmax_group(float *m, float *l, float *s, int64_t stride,
                                                     int32_t keys)
 {
-    const vec top = max_lanes(s, stride, keys), safe = safe_lanes(top);
+    const vec top = reference_lanes(s, stride, keys), safe = safe_lanes(top);
     vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
 
     for (int32_t key = 0; key < keys; key += 4, s += 4 * stride) {

@@ -179,9 +179,11 @@ struct gqa__kernels {
                   int32_t keys, int32_t dk);
     void (*modify)(float *s, const struct gqa__modify *modify);
     /* Per lane m = max s (NaN left out, never -0), p = exp2(s - m) (0 where s is -inf), l = sum of
-     * p in four chains by key mod 4, joined (0+1)+(2+3). p: [key][ld] operands in the row's own
-     * order; part of it from key k on starts at byte k * ld * size of operand, k a multiple of
-     * panel_keys. mark: p is -0 where s is -inf. s is overwritten. */
+     * p in four chains by key mod 4, joined (0+1)+(2+3). bf16: m is the maximum t of the first 32
+     * keys (aligned in the key index) of which the lane sees one, and becomes that of later 32 keys
+     * where t - m > 8. p: [key][ld] operands in the row's own order; part of it from key k on
+     * starts at byte k * ld * size of operand, k a multiple of panel_keys. mark: p is -0 where s is
+     * -inf. s is overwritten. */
     void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,

@@ -171,7 +171,7 @@ static inline void finish_row(const struct gqa__finish *finish, int32_t r)
     const float l = gqa__canonical(merge_value(l_left, l2, a, a2, l_left, l2));
     const float kept = l2 == 0.0f ? m_left : top;
     const float m = l_left == 0.0f ? sink : kept;
-    const float scale = (l2 == 0.0f ? 1.0f : a) * (1.0f / l); /* l >= 1: the largest p is 1 */
+    const float scale = (l2 == 0.0f ? 1.0f : a) * (1.0f / l); /* l >= 1: some p is 1 */
 
     if (finish->out != NULL) {
         float *out = finish->out + gqa__row_offset(&finish->out_map, r); /* [dv] */

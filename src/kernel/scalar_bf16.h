@@ -236,8 +236,30 @@ static inline uint16_t weight_to_bf16(float p)
     return (uint16_t)((gqa__f32_bits(p) + 0x8000u) >> 16);
 }
 
+/* A reference is raised where a maximum lies further above it than this: so p is at most 2^8. */
+#define BF16_RISE 8.0f
+
+/* m [ld]: what the exponentials of a lane refer to. It is the maximum of the first group of keys of
+ * which the lane sees one, and follows that of a later group only when it must; a vector row can
+ * so weigh one group while the scores of the next are computed. NaN is left out, a denormal counts
+ * as zero, never -0. s [keys][ld] */
+static inline void reference_scores(float *restrict m, const float *s, int32_t keys, int32_t ld)
+{
+    for (int32_t j = 0; j < ld; j++) {
+        m[j] = -INFINITY;
+    }
+    for (int32_t key = 0; key < keys; key += SCALAR_GROUP) {
+        float top[SCALAR_TILE_ROWS];
+        max_scores(top, s + (int64_t)key * ld, SCALAR_GROUP, ld);
+        for (int32_t j = 0; j < ld; j++) {
+            const float t = flush(top[j]) + 0.0f;
+            m[j] = t - m[j] > BF16_RISE ? t : m[j];
+        }
+    }
+}
+
 /* p [keys][ld] bf16; l sums p before it is rounded. p is never denormal: exp2 ends at 2^-126. A
- * difference of scores that is denormal counts as zero: vector rows flush there. */
+ * score, or a difference of scores, that is denormal counts as zero: vector rows flush there. */
 static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
                                 bool mark)
 {
@@ -245,8 +267,8 @@ static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t k
     float safe[SCALAR_TILE_ROWS];
     float sums[4][SCALAR_TILE_ROWS];
 
-    assert(keys % 4 == 0 && ld <= SCALAR_TILE_ROWS);
-    max_scores(m, s, keys, ld);
+    assert(keys % SCALAR_GROUP == 0 && ld <= SCALAR_TILE_ROWS);
+    reference_scores(m, s, keys, ld);
     safe_max(safe, m, ld);
     memset(sums, 0, sizeof sums);
     for (int32_t key = 0; key < keys; key++) {
@@ -254,7 +276,7 @@ static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t k
         uint16_t *restrict out = (uint16_t *)p + (int64_t)key * ld; /* [ld] */
         float *restrict sum = sums[key % 4];
         for (int32_t j = 0; j < ld; j++) {
-            const float e = gqa__exp2f_fast(flush(row[j] - safe[j]));
+            const float e = gqa__exp2f_fast(flush(flush(row[j]) - safe[j]));
             sum[j] += e;
             out[j] = row[j] == -INFINITY ? hidden : weight_to_bf16(e);
         }

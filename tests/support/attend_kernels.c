@@ -285,7 +285,8 @@ static void keep_state(const struct tile *t, int32_t which, int32_t block)
         t->answer->m[at] = ((float *)t->m[block].data)[r];
         t->answer->l[at] = ((float *)t->l[block].data)[r];
         for (int32_t d = 0; d < p->dv; d++) {
-            t->answer->o[at * p->dv + d] = ((float *)t->o[block].data)[(int64_t)d * t->ld + r];
+            t->answer->o[at * p->dv + d] =
+                gqa__canonical(((float *)t->o[block].data)[(int64_t)d * t->ld + r]);
         }
     }
 }
@@ -323,6 +324,12 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
     release(t, &weights);
 }
 
+/* Every key is seen by every lane, with the score that the product gave. */
+static bool unchanged(const struct tile *t, const struct page *page)
+{
+    return (t->p->features & ~FEATURE_SINK) == 0 && page->first + page->keys <= t->p->keys;
+}
+
 /* The row's entry for a whole block, from a piece of one panel and one of the rest. */
 static void run_fused(struct tile *t, const struct page *page, int32_t from,
                       const struct gqa__modify *modify, int32_t block)
@@ -337,7 +344,7 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .dv = t->p->dv,
                            .keys = page->keys - from,
                            .piece = pieces,
-                           .modify = modify,
+                           .modify = unchanged(t, page) ? NULL : modify,
                            .mark = page->nonfinite,
                            .s = s.data,
                            .p = p.data,

@@ -146,7 +146,8 @@ static oracle_num softmax(const oracle_layer *layer, const row_keys *keys, doubl
     low = sum > 0.0 ? low : 0.0;
     for (int i = 0; i < keys->n; i++) {
         /* Besides the score's own error: two subtractions of maxima (block, row) rounded relative
-         * to |s| + |m|, two exponentials of 2 ulp, products. Fast exponential of bf16: 2e-4. */
+         * to |s| + |m|, two exponentials of 2 ulp, products. bf16: 2e-4 for the fast exponential
+         * (8.6e-5) and for a block's reference that is not its maximum but up to 8 below. */
         double d = keys->s[i].e + 3 * ORACLE_U * (fabs(keys->s[i].v) + fabs(m)) + 12 * ORACLE_U;
         d += layer->bf16 ? 2e-4 : 0.0;
         p[i].v = exp(keys->s[i].v - m);

@@ -9,12 +9,11 @@
 #include "base/mathf.h"
 #include "base/number.h"
 #include "support/row8_flat.h"
+#include "support/row8_softmax.h"
 
 enum {
     TILE = 40,
     LANES = 8,
-    PANEL_F32 = 32,
-    PANEL_BF16 = 64,
     GROUP = 32, /* of the bf16 products */
     OUT_STEP = 8
 };
@@ -214,60 +213,6 @@ static void modify(float *s, const struct gqa__modify *m)
     }
 }
 
-/* p lies [panel][ld][panel keys]. */
-static int64_t p_index(int32_t key, int32_t r, int32_t ld, int32_t panel)
-{
-    return (int64_t)(key / panel * panel) * ld + r * panel + key % panel;
-}
-
-/* To nearest, ties up. */
-static uint16_t weight_of(float p)
-{
-    uint32_t bits;
-    memcpy(&bits, &p, sizeof bits);
-    return (uint16_t)((bits + 0x8000u) >> 16);
-}
-
-/* One lane; p by its index and the stored form. */
-static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t keys, int32_t ld,
-                         int32_t r, bool mark, bool bf16)
-{
-    float top = -INFINITY, sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    for (int32_t key = 0; key < keys; key++) {
-        top = s[key * ld + r] > top ? s[key * ld + r] : top;
-    }
-    for (int32_t key = 0; key < keys; key++) {
-        const float x = s[key * ld + r], base = top == -INFINITY ? 0.0f : top;
-        const int64_t at = p_index(key, r, ld, bf16 ? PANEL_BF16 : PANEL_F32);
-        float e = x == -INFINITY ? 0.0f
-                  : bf16         ? gqa__exp2f_fast(no_denormal(x - base))
-                                 : gqa__exp2f(x - base);
-        sum[key % 4] += e;
-        e = x == -INFINITY && mark ? -0.0f : e;
-        if (bf16) {
-            ((uint16_t *)p)[at] = mark && x == -INFINITY ? 0x8000u : weight_of(e);
-        } else {
-            ((float *)p)[at] = e;
-        }
-    }
-    m[r] = top + 0.0f; /* not -0 */
-    l[r] = canonical((sum[0] + sum[1]) + (sum[2] + sum[3]));
-}
-
-static void softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
-{
-    for (int32_t r = 0; r < ld; r++) {
-        softmax_lane(p, m, l, s, keys, ld, r, mark, false);
-    }
-}
-
-static void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
-{
-    for (int32_t r = 0; r < ld; r++) {
-        softmax_lane(p, m, l, s, keys, ld, r, mark, true);
-    }
-}
-
 static void accumulate_f32(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                            int32_t keys, int32_t dv, int flags)
 {
@@ -275,7 +220,7 @@ static void accumulate_f32(float *o, int32_t ld, const void *p, const void *v, i
         for (int32_t r = 0; r < ld; r++) {
             float sum = flags & GQA__ACC_FIRST ? 0.0f : o[d * ld + r];
             for (int32_t key = 0; key < keys; key++) {
-                const float weight = ((const float *)p)[p_index(key, r, ld, PANEL_F32)];
+                const float weight = ((const float *)p)[row8_p_index(key, r, ld, ROW8_PANEL_F32)];
                 const bool hidden = weight == 0.0f && signbit(weight);
                 float value = ((const float *)v)[key * v_stride + d];
                 value = flags & GQA__ACC_MARKED && hidden ? 0.0f : value;
@@ -295,7 +240,8 @@ static void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v, 
             for (int32_t first = 0; first < keys; first += GROUP) {
                 uint16_t weight[GROUP], value[GROUP];
                 for (int32_t k = 0; k < GROUP; k++) {
-                    weight[k] = ((const uint16_t *)p)[p_index(first + k, r, ld, PANEL_BF16)];
+                    weight[k] =
+                        ((const uint16_t *)p)[row8_p_index(first + k, r, ld, ROW8_PANEL_BF16)];
                     value[k] = ((const uint16_t *)v)[d * v_stride + first + k];
                     if (flags & GQA__ACC_MARKED && weight[k] == 0x8000u) {
                         value[k] = 0;
@@ -517,7 +463,7 @@ static const struct gqa__kernels row8_f32 = {
     .numerics = GQA_NUMERICS_F32,
     .tile_rows = TILE,
     .lanes = LANES,
-    .panel_keys = PANEL_F32,
+    .panel_keys = ROW8_PANEL_F32,
     .depth_step = 4,
     .value_step = 4,
     .v_transposed = false,
@@ -530,7 +476,7 @@ static const struct gqa__kernels row8_f32 = {
     .append_v = append_v_f32,
     .score = score_f32,
     .modify = modify,
-    .softmax = softmax_f32,
+    .softmax = row8_softmax_f32,
     .accumulate = accumulate_f32,
     .merge = merge,
     .finish = finish,
@@ -556,7 +502,7 @@ static const struct gqa__kernels row8_bf16 = {
     .numerics = GQA_NUMERICS_BF16,
     .tile_rows = TILE,
     .lanes = LANES,
-    .panel_keys = PANEL_BF16,
+    .panel_keys = ROW8_PANEL_BF16,
     .depth_step = 8,
     .value_step = 4,
     .v_transposed = true,
@@ -569,7 +515,7 @@ static const struct gqa__kernels row8_bf16 = {
     .append_v = append_v_bf16,
     .score = score_bf16,
     .modify = modify,
-    .softmax = softmax_bf16,
+    .softmax = row8_softmax_bf16,
     .accumulate = accumulate_bf16,
     .merge = merge,
     .finish = finish,

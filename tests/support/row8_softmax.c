@@ -1,0 +1,96 @@
+/* row8_softmax.c - see row8_softmax.h. */
+#include "support/row8_softmax.h"
+
+#include <float.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/mathf.h"
+#include "base/number.h"
+
+enum { GROUP = 32 }; /* of the bf16 products */
+
+static float canonical(float x)
+{
+    return x == x ? x : gqa__f32_from_bits(0x7fc00000u);
+}
+
+static float no_denormal(float x)
+{
+    return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
+}
+
+int64_t row8_p_index(int32_t key, int32_t r, int32_t ld, int32_t panel)
+{
+    return (int64_t)(key / panel * panel) * ld + r * panel + key % panel;
+}
+
+/* To nearest, ties up. */
+static uint16_t weight_of(float p)
+{
+    uint32_t bits;
+    memcpy(&bits, &p, sizeof bits);
+    return (uint16_t)((bits + 0x8000u) >> 16);
+}
+
+/* f32: the largest score of a lane. */
+static float largest(const float *s, int32_t keys, int32_t ld)
+{
+    float top = -INFINITY;
+    for (int32_t key = 0; key < keys; key++) {
+        top = s[key * ld] > top ? s[key * ld] : top;
+    }
+    return top + 0.0f; /* not -0 */
+}
+
+/* bf16: the largest of a group, as long as no later group has one that is more than 8 larger. */
+static float followed(const float *s, int32_t keys, int32_t ld)
+{
+    float base = -INFINITY;
+    for (int32_t first = 0; first < keys; first += GROUP) {
+        const float most = largest(s + first * ld, GROUP, ld);
+        const float top = fabsf(most) < FLT_MIN ? 0.0f : most;
+        if (base == -INFINITY || top - base > 8.0f) {
+            base = top;
+        }
+    }
+    return base;
+}
+
+/* One lane; p by its index and the stored form. */
+static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t keys, int32_t ld,
+                         int32_t r, bool mark, bool bf16)
+{
+    const float top = bf16 ? followed(s + r, keys, ld) : largest(s + r, keys, ld);
+    float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
+    for (int32_t key = 0; key < keys; key++) {
+        const float x = s[key * ld + r], base = top == -INFINITY ? 0.0f : top;
+        const int64_t at = row8_p_index(key, r, ld, bf16 ? ROW8_PANEL_BF16 : ROW8_PANEL_F32);
+        float e = x == -INFINITY ? 0.0f
+                  : bf16         ? gqa__exp2f_fast(no_denormal(no_denormal(x) - base))
+                                 : gqa__exp2f(x - base);
+        sum[key % 4] += e;
+        e = x == -INFINITY && mark ? -0.0f : e;
+        if (bf16) {
+            ((uint16_t *)p)[at] = mark && x == -INFINITY ? 0x8000u : weight_of(e);
+        } else {
+            ((float *)p)[at] = e;
+        }
+    }
+    m[r] = top;
+    l[r] = canonical((sum[0] + sum[1]) + (sum[2] + sum[3]));
+}
+
+void row8_softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+{
+    for (int32_t r = 0; r < ld; r++) {
+        softmax_lane(p, m, l, s, keys, ld, r, mark, false);
+    }
+}
+
+void row8_softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+{
+    for (int32_t r = 0; r < ld; r++) {
+        softmax_lane(p, m, l, s, keys, ld, r, mark, true);
+    }
+}
