@@ -118,7 +118,7 @@ INLINE void softmax_lanes(const struct softmax *args, const bool mark)
     }
     for (int32_t key = 0; key < args->keys; key += 32) {
         weigh_group(args->p + key / 32 * args->p_step, args->s + key / 32 * step, args->s_stride,
-                    &sums, mark);
+                    &sums, mark, NULL);
     }
     store_sums(&sums, args->m, args->l);
 }
@@ -185,14 +185,14 @@ void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int
         return;
     }
     for (int32_t lane = 0; lane < ld; lane += 32) {
-        const struct value_args args = {&piece,
-                                        1,
-                                        (const unsigned char *)p + lane / 16 * AMX_TILE_BYTES,
-                                        (int64_t)ld / 16 * AMX_TILE_BYTES,
-                                        o + lane,
-                                        ld,
-                                        dv,
-                                        (flags & GQA__ACC_FIRST) != 0};
+        const struct value_args args = {.piece = &piece,
+                                        .pieces = 1,
+                                        .p = (const unsigned char *)p + lane / 16 * AMX_TILE_BYTES,
+                                        .p_step = (int64_t)ld / 16 * AMX_TILE_BYTES,
+                                        .o = o + lane,
+                                        .ld = ld,
+                                        .dv = dv,
+                                        .first = (flags & GQA__ACC_FIRST) != 0};
         if (lane + 16 < ld) {
             value_lanes(&args, true);
         } else {

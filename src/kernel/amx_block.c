@@ -31,6 +31,7 @@ struct lanes {
     int64_t q_step;         /* bytes to those of the second */
     int64_t p_step;         /* bytes between tiles of 32 keys */
     int32_t lane;
+    struct fetch *fetch;
     unsigned mode; /* outside of flush_enter */
     struct {
         int32_t begin, end;
@@ -158,9 +159,9 @@ INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct la
             stale |= raise_reference(b, s + LANE_SCORES, 16);
         }
         if (!stale) {
-            weigh_group(p, s, 16, a, false);
+            weigh_group(p, s, 16, a, false, two ? NULL : lanes->fetch);
             if (two) {
-                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false);
+                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, NULL);
             }
         }
     }
@@ -209,11 +210,13 @@ static void find_seen(struct lanes *lanes, bool two)
 INLINE void block_lanes(const struct gqa__block *block, int32_t lane, const bool two)
 {
     const int64_t q_step = round_to_group(block->dk) / AMX_DEPTH * AMX_TILE_BYTES;
+    struct fetch fetch = {block->ahead, block->aheads, 0};
     struct lanes lanes = {.block = block,
                           .q = (const unsigned char *)block->q + lane / 16 * q_step,
                           .q_step = q_step,
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
-                          .lane = lane};
+                          .lane = lane,
+                          .fetch = &fetch};
     const struct value_args values = {.piece = block->piece,
                                       .pieces = block->pieces,
                                       .p = block->p,
@@ -221,7 +224,8 @@ INLINE void block_lanes(const struct gqa__block *block, int32_t lane, const bool
                                       .o = block->o + lane,
                                       .ld = block->ld,
                                       .dv = block->dv,
-                                      .first = true};
+                                      .first = true,
+                                      .fetch = &fetch};
 
     if (block->modify != NULL && block->modify->lo != NULL) {
         find_seen(&lanes, two);
