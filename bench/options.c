@@ -17,7 +17,7 @@ const char bench_usage[] =
     "  --filter TEXT       only cases whose name holds TEXT (or matches it, with * and ?)\n"
     "  --peers NAMES       only these baselines; none = no baseline\n"
     "  --threads N         threads of every case (suite threads: the most); default 1\n"
-    "  --isa NAME          auto, scalar, avx2, avx512, amx\n"
+    "  --isa NAME          auto, scalar, avx2, avx512, amx, neon\n"
     "  --backend NAME      cpu, reference\n"
     "  --numerics NAME     f32, bf16; default both\n"
     "  --repetitions N     rounds of alternation per case; default 9\n"
@@ -41,7 +41,7 @@ struct option {
 static bool parse_name(const struct option *option, const char *text)
 {
     if (option->kind == ISA) {
-        for (int isa = GQA_ISA_AUTO; isa <= GQA_ISA_AMX; isa++) {
+        for (int isa = GQA_ISA_AUTO; isa <= GQA_ISA_NEON; isa++) {
             if (strcmp(text, gqa_isa_name((gqa_isa)isa)) == 0) {
                 *(gqa_isa *)option->value = (gqa_isa)isa;
                 return true;

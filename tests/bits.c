@@ -189,7 +189,7 @@ static gqa_status run(const struct data *d, const struct line *line, gqa_error *
 
 static gqa_isa isa_of(const char *name)
 {
-    for (int isa = GQA_ISA_AUTO; isa <= GQA_ISA_AMX; isa++) {
+    for (int isa = GQA_ISA_AUTO; isa <= GQA_ISA_NEON; isa++) {
         if (strcmp(gqa_isa_name((gqa_isa)isa), name) == 0) {
             return (gqa_isa)isa;
         }

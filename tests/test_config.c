@@ -326,7 +326,7 @@ static const struct bad bads[] = {
     {normed, "residual_multiplier", 2e6, NULL, "is 2e+06", "1e+06", 0},
     {block, "backend", 3, NULL, "is 3", "0..2", 0},
     {block, "numerics", 2, NULL, "is 2", "0..1", 0},
-    {block, "isa", 5, NULL, "is 5", "0..4", 0},
+    {block, "isa", 6, NULL, "is 6", "0..5", 0},
     {block, "reference_f64", 1, NULL, "is 1", "GQA_BACKEND_REFERENCE", 0},
     {reference, "reference_f64", 2, NULL, "is 2", "0..1", 0},
     {block, "weight_storage", 2, NULL, "is 2", "0..1", 0},

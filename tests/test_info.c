@@ -149,7 +149,8 @@ static void isa_names(void **state)
     assert_string_equal(gqa_isa_name(GQA_ISA_AVX2), "avx2");
     assert_string_equal(gqa_isa_name(GQA_ISA_AVX512), "avx512");
     assert_string_equal(gqa_isa_name(GQA_ISA_AMX), "amx");
-    assert_string_equal(gqa_isa_name((gqa_isa)(GQA_ISA_AMX + 1)), "unknown");
+    assert_string_equal(gqa_isa_name(GQA_ISA_NEON), "neon");
+    assert_string_equal(gqa_isa_name((gqa_isa)(GQA_ISA_NEON + 1)), "unknown");
     assert_string_equal(gqa_isa_name((gqa_isa)-1), "unknown");
 }
 
@@ -159,11 +160,11 @@ static void isa_available(void **state)
     (void)state;
     gqa_build_info_get(&info);
     assert_int_equal(gqa_isa_available(GQA_ISA_AUTO), 1);
-    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         int bit = (info.rows_available >> isa & 1u) != 0;
         assert_int_equal(gqa_isa_available((gqa_isa)isa), bit);
     }
-    assert_int_equal(gqa_isa_available((gqa_isa)(GQA_ISA_AMX + 1)), 0);
+    assert_int_equal(gqa_isa_available((gqa_isa)(GQA_ISA_NEON + 1)), 0);
     assert_int_equal(gqa_isa_available((gqa_isa)-1), 0);
 }
 

@@ -200,7 +200,7 @@ typedef void (*row_test)(const struct gqa__kernels *row, enum form form);
 
 static void each_row(row_test test)
 {
-    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         for (int numerics = 0; numerics < 2; numerics++) {
             const struct gqa__kernels *const row = row_of((gqa_isa)isa, (gqa_numerics)numerics);
             if (row == NULL) {

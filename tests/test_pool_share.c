@@ -156,7 +156,8 @@ static void same_bits(gqa_isa isa, gqa_numerics numerics, enum lent_kind kind,
 
 static void bits_of_every_row(void **state)
 {
-    static const gqa_isa rows[] = {GQA_ISA_SCALAR, GQA_ISA_AVX2, GQA_ISA_AVX512, GQA_ISA_AMX};
+    static const gqa_isa rows[] = {GQA_ISA_SCALAR, GQA_ISA_AVX2, GQA_ISA_AVX512, GQA_ISA_AMX,
+                                   GQA_ISA_NEON};
     static const int32_t threads[] = {1, 2, 3, 7};
     (void)state;
 

@@ -144,7 +144,8 @@ struct row {
 static const struct row rows[] = {
     {GQA_ISA_SCALAR, GQA_NUMERICS_F32},  {GQA_ISA_SCALAR, GQA_NUMERICS_BF16},
     {GQA_ISA_AVX2, GQA_NUMERICS_F32},    {GQA_ISA_AVX512, GQA_NUMERICS_F32},
-    {GQA_ISA_AVX512, GQA_NUMERICS_BF16}, {GQA_ISA_AMX, GQA_NUMERICS_BF16}};
+    {GQA_ISA_AVX512, GQA_NUMERICS_BF16}, {GQA_ISA_AMX, GQA_NUMERICS_BF16},
+    {GQA_ISA_NEON, GQA_NUMERICS_F32}};
 enum { ROWS = sizeof rows / sizeof rows[0] };
 
 static bool open_row(struct lent *lent, const gqa_runtime *runtime, const struct row *row,

@@ -36,7 +36,8 @@ GQA_API uint32_t gqa_version(void);
  * gqa_build_info_get, asks Linux for the use of tile data (see gqa_create). */
 GQA_API int gqa_isa_available(gqa_isa isa);
 
-/* "auto", "scalar", "avx2", "avx512" or "amx", "unknown" for other values; static, never NULL. */
+/* "auto", "scalar", "avx2", "avx512", "amx" or "neon", "unknown" for other values; static, never
+ * NULL. */
 GQA_API const char *gqa_isa_name(gqa_isa isa);
 
 #ifdef __cplusplus

@@ -42,15 +42,16 @@ typedef enum gqa_dtype {
     GQA_I8 = 5
 } gqa_dtype;
 
-/* Instruction sets, in rising order. AUTO: the environment variable GQA_ISA ("scalar", "avx2",
- * "avx512", "amx") read once by gqa_create, else the best row that was built and that this CPU,
- * its operating system and the numerics admit. */
+/* Instruction sets: those of x86-64 in rising order, then AArch64's. AUTO: the environment variable
+ * GQA_ISA ("scalar", "avx2", "avx512", "amx", "neon") read once by gqa_create, else the best row
+ * that was built and that this CPU, its operating system and the numerics admit. */
 typedef enum gqa_isa {
     GQA_ISA_AUTO = 0,
     GQA_ISA_SCALAR = 1,
     GQA_ISA_AVX2 = 2,
     GQA_ISA_AVX512 = 3,
-    GQA_ISA_AMX = 4
+    GQA_ISA_AMX = 4,
+    GQA_ISA_NEON = 5
 } gqa_isa;
 
 /* Who computes. AUTO = CPU. REFERENCE materialises the scores and is chosen only by name. */

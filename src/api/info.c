@@ -40,7 +40,7 @@ int gqa_isa_available(gqa_isa isa)
     if (isa == GQA_ISA_AUTO) {
         return 1;
     }
-    if ((int)isa < (int)GQA_ISA_SCALAR || (int)isa > (int)GQA_ISA_AMX) {
+    if ((int)isa < (int)GQA_ISA_SCALAR || (int)isa > (int)GQA_ISA_NEON) {
         return 0;
     }
     return (gqa__rows_available() >> (unsigned)isa & 1u) != 0 ? 1 : 0;
@@ -48,6 +48,6 @@ int gqa_isa_available(gqa_isa isa)
 
 const char *gqa_isa_name(gqa_isa isa)
 {
-    static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "amx"};
-    return (int)isa >= 0 && (int)isa <= (int)GQA_ISA_AMX ? names[isa] : "unknown";
+    static const char *const names[] = {"auto", "scalar", "avx2", "avx512", "amx", "neon"};
+    return (int)isa >= 0 && (int)isa <= (int)GQA_ISA_NEON ? names[isa] : "unknown";
 }

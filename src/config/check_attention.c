@@ -129,7 +129,7 @@ void gqa__check_backend(struct gqa__check *check)
                                   "GQA_NUMERICS_F32 (%d) only",
                                   (int)GQA_NUMERICS_BF16, (int)GQA_NUMERICS_F32);
     }
-    gqa__check_int(check, GQA__INT_FIELD(check, isa), GQA_ISA_AUTO, GQA_ISA_AMX);
+    gqa__check_int(check, GQA__INT_FIELD(check, isa), GQA_ISA_AUTO, GQA_ISA_NEON);
     gqa__check_int(check, GQA__INT_FIELD(check, reference_f64), 0, 1);
     if (config->backend != GQA_BACKEND_REFERENCE) {
         gqa__check_unused(check, GQA__REAL_FIELD(check, reference_f64), 0.0,

@@ -8,6 +8,7 @@
 #include "kernel/avx2.h"
 #include "kernel/avx512.h"
 #include "kernel/cpu.h"
+#include "kernel/neon.h"
 #include "kernel/scalar.h"
 
 /* One row: its name, its tables and what it needs. */
@@ -60,6 +61,19 @@ static const struct gqa__kernels *amx_table(const struct gqa__cpu *cpu, gqa_nume
     return gqa__amx(numerics);
 }
 
+/* Every AArch64 CPU has NEON. */
+static bool runs_neon(const struct gqa__cpu *cpu)
+{
+    (void)cpu;
+    return gqa__neon(GQA_NUMERICS_F32) != NULL;
+}
+
+static const struct gqa__kernels *neon_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+    (void)cpu;
+    return gqa__neon(numerics);
+}
+
 /* The same bits from either compilation. */
 static const struct gqa__kernels *scalar_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
 {
@@ -81,6 +95,7 @@ static const struct candidate candidates[] = {
     {GQA_ISA_AVX512, "avx512", GQA__HAVE_AVX512, runs_avx512, avx512_table,
      "AVX-512 F, BW, DQ and VL"},
     {GQA_ISA_AMX, "amx", GQA__HAVE_AMX, runs_amx, amx_table, "AMX bf16 and AVX-512 bf16"},
+    {GQA_ISA_NEON, "neon", GQA__HAVE_NEON, runs_neon, neon_table, "NEON"},
 };
 
 enum { CANDIDATES = sizeof candidates / sizeof candidates[0] };
@@ -153,7 +168,7 @@ static gqa_status find_name(const char *env, gqa_isa *isa, gqa_error *err)
         }
     }
     return gqa__fail(err, GQA_ERR_ARG, "GQA_ISA",
-                     "\"%.40s\" is no row: expected auto, scalar, avx2, avx512 or amx", env);
+                     "\"%.40s\" is no row: expected auto, scalar, avx2, avx512, amx or neon", env);
 }
 
 static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, const char *field,

@@ -7,7 +7,7 @@
 uint32_t gqa__rows_built(void);     /* bits 1 << gqa_isa */
 uint32_t gqa__rows_available(void); /* of those, what CPU and operating system run */
 
-/* "scalar", "avx2", "avx512", "amx", "auto"; "unknown" for other values. */
+/* "scalar", "avx2", "avx512", "amx", "neon", "auto"; "unknown" for other values. */
 const char *gqa__isa_name(gqa_isa isa);
 
 /* The row for config.isa and numerics. AUTO: env (the value of GQA_ISA, or NULL), else the best.

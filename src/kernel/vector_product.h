@@ -1,6 +1,6 @@
 /* vector_product.h - the f32 product: every result is one chain of fma in rising k (scalar_f32.h).
  *
- * Included after vector_avx2.h or vector_avx512.h, as are the other vector_*.h.
+ * Included after vector_avx2.h, vector_avx512.h or vector_neon.h, as are the other vector_*.h.
  */
 #ifndef GQA__VECTOR_PRODUCT_H
 #define GQA__VECTOR_PRODUCT_H

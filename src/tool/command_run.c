@@ -9,7 +9,7 @@
 
 const char tool_usage_run[] =
     "run CASE.safetensors... [--backend cpu|reference] [--numerics f32|bf16]\n"
-    "          [--isa auto|scalar|avx2|avx512|amx] [--threads N] [--feed first|all]\n"
+    "          [--isa auto|scalar|avx2|avx512|amx|neon] [--threads N] [--feed first|all]\n"
     "          [--float-angles] [--in-place] [--out FILE] [--json]\n";
 
 struct state {

@@ -26,7 +26,7 @@ static void print_text(const gqa_build_info *info, const struct tool_cpu *cpu)
     }
     printf("%s\n", cpu->features == 0 ? " none that matter here" : "");
     printf("kernel rows ");
-    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         if (info->rows_built >> isa & 1) {
             printf(" %s%s", gqa_isa_name((gqa_isa)isa),
                    info->rows_available >> isa & 1 ? "" : " (built, but not for this machine)");
@@ -46,7 +46,7 @@ static json_t *row_names(uint32_t rows)
 {
     json_t *names = json_array();
 
-    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         if (rows >> isa & 1) {
             json_array_append_new(names, json_string(gqa_isa_name((gqa_isa)isa)));
         }

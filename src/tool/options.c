@@ -73,14 +73,14 @@ bool tool_parse_weights(const char *text, gqa_weight_storage *out, struct tool_f
 
 bool tool_parse_isa(const char *text, gqa_isa *out, struct tool_fault *fault)
 {
-    for (int i = GQA_ISA_AUTO; i <= GQA_ISA_AMX; i++) {
+    for (int i = GQA_ISA_AUTO; i <= GQA_ISA_NEON; i++) {
         if (strcmp(text, gqa_isa_name((gqa_isa)i)) == 0) {
             *out = (gqa_isa)i;
             return true;
         }
     }
-    return tool_fault_set(fault, NULL,
-                          "--isa is %.40s; it must be auto, scalar, avx2, avx512 or amx", text);
+    return tool_fault_set(
+        fault, NULL, "--isa is %.40s; it must be auto, scalar, avx2, avx512, amx or neon", text);
 }
 
 bool tool_parse_count(const char *name, const char *text, int32_t low, int32_t high, int32_t *out,

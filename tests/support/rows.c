@@ -51,6 +51,7 @@ int32_t rows_under_test(struct row_under_test *rows)
     n = add_row(rows, n, chosen(GQA_ISA_AVX512, f32), "avx512/f32");
     n = add_row(rows, n, chosen(GQA_ISA_AVX512, bf16), "avx512/bf16");
     n = add_row(rows, n, chosen(GQA_ISA_AMX, bf16), "amx/bf16");
+    n = add_row(rows, n, chosen(GQA_ISA_NEON, f32), "neon/f32");
     return n;
 }
 
