@@ -6,7 +6,7 @@
 #include "kernel/vector_neon.h"
 
 #include "kernel/vector_block.h"
-#include "kernel/vector_linear.h"
+#include "kernel/vector_rows.h"
 #include "kernel/vector_stage.h"
 
 static const struct gqa__kernels neon_f32 = {
@@ -21,7 +21,7 @@ static const struct gqa__kernels neon_f32 = {
     .v_transposed = false,
     .operand = GQA_F32,
     .out_step = OUTS,
-    .token_step = 48,
+    .token_step = 96,
     .q_bytes = q_bytes_f32,
     .pack_q = pack_q_vector,
     .append_k = append_k_lanes,
@@ -40,6 +40,8 @@ static const struct gqa__kernels neon_f32 = {
     .x_bytes = x_bytes_vector,
     .pack_x = pack_x_vector,
     .linear = linear_vector,
+    .pack_rows = pack_rows_vector,
+    .linear_rows = linear_rows_vector,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

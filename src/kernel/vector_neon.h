@@ -204,6 +204,20 @@ INLINE void v_store_bf16(uint16_t *to, vec x)
     vst1_u16(to + 4, vshrn_n_u32(vreinterpretq_u32_f32(x.hi), 16));
 }
 
+/* x [VEC] of another format. */
+INLINE vec v_load_bf16(const uint16_t *x)
+{
+    const uint16x8_t upper = vld1q_u16(x);
+    return (vec){vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(upper), 16)),
+                 vreinterpretq_f32_u32(vshll_n_u16(vget_high_u16(upper), 16))};
+}
+
+INLINE vec v_load_f16(const uint16_t *x)
+{
+    return (vec){vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x))),
+                 vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x + 4)))};
+}
+
 /* Rounded to f16 and back. */
 INLINE vec v_round_f16(vec x)
 {
