@@ -290,6 +290,7 @@ struct bench_work *bench_attention_create(const struct bench_spec *spec, struct 
         status = status == GQA_OK ? make_tensors(a) : status;
         status = status == GQA_OK ? make_workspace(a, &err) : status;
         if (status == GQA_OK) {
+            a->work.sets = a->sets > a->layers ? a->sets : a->layers;
             return &a->work;
         }
         destroy(&a->work);

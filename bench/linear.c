@@ -136,6 +136,7 @@ struct bench_work *bench_linear_create(const struct bench_spec *spec, struct ben
     }
     l->copy_bytes = (bytes + 4095) / 4096 * 4096;
     l->copies = spec->cold ? 1 + (int32_t)(BENCH_COLD_BYTES / l->copy_bytes) : 1;
+    l->work.sets = l->copies;
     l->memory = bench_alloc((size_t)l->copies * l->copy_bytes);
     l->x = bench_alloc((size_t)spec->tokens * (size_t)spec->in * sizeof *l->x);
     l->y = bench_alloc((size_t)spec->tokens * (size_t)spec->out * sizeof *l->y);

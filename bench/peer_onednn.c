@@ -222,6 +222,7 @@ static bool make_linear(struct onednn *o)
         dnnl_primitive_desc_query_md(o->first.desc, dnnl_query_weights_md, 0));
     o->set_bytes = (o->set_bytes + 4095) / 4096 * 4096;
     o->sets = spec->cold ? 1 + (int32_t)(BENCH_COLD_BYTES / o->set_bytes) : 1;
+    o->work.sets = o->sets;
     o->w = bench_alloc((size_t)o->sets * o->set_bytes);
     o->x = bench_alloc((size_t)spec->tokens * (size_t)spec->in * 2);
     o->y = bench_alloc((size_t)spec->tokens * (size_t)spec->out * 4);

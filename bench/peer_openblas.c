@@ -150,6 +150,7 @@ static bool make_linear(struct composed *c)
     c->work.run = run_linear;
     c->set_floats = (size_t)spec->out * (size_t)spec->in;
     c->sets = count_sets(spec, c->set_floats * sizeof(float));
+    c->work.sets = c->sets;
     c->w = bench_alloc((size_t)c->sets * c->set_floats * sizeof(float));
     c->x = bench_alloc((size_t)spec->tokens * (size_t)spec->in * sizeof(float));
     c->y = bench_alloc((size_t)spec->tokens * (size_t)spec->out * sizeof(float));
@@ -172,6 +173,7 @@ static bool make_attention(struct composed *c)
     c->rows = spec->tokens == 1 ? spec->hq / spec->hkv : spec->tokens;
     c->set_floats = (size_t)spec->batch * (size_t)spec->hkv * (size_t)c->keys * (size_t)spec->d;
     c->sets = spec->past > 0 ? count_sets(spec, 2 * c->set_floats * sizeof(float)) : 1;
+    c->work.sets = c->sets;
     c->q = bench_alloc(q * sizeof(float));
     c->out = bench_alloc(q * sizeof(float));
     c->k = bench_alloc((size_t)c->sets * c->set_floats * sizeof(float));

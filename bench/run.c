@@ -166,11 +166,10 @@ void bench_run(struct bench_runner *runner, struct bench_case *one)
 {
     struct bench_work *own, *limit = NULL;
     double element = one->spec.numerics == GQA_NUMERICS_BF16 ? 2 : 4;
-    double seconds;
 
     progress(runner, one->name, 0);
     own = bench_work_create(&one->spec, &runner->host, one->why);
-    one->done = own != NULL && own->run(own, &seconds, one->why);
+    one->done = own != NULL && bench_work_visit(own, one->why);
     if (one->done) {
         one->row = own->row;
         one->workspace = own->workspace;

@@ -29,12 +29,11 @@ static void drop(struct server *server)
     }
 }
 
-/* The case, made ready unless it is, with one call before the first timed one; NULL: why. */
+/* The case, made ready unless it is, its data visited; NULL: why. */
 static struct bench_work *prepare(struct server *server, const char *line, char why[BENCH_WHY_TEXT])
 {
     struct bench_work *work;
     struct bench_spec spec;
-    double seconds;
 
     for (int i = 0; i < server->count; i++) {
         if (strcmp(line, server->ready[i].line) == 0) {
@@ -49,7 +48,7 @@ static struct bench_work *prepare(struct server *server, const char *line, char 
         return NULL;
     }
     work = server->create(&spec, &server->host, why);
-    if (work == NULL || !work->run(work, &seconds, why)) {
+    if (work == NULL || !bench_work_visit(work, why)) {
         bench_work_destroy(work);
         return NULL;
     }

@@ -4,6 +4,9 @@
 #include <stdlib.h>
 
 #include "fill.h"
+#include "timing.h"
+
+#define VISIT_SECONDS 10.0
 
 struct bench_work *bench_work_create(const struct bench_spec *spec, struct bench_host *host,
                                      char why[BENCH_WHY_TEXT])
@@ -22,6 +25,18 @@ struct bench_work *bench_work_create(const struct bench_spec *spec, struct bench
         break;
     }
     return bench_probe_create(spec, host, why);
+}
+
+bool bench_work_visit(struct bench_work *work, char why[BENCH_WHY_TEXT])
+{
+    double start = bench_now();
+    double seconds;
+    bool ok = work->run(work, &seconds, why);
+
+    for (int32_t i = 1; ok && i < work->sets && bench_now() - start < VISIT_SECONDS; i++) {
+        ok = work->run(work, &seconds, why);
+    }
+    return ok;
 }
 
 void bench_work_destroy(struct bench_work *work)

@@ -26,12 +26,17 @@ struct bench_work {
     void (*destroy)(struct bench_work *work);
     double flop, bytes; /* of one call, where the spec alone does not say it; else 0 */
     const char *row;    /* kernel row, or NULL */
+    int32_t sets;       /* of data that calls rotate over; 0 = 1 */
     size_t workspace;   /* bytes that the call is given, or 0 */
 };
 
 /* NULL: why says what is missing. Releases what it took on failure. */
 struct bench_work *bench_work_create(const struct bench_spec *spec, struct bench_host *host,
                                      char why[BENCH_WHY_TEXT]);
+
+/* Untimed calls over all sets, so that no timed one is the first to see its data: at least one, and
+ * for some seconds at most. */
+bool bench_work_visit(struct bench_work *work, char why[BENCH_WHY_TEXT]);
 
 /* NULL-safe. */
 void bench_work_destroy(struct bench_work *work);

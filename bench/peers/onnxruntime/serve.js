@@ -10,6 +10,7 @@ const { model, FLOAT, INT8, INT32 } = require('./model.js');
 
 const [folder, threads, name] = process.argv.slice(2);
 const COLD_BYTES = 1342177280;
+const VISIT_MS = 10000;
 let ort;
 let current = null; // { line, session, sets, at }
 
@@ -117,7 +118,10 @@ async function prepare(spec) {
       fetches: { output, present_key: k, present_value: v },
     });
   }
-  return { session, sets, at: 0 };
+  const one = { session, sets, at: 0 };
+  const start = Date.now(); // every set is visited before the first timed call
+  for (let i = 0; i < n && Date.now() - start < VISIT_MS; i++) await run(one);
+  return one;
 }
 
 // Seconds of one call.
