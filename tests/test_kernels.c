@@ -232,12 +232,13 @@ static void test_zero_sign(void **state)
 
 enum { PATTERNS = 32, GROUP = 32 };
 
-/* The largest score of a group of keys, by pattern. The first 15: one step, by less than 8, by 8 or
- * by more, from one of two bases and at one of five groups. Then ramps, one spike, and at random.
+/* The largest score of a group of keys, by pattern. The first 15: one step, by less than 32, by 32
+ * or by more, from one of two bases and at one of five groups. Then ramps, one spike, and at
+ * random.
  */
 static float level(int32_t pattern, int32_t group)
 {
-    static const float rise[] = {7.96875f, 8.0f, 8.0625f};
+    static const float rise[] = {31.875f, 32.0f, 32.25f};
     static const int32_t place[] = {1, 2, 4, 6, 7};
     uint64_t state = 1 + (uint64_t)(pattern * 100 + group) * 0x9e3779b97f4a7c15u;
     const float at = (float)group;
@@ -248,17 +249,17 @@ static float level(int32_t pattern, int32_t group)
     }
     switch (pattern) {
     case 15:
-        return 9.0f * at - 36.0f;
+        return 36.0f * at - 144.0f;
     case 16:
-        return 4.0f * at;
+        return 16.0f * at;
     case 17:
-        return -9.0f * at;
+        return -36.0f * at;
     case 18:
-        return group == 7 ? 40.0f : 0.0f;
+        return group == 7 ? 160.0f : 0.0f;
     case 19:
-        return group == 0 ? 40.0f : 0.0f;
+        return group == 0 ? 160.0f : 0.0f;
     default:
-        return 4.0f * (float)(random_next(&state) % 17) - 32.0f;
+        return 16.0f * (float)(random_next(&state) % 17) - 128.0f;
     }
 }
 
@@ -275,7 +276,7 @@ static void climbing_fill(struct problem *p)
         for (int32_t key = 0; key < p->keys; key++) {
             const bool blind = key / GROUP % 3 == r % 5; /* for whole groups */
             p->visible[key * p->rows + r] &= !blind;
-            p->bias[key * p->rows + r] *= 8.0f;
+            p->bias[key * p->rows + r] *= 32.0f;
         }
     }
     for (int32_t key = 0; key < p->keys; key++) {
@@ -304,8 +305,8 @@ static void plant_bias(struct problem *p)
     }
 }
 
-/* References that rise by less than 8, by 8 and by more, anywhere in the block, with what may stand
- * between the product and the softmax, and with V that must be marked. */
+/* References that rise by less than 32, by 32 and by more, anywhere in the block, with what may
+ * stand between the product and the softmax, and with V that must be marked. */
 static void test_climbing(void **state)
 {
     const struct row_under_test *test = *state;
@@ -330,7 +331,7 @@ static void test_climbing(void **state)
     }
 }
 
-/* The rule by hand: m stays at the base unless the step is of more than 8. */
+/* The rule by hand: m stays at the base unless the step is of more than 32. */
 static void test_reference(void **state)
 {
     const struct row_under_test *test = *state;
@@ -347,8 +348,9 @@ static void test_reference(void **state)
             check(got.m[r] == level(r, bf16 && r % 3 != 2 ? 0 : 7));
             check(got.l[r] >= 1.0f);
         }
-        check(got.m[15] == 27.0f && got.m[17] == 0.0f && got.m[18] == 40.0f && got.m[19] == 40.0f);
-        check(got.m[16] == (bf16 ? 24.0f : 28.0f)); /* 0, 12, 24 */
+        check(got.m[15] == 108.0f && got.m[17] == 0.0f && got.m[18] == 160.0f &&
+              got.m[19] == 160.0f);
+        check(got.m[16] == (bf16 ? 96.0f : 112.0f)); /* 0, 48, 96 */
     }
     answer_free(&got);
     problem_free(&p);

@@ -236,8 +236,8 @@ static inline uint16_t weight_to_bf16(float p)
     return (uint16_t)((gqa__f32_bits(p) + 0x8000u) >> 16);
 }
 
-/* A reference is raised where a maximum lies further above it than this: so p is at most 2^8. */
-#define BF16_RISE 8.0f
+/* A reference is raised where a maximum lies further above it than this: so p is at most 2^32. */
+#define BF16_RISE 32.0f
 
 /* m [ld]: what the exponentials of a lane refer to. It is the maximum of the first group of keys of
  * which the lane sees one, and follows that of a later group only when it must; a vector row can

@@ -43,14 +43,14 @@ static float largest(const float *s, int32_t keys, int32_t ld)
     return top + 0.0f; /* not -0 */
 }
 
-/* bf16: the largest of a group, as long as no later group has one that is more than 8 larger. */
+/* bf16: the largest of a group, as long as no later group has one that is more than 32 larger. */
 static float followed(const float *s, int32_t keys, int32_t ld)
 {
     float base = -INFINITY;
     for (int32_t first = 0; first < keys; first += GROUP) {
         const float most = largest(s + first * ld, GROUP, ld);
         const float top = fabsf(most) < FLT_MIN ? 0.0f : most;
-        if (base == -INFINITY || top - base > 8.0f) {
+        if (base == -INFINITY || top - base > 32.0f) {
             base = top;
         }
     }
