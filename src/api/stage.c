@@ -49,7 +49,7 @@ gqa_status gqa_stage_input_norm(const gqa_layer *layer, const gqa_tensor *x,
             if (sum_rows != NULL) {
                 memcpy(sum_rows + t * hidden, row, (size_t)hidden * sizeof *row);
             }
-            gqa__stage_input_norm(params, row, 1, out_rows + t * hidden);
+            gqa__stage_input_norm(params, row, out_rows + t * hidden);
         }
         gqa__fpmode_leave(saved);
     }
@@ -72,8 +72,10 @@ static void run_qkv(const gqa_layer *layer, const struct qkv *qkv, int64_t n, vo
         const int32_t m = block_of(n - t);
         const float *const x = qkv->x + t * s->hidden;
         float *const gate = at(qkv->gate, t * s->hq * s->gate_dim);
-        const struct gqa__qkv out = {qkv->q + t * s->hq * s->dk, qkv->k + t * s->hkv * s->dk,
-                                     qkv->v + t * s->hkv * s->dv, gate};
+        const struct gqa__qkv out = {gqa__packed_heads(qkv->q + t * s->hq * s->dk, s->hq, s->dk),
+                                     gqa__packed_heads(qkv->k + t * s->hkv * s->dk, s->hkv, s->dk),
+                                     gqa__packed_heads(qkv->v + t * s->hkv * s->dv, s->hkv, s->dv),
+                                     gate};
         gqa__stage_qkv_project(params, x, m, GQA__PART_Q | GQA__PART_KV, gate, memory,
                                &layer->runtime);
         gqa__stage_qkv_split(params, memory, 0, m, &out);
@@ -123,8 +125,11 @@ gqa_status gqa_stage_clip(const gqa_layer *layer, const gqa_tensor *q, const gqa
     float *const k_rows = gqa__floats(&call, k, "k", s->hkv, s->dk);
     float *const v_rows = gqa__floats(&call, v, "v", s->hkv, s->dv);
     if (call.status == GQA_OK && call.n > 0) {
+        const struct gqa__qkv rows = {gqa__packed_heads(q_rows, s->hq, s->dk),
+                                      gqa__packed_heads(k_rows, s->hkv, s->dk),
+                                      gqa__packed_heads(v_rows, s->hkv, s->dv), NULL};
         const gqa__fpmode saved = gqa__fpmode_enter();
-        gqa__stage_clip(call.params, q_rows, k_rows, v_rows, (int32_t)call.n);
+        gqa__stage_clip(call.params, &rows, (int32_t)call.n);
         gqa__fpmode_leave(saved);
     }
     return call.status;
@@ -146,8 +151,12 @@ gqa_status gqa_stage_qk_norm(const gqa_layer *layer, gqa_qk_norm_placement place
             gqa__fail(err, GQA_ERR_ARG, "placement", "is %d; it must be 0 or 1", (int)placement);
     }
     if (call.status == GQA_OK && call.n > 0) {
+        const struct gqa__qkv rows = {gqa__packed_heads(q_rows, s->hq, s->dk),
+                                      gqa__packed_heads(k_rows, s->hkv, s->dk),
+                                      {NULL, 0, 0},
+                                      NULL};
         const gqa__fpmode saved = gqa__fpmode_enter();
-        gqa__stage_qk_norm(call.params, placement, q_rows, k_rows, (int32_t)call.n);
+        gqa__stage_qk_norm(call.params, placement, &rows, (int32_t)call.n);
         gqa__fpmode_leave(saved);
     }
     return call.status;
@@ -172,8 +181,9 @@ gqa_status gqa_stage_query_temperature(const gqa_layer *layer, const int32_t *po
         }
     }
     if (call.status == GQA_OK && call.n > 0) {
+        const struct gqa__heads heads = gqa__packed_heads(rows, params->shape.hq, params->shape.dk);
         const gqa__fpmode saved = gqa__fpmode_enter();
-        gqa__stage_temperature(params, positions, rows, (int32_t)call.n);
+        gqa__stage_temperature(params, positions, &heads, (int32_t)call.n);
         gqa__fpmode_leave(saved);
     }
     return call.status;
@@ -250,7 +260,7 @@ gqa_status gqa_stage_output(const gqa_layer *layer, const gqa_tensor *o_proj, co
         for (int64_t t = 0; t < call.n; t++) {
             memcpy(row, in + t * hidden, (size_t)hidden * sizeof *row);
             gqa__stage_post(params, row, 1);
-            gqa__stage_residual(params, sum_rows == NULL ? NULL : sum_rows + t * hidden, row, 1,
+            gqa__stage_residual(params, sum_rows == NULL ? NULL : sum_rows + t * hidden, row,
                                 result + t * hidden);
         }
         gqa__fpmode_leave(saved);

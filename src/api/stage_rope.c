@@ -89,7 +89,8 @@ gqa_status gqa_stage_rope(const gqa_layer *layer, const gqa_tensor *cos_in,
     }
     if (call.status == GQA_OK && call.n > 0) {
         const gqa__fpmode saved = gqa__fpmode_enter();
-        gqa__stage_rope(params, c, s, rows, (int32_t)heads, (int32_t)call.n);
+        const struct gqa__heads vectors = gqa__packed_heads(rows, (int32_t)heads, params->shape.dk);
+        gqa__stage_rope(params, c, s, &vectors, (int32_t)call.n);
         gqa__fpmode_leave(saved);
     }
     return call.status;

@@ -82,16 +82,6 @@ static gqa_status fit(const gqa_tensor *t, const char *field, const int64_t *sha
     return gqa__tensor_fit(t, field, GQA__FLOATS, rank, shape, false, out, err);
 }
 
-static bool overlap(const gqa_tensor *a, const gqa_tensor *b)
-{
-    const uintptr_t a_begin = (uintptr_t)a->data;
-    const uintptr_t b_begin = (uintptr_t)b->data;
-    const uintptr_t a_bytes = (uintptr_t)gqa__tensor_extent(a) * gqa__dtype_size(a->dtype);
-    const uintptr_t b_bytes = (uintptr_t)gqa__tensor_extent(b) * gqa__dtype_size(b->dtype);
-
-    return a_begin < b_begin + b_bytes && b_begin < a_begin + a_bytes;
-}
-
 gqa_status gqa_convert(const gqa_tensor *src, const gqa_tensor *dst, gqa_error *err)
 {
     const int64_t any[4] = {-1, -1, -1, -1};
@@ -106,7 +96,7 @@ gqa_status gqa_convert(const gqa_tensor *src, const gqa_tensor *dst, gqa_error *
     if (status != GQA_OK) {
         return status;
     }
-    if (overlap(&from, &to)) {
+    if (gqa__tensor_overlap(&from, &to)) {
         return gqa__fail(err, GQA_ERR_ARG, "dst", "its data overlaps that of src");
     }
     from = widen(&from);

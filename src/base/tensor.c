@@ -128,6 +128,16 @@ int64_t gqa__tensor_extent(const gqa_tensor *t)
     return last + 1;
 }
 
+bool gqa__tensor_overlap(const gqa_tensor *a, const gqa_tensor *b)
+{
+    const uintptr_t a_begin = (uintptr_t)a->data;
+    const uintptr_t b_begin = (uintptr_t)b->data;
+    const uintptr_t a_bytes = (uintptr_t)gqa__tensor_extent(a) * gqa__dtype_size(a->dtype);
+    const uintptr_t b_bytes = (uintptr_t)gqa__tensor_extent(b) * gqa__dtype_size(b->dtype);
+
+    return a_begin < b_begin + b_bytes && b_begin < a_begin + a_bytes;
+}
+
 /* Packed, row-major; rows of bits begin at a byte. */
 static bool pack_strides(gqa_tensor *t)
 {

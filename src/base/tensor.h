@@ -27,6 +27,9 @@ gqa_status gqa__tensor_fit(const gqa_tensor *t, const char *field, int formats, 
 /* Elements from the first to one past the last of a fitted tensor; -1 beyond the address space. */
 int64_t gqa__tensor_extent(const gqa_tensor *t);
 
+/* May two fitted tensors (present, extents within the address space) share a byte? */
+bool gqa__tensor_overlap(const gqa_tensor *a, const gqa_tensor *b);
+
 /* n consecutive elements at the element offset, as f32. The formats are f32, bf16, f16. */
 void gqa__load_f32(float *dst, const gqa_tensor *src, int64_t offset, int64_t n);
 /* Rounds to nearest even; NaN is stored as the canonical NaN of the format. */

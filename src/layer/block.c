@@ -6,7 +6,7 @@
  * What a token needs from no other token is a step (layer/range.h): steps run in tasks, a few
  * tokens at a time. Products run in tasks of their own.
  */
-#include "layer/range.h"
+#include "layer/residual.h"
 #include "stage/stage.h"
 
 /* --- what the tap sees ----------------------------------------------------------------------- */
@@ -50,65 +50,42 @@ static int32_t count_of(const struct gqa__range *range)
     return range->end - range->begin;
 }
 
+static struct gqa__heads heads_of(const struct gqa__range *range, const struct gqa__heads *block)
+{
+    struct gqa__heads own = *block;
+
+    own.x += range->begin * own.step;
+    return own;
+}
+
 /* The range's q, k, v and gate: NULL what this pass does not make. A q that the scores read from
  * the caller's tensor has no stages. */
 static struct gqa__qkv qkv_of(const struct gqa__range *range)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__shape *shape = &spine->call->params->shape;
-    struct gqa__qkv own = {NULL, NULL, NULL, NULL};
+    struct gqa__qkv own = {0};
 
     if (want_q(range) && !spine->direct_q) {
-        own.q = rows_of(range, spine->q, (int64_t)shape->hq * shape->dk);
+        own.q = heads_of(range, &spine->qkv.q);
     }
     if (want_q(range) && shape->gate_dim > 0) {
-        own.gate = rows_of(range, spine->gate, (int64_t)shape->hq * shape->gate_dim);
+        own.gate = rows_of(range, spine->qkv.gate, (int64_t)shape->hq * shape->gate_dim);
     }
     if (want_kv(range)) {
-        own.k = rows_of(range, spine->k, (int64_t)shape->hkv * shape->dk);
-        own.v = rows_of(range, spine->v, (int64_t)shape->hkv * shape->dv);
+        own.k = heads_of(range, &spine->qkv.k);
+        own.v = heads_of(range, &spine->qkv.v);
     }
     return own;
 }
 
 /* --- before the projections ------------------------------------------------------------------ */
 
-/* hidden_states + residual. */
-static void make_sum(const struct gqa__range *range)
-{
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__call *call = spine->call;
-    int32_t hidden = call->params->shape.hidden;
-    float *sum = rows_of(range, spine->sum, hidden);
-
-    gqa__range_load(range, spine->sum, &call->in.hidden_states, 0, hidden);
-    if (gqa__present(&call->in.residual)) {
-        gqa__range_load(range, spine->x, &call->in.residual, 0, hidden);
-        call->params->row->add(sum, sum, rows_of(range, spine->x, hidden),
-                               (int64_t)count_of(range) * hidden);
-    }
-    if (want_q(range)) {
-        gqa__range_store(range, spine->sum, &call->out.residual, 0, hidden);
-    }
-}
-
 static void show_sum(const struct gqa__range *block)
 {
     if (want_q(block)) {
         tap(block, GQA_STAGE_RESIDUAL, block->spine->sum, 0,
             block->spine->call->params->shape.hidden);
-    }
-}
-
-static void norm_sum(const struct gqa__range *range)
-{
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__params *params = spine->call->params;
-    int32_t hidden = params->shape.hidden;
-
-    if (spine->call->from_hidden) {
-        gqa__stage_input_norm(params, rows_of(range, spine->sum, hidden), count_of(range),
-                              rows_of(range, spine->x, hidden));
     }
 }
 
@@ -121,7 +98,8 @@ static void show_norm(const struct gqa__range *block)
     }
 }
 
-static const struct gqa__step before_projections[] = {{make_sum, show_sum}, {norm_sum, show_norm}};
+static const struct gqa__step before_projections[] = {{gqa__residual_sum, show_sum},
+                                                      {gqa__residual_norm, show_norm}};
 
 /* --- from the projections to attention ------------------------------------------------------- */
 
@@ -131,7 +109,7 @@ static void project(const struct gqa__range *block)
     const struct gqa__call *call = spine->call;
 
     gqa__stage_qkv_project(call->params, spine->x, block->end, block->parts,
-                           want_q(block) ? spine->gate : NULL, spine->scratch, call->runtime);
+                           want_q(block) ? spine->qkv.gate : NULL, spine->scratch, call->runtime);
 }
 
 /* q, k, v and gate logits: out of the projection's rows, or from the caller. */
@@ -143,36 +121,39 @@ static void take_projections(const struct gqa__range *range)
     struct gqa__qkv own = qkv_of(range);
     const gqa_tensor *v = call->params->config.k_eq_v ? &call->in.k_proj : &call->in.v_proj;
 
+    if (spine->whole_qkv) {
+        return;
+    }
     if (call->from_hidden) {
         gqa__stage_qkv_split(call->params, spine->scratch, range->begin, range->end, &own);
         return;
     }
-    if (own.q != NULL) {
-        gqa__range_load(range, spine->q, &call->in.q_proj, shape->hq, shape->dk);
+    if (own.q.x != NULL) {
+        gqa__range_load(range, spine->qkv.q.x, &call->in.q_proj, shape->hq, shape->dk);
     }
     if (own.gate != NULL) {
-        gqa__range_load(range, spine->gate, &call->in.gate_proj, shape->hq, shape->gate_dim);
+        gqa__range_load(range, spine->qkv.gate, &call->in.gate_proj, shape->hq, shape->gate_dim);
     }
-    if (own.k != NULL) {
-        gqa__range_load(range, spine->k, &call->in.k_proj, shape->hkv, shape->dk);
-        gqa__range_load(range, spine->v, v, shape->hkv, shape->dv);
+    if (own.k.x != NULL) {
+        gqa__range_load(range, spine->qkv.k.x, &call->in.k_proj, shape->hkv, shape->dk);
+        gqa__range_load(range, spine->qkv.v.x, v, shape->hkv, shape->dv);
     }
 }
 
 static void show_projections(const struct gqa__range *block)
 {
-    const struct gqa__spine *spine = block->spine;
-    const struct gqa__shape *shape = &spine->call->params->shape;
+    const struct gqa__qkv *qkv = &block->spine->qkv;
+    const struct gqa__shape *shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q_PROJ, spine->q, shape->hq, shape->dk);
+        tap(block, GQA_STAGE_Q_PROJ, qkv->q.x, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K_PROJ, spine->k, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V_PROJ, spine->v, shape->hkv, shape->dv);
+        tap(block, GQA_STAGE_K_PROJ, qkv->k.x, shape->hkv, shape->dk);
+        tap(block, GQA_STAGE_V_PROJ, qkv->v.x, shape->hkv, shape->dv);
     }
     if (want_q(block) && shape->gate_dim > 0) {
-        tap(block, GQA_STAGE_GATE, spine->gate, shape->hq, shape->gate_dim);
+        tap(block, GQA_STAGE_GATE, qkv->gate, shape->hq, shape->gate_dim);
     }
 }
 
@@ -232,12 +213,8 @@ static void rotate(const struct gqa__range *range, const struct gqa__qkv *own)
         return;
     }
     make_tables(range);
-    if (own->q != NULL) {
-        gqa__stage_rope(params, c, s, own->q, params->shape.hq, count_of(range));
-    }
-    if (own->k != NULL) {
-        gqa__stage_rope(params, c, s, own->k, params->shape.hkv, count_of(range));
-    }
+    gqa__stage_rope(params, c, s, &own->q, count_of(range));
+    gqa__stage_rope(params, c, s, &own->k, count_of(range));
 }
 
 /* From the projections to what attention reads and the cache keeps. */
@@ -249,30 +226,29 @@ static void finish_qkv(const struct gqa__range *range)
     struct gqa__qkv own = qkv_of(range);
     int32_t n = count_of(range);
 
-    gqa__stage_clip(params, own.q, own.k, own.v, n);
-    gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, own.q, own.k, n);
+    gqa__stage_clip(params, &own, n);
+    gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, &own, n);
     rotate(range, &own);
-    gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, own.q, own.k, n);
-    if (own.q != NULL) {
-        gqa__stage_temperature(params, spine->positions + range->begin, own.q, n);
-    }
-    if (own.k != NULL) {
-        gqa__range_store_present(range, spine->k, &call->out.present_key_value.k, params->shape.dk);
-        gqa__range_store_present(range, spine->v, &call->out.present_key_value.v, params->shape.dv);
+    gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, &own, n);
+    gqa__stage_temperature(params, spine->positions + range->begin, &own.q, n);
+    if (own.k.x != NULL) {
+        const gqa_kv *present = &call->out.present_key_value;
+        gqa__range_store_present(range, &spine->qkv.k, &present->k, params->shape.dk);
+        gqa__range_store_present(range, &spine->qkv.v, &present->v, params->shape.dv);
     }
 }
 
 static void show_qkv(const struct gqa__range *block)
 {
-    const struct gqa__spine *spine = block->spine;
-    const struct gqa__shape *shape = &spine->call->params->shape;
+    const struct gqa__qkv *qkv = &block->spine->qkv;
+    const struct gqa__shape *shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q, spine->q, shape->hq, shape->dk);
+        tap(block, GQA_STAGE_Q, qkv->q.x, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K, spine->k, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V, spine->v, shape->hkv, shape->dv);
+        tap(block, GQA_STAGE_K, qkv->k.x, shape->hkv, shape->dk);
+        tap(block, GQA_STAGE_V, qkv->v.x, shape->hkv, shape->dv);
     }
 }
 
@@ -316,7 +292,8 @@ static void gate_attention(const struct gqa__range *range)
     const struct gqa__shape *shape = &params->shape;
 
     if (shape->gate_dim > 0) {
-        gqa__stage_gate(params, rows_of(range, spine->gate, (int64_t)shape->hq * shape->gate_dim),
+        const int64_t gates = (int64_t)shape->hq * shape->gate_dim;
+        gqa__stage_gate(params, rows_of(range, spine->qkv.gate, gates),
                         rows_of(range, spine->attn, (int64_t)shape->hq * shape->dv),
                         count_of(range));
     }
@@ -358,25 +335,12 @@ static void show_post(const struct gqa__range *block)
     }
 }
 
-static void add_residual(const struct gqa__range *range)
-{
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__params *params = spine->call->params;
-    int32_t hidden = params->shape.hidden;
-    float *x = rows_of(range, spine->x, hidden);
-
-    if (params->config.add_residual) {
-        gqa__stage_residual(params, rows_of(range, spine->sum, hidden), x, count_of(range), x);
-    }
-    gqa__range_store(range, spine->x, &spine->call->out.hidden_states, 0, hidden);
-}
-
 static void show_out(const struct gqa__range *block)
 {
     tap(block, GQA_STAGE_OUT, block->spine->x, 0, block->spine->call->params->shape.hidden);
 }
 
-static const struct gqa__step after_output[] = {{post, show_post}, {add_residual, show_out}};
+static const struct gqa__step after_output[] = {{post, show_post}, {gqa__residual_add, show_out}};
 
 void gqa__block_after(struct gqa__spine *spine, int32_t pieces, int32_t n)
 {

@@ -9,6 +9,7 @@
 #include "attention/attention.h"
 #include "gqa/forward.h"
 #include "layer/layer.h"
+#include "stage/stage.h"
 
 /* One row of the batch. */
 struct gqa__batch_row {
@@ -48,11 +49,13 @@ struct gqa__spine {
     int32_t *columns;                 /* [block] */
     double *freq;                     /* [threads][pairs] */
     float *cos, *sin;                 /* [block][pairs] */
+    const gqa_tensor *sum_at;         /* hidden_states + residual is there; NULL: in sum */
     float *sum;                       /* [block][hidden] */
     float *x;                         /* [block][hidden]: x_norm, later the projected output */
-    float *q, *k, *v;                 /* [block][hq][dk], [block][hkv][dk], [block][hkv][dv] */
-    bool direct_q, direct_attn;       /* q_proj and output.attn are used in place */
-    float *gate;                      /* [block][hq][gate_dim] */
+    struct gqa__qkv qkv;              /* of [block] tokens */
+    bool whole_qkv;                   /* q, k, v stay in the projection's rows (scratch) */
+    bool direct_q;                    /* q_proj is used in place */
+    bool direct_attn, direct_out;     /* output.attn and output.hidden_states are */
     float *attn;                      /* [block][hq][dv] */
     float *lse;                       /* [block][hq] */
     void *scratch;                    /* of the projections */
@@ -68,6 +71,18 @@ struct gqa__piece {
     int32_t n;
     int32_t at; /* its place in the block */
 };
+
+/* Token i of a piece in the caller's [B, T, ...] tensor. */
+static inline int64_t gqa__token_offset(const gqa_tensor *t, const struct gqa__piece *piece,
+                                        int32_t i)
+{
+    return piece->b * t->stride[0] + (piece->first + i) * t->stride[1];
+}
+
+static inline float *gqa__token_row(const gqa_tensor *t, const struct gqa__piece *piece, int32_t i)
+{
+    return (float *)t->data + gqa__token_offset(t, piece, i); /* a tensor of f32 */
+}
 
 /* Carve everything from the arena; in counting mode only the size is meant. False if it does not
  * fit. */

@@ -20,12 +20,6 @@ bool gqa__range_piece(const struct gqa__range *range, int32_t i, struct gqa__pie
     return begin < end;
 }
 
-/* Offset of call column t of batch row b in a [B, T, ...] tensor. */
-static int64_t token_offset(const gqa_tensor *t, int32_t b, int32_t column)
-{
-    return b * t->stride[0] + column * t->stride[1];
-}
-
 /* Heads of a token that are handled in one piece: all of them, where they lie side by side. */
 static int32_t pieces_of_token(const gqa_tensor *t, int32_t heads, int32_t dim)
 {
@@ -43,7 +37,7 @@ void gqa__range_load(const struct gqa__range *range, float *buffer, const gqa_te
         bool here = gqa__range_piece(range, i, &piece);
         for (int32_t t = 0; here && t < piece.n; t++) {
             float *row = buffer + (int64_t)(piece.at + t) * width * dim;
-            int64_t offset = token_offset(from, piece.b, piece.first + t);
+            int64_t offset = gqa__token_offset(from, &piece, t);
             for (int32_t h = 0; h < width; h++) {
                 int64_t head = width > 1 ? h * from->stride[2] : 0;
                 gqa__load_f32(row + (int64_t)h * dim, from, offset + head, dim);
@@ -63,7 +57,7 @@ void gqa__range_store(const struct gqa__range *range, const float *buffer, const
         bool here = gqa__range_piece(range, i, &piece);
         for (int32_t t = 0; here && t < piece.n; t++) {
             const float *row = buffer + (int64_t)(piece.at + t) * width * dim;
-            int64_t offset = token_offset(to, piece.b, piece.first + t);
+            int64_t offset = gqa__token_offset(to, &piece, t);
             for (int32_t h = 0; h < width; h++) {
                 int64_t head = width > 1 ? h * to->stride[2] : 0;
                 gqa__store_f32(to, offset + head, row + (int64_t)h * dim, dim);
@@ -72,20 +66,19 @@ void gqa__range_store(const struct gqa__range *range, const float *buffer, const
     }
 }
 
-void gqa__range_store_present(const struct gqa__range *range, const float *buffer,
+void gqa__range_store_present(const struct gqa__range *range, const struct gqa__heads *from,
                               const gqa_tensor *to, int32_t dim)
 {
-    int32_t heads = range->spine->call->params->shape.hkv;
     struct gqa__piece piece;
 
     for (int32_t i = 0; i < range->pieces && gqa__present(to); i++) {
         bool here = gqa__range_piece(range, i, &piece);
         for (int32_t t = 0; here && t < piece.n; t++) {
-            for (int32_t h = 0; h < heads; h++) {
+            const float *row = from->x + (piece.at + t) * from->step;
+            for (int32_t h = 0; h < from->heads; h++) {
                 int64_t offset =
                     piece.b * to->stride[0] + h * to->stride[1] + (piece.first + t) * to->stride[2];
-                gqa__store_f32(to, offset, buffer + ((int64_t)(piece.at + t) * heads + h) * dim,
-                               dim);
+                gqa__store_f32(to, offset, row + (int64_t)h * dim, dim);
             }
         }
     }

@@ -36,8 +36,8 @@ void gqa__range_load(const struct gqa__range *range, float *buffer, const gqa_te
                      int32_t heads, int32_t dim);
 void gqa__range_store(const struct gqa__range *range, const float *buffer, const gqa_tensor *to,
                       int32_t heads, int32_t dim);
-/* present_key_value has heads before tokens: [B, Hkv, T, D]. */
-void gqa__range_store_present(const struct gqa__range *range, const float *buffer,
+/* present_key_value has heads before tokens: [B, Hkv, T, D]. from: the block's. */
+void gqa__range_store_present(const struct gqa__range *range, const struct gqa__heads *from,
                               const gqa_tensor *to, int32_t dim);
 
 #endif

@@ -6,7 +6,7 @@
 #include "base/fpmode.h"
 #include "base/memory.h"
 #include "base/tensor.h"
-#include "layer/call.h"
+#include "layer/residual.h"
 #include "reference/reference.h"
 #include "stage/stage.h"
 
@@ -98,6 +98,31 @@ static bool attn_in_place(const struct gqa__call *call)
            call->params->shape.gate_dim == 0 && call->in.tap == NULL;
 }
 
+/* q, k, v: the projection's rows as they are, or, where the layout or a tap asks for it, packed. */
+static void carve_qkv(struct gqa__spine *spine, struct gqa__arena *arena)
+{
+    const struct gqa__call *call = spine->call;
+    const struct gqa__shape *shape = &call->params->shape;
+    int64_t q = (int64_t)shape->hq * shape->dk;
+    int64_t k = (int64_t)shape->hkv * shape->dk;
+    int64_t v = (int64_t)shape->hkv * shape->dv;
+    int64_t n = spine->block;
+    struct gqa__qkv *qkv = &spine->qkv;
+
+    qkv->gate = gqa__arena_take(arena, n * shape->hq * shape->gate_dim, sizeof(float));
+    spine->whole_qkv = call->from_hidden && call->in.tap == NULL &&
+                       gqa__stage_qkv_rows(call->params, spine->scratch, qkv);
+    if (!spine->whole_qkv) {
+        qkv->q =
+            gqa__packed_heads(gqa__arena_take(arena, spine->direct_q ? 0 : n * q, sizeof(float)),
+                              shape->hq, shape->dk);
+        qkv->k =
+            gqa__packed_heads(gqa__arena_take(arena, n * k, sizeof(float)), shape->hkv, shape->dk);
+        qkv->v =
+            gqa__packed_heads(gqa__arena_take(arena, n * v, sizeof(float)), shape->hkv, shape->dv);
+    }
+}
+
 bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
                       struct gqa__arena *arena)
 {
@@ -119,13 +144,9 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->sin = gqa__arena_take(arena, n * pairs, sizeof(float));
     spine->sum = gqa__arena_take(arena, n * hidden, sizeof(float));
     spine->x = gqa__arena_take(arena, n * hidden, sizeof(float));
+    gqa__residual_place(spine);
     spine->direct_q = q_in_place(call);
     spine->direct_attn = attn_in_place(call);
-    spine->q =
-        gqa__arena_take(arena, spine->direct_q ? 0 : n * shape->hq * shape->dk, sizeof(float));
-    spine->k = gqa__arena_take(arena, n * shape->hkv * shape->dk, sizeof(float));
-    spine->v = gqa__arena_take(arena, n * shape->hkv * shape->dv, sizeof(float));
-    spine->gate = gqa__arena_take(arena, n * shape->hq * shape->gate_dim, sizeof(float));
     spine->attn =
         gqa__arena_take(arena, spine->direct_attn ? 0 : n * shape->hq * shape->dv, sizeof(float));
     spine->lse = gqa__arena_take(arena, n * shape->hq, sizeof(float));
@@ -134,6 +155,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
         spine->scratch = gqa__arena_take(
             arena, (int64_t)projection_scratch(call->params, (int32_t)n, call->runtime), 1);
     }
+    carve_qkv(spine, arena);
     spine->cache = call->cache != NULL ? call->cache : carve_own_cache(call, arena);
     carve_attention(spine, arena);
     spine->cut = GQA_CUT_ROWS;
@@ -199,14 +221,13 @@ static void write_head(void *arg, int64_t item, int32_t slot)
     const struct gqa__piece *piece = &spine->pieces[item / shape->hkv];
     int32_t sequence = spine->rows[piece->b].sequence;
     int32_t head = (int32_t)(item % shape->hkv);
-    int64_t k_stride = (int64_t)shape->hkv * shape->dk;
-    int64_t v_stride = (int64_t)shape->hkv * shape->dv;
+    const struct gqa__heads *k = &spine->qkv.k, *v = &spine->qkv.v;
     int32_t first = spine->cache->sequences[sequence].length - piece->n;
 
     (void)slot;
     gqa__cache_write(spine->cache, sequence, head, first, piece->n,
-                     spine->k + piece->at * k_stride + (int64_t)head * shape->dk, k_stride,
-                     spine->v + piece->at * v_stride + (int64_t)head * shape->dv, v_stride);
+                     k->x + piece->at * k->step + (int64_t)head * shape->dk, k->step,
+                     v->x + piece->at * v->step + (int64_t)head * shape->dv, v->step);
 }
 
 static void append_block(struct gqa__spine *spine, int32_t pieces)
@@ -225,12 +246,6 @@ static void append_block(struct gqa__spine *spine, int32_t pieces)
     gqa__run_tasks(spine->call->runtime, &tasks);
 }
 
-/* Where a piece's first token lies in the caller's f32 tensor. */
-static float *token_of(const gqa_tensor *t, const struct gqa__piece *piece)
-{
-    return (float *)t->data + piece->b * t->stride[0] + piece->first * t->stride[1];
-}
-
 static void make_segment(struct gqa__spine *spine, const struct gqa__piece *piece,
                          struct gqa__segment *segment)
 {
@@ -243,17 +258,17 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__piece *piec
     gqa__view_cache(&segment->view, spine->cache, row->sequence);
     segment->n = piece->n;
     segment->positions = spine->positions + piece->at;
-    segment->q_stride = (int64_t)shape->hq * shape->dk;
-    segment->q = spine->q + piece->at * segment->q_stride;
+    segment->q_stride = spine->qkv.q.step;
+    segment->q = spine->qkv.q.x + piece->at * segment->q_stride;
     if (spine->direct_q) {
         segment->q_stride = call->in.q_proj.stride[1];
-        segment->q = token_of(&call->in.q_proj, piece);
+        segment->q = gqa__token_row(&call->in.q_proj, piece, 0);
     }
     segment->out_stride = (int64_t)shape->hq * shape->dv;
     segment->out = spine->attn + piece->at * segment->out_stride;
     if (spine->direct_attn) {
         segment->out_stride = call->out.attn.stride[1];
-        segment->out = token_of(&call->out.attn, piece);
+        segment->out = gqa__token_row(&call->out.attn, piece, 0);
         segment->stream =
             (int64_t)call->batch * call->tokens * segment->out_stride > GQA__STREAM_VALUES;
     }

@@ -3,16 +3,17 @@
 
 #include <string.h>
 
-void gqa__stage_input_norm(const struct gqa__params *params, const float *x, int32_t n,
-                           float *x_norm)
+void gqa__stage_input_norm(const struct gqa__params *params, const float *x, float *x_norm)
 {
     const gqa_config *const config = &params->config;
     const int64_t hidden = params->shape.hidden;
     struct gqa__norm_args args;
 
-    if (config->input_norm == GQA_NORM_NONE && x != x_norm) {
-        memcpy(x_norm, x, (size_t)n * (size_t)hidden * sizeof *x);
+    if (config->input_norm == GQA_NORM_NONE) {
+        memcpy(x_norm, x, (size_t)hidden * sizeof *x);
     }
+    args.dst = x_norm;
+    args.src = x;
     args.n = hidden;
     args.n_true = params->shape.hidden_true;
     args.kind = config->input_norm;
@@ -21,12 +22,10 @@ void gqa__stage_input_norm(const struct gqa__params *params, const float *x, int
     args.weight = params->input_norm;
     args.bias = params->input_norm_bias;
     args.cast = config->norm_cast;
-    for (int32_t t = 0; t < n && config->input_norm != GQA_NORM_NONE; t++) {
-        args.src = x + t * hidden;
-        args.dst = x_norm + t * hidden;
+    if (config->input_norm != GQA_NORM_NONE) {
         params->row->norm(&args);
     }
     if (config->attn_in_multiplier != 0.0f) {
-        params->row->scale(x_norm, x_norm, config->attn_in_multiplier, n * hidden);
+        params->row->scale(x_norm, x_norm, config->attn_in_multiplier, hidden);
     }
 }

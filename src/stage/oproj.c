@@ -44,9 +44,9 @@ void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n)
 }
 
 void gqa__stage_residual(const struct gqa__params *params, const float *sum, const float *o,
-                         int32_t n, float *out)
+                         float *out)
 {
-    const int64_t count = (int64_t)n * params->shape.hidden;
+    const int64_t count = params->shape.hidden;
     const float factor = params->config.residual_multiplier;
     if (params->config.add_residual) {
         params->row->scale_add(out, sum, o, factor == 0.0f ? 1.0f : factor, count);

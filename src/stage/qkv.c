@@ -32,6 +32,11 @@ static void gather(float *dst, const float *src, int32_t heads, int64_t src_step
     }
 }
 
+static float *token(const struct gqa__heads *heads, int64_t i)
+{
+    return heads->x == NULL ? NULL : heads->x + i * heads->step;
+}
+
 /* One token's projection row [q | k | v] to where its parts belong; NULL = not wanted. */
 static void split(const struct gqa__shape *shape, const float *row, float *q, float *k, float *v,
                   float *gate)
@@ -87,12 +92,28 @@ void gqa__stage_qkv_split(const struct gqa__params *params, const void *scratch,
 
     for (int64_t t = begin; t < end; t++) {
         const int64_t i = t - begin;
-        split(shape, proj + t * params->qkv.out,
-              out->q == NULL ? NULL : out->q + i * shape->hq * shape->dk,
-              out->k == NULL ? NULL : out->k + i * shape->hkv * shape->dk,
-              out->v == NULL ? NULL : out->v + i * shape->hkv * shape->dv,
+        split(shape, proj + t * params->qkv.out, token(&out->q, i), token(&out->k, i),
+              token(&out->v, i),
               out->gate == NULL || !q_tail ? NULL : out->gate + i * shape->hq * shape->dv);
     }
+}
+
+bool gqa__stage_qkv_rows(const struct gqa__params *params, void *scratch, struct gqa__qkv *out)
+{
+    const struct gqa__shape *const shape = &params->shape;
+    float *const row = scratch; /* [qkv.out] of token 0; NULL while a workspace is counted */
+
+    if (params->config.gate == GQA_GATE_Q_TAIL || shape->v_rows == 0) {
+        return false;
+    }
+    out->q = (struct gqa__heads){row, params->qkv.out, shape->hq};
+    out->k = (struct gqa__heads){row, params->qkv.out, shape->hkv};
+    out->v = out->k;
+    if (row != NULL) {
+        out->k.x = row + shape->q_rows;
+        out->v.x = out->k.x + shape->k_rows;
+    }
+    return true;
 }
 
 /* RMS over each value head, without a weight. */
@@ -128,16 +149,20 @@ static void scale(const struct gqa__params *params, float *x, float factor, int6
     }
 }
 
-void gqa__stage_clip(const struct gqa__params *params, float *q, float *k, float *v, int32_t n)
+void gqa__stage_clip(const struct gqa__params *params, const struct gqa__qkv *x, int32_t n)
 {
     const struct gqa__shape *const shape = &params->shape;
-    const int64_t tokens = n;
-    clip(params, q, tokens * shape->hq * shape->dk);
-    clip(params, k, tokens * shape->hkv * shape->dk);
-    clip(params, v, tokens * shape->hkv * shape->dv);
-    if (v != NULL && params->config.v_norm != GQA_NORM_NONE) {
-        norm_values(params, v, tokens * shape->hkv);
+    const int64_t k_count = (int64_t)shape->hkv * shape->dk;
+    const int64_t v_count = (int64_t)shape->hkv * shape->dv;
+    for (int64_t i = 0; i < n; i++) {
+        float *const k = token(&x->k, i), *const v = token(&x->v, i);
+        clip(params, token(&x->q, i), (int64_t)shape->hq * shape->dk);
+        clip(params, k, k_count);
+        clip(params, v, v_count);
+        if (v != NULL && params->config.v_norm != GQA_NORM_NONE) {
+            norm_values(params, v, shape->hkv);
+        }
+        scale(params, v, params->config.v_scale, v_count);
+        scale(params, k, params->config.key_multiplier, k_count);
     }
-    scale(params, v, params->config.v_scale, tokens * shape->hkv * shape->dv);
-    scale(params, k, params->config.key_multiplier, tokens * shape->hkv * shape->dk);
 }

@@ -46,16 +46,15 @@ void gqa__rope_table(const struct gqa__params *params, const int32_t *positions,
     }
 }
 
-void gqa__stage_rope(const struct gqa__params *params, const float *c, const float *s, float *x,
-                     int32_t heads, int32_t n)
+void gqa__stage_rope(const struct gqa__params *params, const float *c, const float *s,
+                     const struct gqa__heads *x, int32_t n)
 {
-    const int64_t dk = params->shape.dk;
     const int64_t pairs = params->rope.pairs;
     if (params->config.rope == GQA_ROPE_NONE) {
         return;
     }
-    for (int32_t t = 0; t < n; t++) {
-        params->row->rope(x + t * heads * dk, dk, heads, c + t * pairs, s + t * pairs,
-                          params->shape.rotary_dim, params->config.rope);
+    for (int32_t t = 0; t < n && x->x != NULL; t++) {
+        params->row->rope(x->x + t * x->step, params->shape.dk, x->heads, c + t * pairs,
+                          s + t * pairs, params->shape.rotary_dim, params->config.rope);
     }
 }

@@ -5,9 +5,8 @@
 
 #include "stage/params.h"
 
-/* norm.c: x [n][hidden] -> x_norm; input norm and attn_in_multiplier. */
-void gqa__stage_input_norm(const struct gqa__params *params, const float *x, int32_t n,
-                           float *x_norm);
+/* norm.c: one token, x [hidden] -> x_norm; input norm and attn_in_multiplier. */
+void gqa__stage_input_norm(const struct gqa__params *params, const float *x, float *x_norm);
 
 /* qkv.c: x_norm [n][hidden] -> proj [n][qkv.out] (the front of scratch), rows [q | k | v] with
  * bias. parts chooses which ranges are computed (others are left as they are). With a gate of its
@@ -18,21 +17,38 @@ size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens,
 void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_norm, int32_t n,
                             int parts, float *gate, void *scratch, const gqa_runtime *runtime);
 
-/* qkv.c: tokens [begin, end) of the projection, split: q [.][hq][dk], k [.][hkv][dk],
- * v [.][hkv][dv] (k_eq_v: v = k), gate [.][hq][dv] (Q_TAIL, else left as it is), each from token
- * begin on. NULL = not wanted. */
-struct gqa__qkv {
-    float *q, *k, *v, *gate;
+/* Vectors of some tokens: x [.][heads][dim], the heads side by side, tokens step elements apart.
+ * x NULL = none. */
+struct gqa__heads {
+    float *x;
+    int64_t step;
+    int32_t heads;
 };
+struct gqa__qkv {
+    struct gqa__heads q, k, v; /* dim dk, dk, dv */
+    float *gate;               /* [.][hq][gate_dim], or NULL */
+};
+static inline struct gqa__heads gqa__packed_heads(float *x, int32_t heads, int32_t dim)
+{
+    const struct gqa__heads packed = {x, (int64_t)heads * dim, heads};
+    return packed;
+}
+
+/* qkv.c: tokens [begin, end) of the projection, split: q, k, v (k_eq_v: v = k) and gate (Q_TAIL,
+ * else left as it is), each from token begin on. */
 void gqa__stage_qkv_split(const struct gqa__params *params, const void *scratch, int32_t begin,
                           int32_t end, const struct gqa__qkv *out);
 
-/* qkv.c: in place; any may be NULL. Clip of q, k, v; v_norm and v_scale; key_multiplier. */
-void gqa__stage_clip(const struct gqa__params *params, float *q, float *k, float *v, int32_t n);
+/* qkv.c: q, k and v where they lie in the projection's rows (gate is left). False if only a split
+ * gives them: with Q_TAIL the heads are not side by side, with k_eq_v there is no v. */
+bool gqa__stage_qkv_rows(const struct gqa__params *params, void *scratch, struct gqa__qkv *out);
 
-/* qknorm.c: in place, if the config places it here; either may be NULL. */
-void gqa__stage_qk_norm(const struct gqa__params *params, gqa_qk_norm_placement placement, float *q,
-                        float *k, int32_t n);
+/* qkv.c: in place. Clip of q, k, v; v_norm and v_scale; key_multiplier. */
+void gqa__stage_clip(const struct gqa__params *params, const struct gqa__qkv *x, int32_t n);
+
+/* qknorm.c: q and k in place, if the config places it here. */
+void gqa__stage_qk_norm(const struct gqa__params *params, gqa_qk_norm_placement placement,
+                        const struct gqa__qkv *x, int32_t n);
 
 /* rope.c */
 size_t gqa__rope_bytes(const gqa_config *config, const struct gqa__shape *shape);
@@ -44,13 +60,13 @@ void gqa__rope_frequencies(const struct gqa__params *params, int32_t rope_length
 void gqa__rope_table(const struct gqa__params *params, const int32_t *positions,
                      int64_t axis_stride, int32_t n, int32_t rope_length, double *freq,
                      float *cos_out, float *sin_out);
-/* Rotate x [n][heads][dk] in place with tables [n][pairs]. */
-void gqa__stage_rope(const struct gqa__params *params, const float *c, const float *s, float *x,
-                     int32_t heads, int32_t n);
+/* Rotate x (dim dk) in place with tables [n][pairs]. */
+void gqa__stage_rope(const struct gqa__params *params, const float *c, const float *s,
+                     const struct gqa__heads *x, int32_t n);
 
-/* temperature.c: q [n][hq][dk] in place. */
-void gqa__stage_temperature(const struct gqa__params *params, const int32_t *positions, float *q,
-                            int32_t n);
+/* temperature.c: q in place. */
+void gqa__stage_temperature(const struct gqa__params *params, const int32_t *positions,
+                            const struct gqa__heads *q, int32_t n);
 
 /* gate.c: attn [n][hq][dv] in place; gate [n][hq][gate_dim]. */
 void gqa__stage_gate(const struct gqa__params *params, const float *gate, float *attn, int32_t n);
@@ -60,10 +76,11 @@ size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens
                                 const gqa_runtime *runtime);
 void gqa__stage_oproj(const struct gqa__params *params, const float *attn, int32_t n, float *o,
                       void *scratch, const gqa_runtime *runtime);
-/* Multiplier and post norm in place; then out = sum + residual_multiplier * o, or out = o. */
+/* Multiplier and post norm in place; then one token [hidden], out = sum + residual_multiplier * o,
+ * or out = o. */
 void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n);
 void gqa__stage_residual(const struct gqa__params *params, const float *sum, const float *o,
-                         int32_t n, float *out);
+                         float *out);
 
 /* sink.c: the sinks of the CTE or TKG phase, natural logits [hq], or NULL. */
 const float *gqa__stage_sinks(const struct gqa__params *params, bool tkg);

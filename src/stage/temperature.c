@@ -14,15 +14,15 @@ static float temperature(const gqa_config *config, int32_t position)
     return (float)(1.0 + (double)config->query_temperature_scale * gqa__log1p_int(steps));
 }
 
-void gqa__stage_temperature(const struct gqa__params *params, const int32_t *positions, float *q,
-                            int32_t n)
+void gqa__stage_temperature(const struct gqa__params *params, const int32_t *positions,
+                            const struct gqa__heads *q, int32_t n)
 {
     const int64_t width = (int64_t)params->shape.hq * params->shape.dk;
     if (params->config.query_temperature == GQA_QUERY_TEMPERATURE_NONE) {
         return;
     }
-    for (int32_t t = 0; t < n; t++) {
-        float *const x = q + t * width; /* [hq][dk] */
+    for (int32_t t = 0; t < n && q->x != NULL; t++) {
+        float *const x = q->x + t * q->step; /* [hq][dk] */
         params->row->scale(x, x, temperature(&params->config, positions[t]), width);
     }
 }

@@ -1,0 +1,156 @@
+/* residual.c - see residual.h. */
+#include "layer/residual.h"
+
+#include <string.h>
+
+#include "stage/stage.h"
+
+/* --- where the sum lies ---------------------------------------------------------------------- */
+
+static bool plain(const gqa_tensor *t)
+{
+    return gqa__present(t) && t->dtype == GQA_F32;
+}
+
+static bool apart(const gqa_tensor *a, const gqa_tensor *b)
+{
+    return !gqa__present(b) || !gqa__tensor_overlap(a, b);
+}
+
+/* Each token's row in one is its row in the other, or they share nothing. */
+static bool apart_or_same(const gqa_tensor *a, const gqa_tensor *b)
+{
+    return apart(a, b) ||
+           (a->data == b->data && plain(b) && memcmp(a->stride, b->stride, sizeof a->stride) == 0);
+}
+
+/* Nothing is written over the tensor between the norm and the end of the layer but, in the end, a
+ * token's own row. */
+static bool outlives(const struct gqa__call *call, const gqa_tensor *t)
+{
+    const gqa_output *out = &call->out;
+
+    return apart_or_same(t, &out->hidden_states) && apart_or_same(t, &out->residual) &&
+           apart(t, &out->attn) && apart(t, &out->lse) && apart(t, &out->cos_cache) &&
+           apart(t, &out->sin_cache) && apart(t, &out->present_key_value.k) &&
+           apart(t, &out->present_key_value.v);
+}
+
+void gqa__residual_place(struct gqa__spine *spine)
+{
+    const struct gqa__call *call = spine->call;
+    const gqa_tensor *t =
+        gqa__present(&call->in.residual) ? &call->out.residual : &call->in.hidden_states;
+    bool direct = call->in.tap == NULL;
+
+    spine->sum_at = direct && plain(t) && outlives(call, t) ? t : NULL;
+    spine->direct_out =
+        direct && plain(&call->out.hidden_states) && call->params->config.add_residual;
+}
+
+/* --- steps ----------------------------------------------------------------------------------- */
+
+static float *row_of(float *buffer, const struct gqa__range *range, const struct gqa__piece *piece,
+                     int32_t i)
+{
+    return buffer + (int64_t)(piece->at + i) * range->spine->call->params->shape.hidden;
+}
+
+/* Token i's sum. A pass for K and V alone leaves the outputs as they are. */
+static float *sum_of(const struct gqa__range *range, const struct gqa__piece *piece, int32_t i)
+{
+    const struct gqa__spine *spine = range->spine;
+    const gqa_tensor *t = spine->sum_at;
+
+    if (t == &spine->call->out.residual && (range->parts & GQA__PART_Q) == 0) {
+        t = NULL;
+    }
+    return t != NULL ? gqa__token_row(t, piece, i) : row_of(spine->sum, range, piece, i);
+}
+
+/* Token i of the caller's tensor: where it is, or as f32 in own. */
+static const float *load(const gqa_tensor *t, const struct gqa__piece *piece, int32_t i, float *own)
+{
+    if (t->dtype == GQA_F32) {
+        return gqa__token_row(t, piece, i);
+    }
+    gqa__load_f32(own, t, gqa__token_offset(t, piece, i), t->shape[2]);
+    return own;
+}
+
+static void sum_token(const struct gqa__range *range, const struct gqa__piece *piece, int32_t i)
+{
+    const struct gqa__spine *spine = range->spine;
+    const struct gqa__call *call = spine->call;
+    const gqa_tensor *out = &call->out.residual;
+    int64_t hidden = call->params->shape.hidden;
+    float *sum = sum_of(range, piece, i);
+
+    if (gqa__present(&call->in.residual)) {
+        const float *a =
+            load(&call->in.hidden_states, piece, i, row_of(spine->sum, range, piece, i));
+        const float *b = load(&call->in.residual, piece, i, row_of(spine->x, range, piece, i));
+        call->params->row->add(sum, a, b, hidden);
+    } else if (spine->sum_at == NULL) {
+        gqa__load_f32(sum, &call->in.hidden_states,
+                      gqa__token_offset(&call->in.hidden_states, piece, i), hidden);
+    }
+    if (gqa__present(out) && spine->sum_at != out && (range->parts & GQA__PART_Q) != 0) {
+        gqa__store_f32(out, gqa__token_offset(out, piece, i), sum, hidden);
+    }
+}
+
+static void norm_token(const struct gqa__range *range, const struct gqa__piece *piece, int32_t i)
+{
+    const struct gqa__spine *spine = range->spine;
+
+    if (spine->call->from_hidden) {
+        gqa__stage_input_norm(spine->call->params, sum_of(range, piece, i),
+                              row_of(spine->x, range, piece, i));
+    }
+}
+
+static void add_token(const struct gqa__range *range, const struct gqa__piece *piece, int32_t i)
+{
+    const struct gqa__spine *spine = range->spine;
+    const struct gqa__params *params = spine->call->params;
+    const gqa_tensor *out = &spine->call->out.hidden_states;
+    float *x = row_of(spine->x, range, piece, i);
+    float *y = spine->direct_out ? gqa__token_row(out, piece, i) : x;
+
+    if (params->config.add_residual) {
+        gqa__stage_residual(params, sum_of(range, piece, i), x, y);
+    }
+    if (!spine->direct_out) {
+        gqa__store_f32(out, gqa__token_offset(out, piece, i), y, params->shape.hidden);
+    }
+}
+
+static void each_token(const struct gqa__range *range,
+                       void (*run)(const struct gqa__range *range, const struct gqa__piece *piece,
+                                   int32_t i))
+{
+    struct gqa__piece piece;
+
+    for (int32_t p = 0; p < range->pieces; p++) {
+        bool here = gqa__range_piece(range, p, &piece);
+        for (int32_t i = 0; here && i < piece.n; i++) {
+            run(range, &piece, i);
+        }
+    }
+}
+
+void gqa__residual_sum(const struct gqa__range *range)
+{
+    each_token(range, sum_token);
+}
+
+void gqa__residual_norm(const struct gqa__range *range)
+{
+    each_token(range, norm_token);
+}
+
+void gqa__residual_add(const struct gqa__range *range)
+{
+    each_token(range, add_token);
+}
