@@ -134,7 +134,11 @@ typedef struct gqa_kv {
 } gqa_kv;
 
 /* Set data of what is wanted (f32, bf16 or f16, any strides); data == NULL asks for nothing. At
- * least one of hidden_states and attn is required. Rows that are padding are exact zeros. */
+ * least one of hidden_states and attn is required. Rows that are padding are exact zeros.
+ *
+ * hidden_states and residual may lie on hidden_states and residual of the inputs, row on row (the
+ * same data, format and strides), but not on one another. No other output may share memory with an
+ * input. Rows of f32 are read and written where they are, others through the workspace. */
 typedef struct gqa_output {
     uint32_t struct_size;
     gqa_tensor hidden_states; /* [B, T, hidden]; absent = stop before the output projection */
