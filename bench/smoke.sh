@@ -3,6 +3,7 @@
 # gqa-bench lists its cases, runs a tiny one of each suite, writes JSON and CSV that can be read,
 # and --compare tells an equal file from a faster one. Nothing is timed here.
 set -u
+unset GQA_ISA # the cases are of both numerics; no row serves both but scalar and avx512
 bench=$1
 scratch=$2
 mkdir -p "$scratch"

@@ -12,6 +12,7 @@ int main(void)
 }
 #else
 #include "golden_mutants.h"
+#include "support/forced.h"
 
 /* --- the pipeline out of its stages -------------------------------------------------------------
  */
@@ -175,6 +176,7 @@ static void run_bent(struct bent *bent, const struct tool_case *truth,
     struct tool_values values;
     struct tool_fault fault = {""};
 
+    skip_refused_numerics(options->numerics);
     if (!tool_session_open(&session, &bent->c, options, &fault) ||
         !tool_session_run(&session, &schedule, false, &values, &fault)) {
         fail_msg("%s", fault.text);

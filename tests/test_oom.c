@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "support/forced.h"
 #include "support/host.h"
 #include "support/rig.h"
 
@@ -123,6 +124,15 @@ static const struct {
                {"reference", reference},   {"bf16", bf16}};
 enum { CONFIGS = sizeof configs / sizeof configs[0] };
 
+/* Does GQA_ISA force a row that does not serve config i? */
+static bool refused(size_t i)
+{
+    gqa_config config;
+    gqa_config_init(&config);
+    configs[i].edit(&config);
+    return config.isa == GQA_ISA_AUTO && forced_row_refuses(config.numerics);
+}
+
 struct creation {
     struct model model;
     gqa_runtime runtime;
@@ -153,6 +163,9 @@ static void create_layer(void **state)
         struct host host;
         struct creation c;
         struct attempt attempt = {configs[i / 2].name, run_create, layer_is_null, &c};
+        if (refused(i / 2)) {
+            continue;
+        }
         host_init(&host);
         c.runtime = host_runtime(&host);
         model_init(&c.model);
@@ -328,6 +341,9 @@ static void calls(void **state)
             {"gqa_attend", run_attend, bench_unchanged, &bench},
             {"gqa_finish_states", run_finish, bench_unchanged, &bench},
         };
+        if (refused(i)) {
+            continue;
+        }
         bench_open(&bench, configs[i].edit);
         for (size_t j = 0; j < sizeof attempts / sizeof attempts[0]; j++) {
             int64_t n = sweep(&bench.host, &attempts[j]);
@@ -345,6 +361,7 @@ static void bits_after_failures(void **state)
     struct attempt attempt = {"gqa_forward", run_forward, bench_unchanged, &failed};
     gqa_error err;
     (void)state;
+    skip_refused_numerics(GQA_NUMERICS_F32);
     bench_open(&failed, everything);
     bench_open(&lucky, everything);
     sweep(&failed.host, &attempt);
@@ -446,7 +463,7 @@ static void stages(void **state)
             {"gqa_stage_rope", run_rope, bench_unchanged, &bench},
             {"gqa_stage_output", run_output, bench_unchanged, &bench},
         };
-        if (configs[i].edit == attention_only) {
+        if (configs[i].edit == attention_only || refused(i)) {
             continue;
         }
         bench_open(&bench, configs[i].edit);
@@ -471,6 +488,9 @@ static void calls_without_allocations(void **state)
         gqa_tensor key, value;
         gqa_error err;
         size_t size;
+        if (refused(i)) {
+            continue;
+        }
         bench_open(&bench, configs[i].edit);
         key = gqa_tensor_3d(bench.a, GQA_F32, 1, RIG_HKV, RIG_DK);
         value = gqa_tensor_3d(bench.b, GQA_F32, 1, RIG_HKV, RIG_DV);

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "parallel/tasks.h"
+#include "support/forced.h"
 #include "support/lent.h"
 #include "support/pools.h"
 
@@ -66,6 +67,7 @@ static void own_item(void *arg, int64_t item, int32_t slot)
 
 static void busy_runs_on_its_own_thread(void **state)
 {
+    skip_refused_numerics(GQA_NUMERICS_F32);
     struct holder holder = {make_pool(3), {0, 0}};
     struct mine mine = {pthread_self(), 0, 0};
     struct gqa__tasks tasks = {own_item, &mine, 50};
@@ -198,6 +200,7 @@ static void *be_client(void *arg)
 
 static void many_clients(void **state)
 {
+    skip_refused_numerics(GQA_NUMERICS_F32);
     enum { CLIENTS = 5 };
     gqa_pool *pool = make_pool(3);
     struct client clients[CLIENTS];
@@ -265,6 +268,7 @@ static void *work_on(void *arg)
 
 static void forks(int times, long gap, bool while_others_work)
 {
+    skip_refused_numerics(GQA_NUMERICS_F32);
     struct worker_bee bee = {make_pool(3), 0, 0};
     gqa_runtime runtime = lend_pool(bee.pool);
     struct lent lent, alone;

@@ -94,6 +94,29 @@ static void test_env_names(void **state)
     }
 }
 
+/* Tests skip what a forced row does not serve, so that this list is what they skip. */
+static void test_what_rows_serve(void **state)
+{
+    static const struct {
+        gqa_isa isa;
+        bool f32, bf16;
+    } rows[] = {{GQA_ISA_SCALAR, true, true},
+                {GQA_ISA_AVX2, true, false},
+                {GQA_ISA_AVX512, true, true},
+                {GQA_ISA_AMX, false, true},
+                {GQA_ISA_NEON, true, false}};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (!available(rows[i].isa)) {
+            printf("skipped: %s\n", gqa__isa_name(rows[i].isa));
+            continue;
+        }
+        assert_int_equal(forced(rows[i].isa, GQA_NUMERICS_F32) != NULL, rows[i].f32);
+        assert_int_equal(forced(rows[i].isa, GQA_NUMERICS_BF16) != NULL, rows[i].bf16);
+    }
+}
+
 static void test_unavailable_is_refused(void **state)
 {
     (void)state;
@@ -198,6 +221,7 @@ int main(void)
         cmocka_unit_test(test_scalar_by_cpu),
         cmocka_unit_test(test_auto_is_the_best),
         cmocka_unit_test(test_env_names),
+        cmocka_unit_test(test_what_rows_serve),
         cmocka_unit_test(test_unavailable_is_refused),
         cmocka_unit_test(test_config_before_env),
         cmocka_unit_test(test_bad_names),

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "support/forced.h"
 #include "support/rig.h"
 
 /* --- configs and weights -----------------------------------------------------------------------
@@ -17,6 +18,7 @@ static void check_config(struct refusal *r, const struct model *model)
 static void create(struct refusal *r, const struct model *model)
 {
     gqa_layer *layer = NULL;
+    skip_refused(&model->config);
     r->call = "gqa_create";
     r->status = gqa_create(&layer, &model->config, &model->weights, NULL, &r->err);
     gqa_destroy(&layer);

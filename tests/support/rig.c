@@ -10,6 +10,8 @@
 
 #include <cmocka.h>
 
+#include "support/forced.h"
+
 enum { POOL = 65536 };
 
 static float next_value(uint32_t *seed) /* [-1, 1) */
@@ -116,6 +118,7 @@ void rig_open(struct rig *rig, void (*edit)(gqa_config *config))
     if (edit != NULL) {
         edit(&rig->model.config);
     }
+    skip_refused(&rig->model.config);
     model_fill(&rig->model);
     if (gqa_create(&rig->layer, &rig->model.config, &rig->model.weights, NULL, &rig->err) !=
         GQA_OK) {

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "support/forced.h"
+
 static const long double pi = 3.14159265358979323846264338327950288L;
 
 /* --- layers ---------------------------------------------------------------------------------- */
@@ -27,6 +29,7 @@ gqa_layer *rope_layer(const gqa_config *config)
 {
     gqa_layer *layer = NULL;
     gqa_error err = {0};
+    skip_refused(config);
     if (gqa_create(&layer, config, NULL, NULL, &err) != GQA_OK) {
         fail_msg("gqa_create: %s", err.message);
     }
