@@ -38,6 +38,16 @@ static void run_share(void *arg, int slot)
     gqa__fpmode_leave(saved);
 }
 
+/* One thread counts for itself: an atomic step would wait until all stores before it are done. */
+static void run_alone(const struct gqa__tasks *tasks)
+{
+    gqa__fpmode saved = gqa__fpmode_enter();
+    for (int64_t item = 0; item < tasks->items; item++) {
+        tasks->body(tasks->arg, item, 0);
+    }
+    gqa__fpmode_leave(saved);
+}
+
 void gqa__run_tasks(const gqa_runtime *runtime, const struct gqa__tasks *tasks)
 {
     struct shared shared;
@@ -54,6 +64,6 @@ void gqa__run_tasks(const gqa_runtime *runtime, const struct gqa__tasks *tasks)
     if (threads > 1 && runtime->pool == NULL) {
         runtime->parallel_for(runtime->user, threads, run_share, &shared);
     } else if (threads == 1 || !gqa__pool_run(runtime->pool, threads, run_share, &shared)) {
-        run_share(&shared, 0);
+        run_alone(tasks);
     }
 }
