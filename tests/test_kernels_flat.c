@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/mathd.h"
 #include "base/number.h"
 #include "support/fence.h"
 #include "support/row8.h"
@@ -358,6 +359,46 @@ static void test_rope(void **state)
     }
 }
 
+/* Angles of every size and quadrant, both zeros, and what has no sine. */
+static double angle(int64_t i, uint64_t *seed)
+{
+    static const double special[] = {0.0,    -0.0,     0x1p42,    -0x1p42,     0x1.1p42,
+                                     -1e300, INFINITY, -INFINITY, (double)NAN, 0x1p-1040};
+    const double size = ldexp(1.0, (int)(i * 7 % 43) - 1);
+    float value;
+    fill_values(&value, 1, FILL_RANDOM, seed);
+    if (i % 3 == 2) {
+        return special[i / 3 % 10];
+    }
+    return size * (double)value + (i % 3 == 1 ? (double)(i % 9) * 0x1.921fb54442d18p-1 : 0.0);
+}
+
+/* The bits of gqa__sincos, which test_mathd compares with MPFR. */
+static void test_sincos(void **state)
+{
+    const struct row_under_test *test = *state;
+
+    for (int64_t n = 0; n < 140; n++) {
+        uint64_t seed = 12u + (uint64_t)n;
+        struct fence x = fence_new((size_t)n * sizeof(double));
+        struct fence s = fence_new((size_t)n * sizeof(double));
+        struct fence c = fence_new((size_t)n * sizeof(double));
+        double *const at = x.data;
+        snprintf(current, sizeof current, "%s sincos n=%d\n", test->name, (int)n);
+        for (int64_t i = 0; i < n; i++) {
+            at[i] = angle(i + n, &seed);
+        }
+        test->row->sincos(s.data, c.data, at, n);
+        for (int64_t i = 0; i < n; i++) {
+            double want[2];
+            gqa__sincos(at[i], &want[0], &want[1]);
+            check(memcmp(&want[0], (double *)s.data + i, sizeof want[0]) == 0);
+            check(memcmp(&want[1], (double *)c.data + i, sizeof want[1]) == 0);
+        }
+        check(fence_free(&x) && fence_free(&s) && fence_free(&c));
+    }
+}
+
 /* Entry number e of the simple ones. */
 static void apply(const struct gqa__kernels *row, int32_t e, float *dst, const float *a,
                   const float *b, int64_t n)
@@ -435,9 +476,9 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         CMUnitTestFunction run;
-    } kinds[] = {{"linear", test_linear}, {"int8", test_int8}, {"int8 blocks", test_int8_blocks},
-                 {"tiny", test_tiny},     {"norm", test_norm}, {"rope", test_rope},
-                 {"simple", test_simple}};
+    } kinds[] = {{"linear", test_linear}, {"int8", test_int8},    {"int8 blocks", test_int8_blocks},
+                 {"tiny", test_tiny},     {"norm", test_norm},    {"rope", test_rope},
+                 {"sincos", test_sincos}, {"simple", test_simple}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
     static struct row_under_test rows[MAX_ROWS + 2];
     static char names[(MAX_ROWS + 2) * KINDS][64];

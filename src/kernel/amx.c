@@ -83,6 +83,7 @@ static const struct gqa__kernels amx_bf16 = {
     .scale = scale_vector,
     .scale_add = scale_add_vectors,
     .clip = clip_vector,
+    .sincos = sincos_values,
     .gate = gate_lanes,
 };
 

@@ -48,6 +48,7 @@ static const struct gqa__kernels avx2_f32 = {
     .scale = scale_vector,
     .scale_add = scale_add_vectors,
     .clip = clip_vector,
+    .sincos = sincos_values,
     .gate = gate_lanes,
 };
 

@@ -49,6 +49,7 @@ static const struct gqa__kernels avx512_f32 = {
     .scale = scale_vector,
     .scale_add = scale_add_vectors,
     .clip = clip_vector,
+    .sincos = sincos_values,
     .gate = gate_lanes,
 };
 

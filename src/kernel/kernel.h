@@ -221,6 +221,8 @@ struct gqa__kernels {
     void (*scale_add)(float *dst, const float *a, const float *b, float f,
                       int64_t n);                                     /* fma(f,b,a) */
     void (*clip)(float *dst, const float *a, float limit, int64_t n); /* NaN stays NaN */
+    /* sin and cos of n angles, as gqa__sincos forms them; the three do not overlap. */
+    void (*sincos)(double *sin_x, double *cos_x, const double *x, int64_t n);
     /* dst[i] = a[i] * activation(g[i * g_step]); g_step 1 or 0. */
     void (*gate)(float *dst, const float *a, const float *g, int32_t g_step,
                  gqa_gate_activation activation, int64_t n);

@@ -44,6 +44,7 @@ static const struct gqa__kernels scalar_f32 = {
     .scale = scale_vector,
     .scale_add = scale_add_vectors,
     .clip = clip_vector,
+    .sincos = sincos_values,
     .gate = gate_vector,
 };
 
@@ -83,6 +84,7 @@ static const struct gqa__kernels scalar_bf16 = {
     .scale = scale_vector,
     .scale_add = scale_add_vectors,
     .clip = clip_vector,
+    .sincos = sincos_values,
     .gate = gate_vector,
 };
 

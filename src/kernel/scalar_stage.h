@@ -5,6 +5,7 @@
 
 #include <math.h>
 
+#include "base/mathd_inline.h"
 #include "base/mathf.h"
 #include "base/number.h"
 #include "kernel/kernel.h"
@@ -141,6 +142,14 @@ static inline void clip_vector(float *dst, const float *a, float limit, int64_t 
     for (int64_t i = 0; i < n; i++) {
         const float below = a[i] > limit ? limit : a[i];
         dst[i] = gqa__canonical(below < -limit ? -limit : below);
+    }
+}
+
+static inline void sincos_values(double *restrict sin_x, double *restrict cos_x,
+                                 const double *restrict x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        gqa__sincos_inline(x[i], &sin_x[i], &cos_x[i]);
     }
 }
 

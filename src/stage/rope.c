@@ -1,48 +1,50 @@
 /* rope.c - cos and sin tables of positions, and the rotation. */
 #include "stage/stage.h"
 
-#include "base/mathd.h"
+#include "cache/cache.h"
 
-/* Accurate angles: the product in double, cos and sin rounded once, after the attention factor. */
-static void exact_angle(double angle_of_one, double factor, int32_t position, float *c, float *s)
+enum { MOST_PAIRS = GQA__HEAD_DIM_MAX / 2 };
+
+/* The product in double; or, as torch references form it, frequency and angle rounded to f32. */
+static double angle_of(double frequency, int32_t position, bool floats)
 {
-    double sin_x, cos_x;
-    gqa__sincos((double)position * angle_of_one, &sin_x, &cos_x);
-    *c = (float)(cos_x * factor);
-    *s = (float)(sin_x * factor);
+    return floats ? (double)((float)position * (float)frequency) : (double)position * frequency;
 }
 
-/* As torch references form them: frequency, angle, cos, sin and factor each rounded to f32. */
-static void float_angle(double angle_of_one, double factor, int32_t position, float *c, float *s)
+/* Rounded once, after the attention factor; or value and factor each. */
+static float table_value(double value, double factor, bool floats)
 {
-    const float angle = (float)position * (float)angle_of_one;
-    double sin_x, cos_x;
-    gqa__sincos((double)angle, &sin_x, &cos_x);
-    *c = (float)cos_x * (float)factor;
-    *s = (float)sin_x * (float)factor;
+    return floats ? (float)value * (float)factor : (float)(value * factor);
+}
+
+/* One token's tables [pairs]; its position on an axis is positions[axis * axis_stride]. */
+static void table_row(const struct gqa__params *params, const int32_t *positions,
+                      int64_t axis_stride, const double *freq, float *c, float *s)
+{
+    const struct gqa__rope *const rope = &params->rope;
+    const bool floats = params->config.rope_float_angles != 0;
+    const double sin_factor =
+        params->config.rope_reverse != 0 ? -rope->attention_factor : rope->attention_factor;
+    double x[MOST_PAIRS], sin_x[MOST_PAIRS], cos_x[MOST_PAIRS];
+    for (int32_t j = 0; j < rope->pairs; j++) {
+        x[j] = angle_of(freq[j], positions[rope->axis[j] * axis_stride], floats);
+    }
+    params->row->sincos(sin_x, cos_x, x, rope->pairs);
+    for (int32_t j = 0; j < rope->pairs; j++) {
+        c[j] = table_value(cos_x[j], rope->attention_factor, floats);
+        s[j] = table_value(sin_x[j], sin_factor, floats);
+    }
 }
 
 void gqa__rope_table(const struct gqa__params *params, const int32_t *positions,
                      int64_t axis_stride, int32_t n, int32_t rope_length, double *freq,
                      float *cos_out, float *sin_out)
 {
-    const struct gqa__rope *const rope = &params->rope;
-    const bool reverse = params->config.rope_reverse != 0;
+    const int64_t pairs = params->rope.pairs;
     gqa__rope_frequencies(params, rope_length, freq);
     for (int64_t i = 0; i < n; i++) {
-        float *const c = cos_out + i * rope->pairs; /* [pairs] */
-        float *const s = sin_out + i * rope->pairs; /* [pairs] */
-        for (int32_t j = 0; j < rope->pairs; j++) {
-            const int32_t position = positions[rope->axis[j] * axis_stride + i];
-            if (params->config.rope_float_angles) {
-                float_angle(freq[j], rope->attention_factor, position, &c[j], &s[j]);
-            } else {
-                exact_angle(freq[j], rope->attention_factor, position, &c[j], &s[j]);
-            }
-            if (reverse) {
-                s[j] = -s[j];
-            }
-        }
+        table_row(params, positions + i, axis_stride, freq, cos_out + i * pairs,
+                  sin_out + i * pairs);
     }
 }
 

@@ -493,6 +493,7 @@ static const struct gqa__kernels row8_f32 = {
     .scale = row8_scale,
     .scale_add = row8_scale_add,
     .clip = row8_clip,
+    .sincos = row8_sincos,
     .gate = row8_gate,
 };
 
@@ -532,6 +533,7 @@ static const struct gqa__kernels row8_bf16 = {
     .scale = row8_scale,
     .scale_add = row8_scale_add,
     .clip = row8_clip,
+    .sincos = row8_sincos,
     .gate = row8_gate,
 };
 

@@ -3,6 +3,7 @@
 
 #include <math.h>
 
+#include "base/mathd.h"
 #include "base/mathf.h"
 #include "base/number.h"
 
@@ -86,6 +87,13 @@ void row8_clip(float *dst, const float *a, float limit, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         dst[i] = a[i] > limit ? limit : a[i] < -limit ? -limit : canonical(a[i]);
+    }
+}
+
+void row8_sincos(double *sin_x, double *cos_x, const double *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        gqa__sincos(x[i], &sin_x[i], &cos_x[i]);
     }
 }
 

@@ -11,6 +11,7 @@ void row8_add(float *dst, const float *a, const float *b, int64_t n);
 void row8_scale(float *dst, const float *a, float factor, int64_t n);
 void row8_scale_add(float *dst, const float *a, const float *b, float f, int64_t n);
 void row8_clip(float *dst, const float *a, float limit, int64_t n);
+void row8_sincos(double *sin_x, double *cos_x, const double *x, int64_t n);
 void row8_gate(float *dst, const float *a, const float *g, int32_t g_step,
                gqa_gate_activation activation, int64_t n);
 
