@@ -185,7 +185,7 @@ static void every_row_layout_and_format(void **state)
 {
     (void)state;
     for (int i = 0; i < KIT_CASES; i++) {
-        for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_AMX; isa++) {
+        for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
             for (int turn = 0; turn < 8; turn++) {
                 struct kit kit;
                 gqa_layer *layer = NULL;

@@ -399,7 +399,7 @@ static void test_denormal(void **state)
     problem_free(&p);
 }
 
-/* What is appended: n tokens, of which one value is NaN, or infinite in bf16. */
+/* What is appended: n tokens, of which one value is NaN (any but ours), or infinite in bf16. */
 struct append_case {
     gqa_dtype storage;
     int32_t dim, n;
@@ -421,6 +421,7 @@ static void check_append(const struct row_under_test *test, const struct append_
     struct fence src = fence_new(((size_t)(n - 1) * (size_t)stride + (size_t)dim) * 4);
     float *x = src.data;
     uint64_t state = 9;
+    const float ties[2] = {0x1.01p0f, -0x1.03p0f}; /* bf16 rounds one to either side */
     bool bad = false;
 
     snprintf(current, sizeof current, "%s append %s storage=%d dim=%d n=%d odd=%d,%d\n", test->name,
@@ -428,8 +429,9 @@ static void check_append(const struct row_under_test *test, const struct append_
     memset(page.data, 0, page.size);
     for (int32_t i = 0; i < (n - 1) * stride + dim; i++) {
         x[i] = i % 11 == 5 ? 1e-41f : random_float(&state);
+        x[i] = i % 7 == 3 ? ties[i / 7 % 2] : x[i];
     }
-    x[c->token * stride + c->value] = dim % 2 != 0 ? NAN : 3.4e38f; /* infinite in bf16 */
+    x[c->token * stride + c->value] = dim % 2 != 0 ? gqa__f32_from_bits(0xffffffffu) : 3.4e38f;
     if (is_v) {
         bad = row->append_v(page.data, transposed ? slots : wide, slot, n, x, stride, dim, storage);
         check(bad == (dim % 2 != 0 || storage == GQA_BF16));
