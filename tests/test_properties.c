@@ -3,6 +3,7 @@
  * Random layers (every option of the config, both numerics) of odd sizes, each run in many ways:
  * threads, batches, pages, prefill in pieces, kernel row, cuts, modes of the host's thread. The
  * first way is the yardstick. A failure prints the layer, the way and the first float that differs.
+ * GQA_TEST_BRIEF=N: one of N layers.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "support/brief.h"
 #include "support/twin.h"
 
 enum { FTZ_DAZ = 0x8040, ROUND_DOWN = 0x2000, ROUND_UP = 0x4000, ROUND_TO_ZERO = 0x6000 };
@@ -151,8 +153,9 @@ static int compare_pieces(const twin_model *model)
 
 static int run_models(uint64_t first, int models, int n)
 {
+    const int count = brief(models);
     int failures = 0;
-    for (int i = 0; i < models && failures < 10; i++) {
+    for (int i = 0; i < count && failures < 10; i++) {
         twin_model model;
         twin_model_init(&model, first + (uint64_t)i, n);
         failures += compare_all(&model, ways, sizeof ways / sizeof *ways);
