@@ -51,6 +51,7 @@ struct run {
     const struct gqa__attention *attention;
     const struct gqa__params *params;
     struct gqa__plan plan;
+    int32_t threads;
 };
 
 /* Index ranges of every token, cut to the segment's part of the keys; the blocks that some row
@@ -101,6 +102,7 @@ static void begin_tile(const struct run *run, int64_t index, int32_t slot, struc
     tile->span_lo = run->attention->span_lo + run->attention->first_token[tile->id.segment];
     tile->span_hi = run->attention->span_hi + run->attention->first_token[tile->id.segment];
     tile->scratch = &run->attention->scratch[slot];
+    tile->next.count = 0;
     gqa__tile_begin(tile);
 }
 
@@ -126,6 +128,9 @@ static void whole_tile(void *arg, int64_t item, int32_t slot)
 
     enter(run);
     begin_tile(run, item, slot, &tile);
+    if (item + run->threads < run->plan.tiles) {
+        tile.next = gqa__plan_tile(&run->plan, item + run->threads);
+    }
     gqa__tile_walk(&tile, run->plan.block_begin, run->plan.block_end);
     gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));
     leave(run);
@@ -196,7 +201,8 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
     run.plan.n = n;
     run.plan.first_tile = attention->first_tile;
     find_spans(&run);
-    gqa__plan_make(&run.plan, params, gqa__thread_count(runtime), attention->max_parts);
+    run.threads = gqa__thread_count(runtime);
+    gqa__plan_make(&run.plan, params, run.threads, attention->max_parts);
 
     tasks.arg = &run;
     if (run.plan.cut == GQA_CUT_ROWS) {

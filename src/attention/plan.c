@@ -95,10 +95,10 @@ struct gqa__tile_id gqa__plan_tile(const struct gqa__plan *plan, int64_t tile)
     int32_t rows = plan->segments[lo].n * plan->group;
     int64_t per_head = (rows + plan->tile_rows - 1) / plan->tile_rows;
     int64_t local = tile - plan->first_tile[lo];
-    int64_t from_end = local / plan->hkv; /* the last rows of every head first */
+    int64_t from_end = local % per_head; /* the last rows of every head first */
 
     id.segment = lo;
-    id.head = (int32_t)(local % plan->hkv);
+    id.head = (int32_t)(local / per_head);
     id.first = (int32_t)(per_head - 1 - from_end) * plan->tile_rows;
     id.count = (int32_t)gqa__min(plan->tile_rows, rows - id.first);
     return id;

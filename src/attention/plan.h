@@ -1,7 +1,8 @@
 /* plan.h - which work items a run has, by arithmetic alone.
  *
  * An item is one tile of rows of one KV head of one segment, or a part of its keys. Items are
- * numbered; long ones first (under a causal mask the last tile of a segment is the longest).
+ * numbered head by head, so that a head's keys and values stay in a core's cache from tile to tile;
+ * within a head long ones come first (under a causal mask the last tile is the longest).
  */
 #ifndef GQA__PLAN_H
 #define GQA__PLAN_H

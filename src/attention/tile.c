@@ -50,26 +50,40 @@ static void set_rows(struct gqa__tile *tile)
 {
     struct gqa__tile_scratch *scratch = tile->scratch;
     const struct gqa__segment *segment = tile->segment;
+    const float *slopes = tile->params->slopes;
     int32_t group = tile->map.group;
+    int32_t i = tile->id.first / group, head = tile->id.first % group; /* token, head in group */
 
     tile->key_begin = INT32_MAX;
     tile->key_end = 0;
-    for (int32_t r = 0; r < tile->ld; r++) {
-        int32_t i = (tile->id.first + r) / group;
-        int32_t head = tile->id.head * group + (tile->id.first + r) % group;
-        bool real = r < tile->id.count;
+    tile->last_lo = 0;
+    tile->first_hi = INT32_MAX;
+    for (int32_t r = 0; r < tile->id.count; r++) {
+        int32_t lo = tile->span_lo[i];
+        int32_t hi = tile->span_hi[i];
 
-        scratch->lo[r] = real ? tile->span_lo[i] : 0;
-        scratch->hi[r] = real ? tile->span_hi[i] : 0;
-        scratch->q_pos[r] = real ? segment->positions[i] : 0;
+        scratch->lo[r] = lo;
+        scratch->hi[r] = hi;
+        scratch->q_pos[r] = segment->positions[i];
         scratch->slope[r] = 0.0f;
-        if (real && tile->params->slopes != NULL) {
-            scratch->slope[r] = (float)((double)tile->params->slopes[head] * GQA__LOG2E);
+        if (slopes != NULL) {
+            double slope = (double)slopes[tile->id.head * group + head];
+            scratch->slope[r] = (float)(slope * GQA__LOG2E);
         }
-        if (scratch->lo[r] < scratch->hi[r]) {
-            tile->key_begin = (int32_t)gqa__min(tile->key_begin, scratch->lo[r]);
-            tile->key_end = (int32_t)gqa__max(tile->key_end, scratch->hi[r]);
+        if (lo < hi) {
+            tile->key_begin = (int32_t)gqa__min(tile->key_begin, lo);
+            tile->key_end = (int32_t)gqa__max(tile->key_end, hi);
         }
+        tile->last_lo = (int32_t)gqa__max(tile->last_lo, lo);
+        tile->first_hi = (int32_t)gqa__min(tile->first_hi, hi);
+        if (++head == group) {
+            head = 0;
+            i++;
+        }
+    }
+    for (int32_t r = tile->id.count; r < tile->ld; r++) {
+        scratch->lo[r] = scratch->hi[r] = scratch->q_pos[r] = 0;
+        scratch->slope[r] = 0.0f;
     }
     if (tile->key_end == 0) {
         tile->key_begin = 0;
@@ -105,14 +119,7 @@ void gqa__tile_begin(struct gqa__tile *tile)
 /* Does every row see every key of [first, first + keys)? By index arithmetic alone. */
 static bool all_see(const struct gqa__tile *tile, int32_t first, int32_t keys)
 {
-    const struct gqa__tile_scratch *scratch = tile->scratch;
-
-    for (int32_t r = 0; r < tile->id.count; r++) {
-        if (scratch->lo[r] > first || scratch->hi[r] < first + keys) {
-            return false;
-        }
-    }
-    return true;
+    return tile->last_lo <= first && tile->first_hi >= first + keys;
 }
 
 /* What happens to the scores of keys [first, first + keys): softcap, ALiBi, bias, masks. False if
@@ -214,8 +221,40 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     }
 }
 
-/* Tiles of up to this many lanes wait for memory. */
-enum { FEW_LANES = 32 };
+/* What the thread's next tile reads first: its query rows, and keys and values of one block. */
+static int32_t next_tile_ahead(const struct gqa__tile *tile, struct gqa__ahead *list)
+{
+    const struct gqa__segment *segment = tile->segment;
+    const struct gqa__tile_id *next = &tile->next;
+    int64_t width = (int64_t)tile->map.group * tile->params->shape.dk; /* of the KV head's rows */
+    int32_t first = next->first / tile->map.group;
+    int32_t last = (next->first + next->count - 1) / tile->map.group;
+    int32_t n = 0;
+
+    if (next->count == 0 || next->segment != tile->id.segment) {
+        return 0;
+    }
+    for (int32_t i = first; i <= last && n < GQA__BLOCK_AHEAD - GQA__KEYS_AHEAD; i++) {
+        const float *rows = segment->q + i * segment->q_stride + next->head * width;
+        list[n++] = (struct gqa__ahead){(const unsigned char *)rows, (size_t)width * sizeof *rows};
+    }
+    if (tile->span_lo[first] < tile->span_hi[first]) {
+        int32_t begin = tile->span_lo[first] - tile->span_lo[first] % GQA__FOLD_BLOCK;
+        n += gqa__view_ahead(&segment->view, next->head, begin, GQA__FOLD_BLOCK, list + n);
+    }
+    return n;
+}
+
+/* What is read after the keys before `end`. */
+static int32_t find_ahead(const struct gqa__tile *tile, int32_t end, struct gqa__ahead *list)
+{
+    int64_t left = gqa__min((int64_t)tile->key_end - end, GQA__FOLD_BLOCK);
+
+    if (left <= 0) {
+        return next_tile_ahead(tile, list);
+    }
+    return gqa__view_ahead(&tile->segment->view, tile->id.head, end, (int32_t)left, list);
+}
 
 /* One fold block cut to keys [first, end): its state goes onto the stack. */
 static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end)
@@ -239,11 +278,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .o = state.o,
                                .ahead = ahead};
 
-    if (tile->ld <= FEW_LANES && end < tile->key_end) {
-        int64_t left = gqa__min(tile->key_end - end, GQA__FOLD_BLOCK);
-        block.aheads =
-            gqa__view_ahead(&tile->segment->view, tile->id.head, end, (int32_t)left, ahead);
-    }
+    block.aheads = find_ahead(tile, end, ahead);
     block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
     block.pieces = find_pieces(tile, first, end, piece, &block.mark);
     if (row->block != NULL && block.pieces > 0) {
@@ -329,9 +364,9 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
     if (segment->out == NULL && segment->lse == NULL) {
         return;
     }
-    for (int32_t r = 0; r < tile->ld && segment->sinks != NULL; r++) {
-        int64_t head = head0 + (tile->id.first + r) % shape->group;
-        scratch->sink[r] = (float)((double)segment->sinks[head] * GQA__LOG2E);
+    for (int32_t r = 0, g = tile->id.first % shape->group; r < tile->ld && segment->sinks != NULL;
+         r++, g = g + 1 < shape->group ? g + 1 : 0) {
+        scratch->sink[r] = (float)((double)segment->sinks[head0 + g] * GQA__LOG2E);
     }
     finish.m = state.m;
     finish.l = state.l;

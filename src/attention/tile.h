@@ -29,9 +29,11 @@ struct gqa__tile {
     const struct gqa__segment *segment;
     const int32_t *span_lo, *span_hi; /* [segment n] index range of each token */
     struct gqa__tile_id id;
-    struct gqa__row_map map; /* rows within [n][hq][dim] relative to the KV head's first head */
+    struct gqa__tile_id next; /* what this thread will probably walk next; count 0: not known */
+    struct gqa__row_map map;  /* rows within [n][hq][dim] relative to the KV head's first head */
     int32_t ld;
     int32_t key_begin, key_end; /* union of the rows' ranges */
+    int32_t last_lo, first_hi;  /* every row sees the keys between them */
     bool explicit_mask;         /* a mask, bias, key bounds, active mask or unordered positions */
     struct gqa__tile_scratch *scratch;
 };

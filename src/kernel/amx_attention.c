@@ -50,6 +50,7 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
                      int32_t dk, float scale)
 {
     const __m512 factor = _mm512_set1_ps(scale);
+    struct gqa__row_walk walk = gqa__row_begin(map, 0), later = gqa__row_begin(map, AMX_ROWS);
     uint16_t *out = dst;
 
     assert(map->count <= ld && ld % AMX_ROWS == 0);
@@ -57,10 +58,10 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
         const int32_t rows = map->count - lane < AMX_ROWS ? map->count - lane : AMX_ROWS;
         const float *row[AMX_ROWS];
         for (int32_t i = 0; i < rows; i++) {
-            const int32_t next = lane + i + AMX_ROWS;
-            row[i] = q + gqa__row_offset(map, lane + i);
-            if (next < map->count) {
-                fetch_row(q + gqa__row_offset(map, next), dk);
+            const int64_t next = gqa__row_next(map, &later);
+            row[i] = q + gqa__row_next(map, &walk);
+            if (lane + i + AMX_ROWS < map->count) {
+                fetch_row(q + next, dk);
             }
         }
         for (int32_t d = 0; d < dk; d += AMX_DEPTH) {

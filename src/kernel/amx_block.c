@@ -159,9 +159,9 @@ INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct la
             stale |= raise_reference(b, s + LANE_SCORES, 16);
         }
         if (!stale) {
-            weigh_group(p, s, 16, a, false, two ? NULL : lanes->fetch);
+            weigh_group(p, s, 16, a, false, lanes->fetch);
             if (two) {
-                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, NULL);
+                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->fetch);
             }
         }
     }
@@ -207,16 +207,16 @@ static void find_seen(struct lanes *lanes, bool two)
 }
 
 /* Lanes [lane, lane + 32) or [lane, lane + 16). */
-INLINE void block_lanes(const struct gqa__block *block, int32_t lane, const bool two)
+INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int32_t lane,
+                        const bool two)
 {
     const int64_t q_step = round_to_group(block->dk) / AMX_DEPTH * AMX_TILE_BYTES;
-    struct fetch fetch = {block->ahead, block->aheads, 0};
     struct lanes lanes = {.block = block,
                           .q = (const unsigned char *)block->q + lane / 16 * q_step,
                           .q_step = q_step,
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
                           .lane = lane,
-                          .fetch = &fetch};
+                          .fetch = fetch};
     const struct value_args values = {.piece = block->piece,
                                       .pieces = block->pieces,
                                       .p = block->p,
@@ -225,7 +225,7 @@ INLINE void block_lanes(const struct gqa__block *block, int32_t lane, const bool
                                       .ld = block->ld,
                                       .dv = block->dv,
                                       .first = true,
-                                      .fetch = &fetch};
+                                      .fetch = fetch};
 
     if (block->modify != NULL && block->modify->lo != NULL) {
         find_seen(&lanes, two);
@@ -264,6 +264,8 @@ static void block_marked(const struct gqa__block *block)
 
 void gqa__amx_block(const struct gqa__block *block)
 {
+    struct fetch fetch = fetch_begin(block);
+
     assert(block->keys % 32 == 0 && block->ld % AMX_ROWS == 0);
     if (block->mark) {
         block_marked(block);
@@ -271,9 +273,9 @@ void gqa__amx_block(const struct gqa__block *block)
     }
     for (int32_t lane = 0; lane < block->ld; lane += 32) {
         if (lane + 16 < block->ld) {
-            block_lanes(block, lane, true);
+            block_lanes(block, &fetch, lane, true);
         } else {
-            block_lanes(block, lane, false);
+            block_lanes(block, &fetch, lane, false);
         }
     }
 }

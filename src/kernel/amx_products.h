@@ -70,14 +70,36 @@ INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, cons
 struct fetch {
     const struct gqa__ahead *at; /* [left] */
     int32_t left;
-    size_t done; /* bytes of the first FETCH_STREAMS pieces */
+    size_t done;     /* bytes of the first FETCH_STREAMS pieces */
+    int32_t weights; /* lines for each four keys of 16 lanes that are weighed ... */
+    int32_t values;  /* ... and for each 32 keys of two value tiles, where a block has 16 lanes */
 };
 
-enum {
-    FETCH_STREAMS = 4,  /* K and V of two pages */
-    FETCH_WEIGHTS = 12, /* lines per four keys that are weighed ... */
-    FETCH_VALUES = 16   /* ... and per 32 keys of two value tiles */
-};
+enum { FETCH_STREAMS = 4 }; /* K and V of two pages */
+
+/* Lines in each of some steps, in whole rounds of the streams. */
+INLINE int32_t fetch_rate(size_t lines, int32_t steps)
+{
+    const size_t round = (size_t)steps * FETCH_STREAMS;
+    return (int32_t)((lines + round - 1) / round) * FETCH_STREAMS;
+}
+
+/* All that the block asks for, spread over its steps: with 16 lanes the products of values, which
+ * wait for memory too, get a quarter. */
+INLINE struct fetch fetch_begin(const struct gqa__block *block)
+{
+    const int32_t weights = block->keys / 4 * (block->ld / 16);
+    const int32_t values = block->keys / 32 * ((block->dv + 31) / 32);
+    struct fetch fetch = {.at = block->ahead, .left = block->aheads};
+    size_t lines = 0;
+
+    for (int32_t i = 0; i < block->aheads; i++) {
+        lines += block->ahead[i].bytes / 64;
+    }
+    fetch.values = block->ld == 16 ? fetch_rate(lines / 4, values) : 0;
+    fetch.weights = fetch_rate(block->ld == 16 ? lines - lines / 4 : lines, weights);
+    return fetch;
+}
 
 INLINE void fetch_lines(struct fetch *fetch, int32_t lines)
 {
@@ -202,7 +224,7 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
         const size_t row = (size_t)piece->v_stride * sizeof(uint16_t);
         for (int32_t key = 0; key < piece->keys; key += 32, p += args->p_step) {
             if (!two_lanes && args->fetch != NULL) {
-                fetch_lines(args->fetch, FETCH_VALUES);
+                fetch_lines(args->fetch, args->fetch->values);
             }
             _tile_loadd(4, v + key, row);
             _tile_loadd(6, p, 64);

@@ -92,7 +92,7 @@ INLINE void weigh_group(unsigned char *tile, const float *s, int64_t s_stride,
         _mm512_storeu_si512(tile + i * 32 + 64, weigh_pair(at + 2 * s_stride, s_stride, safe,
                                                            &sums->l[2], &sums->l[3], mark));
         if (fetch != NULL) {
-            fetch_lines(fetch, FETCH_WEIGHTS);
+            fetch_lines(fetch, fetch->weights);
         }
     }
 }

@@ -36,6 +36,29 @@ static inline int64_t gqa__row_offset(const struct gqa__row_map *map, int32_t r)
     return (i / map->group) * map->token_stride + (i % map->group) * map->head_stride;
 }
 
+/* The offsets of row r and those that follow, without a division for each. */
+struct gqa__row_walk {
+    int64_t offset; /* of the next row */
+    int32_t head;
+};
+
+static inline struct gqa__row_walk gqa__row_begin(const struct gqa__row_map *map, int32_t r)
+{
+    return (struct gqa__row_walk){gqa__row_offset(map, r), (map->first + r) % map->group};
+}
+
+static inline int64_t gqa__row_next(const struct gqa__row_map *map, struct gqa__row_walk *walk)
+{
+    const int64_t offset = walk->offset;
+
+    walk->offset += map->head_stride;
+    if (++walk->head == map->group) {
+        walk->head = 0;
+        walk->offset += map->token_stride - map->group * map->head_stride;
+    }
+    return offset;
+}
+
 /* What happens to a score between the product and the softmax, in this order. */
 struct gqa__modify {
     int32_t keys, ld;
@@ -66,14 +89,15 @@ struct gqa__keys {
 
 #define GQA__BLOCK_PANELS 16 /* most pieces of a fold block: pages of 16 tokens */
 
-/* Memory that the next block will read. Where a tile has few lanes a kernel waits for memory, not
- * for its products: it asks for this while it computes. */
+/* Memory that the next block, or the next tile, will read: a kernel may ask for it while it
+ * computes, so that it need not wait for it. */
 struct gqa__ahead {
     const unsigned char *at;
     size_t bytes;
 };
 
-#define GQA__BLOCK_AHEAD (2 * GQA__BLOCK_PANELS) /* K and V of every piece */
+#define GQA__KEYS_AHEAD  (2 * GQA__BLOCK_PANELS) /* K and V of every piece of a block */
+#define GQA__BLOCK_AHEAD (GQA__KEYS_AHEAD + 128) /* ... and the query rows of that many tokens */
 
 /* One fold block of one tile, from scores to its state. */
 struct gqa__block {
@@ -181,7 +205,7 @@ struct gqa__kernels {
     /* Per lane m = max s (NaN left out, never -0), p = exp2(s - m) (0 where s is -inf), l = sum of
      * p in four chains by key mod 4, joined (0+1)+(2+3). bf16: m is the maximum t of the first 32
      * keys (aligned in the key index) of which the lane sees one, and becomes that of later 32 keys
-     * where t - m > 8. p: [key][ld] operands in the row's own order; part of it from key k on
+     * where t - m > 32. p: [key][ld] operands in the row's own order; part of it from key k on
      * starts at byte k * ld * size of operand, k a multiple of panel_keys. mark: p is -0 where s is
      * -inf. s is overwritten. */
     void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);

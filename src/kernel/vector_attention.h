@@ -80,10 +80,12 @@ static inline void pack_lanes(float *dst, int32_t width, const float *q,
                               const struct gqa__row_map *map, int32_t lane, int32_t dk, float scale)
 {
     const vec factor = v_set(scale);
+    struct gqa__row_walk walk = gqa__row_begin(map, lane);
     const float *row[VEC];
 
     for (int32_t i = 0; i < VEC; i++) {
-        row[i] = lane + i < map->count ? q + gqa__row_offset(map, lane + i) : NULL;
+        const int64_t offset = gqa__row_next(map, &walk);
+        row[i] = lane + i < map->count ? q + offset : NULL;
     }
     for (int32_t d = 0; d < dk; d += VEC) {
         const int32_t left = dk - d < VEC ? dk - d : VEC;

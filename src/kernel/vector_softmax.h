@@ -182,10 +182,11 @@ static inline void finish_out(const struct gqa__finish *finish, int32_t lane, in
                               .nothing = merge->no_left,
                               .rows = rows,
                               .stream = finish->stream};
+    struct gqa__row_walk walk = gqa__row_begin(&finish->out_map, lane);
     int32_t d = 0;
 
     for (int32_t i = 0; i < rows; i++) {
-        by.out[i] = finish->out + gqa__row_offset(&finish->out_map, lane + i); /* [dv] */
+        by.out[i] = finish->out + gqa__row_next(&finish->out_map, &walk); /* [dv] */
         by.stream = by.stream && (uintptr_t)by.out[i] % (VEC * sizeof(float)) == 0;
     }
     for (; d + VEC <= finish->dv; d += VEC) {
