@@ -114,6 +114,27 @@ void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index)
     gqa__fold_tree_push(&fold->tree, level, index, merge_states, fold);
 }
 
+struct places {
+    const struct gqa__fold *fold;
+    struct gqa__state *left;
+    int32_t n;
+};
+
+static void note_left(void *arg, int32_t left)
+{
+    struct places *places = arg;
+
+    places->left[places->n++] = state_of(places->fold, left);
+}
+
+int32_t gqa__fold_place(struct gqa__fold *fold, int64_t index, struct gqa__state *left)
+{
+    struct places places = {fold, left, 0};
+
+    gqa__fold_tree_push(&fold->tree, 0, index, note_left, &places);
+    return places.n;
+}
+
 struct gqa__state gqa__fold_end(struct gqa__fold *fold)
 {
     struct gqa__state state = state_of(fold, 0);

@@ -9,9 +9,8 @@
 #define GQA__FOLD_STACK_H
 
 #include "base/arena.h"
+#include "base/fold.h"
 #include "kernel/kernel.h"
-
-#define GQA__FOLD_DEPTH 34 /* levels over 2^31 blocks, and the state being built */
 
 /* The nodes that wait on the stack. */
 struct gqa__fold_tree {
@@ -43,11 +42,6 @@ struct gqa__fold {
 /* States that can wait while max_keys keys are folded, and one being built. */
 int32_t gqa__fold_capacity(int64_t max_keys);
 
-/* m [ld], l [ld], o [dv][ld] of one state. */
-struct gqa__state {
-    float *m, *l, *o;
-};
-
 int64_t gqa__state_floats(int32_t tile_rows, int32_t dv);
 struct gqa__state gqa__state_at(float *memory, int32_t tile_rows);
 
@@ -56,6 +50,9 @@ void gqa__fold_begin(struct gqa__fold *fold, int32_t ld);
 struct gqa__state gqa__fold_next(const struct gqa__fold *fold);
 /* It has been written: it is node (level, index). No block is left out between pushes. */
 void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index);
+/* The same for leaf `index`, but the caller merges: the next state into left[0], that one into
+ * left[1] and so on. left: room for GQA__FOLD_DEPTH. Returns how many. */
+int32_t gqa__fold_place(struct gqa__fold *fold, int64_t index, struct gqa__state *left);
 /* Merge what waits, the last one first, into the first; neutral if nothing came. The state stays
  * until gqa__fold_begin; gqa__fold_next is free beside it. */
 struct gqa__state gqa__fold_end(struct gqa__fold *fold);

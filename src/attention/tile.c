@@ -211,11 +211,12 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     if (block->modify != NULL) {
         row->modify(block->s, block->modify);
     }
-    row->softmax(block->p, block->m, block->l, block->s, block->keys, block->ld, block->mark);
+    row->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
+                 block->mark);
     for (int32_t k = first; k < end; k += panel.keys) {
         int flags = (k == first ? GQA__ACC_FIRST : 0) | (block->mark ? GQA__ACC_MARKED : 0);
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        row->accumulate(block->o, block->ld,
+        row->accumulate(block->state.o, block->ld,
                         (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
                         panel.v_stride, panel.keys, block->dv, flags);
     }
@@ -256,12 +257,24 @@ static int32_t find_ahead(const struct gqa__tile *tile, int32_t end, struct gqa_
     return gqa__view_ahead(&tile->segment->view, tile->id.head, end, (int32_t)left, list);
 }
 
+/* The block's state into those to its left. */
+static void merge_left(const struct gqa__kernels *row, const struct gqa__block *block)
+{
+    struct gqa__state from = block->state;
+
+    for (int32_t i = 0; i < block->lefts; i++) {
+        const struct gqa__state to = block->left[i];
+        row->merge(to.m, to.l, to.o, from.m, from.l, from.o, block->dv, block->ld);
+        from = to;
+    }
+}
+
 /* One fold block cut to keys [first, end): its state goes onto the stack. */
 static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end)
 {
     const struct gqa__kernels *row = tile->params->row;
     struct gqa__tile_scratch *scratch = tile->scratch;
-    struct gqa__state state = gqa__fold_next(&scratch->fold);
+    struct gqa__state left[GQA__FOLD_DEPTH];
     struct gqa__keys piece[GQA__BLOCK_PANELS];
     struct gqa__ahead ahead[GQA__BLOCK_AHEAD];
     struct gqa__modify modify;
@@ -273,20 +286,23 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .piece = piece,
                                .s = scratch->s,
                                .p = scratch->p,
-                               .m = state.m,
-                               .l = state.l,
-                               .o = state.o,
+                               .state = gqa__fold_next(&scratch->fold),
+                               .left = left,
                                .ahead = ahead};
 
     block.aheads = find_ahead(tile, end, ahead);
     block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
     block.pieces = find_pieces(tile, first, end, piece, &block.mark);
-    if (row->block != NULL && block.pieces > 0) {
-        row->block(&block);
-    } else {
+    block.lefts = gqa__fold_place(&scratch->fold, index, left);
+    if (row->block == NULL || block.pieces == 0) {
         walk_panels(tile, first, &block);
+        merge_left(row, &block);
+        return;
     }
-    gqa__fold_push(&scratch->fold, 0, index);
+    row->block(&block);
+    if (!row->block_merges || block.mark) {
+        merge_left(row, &block);
+    }
 }
 
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end)

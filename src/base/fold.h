@@ -8,6 +8,9 @@
 
 #define GQA__FOLD_BLOCK 256 /* keys; a power of two from 128 to 512 */
 
+/* Most states that wait to be merged: levels over 2^31 blocks, and the state being built. */
+#define GQA__FOLD_DEPTH 34
+
 /* A dot product restarts its chain of additions every this many values. */
 #define GQA__DOT_BLOCK 512
 

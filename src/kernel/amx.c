@@ -66,6 +66,7 @@ static const struct gqa__kernels amx_bf16 = {
     .softmax = gqa__amx_softmax,
     .accumulate = gqa__amx_accumulate,
     .block = gqa__amx_block,
+    .block_merges = true,
     .merge = merge_vector,
     .finish = finish_vector,
     .weight_bytes = gqa__amx_weight_bytes,

@@ -109,7 +109,7 @@ struct softmax {
     int32_t keys;
 };
 
-INLINE void softmax_lanes(const struct softmax *args, const bool mark)
+INLINE void softmax_tile(const struct softmax *args, const bool mark)
 {
     const int64_t step = 32 * args->s_stride;
     struct lane_sums sums = no_sums(_mm512_set1_ps(-INFINITY));
@@ -127,12 +127,12 @@ INLINE void softmax_lanes(const struct softmax *args, const bool mark)
 /* Under flush_enter. */
 __attribute__((noinline)) static void softmax_plain(const struct softmax *args)
 {
-    softmax_lanes(args, false);
+    softmax_tile(args, false);
 }
 
 __attribute__((noinline)) static void softmax_marked(const struct softmax *args)
 {
-    softmax_lanes(args, true);
+    softmax_tile(args, true);
 }
 
 void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)

@@ -176,9 +176,9 @@ INLINE void weigh_lanes(const struct lanes *lanes, const bool two)
     while (!weigh_keys(lanes, &a, &b, two)) {
         /* once more at most */
     }
-    store_sums(&a, block->m + lanes->lane, block->l + lanes->lane);
+    store_sums(&a, block->state.m + lanes->lane, block->state.l + lanes->lane);
     if (two) {
-        store_sums(&b, block->m + lanes->lane + 16, block->l + lanes->lane + 16);
+        store_sums(&b, block->state.m + lanes->lane + 16, block->state.l + lanes->lane + 16);
     }
 }
 
@@ -217,15 +217,16 @@ INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
                           .lane = lane,
                           .fetch = fetch};
-    const struct value_args values = {.piece = block->piece,
-                                      .pieces = block->pieces,
-                                      .p = block->p,
-                                      .p_step = lanes.p_step,
-                                      .o = block->o + lane,
-                                      .ld = block->ld,
-                                      .dv = block->dv,
-                                      .first = true,
-                                      .fetch = fetch};
+    struct merge_left merge;
+    struct value_args values = {.piece = block->piece,
+                                .pieces = block->pieces,
+                                .p = block->p,
+                                .p_step = lanes.p_step,
+                                .o = block->state.o + lane,
+                                .ld = block->ld,
+                                .dv = block->dv,
+                                .first = true,
+                                .fetch = fetch};
 
     if (block->modify != NULL && block->modify->lo != NULL) {
         find_seen(&lanes, two);
@@ -233,6 +234,10 @@ INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int
     lanes.mode = flush_enter();
     (two ? weigh_two : weigh_one)(&lanes);
     flush_leave(lanes.mode);
+    if (block->lefts > 0) {
+        merge_left_begin(&merge, block, lane, two);
+        values.merge = &merge;
+    }
     value_lanes(&values, two);
 }
 
@@ -250,12 +255,13 @@ static void block_marked(const struct gqa__block *block)
     if (block->modify != NULL) {
         modify_scores(block->s, block->modify);
     }
-    gqa__amx_softmax(block->p, block->m, block->l, block->s, block->keys, block->ld, true);
+    gqa__amx_softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
+                     true);
     done = 0;
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
         const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
-        gqa__amx_accumulate(block->o, block->ld,
+        gqa__amx_accumulate(block->state.o, block->ld,
                             (const uint16_t *)block->p + (int64_t)done * block->ld, piece->v,
                             piece->v_stride, piece->keys, block->dv, flags);
         done += piece->keys;

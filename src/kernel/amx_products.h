@@ -6,9 +6,8 @@
 #include <string.h>
 
 #include "kernel/amx.h"
+#include "kernel/amx_merge.h"
 #include "kernel/amx_vector.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 /* --- scores ---------------------------------------------------------------------------------- */
 
@@ -133,7 +132,8 @@ struct value_args {
     float *o;               /* [dv][ld] from the first lane on */
     int32_t ld, dv;
     bool first;
-    struct fetch *fetch; /* for one lane tile, or NULL */
+    struct fetch *fetch;            /* for one lane tile, or NULL */
+    const struct merge_left *merge; /* where the sums go instead of o, or NULL */
 };
 
 /* One C tile to or from o; rows beyond dv go through a spare tile. */
@@ -193,6 +193,23 @@ INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows)
     }
 }
 
+/* The four C tiles from value dimension d on to the block's left. Tiles that hold nothing are
+ * stored too. */
+INLINE void merge_tiles(const struct value_args *args, int32_t d, const bool two_lanes)
+{
+    float strip[32 * STRIP_LANES] __attribute__((aligned(64)));
+    const int32_t left = args->dv - d;
+
+    _tile_stored(0, strip, STRIP_LANES * sizeof(float));
+    _tile_stored(2, strip + 16 * STRIP_LANES, STRIP_LANES * sizeof(float));
+    if (two_lanes) {
+        _tile_stored(1, strip + 16, STRIP_LANES * sizeof(float));
+        _tile_stored(3, strip + 16 * STRIP_LANES + 16, STRIP_LANES * sizeof(float));
+    }
+    settle_memory();
+    merge_strip(args->merge, strip, d, left < 32 ? left : 32, two_lanes);
+}
+
 /* Value dimensions [d, d + 32) or, with one, [d, d + 16), for one or two lane tiles. */
 INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two_dims,
                         const bool two_lanes)
@@ -241,6 +258,10 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
                 _tile_dpbf16ps(3, 5, 7);
             }
         }
+    }
+    if (args->merge != NULL) {
+        merge_tiles(args, d, two_lanes);
+        return;
     }
     store_o(0, o, args->ld, rows0);
     if (two_lanes) {

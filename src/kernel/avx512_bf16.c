@@ -238,7 +238,7 @@ static void accumulate_pair_pieces(const struct gqa__block *block, int32_t lane,
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
         const struct key_range own = piece_range(piece, offset, range);
-        const struct values values = {block->o + lane,
+        const struct values values = {block->state.o + lane,
                                       block->ld,
                                       block->s + (int64_t)(offset + own.begin) * width,
                                       width,
@@ -270,7 +270,7 @@ static void block_pairs_group(const struct gqa__block *block, int32_t lane, int3
     }
     saved = flush_enter();
     for (int32_t j = 0; j < width; j += VEC) {
-        softmax_group(block->m + lane + j, block->l + lane + j,
+        softmax_group(block->state.m + lane + j, block->state.l + lane + j,
                       block->s + (int64_t)range.begin * width + j, width, range.end - range.begin);
     }
     flush_leave(saved);

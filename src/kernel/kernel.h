@@ -99,6 +99,11 @@ struct gqa__ahead {
 #define GQA__KEYS_AHEAD  (2 * GQA__BLOCK_PANELS) /* K and V of every piece of a block */
 #define GQA__BLOCK_AHEAD (GQA__KEYS_AHEAD + 128) /* ... and the query rows of that many tokens */
 
+/* The state of a tile's rows over some keys: m [ld], l [ld], o [dv][ld]. */
+struct gqa__state {
+    float *m, *l, *o;
+};
+
 /* One fold block of one tile, from scores to its state. */
 struct gqa__block {
     const void *q; /* packed */
@@ -110,7 +115,10 @@ struct gqa__block {
     bool mark;                        /* V may be non-finite */
     float *s;                         /* [FOLD][tile_rows] scratch */
     void *p;                          /* [FOLD][tile_rows] f32 scratch */
-    float *m, *l, *o;                 /* the state: [ld], [ld], [dv][ld] */
+    struct gqa__state state;          /* the block's own */
+    const struct gqa__state *left;    /* [lefts] for rows with block_merges: the states to the */
+    int32_t lefts;                    /* left, nearest first, that it is merged into, one into the
+                                         next; the last one has the result */
     const struct gqa__ahead *ahead;   /* [aheads] or NULL */
     int32_t aheads;
 };
@@ -215,6 +223,7 @@ struct gqa__kernels {
     /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk
      * calls them one after the other. */
     void (*block)(const struct gqa__block *block);
+    bool block_merges; /* block, but for one with mark, merges its state to the left */
     /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
     void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
                   int32_t dv, int32_t ld);

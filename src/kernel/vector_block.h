@@ -139,7 +139,7 @@ static inline void accumulate_pieces(const struct gqa__block *block, int32_t lan
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
         const struct key_range own = piece_range(piece, offset, range);
-        const struct values values = {block->o + lane,
+        const struct values values = {block->state.o + lane,
                                       block->ld,
                                       block->s + (int64_t)(offset + own.begin) * width,
                                       width,
@@ -159,10 +159,10 @@ static inline void accumulate_pieces(const struct gqa__block *block, int32_t lan
 static inline void neutral_group(const struct gqa__block *block, int32_t lane, int32_t width)
 {
     for (int32_t j = lane; j < lane + width; j += VEC) {
-        v_store(block->m + j, v_set(-INFINITY));
-        v_store(block->l + j, v_zero());
+        v_store(block->state.m + j, v_set(-INFINITY));
+        v_store(block->state.l + j, v_zero());
         for (int32_t d = 0; d < block->dv; d++) {
-            v_store(block->o + (int64_t)d * block->ld + j, v_zero());
+            v_store(block->state.o + (int64_t)d * block->ld + j, v_zero());
         }
     }
 }
@@ -181,7 +181,7 @@ static inline void block_group(const struct gqa__block *block, int32_t lane, int
         modify_group(block->s, block->modify, lane, width, range);
     }
     for (int32_t j = 0; j < width; j += VEC) {
-        softmax_lanes(s + j, block->m + lane + j, block->l + lane + j, s + j, width,
+        softmax_lanes(s + j, block->state.m + lane + j, block->state.l + lane + j, s + j, width,
                       range.end - range.begin, false);
     }
     accumulate_pieces(block, lane, width, range);
@@ -212,14 +212,15 @@ static inline void block_marked(const struct gqa__block *block, const struct blo
     if (block->modify != NULL) {
         modify_scores(block->s, block->modify);
     }
-    entries->softmax(block->p, block->m, block->l, block->s, block->keys, block->ld, true);
+    entries->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
+                     true);
     done = 0;
     for (int32_t i = 0; i < block->pieces; i++) {
         const struct gqa__keys *piece = &block->piece[i];
         const unsigned char *p =
             (const unsigned char *)block->p + (size_t)(done * ld) * entries->p_size;
         const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
-        entries->accumulate(block->o, block->ld, p, piece->v, piece->v_stride, piece->keys,
+        entries->accumulate(block->state.o, block->ld, p, piece->v, piece->v_stride, piece->keys,
                             block->dv, flags);
         done += piece->keys;
     }

@@ -95,18 +95,26 @@ INLINE vec merge_begin(struct merge_lanes *by, vec m, vec l, vec m2, vec l2)
     return v_select(by->no_left, m2, v_select(by->no_right, m, top));
 }
 
-/* o [dv][ld] of VEC lanes. */
-INLINE void merge_outputs(const struct merge_lanes *by, float *o, const float *o2, int32_t dv,
-                          int32_t ld)
+/* Outputs of VEC lanes, [d][stride] from the first lane on. */
+struct lane_outputs {
+    float *o;
+    int64_t stride;
+};
+
+/* n values of d: to (which may be either) becomes left merged with right. */
+INLINE void merge_outputs(const struct merge_lanes *by, struct lane_outputs to,
+                          struct lane_outputs left, struct lane_outputs right, int32_t n)
 {
-    if (v_any(by->no_left) || v_any(by->no_right)) {
-        for (int32_t d = 0; d < dv; d++, o += ld, o2 += ld) {
-            v_store(o, merge_values(by, v_load(o), v_load(o2)));
-        }
-        return;
+    const bool plain = !v_any(by->no_left) && !v_any(by->no_right);
+
+    for (int32_t d = 0; d < n && plain; d++) {
+        const vec right_part = v_load(right.o + d * right.stride);
+        v_store(to.o + d * to.stride,
+                v_fma(right_part, by->a2, v_mul(v_load(left.o + d * left.stride), by->a)));
     }
-    for (int32_t d = 0; d < dv; d++, o += ld, o2 += ld) {
-        v_store(o, v_fma(v_load(o2), by->a2, v_mul(v_load(o), by->a)));
+    for (int32_t d = 0; d < n && !plain; d++) {
+        v_store(to.o + d * to.stride, merge_values(by, v_load(left.o + d * left.stride),
+                                                   v_load(right.o + d * right.stride)));
     }
 }
 
@@ -119,7 +127,9 @@ static inline void merge_vector(float *m, float *l, float *o, const float *m2, c
         struct merge_lanes by;
         const vec top = merge_begin(&by, v_load(m + lane), left, v_load(m2 + lane), right);
 
-        merge_outputs(&by, o + lane, o2 + lane, dv, ld);
+        const struct lane_outputs to = {o + lane, ld}, from = {(float *)o2 + lane, ld};
+
+        merge_outputs(&by, to, to, from, dv);
         v_store(m + lane, top);
         v_store(l + lane, v_canonical(merge_values(&by, left, right)));
     }

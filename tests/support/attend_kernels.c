@@ -10,7 +10,7 @@
 #include "base/number.h"
 #include "support/fence.h"
 
-static const float scale = 0.25f;
+static const float scale = PROBLEM_SCALE;
 static const float softcap = 3.0f; /* base-2 units */
 
 static int32_t up(int32_t n, int32_t step)
@@ -124,6 +124,7 @@ struct tile {
     size_t operand; /* bytes */
     struct fence q;
     struct fence m[2], l[2], o[2]; /* per block */
+    bool merged;                   /* block 1 into block 0 */
     bool whole;                    /* no guard byte was written */
 };
 
@@ -330,9 +331,11 @@ static bool unchanged(const struct tile *t, const struct page *page)
     return (t->p->features & ~FEATURE_SINK) == 0 && page->first + page->keys <= t->p->keys;
 }
 
-/* The row's entry for a whole block, from a piece of one panel and one of the rest. */
+/* The row's entry for a whole block, from a piece of one panel and one of the rest; left: as in
+ * struct gqa__block. */
 static void run_fused(struct tile *t, const struct page *page, int32_t from,
-                      const struct gqa__modify *modify, int32_t block)
+                      const struct gqa__modify *modify, int32_t block,
+                      const struct gqa__state *left, int32_t lefts)
 {
     const struct gqa__kernels *row = t->row;
     const size_t scratch = (size_t)GQA__FOLD_BLOCK * (size_t)row->tile_rows * 4;
@@ -348,9 +351,9 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .mark = page->nonfinite,
                            .s = s.data,
                            .p = p.data,
-                           .m = t->m[block].data,
-                           .l = t->l[block].data,
-                           .o = t->o[block].data};
+                           .state = {t->m[block].data, t->l[block].data, t->o[block].data},
+                           .left = left,
+                           .lefts = lefts};
 
     for (int32_t key = from; key < page->keys; b.pieces++) {
         const int64_t at = row->v_transposed ? key : key * page->v_stride;
@@ -367,8 +370,33 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
     release(t, &p);
 }
 
+/* Once more, merged by the entry itself into block 0 and that one into a neutral state. */
+static void run_merging(struct tile *t, const struct page *page, int32_t from,
+                        const struct gqa__modify *modify)
+{
+    struct fence m = fence_new(t->m[1].size), l = fence_new(t->l[1].size);
+    struct fence o = fence_new(t->o[1].size);
+    const struct gqa__state left[2] = {{m.data, l.data, o.data},
+                                       {t->m[0].data, t->l[0].data, t->o[0].data}};
+
+    memcpy(m.data, left[1].m, m.size);
+    memcpy(l.data, left[1].l, l.size);
+    memcpy(o.data, left[1].o, o.size);
+    memset(left[1].l, 0, l.size);
+    memset(left[1].o, 0, o.size);
+    for (int32_t r = 0; r < t->ld; r++) {
+        left[1].m[r] = -INFINITY;
+    }
+    run_fused(t, page, from, modify, 1, left, 2);
+    t->merged = true;
+    release(t, &m);
+    release(t, &l);
+    release(t, &o);
+}
+
 static void run_block(struct tile *t, int32_t block)
 {
+    const bool merges = block == 1 && t->row->block_merges;
     const int32_t first = block * GQA__FOLD_BLOCK;
     const int32_t left = t->p->keys - first;
     struct page page = load_page(t, first, left < GQA__FOLD_BLOCK ? left : GQA__FOLD_BLOCK);
@@ -376,11 +404,14 @@ static void run_block(struct tile *t, int32_t block)
     struct changes changes = changes_new(t, first + from, page.keys - from);
 
     if (t->variant.fused && t->row->block != NULL && page.keys > from) {
-        run_fused(t, &page, from, &changes.modify, block);
+        run_fused(t, &page, from, &changes.modify, block, NULL, 0);
     } else {
         run_entries(t, &page, from, &changes.modify, block);
     }
     keep_state(t, block, block);
+    if (t->variant.fused && merges && page.keys > from && !page.nonfinite) {
+        run_merging(t, &page, from, &changes.modify);
+    }
     changes_free(t, &changes);
     release(t, &page.k);
     release(t, &page.v);
@@ -444,7 +475,7 @@ static bool run_tile(struct tile *t)
     for (int32_t block = 0; block < blocks; block++) {
         run_block(t, block);
     }
-    if (blocks > 1) {
+    if (blocks > 1 && !t->merged) {
         row->merge(t->m[0].data, t->l[0].data, t->o[0].data, t->m[1].data, t->l[1].data,
                    t->o[1].data, p->dv, t->ld);
     }
@@ -499,89 +530,4 @@ int same_answers(const struct problem *p, const struct answer *a, const struct a
                        (int64_t)p->rows * p->dv) &&
            same_floats("out", a->out, b->out, (int64_t)p->rows * p->dv) &&
            same_floats("lse", a->lse, b->lse, p->rows);
-}
-
-/* --- the bound ----------------------------------------------------------------------------------
- */
-
-/* One row in double: scores in base-2 units and the largest error that their f32 form may have. */
-struct exact {
-    double s[2 * GQA__FOLD_BLOCK];
-    double top, error;
-};
-
-static double rounded(float x, bool bf16)
-{
-    return (double)(bf16 ? gqa__round_bf16(x) : x);
-}
-
-/* A score of dk products in f32: each product and sum rounds once, (dk + 2) u of the sum of sizes,
- * u = 2^-24; the scaled q rounds once more in f32 (bf16 rounds it as an operand, here too). Below
- * FLT_MIN an absolute error of FLT_MIN per step. */
-static void exact_scores(const struct problem *p, int32_t row, bool bf16, struct exact *e)
-{
-    const float *q = p->q + (int64_t)(p->first + row) * p->dk;
-
-    e->top = -INFINITY;
-    e->error = 0.0;
-    for (int32_t key = 0; key < p->keys; key++) {
-        double sum = 0.0, size = 0.0;
-        for (int32_t d = 0; d < p->dk; d++) {
-            const double x = rounded(q[d] * scale, bf16);
-            const double y = rounded(p->k[(int64_t)key * p->dk + d], bf16);
-            sum += x * y;
-            size += fabs(x * y);
-        }
-        e->s[key] = sum;
-        if (problem_sees(p, row, key)) {
-            const double error = (p->dk + 2) * (0x1p-24 * size + 0x1p-126);
-            e->top = sum > e->top ? sum : e->top;
-            e->error = error > e->error ? error : e->error;
-        }
-    }
-}
-
-/* p = 2^(s - m): s and m are off by error each, the subtraction rounds (u |s - m|, at most 126 u
- * where p counts), exp2 by 2 ulp (f32) or 1.2e-4 (fast form), p by 2^-9 when it becomes bf16. Out
- * is a quotient of two sums of n terms: twice the relative error of p, and 2 (n + 8) u for the
- * sums, the merge and the division, all times the mean of |v|. */
-int near_double(const struct problem *p, gqa_numerics numerics, const struct answer *a)
-{
-    const bool bf16 = numerics == GQA_NUMERICS_BF16;
-    const int32_t beyond = FEATURE_BIAS | FEATURE_SLOPE | FEATURE_SOFTCAP;
-    struct exact e;
-
-    for (int32_t row = 0; row < p->rows && (p->features & beyond) == 0; row++) {
-        double mass = 0.0, of_p, bound;
-        exact_scores(p, row, bf16, &e);
-        of_p = 0.7 * (2 * e.error + 126 * 0x1p-24) + (bf16 ? 0x1p-9 + 1.2e-4 : 4 * 0x1p-24);
-        if (!(e.top > -INFINITY) || of_p > 0.1) {
-            continue;
-        }
-        if (p->features & FEATURE_SINK) {
-            const double sink = (double)p->sink[row];
-            e.top = sink > e.top ? sink : e.top;
-            mass = exp2(sink - e.top);
-        }
-        for (int32_t key = 0; key < p->keys; key++) {
-            mass += problem_sees(p, row, key) ? exp2(e.s[key] - e.top) : 0.0;
-        }
-        for (int32_t d = 0; d < p->dv; d++) {
-            double sum = 0.0, size = 0.0;
-            for (int32_t key = 0; key < p->keys; key++) {
-                const double v = rounded(p->v[(int64_t)key * p->dv + d], bf16);
-                const double w = problem_sees(p, row, key) ? exp2(e.s[key] - e.top) : 0.0;
-                sum += w * v;
-                size += w * fabs(v);
-            }
-            bound = (2 * of_p + 2 * (p->keys + 8) * 0x1p-24) * size / mass + 0x1p-126;
-            if (isfinite(bound) && isfinite(sum) &&
-                !(fabs((double)a->out[row * p->dv + d] - sum / mass) <= bound)) {
-                fprintf(stderr, "row %d dim %d: %.9g, in double %.9g, bound %.3g\n", row, d,
-                        (double)a->out[row * p->dv + d], sum / mass, bound);
-                return 0;
-            }
-        }
-    }
-    return 1;
 }

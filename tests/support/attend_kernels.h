@@ -35,6 +35,8 @@ struct problem {
     float *sink;      /* [rows] */
 };
 
+#define PROBLEM_SCALE 0.25f /* of the scores */
+
 void problem_fill(struct problem *p);
 void problem_free(struct problem *p);
 bool problem_sees(const struct problem *p, int32_t row, int32_t key);
