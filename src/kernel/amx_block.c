@@ -126,7 +126,7 @@ INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s,
 
     score_keys(to, lanes->q, lanes->q_step,
                (const uint16_t *)piece->k + next->key * piece->k_stride, piece->k_stride,
-               (int32_t)(lanes->q_step / AMX_TILE_BYTES), two);
+               (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->fetch, two);
     next->key += 32;
     if (next->key == piece->keys) {
         next->piece++;

@@ -9,6 +9,74 @@
 #include "kernel/amx_merge.h"
 #include "kernel/amx_vector.h"
 
+/* --- memory ahead ---------------------------------------------------------------------------- */
+
+/* What is read after this block, asked for a few lines at a time from several pieces side by side,
+ * into L2: memory answers several streams faster than one. */
+struct fetch {
+    const struct gqa__ahead *at; /* [left] */
+    int32_t left;
+    size_t done; /* bytes of the first FETCH_STREAMS pieces */
+    int32_t due; /* FETCH_ONE for each round that is to be asked for */
+    /* What becomes due: by two tiles of K; by four keys of 16 lanes that are weighed; by 32 keys of
+     * two tiles of values. */
+    int32_t scores, weights, values;
+};
+
+enum {
+    FETCH_STREAMS = 4, /* K and V of two pages; a round is a line of each */
+    FETCH_ONE = 1 << 10
+};
+
+INLINE void fetch_lines(struct fetch *fetch, int32_t more)
+{
+    for (fetch->due += more; fetch->due >= FETCH_ONE; fetch->due -= FETCH_ONE) {
+        const int32_t streams = fetch->left < FETCH_STREAMS ? fetch->left : FETCH_STREAMS;
+        bool rest = false;
+        for (int32_t s = 0; s < streams; s++) {
+            const struct gqa__ahead *piece = &fetch->at[s];
+            if (fetch->done < piece->bytes) {
+                _mm_prefetch((const char *)piece->at + fetch->done, _MM_HINT_T1);
+            }
+            rest = rest || fetch->done + 64 < piece->bytes;
+        }
+        fetch->done += 64;
+        if (!rest) {
+            fetch->at += streams;
+            fetch->left -= streams;
+            fetch->done = 0;
+        }
+    }
+}
+
+/* What becomes due at each of some steps, for all to be asked for when they are done. */
+INLINE int32_t fetch_rate(size_t rounds, int32_t steps)
+{
+    return (int32_t)(rounds * FETCH_ONE / (size_t)steps) + 1;
+}
+
+/* All that the block asks for, spread over its steps. 16 lanes wait for memory whatever they do, so
+ * all three kinds of steps ask, in the proportion of their times; more lanes have time for it in
+ * their exponentials. */
+INLINE struct fetch fetch_begin(const struct gqa__block *block)
+{
+    const int32_t weights = block->keys / 4 * (block->ld / 16);
+    struct fetch fetch = {.at = block->ahead, .left = block->aheads};
+    size_t rounds = 0;
+
+    for (int32_t i = 0; i < block->aheads; i++) {
+        rounds += block->ahead[i].bytes / (64 * FETCH_STREAMS);
+    }
+    if (block->ld > 16) {
+        fetch.weights = fetch_rate(rounds, weights);
+        return fetch;
+    }
+    fetch.scores = fetch_rate(rounds * 3 / 8, block->keys / 32 * ((block->dk + 31) / 32));
+    fetch.weights = fetch_rate(rounds * 3 / 8, weights);
+    fetch.values = fetch_rate(rounds * 2 / 8, block->keys / 32 * ((block->dv + 31) / 32));
+    return fetch;
+}
+
 /* --- scores ---------------------------------------------------------------------------------- */
 
 /* Where the scores of one or two lane tiles go. */
@@ -18,9 +86,11 @@ struct score_place {
     int64_t lane_step; /* floats from one lane tile to the next */
 };
 
-/* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart. */
+/* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart.
+ * fetch: or NULL. */
 INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_step,
-                       const uint16_t *k, int64_t k_stride, int32_t groups, const bool two)
+                       const uint16_t *k, int64_t k_stride, int32_t groups, struct fetch *fetch,
+                       const bool two)
 {
     const size_t row = (size_t)k_stride * sizeof(uint16_t);
     const size_t s_row = (size_t)to.stride * sizeof(float);
@@ -35,6 +105,9 @@ INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_
         _tile_loadd(6, q + (int64_t)g * AMX_TILE_BYTES, 64);
         _tile_loadd(4, k + g * AMX_DEPTH, row);
         _tile_dpbf16ps(0, 4, 6);
+        if (!two && fetch != NULL) {
+            fetch_lines(fetch, fetch->scores);
+        }
         _tile_loadd(5, k + 16 * k_stride + g * AMX_DEPTH, row);
         _tile_dpbf16ps(1, 5, 6);
         if (two) {
@@ -58,66 +131,7 @@ INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, cons
     for (int32_t key = 0; key < keys; key += 32) {
         const struct score_place to = {s + key * s_stride, s_stride, 16};
         score_keys(to, q, (int64_t)groups * AMX_TILE_BYTES, k + key * k_stride, k_stride, groups,
-                   two);
-    }
-}
-
-/* --- memory ahead ---------------------------------------------------------------------------- */
-
-/* What the next block will read, asked for a few lines at a time from several pieces side by side,
- * into L2: memory answers several streams faster than one. */
-struct fetch {
-    const struct gqa__ahead *at; /* [left] */
-    int32_t left;
-    size_t done;     /* bytes of the first FETCH_STREAMS pieces */
-    int32_t weights; /* lines for each four keys of 16 lanes that are weighed ... */
-    int32_t values;  /* ... and for each 32 keys of two value tiles, where a block has 16 lanes */
-};
-
-enum { FETCH_STREAMS = 4 }; /* K and V of two pages */
-
-/* Lines in each of some steps, in whole rounds of the streams. */
-INLINE int32_t fetch_rate(size_t lines, int32_t steps)
-{
-    const size_t round = (size_t)steps * FETCH_STREAMS;
-    return (int32_t)((lines + round - 1) / round) * FETCH_STREAMS;
-}
-
-/* All that the block asks for, spread over its steps: with 16 lanes the products of values, which
- * wait for memory too, get a quarter. */
-INLINE struct fetch fetch_begin(const struct gqa__block *block)
-{
-    const int32_t weights = block->keys / 4 * (block->ld / 16);
-    const int32_t values = block->keys / 32 * ((block->dv + 31) / 32);
-    struct fetch fetch = {.at = block->ahead, .left = block->aheads};
-    size_t lines = 0;
-
-    for (int32_t i = 0; i < block->aheads; i++) {
-        lines += block->ahead[i].bytes / 64;
-    }
-    fetch.values = block->ld == 16 ? fetch_rate(lines / 4, values) : 0;
-    fetch.weights = fetch_rate(block->ld == 16 ? lines - lines / 4 : lines, weights);
-    return fetch;
-}
-
-INLINE void fetch_lines(struct fetch *fetch, int32_t lines)
-{
-    for (int32_t i = 0; i < lines && fetch->left > 0; i += FETCH_STREAMS) {
-        const int32_t streams = fetch->left < FETCH_STREAMS ? fetch->left : FETCH_STREAMS;
-        bool more = false;
-        for (int32_t s = 0; s < streams; s++) {
-            const struct gqa__ahead *piece = &fetch->at[s];
-            if (fetch->done < piece->bytes) {
-                _mm_prefetch((const char *)piece->at + fetch->done, _MM_HINT_T1);
-            }
-            more = more || fetch->done + 64 < piece->bytes;
-        }
-        fetch->done += 64;
-        if (!more) {
-            fetch->at += streams;
-            fetch->left -= streams;
-            fetch->done = 0;
-        }
+                   NULL, two);
     }
 }
 
