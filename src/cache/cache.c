@@ -49,7 +49,9 @@ static int32_t take_page(struct gqa_cache *cache)
     int32_t page = cache->free_pages[--cache->free_count];
     size_t slots = (size_t)layout->page_size;
     size_t heads = (size_t)layout->hkv;
-    memset(gqa__cache_k(cache, page, 0), 0, layout->page_bytes);
+    for (int32_t head = 0; head < layout->hkv; head++) {
+        memset(gqa__cache_k(cache, page, head), 0, layout->k_bytes + layout->v_bytes);
+    }
     memset(cache->positions + (size_t)page * slots, 0, slots * sizeof *cache->positions);
     memset(cache->columns + (size_t)page * slots, 0, slots * sizeof *cache->columns);
     memset(cache->nonfinite + (size_t)page * heads, 0, heads * sizeof *cache->nonfinite);

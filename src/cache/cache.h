@@ -29,7 +29,7 @@ struct gqa__cache_layout {
     int64_t k_stride;        /* elements between K rows */
     int64_t v_stride;        /* elements between V rows (page_size if transposed) */
     size_t k_bytes, v_bytes; /* per page and KV head, multiples of GQA__ALIGN */
-    size_t page_bytes;       /* hkv * (k_bytes + v_bytes) */
+    size_t page_bytes;       /* hkv * (k_bytes + v_bytes): a page of every head */
 };
 
 struct gqa__sequence {
@@ -45,11 +45,12 @@ struct gqa_cache {
     struct gqa__cache_layout layout;
     int32_t max_sequences, max_tokens, max_pages; /* max_pages per sequence */
     int64_t num_pages, free_count;
-    unsigned char *pool;             /* [num_pages][page_bytes] */
-    int32_t *positions;              /* [num_pages][page_size] */
-    int32_t *columns;                /* [num_pages][page_size] */
-    uint8_t *nonfinite;              /* [num_pages][hkv] */
-    int32_t *free_pages;             /* [num_pages] stack of ids */
+    unsigned char *pool; /* [hkv][num_pages][k_bytes, v_bytes]: a head's pages follow one another,
+                            and memory is read as one stream */
+    int32_t *positions;  /* [num_pages][page_size] */
+    int32_t *columns;    /* [num_pages][page_size] */
+    uint8_t *nonfinite;  /* [num_pages][hkv] */
+    int32_t *free_pages; /* [num_pages] stack of ids */
     struct gqa__sequence *sequences; /* [max_sequences] */
     gqa_runtime runtime;             /* allocator of a cache made by gqa_cache_create */
 };
@@ -122,8 +123,8 @@ static inline int64_t gqa__cache_slot(const struct gqa_cache *cache,
 static inline unsigned char *gqa__cache_k(const struct gqa_cache *cache, int32_t page, int32_t head)
 {
     const struct gqa__cache_layout *layout = &cache->layout;
-    return cache->pool + (size_t)page * layout->page_bytes +
-           (size_t)head * (layout->k_bytes + layout->v_bytes);
+    const size_t place = (size_t)head * (size_t)cache->num_pages + (size_t)page;
+    return cache->pool + place * (layout->k_bytes + layout->v_bytes);
 }
 
 static inline unsigned char *gqa__cache_v(const struct gqa_cache *cache, int32_t page, int32_t head)
