@@ -97,7 +97,18 @@ void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n
 int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
 {
     int32_t low = 0, high = view->length;
+    int64_t guess = position - view->origin; /* where ids rise by one */
     assert(view->ordered);
+    if (guess <= 0 || view->length == 0) {
+        return 0;
+    }
+    if (gqa__view_position(view, high - 1) < position) {
+        return high;
+    }
+    if (guess < high && gqa__view_position(view, (int32_t)guess) == position &&
+        gqa__view_position(view, (int32_t)guess - 1) < position) {
+        return (int32_t)guess;
+    }
     while (low < high) {
         int32_t middle = low + (high - low) / 2;
         if (gqa__view_position(view, middle) < position) {

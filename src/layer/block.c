@@ -58,8 +58,8 @@ static struct gqa__heads heads_of(const struct gqa__range *range, const struct g
     return own;
 }
 
-/* The range's q, k, v and gate: NULL what this pass does not make. A q that the scores read from
- * the caller's tensor has no stages. */
+/* The range's q, k, v and gate: NULL what this pass does not make. What is used where the caller
+ * has it has no stages. */
 static struct gqa__qkv qkv_of(const struct gqa__range *range)
 {
     const struct gqa__spine *spine = range->spine;
@@ -72,7 +72,7 @@ static struct gqa__qkv qkv_of(const struct gqa__range *range)
     if (want_q(range) && shape->gate_dim > 0) {
         own.gate = rows_of(range, spine->qkv.gate, (int64_t)shape->hq * shape->gate_dim);
     }
-    if (want_kv(range)) {
+    if (want_kv(range) && !spine->direct_kv) {
         own.k = heads_of(range, &spine->qkv.k);
         own.v = heads_of(range, &spine->qkv.v);
     }
@@ -119,7 +119,6 @@ static void take_projections(const struct gqa__range *range)
     const struct gqa__call *call = spine->call;
     const struct gqa__shape *shape = &call->params->shape;
     struct gqa__qkv own = qkv_of(range);
-    const gqa_tensor *v = call->params->config.k_eq_v ? &call->in.k_proj : &call->in.v_proj;
 
     if (spine->whole_qkv) {
         return;
@@ -136,7 +135,7 @@ static void take_projections(const struct gqa__range *range)
     }
     if (own.k.x != NULL) {
         gqa__range_load(range, spine->qkv.k.x, &call->in.k_proj, shape->hkv, shape->dk);
-        gqa__range_load(range, spine->qkv.v.x, v, shape->hkv, shape->dv);
+        gqa__range_load(range, spine->qkv.v.x, gqa__call_v(call), shape->hkv, shape->dv);
     }
 }
 

@@ -36,6 +36,12 @@ struct gqa__call {
     bool two_pass;    /* a row may see later tokens of the call: append all K and V first */
 };
 
+/* The caller's tensor that V comes from. */
+static inline const gqa_tensor *gqa__call_v(const struct gqa__call *call)
+{
+    return call->params->config.k_eq_v ? &call->in.k_proj : &call->in.v_proj;
+}
+
 /* Working buffers of a block of tokens, and the state of the call. [n]: block tokens. */
 struct gqa__spine {
     const struct gqa__call *call;
@@ -54,7 +60,7 @@ struct gqa__spine {
     float *x;                         /* [block][hidden]: x_norm, later the projected output */
     struct gqa__qkv qkv;              /* of [block] tokens */
     bool whole_qkv;                   /* q, k, v stay in the projection's rows (scratch) */
-    bool direct_q;                    /* q_proj is used in place */
+    bool direct_q, direct_kv;         /* q_proj, and k_proj and v_proj, are used in place */
     bool direct_attn, direct_out;     /* output.attn and output.hidden_states are */
     float *attn;                      /* [block][hq][dv] */
     float *lse;                       /* [block][hq] */

@@ -91,6 +91,20 @@ static bool q_in_place(const struct gqa__call *call)
            config->query_temperature == GQA_QUERY_TEMPERATURE_NONE && call->in.tap == NULL;
 }
 
+/* The caller's k and v are what the cache keeps: as above, and nobody asks for a copy. */
+static bool kv_in_place(const struct gqa__call *call)
+{
+    const gqa_config *config = &call->params->config;
+    const gqa_tensor *v = gqa__call_v(call);
+
+    return !call->from_hidden && in_place(&call->in.k_proj, call->params->shape.dk) &&
+           in_place(v, call->params->shape.dv) && config->clip_qkv == 0.0f &&
+           config->key_multiplier == 0.0f && config->v_scale == 0.0f &&
+           config->qk_norm_scope == GQA_QK_NORM_OFF && config->v_norm == GQA_NORM_NONE &&
+           config->rope == GQA_ROPE_NONE && !gqa__present(&call->out.present_key_value.k) &&
+           !gqa__present(&call->out.present_key_value.v) && call->in.tap == NULL;
+}
+
 /* The attention's output is the call's: no gate and no projection follow, and no tap. */
 static bool attn_in_place(const struct gqa__call *call)
 {
@@ -116,10 +130,10 @@ static void carve_qkv(struct gqa__spine *spine, struct gqa__arena *arena)
         qkv->q =
             gqa__packed_heads(gqa__arena_take(arena, spine->direct_q ? 0 : n * q, sizeof(float)),
                               shape->hq, shape->dk);
-        qkv->k =
-            gqa__packed_heads(gqa__arena_take(arena, n * k, sizeof(float)), shape->hkv, shape->dk);
-        qkv->v =
-            gqa__packed_heads(gqa__arena_take(arena, n * v, sizeof(float)), shape->hkv, shape->dv);
+        k = spine->direct_kv ? 0 : n * k;
+        v = spine->direct_kv ? 0 : n * v;
+        qkv->k = gqa__packed_heads(gqa__arena_take(arena, k, sizeof(float)), shape->hkv, shape->dk);
+        qkv->v = gqa__packed_heads(gqa__arena_take(arena, v, sizeof(float)), shape->hkv, shape->dv);
     }
 }
 
@@ -146,6 +160,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->x = gqa__arena_take(arena, n * hidden, sizeof(float));
     gqa__residual_place(spine);
     spine->direct_q = q_in_place(call);
+    spine->direct_kv = kv_in_place(call);
     spine->direct_attn = attn_in_place(call);
     spine->attn =
         gqa__arena_take(arena, spine->direct_attn ? 0 : n * shape->hq * shape->dv, sizeof(float));
@@ -221,13 +236,22 @@ static void write_head(void *arg, int64_t item, int32_t slot)
     const struct gqa__piece *piece = &spine->pieces[item / shape->hkv];
     int32_t sequence = spine->rows[piece->b].sequence;
     int32_t head = (int32_t)(item % shape->hkv);
-    const struct gqa__heads *k = &spine->qkv.k, *v = &spine->qkv.v;
+    int64_t k_step = spine->qkv.k.step, v_step = spine->qkv.v.step;
     int32_t first = spine->cache->sequences[sequence].length - piece->n;
+    const float *k, *v; /* [n][hkv][d] of the piece */
 
     (void)slot;
-    gqa__cache_write(spine->cache, sequence, head, first, piece->n,
-                     k->x + piece->at * k->step + (int64_t)head * shape->dk, k->step,
-                     v->x + piece->at * v->step + (int64_t)head * shape->dv, v->step);
+    if (spine->direct_kv) {
+        k = gqa__token_row(&spine->call->in.k_proj, piece, 0);
+        v = gqa__token_row(gqa__call_v(spine->call), piece, 0);
+        k_step = spine->call->in.k_proj.stride[1];
+        v_step = gqa__call_v(spine->call)->stride[1];
+    } else {
+        k = spine->qkv.k.x + piece->at * k_step;
+        v = spine->qkv.v.x + piece->at * v_step;
+    }
+    gqa__cache_write(spine->cache, sequence, head, first, piece->n, k + (int64_t)head * shape->dk,
+                     k_step, v + (int64_t)head * shape->dv, v_step);
 }
 
 static void append_block(struct gqa__spine *spine, int32_t pieces)
