@@ -103,6 +103,7 @@ static void begin_tile(const struct run *run, int64_t index, int32_t slot, struc
     tile->span_hi = run->attention->span_hi + run->attention->first_token[tile->id.segment];
     tile->scratch = &run->attention->scratch[slot];
     tile->next.count = 0;
+    tile->whole = false;
     gqa__tile_begin(tile);
 }
 
@@ -131,8 +132,11 @@ static void whole_tile(void *arg, int64_t item, int32_t slot)
     if (item + run->threads < run->plan.tiles) {
         tile.next = gqa__plan_tile(&run->plan, item + run->threads);
     }
+    tile.whole = true;
     gqa__tile_walk(&tile, run->plan.block_begin, run->plan.block_end);
-    gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));
+    if (!tile.finished) {
+        gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));
+    }
     leave(run);
 }
 

@@ -127,11 +127,14 @@ static void note_left(void *arg, int32_t left)
     places->left[places->n++] = state_of(places->fold, left);
 }
 
-int32_t gqa__fold_place(struct gqa__fold *fold, int64_t index, struct gqa__state *left)
+int32_t gqa__fold_place(struct gqa__fold *fold, int64_t index, bool last, struct gqa__state *left)
 {
     struct places places = {fold, left, 0};
 
     gqa__fold_tree_push(&fold->tree, 0, index, note_left, &places);
+    if (last) {
+        gqa__fold_tree_end(&fold->tree, note_left, &places);
+    }
     return places.n;
 }
 

@@ -51,8 +51,9 @@ struct gqa__state gqa__fold_next(const struct gqa__fold *fold);
 /* It has been written: it is node (level, index). No block is left out between pushes. */
 void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index);
 /* The same for leaf `index`, but the caller merges: the next state into left[0], that one into
- * left[1] and so on. left: room for GQA__FOLD_DEPTH. Returns how many. */
-int32_t gqa__fold_place(struct gqa__fold *fold, int64_t index, struct gqa__state *left);
+ * left[1] and so on; with last also what gqa__fold_end would merge. left: room for GQA__FOLD_DEPTH.
+ * Returns how many. */
+int32_t gqa__fold_place(struct gqa__fold *fold, int64_t index, bool last, struct gqa__state *left);
 /* Merge what waits, the last one first, into the first; neutral if nothing came. The state stays
  * until gqa__fold_begin; gqa__fold_next is free beside it. */
 struct gqa__state gqa__fold_end(struct gqa__fold *fold);

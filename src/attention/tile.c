@@ -114,6 +114,7 @@ void gqa__tile_begin(struct gqa__tile *tile)
     set_rows(tile);
     row->pack_q(tile->scratch->q, q, &tile->map, tile->ld, shape->dk, scale);
     gqa__fold_begin(&tile->scratch->fold, tile->ld);
+    tile->finished = false;
 }
 
 /* Does every row see every key of [first, first + keys)? By index arithmetic alone. */
@@ -269,8 +270,48 @@ static void merge_left(const struct gqa__kernels *row, const struct gqa__block *
     }
 }
 
-/* One fold block cut to keys [first, end): its state goes onto the stack. */
-static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end)
+/* The end of the tile's rows; state: or none of its own where a block finishes them. */
+static void make_finish(struct gqa__tile *tile, struct gqa__state state, struct gqa__finish *finish)
+{
+    const struct gqa__segment *segment = tile->segment;
+    const struct gqa__shape *shape = &tile->params->shape;
+    float *sink = tile->scratch->sink; /* [ld] */
+    int64_t head0 = (int64_t)tile->id.head * shape->group;
+
+    for (int32_t r = 0, g = tile->id.first % shape->group; r < tile->ld && segment->sinks != NULL;
+         r++, g = g + 1 < shape->group ? g + 1 : 0) {
+        sink[r] = (float)((double)segment->sinks[head0 + g] * GQA__LOG2E);
+    }
+    *finish =
+        (struct gqa__finish){.m = state.m,
+                             .l = state.l,
+                             .o = state.o,
+                             .ld = tile->ld,
+                             .dv = shape->dv,
+                             .sink = segment->sinks != NULL ? sink : NULL,
+                             .out = segment->out != NULL ? segment->out + head0 * shape->dv : NULL,
+                             .out_map = tile->map,
+                             .stream = segment->stream,
+                             .lse = segment->lse != NULL ? segment->lse + head0 : NULL,
+                             .lse_map = tile->map};
+    finish->out_map.token_stride = segment->out_stride;
+    finish->out_map.head_stride = shape->dv;
+    finish->lse_map.token_stride = shape->hq;
+    finish->lse_map.head_stride = 1;
+}
+
+/* May the kernel finish the rows with their last block? */
+static bool ends_in_block(const struct gqa__tile *tile)
+{
+    const struct gqa__segment *segment = tile->segment;
+
+    return tile->whole && tile->params->row->block_ends && segment->prior_m == NULL &&
+           segment->m == NULL && (segment->out != NULL || segment->lse != NULL);
+}
+
+/* One fold block cut to keys [first, end): its state goes onto the stack, or, the last one, through
+ * it. */
+static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end, bool last)
 {
     const struct gqa__kernels *row = tile->params->row;
     struct gqa__tile_scratch *scratch = tile->scratch;
@@ -278,6 +319,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     struct gqa__keys piece[GQA__BLOCK_PANELS];
     struct gqa__ahead ahead[GQA__BLOCK_AHEAD];
     struct gqa__modify modify;
+    struct gqa__finish finish;
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
                                .dk = tile->params->shape.dk,
@@ -293,14 +335,19 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.aheads = find_ahead(tile, end, ahead);
     block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
     block.pieces = find_pieces(tile, first, end, piece, &block.mark);
-    block.lefts = gqa__fold_place(&scratch->fold, index, left);
+    block.lefts = gqa__fold_place(&scratch->fold, index, last, left);
     if (row->block == NULL || block.pieces == 0) {
         walk_panels(tile, first, &block);
         merge_left(row, &block);
         return;
     }
+    if (last && !block.mark && ends_in_block(tile)) {
+        make_finish(tile, block.state, &finish);
+        block.finish = &finish;
+        tile->finished = true;
+    }
     row->block(&block);
-    if (!row->block_merges || block.mark) {
+    if (!row->block_ends || block.mark) {
         merge_left(row, &block);
     }
 }
@@ -316,7 +363,7 @@ void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_e
     for (int64_t k = begin; k < end;) {
         int64_t block = k / GQA__FOLD_BLOCK;
         int64_t stop = gqa__min(end, (block + 1) * GQA__FOLD_BLOCK);
-        walk_block(tile, (int32_t)block, (int32_t)k, (int32_t)stop);
+        walk_block(tile, (int32_t)block, (int32_t)k, (int32_t)stop, stop == end);
         k = stop;
     }
 }
@@ -365,7 +412,6 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
     const struct gqa__shape *shape = &tile->params->shape;
     const struct gqa__kernels *row = tile->params->row;
     struct gqa__tile_scratch *scratch = tile->scratch;
-    int64_t head0 = (int64_t)tile->id.head * shape->group;
     struct gqa__finish finish;
 
     if (segment->prior_m != NULL) { /* lower keys: the prior states are on the left */
@@ -380,24 +426,6 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
     if (segment->out == NULL && segment->lse == NULL) {
         return;
     }
-    for (int32_t r = 0, g = tile->id.first % shape->group; r < tile->ld && segment->sinks != NULL;
-         r++, g = g + 1 < shape->group ? g + 1 : 0) {
-        scratch->sink[r] = (float)((double)segment->sinks[head0 + g] * GQA__LOG2E);
-    }
-    finish.m = state.m;
-    finish.l = state.l;
-    finish.o = state.o;
-    finish.ld = tile->ld;
-    finish.dv = shape->dv;
-    finish.sink = segment->sinks != NULL ? scratch->sink : NULL;
-    finish.out = segment->out != NULL ? segment->out + head0 * shape->dv : NULL;
-    finish.out_map = tile->map;
-    finish.out_map.token_stride = segment->out_stride;
-    finish.out_map.head_stride = shape->dv;
-    finish.stream = segment->stream;
-    finish.lse = segment->lse != NULL ? segment->lse + head0 : NULL;
-    finish.lse_map = tile->map;
-    finish.lse_map.token_stride = shape->hq;
-    finish.lse_map.head_stride = 1;
+    make_finish(tile, state, &finish);
     row->finish(&finish);
 }

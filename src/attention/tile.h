@@ -30,6 +30,8 @@ struct gqa__tile {
     const int32_t *span_lo, *span_hi; /* [segment n] index range of each token */
     struct gqa__tile_id id;
     struct gqa__tile_id next; /* what this thread will probably walk next; count 0: not known */
+    bool whole;               /* the walk goes over all keys of the tile, and its end follows */
+    bool finished;            /* the walk has done what the end would do */
     struct gqa__row_map map;  /* rows within [n][hq][dim] relative to the KV head's first head */
     int32_t ld;
     int32_t key_begin, key_end; /* union of the rows' ranges */
@@ -47,7 +49,8 @@ void gqa__tile_begin(struct gqa__tile *tile);
 /* Walk fold blocks [block_begin, block_end) cut to what the rows see, into scratch->fold. */
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end);
 
-/* Prior states, sink, division, and whatever outputs the segment asks for, from a folded state. */
+/* Prior states, sink, division, and whatever outputs the segment asks for, from a folded state; not
+ * for a tile that is finished. */
 void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state);
 
 /* visible.c: fill scratch->visible and scratch->bias [keys][ld] for keys [first, first + keys).

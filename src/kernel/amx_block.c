@@ -217,7 +217,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
                           .lane = lane,
                           .fetch = fetch};
-    struct merge_left merge;
+    struct way_out way;
     struct value_args values = {.piece = block->piece,
                                 .pieces = block->pieces,
                                 .p = block->p,
@@ -234,9 +234,9 @@ INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int
     lanes.mode = flush_enter();
     (two ? weigh_two : weigh_one)(&lanes);
     flush_leave(lanes.mode);
-    if (block->lefts > 0) {
-        merge_left_begin(&merge, block, lane, two);
-        values.merge = &merge;
+    if (block->lefts > 0 || block->finish != NULL) {
+        way_out_begin(&way, block, lane, two);
+        values.way = &way;
     }
     value_lanes(&values, two);
 }
@@ -283,6 +283,9 @@ void gqa__amx_block(const struct gqa__block *block)
         } else {
             block_lanes(block, &fetch, lane, false);
         }
+    }
+    if (block->finish != NULL && block->finish->stream) {
+        v_fence();
     }
 }
 

@@ -146,8 +146,8 @@ struct value_args {
     float *o;               /* [dv][ld] from the first lane on */
     int32_t ld, dv;
     bool first;
-    struct fetch *fetch;            /* for one lane tile, or NULL */
-    const struct merge_left *merge; /* where the sums go instead of o, or NULL */
+    struct fetch *fetch;       /* for one lane tile, or NULL */
+    const struct way_out *way; /* what becomes of the sums, or NULL: they are o */
 };
 
 /* One C tile to or from o; rows beyond dv go through a spare tile. */
@@ -207,9 +207,9 @@ INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows)
     }
 }
 
-/* The four C tiles from value dimension d on to the block's left. Tiles that hold nothing are
- * stored too. */
-INLINE void merge_tiles(const struct value_args *args, int32_t d, const bool two_lanes)
+/* The four C tiles from value dimension d on, on their way out. Tiles that hold nothing are stored
+ * too. */
+INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_lanes)
 {
     float strip[32 * STRIP_LANES] __attribute__((aligned(64)));
     const int32_t left = args->dv - d;
@@ -221,7 +221,7 @@ INLINE void merge_tiles(const struct value_args *args, int32_t d, const bool two
         _tile_stored(3, strip + 16 * STRIP_LANES + 16, STRIP_LANES * sizeof(float));
     }
     settle_memory();
-    merge_strip(args->merge, strip, d, left < 32 ? left : 32, two_lanes);
+    way_out_strip(args->way, strip, d, left < 32 ? left : 32, two_lanes);
 }
 
 /* Value dimensions [d, d + 32) or, with one, [d, d + 16), for one or two lane tiles. */
@@ -273,8 +273,8 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
             }
         }
     }
-    if (args->merge != NULL) {
-        merge_tiles(args, d, two_lanes);
+    if (args->way != NULL) {
+        tiles_out(args, d, two_lanes);
         return;
     }
     store_o(0, o, args->ld, rows0);

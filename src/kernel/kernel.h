@@ -104,6 +104,18 @@ struct gqa__state {
     float *m, *l, *o;
 };
 
+/* The end of a row: sink, division, LSE, store. */
+struct gqa__finish {
+    const float *m, *l, *o; /* [ld], [ld], [dv][ld] */
+    int32_t ld, dv;
+    const float *sink; /* [ld] logit * log2e, -inf = none; NULL = none */
+    float *out;        /* f32 rows of dv, or NULL */
+    struct gqa__row_map out_map;
+    bool stream; /* stores of out may pass the caches */
+    float *lse;  /* natural log, one per row, or NULL */
+    struct gqa__row_map lse_map;
+};
+
 /* One fold block of one tile, from scores to its state. */
 struct gqa__block {
     const void *q; /* packed */
@@ -116,23 +128,14 @@ struct gqa__block {
     float *s;                         /* [FOLD][tile_rows] scratch */
     void *p;                          /* [FOLD][tile_rows] f32 scratch */
     struct gqa__state state;          /* the block's own */
-    const struct gqa__state *left;    /* [lefts] for rows with block_merges: the states to the */
-    int32_t lefts;                    /* left, nearest first, that it is merged into, one into the
-                                         next; the last one has the result */
     const struct gqa__ahead *ahead;   /* [aheads] or NULL */
     int32_t aheads;
-};
-
-/* The end of a row: sink, division, LSE, store. */
-struct gqa__finish {
-    const float *m, *l, *o; /* [ld], [ld], [dv][ld] */
-    int32_t ld, dv;
-    const float *sink; /* [ld] logit * log2e, -inf = none; NULL = none */
-    float *out;        /* f32 rows of dv, or NULL */
-    struct gqa__row_map out_map;
-    bool stream; /* stores of out may pass the caches */
-    float *lse;  /* natural log, one per row, or NULL */
-    struct gqa__row_map lse_map;
+    /* Where the state goes, for a row with block_ends. */
+    const struct gqa__state *left; /* [lefts] states to the left, nearest first, that it is merged
+                                      into, one into the next */
+    int32_t lefts;
+    const struct gqa__finish *finish; /* the result is finished, without its m, l and o; or NULL:
+                                         the last of left has the result */
 };
 
 /* Y = X W^T for a range of outputs. With scale the weights are int8 (pack_int8): the product is
@@ -223,7 +226,7 @@ struct gqa__kernels {
     /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk
      * calls them one after the other. */
     void (*block)(const struct gqa__block *block);
-    bool block_merges; /* block, but for one with mark, merges its state to the left */
+    bool block_ends; /* block, but for one with mark, merges and finishes its state */
     /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
     void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
                   int32_t dv, int32_t ld);

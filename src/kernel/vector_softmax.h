@@ -153,22 +153,22 @@ static inline void finish_lse(const struct gqa__finish *finish, int32_t lane, in
 
 /* What turns o into the output of VEC lanes. */
 struct finish_lanes {
-    const float *o;  /* [dv][ld] from the first lane on */
     vec scale;       /* the sink's share and 1 / l */
     vmask nothing;   /* lanes that see nothing */
     float *out[VEC]; /* [rows] of dv */
-    int32_t rows;
-    bool stream; /* whole vectors of out are aligned and may pass the caches */
+    int32_t rows;    /* 0: no output */
+    bool stream;     /* whole vectors of out are aligned and may pass the caches */
 };
 
-/* Value dimensions [d, d + n), n <= VEC. */
-INLINE void finish_tile(const struct finish_lanes *by, int64_t ld, int32_t d, const int32_t n)
+/* o [n][ld]: value dimensions [d, d + n), n <= VEC. */
+INLINE void finish_tile(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
+                        const int32_t n)
 {
     vec r[VEC];
 
     for (int32_t i = 0; i < VEC; i++) {
-        const vec o = i < n ? v_load(by->o + (d + i) * ld) : v_zero();
-        r[i] = v_drop(by->nothing, v_canonical(v_fma(o, by->scale, v_zero()))); /* no -0 */
+        const vec x = i < n ? v_load(o + i * ld) : v_zero();
+        r[i] = v_drop(by->nothing, v_canonical(v_fma(x, by->scale, v_zero()))); /* no -0 */
     }
     v_transpose(r);
     for (int32_t i = 0; i < by->rows; i++) {
@@ -182,52 +182,61 @@ INLINE void finish_tile(const struct finish_lanes *by, int64_t ld, int32_t d, co
     }
 }
 
-/* Rows lane .. lane + rows - 1 of the output, rows <= VEC. */
-static inline void finish_out(const struct gqa__finish *finish, int32_t lane, int32_t rows,
-                              const struct merge_lanes *merge, vec l)
+/* Rows of finish from lane on, at most VEC. */
+static inline int32_t finish_rows_from(const struct gqa__finish *finish, int32_t lane)
 {
-    const vec share = v_select(merge->no_right, v_set(1.0f), merge->a);
-    struct finish_lanes by = {.o = finish->o + lane,
-                              .scale = v_mul(share, v_div(v_set(1.0f), l)),
-                              .nothing = merge->no_left,
-                              .rows = rows,
-                              .stream = finish->stream};
-    struct gqa__row_walk walk = gqa__row_begin(&finish->out_map, lane);
-    int32_t d = 0;
+    const int32_t count = finish->out != NULL ? finish->out_map.count : finish->lse_map.count;
+    const int32_t left = count - lane;
 
-    for (int32_t i = 0; i < rows; i++) {
-        by.out[i] = finish->out + gqa__row_next(&finish->out_map, &walk); /* [dv] */
-        by.stream = by.stream && (uintptr_t)by.out[i] % (VEC * sizeof(float)) == 0;
+    return left < 0 ? 0 : left < VEC ? left : VEC;
+}
+
+/* finish_rows: the sink is the state (sink, 1, 0) on the right of (m_left, left). Stores the LSE.
+ */
+static inline void finish_begin(struct finish_lanes *by, const struct gqa__finish *finish,
+                                int32_t lane, vec m_left, vec left)
+{
+    const int32_t rows = finish_rows_from(finish, lane);
+    const vec none = v_set(-INFINITY);
+    const vec sink = finish->sink != NULL ? v_load_part(finish->sink + lane, rows) : none;
+    const vec right = v_drop(v_equal(sink, none), v_set(1.0f));
+    struct merge_lanes merge;
+    const vec m = merge_begin(&merge, m_left, left, sink, right);
+    const vec l = v_canonical(merge_values(&merge, left, right));
+    const vec share = v_select(merge.no_right, v_set(1.0f), merge.a);
+
+    if (finish->lse != NULL) {
+        finish_lse(finish, lane, rows, m, l);
     }
-    for (; d + VEC <= finish->dv; d += VEC) {
-        finish_tile(&by, finish->ld, d, VEC);
-    }
-    if (d < finish->dv) {
-        finish_tile(&by, finish->ld, d, finish->dv - d);
+    by->scale = v_mul(share, v_div(v_set(1.0f), l));
+    by->nothing = merge.no_left;
+    by->rows = finish->out != NULL ? rows : 0;
+    by->stream = finish->stream;
+    if (by->rows > 0) {
+        struct gqa__row_walk walk = gqa__row_begin(&finish->out_map, lane);
+        for (int32_t i = 0; i < rows; i++) {
+            by->out[i] = finish->out + gqa__row_next(&finish->out_map, &walk);
+            by->stream = by->stream && (uintptr_t)by->out[i] % (VEC * sizeof(float)) == 0;
+        }
     }
 }
 
-/* finish_rows: the sink is the state (sink, 1, 0) on the right. */
 static inline void finish_vector(const struct gqa__finish *finish)
 {
-    const int32_t count = finish->out != NULL ? finish->out_map.count : finish->lse_map.count;
+    const int64_t ld = finish->ld;
 
-    assert(count <= finish->ld && finish->ld % VEC == 0);
-    for (int32_t lane = 0; lane < count; lane += VEC) {
-        const int32_t rows = count - lane < VEC ? count - lane : VEC;
-        const vec none = v_set(-INFINITY);
-        const vec sink = finish->sink != NULL ? v_load_part(finish->sink + lane, rows) : none;
-        const vec right = v_drop(v_equal(sink, none), v_set(1.0f));
-        const vec left = v_load(finish->l + lane);
-        struct merge_lanes by;
-        const vec m = merge_begin(&by, v_load(finish->m + lane), left, sink, right);
-        const vec l = v_canonical(merge_values(&by, left, right));
+    assert(ld % VEC == 0);
+    for (int32_t lane = 0; finish_rows_from(finish, lane) > 0; lane += VEC) {
+        const float *o = finish->o + lane; /* [dv][ld] */
+        struct finish_lanes by;
+        int32_t d = 0;
 
-        if (finish->out != NULL) {
-            finish_out(finish, lane, rows, &by, l);
+        finish_begin(&by, finish, lane, v_load(finish->m + lane), v_load(finish->l + lane));
+        for (; d + VEC <= finish->dv && by.rows > 0; d += VEC) {
+            finish_tile(&by, o + d * ld, ld, d, VEC);
         }
-        if (finish->lse != NULL) {
-            finish_lse(finish, lane, rows, m, l);
+        if (d < finish->dv && by.rows > 0) {
+            finish_tile(&by, o + d * ld, ld, d, finish->dv - d);
         }
     }
     if (finish->stream) {

@@ -124,7 +124,7 @@ struct tile {
     size_t operand; /* bytes */
     struct fence q;
     struct fence m[2], l[2], o[2]; /* per block */
-    bool merged;                   /* block 1 into block 0 */
+    bool merged, ended;            /* block 1 into block 0; into answer->out and lse */
     bool whole;                    /* no guard byte was written */
 };
 
@@ -331,11 +331,12 @@ static bool unchanged(const struct tile *t, const struct page *page)
     return (t->p->features & ~FEATURE_SINK) == 0 && page->first + page->keys <= t->p->keys;
 }
 
-/* The row's entry for a whole block, from a piece of one panel and one of the rest; left: as in
- * struct gqa__block. */
+/* The row's entry for a whole block, from a piece of one panel and one of the rest; left and finish
+ * as in struct gqa__block. */
 static void run_fused(struct tile *t, const struct page *page, int32_t from,
                       const struct gqa__modify *modify, int32_t block,
-                      const struct gqa__state *left, int32_t lefts)
+                      const struct gqa__state *left, int32_t lefts,
+                      const struct gqa__finish *finish)
 {
     const struct gqa__kernels *row = t->row;
     const size_t scratch = (size_t)GQA__FOLD_BLOCK * (size_t)row->tile_rows * 4;
@@ -353,7 +354,8 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .p = p.data,
                            .state = {t->m[block].data, t->l[block].data, t->o[block].data},
                            .left = left,
-                           .lefts = lefts};
+                           .lefts = lefts,
+                           .finish = finish};
 
     for (int32_t key = from; key < page->keys; b.pieces++) {
         const int64_t at = row->v_transposed ? key : key * page->v_stride;
@@ -370,33 +372,112 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
     release(t, &p);
 }
 
+/* Outputs of the tile's rows in fences, and the arguments that lead there. */
+struct ending {
+    struct fence out, lse, sink;
+    struct gqa__finish finish;
+};
+
+static void ending_begin(const struct tile *t, struct ending *e)
+{
+    const struct problem *p = t->p;
+    const int64_t tensor_rows = (int64_t)p->tokens * p->group;
+
+    e->out = fence_new((size_t)(tensor_rows * p->dv) * 4);
+    e->lse = fence_new((size_t)tensor_rows * 4);
+    e->sink = fence_new((size_t)t->ld * 4);
+    for (int32_t r = 0; r < t->ld; r++) {
+        ((float *)e->sink.data)[r] = r < t->map.count ? p->sink[t->base + r] : -INFINITY;
+    }
+    e->finish = (struct gqa__finish){.ld = t->ld,
+                                     .dv = p->dv,
+                                     .sink = p->features & FEATURE_SINK ? e->sink.data : NULL,
+                                     .out = e->out.data,
+                                     .out_map = t->map,
+                                     .stream = t->variant.fused,
+                                     .lse = e->lse.data,
+                                     .lse_map = t->map};
+    e->finish.out_map.token_stride = (int64_t)p->group * p->dv;
+    e->finish.out_map.head_stride = p->dv;
+    e->finish.lse_map.token_stride = p->group;
+    e->finish.lse_map.head_stride = 1;
+}
+
+static void ending_keep(struct tile *t, struct ending *e)
+{
+    const int32_t dv = t->p->dv;
+
+    for (int32_t r = 0; r < t->map.count; r++) {
+        const float *from = (float *)e->out.data + gqa__row_offset(&e->finish.out_map, r);
+        memcpy(t->answer->out + (int64_t)(t->base + r) * dv, from, (size_t)dv * 4);
+        t->answer->lse[t->base + r] =
+            ((float *)e->lse.data)[gqa__row_offset(&e->finish.lse_map, r)];
+    }
+    release(t, &e->out);
+    release(t, &e->lse);
+    release(t, &e->sink);
+}
+
+/* A copy of block 0's state. */
+struct copied {
+    struct fence m, l, o;
+    struct gqa__state state;
+};
+
+static struct copied copied_state(const struct tile *t)
+{
+    struct copied c = {fence_new(t->m[0].size),
+                       fence_new(t->l[0].size),
+                       fence_new(t->o[0].size),
+                       {NULL, NULL, NULL}};
+
+    c.state = (struct gqa__state){c.m.data, c.l.data, c.o.data};
+    memcpy(c.m.data, t->m[0].data, c.m.size);
+    memcpy(c.l.data, t->l[0].data, c.l.size);
+    memcpy(c.o.data, t->o[0].data, c.o.size);
+    return c;
+}
+
+static void copied_free(struct tile *t, struct copied *c)
+{
+    release(t, &c->m);
+    release(t, &c->l);
+    release(t, &c->o);
+}
+
+/* The last block once more, finished by the entry itself. */
+static void run_ending(struct tile *t, const struct page *page, int32_t from,
+                       const struct gqa__modify *modify, int32_t block)
+{
+    struct copied left = copied_state(t);
+    struct ending end;
+
+    ending_begin(t, &end);
+    run_fused(t, page, from, modify, block, &left.state, block, &end.finish);
+    ending_keep(t, &end);
+    t->ended = true;
+    copied_free(t, &left);
+}
+
 /* Once more, merged by the entry itself into block 0 and that one into a neutral state. */
 static void run_merging(struct tile *t, const struct page *page, int32_t from,
                         const struct gqa__modify *modify)
 {
-    struct fence m = fence_new(t->m[1].size), l = fence_new(t->l[1].size);
-    struct fence o = fence_new(t->o[1].size);
-    const struct gqa__state left[2] = {{m.data, l.data, o.data},
-                                       {t->m[0].data, t->l[0].data, t->o[0].data}};
+    struct copied copied = copied_state(t);
+    const struct gqa__state left[2] = {copied.state, {t->m[0].data, t->l[0].data, t->o[0].data}};
 
-    memcpy(m.data, left[1].m, m.size);
-    memcpy(l.data, left[1].l, l.size);
-    memcpy(o.data, left[1].o, o.size);
-    memset(left[1].l, 0, l.size);
-    memset(left[1].o, 0, o.size);
+    memset(left[1].l, 0, t->l[0].size);
+    memset(left[1].o, 0, t->o[0].size);
     for (int32_t r = 0; r < t->ld; r++) {
         left[1].m[r] = -INFINITY;
     }
-    run_fused(t, page, from, modify, 1, left, 2);
+    run_fused(t, page, from, modify, 1, left, 2, NULL);
     t->merged = true;
-    release(t, &m);
-    release(t, &l);
-    release(t, &o);
+    copied_free(t, &copied);
 }
 
 static void run_block(struct tile *t, int32_t block)
 {
-    const bool merges = block == 1 && t->row->block_merges;
     const int32_t first = block * GQA__FOLD_BLOCK;
     const int32_t left = t->p->keys - first;
     struct page page = load_page(t, first, left < GQA__FOLD_BLOCK ? left : GQA__FOLD_BLOCK);
@@ -404,53 +485,22 @@ static void run_block(struct tile *t, int32_t block)
     struct changes changes = changes_new(t, first + from, page.keys - from);
 
     if (t->variant.fused && t->row->block != NULL && page.keys > from) {
-        run_fused(t, &page, from, &changes.modify, block, NULL, 0);
+        run_fused(t, &page, from, &changes.modify, block, NULL, 0, NULL);
     } else {
         run_entries(t, &page, from, &changes.modify, block);
     }
     keep_state(t, block, block);
-    if (t->variant.fused && merges && page.keys > from && !page.nonfinite) {
-        run_merging(t, &page, from, &changes.modify);
+    if (t->variant.fused && t->row->block_ends && page.keys > from && !page.nonfinite) {
+        if (left <= GQA__FOLD_BLOCK) {
+            run_ending(t, &page, from, &changes.modify, block);
+        }
+        if (block == 1) {
+            run_merging(t, &page, from, &changes.modify);
+        }
     }
     changes_free(t, &changes);
     release(t, &page.k);
     release(t, &page.v);
-}
-
-static void finish(struct tile *t)
-{
-    const struct problem *p = t->p;
-    const int64_t tensor_rows = (int64_t)p->tokens * p->group;
-    struct fence out = fence_new((size_t)(tensor_rows * p->dv) * 4);
-    struct fence lse = fence_new((size_t)tensor_rows * 4), sink = fence_new((size_t)t->ld * 4);
-    struct gqa__finish f = {.m = t->m[0].data,
-                            .l = t->l[0].data,
-                            .o = t->o[0].data,
-                            .ld = t->ld,
-                            .dv = p->dv,
-                            .out = out.data,
-                            .out_map = t->map,
-                            .stream = t->variant.fused,
-                            .lse = lse.data,
-                            .lse_map = t->map};
-
-    for (int32_t r = 0; r < t->ld; r++) {
-        ((float *)sink.data)[r] = r < t->map.count ? p->sink[t->base + r] : -INFINITY;
-    }
-    f.sink = p->features & FEATURE_SINK ? sink.data : NULL;
-    f.out_map.token_stride = (int64_t)p->group * p->dv;
-    f.out_map.head_stride = p->dv;
-    f.lse_map.token_stride = p->group;
-    f.lse_map.head_stride = 1;
-    t->row->finish(&f);
-    for (int32_t r = 0; r < t->map.count; r++) {
-        const float *from = (float *)out.data + gqa__row_offset(&f.out_map, r);
-        memcpy(t->answer->out + (int64_t)(t->base + r) * p->dv, from, (size_t)p->dv * 4);
-        t->answer->lse[t->base + r] = ((float *)lse.data)[gqa__row_offset(&f.lse_map, r)];
-    }
-    release(t, &out);
-    release(t, &lse);
-    release(t, &sink);
 }
 
 static bool run_tile(struct tile *t)
@@ -459,6 +509,7 @@ static bool run_tile(struct tile *t)
     const struct problem *p = t->p;
     const int32_t blocks = (p->keys + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK;
     struct fence q = fence_new((size_t)p->tokens * (size_t)p->group * (size_t)p->dk * 4);
+    struct ending end;
 
     memcpy(q.data, p->q, q.size);
     t->q = fence_new(row->q_bytes(p->dk, t->ld));
@@ -480,7 +531,14 @@ static bool run_tile(struct tile *t)
                    t->o[1].data, p->dv, t->ld);
     }
     keep_state(t, 2, 0);
-    finish(t);
+    if (!t->ended) {
+        ending_begin(t, &end);
+        end.finish.m = t->m[0].data;
+        end.finish.l = t->l[0].data;
+        end.finish.o = t->o[0].data;
+        row->finish(&end.finish);
+        ending_keep(t, &end);
+    }
     if (row->leave != NULL) {
         row->leave();
     }
