@@ -134,7 +134,18 @@ INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s,
     }
 }
 
-/* All keys once. False: references were raised too late for some p; again with what they are. */
+/* By the 32 keys s; true: some of what was weighed is stale. */
+INLINE bool raise_references(struct lane_sums *a, struct lane_sums *b, const float *s,
+                             const bool two)
+{
+    const bool stale = raise_reference(a, s, 16);
+
+    return (two && raise_reference(b, s + LANE_SCORES, 16)) || stale;
+}
+
+/* All keys once; maxima are taken only where a lane has no reference yet or the sums show that some
+ * key may raise one. False: references were raised too late for some p; again with what they are.
+ */
 INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct lane_sums *b,
                        const bool two)
 {
@@ -154,14 +165,16 @@ INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct la
         for (int32_t half = 0; half < (two ? 2 : 1) && block->modify != NULL; half++) {
             modify_group(s + half * LANE_SCORES, lanes, half, key);
         }
-        stale |= raise_reference(a, s, 16);
-        if (two) {
-            stale |= raise_reference(b, s + LANE_SCORES, 16);
+        if (stale || !all_seen(a) || (two && !all_seen(b))) {
+            stale |= raise_references(a, b, s, two);
         }
         if (!stale) {
             weigh_group(p, s, 16, a, false, lanes->fetch);
             if (two) {
                 weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->fetch);
+            }
+            if (sums_above(a) || (two && sums_above(b))) {
+                stale |= raise_references(a, b, s, two);
             }
         }
     }

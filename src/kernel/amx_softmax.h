@@ -54,6 +54,20 @@ INLINE bool raise_reference(struct lane_sums *sums, const float *s, int64_t s_st
     return stale != 0;
 }
 
+INLINE bool all_seen(const struct lane_sums *sums)
+{
+    return _mm512_cmp_ps_mask(sums->m, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ) == 0;
+}
+
+/* May a key that was weighed since m was set be one that raises it? Then p > 2^32, or NaN, is in a
+ * sum. */
+INLINE bool sums_above(const struct lane_sums *sums)
+{
+    const __m512 l =
+        _mm512_add_ps(_mm512_add_ps(sums->l[0], sums->l[1]), _mm512_add_ps(sums->l[2], sums->l[3]));
+    return _mm512_cmp_ps_mask(l, _mm512_set1_ps(BF16_RISEN), _CMP_NLE_UQ) != 0;
+}
+
 /* p of two keys as one row of a tile B; their sums. */
 INLINE __m512i weigh_pair(const float *s, int64_t s_stride, __m512 safe, __m512 *sum0, __m512 *sum1,
                           const bool mark)

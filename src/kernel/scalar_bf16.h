@@ -237,7 +237,8 @@ static inline uint16_t weight_to_bf16(float p)
 }
 
 /* A reference is raised where a maximum lies further above it than this: so p is at most 2^32. */
-#define BF16_RISE 32.0f
+#define BF16_RISE  32.0f
+#define BF16_RISEN 0x1p+32f /* exp2 of it */
 
 /* m [ld]: what the exponentials of a lane refer to. It is the maximum of the first group of keys of
  * which the lane sees one, and follows that of a later group only when it must; a vector row can
