@@ -27,7 +27,7 @@ static inline void store_tile(const struct gqa__linear_args *args, float *c, int
     }
     transpose16(r);
     for (int32_t i = 0; i < rows; i++) {
-        v_store_part(args->y + (token + i) * args->y_stride + out,
+        store_output(args, args->y + (token + i) * args->y_stride + out,
                      output_values(args, _mm512_castsi512_ps(r[i]), out, outs), outs);
     }
 }
@@ -125,6 +125,9 @@ static inline void store_tiles(const struct gqa__linear_args *args, float (*c)[4
                            token + t + i % 2 * 16);
             }
         }
+    }
+    if (args->stream) {
+        v_fence();
     }
 }
 

@@ -118,7 +118,8 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
             const int64_t left = args->out_end - out - j;
             const int32_t n = left <= 0 ? 0 : left < VEC ? (int32_t)left : VEC;
             if (n > 0) {
-                v_store_part(y + j, output_values(args, v_load(sum + i * OUTS + j), out + j, n), n);
+                store_output(args, y + j,
+                             output_values(args, v_load(sum + i * OUTS + j), out + j, n), n);
             }
         }
     }
@@ -382,6 +383,9 @@ static inline void linear_vector(const struct gqa__linear_args *args)
         for (int32_t t = 0; t < args->tokens; t += TILE_ROWS) {
             linear_tile(args, out, t);
         }
+    }
+    if (args->stream) {
+        v_fence();
     }
 }
 
