@@ -93,6 +93,19 @@ void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens
     }
 }
 
+/* Ask for lines of y where a pass over a chunk of a block of tokens will store its sums in the end:
+ * they come in beside the products. */
+INLINE void ask_sums(const struct gqa__linear_args *args, int64_t out, int32_t token, int32_t g)
+{
+    const int32_t first = token + g / CHUNK_GROUPS * 4; /* 8 chunks for 32 tokens */
+
+    for (int32_t i = first; i < first + 4 && i < args->tokens; i++) {
+        const uintptr_t y = (uintptr_t)(args->y + i * args->y_stride + out);
+        v_prefetch(y);
+        v_prefetch(y + 64);
+    }
+}
+
 /* Tokens [token, token + tokens) of one or two output tiles. */
 INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t tokens, const bool two_outs)
@@ -101,28 +114,27 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     const int64_t panel = (int64_t)groups * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
+    const struct panels panels = {w, panel, groups, AMX_TILE_BYTES, out + 32 < args->out};
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     const int32_t step = tokens > 32 ? CHUNK_GROUPS : groups;
 
     for (int32_t g = 0; g < groups; g += step) {
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         for (int32_t t = 0; t < tokens; t += 32) {
-            struct chunk chunk = {w + at,
-                                  x + t / 16 * panel + at,
-                                  panel,
-                                  panel,
-                                  AMX_TILE_BYTES,
-                                  64,
-                                  0,
-                                  c[t / 32],
-                                  g == 0,
-                                  NULL,
-                                  NULL};
-            chunk.groups = groups - g < step ? groups - g : step;
-            if (tokens > 64 && g + 2 * step <= groups && t < 128) {
-                /* a quarter of the next chunk of either tile in each of four passes */
-                chunk.ahead = w + (t / 64 ? panel : 0) + at + CHUNK_GROUPS * AMX_TILE_BYTES +
-                              t / 32 % 2 * 4096;
+            struct chunk chunk = {.w = w + at,
+                                  .x = x + t / 16 * panel + at,
+                                  .w_panel = panel,
+                                  .x_panel = panel,
+                                  .w_step = AMX_TILE_BYTES,
+                                  .w_row = 64,
+                                  .groups = groups - g < step ? groups - g : step,
+                                  .c = c[t / 32],
+                                  .first = g == 0};
+            if (tokens > 32) {
+                chunk.ahead = ask_window(&panels, g, t / 32, (tokens + 31) / 32);
+            }
+            if (tokens > 32 && g < 8 * CHUNK_GROUPS && !args->stream) {
+                ask_sums(args, out, token + t, g);
             }
             if (t + 16 < tokens) {
                 multiply_chunk(&chunk, two_outs, true);
@@ -140,14 +152,7 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
  * from stores that are still on their way to L1. */
 enum { LEAD_GROUPS = 2, RING_GROUPS = 4 };
 
-/* int8 panels of one or two output tiles. */
-struct int8_panels {
-    const unsigned char *w; /* tiles of the first 16 outputs; the others panel bytes on */
-    int64_t panel;
-    int32_t groups;
-};
-
-INLINE void expand_group(unsigned char *to, const struct int8_panels *from, int32_t g,
+INLINE void expand_group(unsigned char *to, const struct panels *from, int32_t g,
                          const bool two_outs)
 {
     const int64_t at = (int64_t)g * AMX_INT8_BYTES;
@@ -162,7 +167,7 @@ INLINE void expand_group(unsigned char *to, const struct int8_panels *from, int3
 
 /* One or two output tiles by one or two token tiles over all of k, few tokens: a matter of reading
  * the weights. x, x_panel and c as in struct chunk. */
-INLINE void stream_int8(const struct int8_panels *from, const unsigned char *x, int64_t x_panel,
+INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64_t x_panel,
                         float *c, const bool two_outs, const bool two_tokens)
 {
     unsigned char ring[RING_GROUPS][2 * AMX_TILE_BYTES] __attribute__((aligned(64)));
@@ -210,7 +215,7 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
     const int64_t x_panel = (int64_t)groups * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_panel;
-    const struct int8_panels panels = {w, w_panel, groups};
+    const struct panels panels = {w, w_panel, groups, AMX_INT8_BYTES, out + 32 < args->out};
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     unsigned char wide[2 * CHUNK_GROUPS * AMX_TILE_BYTES] __attribute__((aligned(64)));
 
@@ -236,7 +241,12 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
                                         .w_row = 64,
                                         .groups = some,
                                         .c = c[t / 32],
-                                        .first = g == 0};
+                                        .first = g == 0,
+                                        .ahead =
+                                            ask_window(&panels, g, t / 32, (tokens + 31) / 32)};
+            if (g < 8 * CHUNK_GROUPS && !args->stream) {
+                ask_sums(args, out, token + t, g);
+            }
             if (t + 16 < tokens) {
                 multiply_chunk(&chunk, two_outs, true);
             } else {
