@@ -146,6 +146,70 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     store_tiles(args, c, out, token, tokens);
 }
 
+enum { STREAM_TILES = 4 };
+
+/* Up to 16 tokens with up to STREAM_TILES output tiles: a matter of reading the weights, and each
+ * tile's are a stream of their own. */
+INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                        const int32_t tiles)
+{
+    const int32_t groups = (int32_t)groups_of(args->in);
+    const int64_t panel = (int64_t)groups * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
+    float c[STREAM_TILES * TILE_FLOATS] __attribute__((aligned(64)));
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int32_t g = 0; g < groups; g++, w += AMX_TILE_BYTES, x += AMX_TILE_BYTES) {
+        _tile_loadd(4, x, 64);
+        _tile_loadd(5, w, 64);
+        _tile_dpbf16ps(0, 5, 4);
+        if (tiles > 1) {
+            _tile_loadd(6, w + panel, 64);
+            _tile_dpbf16ps(1, 6, 4);
+        }
+        if (tiles > 2) {
+            _tile_loadd(7, w + 2 * panel, 64);
+            _tile_dpbf16ps(2, 7, 4);
+        }
+        if (tiles > 3) {
+            _tile_loadd(5, w + 3 * panel, 64);
+            _tile_dpbf16ps(3, 5, 4);
+        }
+    }
+    _tile_stored(0, c, 64);
+    _tile_stored(1, c + TILE_FLOATS, 64);
+    _tile_stored(2, c + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, c + 3 * TILE_FLOATS, 64);
+    settle_memory();
+    for (int32_t i = 0; i < tiles; i++) {
+        store_tile(args, c + i * TILE_FLOATS, out + i * 16, token);
+    }
+}
+
+/* Outputs of a range for the last tokens, of which there are up to 16. */
+static void stream_range(const struct gqa__linear_args *args, int32_t token)
+{
+    for (int64_t out = args->out_begin; out < args->out_end; out += STREAM_TILES * 16) {
+        const int64_t left = args->out_end - out;
+        if (left > 48) {
+            stream_outs(args, out, token, 4);
+        } else if (left > 32) {
+            stream_outs(args, out, token, 3);
+        } else if (left > 16) {
+            stream_outs(args, out, token, 2);
+        } else {
+            stream_outs(args, out, token, 1);
+        }
+    }
+    if (args->stream) {
+        v_fence();
+    }
+}
+
 /* --- int8 weights ---------------------------------------------------------------------------- */
 
 /* Weights become bf16 this many groups before their product, in a ring: a tile cannot be loaded
@@ -263,6 +327,10 @@ void gqa__amx_linear(const struct gqa__linear_args *args)
     for (int32_t token = 0; token < args->tokens; token += BLOCK_TOKENS) {
         const int32_t left = args->tokens - token;
         const int32_t tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
+        if (tokens <= 16 && args->scale == NULL) {
+            stream_range(args, token);
+            continue;
+        }
         for (int64_t out = args->out_begin; out < args->out_end; out += 32) {
             const bool two_outs = out + 16 < args->out_end;
             if (args->scale != NULL && two_outs) {
