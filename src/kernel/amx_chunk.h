@@ -154,6 +154,22 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
     _tile_stored(3, chunk->c + 3 * TILE_FLOATS, 64);
 }
 
+/* Ask for lines of y where a pass over a chunk of a block of tokens will store its sums in the end:
+ * they come in beside the products. */
+INLINE void ask_sums(const struct gqa__linear_args *args, int64_t out, int32_t token, int32_t g)
+{
+    const int32_t first = token + g / CHUNK_GROUPS * 4; /* 8 chunks for 32 tokens */
+
+    if (g >= 8 * CHUNK_GROUPS || args->stream) {
+        return;
+    }
+    for (int32_t i = first; i < first + 4 && i < args->tokens; i++) {
+        const uintptr_t y = (uintptr_t)(args->y + i * args->y_stride + out);
+        v_prefetch(y);
+        v_prefetch(y + 64);
+    }
+}
+
 /* The sums of tokens token .. of the outputs out .. out + 32 that are in the range. */
 static inline void store_tiles(const struct gqa__linear_args *args, float (*c)[4 * TILE_FLOATS],
                                int64_t out, int32_t token, int32_t tokens)

@@ -93,19 +93,6 @@ void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens
     }
 }
 
-/* Ask for lines of y where a pass over a chunk of a block of tokens will store its sums in the end:
- * they come in beside the products. */
-INLINE void ask_sums(const struct gqa__linear_args *args, int64_t out, int32_t token, int32_t g)
-{
-    const int32_t first = token + g / CHUNK_GROUPS * 4; /* 8 chunks for 32 tokens */
-
-    for (int32_t i = first; i < first + 4 && i < args->tokens; i++) {
-        const uintptr_t y = (uintptr_t)(args->y + i * args->y_stride + out);
-        v_prefetch(y);
-        v_prefetch(y + 64);
-    }
-}
-
 /* Tokens [token, token + tokens) of one or two output tiles. */
 INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t tokens, const bool two_outs)
@@ -132,8 +119,6 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
                                   .first = g == 0};
             if (tokens > 32) {
                 chunk.ahead = ask_window(&panels, g, t / 32, (tokens + 31) / 32);
-            }
-            if (tokens > 32 && g < 8 * CHUNK_GROUPS && !args->stream) {
                 ask_sums(args, out, token + t, g);
             }
             if (t + 16 < tokens) {
@@ -308,9 +293,7 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
                                         .first = g == 0,
                                         .ahead =
                                             ask_window(&panels, g, t / 32, (tokens + 31) / 32)};
-            if (g < 8 * CHUNK_GROUPS && !args->stream) {
-                ask_sums(args, out, token + t, g);
-            }
+            ask_sums(args, out, token + t, g);
             if (t + 16 < tokens) {
                 multiply_chunk(&chunk, two_outs, true);
             } else {
