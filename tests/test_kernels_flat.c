@@ -39,7 +39,7 @@ static struct fence floats(int64_t n)
 struct product {
     int32_t tokens;
     int64_t out, in, begin; /* outputs from begin on */
-    bool bias, int8;
+    bool bias, int8, stream;
     enum fill fill;
     uint64_t seed;
     float *w, *x, *b; /* [out][in], [tokens][in], [out] */
@@ -82,7 +82,8 @@ static void project(const struct gqa__kernels *row, const struct product *p, str
                                     .tokens = p->tokens,
                                     .y = y->data,
                                     .y_stride = p->out,
-                                    .bias = p->bias ? bias.data : NULL};
+                                    .bias = p->bias ? bias.data : NULL,
+                                    .stream = p->stream};
 
     memset(weight.data, 0, weight.size);
     memcpy(bias.data, p->b, bias.size);
@@ -169,6 +170,7 @@ static void run_product(const struct row_under_test *test, struct product *p)
     project(twin, p, &want);
     if (step > 0) {
         struct fence all = floats(p->tokens * p->out);
+        p->stream = true;
         project(test->row, p, &all);
         check(same_floats("y", all.data, want.data, p->tokens * p->out));
         check(fence_free(&all));

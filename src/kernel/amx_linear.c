@@ -101,28 +101,25 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     const int64_t panel = (int64_t)groups * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
+    const struct panels panels = {w, panel, groups, AMX_TILE_BYTES, out + 32 < args->out};
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     const int32_t step = tokens > 32 ? CHUNK_GROUPS : groups;
 
     for (int32_t g = 0; g < groups; g += step) {
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         for (int32_t t = 0; t < tokens; t += 32) {
-            struct chunk chunk = {w + at,
-                                  x + t / 16 * panel + at,
-                                  panel,
-                                  panel,
-                                  AMX_TILE_BYTES,
-                                  64,
-                                  0,
-                                  c[t / 32],
-                                  g == 0,
-                                  NULL,
-                                  NULL};
-            chunk.groups = groups - g < step ? groups - g : step;
-            if (tokens > 64 && g + 2 * step <= groups && t < 128) {
-                /* a quarter of the next chunk of either tile in each of four passes */
-                chunk.ahead = w + (t / 64 ? panel : 0) + at + CHUNK_GROUPS * AMX_TILE_BYTES +
-                              t / 32 % 2 * 4096;
+            struct chunk chunk = {.w = w + at,
+                                  .x = x + t / 16 * panel + at,
+                                  .w_panel = panel,
+                                  .x_panel = panel,
+                                  .w_step = AMX_TILE_BYTES,
+                                  .w_row = 64,
+                                  .groups = groups - g < step ? groups - g : step,
+                                  .c = c[t / 32],
+                                  .first = g == 0};
+            if (tokens > 32) {
+                chunk.ahead = ask_window(&panels, g, t / 32, (tokens + 31) / 32);
+                ask_sums(args, out, token + t, g);
             }
             if (t + 16 < tokens) {
                 multiply_chunk(&chunk, two_outs, true);
@@ -134,20 +131,77 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     store_tiles(args, c, out, token, tokens);
 }
 
+enum { STREAM_TILES = 4 };
+
+/* Up to 16 tokens with up to STREAM_TILES output tiles: a matter of reading the weights, and each
+ * tile's are a stream of their own. */
+INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                        const int32_t tiles)
+{
+    const int32_t groups = (int32_t)groups_of(args->in);
+    const int64_t panel = (int64_t)groups * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
+    float c[STREAM_TILES * TILE_FLOATS] __attribute__((aligned(64)));
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int32_t g = 0; g < groups; g++, w += AMX_TILE_BYTES, x += AMX_TILE_BYTES) {
+        _tile_loadd(4, x, 64);
+        _tile_loadd(5, w, 64);
+        _tile_dpbf16ps(0, 5, 4);
+        if (tiles > 1) {
+            _tile_loadd(6, w + panel, 64);
+            _tile_dpbf16ps(1, 6, 4);
+        }
+        if (tiles > 2) {
+            _tile_loadd(7, w + 2 * panel, 64);
+            _tile_dpbf16ps(2, 7, 4);
+        }
+        if (tiles > 3) {
+            _tile_loadd(5, w + 3 * panel, 64);
+            _tile_dpbf16ps(3, 5, 4);
+        }
+    }
+    _tile_stored(0, c, 64);
+    _tile_stored(1, c + TILE_FLOATS, 64);
+    _tile_stored(2, c + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, c + 3 * TILE_FLOATS, 64);
+    settle_memory();
+    for (int32_t i = 0; i < tiles; i++) {
+        store_tile(args, c + i * TILE_FLOATS, out + i * 16, token);
+    }
+}
+
+/* Outputs of a range for the last tokens, of which there are up to 16. */
+static void stream_range(const struct gqa__linear_args *args, int32_t token)
+{
+    for (int64_t out = args->out_begin; out < args->out_end; out += STREAM_TILES * 16) {
+        const int64_t left = args->out_end - out;
+        if (left > 48) {
+            stream_outs(args, out, token, 4);
+        } else if (left > 32) {
+            stream_outs(args, out, token, 3);
+        } else if (left > 16) {
+            stream_outs(args, out, token, 2);
+        } else {
+            stream_outs(args, out, token, 1);
+        }
+    }
+    if (args->stream) {
+        v_fence();
+    }
+}
+
 /* --- int8 weights ---------------------------------------------------------------------------- */
 
 /* Weights become bf16 this many groups before their product, in a ring: a tile cannot be loaded
  * from stores that are still on their way to L1. */
 enum { LEAD_GROUPS = 2, RING_GROUPS = 4 };
 
-/* int8 panels of one or two output tiles. */
-struct int8_panels {
-    const unsigned char *w; /* tiles of the first 16 outputs; the others panel bytes on */
-    int64_t panel;
-    int32_t groups;
-};
-
-INLINE void expand_group(unsigned char *to, const struct int8_panels *from, int32_t g,
+INLINE void expand_group(unsigned char *to, const struct panels *from, int32_t g,
                          const bool two_outs)
 {
     const int64_t at = (int64_t)g * AMX_INT8_BYTES;
@@ -162,7 +216,7 @@ INLINE void expand_group(unsigned char *to, const struct int8_panels *from, int3
 
 /* One or two output tiles by one or two token tiles over all of k, few tokens: a matter of reading
  * the weights. x, x_panel and c as in struct chunk. */
-INLINE void stream_int8(const struct int8_panels *from, const unsigned char *x, int64_t x_panel,
+INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64_t x_panel,
                         float *c, const bool two_outs, const bool two_tokens)
 {
     unsigned char ring[RING_GROUPS][2 * AMX_TILE_BYTES] __attribute__((aligned(64)));
@@ -210,7 +264,7 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
     const int64_t x_panel = (int64_t)groups * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_panel;
-    const struct int8_panels panels = {w, w_panel, groups};
+    const struct panels panels = {w, w_panel, groups, AMX_INT8_BYTES, out + 32 < args->out};
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     unsigned char wide[2 * CHUNK_GROUPS * AMX_TILE_BYTES] __attribute__((aligned(64)));
 
@@ -236,7 +290,10 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
                                         .w_row = 64,
                                         .groups = some,
                                         .c = c[t / 32],
-                                        .first = g == 0};
+                                        .first = g == 0,
+                                        .ahead =
+                                            ask_window(&panels, g, t / 32, (tokens + 31) / 32)};
+            ask_sums(args, out, token + t, g);
             if (t + 16 < tokens) {
                 multiply_chunk(&chunk, two_outs, true);
             } else {
@@ -253,6 +310,10 @@ void gqa__amx_linear(const struct gqa__linear_args *args)
     for (int32_t token = 0; token < args->tokens; token += BLOCK_TOKENS) {
         const int32_t left = args->tokens - token;
         const int32_t tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
+        if (tokens <= 16 && args->scale == NULL) {
+            stream_range(args, token);
+            continue;
+        }
         for (int64_t out = args->out_begin; out < args->out_end; out += 32) {
             const bool two_outs = out + 16 < args->out_end;
             if (args->scale != NULL && two_outs) {

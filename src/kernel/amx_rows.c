@@ -171,6 +171,7 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
         for (int32_t t = 0; t < args->tokens; t += 32) {
             chunk.x = (const unsigned char *)args->x + t / 16 * x_panel + g * AMX_TILE_BYTES;
             chunk.c = c[t / 32];
+            ask_sums(args, out, t, (int32_t)g);
             if (t + 16 < args->tokens) {
                 multiply_chunk(&chunk, two_outs, true);
             } else {

@@ -150,6 +150,7 @@ struct gqa__linear_args {
     float *y; /* [tokens][y_stride], element [t][o] for o in the range */
     int64_t y_stride;
     const float *bias; /* [out] added after the product, or NULL */
+    bool stream;       /* stores of y may pass the caches */
 };
 
 #define GQA__UNIT_ROWS 128 /* most rows of a unit; out_step is at most half of it */

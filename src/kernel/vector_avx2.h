@@ -14,8 +14,9 @@ typedef __m256i ivec;
 typedef __m256 vmask; /* all bits of a value, or none */
 
 enum {
-    VEC = 8,      /* values of a vector */
-    TILE_ROWS = 6 /* rows of a product in registers, two vectors wide: 12 of 16 registers */
+    VEC = 8,              /* values of a vector */
+    TILE_ROWS = 6,        /* rows of a product in registers, two vectors wide: 12 of 16 registers */
+    MOST_ROWS = TILE_ROWS /* the same where there are many rows */
 };
 
 INLINE vec v_zero(void)

@@ -15,8 +15,9 @@ typedef __m512i ivec;
 typedef __mmask16 vmask;
 
 enum {
-    VEC = 16,     /* values of a vector */
-    TILE_ROWS = 8 /* rows of a product in registers, two vectors wide: 16 of 32 registers */
+    VEC = 16,      /* values of a vector */
+    TILE_ROWS = 8, /* rows of a product in registers, two vectors wide: 16 of 32 registers */
+    MOST_ROWS = 14 /* the same where there are many rows: 28 */
 };
 
 INLINE vec v_zero(void)

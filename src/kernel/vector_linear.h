@@ -1,7 +1,7 @@
 /* vector_linear.h - projections with f32 operands.
  *
  * Packed weights: [out / OUTS][in][OUTS], two vectors of outputs side by side, f32 or int8.
- * Packed activations: [tokens / TILE_ROWS][in][TILE_ROWS], the last group [in][rows that are left].
+ * Packed activations: groups [in][rows] of as many tokens each (group_rows), fewer in the last.
  *
  * From STREAM_TOKENS + 1 tokens on the products are tiles of registers. Fewer tokens are a matter
  * of reading the weights: the partial chains of GQA__DOT_BLOCK inputs do not depend on each other,
@@ -58,6 +58,14 @@ static inline void pack_int8_vector(void *dst, int64_t row, const int8_t *src, i
     }
 }
 
+/* Tokens of a group: as many as registers hold, but the groups are even. */
+static inline int32_t group_rows(int32_t tokens)
+{
+    const int32_t groups = (tokens + MOST_ROWS - 1) / MOST_ROWS;
+
+    return (tokens + groups - 1) / groups;
+}
+
 static inline size_t x_bytes_vector(int32_t tokens, int64_t in)
 {
     return (size_t)tokens * (size_t)in * sizeof(float);
@@ -66,10 +74,11 @@ static inline size_t x_bytes_vector(int32_t tokens, int64_t in)
 static inline void pack_x_vector(void *dst, const float *x, int64_t x_stride, int32_t tokens,
                                  int64_t in)
 {
+    const int32_t group = group_rows(tokens);
     float *to = dst;
 
-    for (int32_t t = 0; t < tokens; t += TILE_ROWS) {
-        const int32_t rows = tokens - t < TILE_ROWS ? tokens - t : TILE_ROWS;
+    for (int32_t t = 0; t < tokens; t += group) {
+        const int32_t rows = tokens - t < group ? tokens - t : group;
         const float *from = x + t * x_stride; /* [rows][in] */
         if (rows == 1) {
             memcpy(to, from, (size_t)in * sizeof *to);
@@ -118,7 +127,8 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
             const int64_t left = args->out_end - out - j;
             const int32_t n = left <= 0 ? 0 : left < VEC ? (int32_t)left : VEC;
             if (n > 0) {
-                v_store_part(y + j, output_values(args, v_load(sum + i * OUTS + j), out + j, n), n);
+                store_output(args, y + j,
+                             output_values(args, v_load(sum + i * OUTS + j), out + j, n), n);
             }
         }
     }
@@ -128,19 +138,19 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
  * share of the next block's weights: all groups together ask for all of them. */
 static inline void linear_tile(const struct gqa__linear_args *args, int64_t out, int32_t token)
 {
-    const int32_t left = args->tokens - token;
-    const int32_t rows = left < TILE_ROWS ? left : TILE_ROWS;
+    const int32_t left = args->tokens - token, group = group_rows(args->tokens);
+    const int32_t rows = left < group ? left : group;
     const float *x = (const float *)args->x + token * args->in;    /* [in][rows] */
     const float *w = (const float *)args->weight + out * args->in; /* [in][OUTS] */
-    const int64_t groups = (args->tokens + TILE_ROWS - 1) / TILE_ROWS;
-    const int64_t step = (OUTS * (int64_t)sizeof(float) + groups - 1) / groups; /* bytes */
-    const uintptr_t next = (uintptr_t)(w + OUTS * args->in);
-    const uintptr_t share = next + (uintptr_t)(token / TILE_ROWS * args->in * step);
-    float c[TILE_ROWS * OUTS], sum[TILE_ROWS * OUTS];
+    const int64_t groups = (args->tokens + group - 1) / group;
+    const int64_t bytes = OUTS * (int64_t)sizeof(float); /* of an input's weights */
+    const int64_t step = out + OUTS < args->out ? (bytes + groups - 1) / groups : 0;
+    const uintptr_t share = (uintptr_t)w + (uintptr_t)(args->in * (bytes + token / group * step));
+    float c[MOST_ROWS * OUTS], sum[MOST_ROWS * OUTS];
 
     for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
         const int64_t rest = args->in - k;
-        const struct ahead ask = {share + (uintptr_t)(k * step), step, 0};
+        const struct ahead ask = {step > 0 ? share + (uintptr_t)(k * step) : (uintptr_t)x, step, 0};
         const struct product product = {.a = x + k * rows,
                                         .a_row = 1,
                                         .a_step = rows,
@@ -150,12 +160,8 @@ static inline void linear_tile(const struct gqa__linear_args *args, int64_t out,
                                         .c = k == 0 ? sum : c,
                                         .c_row = OUTS,
                                         .first = true,
-                                        .ahead = {ask, ask}};
-        if (out + OUTS < args->out) {
-            product_two_far(&product, rows);
-        } else {
-            product_two(&product, rows);
-        }
+                                        .ahead = {ask}};
+        product_many(&product, rows);
         for (int32_t i = 0; i < rows * OUTS && k > 0; i += VEC) {
             v_store(sum + i, v_add(v_load(sum + i), v_load(c + i)));
         }
@@ -181,13 +187,14 @@ static inline void expanded_piece(const struct gqa__linear_args *args, int64_t o
                                   int32_t tokens, int64_t k, int64_t n)
 {
     const int8_t *w = (const int8_t *)args->weight + out * args->in + k * OUTS; /* [n][OUTS] */
-    float wide[EXPANDED * OUTS], c[SHARING * TILE_ROWS * OUTS];
+    const int32_t group = group_rows(args->tokens);
+    float wide[EXPANDED * OUTS], c[SHARING * MOST_ROWS * OUTS];
 
     for (int64_t at = 0; at < n; at += EXPANDED) {
         const int64_t some = n - at < EXPANDED ? n - at : EXPANDED;
         expand_rows(wide, w + at * OUTS, some);
-        for (int32_t t = 0; t < tokens; t += TILE_ROWS) {
-            const int32_t rows = tokens - t < TILE_ROWS ? tokens - t : TILE_ROWS;
+        for (int32_t t = 0; t < tokens; t += group) {
+            const int32_t rows = tokens - t < group ? tokens - t : group;
             const float *x = (const float *)args->x + (token + t) * args->in; /* [in][rows] */
             const struct product product = {.a = x + (k + at) * rows,
                                             .a_row = 1,
@@ -197,8 +204,9 @@ static inline void expanded_piece(const struct gqa__linear_args *args, int64_t o
                                             .n = some,
                                             .c = c + t * OUTS,
                                             .c_row = OUTS,
-                                            .first = at == 0};
-            product_two(&product, rows);
+                                            .first = at == 0,
+                                            .ahead = {{(uintptr_t)x, 0, 0}}};
+            product_many(&product, rows);
         }
     }
     add_chains(args, out, token, tokens, c, k);
@@ -206,9 +214,10 @@ static inline void expanded_piece(const struct gqa__linear_args *args, int64_t o
 
 static inline void linear_expanded(const struct gqa__linear_args *args)
 {
-    for (int32_t t = 0; t < args->tokens; t += SHARING * TILE_ROWS) {
-        const int32_t rest = args->tokens - t;
-        const int32_t tokens = rest < SHARING * TILE_ROWS ? rest : SHARING * TILE_ROWS;
+    const int32_t most = SHARING * group_rows(args->tokens);
+
+    for (int32_t t = 0; t < args->tokens; t += most) {
+        const int32_t tokens = args->tokens - t < most ? args->tokens - t : most;
         for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
             for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
                 const int64_t left = args->in - k;
@@ -379,9 +388,12 @@ static inline void linear_vector(const struct gqa__linear_args *args)
         return;
     }
     for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
-        for (int32_t t = 0; t < args->tokens; t += TILE_ROWS) {
+        for (int32_t t = 0; t < args->tokens; t += group_rows(args->tokens)) {
             linear_tile(args, out, t);
         }
+    }
+    if (args->stream) {
+        v_fence();
     }
 }
 

@@ -27,8 +27,9 @@ typedef struct vmask {
 } vmask;
 
 enum {
-    VEC = 8,      /* values of a vector */
-    TILE_ROWS = 6 /* rows of a product in registers, two vectors wide: 24 of 32 registers */
+    VEC = 8,              /* values of a vector */
+    TILE_ROWS = 6,        /* rows of a product in registers, two vectors wide: 24 of 32 registers */
+    MOST_ROWS = TILE_ROWS /* the same where there are many rows */
 };
 
 INLINE vec v_set(float x)

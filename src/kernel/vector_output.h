@@ -17,4 +17,14 @@ INLINE vec output_values(const struct gqa__linear_args *args, vec sum, int64_t o
     return v_canonical(sum);
 }
 
+/* Stores n <= VEC outputs; v_fence must follow before another thread may read them. */
+INLINE void store_output(const struct gqa__linear_args *args, float *y, vec values, int32_t n)
+{
+    if (args->stream && n == VEC && (uintptr_t)y % sizeof values == 0) {
+        v_stream(y, values);
+    } else {
+        v_store_part(y, values, n);
+    }
+}
+
 #endif

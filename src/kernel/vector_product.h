@@ -29,17 +29,17 @@ struct product {
 
 /* The shape of a product in registers, constants where it is called. */
 struct product_kind {
-    bool two; /* two vectors of b; else one */
-    bool far; /* uses ahead */
+    bool two;     /* two vectors of b; else one */
+    int32_t asks; /* how many of ahead it uses */
 };
 
 INLINE void product_tile(const struct product *p, const int32_t rows, const struct product_kind is)
 {
     const float *a = p->a, *b = p->b;
     uintptr_t ask = p->ahead[0].at, ask2 = p->ahead[1].at;
-    vec c[TILE_ROWS], d[TILE_ROWS]; /* the first and the second vector of each row */
+    vec c[MOST_ROWS], d[MOST_ROWS]; /* the first and the second vector of each row */
 
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int32_t i = 0; i < rows; i++) {
         c[i] = p->first ? v_zero() : v_load(p->c + i * p->c_row);
         d[i] = is.two && !p->first ? v_load(p->c + i * p->c_row + VEC) : v_zero();
@@ -47,20 +47,22 @@ INLINE void product_tile(const struct product *p, const int32_t rows, const stru
 #pragma GCC unroll 4
     for (int64_t k = 0; k < p->n; k++, a += p->a_step, b += p->b_step) {
         const vec b0 = v_load(b), b1 = is.two ? v_load(b + VEC) : b0;
-        if (is.far) {
+        if (is.asks > 0) {
             v_prefetch(ask);
-            v_prefetch(ask2);
             ask += (uintptr_t)p->ahead[0].step;
+        }
+        if (is.asks > 1) {
+            v_prefetch(ask2);
             ask2 += (uintptr_t)p->ahead[1].step;
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int32_t i = 0; i < rows; i++) {
             const vec ai = v_set(a[i * p->a_row]);
             c[i] = v_fma(ai, b0, c[i]);
             d[i] = is.two ? v_fma(ai, b1, d[i]) : d[i];
         }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int32_t i = 0; i < rows; i++) {
         v_store(p->c + i * p->c_row, c[i]);
         if (is.two) {
@@ -93,23 +95,45 @@ INLINE void product_rows(const struct product *p, int32_t rows, const struct pro
 
 static inline void product_one(const struct product *p, int32_t rows)
 {
-    product_rows(p, rows, (struct product_kind){false, false});
+    product_rows(p, rows, (struct product_kind){false, 0});
 }
 
 /* All rows of a tile. */
 static inline void product_one_far(const struct product *p)
 {
-    product_tile(p, TILE_ROWS, (struct product_kind){false, true});
+    product_tile(p, TILE_ROWS, (struct product_kind){false, 2});
 }
 
 static inline void product_two(const struct product *p, int32_t rows)
 {
-    product_rows(p, rows, (struct product_kind){true, false});
+    product_rows(p, rows, (struct product_kind){true, 0});
 }
 
 static inline void product_two_far(const struct product *p, int32_t rows)
 {
-    product_rows(p, rows, (struct product_kind){true, true});
+    product_rows(p, rows, (struct product_kind){true, 2});
+}
+
+/* rows <= MOST_ROWS; asks for ahead[0]. */
+static inline void product_many(const struct product *p, int32_t rows)
+{
+    const struct product_kind is = {true, 1};
+
+    if (14 <= MOST_ROWS && rows == 14) {
+        product_tile(p, 14, is);
+    } else if (13 <= MOST_ROWS && rows == 13) {
+        product_tile(p, 13, is);
+    } else if (12 <= MOST_ROWS && rows == 12) {
+        product_tile(p, 12, is);
+    } else if (11 <= MOST_ROWS && rows == 11) {
+        product_tile(p, 11, is);
+    } else if (10 <= MOST_ROWS && rows == 10) {
+        product_tile(p, 10, is);
+    } else if (9 <= MOST_ROWS && rows == 9) {
+        product_tile(p, 9, is);
+    } else {
+        product_rows(p, rows, is);
+    }
 }
 
 /* Any number of rows, width VEC or 2 VEC. */

@@ -9,7 +9,11 @@
 
 /* Bytes of weights that one task streams past its tokens: small enough for a core's L2 cache, so
  * that all of the task's tokens find them there. */
-enum { TASK_BYTES = 3 << 17 };
+enum { TASK_BYTES = 1 << 19 };
+
+/* A row may read the weights of so many blocks of outputs side by side: a task that holds more has
+ * a multiple. */
+enum { TASK_BLOCKS = 4 };
 
 /* More than any row pads a matrix by, in either direction. */
 enum { MOST_PADDING = 4096 };
@@ -176,6 +180,13 @@ static int64_t out_bytes(const struct gqa__linear *linear)
     return gqa__max(linear->in * (int64_t)size, 1);
 }
 
+static int64_t task_outs(const struct gqa__linear *linear, int64_t step)
+{
+    const int64_t outs = TASK_BYTES / out_bytes(linear) / step * step;
+    const int64_t full = TASK_BLOCKS * step;
+    return outs >= full ? outs / full * full : gqa__max(outs, step);
+}
+
 static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
 {
     const struct gqa__linear *const linear = p->linear;
@@ -184,7 +195,7 @@ static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *run
     struct gqa__tasks tasks;
     p->block_bytes = block_bytes(linear);
     p->token_blocks = block_count(linear, p->tokens);
-    p->out_task = gqa__max(TASK_BYTES / out_bytes(linear) / step * step, step);
+    p->out_task = task_outs(linear, step);
     tasks.arg = p;
     if (pack) {
         tasks.body = pack_task;

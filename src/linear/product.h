@@ -5,6 +5,10 @@
 #include "base/memory.h"
 #include "linear/linear.h"
 
+/* So many outputs of all tokens leave the caches before they are read: 8 MiB. The blocks of tokens
+ * of a layer have fewer, and are read at once. */
+#define GQA__STREAM_OUTPUTS (1 << 21)
+
 struct gqa__product {
     const struct gqa__linear *linear;
     const float *x; /* [tokens][x_stride] */
@@ -43,6 +47,7 @@ static inline void gqa__product_args(const struct gqa__product *p, int64_t block
     args->y_stride = p->y_stride;
     args->scale = p->linear->scale;
     args->bias = p->linear->bias;
+    args->stream = p->tokens * (p->out_end - p->out_begin) > GQA__STREAM_OUTPUTS;
 }
 
 /* strips.c: weights in place. Bytes of a thread's slice of the scratch; outputs that are taken at
