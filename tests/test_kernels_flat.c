@@ -44,6 +44,7 @@ struct product {
     uint64_t seed;
     float *w, *x, *b; /* [out][in], [tokens][in], [out] */
     float *s;         /* [out]: scales of integers w, int8 only */
+    struct gqa__epilogue after;
 };
 
 static void pack_row(const struct gqa__kernels *row, const struct product *p, int64_t o, void *to)
@@ -83,7 +84,8 @@ static void project(const struct gqa__kernels *row, const struct product *p, str
                                     .y = y->data,
                                     .y_stride = p->out,
                                     .bias = p->bias ? bias.data : NULL,
-                                    .stream = p->stream};
+                                    .stream = p->stream,
+                                    .after = p->after};
 
     memset(weight.data, 0, weight.size);
     memcpy(bias.data, p->b, bias.size);
@@ -134,6 +136,34 @@ static void near_double(const struct product *p, bool bf16, const float *y)
     }
 }
 
+/* The outputs clipped and added to others in the product's end, and afterwards: plain [tokens][out]
+ * is the product. */
+static void run_after(const struct row_under_test *test, struct product *p, const float *plain)
+{
+    const int64_t n = p->tokens * p->out;
+    struct fence add = floats(n), got = floats(n), want = floats(n);
+    uint64_t state = p->seed + 77;
+
+    fill_values(add.data, n, FILL_RANDOM, &state);
+    p->after = (struct gqa__epilogue){.add_stride = p->out};
+    p->after.clip = p->seed % 3 != 0 ? 0.5f : 0.0f;
+    p->after.add = p->seed % 3 != 1 ? add.data : NULL;
+    p->after.factor = p->seed % 2 != 0 ? 1.0f : 0.22f;
+    for (int64_t i = 0; i < n; i++) {
+        float y = plain[i];
+        if (p->after.clip > 0.0f && fabsf(y) > p->after.clip) {
+            y = copysignf(p->after.clip, y);
+        }
+        ((float *)want.data)[i] =
+            p->after.add != NULL ? gqa__canonical(fmaf(p->after.factor, y, ((float *)add.data)[i]))
+                                 : y;
+    }
+    project(test->row, p, &got);
+    check(same_floats("y and what follows", got.data, want.data, n));
+    check(fence_free(&add) && fence_free(&got) && fence_free(&want));
+    p->after = (struct gqa__epilogue){0};
+}
+
 static void run_product(const struct row_under_test *test, struct product *p)
 {
     const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
@@ -173,6 +203,7 @@ static void run_product(const struct row_under_test *test, struct product *p)
         p->stream = true;
         project(test->row, p, &all);
         check(same_floats("y", all.data, want.data, p->tokens * p->out));
+        run_after(test, p, all.data);
         check(fence_free(&all));
     }
     check(fence_free(&w) && fence_free(&x) && fence_free(&b));

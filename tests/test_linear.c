@@ -124,6 +124,29 @@ static float *run(const struct problem *p, const gqa_runtime *runtime)
     return y;
 }
 
+/* y clipped and added to other values in the same call gives the bits of doing so afterwards. */
+static void check_after(const struct problem *p, const float *y, const gqa_runtime *runtime)
+{
+    const int64_t n = p->shape.tokens * p->shape.out;
+    float *const add = block((size_t)n * sizeof *add), *const got = block((size_t)n * sizeof *got);
+    const struct gqa__epilogue after = {2.5f, 0.22f, add, p->shape.out};
+    uint64_t seed = 9;
+    draw_fill(&seed, add, n, 1.0f);
+    gqa__linear_run_then(&p->linear, p->x, p->stride, p->shape.tokens, 0, p->shape.out, got,
+                         p->shape.out, &after, p->scratch, runtime);
+    for (int64_t i = 0; i < n; i++) {
+        const float clipped = fabsf(y[i]) > after.clip ? copysignf(after.clip, y[i]) : y[i];
+        const float want = fmaf(after.factor, clipped, add[i]);
+        if (memcmp(&got[i], &want, sizeof want) != 0) {
+            fail_msg("%s tokens %d out %lld in %lld: clipped and added y[%lld] = %.9g, not %.9g",
+                     p->name, (int)p->shape.tokens, (long long)p->shape.out, (long long)p->shape.in,
+                     (long long)i, (double)got[i], (double)want);
+        }
+    }
+    free(add);
+    free(got);
+}
+
 static double operand(float x, enum form form)
 {
     return form == CPU_BF16 ? (double)gqa__round_bf16(x) : (double)x;
@@ -223,6 +246,7 @@ static void values_of_row(const struct gqa__kernels *row, enum form form)
             make(&p, row, kind, &shapes[i]);
             float *const y = run(&p, &runtime);
             check_values(&p, kind, y);
+            check_after(&p, y, &runtime);
             free(y);
             unmake(&p);
         }

@@ -181,10 +181,19 @@ static float *run(const struct problem *p, const struct gqa__linear *linear, int
 {
     const size_t floats = (size_t)(p->shape.tokens * p->shape.out);
     struct fence scratch = fence_new(gqa__linear_scratch_bytes(linear, p->shape.tokens, runtime));
-    float *const y = zeros(floats * sizeof *y);
+    float *const y = zeros(floats * sizeof *y), *const add = zeros(floats * sizeof *add);
+    const struct gqa__epilogue after = {0.9f, -0.5f, add + begin, p->shape.out};
+    uint64_t state = 5;
+    draw_fill(&state, add, (int64_t)floats, 1.0f);
     memset(scratch.data, 0xff, scratch.size); /* NaN */
-    gqa__linear_run(linear, p->x, p->shape.in, p->shape.tokens, begin, end, y + begin, p->shape.out,
-                    scratch.data, runtime);
+    if (p->shape.out % 2 != 0) {              /* every other shape clips and adds */
+        gqa__linear_run_then(linear, p->x, p->shape.in, p->shape.tokens, begin, end, y + begin,
+                             p->shape.out, &after, scratch.data, runtime);
+    } else {
+        gqa__linear_run(linear, p->x, p->shape.in, p->shape.tokens, begin, end, y + begin,
+                        p->shape.out, scratch.data, runtime);
+    }
+    free(add);
     check(fence_free(&scratch));
     return y;
 }

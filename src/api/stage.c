@@ -76,7 +76,7 @@ static void run_qkv(const gqa_layer *layer, const struct qkv *qkv, int64_t n, vo
                                      gqa__packed_heads(qkv->k + t * s->hkv * s->dk, s->hkv, s->dk),
                                      gqa__packed_heads(qkv->v + t * s->hkv * s->dv, s->hkv, s->dv),
                                      gate};
-        gqa__stage_qkv_project(params, x, m, GQA__PART_Q | GQA__PART_KV, gate, memory,
+        gqa__stage_qkv_project(params, x, m, GQA__PART_Q | GQA__PART_KV, 0.0f, gate, memory,
                                &layer->runtime);
         gqa__stage_qkv_split(params, memory, 0, m, &out);
     }
@@ -129,7 +129,7 @@ gqa_status gqa_stage_clip(const gqa_layer *layer, const gqa_tensor *q, const gqa
                                       gqa__packed_heads(k_rows, s->hkv, s->dk),
                                       gqa__packed_heads(v_rows, s->hkv, s->dv), NULL};
         const gqa__fpmode saved = gqa__fpmode_enter();
-        gqa__stage_clip(call.params, &rows, (int32_t)call.n);
+        gqa__stage_clip(call.params, &rows, false, (int32_t)call.n);
         gqa__fpmode_leave(saved);
     }
     return call.status;

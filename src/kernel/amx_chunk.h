@@ -28,7 +28,7 @@ static inline void store_tile(const struct gqa__linear_args *args, float *c, int
     transpose16(r);
     for (int32_t i = 0; i < rows; i++) {
         store_output(args, args->y + (token + i) * args->y_stride + out,
-                     output_values(args, _mm512_castsi512_ps(r[i]), out, outs), outs);
+                     output_values(args, _mm512_castsi512_ps(r[i]), token + i, out, outs), outs);
     }
 }
 

@@ -254,7 +254,8 @@ static void store_outputs(const struct gqa__linear_args *args, int64_t out, int3
         }
         for (int32_t i = 0; i < rows; i++) {
             float *y = args->y + (token + i) * args->y_stride + out + j; /* [n] */
-            v_store_part(y, output_values(args, v_load(c + i * PAIR_OUTS + j), out + j, n), n);
+            v_store_part(
+                y, output_values(args, v_load(c + i * PAIR_OUTS + j), token + i, out + j, n), n);
         }
     }
 }

@@ -138,6 +138,14 @@ struct gqa__block {
                                          the last of left has the result */
 };
 
+/* What else happens to a product's output, in this order, before it is stored; zeros: nothing. */
+struct gqa__epilogue {
+    float clip;       /* > 0: as the entry clip */
+    float factor;     /* with add: y = fma(factor, y, add), as the entry scale_add */
+    const float *add; /* [tokens][add_stride], element [t][o] as in y, which it does not overlap */
+    int64_t add_stride;
+};
+
 /* Y = X W^T for a range of outputs. With scale the weights are int8 (pack_int8): the product is
  * that with the integers, in the row's order, and y = sum * scale, or fma(sum, scale, bias). */
 struct gqa__linear_args {
@@ -151,6 +159,7 @@ struct gqa__linear_args {
     int64_t y_stride;
     const float *bias; /* [out] added after the product, or NULL */
     bool stream;       /* stores of y may pass the caches */
+    struct gqa__epilogue after;
 };
 
 #define GQA__UNIT_ROWS 128 /* most rows of a unit; out_step is at most half of it */

@@ -447,7 +447,7 @@ static inline void linear_bf16(const struct gqa__linear_args *args)
             for (int32_t i = 0; i < rows; i++) {
                 float *y = args->y + (t + i) * args->y_stride + out; /* [valid] */
                 for (int32_t j = 0; j < valid; j++) {
-                    y[j] = output_value(args, c[i][j], out + j);
+                    y[j] = output_value(args, c[i][j], t + i, out + j);
                 }
             }
         }

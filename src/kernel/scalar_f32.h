@@ -286,7 +286,7 @@ static inline void add_chain(const struct gqa__linear_args *args, int32_t token,
 
     for (int32_t j = 0; j < valid; j++) {
         const float total = k == 0 ? c[j] : y[j] + c[j];
-        y[j] = last ? output_value(args, total, out + j) : total;
+        y[j] = last ? output_value(args, total, token, out + j) : total;
     }
 }
 

@@ -9,9 +9,12 @@
 
 #include "kernel/scalar_attention.h"
 
-/* What is stored for output out of which sum is the product. */
-static inline float output_value(const struct gqa__linear_args *args, float sum, int64_t out)
+/* What is stored for output out of a token, of which sum is the product. */
+static inline float output_value(const struct gqa__linear_args *args, float sum, int32_t token,
+                                 int64_t out)
 {
+    const struct gqa__epilogue *after = &args->after;
+
     if (args->scale != NULL && args->bias != NULL) {
         sum = fmaf(sum, args->scale[out], args->bias[out]);
     } else if (args->scale != NULL) {
@@ -19,7 +22,16 @@ static inline float output_value(const struct gqa__linear_args *args, float sum,
     } else if (args->bias != NULL) {
         sum = sum + args->bias[out];
     }
-    return gqa__canonical(sum);
+    sum = gqa__canonical(sum);
+    if (after->clip > 0.0f) {
+        const float below = sum > after->clip ? after->clip : sum;
+        sum = gqa__canonical(below < -after->clip ? -after->clip : below);
+    }
+    if (after->add != NULL) {
+        const float add = after->add[token * after->add_stride + out];
+        sum = gqa__canonical(fmaf(after->factor, sum, add));
+    }
+    return sum;
 }
 
 /* Panels [out / SCALAR_OUT_STEP][depth][SCALAR_OUT_STEP] int8. */

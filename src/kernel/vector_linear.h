@@ -112,7 +112,8 @@ static inline void add_chains(const struct gqa__linear_args *args, int64_t out, 
             if (k > 0) {
                 total = v_add(v_load_part(y + j, n), total);
             }
-            v_store_part(y + j, last ? output_values(args, total, out + j, n) : total, n);
+            v_store_part(y + j, last ? output_values(args, total, token + i, out + j, n) : total,
+                         n);
         }
     }
 }
@@ -128,7 +129,8 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
             const int32_t n = left <= 0 ? 0 : left < VEC ? (int32_t)left : VEC;
             if (n > 0) {
                 store_output(args, y + j,
-                             output_values(args, v_load(sum + i * OUTS + j), out + j, n), n);
+                             output_values(args, v_load(sum + i * OUTS + j), token + i, out + j, n),
+                             n);
             }
         }
     }

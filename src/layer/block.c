@@ -109,6 +109,7 @@ static void project(const struct gqa__range *block)
     const struct gqa__call *call = spine->call;
 
     gqa__stage_qkv_project(call->params, spine->x, block->end, block->parts,
+                           spine->clipped ? call->params->config.clip_qkv : 0.0f,
                            want_q(block) ? spine->qkv.gate : NULL, spine->scratch, call->runtime);
 }
 
@@ -225,7 +226,7 @@ static void finish_qkv(const struct gqa__range *range)
     struct gqa__qkv own = qkv_of(range);
     int32_t n = count_of(range);
 
-    gqa__stage_clip(params, &own, n);
+    gqa__stage_clip(params, &own, spine->clipped, n);
     gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, &own, n);
     rotate(range, &own);
     gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, &own, n);
@@ -347,7 +348,13 @@ void gqa__block_after(struct gqa__spine *spine, int32_t pieces, int32_t n)
     struct gqa__range block = {spine, pieces, 0, n, GQA__PART_Q, 0};
 
     gqa__block_run(&block, after_attention, 2);
-    if (call->project) {
+    if (call->project && gqa__residual_in_product(&block)) {
+        const struct gqa__piece *piece = &spine->pieces[0];
+        const gqa_tensor *sum = spine->sum_at, *out = &call->out.hidden_states;
+        gqa__stage_oproj_add(call->params, spine->attn, n, gqa__token_row(sum, piece, 0),
+                             sum->stride[1], gqa__token_row(out, piece, 0), out->stride[1],
+                             spine->scratch, call->runtime);
+    } else if (call->project) {
         gqa__stage_oproj(call->params, spine->attn, n, spine->x, spine->scratch, call->runtime);
         show_output(&block);
         gqa__block_run(&block, after_output, 2);

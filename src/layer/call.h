@@ -56,10 +56,12 @@ struct gqa__spine {
     double *freq;                     /* [threads][pairs] */
     float *cos, *sin;                 /* [block][pairs] */
     const gqa_tensor *sum_at;         /* hidden_states + residual is there; NULL: in sum */
+    bool sum_apart;                   /* ... and output.hidden_states is elsewhere */
     float *sum;                       /* [block][hidden] */
     float *x;                         /* [block][hidden]: x_norm, later the projected output */
     struct gqa__qkv qkv;              /* of [block] tokens */
     bool whole_qkv;                   /* q, k, v stay in the projection's rows (scratch) */
+    bool clipped;                     /* the projection clips them */
     bool direct_q, direct_kv;         /* q_proj, and k_proj and v_proj, are used in place */
     bool direct_attn, direct_out;     /* output.attn and output.hidden_states are */
     float *attn;                      /* [block][hq][dv] */

@@ -46,6 +46,16 @@ void gqa__residual_place(struct gqa__spine *spine)
     spine->sum_at = direct && plain(t) && outlives(call, t) ? t : NULL;
     spine->direct_out =
         direct && plain(&call->out.hidden_states) && call->params->config.add_residual;
+    spine->sum_apart = spine->sum_at != NULL && apart(spine->sum_at, &call->out.hidden_states);
+}
+
+bool gqa__residual_in_product(const struct gqa__range *block)
+{
+    const struct gqa__spine *spine = block->spine;
+    const gqa_config *config = &spine->call->params->config;
+
+    return spine->direct_out && spine->sum_apart && block->pieces == 1 &&
+           config->post_norm == GQA_NORM_NONE && config->attn_out_multiplier == 0.0f;
 }
 
 /* --- steps ----------------------------------------------------------------------------------- */

@@ -18,4 +18,7 @@ void gqa__residual_sum(const struct gqa__range *range);
 void gqa__residual_norm(const struct gqa__range *range);
 void gqa__residual_add(const struct gqa__range *range);
 
+/* Rows of f32 that nothing lies between: the output projection of the block adds the sum itself. */
+bool gqa__residual_in_product(const struct gqa__range *block);
+
 #endif

@@ -123,6 +123,8 @@ static void carve_qkv(struct gqa__spine *spine, struct gqa__arena *arena)
     int64_t n = spine->block;
     struct gqa__qkv *qkv = &spine->qkv;
 
+    spine->clipped =
+        call->from_hidden && call->in.tap == NULL && call->params->config.gate != GQA_GATE_Q_TAIL;
     qkv->gate = gqa__arena_take(arena, n * shape->hq * shape->gate_dim, sizeof(float));
     spine->whole_qkv = call->from_hidden && call->in.tap == NULL &&
                        gqa__stage_qkv_rows(call->params, spine->scratch, qkv);

@@ -241,6 +241,22 @@ static void add_bias(const struct gqa__product *p)
     }
 }
 
+/* The epilogue of the rows, on what they have stored. */
+static void run_after(const struct gqa__product *p)
+{
+    const struct gqa__kernels *const row = p->linear->row;
+    const int64_t n = p->out_end - p->out_begin;
+    for (int32_t t = 0; t < p->tokens; t++) {
+        float *const y = p->y + t * p->y_stride; /* [n] */
+        if (p->after.clip > 0.0f) {
+            row->clip(y, y, p->after.clip, n);
+        }
+        if (p->after.add != NULL) {
+            row->scale_add(y, p->after.add + t * p->after.add_stride, y, p->after.factor, n);
+        }
+    }
+}
+
 static void double_strip(const struct gqa__product *p, const struct gqa__strip *strip,
                          int64_t begin, int64_t end)
 {
@@ -282,6 +298,7 @@ static void run_plain(const struct gqa__product *p)
     if (!p->linear->f64) {
         add_bias(p);
     }
+    run_after(p);
 }
 
 /* --- both --------------------------------------------------------------------------------------
@@ -299,22 +316,48 @@ static void run(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
     }
 }
 
+void gqa__linear_run_then(const struct gqa__linear *linear, const float *x, int64_t x_stride,
+                          int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
+                          int64_t y_stride, const struct gqa__epilogue *after, void *scratch,
+                          const gqa_runtime *runtime)
+{
+    struct gqa__product p = {.linear = linear,
+                             .x = x,
+                             .x_stride = x_stride,
+                             .tokens = tokens,
+                             .out_begin = out_begin,
+                             .out_end = out_end,
+                             .y = y,
+                             .y_stride = y_stride,
+                             .packed = scratch,
+                             .after = *after};
+
+    run(&p, true, runtime);
+}
+
 void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
                      int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
                      void *scratch, const gqa_runtime *runtime)
 {
-    struct gqa__product p = {linear, x,        x_stride, tokens, out_begin, out_end,
-                             y,      y_stride, scratch,  0,      0,         0};
+    const struct gqa__epilogue nothing = {0};
 
-    run(&p, true, runtime);
+    gqa__linear_run_then(linear, x, x_stride, tokens, out_begin, out_end, y, y_stride, &nothing,
+                         scratch, runtime);
 }
 
 void gqa__linear_run_again(const struct gqa__linear *linear, const float *x, int64_t x_stride,
                            int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
                            int64_t y_stride, void *scratch, const gqa_runtime *runtime)
 {
-    struct gqa__product p = {linear, x,        x_stride, tokens, out_begin, out_end,
-                             y,      y_stride, scratch,  0,      0,         0};
+    struct gqa__product p = {.linear = linear,
+                             .x = x,
+                             .x_stride = x_stride,
+                             .tokens = tokens,
+                             .out_begin = out_begin,
+                             .out_end = out_end,
+                             .y = y,
+                             .y_stride = y_stride,
+                             .packed = scratch};
 
     run(&p, false, runtime);
 }

@@ -58,8 +58,15 @@ void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x
                      int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
                      void *scratch, const gqa_runtime *runtime);
 
-/* The same with another matrix of the same row and in (both in place or none), and the x and tokens
- * of the call before, for which scratch still holds the packed activations. */
+/* The same, with what else happens to the outputs; after->add: [tokens][add_stride], output
+ * out_begin first; it does not overlap y. */
+void gqa__linear_run_then(const struct gqa__linear *linear, const float *x, int64_t x_stride,
+                          int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
+                          int64_t y_stride, const struct gqa__epilogue *after, void *scratch,
+                          const gqa_runtime *runtime);
+
+/* The same as gqa__linear_run with another matrix of the same row and in (both in place or none),
+ * and the x and tokens of the call before, for which scratch still holds the packed activations. */
 void gqa__linear_run_again(const struct gqa__linear *linear, const float *x, int64_t x_stride,
                            int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
                            int64_t y_stride, void *scratch, const gqa_runtime *runtime);

@@ -20,7 +20,8 @@ struct gqa__product {
     unsigned char *packed; /* [token_blocks][block_bytes], then one slice per thread */
     size_t block_bytes;
     int64_t token_blocks;
-    int64_t out_task; /* outputs per task */
+    int64_t out_task;           /* outputs per task */
+    struct gqa__epilogue after; /* add: output out_begin first */
 };
 
 /* What one task does: some outputs of some blocks of tokens. */
@@ -35,7 +36,8 @@ static inline int32_t gqa__product_tokens(const struct gqa__product *p, int64_t 
     return (int32_t)gqa__min(step, p->tokens - block * step);
 }
 
-/* Activations and tokens of a block; y as if output 0 were there; weight and range are left. */
+/* Activations and tokens of a block; y and add as if output 0 were there; weight and range are
+ * left. */
 static inline void gqa__product_args(const struct gqa__product *p, int64_t block,
                                      struct gqa__linear_args *args)
 {
@@ -45,6 +47,10 @@ static inline void gqa__product_args(const struct gqa__product *p, int64_t block
     args->tokens = gqa__product_tokens(p, block);
     args->y = p->y + block * p->linear->row->token_step * p->y_stride - p->out_begin;
     args->y_stride = p->y_stride;
+    args->after = p->after;
+    if (p->after.add != NULL) {
+        args->after.add += block * p->linear->row->token_step * p->after.add_stride - p->out_begin;
+    }
     args->scale = p->linear->scale;
     args->bias = p->linear->bias;
     args->stream = p->tokens * (p->out_end - p->out_begin) > GQA__STREAM_OUTPUTS;

@@ -120,6 +120,7 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
         args.out_begin = 0;
         args.out_end = n;
         args.y += out;
+        args.after.add = args.after.add == NULL ? NULL : args.after.add + out;
         args.scale = args.scale == NULL ? NULL : args.scale + out;
         args.bias = args.bias == NULL ? NULL : args.bias + out;
         if (!packed && !unit.mixed && row->linear_rows != NULL && (once || p->linear->int8) &&

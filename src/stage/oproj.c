@@ -9,11 +9,28 @@ size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens
     return gqa__linear_scratch_bytes(&params->o, tokens, runtime);
 }
 
+static float residual_factor(const struct gqa__params *params)
+{
+    const float factor = params->config.residual_multiplier;
+    return factor == 0.0f ? 1.0f : factor;
+}
+
 void gqa__stage_oproj(const struct gqa__params *params, const float *attn, int32_t n, float *o,
                       void *scratch, const gqa_runtime *runtime)
 {
     const struct gqa__linear *const linear = &params->o;
     gqa__linear_run(linear, attn, linear->in, n, 0, linear->out, o, linear->out, scratch, runtime);
+}
+
+void gqa__stage_oproj_add(const struct gqa__params *params, const float *attn, int32_t n,
+                          const float *sum, int64_t sum_stride, float *out, int64_t out_stride,
+                          void *scratch, const gqa_runtime *runtime)
+{
+    const struct gqa__linear *const linear = &params->o;
+    const struct gqa__epilogue after = {
+        .factor = residual_factor(params), .add = sum, .add_stride = sum_stride};
+    gqa__linear_run_then(linear, attn, linear->in, n, 0, linear->out, out, out_stride, &after,
+                         scratch, runtime);
 }
 
 void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n)
@@ -47,9 +64,8 @@ void gqa__stage_residual(const struct gqa__params *params, const float *sum, con
                          float *out)
 {
     const int64_t count = params->shape.hidden;
-    const float factor = params->config.residual_multiplier;
     if (params->config.add_residual) {
-        params->row->scale_add(out, sum, o, factor == 0.0f ? 1.0f : factor, count);
+        params->row->scale_add(out, sum, o, residual_factor(params), count);
     } else if (out != o) {
         memcpy(out, o, (size_t)count * sizeof *out);
     }

@@ -58,8 +58,10 @@ static void split(const struct gqa__shape *shape, const float *row, float *q, fl
 }
 
 void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_norm, int32_t n,
-                            int parts, float *gate, void *scratch, const gqa_runtime *runtime)
+                            int parts, float clip, float *gate, void *scratch,
+                            const gqa_runtime *runtime)
 {
+    const struct gqa__epilogue after = {.clip = clip};
     const struct gqa__shape *const shape = &params->shape;
     const struct gqa__linear *const linear = &params->qkv;
     const int64_t out_step = params->row->out_step;
@@ -74,8 +76,8 @@ void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_nor
     if ((parts & GQA__PART_KV) == 0) {
         end = gqa__min(gqa__round_up(shape->q_rows, out_step), linear->out);
     }
-    gqa__linear_run(linear, x_norm, shape->hidden, n, begin, end, proj + begin, linear->out, packed,
-                    runtime);
+    gqa__linear_run_then(linear, x_norm, shape->hidden, n, begin, end, proj + begin, linear->out,
+                         &after, packed, runtime);
     if (gate != NULL && shape->gate_rows > 0) {
         const int64_t rows = params->gate.out;
         gqa__linear_run_again(&params->gate, x_norm, shape->hidden, n, 0, rows, gate, rows, packed,
@@ -149,16 +151,19 @@ static void scale(const struct gqa__params *params, float *x, float factor, int6
     }
 }
 
-void gqa__stage_clip(const struct gqa__params *params, const struct gqa__qkv *x, int32_t n)
+void gqa__stage_clip(const struct gqa__params *params, const struct gqa__qkv *x, bool clipped,
+                     int32_t n)
 {
     const struct gqa__shape *const shape = &params->shape;
     const int64_t k_count = (int64_t)shape->hkv * shape->dk;
     const int64_t v_count = (int64_t)shape->hkv * shape->dv;
     for (int64_t i = 0; i < n; i++) {
         float *const k = token(&x->k, i), *const v = token(&x->v, i);
-        clip(params, token(&x->q, i), (int64_t)shape->hq * shape->dk);
-        clip(params, k, k_count);
-        clip(params, v, v_count);
+        if (!clipped) {
+            clip(params, token(&x->q, i), (int64_t)shape->hq * shape->dk);
+            clip(params, k, k_count);
+            clip(params, v, v_count);
+        }
         if (v != NULL && params->config.v_norm != GQA_NORM_NONE) {
             norm_values(params, v, shape->hkv);
         }

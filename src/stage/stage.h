@@ -9,13 +9,15 @@
 void gqa__stage_input_norm(const struct gqa__params *params, const float *x, float *x_norm);
 
 /* qkv.c: x_norm [n][hidden] -> proj [n][qkv.out] (the front of scratch), rows [q | k | v] with
- * bias. parts chooses which ranges are computed (others are left as they are). With a gate of its
- * own (ELEMENT, HEAD) and gate not NULL also its logits [n][hq][gate_dim]. */
+ * bias, clamped to +-clip unless that is 0. parts chooses which ranges are computed (others are
+ * left as they are). With a gate of its own (ELEMENT, HEAD) and gate not NULL also its logits
+ * [n][hq][gate_dim]. */
 enum { GQA__PART_Q = 1, GQA__PART_KV = 2 };
 size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens,
                               const gqa_runtime *runtime);
 void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_norm, int32_t n,
-                            int parts, float *gate, void *scratch, const gqa_runtime *runtime);
+                            int parts, float clip, float *gate, void *scratch,
+                            const gqa_runtime *runtime);
 
 /* Vectors of some tokens: x [.][heads][dim], the heads side by side, tokens step elements apart.
  * x NULL = none. */
@@ -43,8 +45,10 @@ void gqa__stage_qkv_split(const struct gqa__params *params, const void *scratch,
  * gives them: with Q_TAIL the heads are not side by side, with k_eq_v there is no v. */
 bool gqa__stage_qkv_rows(const struct gqa__params *params, void *scratch, struct gqa__qkv *out);
 
-/* qkv.c: in place. Clip of q, k, v; v_norm and v_scale; key_multiplier. */
-void gqa__stage_clip(const struct gqa__params *params, const struct gqa__qkv *x, int32_t n);
+/* qkv.c: in place. Clip of q, k, v, unless they come clipped; v_norm and v_scale; key_multiplier.
+ */
+void gqa__stage_clip(const struct gqa__params *params, const struct gqa__qkv *x, bool clipped,
+                     int32_t n);
 
 /* qknorm.c: q and k in place, if the config places it here. */
 void gqa__stage_qk_norm(const struct gqa__params *params, gqa_qk_norm_placement placement,
@@ -76,6 +80,11 @@ size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens
                                 const gqa_runtime *runtime);
 void gqa__stage_oproj(const struct gqa__params *params, const float *attn, int32_t n, float *o,
                       void *scratch, const gqa_runtime *runtime);
+/* The same where no multiplier and no norm follows: out = sum + residual_multiplier * o, rows of
+ * [hidden], sum_stride and out_stride apart, which do not overlap. */
+void gqa__stage_oproj_add(const struct gqa__params *params, const float *attn, int32_t n,
+                          const float *sum, int64_t sum_stride, float *out, int64_t out_stride,
+                          void *scratch, const gqa_runtime *runtime);
 /* Multiplier and post norm in place; then one token [hidden], out = sum + residual_multiplier * o,
  * or out = o. */
 void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n);

@@ -391,7 +391,14 @@ static void put_y(const struct gqa__linear_args *args, int32_t t, int64_t o, flo
     } else {
         y = args->bias != NULL ? fmaf(sum, args->scale[o], args->bias[o]) : sum * args->scale[o];
     }
-    args->y[t * args->y_stride + o] = canonical(y);
+    y = canonical(y);
+    if (args->after.clip > 0.0f && fabsf(y) > args->after.clip) {
+        y = copysignf(args->after.clip, y);
+    }
+    if (args->after.add != NULL) {
+        y = canonical(fmaf(args->after.factor, y, args->after.add[t * args->after.add_stride + o]));
+    }
+    args->y[t * args->y_stride + o] = y;
 }
 
 /* The integers of output o, inputs k .. k + n, as operands of the row. */
