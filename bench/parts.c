@@ -108,11 +108,11 @@ static void tile_softmax(const struct parts *parts, const struct slot *slot, int
     }
 }
 
-/* One tile of one KV head; long ones first. */
+/* One tile of one KV head, in the walk's order: head by head, long ones first. */
 static void body(void *arg, int64_t item, int32_t slot)
 {
     const struct parts *parts = arg;
-    int32_t tile = parts->tiles - 1 - (int32_t)(item / parts->spec.hkv);
+    int32_t tile = parts->tiles - 1 - (int32_t)(item % parts->tiles);
 
     if (parts->row->enter != NULL) {
         parts->row->enter();
@@ -120,7 +120,7 @@ static void body(void *arg, int64_t item, int32_t slot)
     if (parts->spec.kind == BENCH_SOFTMAX) {
         tile_softmax(parts, &parts->slot[slot], tile);
     } else {
-        tile_products(parts, &parts->slot[slot], (int32_t)(item % parts->spec.hkv), tile);
+        tile_products(parts, &parts->slot[slot], (int32_t)(item / parts->tiles), tile);
     }
     if (parts->row->leave != NULL) {
         parts->row->leave();
