@@ -223,41 +223,6 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     }
 }
 
-/* What the thread's next tile reads first: its query rows, and keys and values of one block. */
-static int32_t next_tile_ahead(const struct gqa__tile *tile, struct gqa__ahead *list)
-{
-    const struct gqa__segment *segment = tile->segment;
-    const struct gqa__tile_id *next = &tile->next;
-    int64_t width = (int64_t)tile->map.group * tile->params->shape.dk; /* of the KV head's rows */
-    int32_t first = next->first / tile->map.group;
-    int32_t last = (next->first + next->count - 1) / tile->map.group;
-    int32_t n = 0;
-
-    if (next->count == 0 || next->segment != tile->id.segment) {
-        return 0;
-    }
-    for (int32_t i = first; i <= last && n < GQA__BLOCK_AHEAD - GQA__KEYS_AHEAD; i++) {
-        const float *rows = segment->q + i * segment->q_stride + next->head * width;
-        list[n++] = (struct gqa__ahead){(const unsigned char *)rows, (size_t)width * sizeof *rows};
-    }
-    if (tile->span_lo[first] < tile->span_hi[first]) {
-        int32_t begin = tile->span_lo[first] - tile->span_lo[first] % GQA__FOLD_BLOCK;
-        n += gqa__view_ahead(&segment->view, next->head, begin, GQA__FOLD_BLOCK, list + n);
-    }
-    return n;
-}
-
-/* What is read after the keys before `end`. */
-static int32_t find_ahead(const struct gqa__tile *tile, int32_t end, struct gqa__ahead *list)
-{
-    int64_t left = gqa__min((int64_t)tile->key_end - end, GQA__FOLD_BLOCK);
-
-    if (left <= 0) {
-        return next_tile_ahead(tile, list);
-    }
-    return gqa__view_ahead(&tile->segment->view, tile->id.head, end, (int32_t)left, list);
-}
-
 /* The block's state into those to its left. */
 static void merge_left(const struct gqa__kernels *row, const struct gqa__block *block)
 {
@@ -332,7 +297,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .left = left,
                                .ahead = ahead};
 
-    block.aheads = find_ahead(tile, end, ahead);
+    block.aheads = gqa__tile_ahead(tile, end, ahead);
     block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
     block.pieces = find_pieces(tile, first, end, piece, &block.mark);
     block.lefts = gqa__fold_place(&scratch->fold, index, last, left);

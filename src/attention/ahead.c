@@ -1,0 +1,38 @@
+/* ahead.c - see tile.h: what a tile, and the one after it, will read next. */
+#include "attention/tile.h"
+#include "base/fold.h"
+#include "base/memory.h"
+
+/* What the thread's next tile reads first: its query rows, and keys and values of one block. */
+static int32_t next_tile_ahead(const struct gqa__tile *tile, struct gqa__ahead *list)
+{
+    const struct gqa__segment *segment = tile->segment;
+    const struct gqa__tile_id *next = &tile->next;
+    int64_t width = (int64_t)tile->map.group * tile->params->shape.dk; /* of the KV head's rows */
+    int32_t first = next->first / tile->map.group;
+    int32_t last = (next->first + next->count - 1) / tile->map.group;
+    int32_t n = 0;
+
+    if (next->count == 0 || next->segment != tile->id.segment) {
+        return 0;
+    }
+    for (int32_t i = first; i <= last && n < GQA__BLOCK_AHEAD - GQA__KEYS_AHEAD; i++) {
+        const float *rows = segment->q + i * segment->q_stride + next->head * width;
+        list[n++] = (struct gqa__ahead){(const unsigned char *)rows, (size_t)width * sizeof *rows};
+    }
+    if (tile->span_lo[first] < tile->span_hi[first]) {
+        int32_t begin = tile->span_lo[first] - tile->span_lo[first] % GQA__FOLD_BLOCK;
+        n += gqa__view_ahead(&segment->view, next->head, begin, GQA__FOLD_BLOCK, list + n);
+    }
+    return n;
+}
+
+int32_t gqa__tile_ahead(const struct gqa__tile *tile, int32_t end, struct gqa__ahead *list)
+{
+    int64_t left = gqa__min((int64_t)tile->key_end - end, GQA__FOLD_BLOCK);
+
+    if (left <= 0) {
+        return next_tile_ahead(tile, list);
+    }
+    return gqa__view_ahead(&tile->segment->view, tile->id.head, end, (int32_t)left, list);
+}
