@@ -97,14 +97,15 @@ void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n
 int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
 {
     int32_t low = 0, high = view->length;
-    int64_t guess = position - view->origin; /* where ids rise by one */
+    int64_t guess;
     assert(view->ordered);
-    if (guess <= 0 || view->length == 0) {
+    if (high == 0 || position <= view->origin) {
         return 0;
     }
     if (gqa__view_position(view, high - 1) < position) {
         return high;
     }
+    guess = position - view->origin; /* where ids rise by one */
     if (guess < high && gqa__view_position(view, (int32_t)guess) == position &&
         gqa__view_position(view, (int32_t)guess - 1) < position) {
         return (int32_t)guess;
