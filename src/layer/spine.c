@@ -10,14 +10,19 @@
 #include "reference/reference.h"
 #include "stage/stage.h"
 
-#define TOKEN_BLOCK 128 /* tokens of a block: enough rows for the projections, 20 MB at most */
+/* Tokens of a block: enough rows for the projections, 20 MB at most; without projections more,
+ * since threads meet at the end of each block and a head's keys stay in L2 from tile to tile. */
+enum { TOKEN_BLOCK = 128, ATTENTION_BLOCK = 256 };
 
 static int32_t block_tokens(const struct gqa__call *call)
 {
     int32_t wanted = call->params->knobs.token_block;
     int64_t all = gqa__max(1, (int64_t)call->batch * call->tokens);
 
-    return (int32_t)gqa__min(all, wanted > 0 ? wanted : TOKEN_BLOCK);
+    if (wanted <= 0) {
+        wanted = call->from_hidden || call->project ? TOKEN_BLOCK : ATTENTION_BLOCK;
+    }
+    return (int32_t)gqa__min(all, wanted);
 }
 
 /* The call's own cache: a page table over memory that holds exactly this call. */
