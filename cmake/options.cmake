@@ -23,3 +23,11 @@ function(gqa_export_only_public target)
             LINK_DEPENDS ${PROJECT_SOURCE_DIR}/cmake/exports.map)
     endif()
 endfunction()
+
+# For tests: the files of the kernel row amx get a tile unit in software, and any CPU with AVX-512
+# bf16 counts as one with AMX.
+function(gqa_emulate_amx target)
+    target_compile_definitions(${target} PRIVATE GQA__EMULATED_AMX=1)
+    target_compile_options(${target} PRIVATE
+        -include ${PROJECT_SOURCE_DIR}/tests/emulation/amx_tiles.h)
+endfunction()

@@ -31,9 +31,13 @@ static const struct tile_config config = {
     .rows = {16, 16, 16, 16, 16, 16, 16, 16},
 };
 
+#ifndef GQA__LOAD_TILE_CONFIG /* a build for tests may bring tiles in software */
+#define GQA__LOAD_TILE_CONFIG(config) __asm__ volatile("ldtilecfg %0" : : "m"(*(config)))
+#endif
+
 static void enter_tiles(void)
 {
-    __asm__ volatile("ldtilecfg %0" : : "m"(config));
+    GQA__LOAD_TILE_CONFIG(&config);
 }
 
 static void leave_tiles(void)

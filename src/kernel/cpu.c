@@ -55,9 +55,19 @@ void gqa__cpu_detect(struct gqa__cpu *cpu)
     cpu->avx512 = zmm && cpu->avx2_fma && foundation && bw && dq && vl;
     cpu->avx512_bf16 = cpu->avx512 && bit(next.eax, 5);
     cpu->amx_bf16 = bit(seven.edx, 24) && bit(seven.edx, 22) && (states & STATE_TILE) == STATE_TILE;
+#ifdef GQA__EMULATED_AMX
+    cpu->amx_bf16 = true;
+#endif
 }
 
-#if defined(__linux__)
+#if defined(GQA__EMULATED_AMX) /* a build for tests: tiles in software */
+
+bool gqa__cpu_amx_permission(void)
+{
+    return true;
+}
+
+#elif defined(__linux__)
 
 #include <sys/syscall.h>
 #include <unistd.h>

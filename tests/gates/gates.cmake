@@ -34,3 +34,12 @@ foreach(_isa scalar avx2 avx512 amx neon)
     gqa_gate(bits_${_isa} some ${PROJECT_SOURCE_DIR}/tests/bits.expected
         ${_bits} ${_isa})
 endforeach()
+# The row amx with its tiles in software.
+if(TARGET gqa_emulated)
+    add_executable(gqa_bits_emulated ${PROJECT_SOURCE_DIR}/tests/bits.c)
+    gqa_compile_options(gqa_bits_emulated)
+    gqa_in_bin(gqa_bits_emulated)
+    target_link_libraries(gqa_bits_emulated PRIVATE gqa_emulated)
+    gqa_gate(bits_amx_emulated some ${PROJECT_SOURCE_DIR}/tests/bits.expected
+        $<TARGET_FILE:gqa_bits_emulated> amx)
+endif()
