@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kernel/cpu.h"
+#include "kernel/choice/cpu.h"
 
 extern char **environ;
 

@@ -5,7 +5,7 @@
 
 #include "base/tensor.h"
 #include "fill.h"
-#include "kernel/select.h"
+#include "kernel/choice/select.h"
 #include "linear/linear.h"
 #include "linear/quantise.h"
 #include "timing.h"

@@ -1,7 +1,7 @@
 /* machine.c - see machine.h. Compiled for the baseline. */
 #include "machine.h"
 
-#include "kernel/cpu.h"
+#include "kernel/choice/cpu.h"
 
 void bench_machine_detect(struct bench_machine *machine)
 {

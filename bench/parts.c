@@ -6,7 +6,7 @@
 #include "base/fold.h"
 #include "base/memory.h"
 #include "fill.h"
-#include "kernel/select.h"
+#include "kernel/choice/select.h"
 #include "parallel/tasks.h"
 #include "timing.h"
 #include "work.h"

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "gqa/gqa.h"
-#include "kernel/cpu.h"
+#include "kernel/choice/cpu.h"
 #include "linear/linear.h"
 #include "support/forced.h"
 

@@ -12,7 +12,7 @@
 
 #include "base/memory.h"
 #include "base/number.h"
-#include "kernel/select.h"
+#include "kernel/choice/select.h"
 #include "linear/linear.h"
 #include "linear/quantise.h"
 #include "support/draw.h"

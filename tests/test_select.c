@@ -8,9 +8,9 @@
 
 #include <cmocka.h>
 
-#include "kernel/cpu.h"
-#include "kernel/scalar.h"
-#include "kernel/select.h"
+#include "kernel/choice/cpu.h"
+#include "kernel/choice/select.h"
+#include "kernel/scalar/scalar.h"
 
 static bool available(gqa_isa isa)
 {

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "kernel/select.h"
+#include "kernel/choice/select.h"
 #include "support/draw.h"
 #include "support/kit.h"
 

@@ -3,7 +3,7 @@
 
 #include "base/fold.h"
 #include "base/import.h"
-#include "kernel/select.h"
+#include "kernel/choice/select.h"
 #include "linear/linear.h"
 
 #if defined(__clang__)

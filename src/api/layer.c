@@ -5,7 +5,7 @@
 #include "base/import.h"
 #include "base/memory.h"
 #include "config/config.h"
-#include "kernel/select.h"
+#include "kernel/choice/select.h"
 #include "layer/layer.h"
 #include "linear/linear.h"
 #include "parallel/runtime.h"

@@ -10,7 +10,7 @@
 
 #include "base/arena.h"
 #include "base/fold.h"
-#include "kernel/kernel.h"
+#include "kernel/contract/kernel.h"
 
 /* The nodes that wait on the stack. */
 struct gqa__fold_tree {

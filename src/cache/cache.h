@@ -14,7 +14,7 @@
 
 #include "base/arena.h"
 #include "gqa/cache.h"
-#include "kernel/kernel.h"
+#include "kernel/contract/kernel.h"
 
 #define GQA__PAGE_SIZE_MIN     16
 #define GQA__PAGE_SIZE_MAX     512

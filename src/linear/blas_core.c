@@ -1,7 +1,7 @@
 /* blas_core.c - is the core that OpenBLAS chose a poor one for this CPU? */
 #include <stdio.h>
 
-#include "kernel/cpu.h"
+#include "kernel/choice/cpu.h"
 #include "linear/linear.h"
 
 /* Cores of OpenBLAS whose products use SSE, or AVX without FMA: half of an AVX2 CPU or less. */

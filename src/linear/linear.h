@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "kernel/kernel.h"
+#include "kernel/contract/kernel.h"
 #include "parallel/tasks.h"
 
 /* Rows of a matrix that stay where the caller has them: from row `first` up to the next strip. */

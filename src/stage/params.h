@@ -3,7 +3,7 @@
 #define GQA__PARAMS_H
 
 #include "config/shape.h"
-#include "kernel/kernel.h"
+#include "kernel/contract/kernel.h"
 #include "linear/linear.h"
 
 /* Resolved rope: frequencies for each of the tables that a call's length may choose. */

@@ -3,7 +3,7 @@
 #ifndef GQA_TEST_ATTEND_KERNELS_H
 #define GQA_TEST_ATTEND_KERNELS_H
 
-#include "kernel/kernel.h"
+#include "kernel/contract/kernel.h"
 #include "support/rows.h"
 
 enum {

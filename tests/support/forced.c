@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "kernel/select.h"
+#include "kernel/choice/select.h"
 
 /* Does a row of this name run on this machine? */
 static bool runs_here(const char *name)

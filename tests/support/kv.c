@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "kernel/select.h"
+#include "kernel/choice/select.h"
 
 const struct kv_case kv_cases[] = {
     {"f32", GQA_NUMERICS_F32, GQA_F32, GQA_F32, 0, 0, 0},

@@ -7,7 +7,7 @@
 #ifndef GQA_TEST_ROW8_H
 #define GQA_TEST_ROW8_H
 
-#include "kernel/kernel.h"
+#include "kernel/contract/kernel.h"
 
 const struct gqa__kernels *gqa_test_row8(gqa_numerics numerics);
 

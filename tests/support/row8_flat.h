@@ -2,7 +2,7 @@
 #ifndef GQA_TEST_ROW8_FLAT_H
 #define GQA_TEST_ROW8_FLAT_H
 
-#include "kernel/kernel.h"
+#include "kernel/contract/kernel.h"
 
 void row8_norm(const struct gqa__norm_args *a);
 void row8_rope(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,

@@ -5,9 +5,9 @@
 #include <stdio.h>
 
 #include "base/number.h"
-#include "kernel/cpu.h"
-#include "kernel/scalar.h"
-#include "kernel/select.h"
+#include "kernel/choice/cpu.h"
+#include "kernel/choice/select.h"
+#include "kernel/scalar/scalar.h"
 
 static int32_t add_row(struct row_under_test *rows, int32_t n, const struct gqa__kernels *row,
                        const char *name)

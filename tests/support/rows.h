@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "kernel/kernel.h"
+#include "kernel/contract/kernel.h"
 
 /* A table and what to call it: both compilations of the scalar row have one name. */
 struct row_under_test {

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-#include "kernel/kernel.h"
+#include "kernel/contract/kernel.h"
 #include "stage/params.h"
 #include "support/random_case.h"
 

@@ -1,0 +1,60 @@
+/* amx.h - what the files of the AMX row share: tile shapes, conversions, entries.
+ *
+ * Every tile is 16 rows of 64 bytes. A tile A holds 16 rows of 32 bf16 as they lie in memory (keys,
+ * value dimensions or outputs); a tile B holds 16 pairs of k for 16 lanes: [pair][lane][2]. The
+ * instruction gives C [16 rows of A][16 lanes] f32 in the order that scalar/bf16.h writes down.
+ * Files amx*.c are compiled with the flags of AMX and AVX-512 and nothing else is.
+ */
+#ifndef GQA__KERNEL_AMX_AMX_H
+#define GQA__KERNEL_AMX_AMX_H
+
+#include "kernel/contract/kernel.h"
+
+enum {
+    AMX_ROWS = 16,  /* rows of a tile, and lanes of a tile B or C */
+    AMX_DEPTH = 32, /* bf16 values of a tile row: one group of k */
+    AMX_TILE_BYTES = 1024,
+    AMX_TILE_ROWS = 128, /* lanes of an attention tile */
+};
+
+/* amx/attention.c */
+size_t gqa__amx_q_bytes(int32_t dk, int32_t ld);
+void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
+                     int32_t dk, float scale);
+void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                    int32_t keys, int32_t dk);
+void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
+void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
+                         int32_t keys, int32_t dv, int flags);
+
+/* amx/block.c */
+void gqa__amx_block(const struct gqa__block *block);
+
+/* amx/linear.c */
+size_t gqa__amx_weight_bytes(int64_t out, int64_t in);
+void gqa__amx_pack_weight(void *dst, int64_t row, const float *src, int64_t out, int64_t in);
+size_t gqa__amx_int8_bytes(int64_t out, int64_t in);
+void gqa__amx_pack_int8(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in);
+size_t gqa__amx_x_bytes(int32_t tokens, int64_t in);
+void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
+void gqa__amx_linear(const struct gqa__linear_args *args);
+
+/* amx/weights_in_place.c */
+void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows);
+bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows);
+
+/* amx.c: the table for bf16, NULL for f32 (and where the compiler cannot build the row). The files
+ * amx*.c are part of x86-64 builds only. */
+#if defined(__x86_64__) && defined(__linux__)
+#define GQA__HAVE_AMX 1
+const struct gqa__kernels *gqa__amx(gqa_numerics numerics);
+#else
+#define GQA__HAVE_AMX 0
+static inline const struct gqa__kernels *gqa__amx(gqa_numerics numerics)
+{
+    (void)numerics;
+    return NULL;
+}
+#endif
+
+#endif

@@ -1,0 +1,209 @@
+/* attention.c - attention with AMX products and an AVX-512 softmax.
+ *
+ * Lanes are taken in groups of 32 (two tiles), the last one may have 16. Packed layouts:
+ *   q  [ld / 16][dk / 32][16 pairs][16 lanes][2]   tiles B of the first product
+ *   p  [keys / 32][ld / 16][16 pairs][16 lanes][2] tiles B of the second
+ * K rows and the rows of V transposed are tiles A as they lie in the pages.
+ */
+#include "kernel/amx/amx.h"
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+
+#include <assert.h>
+#include <string.h>
+
+#include "kernel/amx/products.h"
+#include "kernel/amx/softmax.h"
+#include "kernel/avx512/flush.h"
+#include "kernel/scalar/attention.h"
+#include "kernel/scalar/bf16.h"
+#include "kernel/vector/convert_avx512.h"
+
+size_t gqa__amx_q_bytes(int32_t dk, int32_t ld)
+{
+    return (size_t)round_to_group(dk) * (size_t)ld * sizeof(uint16_t);
+}
+
+/* 32 scaled values of one row from d on, zero beyond dk. */
+INLINE __m512i load_row(const float *row, int32_t left, __m512 scale)
+{
+    const __mmask16 lo = left >= 16 ? 0xffffu : (__mmask16)((1u << left) - 1u);
+    const int32_t rest = left - 16;
+    const __mmask16 hi = rest >= 16  ? 0xffffu
+                         : rest <= 0 ? (__mmask16)0
+                                     : (__mmask16)((1u << rest) - 1u);
+    const __m512 a = _mm512_maskz_loadu_ps(lo, row);
+    const __m512 b = _mm512_maskz_loadu_ps(hi, row + (rest > 0 ? 16 : 0));
+
+    return factor_pair(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale));
+}
+
+/* Ask for n floats. */
+INLINE void fetch_row(const float *row, int32_t n)
+{
+    for (int32_t i = 0; i < n; i += 16) {
+        _mm_prefetch((const char *)(row + i), _MM_HINT_T0);
+    }
+}
+
+void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
+                     int32_t dk, float scale)
+{
+    const __m512 factor = _mm512_set1_ps(scale);
+    struct gqa__row_walk walk = gqa__row_begin(map, 0), later = gqa__row_begin(map, AMX_ROWS);
+    uint16_t *out = dst;
+
+    assert(map->count <= ld && ld % AMX_ROWS == 0);
+    for (int32_t lane = 0; lane < ld; lane += AMX_ROWS) {
+        const int32_t rows = map->count - lane < AMX_ROWS ? map->count - lane : AMX_ROWS;
+        const float *row[AMX_ROWS];
+        for (int32_t i = 0; i < rows; i++) {
+            const int64_t next = gqa__row_next(map, &later);
+            row[i] = q + gqa__row_next(map, &walk);
+            if (lane + i + AMX_ROWS < map->count) {
+                fetch_row(q + next, dk);
+            }
+        }
+        for (int32_t d = 0; d < dk; d += AMX_DEPTH) {
+            __m512i r[AMX_ROWS];
+            for (int32_t i = 0; i < AMX_ROWS; i++) {
+                r[i] = i < rows ? load_row(row[i] + d, dk - d, factor) : _mm512_setzero_si512();
+            }
+            transpose16(r);
+            for (int32_t i = 0; i < AMX_ROWS; i++) {
+                _mm512_storeu_si512(out, r[i]);
+                out += 32;
+            }
+        }
+    }
+}
+
+/* --- scores ---------------------------------------------------------------------------------- */
+
+void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                    int32_t keys, int32_t dk)
+{
+    const int32_t groups = (int32_t)(round_to_group(dk) / AMX_DEPTH);
+
+    assert(keys % 32 == 0 && ld % AMX_ROWS == 0);
+    for (int32_t lane = 0; lane < ld; lane += 32) {
+        const unsigned char *tiles =
+            (const unsigned char *)q + (int64_t)lane / 16 * groups * AMX_TILE_BYTES;
+        if (lane + 16 < ld) {
+            score_piece(s + lane, ld, tiles, k, k_stride, keys, groups, true);
+        } else {
+            score_piece(s + lane, ld, tiles, k, k_stride, keys, groups, false);
+        }
+    }
+}
+
+/* --- softmax --------------------------------------------------------------------------------- */
+
+/* What a softmax of 16 lanes reads and writes. */
+struct softmax {
+    unsigned char *p; /* tiles, p_step bytes apart (one per 32 keys) */
+    int64_t p_step;
+    float *m, *l;   /* [16] */
+    const float *s; /* [keys][s_stride] */
+    int64_t s_stride;
+    int32_t keys;
+};
+
+INLINE void softmax_tile(const struct softmax *args, const bool mark)
+{
+    const int64_t step = 32 * args->s_stride;
+    struct lane_sums sums = no_sums(_mm512_set1_ps(-INFINITY));
+
+    for (int32_t key = 0; key < args->keys; key += 32) {
+        raise_reference(&sums, args->s + key / 32 * step, args->s_stride);
+    }
+    for (int32_t key = 0; key < args->keys; key += 32) {
+        weigh_group(args->p + key / 32 * args->p_step, args->s + key / 32 * step, args->s_stride,
+                    &sums, mark, NULL);
+    }
+    store_sums(&sums, args->m, args->l);
+}
+
+/* Under flush_enter. */
+__attribute__((noinline)) static void softmax_plain(const struct softmax *args)
+{
+    softmax_tile(args, false);
+}
+
+__attribute__((noinline)) static void softmax_marked(const struct softmax *args)
+{
+    softmax_tile(args, true);
+}
+
+void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+{
+    const int64_t step = (int64_t)ld / 16 * AMX_TILE_BYTES;
+    const unsigned saved = flush_enter();
+
+    assert(keys % 32 == 0 && ld % AMX_ROWS == 0);
+    for (int32_t lane = 0; lane < ld; lane += 16) {
+        const struct softmax args = {(unsigned char *)p + lane / 16 * AMX_TILE_BYTES,
+                                     step,
+                                     m + lane,
+                                     l + lane,
+                                     s + lane,
+                                     ld,
+                                     keys};
+        (mark ? softmax_marked : softmax_plain)(&args);
+    }
+    flush_leave(saved);
+}
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+/* V may hold NaN: the scalar row's sums, which leave out what p = -0 marks. */
+static void accumulate_marked(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
+                              int32_t keys, int32_t dv, int flags)
+{
+    uint16_t plain[32 * AMX_TILE_ROWS]; /* [32][ld] */
+
+    for (int32_t key = 0; key < keys; key += 32) {
+        const uint16_t *tiles = (const uint16_t *)p + (int64_t)key * ld;
+        const int part = key == 0 ? flags : flags & ~GQA__ACC_FIRST;
+
+        for (int32_t i = 0; i < 32; i++) {
+            for (int32_t lane = 0; lane < ld; lane++) {
+                plain[i * ld + lane] = tiles[lane / 16 * 512 + i / 2 * 32 + lane % 16 * 2 + i % 2];
+            }
+        }
+        accumulate_bf16(o, ld, plain, (const uint16_t *)v + key, v_stride, 32, dv, part);
+    }
+}
+
+void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
+                         int32_t keys, int32_t dv, int flags)
+{
+    const struct gqa__keys piece = {NULL, 0, v, v_stride, keys};
+
+    assert(keys % 32 == 0 && ld % AMX_ROWS == 0 && ld <= AMX_TILE_ROWS);
+    if (flags & GQA__ACC_MARKED) {
+        accumulate_marked(o, ld, p, v, v_stride, keys, dv, flags);
+        return;
+    }
+    for (int32_t lane = 0; lane < ld; lane += 32) {
+        const struct value_args args = {.piece = &piece,
+                                        .pieces = 1,
+                                        .p = (const unsigned char *)p + lane / 16 * AMX_TILE_BYTES,
+                                        .p_step = (int64_t)ld / 16 * AMX_TILE_BYTES,
+                                        .o = o + lane,
+                                        .ld = ld,
+                                        .dv = dv,
+                                        .first = (flags & GQA__ACC_FIRST) != 0};
+        if (lane + 16 < ld) {
+            value_lanes(&args, true);
+        } else {
+            value_lanes(&args, false);
+        }
+    }
+}
+
+#else
+
+typedef int gqa__amx_attention_not_built; /* a translation unit is not empty */
+
+#endif

@@ -1,0 +1,193 @@
+/* chunk.h - products of chunks of k with AMX, and the end of an output: what packed weights
+ * (amx/linear.c) and weights in place (amx/weights_in_place.c) share. */
+#ifndef GQA__KERNEL_AMX_CHUNK_H
+#define GQA__KERNEL_AMX_CHUNK_H
+
+#include "kernel/amx/amx.h"
+#include "kernel/vector/words_avx512.h"
+
+#include "kernel/vector/output.h"
+
+static inline int64_t groups_of(int64_t in)
+{
+    return (in + AMX_DEPTH - 1) / AMX_DEPTH;
+}
+
+/* Store C [16 outputs][16 tokens] as y[token][output] with scale and bias, NaN canonical. */
+static inline void store_tile(const struct gqa__linear_args *args, float *c, int64_t out,
+                              int32_t token)
+{
+    const int64_t left = args->out_end - out;
+    const int32_t outs = left < 16 ? (int32_t)left : 16;
+    const int32_t rows = args->tokens - token < 16 ? args->tokens - token : 16;
+    __m512i r[16];
+
+    for (int i = 0; i < 16; i++) {
+        r[i] = _mm512_loadu_si512(c + i * 16);
+    }
+    transpose16(r);
+    for (int32_t i = 0; i < rows; i++) {
+        store_output(args, args->y + (token + i) * args->y_stride + out,
+                     output_values(args, _mm512_castsi512_ps(r[i]), token + i, out, outs), outs);
+    }
+}
+
+/* Products of up to BLOCK_TOKENS tokens with 32 outputs, k in chunks: the weights of a chunk stay
+ * in L1 while all tokens use them, and the sums wait in memory in between. */
+enum {
+    BLOCK_TOKENS = 128,
+    CHUNK_GROUPS = 8,   /* 16 KiB of weights */
+    WINDOW_GROUPS = 32, /* weights are asked for a window of chunks in advance */
+    TILE_FLOATS = 256
+};
+
+/* Packed weights of 32 outputs, as they are read from memory. */
+struct panels {
+    const unsigned char *w; /* [groups] tiles of the first 16 outputs; the others panel bytes on */
+    int64_t panel;
+    int32_t groups, tile_bytes;
+    bool more; /* the next 32 outputs follow */
+};
+
+/* Weights to ask for beside a chunk: one stream of lines alone gets a part of what L3 and memory
+ * give, so several run side by side in either output tile. */
+struct ahead {
+    const unsigned char *at; /* NULL = nothing */
+    int64_t panel, stream;   /* bytes to the other output tile, and from a stream to the next */
+    int32_t streams, lines;  /* of a tile; lines of each that are asked for with each group */
+};
+
+/* A pass over the chunk at group g asks for its share of the window that follows the chunk's. */
+static inline struct ahead ask_window(const struct panels *p, int32_t g, int32_t pass,
+                                      int32_t passes)
+{
+    const int32_t begin = g / WINDOW_GROUPS * WINDOW_GROUPS, next = begin + WINDOW_GROUPS;
+    const int32_t left = p->groups - g;
+    const int32_t groups = left < CHUNK_GROUPS ? left : CHUNK_GROUPS;
+    const int32_t lines = 32 * p->tile_bytes / AMX_TILE_BYTES; /* of two tiles */
+    struct ahead ahead = {NULL, p->panel, 0, lines / 8, (4 + passes - 1) / passes};
+    const int64_t share = (int64_t)((g - begin) * passes + pass * groups) * ahead.lines * 64;
+
+    if (next < p->groups) {
+        const int32_t rest = p->groups - next;
+        ahead.at = p->w + (int64_t)next * p->tile_bytes + share;
+        ahead.stream = (int64_t)(rest < WINDOW_GROUPS ? rest : WINDOW_GROUPS) * 256;
+    } else if (p->more) {
+        ahead.at = p->w + 2 * p->panel + share;
+        ahead.stream = (int64_t)(p->groups < WINDOW_GROUPS ? p->groups : WINDOW_GROUPS) * 256;
+    }
+    return ahead;
+}
+
+/* Work that is done in steps beside the products of a chunk, one step for each group of k. */
+struct aside {
+    void (*step)(struct aside *aside);
+};
+
+/* What a chunk reads and writes. */
+struct chunk {
+    const unsigned char *w; /* tiles of the first 16 outputs; the others w_panel bytes on */
+    const unsigned char *x; /* tiles of the first 16 tokens; the others x_panel bytes on */
+    int64_t w_panel, x_panel;
+    int64_t w_step, w_row; /* bytes from a tile to the next, and from row to row of a tile */
+    int32_t groups;
+    float *c;            /* [2 outputs][2 tokens] tiles */
+    bool first;          /* sums start from +0 */
+    struct ahead ahead;  /* fetched on the way */
+    struct aside *aside; /* or NULL */
+};
+
+/* The lines that belong to group g of the chunk. */
+INLINE void fetch_ahead(const struct ahead *ahead, int32_t g)
+{
+    for (int32_t line = 0; line < ahead->lines; line++) {
+        const uintptr_t at = (uintptr_t)ahead->at + (uintptr_t)(g * ahead->lines + line) * 64;
+        for (int32_t i = 0; i < ahead->streams; i++) {
+            v_prefetch(at + (uintptr_t)(i * ahead->stream));
+            v_prefetch(at + (uintptr_t)(ahead->panel + i * ahead->stream));
+        }
+    }
+}
+
+/* One or two output tiles by one or two token tiles over one chunk of k. */
+INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const bool two_tokens)
+{
+    settle_memory();
+    if (chunk->first) {
+        _tile_zero(0);
+        _tile_zero(1);
+        _tile_zero(2);
+        _tile_zero(3);
+    } else {
+        _tile_loadd(0, chunk->c, 64);
+        _tile_loadd(1, chunk->c + TILE_FLOATS, 64);
+        _tile_loadd(2, chunk->c + 2 * TILE_FLOATS, 64);
+        _tile_loadd(3, chunk->c + 3 * TILE_FLOATS, 64);
+    }
+    for (int32_t g = 0; g < chunk->groups; g++) {
+        const int64_t at = (int64_t)g * AMX_TILE_BYTES;
+        const unsigned char *w = chunk->w + g * chunk->w_step;
+        _tile_loadd(4, w, chunk->w_row);
+        _tile_loadd(6, chunk->x + at, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        if (two_tokens) {
+            _tile_loadd(7, chunk->x + chunk->x_panel + at, 64);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (two_outs) {
+            _tile_loadd(5, w + chunk->w_panel, chunk->w_row);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+        if (two_outs && two_tokens) {
+            _tile_dpbf16ps(3, 5, 7);
+        }
+        if (chunk->ahead.at != NULL) {
+            fetch_ahead(&chunk->ahead, g);
+        }
+        if (chunk->aside != NULL) {
+            chunk->aside->step(chunk->aside);
+        }
+    }
+    _tile_stored(0, chunk->c, 64);
+    _tile_stored(1, chunk->c + TILE_FLOATS, 64);
+    _tile_stored(2, chunk->c + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, chunk->c + 3 * TILE_FLOATS, 64);
+}
+
+/* Ask for lines of y where a pass over a chunk of a block of tokens will store its sums in the end:
+ * they come in beside the products. */
+INLINE void ask_sums(const struct gqa__linear_args *args, int64_t out, int32_t token, int32_t g)
+{
+    const int32_t first = token + g / CHUNK_GROUPS * 4; /* 8 chunks for 32 tokens */
+
+    if (g >= 8 * CHUNK_GROUPS || args->stream) {
+        return;
+    }
+    for (int32_t i = first; i < first + 4 && i < args->tokens; i++) {
+        const uintptr_t y = (uintptr_t)(args->y + i * args->y_stride + out);
+        v_prefetch(y);
+        v_prefetch(y + 64);
+    }
+}
+
+/* The sums of tokens token .. of the outputs out .. out + 32 that are in the range. */
+static inline void store_tiles(const struct gqa__linear_args *args, float (*c)[4 * TILE_FLOATS],
+                               int64_t out, int32_t token, int32_t tokens)
+{
+    const bool two_outs = out + 16 < args->out_end;
+
+    for (int32_t t = 0; t < tokens; t += 32) {
+        for (int32_t i = 0; i < 4; i++) {
+            const bool exists = (i < 2 || two_outs) && (i % 2 == 0 || t + 16 < tokens);
+            if (exists) {
+                store_tile(args, c[t / 32] + i * TILE_FLOATS, out + i / 2 * 16,
+                           token + t + i % 2 * 16);
+            }
+        }
+    }
+    if (args->stream) {
+        v_fence();
+    }
+}
+
+#endif

@@ -1,0 +1,336 @@
+/* linear.c - projections with AMX: Y^T [out][token] = W [out][in] X^T.
+ *
+ * Packed weights: [out / 16][in / 32] tiles A of [16 outputs][32] bf16. int8 weights are the same
+ * tiles of half the size (amx/int8.h), which become bf16 in L1 on their way.
+ * Packed activations: [tokens / 16][in / 32] tiles B of [16 pairs][16 tokens][2] bf16.
+ */
+#include "kernel/amx/amx.h"
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "kernel/amx/chunk.h"
+#include "kernel/amx/int8.h"
+
+size_t gqa__amx_weight_bytes(int64_t out, int64_t in)
+{
+    return (size_t)((out + 15) / 16 * groups_of(in)) * AMX_TILE_BYTES;
+}
+
+/* 16 values from k on, zero beyond in. */
+INLINE __m512 load_values(const float *src, int64_t left)
+{
+    const __mmask16 mask = left >= 16  ? 0xffffu
+                           : left <= 0 ? (__mmask16)0
+                                       : (__mmask16)((1u << left) - 1u);
+
+    return _mm512_maskz_loadu_ps(mask, src);
+}
+
+void gqa__amx_pack_weight(void *dst, int64_t row, const float *src, int64_t out, int64_t in)
+{
+    const int64_t groups = groups_of(in);
+    uint16_t *to = (uint16_t *)dst + row / 16 * groups * 512 + row % 16 * AMX_DEPTH;
+
+    assert(row < out);
+    (void)out;
+    for (int64_t g = 0; g < groups; g++, to += 512) {
+        const int64_t k = g * AMX_DEPTH;
+        const __m512 lo = load_values(src + k, in - k);
+        const __m512 hi =
+            in - k > 16 ? load_values(src + k + 16, in - k - 16) : _mm512_setzero_ps();
+        _mm512_storeu_si512(to, bf16_pair(lo, hi));
+    }
+}
+
+size_t gqa__amx_int8_bytes(int64_t out, int64_t in)
+{
+    return (size_t)((out + 15) / 16 * groups_of(in)) * AMX_INT8_BYTES;
+}
+
+void gqa__amx_pack_int8(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in)
+{
+    int8_t *to = (int8_t *)dst + row / 16 * groups_of(in) * AMX_INT8_BYTES + row % 16 * AMX_DEPTH;
+
+    assert(row < out);
+    (void)out;
+    for (int64_t k = 0; k < in; k++) {
+        to[k / AMX_DEPTH * AMX_INT8_BYTES + amx_int8_place(k % AMX_DEPTH)] = src[k];
+    }
+}
+
+size_t gqa__amx_x_bytes(int32_t tokens, int64_t in)
+{
+    return (size_t)((tokens + 15) / 16 * groups_of(in)) * AMX_TILE_BYTES;
+}
+
+void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in)
+{
+    const int64_t groups = groups_of(in);
+    unsigned char *to = dst;
+
+    for (int32_t t = 0; t < tokens; t += 16) {
+        for (int64_t g = 0; g < groups; g++, to += AMX_TILE_BYTES) {
+            const int64_t k = g * AMX_DEPTH;
+            __m512i r[16];
+            for (int32_t i = 0; i < 16; i++) {
+                const float *row = x + (t + i) * x_stride + k;
+                r[i] = _mm512_setzero_si512();
+                if (t + i < tokens) {
+                    r[i] = factor_pair(load_values(row, in - k),
+                                       in - k > 16 ? load_values(row + 16, in - k - 16)
+                                                   : _mm512_setzero_ps());
+                }
+            }
+            transpose16(r);
+            for (int32_t i = 0; i < 16; i++) {
+                _mm512_storeu_si512(to + i * 64, r[i]);
+            }
+        }
+    }
+}
+
+/* Tokens [token, token + tokens) of one or two output tiles. */
+INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                          int32_t tokens, const bool two_outs)
+{
+    const int32_t groups = (int32_t)groups_of(args->in);
+    const int64_t panel = (int64_t)groups * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
+    const struct panels panels = {w, panel, groups, AMX_TILE_BYTES, out + 32 < args->out};
+    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    const int32_t step = tokens > 32 ? CHUNK_GROUPS : groups;
+
+    for (int32_t g = 0; g < groups; g += step) {
+        const int64_t at = (int64_t)g * AMX_TILE_BYTES;
+        for (int32_t t = 0; t < tokens; t += 32) {
+            struct chunk chunk = {.w = w + at,
+                                  .x = x + t / 16 * panel + at,
+                                  .w_panel = panel,
+                                  .x_panel = panel,
+                                  .w_step = AMX_TILE_BYTES,
+                                  .w_row = 64,
+                                  .groups = groups - g < step ? groups - g : step,
+                                  .c = c[t / 32],
+                                  .first = g == 0};
+            if (tokens > 32) {
+                chunk.ahead = ask_window(&panels, g, t / 32, (tokens + 31) / 32);
+                ask_sums(args, out, token + t, g);
+            }
+            if (t + 16 < tokens) {
+                multiply_chunk(&chunk, two_outs, true);
+            } else {
+                multiply_chunk(&chunk, two_outs, false);
+            }
+        }
+    }
+    store_tiles(args, c, out, token, tokens);
+}
+
+enum { STREAM_TILES = 4 };
+
+/* Up to 16 tokens with up to STREAM_TILES output tiles: a matter of reading the weights, and each
+ * tile's are a stream of their own. */
+INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                        const int32_t tiles)
+{
+    const int32_t groups = (int32_t)groups_of(args->in);
+    const int64_t panel = (int64_t)groups * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
+    float c[STREAM_TILES * TILE_FLOATS] __attribute__((aligned(64)));
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int32_t g = 0; g < groups; g++, w += AMX_TILE_BYTES, x += AMX_TILE_BYTES) {
+        _tile_loadd(4, x, 64);
+        _tile_loadd(5, w, 64);
+        _tile_dpbf16ps(0, 5, 4);
+        if (tiles > 1) {
+            _tile_loadd(6, w + panel, 64);
+            _tile_dpbf16ps(1, 6, 4);
+        }
+        if (tiles > 2) {
+            _tile_loadd(7, w + 2 * panel, 64);
+            _tile_dpbf16ps(2, 7, 4);
+        }
+        if (tiles > 3) {
+            _tile_loadd(5, w + 3 * panel, 64);
+            _tile_dpbf16ps(3, 5, 4);
+        }
+    }
+    _tile_stored(0, c, 64);
+    _tile_stored(1, c + TILE_FLOATS, 64);
+    _tile_stored(2, c + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, c + 3 * TILE_FLOATS, 64);
+    settle_memory();
+    for (int32_t i = 0; i < tiles; i++) {
+        store_tile(args, c + i * TILE_FLOATS, out + i * 16, token);
+    }
+}
+
+/* Outputs of a range for the last tokens, of which there are up to 16. */
+static void stream_range(const struct gqa__linear_args *args, int32_t token)
+{
+    for (int64_t out = args->out_begin; out < args->out_end; out += STREAM_TILES * 16) {
+        const int64_t left = args->out_end - out;
+        if (left > 48) {
+            stream_outs(args, out, token, 4);
+        } else if (left > 32) {
+            stream_outs(args, out, token, 3);
+        } else if (left > 16) {
+            stream_outs(args, out, token, 2);
+        } else {
+            stream_outs(args, out, token, 1);
+        }
+    }
+    if (args->stream) {
+        v_fence();
+    }
+}
+
+/* --- int8 weights ---------------------------------------------------------------------------- */
+
+/* Weights become bf16 this many groups before their product, in a ring: a tile cannot be loaded
+ * from stores that are still on their way to L1. */
+enum { LEAD_GROUPS = 2, RING_GROUPS = 4 };
+
+INLINE void expand_group(unsigned char *to, const struct panels *from, int32_t g,
+                         const bool two_outs)
+{
+    const int64_t at = (int64_t)g * AMX_INT8_BYTES;
+
+    if (g < from->groups) {
+        expand_tile(to, from->w + at, AMX_INT8_AHEAD);
+        if (two_outs) {
+            expand_tile(to + AMX_TILE_BYTES, from->w + from->panel + at, AMX_INT8_AHEAD);
+        }
+    }
+}
+
+/* One or two output tiles by one or two token tiles over all of k, few tokens: a matter of reading
+ * the weights. x, x_panel and c as in struct chunk. */
+INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64_t x_panel,
+                        float *c, const bool two_outs, const bool two_tokens)
+{
+    unsigned char ring[RING_GROUPS][2 * AMX_TILE_BYTES] __attribute__((aligned(64)));
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int32_t g = -LEAD_GROUPS; g < from->groups; g++) {
+        const int32_t soon = g + LEAD_GROUPS;
+        const unsigned char *w = ring[(g + RING_GROUPS) % RING_GROUPS];
+        expand_group(ring[soon % RING_GROUPS], from, soon, two_outs);
+        if (g < 0) {
+            continue;
+        }
+        settle_memory();
+        _tile_loadd(4, w, 64);
+        _tile_loadd(6, x + (int64_t)g * AMX_TILE_BYTES, 64);
+        _tile_dpbf16ps(0, 4, 6);
+        if (two_tokens) {
+            _tile_loadd(7, x + x_panel + (int64_t)g * AMX_TILE_BYTES, 64);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (two_outs) {
+            _tile_loadd(5, w + AMX_TILE_BYTES, 64);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+        if (two_outs && two_tokens) {
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, c, 64);
+    _tile_stored(1, c + TILE_FLOATS, 64);
+    _tile_stored(2, c + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, c + 3 * TILE_FLOATS, 64);
+    settle_memory();
+}
+
+/* multiply_outs for int8 weights; for many tokens a chunk of them at a time becomes bf16. */
+INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                          int32_t tokens, const bool two_outs)
+{
+    const int32_t groups = (int32_t)groups_of(args->in);
+    const int64_t w_panel = (int64_t)groups * AMX_INT8_BYTES;
+    const int64_t x_panel = (int64_t)groups * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_panel;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_panel;
+    const struct panels panels = {w, w_panel, groups, AMX_INT8_BYTES, out + 32 < args->out};
+    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    unsigned char wide[2 * CHUNK_GROUPS * AMX_TILE_BYTES] __attribute__((aligned(64)));
+
+    if (tokens <= 16) {
+        stream_int8(&panels, x, x_panel, c[0], two_outs, false);
+    } else if (tokens <= 32) {
+        stream_int8(&panels, x, x_panel, c[0], two_outs, true);
+    }
+    for (int32_t g = 0; g < groups && tokens > 32; g += CHUNK_GROUPS) {
+        const int32_t some = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
+        const int64_t at = (int64_t)g * AMX_TILE_BYTES;
+        expand_tiles(wide, w + g * AMX_INT8_BYTES, some);
+        if (two_outs) {
+            expand_tiles(wide + CHUNK_GROUPS * AMX_TILE_BYTES, w + w_panel + g * AMX_INT8_BYTES,
+                         some);
+        }
+        for (int32_t t = 0; t < tokens; t += 32) {
+            const struct chunk chunk = {.w = wide,
+                                        .x = x + t / 16 * x_panel + at,
+                                        .w_panel = CHUNK_GROUPS * AMX_TILE_BYTES,
+                                        .x_panel = x_panel,
+                                        .w_step = AMX_TILE_BYTES,
+                                        .w_row = 64,
+                                        .groups = some,
+                                        .c = c[t / 32],
+                                        .first = g == 0,
+                                        .ahead =
+                                            ask_window(&panels, g, t / 32, (tokens + 31) / 32)};
+            ask_sums(args, out, token + t, g);
+            if (t + 16 < tokens) {
+                multiply_chunk(&chunk, two_outs, true);
+            } else {
+                multiply_chunk(&chunk, two_outs, false);
+            }
+        }
+    }
+    store_tiles(args, c, out, token, tokens);
+}
+
+void gqa__amx_linear(const struct gqa__linear_args *args)
+{
+    assert(args->out_begin % 16 == 0);
+    for (int32_t token = 0; token < args->tokens; token += BLOCK_TOKENS) {
+        const int32_t left = args->tokens - token;
+        const int32_t tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
+        if (tokens <= 16 && args->scale == NULL) {
+            stream_range(args, token);
+            continue;
+        }
+        for (int64_t out = args->out_begin; out < args->out_end; out += 32) {
+            const bool two_outs = out + 16 < args->out_end;
+            if (args->scale != NULL && two_outs) {
+                multiply_int8(args, out, token, tokens, true);
+            } else if (args->scale != NULL) {
+                multiply_int8(args, out, token, tokens, false);
+            } else if (two_outs) {
+                multiply_outs(args, out, token, tokens, true);
+            } else {
+                multiply_outs(args, out, token, tokens, false);
+            }
+        }
+    }
+}
+
+#else
+
+typedef int gqa__amx_linear_not_built; /* a translation unit is not empty */
+
+#endif

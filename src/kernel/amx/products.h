@@ -1,0 +1,304 @@
+/* products.h - the two tile products of attention: scores K Q^T, and values V^T P. Layouts as
+ * in amx/attention.c. */
+#ifndef GQA__KERNEL_AMX_PRODUCTS_H
+#define GQA__KERNEL_AMX_PRODUCTS_H
+
+#include <string.h>
+
+#include "kernel/amx/amx.h"
+#include "kernel/amx/merge.h"
+#include "kernel/vector/convert_avx512.h"
+
+/* --- memory ahead ---------------------------------------------------------------------------- */
+
+/* What is read after this block, asked for a few lines at a time from several pieces side by side,
+ * into L2: memory answers several streams faster than one. */
+struct fetch {
+    const struct gqa__ahead *at; /* [left] */
+    int32_t left;
+    size_t done; /* bytes of the first FETCH_STREAMS pieces */
+    int32_t due; /* FETCH_ONE for each round that is to be asked for */
+    /* What becomes due: by two tiles of K; by four keys of 16 lanes that are weighed; by 32 keys of
+     * two tiles of values. */
+    int32_t scores, weights, values;
+};
+
+enum {
+    FETCH_STREAMS = 4, /* K and V of two pages; a round is a line of each */
+    FETCH_ONE = 1 << 10
+};
+
+INLINE void fetch_lines(struct fetch *fetch, int32_t more)
+{
+    for (fetch->due += more; fetch->due >= FETCH_ONE; fetch->due -= FETCH_ONE) {
+        const int32_t streams = fetch->left < FETCH_STREAMS ? fetch->left : FETCH_STREAMS;
+        bool rest = false;
+        for (int32_t s = 0; s < streams; s++) {
+            const struct gqa__ahead *piece = &fetch->at[s];
+            if (fetch->done < piece->bytes) {
+                _mm_prefetch((const char *)piece->at + fetch->done, _MM_HINT_T1);
+            }
+            rest = rest || fetch->done + 64 < piece->bytes;
+        }
+        fetch->done += 64;
+        if (!rest) {
+            fetch->at += streams;
+            fetch->left -= streams;
+            fetch->done = 0;
+        }
+    }
+}
+
+/* What becomes due at each of some steps, for all to be asked for when they are done. */
+INLINE int32_t fetch_rate(size_t rounds, int32_t steps)
+{
+    return (int32_t)(rounds * FETCH_ONE / (size_t)steps) + 1;
+}
+
+/* All that the block asks for, spread over its steps. 16 lanes wait for memory whatever they do, so
+ * all three kinds of steps ask, in the proportion of their times; more lanes have time for it in
+ * their exponentials. */
+INLINE struct fetch fetch_begin(const struct gqa__block *block)
+{
+    const int32_t weights = block->keys / 4 * (block->ld / 16);
+    struct fetch fetch = {.at = block->ahead, .left = block->aheads};
+    size_t rounds = 0;
+
+    for (int32_t i = 0; i < block->aheads; i++) {
+        rounds += block->ahead[i].bytes / (64 * FETCH_STREAMS);
+    }
+    if (block->ld > 16) {
+        fetch.weights = fetch_rate(rounds, weights);
+        return fetch;
+    }
+    fetch.scores = fetch_rate(rounds * 3 / 8, block->keys / 32 * ((block->dk + 31) / 32));
+    fetch.weights = fetch_rate(rounds * 3 / 8, weights);
+    fetch.values = fetch_rate(rounds * 2 / 8, block->keys / 32 * ((block->dv + 31) / 32));
+    return fetch;
+}
+
+/* --- scores ---------------------------------------------------------------------------------- */
+
+/* Where the scores of one or two lane tiles go. */
+struct score_place {
+    float *s;          /* [keys][stride] of the first lane tile */
+    int64_t stride;    /* floats */
+    int64_t lane_step; /* floats from one lane tile to the next */
+};
+
+/* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart.
+ * fetch: or NULL. */
+INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_step,
+                       const uint16_t *k, int64_t k_stride, int32_t groups, struct fetch *fetch,
+                       const bool two)
+{
+    const size_t row = (size_t)k_stride * sizeof(uint16_t);
+    const size_t s_row = (size_t)to.stride * sizeof(float);
+
+    _tile_zero(0);
+    _tile_zero(1);
+    if (two) {
+        _tile_zero(2);
+        _tile_zero(3);
+    }
+    for (int32_t g = 0; g < groups; g++) {
+        _tile_loadd(6, q + (int64_t)g * AMX_TILE_BYTES, 64);
+        _tile_loadd(4, k + g * AMX_DEPTH, row);
+        _tile_dpbf16ps(0, 4, 6);
+        if (!two && fetch != NULL) {
+            fetch_lines(fetch, fetch->scores);
+        }
+        _tile_loadd(5, k + 16 * k_stride + g * AMX_DEPTH, row);
+        _tile_dpbf16ps(1, 5, 6);
+        if (two) {
+            _tile_loadd(7, q + q_step + (int64_t)g * AMX_TILE_BYTES, 64);
+            _tile_dpbf16ps(2, 4, 7);
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, to.s, s_row);
+    _tile_stored(1, to.s + 16 * to.stride, s_row);
+    if (two) {
+        _tile_stored(2, to.s + to.lane_step, s_row);
+        _tile_stored(3, to.s + 16 * to.stride + to.lane_step, s_row);
+    }
+}
+
+/* Scores of one piece for lanes [0, 32) or [0, 16) of q. */
+INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
+                        int64_t k_stride, int32_t keys, int32_t groups, const bool two)
+{
+    for (int32_t key = 0; key < keys; key += 32) {
+        const struct score_place to = {s + key * s_stride, s_stride, 16};
+        score_keys(to, q, (int64_t)groups * AMX_TILE_BYTES, k + key * k_stride, k_stride, groups,
+                   NULL, two);
+    }
+}
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+/* Where the tiles of a second product lie. */
+struct value_args {
+    const struct gqa__keys *piece;
+    int32_t pieces;
+    const unsigned char *p; /* tiles of the first lane tile */
+    int64_t p_step;         /* bytes between tiles of 32 keys */
+    float *o;               /* [dv][ld] from the first lane on */
+    int32_t ld, dv;
+    bool first;
+    struct fetch *fetch;       /* for one lane tile, or NULL */
+    const struct way_out *way; /* what becomes of the sums, or NULL: they are o */
+};
+
+/* One C tile to or from o; rows beyond dv go through a spare tile. */
+INLINE void load_o(const int tile, const float *o, int32_t ld, int32_t rows)
+{
+    float spare[16 * 16];
+    const float *from = o;
+    size_t stride = (size_t)ld * sizeof(float);
+
+    if (rows < 16) {
+        memset(spare, 0, sizeof spare);
+        for (int32_t i = 0; i < rows; i++) {
+            memcpy(spare + i * 16, o + (int64_t)i * ld, 64);
+        }
+        from = spare;
+        stride = 64;
+        settle_memory();
+    }
+    switch (tile) {
+    case 0:
+        _tile_loadd(0, from, stride);
+        break;
+    case 1:
+        _tile_loadd(1, from, stride);
+        break;
+    case 2:
+        _tile_loadd(2, from, stride);
+        break;
+    default:
+        _tile_loadd(3, from, stride);
+        break;
+    }
+}
+
+INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows)
+{
+    float spare[16 * 16];
+    float *to = rows == 16 ? o : spare;
+    const size_t stride = rows == 16 ? (size_t)ld * sizeof(float) : 64;
+
+    switch (tile) {
+    case 0:
+        _tile_stored(0, to, stride);
+        break;
+    case 1:
+        _tile_stored(1, to, stride);
+        break;
+    case 2:
+        _tile_stored(2, to, stride);
+        break;
+    default:
+        _tile_stored(3, to, stride);
+        break;
+    }
+    for (int32_t i = 0; i < rows && rows < 16; i++) {
+        _mm512_storeu_ps(o + (int64_t)i * ld, _mm512_loadu_ps(spare + i * 16));
+    }
+}
+
+/* The four C tiles from value dimension d on, on their way out. Tiles that hold nothing are stored
+ * too. */
+INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_lanes)
+{
+    float strip[32 * STRIP_LANES] __attribute__((aligned(64)));
+    const int32_t left = args->dv - d;
+
+    _tile_stored(0, strip, STRIP_LANES * sizeof(float));
+    _tile_stored(2, strip + 16 * STRIP_LANES, STRIP_LANES * sizeof(float));
+    if (two_lanes) {
+        _tile_stored(1, strip + 16, STRIP_LANES * sizeof(float));
+        _tile_stored(3, strip + 16 * STRIP_LANES + 16, STRIP_LANES * sizeof(float));
+    }
+    settle_memory();
+    way_out_strip(args->way, strip, d, left < 32 ? left : 32, two_lanes);
+}
+
+/* Value dimensions [d, d + 32) or, with one, [d, d + 16), for one or two lane tiles. */
+INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two_dims,
+                        const bool two_lanes)
+{
+    const int32_t rows0 = args->dv - d < 16 ? args->dv - d : 16;
+    const int32_t rows1 = args->dv - d - 16 < 16 ? args->dv - d - 16 : 16;
+    float *o = args->o + (int64_t)d * args->ld;
+    const unsigned char *p = args->p;
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    if (!args->first) {
+        load_o(0, o, args->ld, rows0);
+        if (two_lanes) {
+            load_o(1, o + 16, args->ld, rows0);
+        }
+        if (two_dims) {
+            load_o(2, o + (int64_t)16 * args->ld, args->ld, rows1);
+        }
+        if (two_dims && two_lanes) {
+            load_o(3, o + (int64_t)16 * args->ld + 16, args->ld, rows1);
+        }
+    }
+    for (int32_t i = 0; i < args->pieces; i++) {
+        const struct gqa__keys *piece = &args->piece[i];
+        const uint16_t *v = (const uint16_t *)piece->v + d * piece->v_stride;
+        const size_t row = (size_t)piece->v_stride * sizeof(uint16_t);
+        for (int32_t key = 0; key < piece->keys; key += 32, p += args->p_step) {
+            if (!two_lanes && args->fetch != NULL) {
+                fetch_lines(args->fetch, args->fetch->values);
+            }
+            _tile_loadd(4, v + key, row);
+            _tile_loadd(6, p, 64);
+            _tile_dpbf16ps(0, 4, 6);
+            if (two_lanes) {
+                _tile_loadd(7, p + AMX_TILE_BYTES, 64);
+                _tile_dpbf16ps(1, 4, 7);
+            }
+            if (two_dims) {
+                _tile_loadd(5, v + 16 * piece->v_stride + key, row);
+                _tile_dpbf16ps(2, 5, 6);
+            }
+            if (two_dims && two_lanes) {
+                _tile_dpbf16ps(3, 5, 7);
+            }
+        }
+    }
+    if (args->way != NULL) {
+        tiles_out(args, d, two_lanes);
+        return;
+    }
+    store_o(0, o, args->ld, rows0);
+    if (two_lanes) {
+        store_o(1, o + 16, args->ld, rows0);
+    }
+    if (two_dims) {
+        store_o(2, o + (int64_t)16 * args->ld, args->ld, rows1);
+    }
+    if (two_dims && two_lanes) {
+        store_o(3, o + (int64_t)16 * args->ld + 16, args->ld, rows1);
+    }
+}
+
+INLINE void value_lanes(const struct value_args *args, const bool two_lanes)
+{
+    settle_memory(); /* the tiles of p */
+    for (int32_t d = 0; d < args->dv; d += 32) {
+        if (d + 16 < args->dv) {
+            value_tiles(args, d, true, two_lanes);
+        } else {
+            value_tiles(args, d, false, two_lanes);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,125 @@
+/* softmax.h - the bf16 softmax of 16 lanes, 32 keys at a time; all of it runs under
+ * flush_enter.
+ *
+ * softmax_bf16 of scalar/bf16.h, with p as the tiles B of the second product.
+ */
+#ifndef GQA__KERNEL_AMX_SOFTMAX_H
+#define GQA__KERNEL_AMX_SOFTMAX_H
+
+#include <math.h>
+
+#include "kernel/amx/products.h"
+#include "kernel/avx512/flush.h"
+#include "kernel/scalar/bf16.h"
+#include "kernel/vector/convert_avx512.h"
+
+/* 16 lanes on their way through the keys. */
+struct lane_sums {
+    __m512 m;    /* the reference so far; -inf: nothing seen */
+    __m512 l[4]; /* sums of p by key mod 4 */
+};
+
+INLINE struct lane_sums no_sums(__m512 m)
+{
+    const __m512 zero = _mm512_setzero_ps();
+    return (struct lane_sums){m, {zero, zero, zero, zero}};
+}
+
+/* The largest score of 32 keys, NaN left out; a denormal is zero, never -0. s [32][s_stride] */
+INLINE __m512 max_group(const float *s, int64_t s_stride)
+{
+    __m512 m0 = _mm512_set1_ps(-INFINITY), m1 = m0, m2 = m0, m3 = m0;
+
+    for (int32_t key = 0; key < 32; key += 4) {
+        m0 = _mm512_max_ps(_mm512_loadu_ps(s + key * s_stride), m0);
+        m1 = _mm512_max_ps(_mm512_loadu_ps(s + (key + 1) * s_stride), m1);
+        m2 = _mm512_max_ps(_mm512_loadu_ps(s + (key + 2) * s_stride), m2);
+        m3 = _mm512_max_ps(_mm512_loadu_ps(s + (key + 3) * s_stride), m3);
+    }
+    m0 = _mm512_max_ps(_mm512_max_ps(m0, m1), _mm512_max_ps(m2, m3));
+    return _mm512_add_ps(m0, _mm512_setzero_ps());
+}
+
+/* reference_scores by 32 more keys. True: a lane that had a reference has a larger one, and what
+ * was weighed with the old one is stale. */
+INLINE bool raise_reference(struct lane_sums *sums, const float *s, int64_t s_stride)
+{
+    const __m512 top = max_group(s, s_stride);
+    const __mmask16 above =
+        _mm512_cmp_ps_mask(_mm512_sub_ps(top, sums->m), _mm512_set1_ps(BF16_RISE), _CMP_GT_OQ);
+    const __mmask16 stale =
+        _mm512_mask_cmp_ps_mask(above, sums->m, _mm512_set1_ps(-INFINITY), _CMP_NEQ_OQ);
+
+    sums->m = _mm512_mask_mov_ps(sums->m, above, top);
+    return stale != 0;
+}
+
+INLINE bool all_seen(const struct lane_sums *sums)
+{
+    return _mm512_cmp_ps_mask(sums->m, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ) == 0;
+}
+
+/* May a key that was weighed since m was set be one that raises it? Then p > 2^32, or NaN, is in a
+ * sum. */
+INLINE bool sums_above(const struct lane_sums *sums)
+{
+    const __m512 l =
+        _mm512_add_ps(_mm512_add_ps(sums->l[0], sums->l[1]), _mm512_add_ps(sums->l[2], sums->l[3]));
+    return _mm512_cmp_ps_mask(l, _mm512_set1_ps(BF16_RISEN), _CMP_NLE_UQ) != 0;
+}
+
+/* p of two keys as one row of a tile B; their sums. */
+INLINE __m512i weigh_pair(const float *s, int64_t s_stride, __m512 safe, __m512 *sum0, __m512 *sum1,
+                          const bool mark)
+{
+    const __m512i half = _mm512_set1_epi32(0x8000); /* weight_to_bf16: ties go up */
+    /* The upper half of each f32 as the lower. Beside tile instructions port 0 alone multiplies: it
+     * has no time for a shift, which no other port does. */
+    const __m512i upper = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
+    const __m512 x0 = _mm512_loadu_ps(s), x1 = _mm512_loadu_ps(s + s_stride);
+    const __m512 e0 = exp2_flushed(_mm512_sub_ps(x0, safe));
+    const __m512 e1 = exp2_flushed(_mm512_sub_ps(x1, safe));
+    const __m512i r0 = _mm512_add_epi32(_mm512_castps_si512(e0), half);
+    const __m512i r1 = _mm512_add_epi32(_mm512_castps_si512(e1), half);
+    const __m512i pair = _mm512_mask_shuffle_epi8(r1, 0x3333333333333333u, r0, upper);
+
+    *sum0 = _mm512_add_ps(*sum0, e0);
+    *sum1 = _mm512_add_ps(*sum1, e1);
+    if (mark) {
+        const __m512 none = _mm512_set1_ps(-INFINITY);
+        const __mmask16 first = _mm512_cmp_ps_mask(x0, none, _CMP_EQ_OQ);
+        const __mmask16 second = _mm512_cmp_ps_mask(x1, none, _CMP_EQ_OQ);
+        const __m512i low = _mm512_mask_or_epi32(pair, first, pair, _mm512_set1_epi32(0x8000));
+        return _mm512_mask_or_epi32(low, second, low, _mm512_set1_epi32((int)0x80000000u));
+    }
+    return pair;
+}
+
+/* One tile: p of 32 keys from their scores s [32][s_stride]; adds to the sums. fetch: or NULL. */
+INLINE void weigh_group(unsigned char *tile, const float *s, int64_t s_stride,
+                        struct lane_sums *sums, const bool mark, struct fetch *fetch)
+{
+    const __mmask16 seen = _mm512_cmp_ps_mask(sums->m, _mm512_set1_ps(-INFINITY), _CMP_NEQ_OQ);
+    const __m512 safe = _mm512_maskz_mov_ps(seen, sums->m);
+
+    for (int32_t i = 0; i < 32; i += 4) {
+        const float *at = s + i * s_stride;
+        _mm512_storeu_si512(tile + i * 32,
+                            weigh_pair(at, s_stride, safe, &sums->l[0], &sums->l[1], mark));
+        _mm512_storeu_si512(tile + i * 32 + 64, weigh_pair(at + 2 * s_stride, s_stride, safe,
+                                                           &sums->l[2], &sums->l[3], mark));
+        if (fetch != NULL) {
+            fetch_lines(fetch, fetch->weights);
+        }
+    }
+}
+
+/* m and l [16] of the state. */
+INLINE void store_sums(const struct lane_sums *sums, float *m, float *l)
+{
+    _mm512_storeu_ps(m, sums->m);
+    _mm512_storeu_ps(l, canonical(_mm512_add_ps(_mm512_add_ps(sums->l[0], sums->l[1]),
+                                                _mm512_add_ps(sums->l[2], sums->l[3]))));
+}
+
+#endif

@@ -1,0 +1,275 @@
+/* weights_in_place.c - weights in place for AMX: the caller's rows as the tiles A of amx/linear.c.
+ *
+ * Rows of bf16 are tiles as they lie, where there are 16 of them at one distance and no rest of k:
+ * a tile load takes any row stride. (Rows that lie a multiple of 4096 bytes apart share a set of L1
+ * and come from L2 every time, which the products hide.) Of other rows and formats the tiles of a
+ * chunk of k are made in L1, beside the products of the chunk before.
+ */
+#include "kernel/amx/amx.h"
+
+#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+
+#include <assert.h>
+
+#include "kernel/amx/chunk.h"
+#include "kernel/avx512/weights_in_place.h"
+
+/* to [groups] tiles of [16 outputs][32]: groups of 32 inputs from group first on. */
+INLINE void make_tiles(unsigned char *to, const struct gqa__rows *rows, int32_t row, int64_t first,
+                       int64_t groups, const gqa_dtype dtype)
+{
+    for (int64_t g = 0; g < groups; g++, to += AMX_TILE_BYTES) {
+        const int64_t k = (first + g) * AMX_DEPTH;
+        const int64_t ask = ask_where(rows, k, dtype);
+#pragma GCC unroll 16
+        for (int32_t i = 0; i < AMX_ROWS; i++) {
+            _mm512_storeu_si512(to + i * 64,
+                                load_operands_of(rows->row[row + i], k, rows->in - k, ask, dtype));
+        }
+    }
+}
+
+static void make_format(unsigned char *to, const struct gqa__rows *rows, int32_t row, int64_t first,
+                        int64_t groups)
+{
+    if (rows->dtype == GQA_F32) {
+        make_tiles(to, rows, row, first, groups, GQA_F32);
+    } else if (rows->dtype == GQA_BF16) {
+        make_tiles(to, rows, row, first, groups, GQA_BF16);
+    } else if (rows->dtype == GQA_I8) {
+        make_tiles(to, rows, row, first, groups, GQA_I8);
+    } else {
+        make_tiles(to, rows, row, first, groups, GQA_F16);
+    }
+}
+
+void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows)
+{
+    const int64_t groups = groups_of(rows->in);
+
+    assert(rows->count % AMX_ROWS == 0);
+    for (int32_t i = 0; i < rows->count; i += AMX_ROWS) {
+        make_format((unsigned char *)dst + i / AMX_ROWS * groups * AMX_TILE_BYTES, rows, i, 0,
+                    groups);
+    }
+}
+
+/* Bytes from row to row if tiles can be loaded from the rows themselves, else 0. */
+static int64_t tile_stride(const struct gqa__rows *rows)
+{
+    const uintptr_t first = (uintptr_t)rows->row[0]; /* the rows may be of several tensors */
+    const uintptr_t stride = (uintptr_t)rows->row[1] - first;
+
+    for (int32_t i = 2; i < rows->count; i++) {
+        if ((uintptr_t)rows->row[i] != first + (uintptr_t)i * stride) {
+            return 0;
+        }
+    }
+    return rows->dtype == GQA_BF16 && rows->in % AMX_DEPTH == 0 ? (int64_t)stride : 0;
+}
+
+/* --- many tokens ----------------------------------------------------------------------------- */
+
+enum { CHUNK_BYTES = CHUNK_GROUPS * AMX_TILE_BYTES };
+
+/* The next chunk on its way: its rows are asked for, or its tiles made in L1, some at a time. */
+struct refill {
+    struct aside aside; /* first, so that a step finds the rest */
+    const struct gqa__rows *rows;
+    unsigned char *to;     /* [2][CHUNK_GROUPS] tiles */
+    int64_t first, groups; /* of k */
+    int32_t out, row, end; /* the output of the first tile; the next of its `end` rows */
+    int32_t rows_a_step;
+};
+
+/* One row of all its groups. */
+INLINE void refill_row(const struct refill *r, const gqa_dtype dtype)
+{
+    unsigned char *to = r->to + r->row / 16 * CHUNK_BYTES + r->row % 16 * 64;
+    const void *from = r->rows->row[r->out + r->row];
+
+    for (int64_t g = 0; g < r->groups; g++, to += AMX_TILE_BYTES) {
+        const int64_t k = (r->first + g) * AMX_DEPTH;
+        _mm512_storeu_si512(
+            to, load_operands_of(from, k, r->rows->in - k, ask_where(r->rows, k, dtype), dtype));
+    }
+}
+
+static void refill_step(struct aside *aside)
+{
+    struct refill *r = (struct refill *)aside;
+
+    for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
+        if (r->rows->dtype == GQA_F32) {
+            refill_row(r, GQA_F32);
+        } else if (r->rows->dtype == GQA_BF16) {
+            refill_row(r, GQA_BF16);
+        } else if (r->rows->dtype == GQA_I8) {
+            refill_row(r, GQA_I8);
+        } else {
+            refill_row(r, GQA_F16);
+        }
+    }
+}
+
+/* The same where the rows are tiles themselves. */
+static void ask_step(struct aside *aside)
+{
+    struct refill *r = (struct refill *)aside;
+
+    for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
+        const uintptr_t from = (uintptr_t)r->rows->row[r->out + r->row];
+        for (int64_t g = 0; g < r->groups; g++) {
+            v_prefetch(from + (uintptr_t)ask_where(r->rows, (r->first + g) * AMX_DEPTH, GQA_BF16));
+        }
+    }
+}
+
+/* The chunk that begins at group g, in `steps` steps. */
+static void refill_begin(struct refill *r, unsigned char *to, int64_t g, int64_t all, int32_t steps)
+{
+    r->to = to;
+    r->first = g;
+    r->groups = all - g < CHUNK_GROUPS ? all - g : CHUNK_GROUPS;
+    r->row = r->groups > 0 ? 0 : r->end;
+    r->rows_a_step = (r->end + steps - 1) / steps;
+}
+
+/* All tokens of one or two output tiles; stride as from tile_stride. */
+INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
+                          int32_t out, int64_t stride, const bool two_outs)
+{
+    const int64_t groups = groups_of(args->in), x_panel = groups * AMX_TILE_BYTES;
+    const int32_t passes = (args->tokens + 31) / 32;
+    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    unsigned char w[2][2 * CHUNK_BYTES] __attribute__((aligned(64)));
+    struct refill next = {.aside = {stride != 0 ? ask_step : refill_step},
+                          .rows = rows,
+                          .out = out,
+                          .end = two_outs ? 32 : 16};
+
+    refill_begin(&next, w[0], 0, groups, 1);
+    next.aside.step(&next.aside);
+    for (int64_t g = 0; g < groups; g += CHUNK_GROUPS) {
+        unsigned char *const tiles = next.to;
+        struct chunk chunk = {.w = tiles,
+                              .w_panel = CHUNK_BYTES,
+                              .x_panel = x_panel,
+                              .w_step = AMX_TILE_BYTES,
+                              .w_row = 64,
+                              .groups = (int32_t)next.groups,
+                              .first = g == 0,
+                              .aside = &next.aside};
+        if (stride != 0) {
+            chunk.w = (const unsigned char *)rows->row[out] + g * 64;
+            chunk.w_panel = 16 * stride;
+            chunk.w_step = 64;
+            chunk.w_row = stride;
+        }
+        refill_begin(&next, tiles == w[0] ? w[1] : w[0], g + CHUNK_GROUPS, groups,
+                     passes * chunk.groups);
+        for (int32_t t = 0; t < args->tokens; t += 32) {
+            chunk.x = (const unsigned char *)args->x + t / 16 * x_panel + g * AMX_TILE_BYTES;
+            chunk.c = c[t / 32];
+            ask_sums(args, out, t, (int32_t)g);
+            if (t + 16 < args->tokens) {
+                multiply_chunk(&chunk, two_outs, true);
+            } else {
+                multiply_chunk(&chunk, two_outs, false);
+            }
+        }
+    }
+    store_tiles(args, c, out, 0, args->tokens);
+}
+
+/* --- few tokens ------------------------------------------------------------------------------ */
+
+/* Ask for a line of each of 16 rows. */
+INLINE void ask_lines(uintptr_t at, int64_t stride)
+{
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < AMX_ROWS; i++, at += (uintptr_t)stride) {
+        v_prefetch(at);
+    }
+}
+
+/* Up to 32 tokens with one or two tiles of 16 rows, stride bytes apart: nothing is copied. */
+INLINE void stream_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
+                        int32_t out, int64_t stride, const bool two_outs, const bool two_tokens)
+{
+    const int64_t panel = groups_of(args->in) * AMX_TILE_BYTES;
+    const unsigned char *const w = rows->row[out], *const w2 = w + 16 * stride;
+    const unsigned char *const x = args->x;
+    float c[1][4 * TILE_FLOATS] __attribute__((aligned(64)));
+
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    for (int64_t k = 0; k < args->in; k += AMX_DEPTH) {
+        const int64_t ask = ask_where(rows, k, GQA_BF16);
+        ask_lines((uintptr_t)w + (uintptr_t)ask, stride);
+        _tile_loadd(6, x + k * 32, 64);
+        _tile_loadd(4, w + k * 2, stride);
+        _tile_dpbf16ps(0, 4, 6);
+        if (two_outs) {
+            ask_lines((uintptr_t)w2 + (uintptr_t)ask, stride);
+            _tile_loadd(5, w2 + k * 2, stride);
+            _tile_dpbf16ps(2, 5, 6);
+        }
+        if (two_tokens) {
+            _tile_loadd(7, x + panel + k * 32, 64);
+            _tile_dpbf16ps(1, 4, 7);
+        }
+        if (two_outs && two_tokens) {
+            _tile_dpbf16ps(3, 5, 7);
+        }
+    }
+    _tile_stored(0, c[0], 64);
+    _tile_stored(1, c[0] + TILE_FLOATS, 64);
+    _tile_stored(2, c[0] + 2 * TILE_FLOATS, 64);
+    _tile_stored(3, c[0] + 3 * TILE_FLOATS, 64);
+    store_tiles(args, c, out, 0, args->tokens);
+}
+
+static void stream_all(const struct gqa__linear_args *args, const struct gqa__rows *rows,
+                       int64_t stride)
+{
+    for (int32_t out = 0; out < rows->count; out += 32) {
+        const bool two_outs = out + 16 < rows->count;
+        if (two_outs && args->tokens > 16) {
+            stream_rows(args, rows, out, stride, true, true);
+        } else if (two_outs) {
+            stream_rows(args, rows, out, stride, true, false);
+        } else {
+            stream_rows(args, rows, out, stride, false, args->tokens > 16);
+        }
+    }
+}
+
+bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows)
+{
+    const int64_t stride = tile_stride(rows);
+
+    if (args->tokens > BLOCK_TOKENS) {
+        return false;
+    }
+    if (args->tokens <= 32 && stride != 0) {
+        stream_all(args, rows, stride);
+        return true;
+    }
+    for (int32_t out = 0; out < rows->count; out += 32) {
+        if (out + 16 < rows->count) {
+            multiply_rows(args, rows, out, stride, true);
+        } else {
+            multiply_rows(args, rows, out, stride, false);
+        }
+    }
+    return true;
+}
+
+#else
+
+typedef int gqa__amx_rows_not_built; /* a translation unit is not empty */
+
+#endif

@@ -1,0 +1,21 @@
+/* avx2.c - the table "avx2/f32": kernel/vector with vectors of 8. */
+#include "kernel/avx2/avx2.h"
+
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+
+#include "kernel/vector/kernels.h"
+
+const struct gqa__kernels *gqa__avx2(gqa_numerics numerics)
+{
+    return numerics == GQA_NUMERICS_F32 ? &vector_f32 : NULL;
+}
+
+#else
+
+const struct gqa__kernels *gqa__avx2(gqa_numerics numerics)
+{
+    (void)numerics;
+    return NULL;
+}
+
+#endif

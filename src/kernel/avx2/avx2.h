@@ -1,0 +1,21 @@
+/* avx2.h - the row "avx2/f32": vectors of 8, AVX2 and FMA. */
+#ifndef GQA__KERNEL_AVX2_AVX2_H
+#define GQA__KERNEL_AVX2_AVX2_H
+
+#include "kernel/contract/kernel.h"
+
+/* The table for f32, NULL for bf16 (and where the compiler cannot build the row). The files avx2*.c
+ * are part of x86-64 builds only. */
+#if defined(__x86_64__)
+#define GQA__HAVE_AVX2 1
+const struct gqa__kernels *gqa__avx2(gqa_numerics numerics);
+#else
+#define GQA__HAVE_AVX2 0
+static inline const struct gqa__kernels *gqa__avx2(gqa_numerics numerics)
+{
+    (void)numerics;
+    return NULL;
+}
+#endif
+
+#endif

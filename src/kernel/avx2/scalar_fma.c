@@ -1,0 +1,24 @@
+/* scalar_fma.c - the scalar row once more, for a compiler that may use AVX2 and FMA.
+ *
+ * The build gives this file -O3 -mavx2 -mfma (x86-64 only); nothing in it names an instruction.
+ */
+#include "kernel/scalar/scalar.h"
+
+#if defined(__AVX2__) && defined(__FMA__)
+
+#include "kernel/scalar/kernels.h"
+
+const struct gqa__kernels *gqa__scalar_fma(gqa_numerics numerics)
+{
+    return numerics == GQA_NUMERICS_BF16 ? &scalar_bf16 : &scalar_f32;
+}
+
+#else
+
+const struct gqa__kernels *gqa__scalar_fma(gqa_numerics numerics)
+{
+    (void)numerics;
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,24 @@
+/* avx512.c - the table "avx512/f32": kernel/vector with vectors of 16. */
+#include "kernel/avx512/avx512.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+
+#include "kernel/avx512/bf16.h"
+#include "kernel/vector/kernels.h"
+
+const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
+{
+    return numerics == GQA_NUMERICS_F32 ? &vector_f32 : gqa__avx512_bf16();
+}
+
+#else
+
+#include "kernel/vector/kernels.h"
+
+const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
+{
+    (void)numerics;
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,21 @@
+/* avx512.h - the rows "avx512/f32" and "avx512/bf16": vectors of 16, AVX-512 F, BW, DQ and VL. */
+#ifndef GQA__KERNEL_AVX512_AVX512_H
+#define GQA__KERNEL_AVX512_AVX512_H
+
+#include "kernel/contract/kernel.h"
+
+/* The table of the numerics, NULL where the compiler cannot build the row. The files avx512*.c are
+ * part of x86-64 builds only. */
+#if defined(__x86_64__)
+#define GQA__HAVE_AVX512 1
+const struct gqa__kernels *gqa__avx512(gqa_numerics numerics);
+#else
+#define GQA__HAVE_AVX512 0
+static inline const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
+{
+    (void)numerics;
+    return NULL;
+}
+#endif
+
+#endif

@@ -1,0 +1,346 @@
+/* bf16.c - the table "avx512/bf16" and its attention.
+ *
+ * Pages are those of scalar/bf16 and amx/bf16. Lanes are taken in groups of 32, the last one may
+ * have 16. Packed layouts, with bf16 values kept as f32 but for p outside a block:
+ *   q  [group][dk rounded up to 32][width of the group] f32
+ *   p  [keys][ld] bf16; within a block [keys][width of the group] f32, in place of the scores
+ */
+#include "kernel/avx512/bf16.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+
+#include "kernel/vector/words_avx512.h"
+
+#include "kernel/avx512/append.h"
+#include "kernel/avx512/flush.h"
+#include "kernel/scalar/bf16.h"
+#include "kernel/vector/block.h"
+#include "kernel/vector/stage.h"
+
+/* factor_value */
+INLINE vec v_factor(vec x)
+{
+    return v_round_bf16(v_drop(v_less(_mm512_abs_ps(x), v_set(FLT_MIN)), x));
+}
+
+static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
+                         int32_t dk, float scale)
+{
+    const int64_t padded = round_to_group(dk);
+
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        const int32_t width = group_width(ld, lane);
+        float *group = (float *)dst + lane * padded; /* [padded][width] */
+        for (int32_t part = 0; part < width; part += VEC) {
+            pack_lanes(group + part, width, q, map, lane + part, dk, scale);
+        }
+        for (int64_t i = 0; i < dk * width; i += VEC) {
+            v_store(group + i, v_factor(v_load(group + i)));
+        }
+        memset(group + dk * width, 0, (size_t)((padded - dk) * width) * sizeof *group);
+    }
+}
+
+/* --- scores ---------------------------------------------------------------------------------- */
+
+static void score_pairs_group(float *s, int64_t s_stride, const float *q, int32_t width,
+                              const struct gqa__keys *keys, int32_t dk)
+{
+    const struct gqa__pairs pairs = {.a = keys->k,
+                                     .a_row = keys->k_stride,
+                                     .b = q,
+                                     .b_step = width,
+                                     .n = (int32_t)round_to_group(dk),
+                                     .c = s,
+                                     .c_row = s_stride,
+                                     .rows = keys->keys,
+                                     .width = width,
+                                     .first = true};
+
+    gqa__avx512_pairs(&pairs);
+}
+
+static void score_pairs(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                        int32_t keys, int32_t dk)
+{
+    const struct gqa__keys piece = {k, k_stride, NULL, 0, keys};
+
+    assert(ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        score_pairs_group(s + lane, ld, (const float *)q + lane * round_to_group(dk),
+                          group_width(ld, lane), &piece, dk);
+    }
+}
+
+/* --- softmax --------------------------------------------------------------------------------- */
+
+/* Four keys of VEC lanes: p rounded to bf16 (weight_to_bf16) into e; adds to the sums. */
+INLINE void weigh_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4])
+{
+    const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32(-0x10000);
+
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < 4; i++) {
+        const vec p = exp2_flushed(v_sub(v_load(s + i * stride), safe));
+        const __m512i up = _mm512_add_epi32(_mm512_castps_si512(p), half);
+        sum[i] = v_add(sum[i], p);
+        e[i] = _mm512_castsi512_ps(_mm512_and_si512(up, high));
+    }
+}
+
+INLINE vec safe_lanes(vec top)
+{
+    return v_drop(v_equal(top, v_set(-INFINITY)), top);
+}
+
+INLINE vec join_lanes(const vec sum[4])
+{
+    return v_canonical(v_add(v_add(sum[0], sum[1]), v_add(sum[2], sum[3])));
+}
+
+/* reference_scores of VEC lanes, under flush_enter; s [keys][stride] */
+INLINE vec reference_lanes(const float *s, int64_t stride, int32_t keys)
+{
+    vec m = v_set(-INFINITY);
+
+    for (int32_t key = 0; key < keys; key += SCALAR_GROUP) {
+        const vec top = max_lanes(s + key * stride, stride, SCALAR_GROUP);
+        m = v_select(v_less(v_set(BF16_RISE), v_sub(top, m)), top, m);
+    }
+    return m;
+}
+
+/* Under flush_enter, as is softmax_group. */
+__attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *l, const float *s,
+                                                      int32_t keys, int32_t ld, bool mark)
+{
+    for (int32_t lane = 0; lane < ld; lane += VEC) {
+        const vec top = reference_lanes(s + lane, ld, keys), safe = safe_lanes(top);
+        vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+        for (int32_t key = 0; key < keys; key += 4) {
+            const float *row = s + (int64_t)key * ld + lane;
+            vec e[4];
+            weigh_four(e, row, ld, safe, sum);
+            for (int32_t i = 0; i < 4; i++) {
+                uint16_t *to = (uint16_t *)p + (int64_t)(key + i) * ld + lane; /* [VEC] */
+                const vmask hidden = v_equal(v_load(row + (int64_t)i * ld), v_set(-INFINITY));
+                const vec value = mark ? v_select(hidden, v_set(-0.0f), e[i]) : e[i];
+                v_store_bf16(to, value);
+            }
+        }
+        v_store(m + lane, top);
+        v_store(l + lane, join_lanes(sum));
+    }
+}
+
+static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                          bool mark)
+{
+    const unsigned saved = flush_enter();
+
+    assert(keys % SCALAR_GROUP == 0 && ld % VEC == 0);
+    softmax_flushed(p, m, l, s, keys, ld, mark);
+    flush_leave(saved);
+}
+
+/* In place on compact scores [keys][stride]. */
+__attribute__((noinline)) static void softmax_group(float *m, float *l, float *s, int64_t stride,
+                                                    int32_t keys)
+{
+    const vec top = reference_lanes(s, stride, keys), safe = safe_lanes(top);
+    vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
+
+    for (int32_t key = 0; key < keys; key += 4, s += 4 * stride) {
+        vec e[4];
+        weigh_four(e, s, stride, safe, sum);
+        for (int32_t i = 0; i < 4; i++) {
+            v_store(s + i * stride, e[i]);
+        }
+    }
+    v_store(m, top);
+    v_store(l, join_lanes(sum));
+}
+
+/* --- values ---------------------------------------------------------------------------------- */
+
+/* o [dv][ld] of one group of lanes, p [keys][p_stride] f32, v transposed. */
+static void accumulate_pairs_group(const struct values *values, const uint16_t *v, bool first)
+{
+    struct gqa__pairs pairs = {.a_row = values->v_stride,
+                               .b_step = values->p_stride,
+                               .c = values->o,
+                               .c_row = values->o_stride,
+                               .rows = values->dv,
+                               .width = values->width};
+
+    for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
+        const int32_t left = values->keys - key;
+        pairs.a = v + key;
+        pairs.b = values->p + key * values->p_stride;
+        pairs.n = left < VALUE_KEYS ? left : VALUE_KEYS;
+        pairs.first = first && key == 0;
+        gqa__avx512_pairs(&pairs);
+    }
+}
+
+static void accumulate_pairs(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
+                             int32_t keys, int32_t dv, int flags)
+{
+    float plain[VALUE_KEYS * SCALAR_TILE_ROWS]; /* [VALUE_KEYS][ld] */
+
+    if (flags & GQA__ACC_MARKED) {
+        accumulate_bf16(o, ld, p, v, v_stride, keys, dv, flags);
+        return;
+    }
+    assert(ld % VEC == 0 && ld <= SCALAR_TILE_ROWS);
+    for (int32_t key = 0; key < keys; key += VALUE_KEYS) {
+        const int32_t left = keys - key;
+        const int32_t n = left < VALUE_KEYS ? left : VALUE_KEYS;
+        const uint16_t *from = (const uint16_t *)p + (int64_t)key * ld; /* [n][ld] */
+        for (int32_t i = 0; i < n * ld; i++) {
+            plain[i] = gqa__bf16_to_f32(from[i]);
+        }
+        for (int32_t lane = 0; lane < ld; lane += GROUP) {
+            const struct values values = {o + lane, ld, plain + lane,         ld, NULL, v_stride,
+                                          n,        dv, group_width(ld, lane)};
+            accumulate_pairs_group(&values, (const uint16_t *)v + key,
+                                   (flags & GQA__ACC_FIRST) != 0 && key == 0);
+        }
+    }
+}
+
+/* --- a whole block --------------------------------------------------------------------------- */
+
+static void score_pair_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
+                              struct key_range range)
+{
+    const float *q = (const float *)block->q + lane * round_to_group(block->dk);
+    int32_t offset = 0;
+
+    for (int32_t i = 0; i < block->pieces; i++) {
+        struct gqa__keys piece = block->piece[i];
+        const struct key_range own = piece_range(&piece, offset, range);
+        piece.k = (const uint16_t *)piece.k + own.begin * piece.k_stride;
+        offset += piece.keys;
+        if (own.begin < own.end) {
+            float *s = block->s + (int64_t)(offset - piece.keys + own.begin) * width;
+            piece.keys = own.end - own.begin;
+            score_pairs_group(s, width, q, width, &piece, block->dk);
+        }
+    }
+}
+
+static void accumulate_pair_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
+                                   struct key_range range)
+{
+    int32_t offset = 0;
+
+    for (int32_t i = 0; i < block->pieces; i++) {
+        const struct gqa__keys *piece = &block->piece[i];
+        const struct key_range own = piece_range(piece, offset, range);
+        const struct values values = {block->state.o + lane,
+                                      block->ld,
+                                      block->s + (int64_t)(offset + own.begin) * width,
+                                      width,
+                                      NULL,
+                                      piece->v_stride,
+                                      own.end - own.begin,
+                                      block->dv,
+                                      width};
+        if (own.begin < own.end) {
+            accumulate_pairs_group(&values, (const uint16_t *)piece->v + own.begin,
+                                   offset + own.begin == range.begin);
+        }
+        offset += piece->keys;
+    }
+}
+
+static void block_pairs_group(const struct gqa__block *block, int32_t lane, int32_t width)
+{
+    const struct key_range range = group_range(block, SCALAR_GROUP, lane, width);
+    unsigned saved;
+
+    if (range.begin >= range.end) {
+        neutral_group(block, lane, width);
+        return;
+    }
+    score_pair_pieces(block, lane, width, range);
+    if (block->modify != NULL) {
+        modify_group(block->s, block->modify, lane, width, range);
+    }
+    saved = flush_enter();
+    for (int32_t j = 0; j < width; j += VEC) {
+        softmax_group(block->state.m + lane + j, block->state.l + lane + j,
+                      block->s + (int64_t)range.begin * width + j, width, range.end - range.begin);
+    }
+    flush_leave(saved);
+    accumulate_pair_pieces(block, lane, width, range);
+}
+
+static const struct block_entries entries = {score_pairs, softmax_pairs, accumulate_pairs,
+                                             sizeof(uint16_t)};
+
+static void block_pairs(const struct gqa__block *block)
+{
+    assert(block->ld % VEC == 0);
+    if (block->mark) {
+        block_marked(block, &entries);
+        return;
+    }
+    for (int32_t lane = 0; lane < block->ld; lane += GROUP) {
+        block_pairs_group(block, lane, group_width(block->ld, lane));
+    }
+}
+
+static const struct gqa__kernels avx512_bf16 = {
+    .name = "avx512/bf16",
+    .isa = GQA_ISA_AVX512,
+    .numerics = GQA_NUMERICS_BF16,
+    .tile_rows = SCALAR_TILE_ROWS,
+    .lanes = VEC,
+    .panel_keys = SCALAR_GROUP,
+    .depth_step = SCALAR_GROUP,
+    .value_step = 16,
+    .v_transposed = true,
+    .operand = GQA_BF16,
+    .out_step = 32,
+    .token_step = 32,
+    .q_bytes = q_bytes_bf16,
+    .pack_q = pack_q_pairs,
+    .append_k = append_k_bf16,
+    .append_v = append_v_transposed,
+    .score = score_pairs,
+    .modify = modify_scores,
+    .softmax = softmax_pairs,
+    .accumulate = accumulate_pairs,
+    .block = block_pairs,
+    .merge = merge_vector,
+    .finish = finish_vector,
+    .weight_bytes = gqa__avx512_weight_bytes,
+    .pack_weight = gqa__avx512_pack_weight,
+    .int8_bytes = gqa__avx512_int8_bytes,
+    .pack_int8 = gqa__avx512_pack_int8,
+    .x_bytes = gqa__avx512_x_bytes,
+    .pack_x = gqa__avx512_pack_x,
+    .linear = gqa__avx512_linear,
+    .pack_rows = gqa__avx512_pack_rows,
+    .norm = norm_lanes,
+    .rope = rope_lanes,
+    .add = add_vectors,
+    .scale = scale_vector,
+    .scale_add = scale_add_vectors,
+    .clip = clip_vector,
+    .sincos = sincos_values,
+    .gate = gate_lanes,
+};
+
+const struct gqa__kernels *gqa__avx512_bf16(void)
+{
+    return &avx512_bf16;
+}
+
+#else
+
+typedef int gqa__avx512_bf16_not_built; /* a translation unit is not empty */
+
+#endif

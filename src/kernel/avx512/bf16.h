@@ -1,0 +1,42 @@
+/* bf16.h - the product with bf16 operands on AVX-512 without AMX: f32 fma in the order of
+ * scalar/bf16.h.
+ *
+ * The flushing of that order is the CPU's own: with FTZ and DAZ set, denormal operands count as
+ * zero, and results that are tiny after rounding become zero. The mode is set around functions that
+ * are not inlined, so that no other operation of the compiler's moves into it.
+ */
+#ifndef GQA__KERNEL_AVX512_BF16_H
+#define GQA__KERNEL_AVX512_BF16_H
+
+#include "kernel/contract/kernel.h"
+
+/* c[rows][width] += a[rows][n] b[n][width], width 16 or 32. */
+struct gqa__pairs {
+    const uint16_t *a; /* bf16, row i is a + i * a_row */
+    int64_t a_row;
+    const float *b; /* bf16 values as f32, row k is b + k * b_step */
+    int64_t b_step;
+    int32_t n; /* a multiple of 32, at most GQA__DOT_BLOCK */
+    float *c;  /* row i is c + i * c_row */
+    int64_t c_row;
+    int32_t rows, width;
+    bool first; /* as GQA__ACC_FIRST */
+};
+
+void gqa__avx512_pairs(const struct gqa__pairs *pairs);
+
+/* avx512/bf16_linear.c */
+size_t gqa__avx512_weight_bytes(int64_t out, int64_t in);
+void gqa__avx512_pack_weight(void *dst, int64_t row, const float *src, int64_t out, int64_t in);
+size_t gqa__avx512_int8_bytes(int64_t out, int64_t in);
+void gqa__avx512_pack_int8(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in);
+size_t gqa__avx512_x_bytes(int32_t tokens, int64_t in);
+void gqa__avx512_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
+void gqa__avx512_linear(const struct gqa__linear_args *args);
+/* avx512/bf16_weights_in_place.c */
+void gqa__avx512_pack_rows(void *dst, const struct gqa__rows *rows);
+
+/* avx512/bf16.c: the table. */
+const struct gqa__kernels *gqa__avx512_bf16(void);
+
+#endif

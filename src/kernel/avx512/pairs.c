@@ -1,0 +1,126 @@
+/* pairs.c - the product of avx512/bf16.h. */
+#include "kernel/avx512/bf16.h"
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+
+#include <assert.h>
+
+#include "base/fold.h"
+#include "kernel/avx512/flush.h"
+#include "kernel/vector/words_avx512.h"
+
+enum {
+    PAIR_ROWS = 4, /* rows at a time: even, odd and sum of two vectors each are 24 registers */
+    PAIR_GROUP = 32
+};
+
+/* n bf16 of each row as f32 into to [rows][GQA__DOT_BLOCK]. */
+INLINE void widen_rows(float (*to)[GQA__DOT_BLOCK], const struct gqa__pairs *p, int32_t row,
+                       const int32_t rows)
+{
+    for (int32_t i = 0; i < rows; i++) {
+        const uint16_t *from = p->a + (row + i) * p->a_row; /* [n] */
+        for (int32_t k = 0; k < p->n; k += 16) {
+            const __m256i x = _mm256_loadu_si256((const __m256i *)(from + k));
+            const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
+            _mm512_storeu_si512(to[i] + k, wide);
+        }
+    }
+}
+
+/* One group of 32: c and d, the first and the second vector of each row, with a [rows][..] and
+ * b [32][b_step]. */
+INLINE void add_group(vec c[PAIR_ROWS], vec d[PAIR_ROWS], const float (*a)[GQA__DOT_BLOCK],
+                      int32_t at, const float *b, int64_t b_step, const int32_t rows,
+                      const bool two)
+{
+    vec even[PAIR_ROWS], odd[PAIR_ROWS], even2[PAIR_ROWS], odd2[PAIR_ROWS];
+
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < rows; i++) {
+        even[i] = odd[i] = even2[i] = odd2[i] = v_zero();
+    }
+    for (int32_t k = 0; k < PAIR_GROUP; k += 2, b += 2 * b_step) {
+        const vec b0 = v_load(b), b1 = v_load(b + b_step);
+        const vec b2 = two ? v_load(b + VEC) : b0, b3 = two ? v_load(b + b_step + VEC) : b1;
+#pragma GCC unroll 4
+        for (int32_t i = 0; i < rows; i++) {
+            const vec a0 = v_set(a[i][at + k]), a1 = v_set(a[i][at + k + 1]);
+            even[i] = v_fma(a0, b0, even[i]);
+            odd[i] = v_fma(a1, b1, odd[i]);
+            even2[i] = two ? v_fma(a0, b2, even2[i]) : even2[i];
+            odd2[i] = two ? v_fma(a1, b3, odd2[i]) : odd2[i];
+        }
+    }
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < rows; i++) {
+        c[i] = v_add(c[i], v_add(even[i], odd[i]));
+        d[i] = two ? v_add(d[i], v_add(even2[i], odd2[i])) : d[i];
+    }
+}
+
+INLINE void pairs_tile(const struct gqa__pairs *p, int32_t row, const int32_t rows, const bool two)
+{
+    float a[PAIR_ROWS][GQA__DOT_BLOCK];
+    float *to = p->c + row * p->c_row;
+    vec c[PAIR_ROWS], d[PAIR_ROWS];
+
+    widen_rows(a, p, row, rows);
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < rows; i++) {
+        c[i] = p->first ? v_zero() : v_load(to + i * p->c_row);
+        d[i] = two && !p->first ? v_load(to + i * p->c_row + VEC) : v_zero();
+    }
+    for (int32_t k = 0; k < p->n; k += PAIR_GROUP) {
+        add_group(c, d, (const float(*)[GQA__DOT_BLOCK])a, k, p->b + k * p->b_step, p->b_step, rows,
+                  two);
+    }
+#pragma GCC unroll 4
+    for (int32_t i = 0; i < rows; i++) {
+        v_store(to + i * p->c_row, c[i]);
+        if (two) {
+            v_store(to + i * p->c_row + VEC, d[i]);
+        }
+    }
+}
+
+INLINE void pairs_rows(const struct gqa__pairs *p, const bool two)
+{
+    int32_t row = 0;
+
+    for (; row + PAIR_ROWS <= p->rows; row += PAIR_ROWS) {
+        pairs_tile(p, row, PAIR_ROWS, two);
+    }
+    for (; row < p->rows; row++) {
+        pairs_tile(p, row, 1, two);
+    }
+}
+
+static __attribute__((noinline)) void pairs_one(const struct gqa__pairs *p)
+{
+    pairs_rows(p, false);
+}
+
+static __attribute__((noinline)) void pairs_two(const struct gqa__pairs *p)
+{
+    pairs_rows(p, true);
+}
+
+void gqa__avx512_pairs(const struct gqa__pairs *pairs)
+{
+    const unsigned saved = flush_enter();
+
+    assert(pairs->n % PAIR_GROUP == 0 && pairs->n <= GQA__DOT_BLOCK);
+    if (pairs->width == VEC) {
+        pairs_one(pairs);
+    } else {
+        pairs_two(pairs);
+    }
+    flush_leave(saved);
+}
+
+#else
+
+typedef int gqa__avx512_pairs_not_built; /* a translation unit is not empty */
+
+#endif

@@ -1,0 +1,231 @@
+/* select.c - see select.h. Compiled without instruction-set flags. */
+#include "kernel/choice/select.h"
+
+#include <string.h>
+
+#include "base/error.h"
+#include "kernel/amx/amx.h"
+#include "kernel/avx2/avx2.h"
+#include "kernel/avx512/avx512.h"
+#include "kernel/choice/cpu.h"
+#include "kernel/neon/neon.h"
+#include "kernel/scalar/scalar.h"
+
+/* One row: its name, its tables and what it needs. */
+struct candidate {
+    gqa_isa isa;
+    const char *name;
+    bool built;
+    bool (*runs)(const struct gqa__cpu *cpu);
+    const struct gqa__kernels *(*table)(const struct gqa__cpu *cpu, gqa_numerics numerics);
+    const char *needs; /* what a CPU without it lacks */
+};
+
+static bool runs_anywhere(const struct gqa__cpu *cpu)
+{
+    (void)cpu;
+    return true;
+}
+
+static bool runs_avx2(const struct gqa__cpu *cpu)
+{
+    return cpu->avx2_fma && gqa__avx2(GQA_NUMERICS_F32) != NULL;
+}
+
+static const struct gqa__kernels *avx2_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+    (void)cpu;
+    return gqa__avx2(numerics);
+}
+
+static bool runs_avx512(const struct gqa__cpu *cpu)
+{
+    return cpu->avx512 && gqa__avx512(GQA_NUMERICS_F32) != NULL;
+}
+
+static const struct gqa__kernels *avx512_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+    (void)cpu;
+    return gqa__avx512(numerics);
+}
+
+static bool runs_amx(const struct gqa__cpu *cpu)
+{
+    return cpu->avx512_bf16 && cpu->amx_bf16 && gqa__amx(GQA_NUMERICS_BF16) != NULL &&
+           gqa__cpu_amx_permission();
+}
+
+static const struct gqa__kernels *amx_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+    (void)cpu;
+    return gqa__amx(numerics);
+}
+
+/* Every AArch64 CPU has NEON. */
+static bool runs_neon(const struct gqa__cpu *cpu)
+{
+    (void)cpu;
+    return gqa__neon(GQA_NUMERICS_F32) != NULL;
+}
+
+static const struct gqa__kernels *neon_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+    (void)cpu;
+    return gqa__neon(numerics);
+}
+
+/* The same bits from either compilation. */
+static const struct gqa__kernels *scalar_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
+{
+#if defined(__x86_64__)
+    const struct gqa__kernels *fma = cpu->avx2_fma ? gqa__scalar_fma(numerics) : NULL;
+
+    if (fma != NULL) {
+        return fma;
+    }
+#endif
+    (void)cpu;
+    return gqa__scalar_baseline(numerics);
+}
+
+/* In rising order of preference. */
+static const struct candidate candidates[] = {
+    {GQA_ISA_SCALAR, "scalar", true, runs_anywhere, scalar_table, "nothing"},
+    {GQA_ISA_AVX2, "avx2", GQA__HAVE_AVX2, runs_avx2, avx2_table, "AVX2, FMA and F16C"},
+    {GQA_ISA_AVX512, "avx512", GQA__HAVE_AVX512, runs_avx512, avx512_table,
+     "AVX-512 F, BW, DQ and VL"},
+    {GQA_ISA_AMX, "amx", GQA__HAVE_AMX, runs_amx, amx_table, "AMX bf16 and AVX-512 bf16"},
+    {GQA_ISA_NEON, "neon", GQA__HAVE_NEON, runs_neon, neon_table, "NEON"},
+};
+
+enum { CANDIDATES = sizeof candidates / sizeof candidates[0] };
+
+const char *gqa__isa_name(gqa_isa isa)
+{
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        if (candidates[i].isa == isa) {
+            return candidates[i].name;
+        }
+    }
+    return isa == GQA_ISA_AUTO ? "auto" : "unknown";
+}
+
+static uint32_t bit_of(const struct candidate *row)
+{
+    return 1u << (uint32_t)row->isa;
+}
+
+uint32_t gqa__rows_built(void)
+{
+    uint32_t bits = 0;
+
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        bits |= candidates[i].built ? bit_of(&candidates[i]) : 0;
+    }
+    return bits;
+}
+
+uint32_t gqa__rows_available(void)
+{
+    struct gqa__cpu cpu;
+    uint32_t bits = 0;
+
+    gqa__cpu_detect(&cpu);
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        bits |= candidates[i].built && candidates[i].runs(&cpu) ? bit_of(&candidates[i]) : 0;
+    }
+    return bits;
+}
+
+/* The table of a row for the numerics, or NULL and *reason. The numerics are asked first: runs of
+ * the AMX row asks the operating system for a permission, which a row that is none needs not. */
+static const struct gqa__kernels *table_of(const struct candidate *row, const struct gqa__cpu *cpu,
+                                           gqa_numerics numerics, const char **reason)
+{
+    const struct gqa__kernels *table = row->built ? row->table(cpu, numerics) : NULL;
+
+    if (!row->built) {
+        *reason = "this library is built without it";
+    } else if (table == NULL) {
+        *reason = "it does not serve these numerics";
+    } else if (!row->runs(cpu)) {
+        *reason = "the CPU or the operating system lacks ";
+        table = NULL;
+    }
+    return table;
+}
+
+static gqa_status find_name(const char *env, gqa_isa *isa, gqa_error *err)
+{
+    if (strcmp(env, "auto") == 0) {
+        *isa = GQA_ISA_AUTO;
+        return GQA_OK;
+    }
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        if (strcmp(env, candidates[i].name) == 0) {
+            *isa = candidates[i].isa;
+            return GQA_OK;
+        }
+    }
+    return gqa__fail(err, GQA_ERR_ARG, "GQA_ISA",
+                     "\"%.40s\" is no row: expected auto, scalar, avx2, avx512, amx or neon", env);
+}
+
+static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, const char *field,
+                                gqa_numerics numerics, gqa_error *err)
+{
+    struct gqa__cpu cpu;
+
+    gqa__cpu_detect(&cpu);
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        const struct candidate *row = &candidates[i];
+        const char *reason = "", *needs = "";
+
+        if (row->isa != isa) {
+            continue;
+        }
+        *out = table_of(row, &cpu, numerics, &reason);
+        if (*out != NULL) {
+            return GQA_OK;
+        }
+        needs = row->built && row->table(&cpu, numerics) != NULL ? row->needs : "";
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "row %s: %s%s", row->name, reason, needs);
+    }
+    return gqa__fail(err, GQA_ERR_ARG, field, "%d is no row: expected 0 (auto) to %d", (int)isa,
+                     (int)candidates[CANDIDATES - 1].isa);
+}
+
+static const struct gqa__kernels *select_best(gqa_numerics numerics)
+{
+    struct gqa__cpu cpu;
+    const struct gqa__kernels *best = NULL;
+
+    gqa__cpu_detect(&cpu);
+    for (int32_t i = 0; i < CANDIDATES; i++) {
+        const char *reason;
+        const struct gqa__kernels *table = table_of(&candidates[i], &cpu, numerics, &reason);
+        best = table != NULL ? table : best;
+    }
+    return best;
+}
+
+gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, const char *env,
+                       gqa_numerics numerics, gqa_error *err)
+{
+    const char *field = "config.isa";
+    gqa_status status = GQA_OK;
+
+    *out = NULL;
+    if (isa == GQA_ISA_AUTO && env != NULL && env[0] != '\0') {
+        field = "GQA_ISA";
+        status = find_name(env, &isa, err);
+    }
+    if (status != GQA_OK) {
+        return status;
+    }
+    if (isa != GQA_ISA_AUTO) {
+        return select_forced(out, isa, field, numerics, err);
+    }
+    *out = select_best(numerics);
+    return GQA_OK;
+}

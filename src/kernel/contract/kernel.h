@@ -1,0 +1,277 @@
+/* kernel.h - a kernel row: the products and element-wise passes of one instruction set.
+ *
+ * A row is one constant table: functions AND the geometry they were written for. The walk, the
+ * plan, the cache and the projections read geometry from the table and hold no constant of their
+ * own. A row is a coherent set: what its packers write only its own products read. The scalar row
+ * (kernel/scalar) is the specification; every other f32 or bf16 row gives its bits.
+ *
+ * Words. A lane is one attention row: a (token, query head) pair of one KV head. A tile is up to
+ * tile_rows lanes; its buffers have ld lanes, ld = rows rounded up to a multiple of `lanes`. Lanes
+ * beyond the rows hold anything finite and are never stored. Scores are transposed: s[key][ld].
+ * All scores are in base-2 units: log2(e) is in the scale of Q.
+ *
+ * No entry allocates, fails, threads, logs or touches memory beyond its stated extent. Scores, p
+ * and o may hold any NaN and a zero of either sign, which later steps never turn into another
+ * number; what finish stores, and every m and l, has the canonical NaN and no -0.
+ */
+#ifndef GQA__KERNEL_CONTRACT_KERNEL_H
+#define GQA__KERNEL_CONTRACT_KERNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "gqa/config.h"
+
+/* Where rows lie in a [token][head][dim] tensor: row r is token (first + r) / group, head
+ * (first + r) % group of this KV head; offset = token * token_stride + head * head_stride. */
+struct gqa__row_map {
+    int64_t token_stride, head_stride; /* elements */
+    int32_t group, first, count;
+};
+
+static inline int64_t gqa__row_offset(const struct gqa__row_map *map, int32_t r)
+{
+    int32_t i = map->first + r;
+    return (i / map->group) * map->token_stride + (i % map->group) * map->head_stride;
+}
+
+/* The offsets of row r and those that follow, without a division for each. */
+struct gqa__row_walk {
+    int64_t offset; /* of the next row */
+    int32_t head;
+};
+
+static inline struct gqa__row_walk gqa__row_begin(const struct gqa__row_map *map, int32_t r)
+{
+    return (struct gqa__row_walk){gqa__row_offset(map, r), (map->first + r) % map->group};
+}
+
+static inline int64_t gqa__row_next(const struct gqa__row_map *map, struct gqa__row_walk *walk)
+{
+    const int64_t offset = walk->offset;
+
+    walk->offset += map->head_stride;
+    if (++walk->head == map->group) {
+        walk->head = 0;
+        walk->offset += map->token_stride - map->group * map->head_stride;
+    }
+    return offset;
+}
+
+/* What happens to a score between the product and the softmax, in this order. */
+struct gqa__modify {
+    int32_t keys, ld;
+    float softcap; /* c * log2e: s = c tanh(s / c); 0 = off */
+    const float
+        *slope; /* [ld] ALiBi slope * log2e, with q_pos and k_pos: s = fma(-slope, |q-k|, s) */
+    const int32_t *q_pos;   /* [ld] */
+    const int32_t *k_pos;   /* [keys] */
+    const float *bias;      /* [keys][ld] natural units: s = fma(bias, log2e, s); or NULL */
+    const int32_t *lo, *hi; /* [ld] lane sees keys lo <= key < hi of this block; NULL = all */
+    const uint8_t *visible; /* [keys][ld] and only where 1; NULL = all */
+};                          /* a key the lane does not see gets s = -inf, by select */
+
+enum {
+    GQA__ACC_FIRST = 1, /* o starts from +0 instead of its content */
+    GQA__ACC_MARKED = 2 /* v may be non-finite: where p is -0 (softmax with mark) use +0 for v */
+};
+
+/* Contiguous keys of a block: K and V of the row's operand type, as score and accumulate take them.
+ */
+struct gqa__keys {
+    const void *k;
+    int64_t k_stride;
+    const void *v;
+    int64_t v_stride;
+    int32_t keys; /* a multiple of panel_keys */
+};
+
+#define GQA__BLOCK_PANELS 16 /* most pieces of a fold block: pages of 16 tokens */
+
+/* Memory that the next block, or the next tile, will read: a kernel may ask for it while it
+ * computes, so that it need not wait for it. */
+struct gqa__ahead {
+    const unsigned char *at;
+    size_t bytes;
+};
+
+#define GQA__KEYS_AHEAD  (2 * GQA__BLOCK_PANELS) /* K and V of every piece of a block */
+#define GQA__BLOCK_AHEAD (GQA__KEYS_AHEAD + 128) /* ... and the query rows of that many tokens */
+
+/* The state of a tile's rows over some keys: m [ld], l [ld], o [dv][ld]. */
+struct gqa__state {
+    float *m, *l, *o;
+};
+
+/* The end of a row: sink, division, LSE, store. */
+struct gqa__finish {
+    const float *m, *l, *o; /* [ld], [ld], [dv][ld] */
+    int32_t ld, dv;
+    const float *sink; /* [ld] logit * log2e, -inf = none; NULL = none */
+    float *out;        /* f32 rows of dv, or NULL */
+    struct gqa__row_map out_map;
+    bool stream; /* stores of out may pass the caches */
+    float *lse;  /* natural log, one per row, or NULL */
+    struct gqa__row_map lse_map;
+};
+
+/* One fold block of one tile, from scores to its state. */
+struct gqa__block {
+    const void *q; /* packed */
+    int32_t ld, dk, dv;
+    int32_t keys; /* of all pieces together, at most GQA__FOLD_BLOCK */
+    int32_t pieces;
+    const struct gqa__keys *piece;    /* [pieces] in rising order */
+    const struct gqa__modify *modify; /* NULL = scores stay as they are */
+    bool mark;                        /* V may be non-finite */
+    float *s;                         /* [FOLD][tile_rows] scratch */
+    void *p;                          /* [FOLD][tile_rows] f32 scratch */
+    struct gqa__state state;          /* the block's own */
+    const struct gqa__ahead *ahead;   /* [aheads] or NULL */
+    int32_t aheads;
+    /* Where the state goes, for a row with block_ends. */
+    const struct gqa__state *left; /* [lefts] states to the left, nearest first, that it is merged
+                                      into, one into the next */
+    int32_t lefts;
+    const struct gqa__finish *finish; /* the result is finished, without its m, l and o; or NULL:
+                                         the last of left has the result */
+};
+
+/* What else happens to a product's output, in this order, before it is stored; zeros: nothing. */
+struct gqa__epilogue {
+    float clip;       /* > 0: as the entry clip */
+    float factor;     /* with add: y = fma(factor, y, add), as the entry scale_add */
+    const float *add; /* [tokens][add_stride], element [t][o] as in y, which it does not overlap */
+    int64_t add_stride;
+};
+
+/* Y = X W^T for a range of outputs. With scale the weights are int8 (pack_int8): the product is
+ * that with the integers, in the row's order, and y = sum * scale, or fma(sum, scale, bias). */
+struct gqa__linear_args {
+    const void *weight;         /* packed, the whole matrix */
+    const float *scale;         /* [out], or NULL: weights of the operand type (pack_weight) */
+    int64_t out, in;            /* of the whole matrix */
+    int64_t out_begin, out_end; /* range to compute; begin a multiple of out_step */
+    const void *x;              /* packed activations */
+    int32_t tokens;
+    float *y; /* [tokens][y_stride], element [t][o] for o in the range */
+    int64_t y_stride;
+    const float *bias; /* [out] added after the product, or NULL */
+    bool stream;       /* stores of y may pass the caches */
+    struct gqa__epilogue after;
+};
+
+#define GQA__UNIT_ROWS 128 /* most rows of a unit; out_step is at most half of it */
+
+/* A few rows of a matrix where the caller has them: outputs that follow one another. */
+struct gqa__rows {
+    const void *row[GQA__UNIT_ROWS]; /* [count] each of `in` elements, aligned to them */
+    int32_t valid;                   /* rows that exist; the others repeat the last */
+    int32_t count;                   /* a multiple of out_step */
+    int64_t in;
+    int64_t next;    /* bytes from a row to the one that follows in the next unit, or 0: a hint */
+    gqa_dtype dtype; /* F32, BF16 or F16; I8 for linear_rows only */
+};
+
+/* One vector of n values: norm with a fixed order of additions (16 interleaved chains). */
+struct gqa__norm_args {
+    float *dst; /* may be src */
+    const float *src;
+    int64_t n, n_true; /* the mean is over n_true <= n (values beyond are padding: stored as
+                          computed from weight and x, their x is 0 by contract) */
+    gqa_norm kind;
+    float eps;
+    float offset;        /* 0 or 1, added to the weight */
+    const float *weight; /* [n] or NULL = 1 (then offset is not added) */
+    const float *bias;   /* [n] or NULL */
+    gqa_dtype cast; /* GQA_F32: none; else round x*rs, and the product with the weight, to it */
+};
+
+struct gqa__kernels {
+    const char *name; /* "scalar/f32" */
+    gqa_isa isa;
+    gqa_numerics numerics;
+
+    /* Geometry. */
+    int32_t tile_rows;   /* most lanes of a tile */
+    int32_t lanes;       /* ld is a multiple of this */
+    int32_t panel_keys;  /* score and accumulate take multiples of this, aligned in the key index */
+    int32_t depth_step;  /* K rows have dk rounded up to this many elements, the rest zero */
+    int32_t value_step;  /* V rows (or, transposed, columns) are padded to this */
+    bool v_transposed;   /* pages hold V as [dv][page_size] */
+    gqa_dtype operand;   /* element type of the K and V that score and accumulate read */
+    int32_t out_step;    /* linear: outputs per indivisible block */
+    int32_t token_step;  /* linear: tokens per block, a hint for cutting work */
+    bool stream_weights; /* linear: a block of packed tokens stays in L2 while all weights pass */
+
+    /* Thread state of the instruction set (AMX tiles); NULL = none. */
+    void (*enter)(void);
+    void (*leave)(void);
+
+    /* Attention. dk, dv are the true dims. */
+    size_t (*q_bytes)(int32_t dk, int32_t ld);
+    void (*pack_q)(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
+                   int32_t dk, float scale);
+    /* n tokens at slots slot .. of one page and KV head. k, v: f32, token_stride apart. storage:
+     * the page's element type. append_v returns true if a stored value is not finite. */
+    void (*append_k)(void *page, int64_t k_stride, int32_t slot, int32_t n, const float *k,
+                     int64_t token_stride, int32_t dk, gqa_dtype storage);
+    bool (*append_v)(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
+                     int64_t token_stride, int32_t dv, gqa_dtype storage);
+    /* s[key][ld] for keys (a multiple of panel_keys) rows of k, k_stride elements apart. */
+    void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
+                  int32_t keys, int32_t dk);
+    void (*modify)(float *s, const struct gqa__modify *modify);
+    /* Per lane m = max s (NaN left out, never -0), p = exp2(s - m) (0 where s is -inf), l = sum of
+     * p in four chains by key mod 4, joined (0+1)+(2+3). bf16: m is the maximum t of the first 32
+     * keys (aligned in the key index) of which the lane sees one, and becomes that of later 32 keys
+     * where t - m > 32. p: [key][ld] operands in the row's own order; part of it from key k on
+     * starts at byte k * ld * size of operand, k a multiple of panel_keys. mark: p is -0 where s is
+     * -inf. s is overwritten. */
+    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
+    /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
+    void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
+                       int32_t keys, int32_t dv, int flags);
+    /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk
+     * calls them one after the other. */
+    void (*block)(const struct gqa__block *block);
+    bool block_ends; /* block, but for one with mark, merges and finishes its state */
+    /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
+    void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
+                  int32_t dv, int32_t ld);
+    void (*finish)(const struct gqa__finish *finish);
+
+    /* Projections. */
+    size_t (*weight_bytes)(int64_t out, int64_t in);
+    void (*pack_weight)(void *dst, int64_t row, const float *src, int64_t out, int64_t in);
+    size_t (*int8_bytes)(int64_t out, int64_t in);
+    void (*pack_int8)(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in);
+    size_t (*x_bytes)(int32_t tokens, int64_t in);
+    void (*pack_x)(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
+    void (*linear)(const struct gqa__linear_args *args);
+    /* Weights in place. pack_rows: the bytes that pack_weight of a matrix of rows->count outputs
+     * would leave, but for the payload of a NaN; NULL = the caller goes row by row. linear_rows:
+     * the product of linear straight from the rows (weight is not read; the range is all that is
+     * valid), or false where a packed copy is better; NULL = always. */
+    void (*pack_rows)(void *dst, const struct gqa__rows *rows);
+    bool (*linear_rows)(const struct gqa__linear_args *args, const struct gqa__rows *rows);
+
+    /* Element-wise, f32. dst may be a source. */
+    void (*norm)(const struct gqa__norm_args *args);
+    /* heads vectors of one token, head_stride apart, in place; c, s: [rotary_dim/2]. */
+    void (*rope)(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,
+                 int32_t rotary_dim, gqa_rope style);
+    void (*add)(float *dst, const float *a, const float *b, int64_t n); /* a + b */
+    void (*scale)(float *dst, const float *a, float factor, int64_t n); /* a * f */
+    void (*scale_add)(float *dst, const float *a, const float *b, float f,
+                      int64_t n);                                     /* fma(f,b,a) */
+    void (*clip)(float *dst, const float *a, float limit, int64_t n); /* NaN stays NaN */
+    /* sin and cos of n angles, as gqa__sincos forms them; the three do not overlap. */
+    void (*sincos)(double *sin_x, double *cos_x, const double *x, int64_t n);
+    /* dst[i] = a[i] * activation(g[i * g_step]); g_step 1 or 0. */
+    void (*gate)(float *dst, const float *a, const float *g, int32_t g_step,
+                 gqa_gate_activation activation, int64_t n);
+};
+
+#endif

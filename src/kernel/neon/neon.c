@@ -1,0 +1,21 @@
+/* neon.c - the table "neon/f32": kernel/vector with vectors of 8. */
+#include "kernel/neon/neon.h"
+
+#if defined(__ARM_NEON) && defined(__aarch64__)
+
+#include "kernel/vector/kernels.h"
+
+const struct gqa__kernels *gqa__neon(gqa_numerics numerics)
+{
+    return numerics == GQA_NUMERICS_F32 ? &vector_f32 : NULL;
+}
+
+#else
+
+const struct gqa__kernels *gqa__neon(gqa_numerics numerics)
+{
+    (void)numerics;
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,8 @@
+/* baseline.c - the scalar row for every CPU of the target. */
+#include "kernel/scalar/kernels.h"
+#include "kernel/scalar/scalar.h"
+
+const struct gqa__kernels *gqa__scalar_baseline(gqa_numerics numerics)
+{
+    return numerics == GQA_NUMERICS_BF16 ? &scalar_bf16 : &scalar_f32;
+}

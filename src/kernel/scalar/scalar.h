@@ -1,0 +1,17 @@
+/* scalar.h - the scalar row: plain C, and the specification of every other row.
+ *
+ * The same source (kernel/scalar) is compiled twice: for the baseline, and with AVX2 and FMA
+ * switched on in the compiler, because fmaf as a library call is about 30 times slower. Both give
+ * the same bits and carry the same name; gqa__select takes the second where the CPU has it.
+ */
+#ifndef GQA__KERNEL_SCALAR_SCALAR_H
+#define GQA__KERNEL_SCALAR_SCALAR_H
+
+#include "kernel/contract/kernel.h"
+
+const struct gqa__kernels *gqa__scalar_baseline(gqa_numerics numerics);
+
+/* Only on x86-64; NULL if the compiler did not switch AVX2 and FMA on. */
+const struct gqa__kernels *gqa__scalar_fma(gqa_numerics numerics);
+
+#endif

@@ -1,0 +1,203 @@
+/* attention.h - attention with f32 operands.
+ *
+ * Lanes are taken in groups of two vectors (2 VEC), the last one may have one. Packed layouts:
+ *   q  [group][dk][width of the group]
+ *   p  [keys][ld], within a block [keys][width of the group], in place of the scores
+ */
+#ifndef GQA__KERNEL_VECTOR_ATTENTION_H
+#define GQA__KERNEL_VECTOR_ATTENTION_H
+
+#include "kernel/scalar/f32.h"
+#include "kernel/vector/product.h"
+#include "kernel/vector/softmax.h"
+#include "kernel/vector/words.h"
+
+enum {
+    GROUP = 2 * VEC, /* lanes that a product takes at once */
+    VALUE_KEYS = 64  /* keys of a product of values: so many rows of p and V stay in L1 */
+};
+
+INLINE int32_t group_width(int32_t ld, int32_t lane)
+{
+    return ld - lane < GROUP ? VEC : GROUP;
+}
+
+/* store_values; the difference of a value that is not finite with itself is NaN. */
+INLINE bool store_lanes_of(void *dst, int64_t offset, const float *src, int32_t n,
+                           const gqa_dtype storage)
+{
+    vec odd = v_zero();
+    float odd_lane[VEC];
+    bool nonfinite = false;
+    int32_t i = 0;
+
+    for (; i + VEC <= n; i += VEC) {
+        const vec x = v_load(src + i);
+        const vec value = storage == GQA_F32 ? v_canonical(x) : v_round_bf16(x);
+        odd = v_add(odd, v_sub(value, value));
+        if (storage == GQA_F32) {
+            v_store((float *)dst + offset + i, value);
+        } else {
+            v_store_bf16((uint16_t *)dst + offset + i, value);
+        }
+    }
+    v_store(odd_lane, odd);
+    for (int32_t j = 0; j < VEC; j++) {
+        nonfinite |= odd_lane[j] != odd_lane[j];
+    }
+    return store_values(dst, offset + i, src + i, n - i, storage) || nonfinite;
+}
+
+/* One row of a page. */
+INLINE bool store_row(void *page, int64_t offset, const float *src, int32_t n, gqa_dtype storage)
+{
+    return storage == GQA_F32 ? store_lanes_of(page, offset, src, n, GQA_F32)
+                              : store_lanes_of(page, offset, src, n, GQA_BF16);
+}
+
+static inline void append_k_lanes(void *page, int64_t k_stride, int32_t slot, int32_t n,
+                                  const float *k, int64_t token_stride, int32_t dk,
+                                  gqa_dtype storage)
+{
+    for (int32_t i = 0; i < n; i++) {
+        store_row(page, (slot + i) * k_stride, k + i * token_stride, dk, storage);
+    }
+}
+
+static inline bool append_v_lanes(void *page, int64_t v_stride, int32_t slot, int32_t n,
+                                  const float *v, int64_t token_stride, int32_t dv,
+                                  gqa_dtype storage)
+{
+    bool nonfinite = false;
+
+    for (int32_t i = 0; i < n; i++) {
+        nonfinite |= store_row(page, (slot + i) * v_stride, v + i * token_stride, dv, storage);
+    }
+    return nonfinite;
+}
+
+/* VEC lanes of q from lane on into dst [dk][width]. */
+static inline void pack_lanes(float *dst, int32_t width, const float *q,
+                              const struct gqa__row_map *map, int32_t lane, int32_t dk, float scale)
+{
+    const vec factor = v_set(scale);
+    struct gqa__row_walk walk = gqa__row_begin(map, lane);
+    const float *row[VEC];
+
+    for (int32_t i = 0; i < VEC; i++) {
+        const int64_t offset = gqa__row_next(map, &walk);
+        row[i] = lane + i < map->count ? q + offset : NULL;
+    }
+    for (int32_t d = 0; d < dk; d += VEC) {
+        const int32_t left = dk - d < VEC ? dk - d : VEC;
+        vec r[VEC];
+        for (int32_t i = 0; i < VEC; i++) {
+            r[i] = v_zero();
+            if (row[i] != NULL) {
+                r[i] = left == VEC ? v_load(row[i] + d) : v_load_part(row[i] + d, left);
+            }
+        }
+        v_transpose(r);
+        for (int32_t i = 0; i < VEC && i < left; i++) {
+            v_store(dst + (int64_t)(d + i) * width, v_mul(r[i], factor));
+        }
+    }
+}
+
+static inline void pack_q_vector(void *dst, const float *q, const struct gqa__row_map *map,
+                                 int32_t ld, int32_t dk, float scale)
+{
+    assert(map->count <= ld && ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        const int32_t width = group_width(ld, lane);
+        float *group = (float *)dst + (int64_t)lane * dk; /* [dk][width] */
+        for (int32_t part = 0; part < width; part += VEC) {
+            pack_lanes(group + part, width, q, map, lane + part, dk, scale);
+        }
+    }
+}
+
+/* s [keys][s_stride] of one group of lanes; q [dk][width], k [keys][k_stride]. */
+INLINE struct product score_product(float *s, int64_t s_stride, const float *q, int32_t width,
+                                    const float *k, int64_t k_stride, int32_t dk)
+{
+    return (struct product){.a = k,
+                            .a_row = k_stride,
+                            .a_step = 1,
+                            .b = q,
+                            .b_step = width,
+                            .n = dk,
+                            .c = s,
+                            .c_row = s_stride,
+                            .first = true};
+}
+
+static inline void score_vector(float *s, int32_t ld, const void *q, const void *k,
+                                int64_t k_stride, int32_t keys, int32_t dk)
+{
+    assert(ld % VEC == 0 && dk <= GQA__DOT_BLOCK);
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        const int32_t width = group_width(ld, lane);
+        const struct product product = score_product(
+            s + lane, ld, (const float *)q + (int64_t)lane * dk, width, k, k_stride, dk);
+        product_all(product, keys, width, false);
+    }
+}
+
+static inline void softmax_vector(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                                  bool mark)
+{
+    assert(keys % 4 == 0 && ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += VEC) {
+        if (mark) {
+            softmax_lanes((float *)p + lane, m + lane, l + lane, s + lane, ld, keys, true);
+        } else {
+            softmax_lanes((float *)p + lane, m + lane, l + lane, s + lane, ld, keys, false);
+        }
+    }
+}
+
+/* Values of one group of lanes: o [dv][o_stride], p [keys][p_stride], v [keys][v_stride]. */
+struct values {
+    float *o;
+    int64_t o_stride;
+    const float *p;
+    int64_t p_stride;
+    const float *v;
+    int64_t v_stride;
+    int32_t keys, dv, width;
+};
+
+static inline void value_group(const struct values *values, bool first)
+{
+    for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
+        const int32_t left = values->keys - key;
+        const struct product product = {.a = values->v + key * values->v_stride,
+                                        .a_row = 1,
+                                        .a_step = values->v_stride,
+                                        .b = values->p + key * values->p_stride,
+                                        .b_step = values->p_stride,
+                                        .n = left < VALUE_KEYS ? left : VALUE_KEYS,
+                                        .c = values->o,
+                                        .c_row = values->o_stride,
+                                        .first = first && key == 0};
+        product_all(product, values->dv, values->width, false);
+    }
+}
+
+static inline void accumulate_vector(float *o, int32_t ld, const void *p, const void *v,
+                                     int64_t v_stride, int32_t keys, int32_t dv, int flags)
+{
+    if (flags & GQA__ACC_MARKED) {
+        accumulate_f32(o, ld, p, v, v_stride, keys, dv, flags);
+        return;
+    }
+    assert(ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += GROUP) {
+        const struct values values = {o + lane, ld, (const float *)p + lane, ld, v, v_stride,
+                                      keys,     dv, group_width(ld, lane)};
+        value_group(&values, (flags & GQA__ACC_FIRST) != 0);
+    }
+}
+
+#endif

@@ -1,0 +1,159 @@
+/* product.h - the f32 product: every result is one chain of fma in rising k (scalar/f32.h). */
+#ifndef GQA__KERNEL_VECTOR_PRODUCT_H
+#define GQA__KERNEL_VECTOR_PRODUCT_H
+
+#include <stdbool.h>
+
+#include "kernel/vector/words.h"
+
+/* Memory that a product asks for because it is needed soon: addresses, for no byte is read. */
+struct ahead {
+    uintptr_t at; /* for k = 0 */
+    int64_t step; /* bytes to the next k's */
+    int64_t tile; /* bytes to the next TILE_ROWS rows' */
+};
+
+/* c[rows][one or two vectors] = (first ? 0 : c) + a[rows][n] b[n][..] */
+struct product {
+    const float *a; /* element (i, k) is a[i * a_row + k * a_step] */
+    int64_t a_row, a_step;
+    const float *b; /* row k is b + k * b_step */
+    int64_t b_step;
+    int64_t n;
+    float *c; /* row i is c + i * c_row */
+    int64_t c_row;
+    bool first; /* c starts from +0 */
+    struct ahead ahead[2];
+};
+
+/* The shape of a product in registers, constants where it is called. */
+struct product_kind {
+    bool two;     /* two vectors of b; else one */
+    int32_t asks; /* how many of ahead it uses */
+};
+
+INLINE void product_tile(const struct product *p, const int32_t rows, const struct product_kind is)
+{
+    const float *a = p->a, *b = p->b;
+    uintptr_t ask = p->ahead[0].at, ask2 = p->ahead[1].at;
+    vec c[MOST_ROWS], d[MOST_ROWS]; /* the first and the second vector of each row */
+
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < rows; i++) {
+        c[i] = p->first ? v_zero() : v_load(p->c + i * p->c_row);
+        d[i] = is.two && !p->first ? v_load(p->c + i * p->c_row + VEC) : v_zero();
+    }
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < p->n; k++, a += p->a_step, b += p->b_step) {
+        const vec b0 = v_load(b), b1 = is.two ? v_load(b + VEC) : b0;
+        if (is.asks > 0) {
+            v_prefetch(ask);
+            ask += (uintptr_t)p->ahead[0].step;
+        }
+        if (is.asks > 1) {
+            v_prefetch(ask2);
+            ask2 += (uintptr_t)p->ahead[1].step;
+        }
+#pragma GCC unroll 16
+        for (int32_t i = 0; i < rows; i++) {
+            const vec ai = v_set(a[i * p->a_row]);
+            c[i] = v_fma(ai, b0, c[i]);
+            d[i] = is.two ? v_fma(ai, b1, d[i]) : d[i];
+        }
+    }
+#pragma GCC unroll 16
+    for (int32_t i = 0; i < rows; i++) {
+        v_store(p->c + i * p->c_row, c[i]);
+        if (is.two) {
+            v_store(p->c + i * p->c_row + VEC, d[i]);
+        }
+    }
+}
+
+/* rows <= TILE_ROWS */
+INLINE void product_rows(const struct product *p, int32_t rows, const struct product_kind is)
+{
+    if (8 <= TILE_ROWS && rows == 8) {
+        product_tile(p, 8, is);
+    } else if (7 <= TILE_ROWS && rows == 7) {
+        product_tile(p, 7, is);
+    } else if (rows == 6) {
+        product_tile(p, 6, is);
+    } else if (rows == 5) {
+        product_tile(p, 5, is);
+    } else if (rows == 4) {
+        product_tile(p, 4, is);
+    } else if (rows == 3) {
+        product_tile(p, 3, is);
+    } else if (rows == 2) {
+        product_tile(p, 2, is);
+    } else {
+        product_tile(p, 1, is);
+    }
+}
+
+static inline void product_one(const struct product *p, int32_t rows)
+{
+    product_rows(p, rows, (struct product_kind){false, 0});
+}
+
+/* All rows of a tile. */
+static inline void product_one_far(const struct product *p)
+{
+    product_tile(p, TILE_ROWS, (struct product_kind){false, 2});
+}
+
+static inline void product_two(const struct product *p, int32_t rows)
+{
+    product_rows(p, rows, (struct product_kind){true, 0});
+}
+
+static inline void product_two_far(const struct product *p, int32_t rows)
+{
+    product_rows(p, rows, (struct product_kind){true, 2});
+}
+
+/* rows <= MOST_ROWS; asks for ahead[0]. */
+static inline void product_many(const struct product *p, int32_t rows)
+{
+    const struct product_kind is = {true, 1};
+
+    if (14 <= MOST_ROWS && rows == 14) {
+        product_tile(p, 14, is);
+    } else if (13 <= MOST_ROWS && rows == 13) {
+        product_tile(p, 13, is);
+    } else if (12 <= MOST_ROWS && rows == 12) {
+        product_tile(p, 12, is);
+    } else if (11 <= MOST_ROWS && rows == 11) {
+        product_tile(p, 11, is);
+    } else if (10 <= MOST_ROWS && rows == 10) {
+        product_tile(p, 10, is);
+    } else if (9 <= MOST_ROWS && rows == 9) {
+        product_tile(p, 9, is);
+    } else {
+        product_rows(p, rows, is);
+    }
+}
+
+/* Any number of rows, width VEC or 2 VEC. */
+INLINE void product_all(struct product p, int32_t rows, int32_t width, const bool far)
+{
+    for (; rows > 0; rows -= TILE_ROWS) {
+        const int32_t n = rows < TILE_ROWS ? rows : TILE_ROWS;
+        if (far && width == VEC && n == TILE_ROWS) {
+            product_one_far(&p);
+        } else if (width == VEC) {
+            product_one(&p, n);
+        } else if (far) {
+            product_two_far(&p, n);
+        } else {
+            product_two(&p, n);
+        }
+        p.a += TILE_ROWS * p.a_row;
+        p.c += TILE_ROWS * p.c_row;
+        p.ahead[0].at += (uintptr_t)p.ahead[0].tile;
+        p.ahead[1].at += (uintptr_t)p.ahead[1].tile;
+    }
+}
+
+#endif

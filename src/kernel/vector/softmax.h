@@ -1,0 +1,248 @@
+/* softmax.h - exp2, the softmax of a block, the merge of states and the end of a row, VEC
+ * lanes at a time: the operations of scalar/attention.h and mathf_inline.h in their order. */
+#ifndef GQA__KERNEL_VECTOR_SOFTMAX_H
+#define GQA__KERNEL_VECTOR_SOFTMAX_H
+
+#include "kernel/scalar/attention.h"
+#include "kernel/vector/words.h"
+
+/* gqa__exp2f */
+INLINE vec v_exp2(vec x)
+{
+    const vec rounder = v_set(GQA__ROUNDER);
+    const vec shifted = v_add(x, rounder);
+    const vec f = v_sub(x, v_sub(shifted, rounder));
+    vec p = v_set(0x1.17750ap-13f);
+
+    p = v_fma(p, f, v_set(0x1.5ef4fap-10f));
+    p = v_fma(p, f, v_set(0x1.3b682ep-7f));
+    p = v_fma(p, f, v_set(0x1.c6af9ep-5f));
+    p = v_fma(p, f, v_set(0x1.ebfb94p-3f));
+    p = v_fma(p, f, v_set(0x1.62e430p-1f));
+    p = v_fma(p, f, v_set(1.0f));
+    return v_drop(v_less(x, v_set(-126.0f)), v_mul(p, v_power_of_two(shifted)));
+}
+
+/* The largest score of each lane, NaN left out; never -0. s [keys][s_stride]. */
+INLINE vec max_lanes(const float *s, int64_t s_stride, int32_t keys)
+{
+    vec m0 = v_set(-INFINITY), m1 = m0, m2 = m0, m3 = m0;
+
+    for (int32_t key = 0; key < keys; key += 4, s += 4 * s_stride) {
+        m0 = v_max(v_load(s), m0);
+        m1 = v_max(v_load(s + s_stride), m1);
+        m2 = v_max(v_load(s + 2 * s_stride), m2);
+        m3 = v_max(v_load(s + 3 * s_stride), m3);
+    }
+    return v_add(v_max(v_max(m0, m1), v_max(m2, m3)), v_zero());
+}
+
+/* p of one key from its scores; adds to a sum. */
+INLINE void weigh(float *p, const float *s, vec safe, vec *sum, const bool mark)
+{
+    const vec score = v_load(s);
+    const vec e = v_exp2(v_sub(score, safe));
+
+    *sum = v_add(*sum, e);
+    v_store(p, mark ? v_select(v_equal(score, v_set(-INFINITY)), v_set(-0.0f), e) : e);
+}
+
+/* Softmax of VEC lanes; p [keys][stride] may be s [keys][stride]. */
+INLINE void softmax_lanes(float *p, float *m, float *l, const float *s, int64_t stride,
+                          int32_t keys, const bool mark)
+{
+    const vec top = max_lanes(s, stride, keys);
+    const vec safe = v_drop(v_equal(top, v_set(-INFINITY)), top);
+    vec l0 = v_zero(), l1 = l0, l2 = l0, l3 = l0;
+
+    for (int32_t key = 0; key < keys; key += 4, s += 4 * stride, p += 4 * stride) {
+        weigh(p, s, safe, &l0, mark);
+        weigh(p + stride, s + stride, safe, &l1, mark);
+        weigh(p + 2 * stride, s + 2 * stride, safe, &l2, mark);
+        weigh(p + 3 * stride, s + 3 * stride, safe, &l3, mark);
+    }
+    v_store(m, top);
+    v_store(l, v_canonical(v_add(v_add(l0, l1), v_add(l2, l3))));
+}
+
+/* --- states ---------------------------------------------------------------------------------- */
+
+/* Weights and choices of a merge, VEC lanes. */
+struct merge_lanes {
+    vec a, a2;               /* merge_weight of the left and the right state */
+    vmask no_left, no_right; /* l == 0 */
+};
+
+INLINE vec merge_weights(vec m, vec top)
+{
+    return v_select(v_equal(m, top), v_set(1.0f), v_exp2(v_sub(m, top)));
+}
+
+INLINE vec merge_values(const struct merge_lanes *by, vec left, vec right)
+{
+    const vec both = v_fma(right, by->a2, v_mul(left, by->a));
+    return v_select(by->no_left, right, v_select(by->no_right, left, both));
+}
+
+/* The larger m goes to *top, the merged one is returned. */
+INLINE vec merge_begin(struct merge_lanes *by, vec m, vec l, vec m2, vec l2)
+{
+    const vec top = v_max(m, m2);
+
+    by->a = merge_weights(m, top);
+    by->a2 = merge_weights(m2, top);
+    by->no_left = v_equal(l, v_zero());
+    by->no_right = v_equal(l2, v_zero());
+    return v_select(by->no_left, m2, v_select(by->no_right, m, top));
+}
+
+/* Outputs of VEC lanes, [d][stride] from the first lane on. */
+struct lane_outputs {
+    float *o;
+    int64_t stride;
+};
+
+/* n values of d: to (which may be either) becomes left merged with right. */
+INLINE void merge_outputs(const struct merge_lanes *by, struct lane_outputs to,
+                          struct lane_outputs left, struct lane_outputs right, int32_t n)
+{
+    const bool plain = !v_any(by->no_left) && !v_any(by->no_right);
+
+    for (int32_t d = 0; d < n && plain; d++) {
+        const vec right_part = v_load(right.o + d * right.stride);
+        v_store(to.o + d * to.stride,
+                v_fma(right_part, by->a2, v_mul(v_load(left.o + d * left.stride), by->a)));
+    }
+    for (int32_t d = 0; d < n && !plain; d++) {
+        v_store(to.o + d * to.stride, merge_values(by, v_load(left.o + d * left.stride),
+                                                   v_load(right.o + d * right.stride)));
+    }
+}
+
+static inline void merge_vector(float *m, float *l, float *o, const float *m2, const float *l2,
+                                const float *o2, int32_t dv, int32_t ld)
+{
+    assert(ld % VEC == 0);
+    for (int32_t lane = 0; lane < ld; lane += VEC) {
+        const vec left = v_load(l + lane), right = v_load(l2 + lane);
+        struct merge_lanes by;
+        const vec top = merge_begin(&by, v_load(m + lane), left, v_load(m2 + lane), right);
+
+        const struct lane_outputs to = {o + lane, ld}, from = {(float *)o2 + lane, ld};
+
+        merge_outputs(&by, to, to, from, dv);
+        v_store(m + lane, top);
+        v_store(l + lane, v_canonical(merge_values(&by, left, right)));
+    }
+}
+
+static inline void finish_lse(const struct gqa__finish *finish, int32_t lane, int32_t rows, vec m,
+                              vec l)
+{
+    float top[VEC], sum[VEC];
+
+    v_store(top, m);
+    v_store(sum, l);
+    for (int32_t i = 0; i < VEC; i++) {
+        top[i] = gqa__canonical(fmaf(top[i], scalar_ln2, gqa__logf(sum[i])));
+    }
+    for (int32_t i = 0; i < rows; i++) {
+        finish->lse[gqa__row_offset(&finish->lse_map, lane + i)] =
+            sum[i] == 0.0f ? -INFINITY : top[i];
+    }
+}
+
+/* What turns o into the output of VEC lanes. */
+struct finish_lanes {
+    vec scale;       /* the sink's share and 1 / l */
+    vmask nothing;   /* lanes that see nothing */
+    float *out[VEC]; /* [rows] of dv */
+    int32_t rows;    /* 0: no output */
+    bool stream;     /* whole vectors of out are aligned and may pass the caches */
+};
+
+/* o [n][ld]: value dimensions [d, d + n), n <= VEC. */
+INLINE void finish_tile(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
+                        const int32_t n)
+{
+    vec r[VEC];
+
+    for (int32_t i = 0; i < VEC; i++) {
+        const vec x = i < n ? v_load(o + i * ld) : v_zero();
+        r[i] = v_drop(by->nothing, v_canonical(v_fma(x, by->scale, v_zero()))); /* no -0 */
+    }
+    v_transpose(r);
+    for (int32_t i = 0; i < by->rows; i++) {
+        if (n == VEC && by->stream) {
+            v_stream(by->out[i] + d, r[i]);
+        } else if (n == VEC) {
+            v_store(by->out[i] + d, r[i]);
+        } else {
+            v_store_part(by->out[i] + d, r[i], n);
+        }
+    }
+}
+
+/* Rows of finish from lane on, at most VEC. */
+static inline int32_t finish_rows_from(const struct gqa__finish *finish, int32_t lane)
+{
+    const int32_t count = finish->out != NULL ? finish->out_map.count : finish->lse_map.count;
+    const int32_t left = count - lane;
+
+    return left < 0 ? 0 : left < VEC ? left : VEC;
+}
+
+/* finish_rows: the sink is the state (sink, 1, 0) on the right of (m_left, left). Stores the LSE.
+ */
+static inline void finish_begin(struct finish_lanes *by, const struct gqa__finish *finish,
+                                int32_t lane, vec m_left, vec left)
+{
+    const int32_t rows = finish_rows_from(finish, lane);
+    const vec none = v_set(-INFINITY);
+    const vec sink = finish->sink != NULL ? v_load_part(finish->sink + lane, rows) : none;
+    const vec right = v_drop(v_equal(sink, none), v_set(1.0f));
+    struct merge_lanes merge;
+    const vec m = merge_begin(&merge, m_left, left, sink, right);
+    const vec l = v_canonical(merge_values(&merge, left, right));
+    const vec share = v_select(merge.no_right, v_set(1.0f), merge.a);
+
+    if (finish->lse != NULL) {
+        finish_lse(finish, lane, rows, m, l);
+    }
+    by->scale = v_mul(share, v_div(v_set(1.0f), l));
+    by->nothing = merge.no_left;
+    by->rows = finish->out != NULL ? rows : 0;
+    by->stream = finish->stream;
+    if (by->rows > 0) {
+        struct gqa__row_walk walk = gqa__row_begin(&finish->out_map, lane);
+        for (int32_t i = 0; i < rows; i++) {
+            by->out[i] = finish->out + gqa__row_next(&finish->out_map, &walk);
+            by->stream = by->stream && (uintptr_t)by->out[i] % (VEC * sizeof(float)) == 0;
+        }
+    }
+}
+
+static inline void finish_vector(const struct gqa__finish *finish)
+{
+    const int64_t ld = finish->ld;
+
+    assert(ld % VEC == 0);
+    for (int32_t lane = 0; finish_rows_from(finish, lane) > 0; lane += VEC) {
+        const float *o = finish->o + lane; /* [dv][ld] */
+        struct finish_lanes by;
+        int32_t d = 0;
+
+        finish_begin(&by, finish, lane, v_load(finish->m + lane), v_load(finish->l + lane));
+        for (; d + VEC <= finish->dv && by.rows > 0; d += VEC) {
+            finish_tile(&by, o + d * ld, ld, d, VEC);
+        }
+        if (d < finish->dv && by.rows > 0) {
+            finish_tile(&by, o + d * ld, ld, d, finish->dv - d);
+        }
+    }
+    if (finish->stream) {
+        v_fence();
+    }
+}
+
+#endif

@@ -1,0 +1,246 @@
+/* words_avx512.h - vectors of 16 f32 in the words of kernel/vector. Needs AVX-512 F and DQ. */
+#ifndef GQA__KERNEL_VECTOR_WORDS_AVX512_H
+#define GQA__KERNEL_VECTOR_WORDS_AVX512_H
+
+#include <immintrin.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/number.h"
+#include "gqa/config.h"
+#include "kernel/contract/inline.h"
+#include "kernel/vector/convert_avx512.h"
+
+/* The row that is made of these vectors. */
+#define VECTOR_NAME "avx512/f32"
+#define VECTOR_ISA  GQA_ISA_AVX512
+
+typedef __m512 vec;
+typedef __m512i ivec;
+typedef __mmask16 vmask;
+
+enum {
+    VECTOR_TOKENS = 128, /* tokens of a block of a projection */
+    VEC = 16,            /* values of a vector */
+    TILE_ROWS = 8,       /* rows of a product in registers, two vectors wide: 16 of 32 registers */
+    MOST_ROWS = 14       /* the same where there are many rows: 28 */
+};
+
+INLINE vec v_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+
+INLINE vec v_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+
+INLINE vec v_load(const float *x)
+{
+    return _mm512_loadu_ps(x);
+}
+
+/* VEC integers as f32. */
+INLINE vec v_load_i8(const int8_t *x)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)x)));
+}
+
+INLINE void v_store(float *to, vec x)
+{
+    _mm512_storeu_ps(to, x);
+}
+
+/* Past the caches; to is aligned to a vector. v_fence orders such stores before later ones. */
+INLINE void v_stream(float *to, vec x)
+{
+    _mm512_stream_ps(to, x);
+}
+
+INLINE void v_fence(void)
+{
+    _mm_sfence();
+}
+
+INLINE vmask v_first(int32_t n)
+{
+    return (vmask)((1u << n) - 1u);
+}
+
+/* The first n values, 0 <= n <= VEC; no other is touched, and loaded as zero. */
+INLINE vec v_load_part(const float *x, int32_t n)
+{
+    return _mm512_maskz_loadu_ps(v_first(n), x);
+}
+
+INLINE void v_store_part(float *to, vec x, int32_t n)
+{
+    _mm512_mask_storeu_ps(to, v_first(n), x);
+}
+
+INLINE vec v_add(vec a, vec b)
+{
+    return _mm512_add_ps(a, b);
+}
+
+INLINE vec v_sub(vec a, vec b)
+{
+    return _mm512_sub_ps(a, b);
+}
+
+INLINE vec v_mul(vec a, vec b)
+{
+    return _mm512_mul_ps(a, b);
+}
+
+INLINE vec v_div(vec a, vec b)
+{
+    return _mm512_div_ps(a, b);
+}
+
+/* a b + c */
+INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+}
+
+/* a b - c */
+INLINE vec v_fms(vec a, vec b, vec c)
+{
+    return _mm512_fmsub_ps(a, b, c);
+}
+
+/* a > b ? a : b */
+INLINE vec v_max(vec a, vec b)
+{
+    return _mm512_max_ps(a, b);
+}
+
+INLINE vmask v_less(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ);
+}
+
+INLINE vmask v_equal(vec a, vec b)
+{
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+
+/* Is it true in some lane? */
+INLINE bool v_any(vmask c)
+{
+    return c != 0;
+}
+
+/* c ? a : b */
+INLINE vec v_select(vmask c, vec a, vec b)
+{
+    return _mm512_mask_mov_ps(b, c, a);
+}
+
+/* c ? 0 : x */
+INLINE vec v_drop(vmask c, vec x)
+{
+    return _mm512_maskz_mov_ps((vmask)~c, x);
+}
+
+INLINE vec v_canonical(vec x)
+{
+    return canonical(x);
+}
+
+/* Rounded to bf16 and back; NaN canonical. */
+INLINE vec v_round_bf16(vec x)
+{
+    const ivec u = _mm512_castps_si512(x);
+    const ivec odd = _mm512_and_si512(_mm512_srli_epi32(u, 16), _mm512_set1_epi32(1));
+    const ivec sum = _mm512_add_epi32(_mm512_add_epi32(u, _mm512_set1_epi32(0x7fff)), odd);
+    const ivec kept = _mm512_and_si512(sum, _mm512_set1_epi32((int)0xffff0000u));
+    const vmask nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+
+    return _mm512_castsi512_ps(_mm512_mask_mov_epi32(kept, nan, _mm512_set1_epi32(0x7fc00000)));
+}
+
+/* The upper halves of x [VEC]. */
+INLINE void v_store_bf16(uint16_t *to, vec x)
+{
+    const ivec upper = _mm512_srli_epi32(_mm512_castps_si512(x), 16);
+    _mm256_storeu_si256((__m256i *)to, _mm512_cvtepi32_epi16(upper));
+}
+
+/* x [VEC] of another format. */
+INLINE vec v_load_bf16(const uint16_t *x)
+{
+    const ivec wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)x));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+
+INLINE vec v_load_f16(const uint16_t *x)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x));
+}
+
+/* Rounded to f16 and back. */
+INLINE vec v_round_f16(vec x)
+{
+    return _mm512_cvtph_ps(_mm512_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+/* The values at even and at odd places of lo [VEC], hi [VEC]; and back. */
+INLINE void v_split(vec lo, vec hi, vec *even, vec *odd)
+{
+    const ivec at = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);
+
+    *even = _mm512_permutex2var_ps(lo, at, hi);
+    *odd = _mm512_permutex2var_ps(lo, _mm512_add_epi32(at, _mm512_set1_epi32(1)), hi);
+}
+
+INLINE void v_join(vec even, vec odd, vec *lo, vec *hi)
+{
+    const ivec at = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+
+    *lo = _mm512_permutex2var_ps(even, at, odd);
+    *hi = _mm512_permutex2var_ps(even, _mm512_add_epi32(at, _mm512_set1_epi32(8)), odd);
+}
+
+/* gqa__power_of_two */
+INLINE vec v_power_of_two(vec shifted)
+{
+    const ivec n = _mm512_slli_epi32(_mm512_castps_si512(shifted), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(n, _mm512_set1_epi32(0x3f800000)));
+}
+
+INLINE ivec v_load_int(const int32_t *x)
+{
+    return _mm512_loadu_si512(x);
+}
+
+/* key < lo or hi <= key */
+INLINE vmask v_outside(ivec lo, ivec hi, int32_t key)
+{
+    const ivec at = _mm512_set1_epi32(key);
+    return _mm512_cmpgt_epi32_mask(lo, at) | _mm512_cmple_epi32_mask(hi, at);
+}
+
+/* at may be any address. */
+INLINE void v_prefetch(uintptr_t at)
+{
+    _mm_prefetch((const char *)at, _MM_HINT_T1);
+}
+
+/* The transpose of r [VEC][VEC]. */
+INLINE void v_transpose(vec r[VEC])
+{
+    __m512i bits[16];
+
+    for (int i = 0; i < 16; i++) {
+        bits[i] = _mm512_castps_si512(r[i]);
+    }
+    transpose16(bits);
+    for (int i = 0; i < 16; i++) {
+        r[i] = _mm512_castsi512_ps(bits[i]);
+    }
+}
+
+#endif

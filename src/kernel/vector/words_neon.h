@@ -1,0 +1,310 @@
+/* words_neon.h - vectors of 8 f32 in the words of kernel/vector. AArch64, where NEON is baseline.
+ *
+ * A vector is a pair of registers, so that a product keeps 6 rows of 16 values in 24 of the 32.
+ */
+#ifndef GQA__KERNEL_VECTOR_WORDS_NEON_H
+#define GQA__KERNEL_VECTOR_WORDS_NEON_H
+
+#include <arm_neon.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/number.h"
+#include "gqa/config.h"
+#include "kernel/contract/inline.h"
+
+/* The row that is made of these vectors. */
+#define VECTOR_NAME "neon/f32"
+#define VECTOR_ISA  GQA_ISA_NEON
+
+typedef struct vec {
+    float32x4_t lo, hi;
+} vec;
+
+typedef struct ivec {
+    int32x4_t lo, hi;
+} ivec;
+
+/* All bits of a value, or none. */
+typedef struct vmask {
+    uint32x4_t lo, hi;
+} vmask;
+
+enum {
+    VECTOR_TOKENS = 96,   /* tokens of a block of a projection */
+    VEC = 8,              /* values of a vector */
+    TILE_ROWS = 6,        /* rows of a product in registers, two vectors wide: 24 of 32 registers */
+    MOST_ROWS = TILE_ROWS /* the same where there are many rows */
+};
+
+INLINE vec v_set(float x)
+{
+    const float32x4_t all = vdupq_n_f32(x);
+    return (vec){all, all};
+}
+
+INLINE vec v_zero(void)
+{
+    return v_set(0.0f);
+}
+
+INLINE vec v_load(const float *x)
+{
+    return (vec){vld1q_f32(x), vld1q_f32(x + 4)};
+}
+
+/* VEC integers as f32. */
+INLINE vec v_load_i8(const int8_t *x)
+{
+    const int16x8_t wide = vmovl_s8(vld1_s8(x));
+    return (vec){vcvtq_f32_s32(vmovl_s16(vget_low_s16(wide))),
+                 vcvtq_f32_s32(vmovl_s16(vget_high_s16(wide)))};
+}
+
+INLINE void v_store(float *to, vec x)
+{
+    vst1q_f32(to, x.lo);
+    vst1q_f32(to + 4, x.hi);
+}
+
+/* Elsewhere past the caches and ordered by v_fence; NEON has plain stores only. */
+INLINE void v_stream(float *to, vec x)
+{
+    v_store(to, x);
+}
+
+INLINE void v_fence(void)
+{
+}
+
+/* The first n values, 0 <= n <= VEC; no other is touched, and loaded as zero. */
+INLINE vec v_load_part(const float *x, int32_t n)
+{
+    float part[VEC] = {0.0f};
+
+    if (n == VEC) {
+        return v_load(x);
+    }
+    for (int32_t i = 0; i < n; i++) {
+        part[i] = x[i];
+    }
+    return v_load(part);
+}
+
+INLINE void v_store_part(float *to, vec x, int32_t n)
+{
+    float part[VEC];
+
+    if (n == VEC) {
+        v_store(to, x);
+        return;
+    }
+    v_store(part, x);
+    for (int32_t i = 0; i < n; i++) {
+        to[i] = part[i];
+    }
+}
+
+INLINE vec v_add(vec a, vec b)
+{
+    return (vec){vaddq_f32(a.lo, b.lo), vaddq_f32(a.hi, b.hi)};
+}
+
+INLINE vec v_sub(vec a, vec b)
+{
+    return (vec){vsubq_f32(a.lo, b.lo), vsubq_f32(a.hi, b.hi)};
+}
+
+INLINE vec v_mul(vec a, vec b)
+{
+    return (vec){vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)};
+}
+
+INLINE vec v_div(vec a, vec b)
+{
+    return (vec){vdivq_f32(a.lo, b.lo), vdivq_f32(a.hi, b.hi)};
+}
+
+/* a b + c */
+INLINE vec v_fma(vec a, vec b, vec c)
+{
+    return (vec){vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)};
+}
+
+/* a b - c */
+INLINE vec v_fms(vec a, vec b, vec c)
+{
+    return v_fma(a, b, (vec){vnegq_f32(c.lo), vnegq_f32(c.hi)});
+}
+
+/* c ? a : b */
+INLINE vec v_select(vmask c, vec a, vec b)
+{
+    return (vec){vbslq_f32(c.lo, a.lo, b.lo), vbslq_f32(c.hi, a.hi, b.hi)};
+}
+
+/* a > b ? a : b; fmax would choose otherwise between zeros and at NaN. */
+INLINE vec v_max(vec a, vec b)
+{
+    return v_select((vmask){vcgtq_f32(a.lo, b.lo), vcgtq_f32(a.hi, b.hi)}, a, b);
+}
+
+INLINE vmask v_less(vec a, vec b)
+{
+    return (vmask){vcltq_f32(a.lo, b.lo), vcltq_f32(a.hi, b.hi)};
+}
+
+INLINE vmask v_equal(vec a, vec b)
+{
+    return (vmask){vceqq_f32(a.lo, b.lo), vceqq_f32(a.hi, b.hi)};
+}
+
+/* Is it true in some lane? */
+INLINE bool v_any(vmask c)
+{
+    return vmaxvq_u32(vorrq_u32(c.lo, c.hi)) != 0;
+}
+
+INLINE float32x4_t drop4(uint32x4_t c, float32x4_t x)
+{
+    return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(x), c));
+}
+
+/* c ? 0 : x */
+INLINE vec v_drop(vmask c, vec x)
+{
+    return (vec){drop4(c.lo, x.lo), drop4(c.hi, x.hi)};
+}
+
+INLINE float32x4_t canonical4(float32x4_t x)
+{
+    const float32x4_t nan = vreinterpretq_f32_u32(vdupq_n_u32(GQA__NAN_BITS));
+    return vbslq_f32(vceqq_f32(x, x), x, nan);
+}
+
+INLINE vec v_canonical(vec x)
+{
+    return (vec){canonical4(x.lo), canonical4(x.hi)};
+}
+
+INLINE float32x4_t round_bf16_4(float32x4_t x)
+{
+    const uint32x4_t u = vreinterpretq_u32_f32(x);
+    const uint32x4_t odd = vandq_u32(vshrq_n_u32(u, 16), vdupq_n_u32(1));
+    const uint32x4_t sum = vaddq_u32(vaddq_u32(u, vdupq_n_u32(0x7fff)), odd);
+    const uint32x4_t kept = vandq_u32(sum, vdupq_n_u32(0xffff0000u));
+
+    return vreinterpretq_f32_u32(vbslq_u32(vceqq_f32(x, x), kept, vdupq_n_u32(GQA__NAN_BITS)));
+}
+
+/* Rounded to bf16 and back; NaN canonical. */
+INLINE vec v_round_bf16(vec x)
+{
+    return (vec){round_bf16_4(x.lo), round_bf16_4(x.hi)};
+}
+
+/* The upper halves of x [VEC]. */
+INLINE void v_store_bf16(uint16_t *to, vec x)
+{
+    vst1_u16(to, vshrn_n_u32(vreinterpretq_u32_f32(x.lo), 16));
+    vst1_u16(to + 4, vshrn_n_u32(vreinterpretq_u32_f32(x.hi), 16));
+}
+
+/* x [VEC] of another format. */
+INLINE vec v_load_bf16(const uint16_t *x)
+{
+    const uint16x8_t upper = vld1q_u16(x);
+    return (vec){vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(upper), 16)),
+                 vreinterpretq_f32_u32(vshll_n_u16(vget_high_u16(upper), 16))};
+}
+
+INLINE vec v_load_f16(const uint16_t *x)
+{
+    return (vec){vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x))),
+                 vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x + 4)))};
+}
+
+/* Rounded to f16 and back. */
+INLINE vec v_round_f16(vec x)
+{
+    return (vec){vcvt_f32_f16(vcvt_f16_f32(x.lo)), vcvt_f32_f16(vcvt_f16_f32(x.hi))};
+}
+
+/* The values at even and at odd places of lo [VEC], hi [VEC]; and back. */
+INLINE void v_split(vec lo, vec hi, vec *even, vec *odd)
+{
+    *even = (vec){vuzp1q_f32(lo.lo, lo.hi), vuzp1q_f32(hi.lo, hi.hi)};
+    *odd = (vec){vuzp2q_f32(lo.lo, lo.hi), vuzp2q_f32(hi.lo, hi.hi)};
+}
+
+INLINE void v_join(vec even, vec odd, vec *lo, vec *hi)
+{
+    *lo = (vec){vzip1q_f32(even.lo, odd.lo), vzip2q_f32(even.lo, odd.lo)};
+    *hi = (vec){vzip1q_f32(even.hi, odd.hi), vzip2q_f32(even.hi, odd.hi)};
+}
+
+INLINE float32x4_t power_of_two4(float32x4_t shifted)
+{
+    const uint32x4_t n = vshlq_n_u32(vreinterpretq_u32_f32(shifted), 23);
+    return vreinterpretq_f32_u32(vaddq_u32(n, vdupq_n_u32(0x3f800000u)));
+}
+
+/* gqa__power_of_two */
+INLINE vec v_power_of_two(vec shifted)
+{
+    return (vec){power_of_two4(shifted.lo), power_of_two4(shifted.hi)};
+}
+
+INLINE ivec v_load_int(const int32_t *x)
+{
+    return (ivec){vld1q_s32(x), vld1q_s32(x + 4)};
+}
+
+/* key < lo or hi <= key */
+INLINE vmask v_outside(ivec lo, ivec hi, int32_t key)
+{
+    const int32x4_t at = vdupq_n_s32(key);
+    return (vmask){vorrq_u32(vcgtq_s32(lo.lo, at), vcleq_s32(hi.lo, at)),
+                   vorrq_u32(vcgtq_s32(lo.hi, at), vcleq_s32(hi.hi, at))};
+}
+
+/* at may be any address. */
+INLINE void v_prefetch(uintptr_t at)
+{
+    __builtin_prefetch((const void *)at, 0, 2);
+}
+
+/* The transpose of r [4][4]. */
+INLINE void transpose4(float32x4_t r[4])
+{
+    const float32x4_t a = vtrn1q_f32(r[0], r[1]), b = vtrn2q_f32(r[0], r[1]); /* pairs of rows */
+    const float32x4_t c = vtrn1q_f32(r[2], r[3]), d = vtrn2q_f32(r[2], r[3]);
+
+    r[0] = vcombine_f32(vget_low_f32(a), vget_low_f32(c));
+    r[1] = vcombine_f32(vget_low_f32(b), vget_low_f32(d));
+    r[2] = vcombine_f32(vget_high_f32(a), vget_high_f32(c));
+    r[3] = vcombine_f32(vget_high_f32(b), vget_high_f32(d));
+}
+
+/* The transpose of r [VEC][VEC]: of each quarter, and the upper right one changes places with the
+ * lower left one. */
+INLINE void v_transpose(vec r[VEC])
+{
+    float32x4_t quarter[4][4];
+
+    for (int i = 0; i < 4; i++) {
+        quarter[0][i] = r[i].lo;
+        quarter[1][i] = r[i + 4].lo;
+        quarter[2][i] = r[i].hi;
+        quarter[3][i] = r[i + 4].hi;
+    }
+    for (int i = 0; i < 4; i++) {
+        transpose4(quarter[i]);
+    }
+    for (int i = 0; i < 4; i++) {
+        r[i] = (vec){quarter[0][i], quarter[1][i]};
+        r[i + 4] = (vec){quarter[2][i], quarter[3][i]};
+    }
+}
+
+#endif
