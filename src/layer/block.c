@@ -3,7 +3,7 @@
  * Reads like the layer: residual, norm, projections, clip, q/k norm, rope, norm, temperature;
  * then, after attention, gate, output projection, post norm, residual.
  *
- * What a token needs from no other token is a step (layer/range.h): steps run in tasks, a few
+ * What a token needs from no other token is a step (layer/steps.h): steps run in tasks, a few
  * tokens at a time. Products run in tasks of their own.
  */
 #include "layer/residual.h"
@@ -13,8 +13,8 @@
 
 /* Show the block's buffer [block][heads][dim] to the tap piece by piece, as [n, dim] or
  * [n, heads, dim]. */
-static void tap(const struct gqa__range *block, gqa_stage stage, const float *buffer, int32_t heads,
-                int32_t dim)
+static void tap(const struct gqa__token_range *block, gqa_stage stage, const float *buffer,
+                int32_t heads, int32_t dim)
 {
     const struct gqa__spine *spine = block->spine;
     const gqa_inputs *in = &spine->call->in;
@@ -29,28 +29,29 @@ static void tap(const struct gqa__range *block, gqa_stage stage, const float *bu
     }
 }
 
-static bool want_q(const struct gqa__range *range)
+static bool want_q(const struct gqa__token_range *range)
 {
     return (range->parts & GQA__PART_Q) != 0;
 }
 
-static bool want_kv(const struct gqa__range *range)
+static bool want_kv(const struct gqa__token_range *range)
 {
     return (range->parts & GQA__PART_KV) != 0;
 }
 
 /* A buffer's rows of the range; rows have width values. */
-static float *rows_of(const struct gqa__range *range, float *buffer, int64_t width)
+static float *rows_of(const struct gqa__token_range *range, float *buffer, int64_t width)
 {
     return buffer + range->begin * width;
 }
 
-static int32_t count_of(const struct gqa__range *range)
+static int32_t count_of(const struct gqa__token_range *range)
 {
     return range->end - range->begin;
 }
 
-static struct gqa__heads heads_of(const struct gqa__range *range, const struct gqa__heads *block)
+static struct gqa__heads heads_of(const struct gqa__token_range *range,
+                                  const struct gqa__heads *block)
 {
     struct gqa__heads own = *block;
 
@@ -60,7 +61,7 @@ static struct gqa__heads heads_of(const struct gqa__range *range, const struct g
 
 /* The range's q, k, v and gate: NULL what this pass does not make. What is used where the caller
  * has it has no stages. */
-static struct gqa__qkv qkv_of(const struct gqa__range *range)
+static struct gqa__qkv qkv_of(const struct gqa__token_range *range)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__shape *shape = &spine->call->params->shape;
@@ -81,7 +82,7 @@ static struct gqa__qkv qkv_of(const struct gqa__range *range)
 
 /* --- before the projections ------------------------------------------------------------------ */
 
-static void show_sum(const struct gqa__range *block)
+static void show_sum(const struct gqa__token_range *block)
 {
     if (want_q(block)) {
         tap(block, GQA_STAGE_RESIDUAL, block->spine->sum, 0,
@@ -89,7 +90,7 @@ static void show_sum(const struct gqa__range *block)
     }
 }
 
-static void show_norm(const struct gqa__range *block)
+static void show_norm(const struct gqa__token_range *block)
 {
     const struct gqa__spine *spine = block->spine;
 
@@ -103,7 +104,7 @@ static const struct gqa__step before_projections[] = {{gqa__residual_sum, show_s
 
 /* --- from the projections to attention ------------------------------------------------------- */
 
-static void project(const struct gqa__range *block)
+static void project(const struct gqa__token_range *block)
 {
     const struct gqa__spine *spine = block->spine;
     const struct gqa__call *call = spine->call;
@@ -114,7 +115,7 @@ static void project(const struct gqa__range *block)
 }
 
 /* q, k, v and gate logits: out of the projection's rows, or from the caller. */
-static void take_projections(const struct gqa__range *range)
+static void take_projections(const struct gqa__token_range *range)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__call *call = spine->call;
@@ -129,18 +130,18 @@ static void take_projections(const struct gqa__range *range)
         return;
     }
     if (own.q.x != NULL) {
-        gqa__range_load(range, spine->qkv.q.x, &call->in.q_proj, shape->hq, shape->dk);
+        gqa__load_tokens(range, spine->qkv.q.x, &call->in.q_proj, shape->hq, shape->dk);
     }
     if (own.gate != NULL) {
-        gqa__range_load(range, spine->qkv.gate, &call->in.gate_proj, shape->hq, shape->gate_dim);
+        gqa__load_tokens(range, spine->qkv.gate, &call->in.gate_proj, shape->hq, shape->gate_dim);
     }
     if (own.k.x != NULL) {
-        gqa__range_load(range, spine->qkv.k.x, &call->in.k_proj, shape->hkv, shape->dk);
-        gqa__range_load(range, spine->qkv.v.x, gqa__call_v(call), shape->hkv, shape->dv);
+        gqa__load_tokens(range, spine->qkv.k.x, &call->in.k_proj, shape->hkv, shape->dk);
+        gqa__load_tokens(range, spine->qkv.v.x, gqa__call_v(call), shape->hkv, shape->dv);
     }
 }
 
-static void show_projections(const struct gqa__range *block)
+static void show_projections(const struct gqa__token_range *block)
 {
     const struct gqa__qkv *qkv = &block->spine->qkv;
     const struct gqa__shape *shape = &block->spine->call->params->shape;
@@ -171,7 +172,7 @@ static int32_t rotary_position(const struct gqa__call *call, const struct gqa__b
 }
 
 /* cos and sin of the range: the caller's, or computed; handed out if asked for. */
-static void make_tables(const struct gqa__range *range)
+static void make_tables(const struct gqa__token_range *range)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__call *call = spine->call;
@@ -179,11 +180,11 @@ static void make_tables(const struct gqa__range *range)
     struct gqa__piece piece;
 
     if (gqa__present(&call->in.cos_cache)) {
-        gqa__range_load(range, spine->cos, &call->in.cos_cache, 0, pairs);
-        gqa__range_load(range, spine->sin, &call->in.sin_cache, 0, pairs);
+        gqa__load_tokens(range, spine->cos, &call->in.cos_cache, 0, pairs);
+        gqa__load_tokens(range, spine->sin, &call->in.sin_cache, 0, pairs);
     }
     for (int32_t i = 0; i < range->pieces && !gqa__present(&call->in.cos_cache); i++) {
-        if (gqa__range_piece(range, i, &piece)) {
+        if (gqa__token_range_piece(range, i, &piece)) {
             const struct gqa__batch_row *row = &spine->rows[piece.b];
             int32_t length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
@@ -198,11 +199,11 @@ static void make_tables(const struct gqa__range *range)
                             spine->sin + (int64_t)piece.at * pairs);
         }
     }
-    gqa__range_store(range, spine->cos, &call->out.cos_cache, 0, pairs);
-    gqa__range_store(range, spine->sin, &call->out.sin_cache, 0, pairs);
+    gqa__store_tokens(range, spine->cos, &call->out.cos_cache, 0, pairs);
+    gqa__store_tokens(range, spine->sin, &call->out.sin_cache, 0, pairs);
 }
 
-static void rotate(const struct gqa__range *range, const struct gqa__qkv *own)
+static void rotate(const struct gqa__token_range *range, const struct gqa__qkv *own)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__params *params = spine->call->params;
@@ -218,7 +219,7 @@ static void rotate(const struct gqa__range *range, const struct gqa__qkv *own)
 }
 
 /* From the projections to what attention reads and the cache keeps. */
-static void finish_qkv(const struct gqa__range *range)
+static void finish_qkv(const struct gqa__token_range *range)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__call *call = spine->call;
@@ -233,12 +234,12 @@ static void finish_qkv(const struct gqa__range *range)
     gqa__stage_temperature(params, spine->positions + range->begin, &own.q, n);
     if (own.k.x != NULL) {
         const gqa_kv *present = &call->out.present_key_value;
-        gqa__range_store_present(range, &spine->qkv.k, &present->k, params->shape.dk);
-        gqa__range_store_present(range, &spine->qkv.v, &present->v, params->shape.dv);
+        gqa__store_present_tokens(range, &spine->qkv.k, &present->k, params->shape.dk);
+        gqa__store_present_tokens(range, &spine->qkv.v, &present->v, params->shape.dv);
     }
 }
 
-static void show_qkv(const struct gqa__range *block)
+static void show_qkv(const struct gqa__token_range *block)
 {
     const struct gqa__qkv *qkv = &block->spine->qkv;
     const struct gqa__shape *shape = &block->spine->call->params->shape;
@@ -258,7 +259,7 @@ static const struct gqa__step after_projections[] = {{take_projections, show_pro
 void gqa__block_before(struct gqa__spine *spine, int32_t pieces, int32_t n, int parts)
 {
     const struct gqa__call *call = spine->call;
-    struct gqa__range block = {spine, pieces, 0, n, parts, 0};
+    struct gqa__token_range block = {spine, pieces, 0, n, parts, 0};
 
     if (call->need_sum || call->from_hidden) {
         gqa__block_run(&block, before_projections, 2);
@@ -271,21 +272,21 @@ void gqa__block_before(struct gqa__spine *spine, int32_t pieces, int32_t n, int 
 
 /* --- after attention ------------------------------------------------------------------------- */
 
-static void show_attention(const struct gqa__range *block)
+static void show_attention(const struct gqa__token_range *block)
 {
     const struct gqa__shape *shape = &block->spine->call->params->shape;
 
     tap(block, GQA_STAGE_ATTN, block->spine->attn, shape->hq, shape->dv);
 }
 
-static void store_lse(const struct gqa__range *range)
+static void store_lse(const struct gqa__token_range *range)
 {
     const struct gqa__call *call = range->spine->call;
 
-    gqa__range_store(range, range->spine->lse, &call->out.lse, 0, call->params->shape.hq);
+    gqa__store_tokens(range, range->spine->lse, &call->out.lse, 0, call->params->shape.hq);
 }
 
-static void gate_attention(const struct gqa__range *range)
+static void gate_attention(const struct gqa__token_range *range)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__params *params = spine->call->params;
@@ -298,11 +299,11 @@ static void gate_attention(const struct gqa__range *range)
                         count_of(range));
     }
     if (!spine->direct_attn) {
-        gqa__range_store(range, spine->attn, &spine->call->out.attn, shape->hq, shape->dv);
+        gqa__store_tokens(range, spine->attn, &spine->call->out.attn, shape->hq, shape->dv);
     }
 }
 
-static void show_gated(const struct gqa__range *block)
+static void show_gated(const struct gqa__token_range *block)
 {
     const struct gqa__shape *shape = &block->spine->call->params->shape;
 
@@ -314,19 +315,19 @@ static void show_gated(const struct gqa__range *block)
 static const struct gqa__step after_attention[] = {{store_lse, show_attention},
                                                    {gate_attention, show_gated}};
 
-static void show_output(const struct gqa__range *block)
+static void show_output(const struct gqa__token_range *block)
 {
     tap(block, GQA_STAGE_O_PROJ, block->spine->x, 0, block->spine->call->params->shape.hidden);
 }
 
-static void post(const struct gqa__range *range)
+static void post(const struct gqa__token_range *range)
 {
     const struct gqa__params *params = range->spine->call->params;
 
     gqa__stage_post(params, rows_of(range, range->spine->x, params->shape.hidden), count_of(range));
 }
 
-static void show_post(const struct gqa__range *block)
+static void show_post(const struct gqa__token_range *block)
 {
     const struct gqa__params *params = block->spine->call->params;
 
@@ -335,7 +336,7 @@ static void show_post(const struct gqa__range *block)
     }
 }
 
-static void show_out(const struct gqa__range *block)
+static void show_out(const struct gqa__token_range *block)
 {
     tap(block, GQA_STAGE_OUT, block->spine->x, 0, block->spine->call->params->shape.hidden);
 }
@@ -345,7 +346,7 @@ static const struct gqa__step after_output[] = {{post, show_post}, {gqa__residua
 void gqa__block_after(struct gqa__spine *spine, int32_t pieces, int32_t n)
 {
     const struct gqa__call *call = spine->call;
-    struct gqa__range block = {spine, pieces, 0, n, GQA__PART_Q, 0};
+    struct gqa__token_range block = {spine, pieces, 0, n, GQA__PART_Q, 0};
 
     gqa__block_run(&block, after_attention, 2);
     if (call->project && gqa__residual_in_product(&block)) {

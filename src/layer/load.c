@@ -1,6 +1,6 @@
 /* load.c - weights into a layer: small vectors as f32 copies, matrices packed for the kernel row or
  * left where they are. */
-#include "layer/origin.h"
+#include "layer/weight_source.h"
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -164,8 +164,9 @@ struct line {
 };
 
 /* Integers and scale of a row: the caller's, or those of its values. */
-static gqa_status pack_int8(struct gqa__linear *linear, int64_t row, const struct gqa__origin *from,
-                            float bias, const struct line *line, gqa_error *err)
+static gqa_status pack_int8(struct gqa__linear *linear, int64_t row,
+                            const struct gqa__weight_source *from, float bias,
+                            const struct line *line, gqa_error *err)
 {
     const int64_t at = from->row * from->weight->stride[0];
     const int8_t *integers = line->integers; /* [in] */
@@ -186,7 +187,7 @@ static gqa_status pack_int8(struct gqa__linear *linear, int64_t row, const struc
     return GQA_OK;
 }
 
-static float bias_of(const struct gqa__origin *from)
+static float bias_of(const struct gqa__weight_source *from)
 {
     float bias = 0.0f;
     if (gqa__present(from->bias)) {
@@ -200,7 +201,7 @@ static gqa_status pack_matrix(const struct gqa__params *params, const gqa_weight
 {
     gqa_status status = GQA_OK;
     for (int64_t row = 0; row < linear->out && status == GQA_OK; row++) {
-        const struct gqa__origin from = gqa__origin_of(params, weights, linear, row);
+        const struct gqa__weight_source from = gqa__weight_source_of(params, weights, linear, row);
         const float bias = bias_of(&from);
         if (linear->int8) {
             status = pack_int8(linear, row, &from, bias, line, err);
@@ -239,7 +240,7 @@ static void place_matrix(const struct gqa__params *params, const gqa_weights *we
 {
     gqa__place_strips(params, weights, linear, linear->strips);
     for (int64_t row = 0; row < linear->out; row++) {
-        const struct gqa__origin from = gqa__origin_of(params, weights, linear, row);
+        const struct gqa__weight_source from = gqa__weight_source_of(params, weights, linear, row);
         if (linear->int8) {
             gqa__load_f32(&linear->scale[row], from.scale, from.row, 1);
         }

@@ -49,7 +49,7 @@ void gqa__residual_place(struct gqa__spine *spine)
     spine->sum_apart = spine->sum_at != NULL && apart(spine->sum_at, &call->out.hidden_states);
 }
 
-bool gqa__residual_in_product(const struct gqa__range *block)
+bool gqa__residual_in_product(const struct gqa__token_range *block)
 {
     const struct gqa__spine *spine = block->spine;
     const gqa_config *config = &spine->call->params->config;
@@ -60,14 +60,15 @@ bool gqa__residual_in_product(const struct gqa__range *block)
 
 /* --- steps ----------------------------------------------------------------------------------- */
 
-static float *row_of(float *buffer, const struct gqa__range *range, const struct gqa__piece *piece,
-                     int32_t i)
+static float *row_of(float *buffer, const struct gqa__token_range *range,
+                     const struct gqa__piece *piece, int32_t i)
 {
     return buffer + (int64_t)(piece->at + i) * range->spine->call->params->shape.hidden;
 }
 
 /* Token i's sum. A pass for K and V alone leaves the outputs as they are. */
-static float *sum_of(const struct gqa__range *range, const struct gqa__piece *piece, int32_t i)
+static float *sum_of(const struct gqa__token_range *range, const struct gqa__piece *piece,
+                     int32_t i)
 {
     const struct gqa__spine *spine = range->spine;
     const gqa_tensor *t = spine->sum_at;
@@ -88,7 +89,8 @@ static const float *load(const gqa_tensor *t, const struct gqa__piece *piece, in
     return own;
 }
 
-static void sum_token(const struct gqa__range *range, const struct gqa__piece *piece, int32_t i)
+static void sum_token(const struct gqa__token_range *range, const struct gqa__piece *piece,
+                      int32_t i)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__call *call = spine->call;
@@ -110,7 +112,8 @@ static void sum_token(const struct gqa__range *range, const struct gqa__piece *p
     }
 }
 
-static void norm_token(const struct gqa__range *range, const struct gqa__piece *piece, int32_t i)
+static void norm_token(const struct gqa__token_range *range, const struct gqa__piece *piece,
+                       int32_t i)
 {
     const struct gqa__spine *spine = range->spine;
 
@@ -120,7 +123,8 @@ static void norm_token(const struct gqa__range *range, const struct gqa__piece *
     }
 }
 
-static void add_token(const struct gqa__range *range, const struct gqa__piece *piece, int32_t i)
+static void add_token(const struct gqa__token_range *range, const struct gqa__piece *piece,
+                      int32_t i)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__params *params = spine->call->params;
@@ -136,31 +140,31 @@ static void add_token(const struct gqa__range *range, const struct gqa__piece *p
     }
 }
 
-static void each_token(const struct gqa__range *range,
-                       void (*run)(const struct gqa__range *range, const struct gqa__piece *piece,
-                                   int32_t i))
+static void each_token(const struct gqa__token_range *range,
+                       void (*run)(const struct gqa__token_range *range,
+                                   const struct gqa__piece *piece, int32_t i))
 {
     struct gqa__piece piece;
 
     for (int32_t p = 0; p < range->pieces; p++) {
-        bool here = gqa__range_piece(range, p, &piece);
+        bool here = gqa__token_range_piece(range, p, &piece);
         for (int32_t i = 0; here && i < piece.n; i++) {
             run(range, &piece, i);
         }
     }
 }
 
-void gqa__residual_sum(const struct gqa__range *range)
+void gqa__residual_sum(const struct gqa__token_range *range)
 {
     each_token(range, sum_token);
 }
 
-void gqa__residual_norm(const struct gqa__range *range)
+void gqa__residual_norm(const struct gqa__token_range *range)
 {
     each_token(range, norm_token);
 }
 
-void gqa__residual_add(const struct gqa__range *range)
+void gqa__residual_add(const struct gqa__token_range *range)
 {
     each_token(range, add_token);
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "kernel/amx/amx.h"
-#include "kernel/amx/merge.h"
+#include "kernel/amx/output_path.h"
 #include "kernel/vector/convert_avx512.h"
 
 /* --- memory ahead ---------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
-/* range.c - see range.h. */
-#include "layer/range.h"
+/* steps.c - see steps.h. */
+#include "layer/steps.h"
 
 #include "base/memory.h"
 
@@ -7,7 +7,8 @@
 
 /* --- the caller's tensors -------------------------------------------------------------------- */
 
-bool gqa__range_piece(const struct gqa__range *range, int32_t i, struct gqa__piece *part)
+bool gqa__token_range_piece(const struct gqa__token_range *range, int32_t i,
+                            struct gqa__piece *part)
 {
     const struct gqa__piece *piece = &range->spine->pieces[i];
     int32_t begin = (int32_t)gqa__max(range->begin - piece->at, 0);
@@ -26,15 +27,15 @@ static int32_t pieces_of_token(const gqa_tensor *t, int32_t heads, int32_t dim)
     return heads > 0 && t->stride[2] != dim ? heads : 1;
 }
 
-void gqa__range_load(const struct gqa__range *range, float *buffer, const gqa_tensor *from,
-                     int32_t heads, int32_t dim)
+void gqa__load_tokens(const struct gqa__token_range *range, float *buffer, const gqa_tensor *from,
+                      int32_t heads, int32_t dim)
 {
     int32_t width = pieces_of_token(from, heads, dim);
     struct gqa__piece piece;
 
     dim = heads > 0 ? heads * dim / width : dim;
     for (int32_t i = 0; i < range->pieces; i++) {
-        bool here = gqa__range_piece(range, i, &piece);
+        bool here = gqa__token_range_piece(range, i, &piece);
         for (int32_t t = 0; here && t < piece.n; t++) {
             float *row = buffer + (int64_t)(piece.at + t) * width * dim;
             int64_t offset = gqa__token_offset(from, &piece, t);
@@ -46,15 +47,15 @@ void gqa__range_load(const struct gqa__range *range, float *buffer, const gqa_te
     }
 }
 
-void gqa__range_store(const struct gqa__range *range, const float *buffer, const gqa_tensor *to,
-                      int32_t heads, int32_t dim)
+void gqa__store_tokens(const struct gqa__token_range *range, const float *buffer,
+                       const gqa_tensor *to, int32_t heads, int32_t dim)
 {
     int32_t width = pieces_of_token(to, heads, dim);
     struct gqa__piece piece;
 
     dim = heads > 0 ? heads * dim / width : dim;
     for (int32_t i = 0; i < range->pieces && gqa__present(to); i++) {
-        bool here = gqa__range_piece(range, i, &piece);
+        bool here = gqa__token_range_piece(range, i, &piece);
         for (int32_t t = 0; here && t < piece.n; t++) {
             const float *row = buffer + (int64_t)(piece.at + t) * width * dim;
             int64_t offset = gqa__token_offset(to, &piece, t);
@@ -66,13 +67,13 @@ void gqa__range_store(const struct gqa__range *range, const float *buffer, const
     }
 }
 
-void gqa__range_store_present(const struct gqa__range *range, const struct gqa__heads *from,
-                              const gqa_tensor *to, int32_t dim)
+void gqa__store_present_tokens(const struct gqa__token_range *range, const struct gqa__heads *from,
+                               const gqa_tensor *to, int32_t dim)
 {
     struct gqa__piece piece;
 
     for (int32_t i = 0; i < range->pieces && gqa__present(to); i++) {
-        bool here = gqa__range_piece(range, i, &piece);
+        bool here = gqa__token_range_piece(range, i, &piece);
         for (int32_t t = 0; here && t < piece.n; t++) {
             const float *row = from->x + (piece.at + t) * from->step;
             for (int32_t h = 0; h < from->heads; h++) {
@@ -87,7 +88,7 @@ void gqa__range_store_present(const struct gqa__range *range, const struct gqa__
 /* --- tasks ----------------------------------------------------------------------------------- */
 
 struct steps {
-    const struct gqa__range *block;
+    const struct gqa__token_range *block;
     const struct gqa__step *steps;
     int32_t count;
 };
@@ -95,7 +96,7 @@ struct steps {
 static void run_range(void *arg, int64_t item, int32_t slot)
 {
     const struct steps *all = arg;
-    struct gqa__range range = *all->block;
+    struct gqa__token_range range = *all->block;
 
     range.begin = (int32_t)item * RANGE_TOKENS;
     range.end = (int32_t)gqa__min(range.begin + RANGE_TOKENS, all->block->end);
@@ -107,13 +108,14 @@ static void run_range(void *arg, int64_t item, int32_t slot)
 
 static void run_steps(struct steps *all)
 {
-    const struct gqa__range *block = all->block;
+    const struct gqa__token_range *block = all->block;
     struct gqa__tasks tasks = {run_range, all, (block->end + RANGE_TOKENS - 1) / RANGE_TOKENS};
 
     gqa__run_tasks(block->spine->call->runtime, &tasks);
 }
 
-void gqa__block_run(const struct gqa__range *block, const struct gqa__step *steps, int32_t count)
+void gqa__block_run(const struct gqa__token_range *block, const struct gqa__step *steps,
+                    int32_t count)
 {
     struct steps all = {block, steps, count};
 

@@ -1,4 +1,4 @@
-/* attend_rows.c - the keys and valid queries of each row of an attend call. */
+/* attend_batch.c - the keys and valid queries of each row of an attend call. */
 #include <string.h>
 
 #include "api/attend_check.h"

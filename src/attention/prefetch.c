@@ -1,4 +1,4 @@
-/* ahead.c - see tile.h: what a tile, and the one after it, will read next. */
+/* prefetch.c - see tile.h: what a tile, and the one after it, will read next. */
 #include "attention/tile.h"
 #include "base/fold.h"
 #include "base/memory.h"

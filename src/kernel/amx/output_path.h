@@ -1,12 +1,12 @@
-/* merge.h - the outputs of a block on their way out of the tile unit: merged into the states to
- * the block's left, and finished where it is the tile's last block, before they reach memory; with
- * the bits of merge_vector and finish_vector.
+/* output_path.h - the outputs of a block on their way out of the tile unit: merged into the states
+ * to the block's left, and finished where it is the tile's last block, before they reach memory;
+ * with the bits of merge_vector and finish_vector.
  *
  * The block's own o is never stored: it would go to L2 and come back, and rows of output would all
  * leave at once instead of beside the products of values.
  */
-#ifndef GQA__KERNEL_AMX_MERGE_H
-#define GQA__KERNEL_AMX_MERGE_H
+#ifndef GQA__KERNEL_AMX_OUTPUT_PATH_H
+#define GQA__KERNEL_AMX_OUTPUT_PATH_H
 
 #include "base/fold.h"
 #include "kernel/vector/words_avx512.h"

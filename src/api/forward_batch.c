@@ -1,4 +1,4 @@
-/* forward_rows.c - which tokens of a forward call are valid, where they go, and whether they fit.
+/* forward_batch.c - which tokens of a forward call are valid, where they go, and whether they fit.
  */
 #include "api/forward_check.h"
 #include "base/error.h"
