@@ -257,12 +257,12 @@ static void check_place(const struct keys *keys, const struct gqa__kv_panel *pan
 }
 
 /* What a panel reads in the pages is announced, and nothing outside them is. */
-static void check_ahead(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t head,
-                        int32_t first, bool paged)
+static void check_prefetch(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t head,
+                           int32_t first, bool paged)
 {
-    struct gqa__ahead list[GQA__BLOCK_AHEAD];
+    struct gqa__prefetch list[GQA__BLOCK_PREFETCHES];
     int32_t n =
-        gqa__view_ahead(paged ? &keys->paged : &keys->strided, head, first, panel->keys, list);
+        gqa__view_prefetch(paged ? &keys->paged : &keys->strided, head, first, panel->keys, list);
     bool k = !inside(panel->k, keys->host.block, keys->host.size);
     bool v = !inside(panel->v, keys->host.block, keys->host.size) ||
              (keys->row.v_transposed && keys->length - first < keys->page_size) ||
@@ -298,7 +298,7 @@ static void check_panel(const struct keys *keys, int32_t head, int32_t first, in
         check(keys, panel.keys == max_keys || panel.keys >= left, "less than there is", first);
     }
     check_place(keys, &panel, first, paged);
-    check_ahead(keys, &panel, head, first, paged);
+    check_prefetch(keys, &panel, head, first, paged);
     check_elements(keys, &panel, head, first, paged);
 
     /* Pages know it per page, tensors exactly. */
@@ -313,15 +313,15 @@ static void check_panel(const struct keys *keys, int32_t head, int32_t first, in
     check(keys, panel.nonfinite == nonfinite, "non-finite V", first);
 }
 
-static void check_fetch(const struct keys *keys, bool paged)
+static void check_load(const struct keys *keys, bool paged)
 {
     const struct gqa__kv_view *view = paged ? &keys->paged : &keys->strided;
     float *k = zeros((size_t)keys->dk, sizeof *k), *v = zeros((size_t)keys->dv, sizeof *v);
     for (int32_t i = 0; i < keys->length; i++) {
         for (int32_t h = 0; h < HKV; h++) {
             int64_t token = (int64_t)i * HKV + h;
-            gqa__view_fetch(view, h, i, k, NULL);
-            gqa__view_fetch(view, h, i, NULL, v);
+            gqa__view_load(view, h, i, k, NULL);
+            gqa__view_load(view, h, i, NULL, v);
             for (int32_t d = 0; d < keys->dk; d++) {
                 float x = keys->k[token * keys->dk + d];
                 uint32_t expected = kv_bits(paged ? kv_stored(x, keys->kv->dtype_k) : x);
@@ -353,7 +353,7 @@ static void panels(const struct kv_case *kv, int32_t page_size, int32_t length, 
                 check_panel(&keys, head, first, rest, paged != 0);
             }
         }
-        check_fetch(&keys, paged != 0);
+        check_load(&keys, paged != 0);
     }
     close_keys(&keys);
 }

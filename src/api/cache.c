@@ -282,11 +282,11 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
     for (int32_t head = 0; head < cache->layout.hkv; head++) {
         for (int32_t i = 0; i < (int32_t)n; i++) {
             if (k.data != NULL) {
-                gqa__cache_fetch(cache, sequence, head, first + i, row, NULL);
+                gqa__cache_load(cache, sequence, head, first + i, row, NULL);
                 gqa__store_f32(&k, head * k.stride[0] + i * k.stride[1], row, cache->layout.dk);
             }
             if (v.data != NULL) {
-                gqa__cache_fetch(cache, sequence, head, first + i, NULL, row);
+                gqa__cache_load(cache, sequence, head, first + i, NULL, row);
                 gqa__store_f32(&v, head * v.stride[0] + i * v.stride[1], row, cache->layout.dv);
             }
         }

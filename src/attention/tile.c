@@ -282,7 +282,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     struct gqa__tile_scratch *scratch = tile->scratch;
     struct gqa__state left[GQA__FOLD_DEPTH];
     struct gqa__keys piece[GQA__BLOCK_PANELS];
-    struct gqa__ahead ahead[GQA__BLOCK_AHEAD];
+    struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
     struct gqa__modify modify;
     struct gqa__finish finish;
     struct gqa__block block = {.q = scratch->q,
@@ -295,9 +295,9 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .p = scratch->p,
                                .state = gqa__fold_next(&scratch->fold),
                                .left = left,
-                               .ahead = ahead};
+                               .prefetch = prefetch};
 
-    block.aheads = gqa__tile_ahead(tile, end, ahead);
+    block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
     block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
     block.pieces = find_pieces(tile, first, end, piece, &block.mark);
     block.lefts = gqa__fold_place(&scratch->fold, index, last, left);

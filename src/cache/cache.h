@@ -103,8 +103,8 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence, int32_t length,
                     int32_t columns_after);
 
 /* One token's K [dk] and V [dv] back as f32; either may be NULL. */
-void gqa__cache_fetch(const struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t index,
-                      float *k, float *v);
+void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t index,
+                     float *k, float *v);
 
 /* Where things lie. index: of a token of the sequence. The slot counts all slots of the pool. */
 static inline int32_t gqa__cache_page(const struct gqa_cache *cache,

@@ -174,8 +174,8 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
     panel->gathered = !direct_k || !direct_v;
 }
 
-int32_t gqa__view_ahead(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t keys,
-                        struct gqa__ahead *list)
+int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                           int32_t keys, struct gqa__prefetch *list)
 {
     const struct gqa_cache *const cache = view->cache;
     const int64_t end = gqa__min((int64_t)first + keys, view->length);
@@ -188,15 +188,15 @@ int32_t gqa__view_ahead(const struct gqa__kv_view *view, int32_t head, int32_t f
         const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
         const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
         run = (int32_t)gqa__min(end - index, layout->page_size - slot);
-        assert(n + 2 <= GQA__BLOCK_AHEAD);
-        list[n++] = (struct gqa__ahead){gqa__cache_k(cache, page, head) + (size_t)slot * k_row,
-                                        (size_t)run * k_row};
+        assert(n + 2 <= GQA__BLOCK_PREFETCHES);
+        list[n++] = (struct gqa__prefetch){gqa__cache_k(cache, page, head) + (size_t)slot * k_row,
+                                           (size_t)run * k_row};
         if (!layout->row->v_transposed) {
-            list[n++] = (struct gqa__ahead){gqa__cache_v(cache, page, head) + (size_t)slot * v_row,
-                                            (size_t)run * v_row};
+            list[n++] = (struct gqa__prefetch){
+                gqa__cache_v(cache, page, head) + (size_t)slot * v_row, (size_t)run * v_row};
         } else if (run == layout->page_size) {
             list[n++] =
-                (struct gqa__ahead){gqa__cache_v(cache, page, head), (size_t)view->dv * v_row};
+                (struct gqa__prefetch){gqa__cache_v(cache, page, head), (size_t)view->dv * v_row};
         }
     }
     return n;

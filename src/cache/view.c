@@ -121,12 +121,12 @@ int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
     return low;
 }
 
-void gqa__view_fetch(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
-                     float *v)
+void gqa__view_load(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
+                    float *v)
 {
     if (view->cache != NULL) {
         int32_t sequence = (int32_t)(view->sequence - view->cache->sequences);
-        gqa__cache_fetch(view->cache, sequence, head, index, k, v);
+        gqa__cache_load(view->cache, sequence, head, index, k, v);
         return;
     }
     if (k != NULL) {

@@ -55,12 +55,12 @@ void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t firs
 
 /* The memory that panels of keys [first, first + keys) of this head will read, as long pieces: what
  * of it lies in pages as the row reads it (of transposed V only whole pages). list has room for
- * GQA__BLOCK_AHEAD; returns how many. */
-int32_t gqa__view_ahead(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t keys,
-                        struct gqa__ahead *list);
+ * GQA__BLOCK_PREFETCHES; returns how many. */
+int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                           int32_t keys, struct gqa__prefetch *list);
 
 /* One key's K and V as f32 (either may be NULL). */
-void gqa__view_fetch(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
-                     float *v);
+void gqa__view_load(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
+                    float *v);
 
 #endif

@@ -39,7 +39,7 @@ INLINE __m512i load_row(const float *row, int32_t left, __m512 scale)
 }
 
 /* Ask for n floats. */
-INLINE void fetch_row(const float *row, int32_t n)
+INLINE void prefetch_query_row(const float *row, int32_t n)
 {
     for (int32_t i = 0; i < n; i += 16) {
         _mm_prefetch((const char *)(row + i), _MM_HINT_T0);
@@ -61,7 +61,7 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
             const int64_t next = gqa__row_next(map, &later);
             row[i] = q + gqa__row_next(map, &walk);
             if (lane + i + AMX_ROWS < map->count) {
-                fetch_row(q + next, dk);
+                prefetch_query_row(q + next, dk);
             }
         }
         for (int32_t d = 0; d < dk; d += AMX_DEPTH) {

@@ -31,7 +31,7 @@ struct lanes {
     int64_t q_step;         /* bytes to those of the second */
     int64_t p_step;         /* bytes between tiles of 32 keys */
     int32_t lane;
-    struct fetch *fetch;
+    struct prefetch_queue *prefetch;
     unsigned mode; /* outside of flush_enter */
     struct {
         int32_t begin, end;
@@ -126,7 +126,7 @@ INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s,
 
     score_keys(to, lanes->q, lanes->q_step,
                (const uint16_t *)piece->k + next->key * piece->k_stride, piece->k_stride,
-               (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->fetch, two);
+               (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->prefetch, two);
     next->key += 32;
     if (next->key == piece->keys) {
         next->piece++;
@@ -169,9 +169,9 @@ INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct la
             stale |= raise_references(a, b, s, two);
         }
         if (!stale) {
-            weigh_group(p, s, 16, a, false, lanes->fetch);
+            weigh_group(p, s, 16, a, false, lanes->prefetch);
             if (two) {
-                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->fetch);
+                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->prefetch);
             }
             if (sums_above(a) || (two && sums_above(b))) {
                 stale |= raise_references(a, b, s, two);
@@ -220,8 +220,8 @@ static void find_seen(struct lanes *lanes, bool two)
 }
 
 /* Lanes [lane, lane + 32) or [lane, lane + 16). */
-INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int32_t lane,
-                        const bool two)
+INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *prefetch,
+                        int32_t lane, const bool two)
 {
     const int64_t q_step = round_to_group(block->dk) / AMX_DEPTH * AMX_TILE_BYTES;
     struct lanes lanes = {.block = block,
@@ -229,7 +229,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int
                           .q_step = q_step,
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
                           .lane = lane,
-                          .fetch = fetch};
+                          .prefetch = prefetch};
     struct way_out way;
     struct value_args values = {.piece = block->piece,
                                 .pieces = block->pieces,
@@ -239,7 +239,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int
                                 .ld = block->ld,
                                 .dv = block->dv,
                                 .first = true,
-                                .fetch = fetch};
+                                .prefetch = prefetch};
 
     if (block->modify != NULL && block->modify->lo != NULL) {
         find_seen(&lanes, two);
@@ -283,7 +283,7 @@ static void block_marked(const struct gqa__block *block)
 
 void gqa__amx_block(const struct gqa__block *block)
 {
-    struct fetch fetch = fetch_begin(block);
+    struct prefetch_queue prefetch = prefetch_begin(block);
 
     assert(block->keys % 32 == 0 && block->ld % AMX_ROWS == 0);
     if (block->mark) {
@@ -292,9 +292,9 @@ void gqa__amx_block(const struct gqa__block *block)
     }
     for (int32_t lane = 0; lane < block->ld; lane += 32) {
         if (lane + 16 < block->ld) {
-            block_lanes(block, &fetch, lane, true);
+            block_lanes(block, &prefetch, lane, true);
         } else {
-            block_lanes(block, &fetch, lane, false);
+            block_lanes(block, &prefetch, lane, false);
         }
     }
     if (block->finish != NULL && block->finish->stream) {

@@ -21,9 +21,9 @@ enum {
     PAIR_OUTS = 2 * VEC, /* outputs of a block */
     PAIR_TOKENS = 4,     /* tokens of a tile of registers */
     PAIR_GROUP = 32,
-    AHEAD_BYTES = 2048, /* how far in advance weights are asked for */
-    BLOCK_TOKENS = 32,  /* tokens whose sums are kept before the bias is added */
-    EXPANDED = 64       /* inputs of int8 weights that are f32 at a time, groups of 32 */
+    PREFETCH_BYTES = 2048, /* how far in advance weights are prefetched */
+    BLOCK_TOKENS = 32,     /* tokens whose sums are kept before the bias is added */
+    EXPANDED = 64          /* inputs of int8 weights that are f32 at a time, groups of 32 */
 };
 
 static int64_t padded_inputs(int64_t in)
@@ -122,13 +122,13 @@ INLINE void load_pair(struct weights w, int32_t out, vec *even, vec *odd)
     }
 }
 
-INLINE void ask_ahead(struct weights w)
+INLINE void prefetch_weights(struct weights w)
 {
     if (w.form != WIDE) {
-        v_prefetch((uintptr_t)w.at + AHEAD_BYTES);
+        v_prefetch((uintptr_t)w.at + PREFETCH_BYTES);
     }
     if (w.form == PAIRS) {
-        v_prefetch((uintptr_t)w.at + AHEAD_BYTES + 64);
+        v_prefetch((uintptr_t)w.at + PREFETCH_BYTES + 64);
     }
 }
 
@@ -146,7 +146,7 @@ INLINE void add_inputs(vec c[PAIR_TOKENS], vec d[PAIR_TOKENS], struct weights w,
         vec w0, w1, w2, w3;
         load_pair(w, 0, &w0, &w1);
         load_pair(w, VEC, &w2, &w3);
-        ask_ahead(w);
+        prefetch_weights(w);
 #pragma GCC unroll 4
         for (int32_t i = 0; i < rows; i++) {
             const vec x0 = v_set(x[i]), x1 = v_set(x[rows + i]);
@@ -218,7 +218,7 @@ INLINE void expand_and_multiply(struct piece p, const int8_t *from)
         for (int64_t i = 0; i < p.n * PAIR_OUTS; i += PAIR_OUTS) {
             v_store(wide + i, v_load_i8(from + i));
             v_store(wide + i + VEC, v_load_i8(from + i + VEC));
-            v_prefetch((uintptr_t)(from + i) + AHEAD_BYTES);
+            v_prefetch((uintptr_t)(from + i) + PREFETCH_BYTES);
         }
         token_tiles(&p, (struct weights){wide, WIDE});
     }

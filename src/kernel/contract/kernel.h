@@ -89,15 +89,16 @@ struct gqa__keys {
 
 #define GQA__BLOCK_PANELS 16 /* most pieces of a fold block: pages of 16 tokens */
 
-/* Memory that the next block, or the next tile, will read: a kernel may ask for it while it
+/* Memory that the next block, or the next tile, will read: a kernel may prefetch it while it
  * computes, so that it need not wait for it. */
-struct gqa__ahead {
+struct gqa__prefetch {
     const unsigned char *at;
     size_t bytes;
 };
 
-#define GQA__KEYS_AHEAD  (2 * GQA__BLOCK_PANELS) /* K and V of every piece of a block */
-#define GQA__BLOCK_AHEAD (GQA__KEYS_AHEAD + 128) /* ... and the query rows of that many tokens */
+#define GQA__KEY_PREFETCHES (2 * GQA__BLOCK_PANELS) /* K and V of every piece of a block */
+#define GQA__BLOCK_PREFETCHES                                                                      \
+    (GQA__KEY_PREFETCHES + 128) /* ... and the query rows of that many tokens */
 
 /* The state of a tile's rows over some keys: m [ld], l [ld], o [dv][ld]. */
 struct gqa__state {
@@ -122,14 +123,14 @@ struct gqa__block {
     int32_t ld, dk, dv;
     int32_t keys; /* of all pieces together, at most GQA__FOLD_BLOCK */
     int32_t pieces;
-    const struct gqa__keys *piece;    /* [pieces] in rising order */
-    const struct gqa__modify *modify; /* NULL = scores stay as they are */
-    bool mark;                        /* V may be non-finite */
-    float *s;                         /* [FOLD][tile_rows] scratch */
-    void *p;                          /* [FOLD][tile_rows] f32 scratch */
-    struct gqa__state state;          /* the block's own */
-    const struct gqa__ahead *ahead;   /* [aheads] or NULL */
-    int32_t aheads;
+    const struct gqa__keys *piece;        /* [pieces] in rising order */
+    const struct gqa__modify *modify;     /* NULL = scores stay as they are */
+    bool mark;                            /* V may be non-finite */
+    float *s;                             /* [FOLD][tile_rows] scratch */
+    void *p;                              /* [FOLD][tile_rows] f32 scratch */
+    struct gqa__state state;              /* the block's own */
+    const struct gqa__prefetch *prefetch; /* [prefetches] or NULL */
+    int32_t prefetches;
     /* Where the state goes, for a row with block_ends. */
     const struct gqa__state *left; /* [lefts] states to the left, nearest first, that it is merged
                                       into, one into the next */

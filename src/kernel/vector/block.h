@@ -7,8 +7,8 @@
 #include "kernel/vector/words.h"
 
 enum {
-    BLOCK_PANEL = 16,          /* panel_keys of the f32 rows */
-    AHEAD_KEYS = 2 * TILE_ROWS /* K rows are asked for so many keys in advance */
+    BLOCK_PANEL = 16,             /* panel_keys of the f32 rows */
+    PREFETCH_KEYS = 2 * TILE_ROWS /* K rows are prefetched so many keys in advance */
 };
 
 /* A range of keys in a block. */
@@ -99,13 +99,13 @@ static inline struct key_range piece_range(const struct gqa__keys *piece, int32_
 }
 
 /* Rows of stride elements from `from` on, as a product of depth dk passes TILE_ROWS of them. */
-INLINE struct ahead ask_rows(const void *from, int64_t stride, int32_t dk)
+INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, int32_t dk)
 {
     const int64_t tile = TILE_ROWS * stride * (int64_t)sizeof(float);
-    return (struct ahead){(uintptr_t)from, tile / dk, tile};
+    return (struct operand_prefetch){(uintptr_t)from, tile / dk, tile};
 }
 
-/* The first group of lanes asks for K in advance, and for V of the same keys. */
+/* The first group of lanes prefetches K in advance, and V of the same keys. */
 static inline void score_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
                                 struct key_range range)
 {
@@ -121,9 +121,9 @@ static inline void score_pieces(const struct gqa__block *block, int32_t lane, in
                                                width, q, width, k, piece->k_stride, block->dk);
 
         if (lane == 0) {
-            product.ahead[0] =
-                ask_rows(k + AHEAD_KEYS * piece->k_stride, piece->k_stride, block->dk);
-            product.ahead[1] = ask_rows(v, piece->v_stride, block->dk);
+            product.prefetch[0] =
+                prefetch_rows(k + PREFETCH_KEYS * piece->k_stride, piece->k_stride, block->dk);
+            product.prefetch[1] = prefetch_rows(v, piece->v_stride, block->dk);
             product_all(product, own.end - own.begin, width, true);
         } else {
             product_all(product, own.end - own.begin, width, false);
