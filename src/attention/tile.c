@@ -173,10 +173,10 @@ static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
     return true;
 }
 
-/* The pieces of keys [first, end) in panels; sets *nonfinite. Returns how many, or 0 if more than
+/* The runs of keys [first, end) in panels; sets *nonfinite. Returns how many, or 0 if more than
  * one lies in the scratch, where the next one overwrites it. */
-static int32_t find_pieces(struct gqa__tile *tile, int32_t first, int32_t end,
-                           struct gqa__keys *piece, bool *nonfinite)
+static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
+                         struct gqa__key_run *run, bool *nonfinite)
 {
     struct gqa__kv_panel panel;
     int32_t n = 0;
@@ -189,8 +189,8 @@ static int32_t find_pieces(struct gqa__tile *tile, int32_t first, int32_t end,
         *nonfinite = *nonfinite || panel.nonfinite;
         gathered += panel.gathered;
         assert(n < GQA__BLOCK_PANELS);
-        piece[n++] =
-            (struct gqa__keys){panel.k, panel.k_stride, panel.v, panel.v_stride, panel.keys};
+        run[n++] =
+            (struct gqa__key_run){panel.k, panel.k_stride, panel.v, panel.v_stride, panel.keys};
     }
     return gathered > 1 ? 0 : n;
 }
@@ -281,7 +281,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     const struct gqa__kernels *row = tile->params->row;
     struct gqa__tile_scratch *scratch = tile->scratch;
     struct gqa__state left[GQA__FOLD_DEPTH];
-    struct gqa__keys piece[GQA__BLOCK_PANELS];
+    struct gqa__key_run run[GQA__BLOCK_PANELS];
     struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
     struct gqa__modify modify;
     struct gqa__finish finish;
@@ -290,7 +290,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .dk = tile->params->shape.dk,
                                .dv = tile->params->shape.dv,
                                .keys = end - first,
-                               .piece = piece,
+                               .run = run,
                                .s = scratch->s,
                                .p = scratch->p,
                                .state = gqa__fold_next(&scratch->fold),
@@ -299,9 +299,9 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
 
     block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
     block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
-    block.pieces = find_pieces(tile, first, end, piece, &block.mark);
+    block.runs = find_runs(tile, first, end, run, &block.mark);
     block.lefts = gqa__fold_place(&scratch->fold, index, last, left);
-    if (row->block == NULL || block.pieces == 0) {
+    if (row->block == NULL || block.runs == 0) {
         walk_panels(tile, first, &block);
         merge_left(row, &block);
         return;

@@ -341,13 +341,13 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
     const struct gqa__kernels *row = t->row;
     const size_t scratch = (size_t)GQA__FOLD_BLOCK * (size_t)row->tile_rows * 4;
     struct fence s = fence_new(scratch), p = fence_new(scratch);
-    struct gqa__keys pieces[2];
+    struct gqa__key_run pieces[2];
     struct gqa__block b = {.q = t->q.data,
                            .ld = t->ld,
                            .dk = t->p->dk,
                            .dv = t->p->dv,
                            .keys = page->keys - from,
-                           .piece = pieces,
+                           .run = pieces,
                            .modify = unchanged(t, page) ? NULL : modify,
                            .mark = page->nonfinite,
                            .s = s.data,
@@ -357,14 +357,14 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .lefts = lefts,
                            .finish = finish};
 
-    for (int32_t key = from; key < page->keys; b.pieces++) {
+    for (int32_t key = from; key < page->keys; b.runs++) {
         const int64_t at = row->v_transposed ? key : key * page->v_stride;
-        struct gqa__keys *to = &pieces[b.pieces];
+        struct gqa__key_run *to = &pieces[b.runs];
         to->k = (unsigned char *)page->k.data + (size_t)(key * page->k_stride) * t->operand;
         to->v = (unsigned char *)page->v.data + (size_t)at * t->operand;
         to->k_stride = page->k_stride;
         to->v_stride = page->v_stride;
-        to->keys = b.pieces == 0 ? row->panel_keys : page->keys - key;
+        to->keys = b.runs == 0 ? row->panel_keys : page->keys - key;
         key += to->keys;
     }
     row->block(&b);

@@ -90,9 +90,9 @@ void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t 
         const unsigned char *tiles =
             (const unsigned char *)q + (int64_t)lane / 16 * groups * AMX_TILE_BYTES;
         if (lane + 16 < ld) {
-            score_piece(s + lane, ld, tiles, k, k_stride, keys, groups, true);
+            score_run(s + lane, ld, tiles, k, k_stride, keys, groups, true);
         } else {
-            score_piece(s + lane, ld, tiles, k, k_stride, keys, groups, false);
+            score_run(s + lane, ld, tiles, k, k_stride, keys, groups, false);
         }
     }
 }
@@ -178,7 +178,7 @@ static void accumulate_marked(float *o, int32_t ld, const void *p, const void *v
 void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                          int32_t keys, int32_t dv, int flags)
 {
-    const struct gqa__keys piece = {NULL, 0, v, v_stride, keys};
+    const struct gqa__key_run run = {NULL, 0, v, v_stride, keys};
 
     assert(keys % 32 == 0 && ld % AMX_ROWS == 0 && ld <= AMX_TILE_ROWS);
     if (flags & GQA__ACC_MARKED) {
@@ -186,8 +186,8 @@ void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int
         return;
     }
     for (int32_t lane = 0; lane < ld; lane += 32) {
-        const struct value_args args = {.piece = &piece,
-                                        .pieces = 1,
+        const struct value_args args = {.run = &run,
+                                        .runs = 1,
                                         .p = (const unsigned char *)p + lane / 16 * AMX_TILE_BYTES,
                                         .p_step = (int64_t)ld / 16 * AMX_TILE_BYTES,
                                         .o = o + lane,

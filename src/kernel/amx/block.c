@@ -113,23 +113,22 @@ __attribute__((noinline)) static void modify_group(float *s, const struct lanes 
 
 /* --- scores to weights ----------------------------------------------------------------------- */
 
-/* The next 32 keys of the pieces. */
+/* The next 32 keys of the runs. */
 struct cursor {
-    int32_t piece, key;
+    int32_t run, key;
 };
 
 /* Scores of the next 32 keys. */
 INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s, const bool two)
 {
-    const struct gqa__keys *piece = &lanes->block->piece[next->piece];
+    const struct gqa__key_run *run = &lanes->block->run[next->run];
     const struct score_place to = {s, 16, LANE_SCORES};
 
-    score_keys(to, lanes->q, lanes->q_step,
-               (const uint16_t *)piece->k + next->key * piece->k_stride, piece->k_stride,
-               (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->prefetch, two);
+    score_keys(to, lanes->q, lanes->q_step, (const uint16_t *)run->k + next->key * run->k_stride,
+               run->k_stride, (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->prefetch, two);
     next->key += 32;
-    if (next->key == piece->keys) {
-        next->piece++;
+    if (next->key == run->keys) {
+        next->run++;
         next->key = 0;
     }
 }
@@ -231,8 +230,8 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
                           .lane = lane,
                           .prefetch = prefetch};
     struct way_out way;
-    struct value_args values = {.piece = block->piece,
-                                .pieces = block->pieces,
+    struct value_args values = {.run = block->run,
+                                .runs = block->runs,
                                 .p = block->p,
                                 .p_step = lanes.p_step,
                                 .o = block->state.o + lane,
@@ -259,11 +258,11 @@ static void block_marked(const struct gqa__block *block)
 {
     int32_t done = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        gqa__amx_score(block->s + (int64_t)done * block->ld, block->ld, block->q, piece->k,
-                       piece->k_stride, piece->keys, block->dk);
-        done += piece->keys;
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        gqa__amx_score(block->s + (int64_t)done * block->ld, block->ld, block->q, run->k,
+                       run->k_stride, run->keys, block->dk);
+        done += run->keys;
     }
     if (block->modify != NULL) {
         modify_scores(block->s, block->modify);
@@ -271,13 +270,13 @@ static void block_marked(const struct gqa__block *block)
     gqa__amx_softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
                      true);
     done = 0;
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
         const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
         gqa__amx_accumulate(block->state.o, block->ld,
-                            (const uint16_t *)block->p + (int64_t)done * block->ld, piece->v,
-                            piece->v_stride, piece->keys, block->dv, flags);
-        done += piece->keys;
+                            (const uint16_t *)block->p + (int64_t)done * block->ld, run->v,
+                            run->v_stride, run->keys, block->dv, flags);
+        done += run->keys;
     }
 }
 

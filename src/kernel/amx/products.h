@@ -11,12 +11,12 @@
 
 /* --- prefetch -------------------------------------------------------------------------------- */
 
-/* What is read after this block, prefetched a few lines at a time from several pieces side by side,
- * into L2: memory answers several streams faster than one. */
+/* What is read after this block, prefetched a few lines at a time from several regions side by
+ * side, into L2: memory answers several streams faster than one. */
 struct prefetch_queue {
     const struct gqa__prefetch *at; /* [left] */
     int32_t left;
-    size_t done; /* bytes of the first PREFETCH_STREAMS pieces */
+    size_t done; /* bytes of the first PREFETCH_STREAMS regions */
     int32_t due; /* PREFETCH_ONE for each round that is to be prefetched */
     /* What becomes due: by two tiles of K; by four keys of 16 lanes that are weighed; by 32 keys of
      * two tiles of values. */
@@ -35,11 +35,11 @@ INLINE void prefetch_lines(struct prefetch_queue *prefetch, int32_t more)
             prefetch->left < PREFETCH_STREAMS ? prefetch->left : PREFETCH_STREAMS;
         bool rest = false;
         for (int32_t s = 0; s < streams; s++) {
-            const struct gqa__prefetch *piece = &prefetch->at[s];
-            if (prefetch->done < piece->bytes) {
-                _mm_prefetch((const char *)piece->at + prefetch->done, _MM_HINT_T1);
+            const struct gqa__prefetch *region = &prefetch->at[s];
+            if (prefetch->done < region->bytes) {
+                _mm_prefetch((const char *)region->at + prefetch->done, _MM_HINT_T1);
             }
-            rest = rest || prefetch->done + 64 < piece->bytes;
+            rest = rest || prefetch->done + 64 < region->bytes;
         }
         prefetch->done += 64;
         if (!rest) {
@@ -125,9 +125,9 @@ INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_
     }
 }
 
-/* Scores of one piece for lanes [0, 32) or [0, 16) of q. */
-INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
-                        int64_t k_stride, int32_t keys, int32_t groups, const bool two)
+/* Scores of one run for lanes [0, 32) or [0, 16) of q. */
+INLINE void score_run(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
+                      int64_t k_stride, int32_t keys, int32_t groups, const bool two)
 {
     for (int32_t key = 0; key < keys; key += 32) {
         const struct score_place to = {s + key * s_stride, s_stride, 16};
@@ -140,8 +140,8 @@ INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, cons
 
 /* Where the tiles of a second product lie. */
 struct value_args {
-    const struct gqa__keys *piece;
-    int32_t pieces;
+    const struct gqa__key_run *run;
+    int32_t runs;
     const unsigned char *p; /* tiles of the first lane tile */
     int64_t p_step;         /* bytes between tiles of 32 keys */
     float *o;               /* [dv][ld] from the first lane on */
@@ -250,11 +250,11 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
             load_o(3, o + (int64_t)16 * args->ld + 16, args->ld, rows1);
         }
     }
-    for (int32_t i = 0; i < args->pieces; i++) {
-        const struct gqa__keys *piece = &args->piece[i];
-        const uint16_t *v = (const uint16_t *)piece->v + d * piece->v_stride;
-        const size_t row = (size_t)piece->v_stride * sizeof(uint16_t);
-        for (int32_t key = 0; key < piece->keys; key += 32, p += args->p_step) {
+    for (int32_t i = 0; i < args->runs; i++) {
+        const struct gqa__key_run *run = &args->run[i];
+        const uint16_t *v = (const uint16_t *)run->v + d * run->v_stride;
+        const size_t row = (size_t)run->v_stride * sizeof(uint16_t);
+        for (int32_t key = 0; key < run->keys; key += 32, p += args->p_step) {
             if (!two_lanes && args->prefetch != NULL) {
                 prefetch_lines(args->prefetch, args->prefetch->values);
             }
@@ -266,7 +266,7 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
                 _tile_dpbf16ps(1, 4, 7);
             }
             if (two_dims) {
-                _tile_loadd(5, v + 16 * piece->v_stride + key, row);
+                _tile_loadd(5, v + 16 * run->v_stride + key, row);
                 _tile_dpbf16ps(2, 5, 6);
             }
             if (two_dims && two_lanes) {

@@ -79,7 +79,7 @@ enum {
 
 /* Contiguous keys of a block: K and V of the row's operand type, as score and accumulate take them.
  */
-struct gqa__keys {
+struct gqa__key_run {
     const void *k;
     int64_t k_stride;
     const void *v;
@@ -87,7 +87,7 @@ struct gqa__keys {
     int32_t keys; /* a multiple of panel_keys */
 };
 
-#define GQA__BLOCK_PANELS 16 /* most pieces of a fold block: pages of 16 tokens */
+#define GQA__BLOCK_PANELS 16 /* most runs of a fold block: pages of 16 tokens */
 
 /* Memory that the next block, or the next tile, will read: a kernel may prefetch it while it
  * computes, so that it need not wait for it. */
@@ -96,7 +96,7 @@ struct gqa__prefetch {
     size_t bytes;
 };
 
-#define GQA__KEY_PREFETCHES (2 * GQA__BLOCK_PANELS) /* K and V of every piece of a block */
+#define GQA__KEY_PREFETCHES (2 * GQA__BLOCK_PANELS) /* K and V of every run of a block */
 #define GQA__BLOCK_PREFETCHES                                                                      \
     (GQA__KEY_PREFETCHES + 128) /* ... and the query rows of that many tokens */
 
@@ -121,9 +121,9 @@ struct gqa__finish {
 struct gqa__block {
     const void *q; /* packed */
     int32_t ld, dk, dv;
-    int32_t keys; /* of all pieces together, at most GQA__FOLD_BLOCK */
-    int32_t pieces;
-    const struct gqa__keys *piece;        /* [pieces] in rising order */
+    int32_t keys; /* of all runs together, at most GQA__FOLD_BLOCK */
+    int32_t runs;
+    const struct gqa__key_run *run;       /* [runs] in rising order */
     const struct gqa__modify *modify;     /* NULL = scores stay as they are */
     bool mark;                            /* V may be non-finite */
     float *s;                             /* [FOLD][tile_rows] scratch */

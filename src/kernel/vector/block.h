@@ -89,13 +89,13 @@ static inline void modify_group(float *s, const struct gqa__modify *modify, int3
     }
 }
 
-/* The part of a piece, whose first key is `offset` in the block, that lies in the range. */
-static inline struct key_range piece_range(const struct gqa__keys *piece, int32_t offset,
-                                           struct key_range range)
+/* The part of a run, whose first key is `offset` in the block, that lies in the range. */
+static inline struct key_range run_range(const struct gqa__key_run *run, int32_t offset,
+                                         struct key_range range)
 {
     const int32_t begin = range.begin - offset, end = range.end - offset;
 
-    return (struct key_range){begin > 0 ? begin : 0, end < piece->keys ? end : piece->keys};
+    return (struct key_range){begin > 0 ? begin : 0, end < run->keys ? end : run->keys};
 }
 
 /* Rows of stride elements from `from` on, as a product of depth dk passes TILE_ROWS of them. */
@@ -106,53 +106,53 @@ INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, i
 }
 
 /* The first group of lanes prefetches K in advance, and V of the same keys. */
-static inline void score_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
-                                struct key_range range)
+static inline void score_runs(const struct gqa__block *block, int32_t lane, int32_t width,
+                              struct key_range range)
 {
     const float *q = (const float *)block->q + (int64_t)lane * block->dk;
     int32_t offset = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        const struct key_range own = piece_range(piece, offset, range);
-        const float *k = (const float *)piece->k + own.begin * piece->k_stride;
-        const float *v = (const float *)piece->v + own.begin * piece->v_stride;
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, range);
+        const float *k = (const float *)run->k + own.begin * run->k_stride;
+        const float *v = (const float *)run->v + own.begin * run->v_stride;
         struct product product = score_product(block->s + (int64_t)(offset + own.begin) * width,
-                                               width, q, width, k, piece->k_stride, block->dk);
+                                               width, q, width, k, run->k_stride, block->dk);
 
         if (lane == 0) {
             product.prefetch[0] =
-                prefetch_rows(k + PREFETCH_KEYS * piece->k_stride, piece->k_stride, block->dk);
-            product.prefetch[1] = prefetch_rows(v, piece->v_stride, block->dk);
+                prefetch_rows(k + PREFETCH_KEYS * run->k_stride, run->k_stride, block->dk);
+            product.prefetch[1] = prefetch_rows(v, run->v_stride, block->dk);
             product_all(product, own.end - own.begin, width, true);
         } else {
             product_all(product, own.end - own.begin, width, false);
         }
-        offset += piece->keys;
+        offset += run->keys;
     }
 }
 
-static inline void accumulate_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
-                                     struct key_range range)
+static inline void accumulate_runs(const struct gqa__block *block, int32_t lane, int32_t width,
+                                   struct key_range range)
 {
     int32_t offset = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        const struct key_range own = piece_range(piece, offset, range);
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, range);
         const struct values values = {block->state.o + lane,
                                       block->ld,
                                       block->s + (int64_t)(offset + own.begin) * width,
                                       width,
-                                      (const float *)piece->v + own.begin * piece->v_stride,
-                                      piece->v_stride,
+                                      (const float *)run->v + own.begin * run->v_stride,
+                                      run->v_stride,
                                       own.end - own.begin,
                                       block->dv,
                                       width};
         if (own.begin < own.end) {
             value_group(&values, offset + own.begin == range.begin);
         }
-        offset += piece->keys;
+        offset += run->keys;
     }
 }
 
@@ -177,7 +177,7 @@ static inline void block_group(const struct gqa__block *block, int32_t lane, int
         neutral_group(block, lane, width);
         return;
     }
-    score_pieces(block, lane, width, range);
+    score_runs(block, lane, width, range);
     if (block->modify != NULL) {
         modify_group(block->s, block->modify, lane, width, range);
     }
@@ -185,7 +185,7 @@ static inline void block_group(const struct gqa__block *block, int32_t lane, int
         softmax_lanes(s + j, block->state.m + lane + j, block->state.l + lane + j, s + j, width,
                       range.end - range.begin, false);
     }
-    accumulate_pieces(block, lane, width, range);
+    accumulate_runs(block, lane, width, range);
 }
 
 /* Entries of a row, and the size of an element of its p. */
@@ -204,11 +204,11 @@ static inline void block_marked(const struct gqa__block *block, const struct blo
     const int64_t ld = block->ld;
     int32_t done = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        entries->score(block->s + done * ld, block->ld, block->q, piece->k, piece->k_stride,
-                       piece->keys, block->dk);
-        done += piece->keys;
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        entries->score(block->s + done * ld, block->ld, block->q, run->k, run->k_stride, run->keys,
+                       block->dk);
+        done += run->keys;
     }
     if (block->modify != NULL) {
         modify_scores(block->s, block->modify);
@@ -216,14 +216,14 @@ static inline void block_marked(const struct gqa__block *block, const struct blo
     entries->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
                      true);
     done = 0;
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
         const unsigned char *p =
             (const unsigned char *)block->p + (size_t)(done * ld) * entries->p_size;
         const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
-        entries->accumulate(block->state.o, block->ld, p, piece->v, piece->v_stride, piece->keys,
+        entries->accumulate(block->state.o, block->ld, p, run->v, run->v_stride, run->keys,
                             block->dv, flags);
-        done += piece->keys;
+        done += run->keys;
     }
 }
 

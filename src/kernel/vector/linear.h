@@ -187,8 +187,8 @@ static inline void expand_rows(float *to, const int8_t *w, int64_t rows)
 
 /* Inputs k .. k + n of one block of outputs for tokens token .. token + tokens, at most SHARING
  * tiles of registers, whose chains wait in memory between the pieces of EXPANDED inputs. */
-static inline void expanded_piece(const struct gqa__linear_args *args, int64_t out, int32_t token,
-                                  int32_t tokens, int64_t k, int64_t n)
+static inline void expanded_inputs(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                                   int32_t tokens, int64_t k, int64_t n)
 {
     const int8_t *w = (const int8_t *)args->weight + out * args->in + k * OUTS; /* [n][OUTS] */
     const int32_t group = group_rows(args->tokens);
@@ -225,8 +225,8 @@ static inline void linear_expanded(const struct gqa__linear_args *args)
         for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
             for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
                 const int64_t left = args->in - k;
-                expanded_piece(args, out, t, tokens, k,
-                               left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
+                expanded_inputs(args, out, t, tokens, k,
+                                left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
             }
         }
     }
