@@ -159,7 +159,7 @@ static void show_projections(const struct gqa__token_range *block)
 }
 
 /* The rotation's position of a token on one axis. */
-static int32_t rotary_position(const struct gqa__call *call, const struct gqa__batch_row *row,
+static int32_t rotary_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
                                int32_t axis, int32_t b, int32_t column)
 {
     int64_t bt = (int64_t)call->batch * call->tokens;
@@ -185,7 +185,7 @@ static void make_tables(const struct gqa__token_range *range)
     }
     for (int32_t i = 0; i < range->runs && !gqa__present(&call->in.cos_cache); i++) {
         if (gqa__token_range_run(range, i, &run)) {
-            const struct gqa__batch_row *row = &spine->rows[run.b];
+            const struct gqa__batch_entry *row = &spine->rows[run.b];
             int32_t length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
                 for (int32_t t = 0; t < run.n; t++) {

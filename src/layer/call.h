@@ -12,7 +12,7 @@
 #include "stage/stage.h"
 
 /* One row of the batch. */
-struct gqa__batch_row {
+struct gqa__batch_entry {
     int32_t sequence;      /* of the cache; -1 = inactive */
     int32_t first_valid;   /* call column of the first valid token */
     int32_t n;             /* valid tokens */
@@ -46,7 +46,7 @@ static inline const gqa_tensor *gqa__call_v(const struct gqa__call *call)
 struct gqa__spine {
     const struct gqa__call *call;
     int32_t block;                    /* most tokens of a block */
-    struct gqa__batch_row *rows;      /* [batch] */
+    struct gqa__batch_entry *rows;    /* [batch] */
     struct gqa__token_run *runs;      /* [block] */
     struct gqa__segment *segments;    /* [block] */
     struct gqa_cache *cache;          /* the caller's or the call's own */
@@ -102,7 +102,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
 void gqa__spine_run(struct gqa__spine *spine);
 
 /* Position id of call column t of batch row b. */
-int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_row *row,
+int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
                            int32_t b, int32_t t);
 
 /* block.c: the stages before and after attention, on one block of n tokens. parts: GQA__PART_*. */

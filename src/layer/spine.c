@@ -184,7 +184,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     return !arena->failed;
 }
 
-int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_row *row,
+int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
                            int32_t b, int32_t t)
 {
     if (call->in.position_ids != NULL) {
@@ -210,7 +210,7 @@ static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32
 
     *runs = 0;
     while (cursor->b < spine->call->batch && n < spine->block) {
-        const struct gqa__batch_row *row = &spine->rows[cursor->b];
+        const struct gqa__batch_entry *row = &spine->rows[cursor->b];
         int32_t left = row->n - cursor->done;
         int32_t take = left < spine->block - n ? left : spine->block - n;
 
@@ -267,7 +267,7 @@ static void append_block(struct gqa__spine *spine, int32_t runs)
 
     for (int32_t i = 0; i < runs; i++) {
         const struct gqa__token_run *run = &spine->runs[i];
-        const struct gqa__batch_row *row = &spine->rows[run->b];
+        const struct gqa__batch_entry *row = &spine->rows[run->b];
         for (int32_t t = 0; t < run->n; t++) {
             spine->columns[run->at + t] = row->columns + run->first + t;
         }
@@ -282,7 +282,7 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
 {
     const struct gqa__call *call = spine->call;
     const struct gqa__shape *shape = &call->params->shape;
-    const struct gqa__batch_row *row = &spine->rows[run->b];
+    const struct gqa__batch_entry *row = &spine->rows[run->b];
     int64_t bounds = (int64_t)run->b * call->tokens + run->first;
 
     memset(segment, 0, sizeof *segment);
@@ -355,7 +355,7 @@ static void run_blocks(struct gqa__spine *spine, int parts)
 static void close_columns(struct gqa__spine *spine)
 {
     for (int32_t b = 0; b < spine->call->batch; b++) {
-        const struct gqa__batch_row *row = &spine->rows[b];
+        const struct gqa__batch_entry *row = &spine->rows[b];
         if (row->sequence >= 0) {
             gqa__cache_extend(spine->cache, row->sequence, 0, NULL, NULL,
                               row->columns + spine->call->tokens);
