@@ -156,7 +156,7 @@ void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-/* V may hold NaN: the scalar row's sums, which leave out what p = -0 marks. */
+/* V may hold NaN: the scalar kernels' sums, which leave out what p = -0 marks. */
 static void accumulate_marked(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                               int32_t keys, int32_t dv, int flags)
 {

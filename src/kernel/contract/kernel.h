@@ -1,9 +1,9 @@
-/* kernel.h - a kernel row: the products and element-wise passes of one instruction set.
+/* kernel.h - a kernel set: the products and element-wise passes of one instruction set.
  *
  * A row is one constant table: functions AND the geometry they were written for. The walk, the
  * plan, the cache and the projections read geometry from the table and hold no constant of their
- * own. A row is a coherent set: what its packers write only its own products read. The scalar row
- * (kernel/scalar) is the specification; every other f32 or bf16 row gives its bits.
+ * own. A row is a coherent set: what its packers write only its own products read. The scalar
+ * kernels (kernel/scalar) is the specification; every other f32 or bf16 set gives its bits.
  *
  * Words. A lane is one attention row: a (token, query head) pair of one KV head. A tile is up to
  * tile_rows lanes; its buffers have ld lanes, ld = rows rounded up to a multiple of `lanes`. Lanes

@@ -7,7 +7,7 @@
 #include "kernel/vector/words.h"
 
 enum {
-    BLOCK_PANEL = 16,             /* panel_keys of the f32 rows */
+    BLOCK_PANEL = 16,             /* panel_keys of the f32 kernels */
     PREFETCH_KEYS = 2 * TILE_ROWS /* K rows are prefetched so many keys in advance */
 };
 
