@@ -197,7 +197,8 @@ static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
 }
 
 /* The entries of the kernels one after the other, fetching each panel when it is needed. */
-static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block)
+static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
+                        bool nonfinite)
 {
     const struct gqa__kernels *kernels = tile->params->kernels;
     const struct gqa__kv_view *view = &tile->segment->view;
@@ -214,9 +215,9 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
         kernels->modify(block->s, block->modify);
     }
     kernels->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     block->mark);
+                     nonfinite);
     for (int32_t k = first; k < end; k += panel.keys) {
-        int flags = (k == first ? GQA__ACC_FIRST : 0) | (block->mark ? GQA__ACC_MARKED : 0);
+        int flags = (k == first ? GQA__ACC_FIRST : 0) | (nonfinite ? GQA__ACC_MARKED : 0);
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
         kernels->accumulate(block->state.o, block->ld,
                             (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
@@ -286,6 +287,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
     struct gqa__modify modify;
     struct gqa__finish finish;
+    bool nonfinite; /* some V of the block may be */
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
                                .dk = tile->params->shape.dk,
@@ -300,20 +302,20 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
 
     block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
     block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
-    block.runs = find_runs(tile, first, end, run, &block.mark);
+    block.runs = find_runs(tile, first, end, run, &nonfinite);
     block.lefts = gqa__fold_place(&scratch->fold, index, last, left);
-    if (kernels->block == NULL || block.runs == 0) {
-        walk_panels(tile, first, &block);
+    if (kernels->block == NULL || block.runs == 0 || nonfinite) {
+        walk_panels(tile, first, &block, nonfinite);
         merge_left(kernels, &block);
         return;
     }
-    if (last && !block.mark && ends_in_block(tile)) {
+    if (last && ends_in_block(tile)) {
         make_finish(tile, block.state, &finish);
         block.finish = &finish;
         tile->finished = true;
     }
     kernels->block(&block);
-    if (!kernels->block_ends || block.mark) {
+    if (!kernels->block_ends) {
         merge_left(kernels, &block);
     }
 }

@@ -350,7 +350,6 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .keys = page->keys - from,
                            .run = pieces,
                            .modify = unchanged(t, page) ? NULL : modify,
-                           .mark = page->nonfinite,
                            .s = s.data,
                            .p = p.data,
                            .state = {t->m[block].data, t->l[block].data, t->o[block].data},
@@ -485,13 +484,15 @@ static void run_block(struct tile *t, int32_t block)
     const int32_t from = first_key(t, &page);
     struct changes changes = changes_new(t, first + from, page.keys - from);
 
-    if (t->variant.fused && t->kernels->block != NULL && page.keys > from) {
+    const bool fused = t->variant.fused && !page.nonfinite && page.keys > from;
+
+    if (fused && t->kernels->block != NULL) {
         run_fused(t, &page, from, &changes.modify, block, NULL, 0, NULL);
     } else {
         run_entries(t, &page, from, &changes.modify, block);
     }
     keep_state(t, block, block);
-    if (t->variant.fused && t->kernels->block_ends && page.keys > from && !page.nonfinite) {
+    if (fused && t->kernels->block_ends) {
         if (left <= GQA__FOLD_BLOCK) {
             run_ending(t, &page, from, &changes.modify, block);
         }

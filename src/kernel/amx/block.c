@@ -253,42 +253,11 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
     value_lanes(&values, two);
 }
 
-/* NaN in V: the entries one after the other. */
-static void block_marked(const struct gqa__block *block)
-{
-    int32_t done = 0;
-
-    for (int32_t i = 0; i < block->runs; i++) {
-        const struct gqa__key_run *run = &block->run[i];
-        gqa__amx_score(block->s + (int64_t)done * block->ld, block->ld, block->q, run->k,
-                       run->k_stride, run->keys, block->dk);
-        done += run->keys;
-    }
-    if (block->modify != NULL) {
-        modify_scores(block->s, block->modify);
-    }
-    gqa__amx_softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     true);
-    done = 0;
-    for (int32_t i = 0; i < block->runs; i++) {
-        const struct gqa__key_run *run = &block->run[i];
-        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
-        gqa__amx_accumulate(block->state.o, block->ld,
-                            (const uint16_t *)block->p + (int64_t)done * block->ld, run->v,
-                            run->v_stride, run->keys, block->dv, flags);
-        done += run->keys;
-    }
-}
-
 void gqa__amx_block(const struct gqa__block *block)
 {
     struct prefetch_queue prefetch = prefetch_begin(block);
 
     assert(block->keys % 32 == 0 && block->ld % AMX_ROWS == 0);
-    if (block->mark) {
-        block_marked(block);
-        return;
-    }
     for (int32_t lane = 0; lane < block->ld; lane += 32) {
         if (lane + 16 < block->ld) {
             block_lanes(block, &prefetch, lane, true);

@@ -277,16 +277,9 @@ static void block_pairs_group(const struct gqa__block *block, int32_t lane, int3
     accumulate_pair_runs(block, lane, width, range);
 }
 
-static const struct block_entries entries = {score_pairs, softmax_pairs, accumulate_pairs,
-                                             sizeof(uint16_t)};
-
 static void block_pairs(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
-    if (block->mark) {
-        block_marked(block, &entries);
-        return;
-    }
     for (int32_t lane = 0; lane < block->ld; lane += GROUP) {
         block_pairs_group(block, lane, group_width(block->ld, lane));
     }

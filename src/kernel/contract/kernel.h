@@ -125,7 +125,6 @@ struct gqa__block {
     int32_t runs;
     const struct gqa__key_run *run;       /* [runs] in rising order */
     const struct gqa__modify *modify;     /* NULL = scores stay as they are */
-    bool mark;                            /* V may be non-finite */
     float *s;                             /* [FOLD][tile_rows] scratch */
     void *p;                              /* [FOLD][tile_rows] f32 scratch */
     struct gqa__state state;              /* the block's own */
@@ -235,9 +234,9 @@ struct gqa__kernels {
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                        int32_t keys, int32_t dv, int flags);
     /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk
-     * calls them one after the other. */
+     * calls them one after the other, as it does where V may be non-finite. */
     void (*block)(const struct gqa__block *block);
-    bool block_ends; /* block, but for one with mark, merges and finishes its state */
+    bool block_ends; /* block merges and finishes its state */
     /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
     void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
                   int32_t dv, int32_t ld);

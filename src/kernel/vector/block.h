@@ -188,55 +188,9 @@ static inline void block_group(const struct gqa__block *block, int32_t lane, int
     accumulate_runs(block, lane, width, range);
 }
 
-/* Entries of a row, and the size of an element of its p. */
-struct block_entries {
-    void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                  int32_t keys, int32_t dk);
-    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
-    void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                       int32_t keys, int32_t dv, int flags);
-    size_t p_size;
-};
-
-/* V may hold NaN: the entries one after the other. */
-static inline void block_marked(const struct gqa__block *block, const struct block_entries *entries)
-{
-    const int64_t ld = block->ld;
-    int32_t done = 0;
-
-    for (int32_t i = 0; i < block->runs; i++) {
-        const struct gqa__key_run *run = &block->run[i];
-        entries->score(block->s + done * ld, block->ld, block->q, run->k, run->k_stride, run->keys,
-                       block->dk);
-        done += run->keys;
-    }
-    if (block->modify != NULL) {
-        modify_scores(block->s, block->modify);
-    }
-    entries->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     true);
-    done = 0;
-    for (int32_t i = 0; i < block->runs; i++) {
-        const struct gqa__key_run *run = &block->run[i];
-        const unsigned char *p =
-            (const unsigned char *)block->p + (size_t)(done * ld) * entries->p_size;
-        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
-        entries->accumulate(block->state.o, block->ld, p, run->v, run->v_stride, run->keys,
-                            block->dv, flags);
-        done += run->keys;
-    }
-}
-
-static const struct block_entries f32_entries = {score_vector, softmax_vector, accumulate_vector,
-                                                 sizeof(float)};
-
 static inline void block_vector(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
-    if (block->mark) {
-        block_marked(block, &f32_entries);
-        return;
-    }
     for (int32_t lane = 0; lane < block->ld; lane += GROUP) {
         block_group(block, lane, group_width(block->ld, lane));
     }
