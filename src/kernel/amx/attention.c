@@ -118,8 +118,8 @@ INLINE void softmax_tile(const struct softmax *args, const bool mark)
         raise_reference(&sums, args->s + key / 32 * step, args->s_stride);
     }
     for (int32_t key = 0; key < args->keys; key += 32) {
-        weigh_group(args->p + key / 32 * args->p_step, args->s + key / 32 * step, args->s_stride,
-                    &sums, mark, NULL);
+        exponentiate_32(args->p + key / 32 * args->p_step, args->s + key / 32 * step,
+                        args->s_stride, &sums, mark, NULL);
     }
     store_sums(&sums, args->m, args->l);
 }

@@ -1,10 +1,10 @@
-/* block.c - a whole fold block with AMX: 32 keys of one or two lane tiles are weighed while the
- * tile unit computes the scores of the next 32.
+/* block.c - a whole fold block with AMX: 32 keys of one or two lane tiles are exponentiated while
+ * the tile unit computes the scores of the next 32.
  *
  * The scores of 32 keys lie in one of two places, [lane tile][32][16], for the time of their
  * softmax only. That works because the reference of the exponentials is rarely raised: where a
- * lane's is, after keys of it have been weighed, the rest of the keys only raises references, and
- * then all keys are gone through once more with the final ones, which no key raises.
+ * lane's is, after keys of it have been exponentiated, the rest of the keys only raises references,
+ * and then all keys are gone through once more with the final ones, which no key raises.
  */
 #include "kernel/amx/amx.h"
 
@@ -111,7 +111,7 @@ __attribute__((noinline)) static void modify_group(float *s, const struct lanes 
     }
 }
 
-/* --- scores to weights ----------------------------------------------------------------------- */
+/* --- probabilities -------------------------------------------------------------------------- */
 
 /* The next 32 keys of the runs. */
 struct cursor {
@@ -133,7 +133,7 @@ INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s,
     }
 }
 
-/* By the 32 keys s; true: some of what was weighed is stale. */
+/* By the 32 keys s; true: some of what was exponentiated is stale. */
 INLINE bool raise_references(struct lane_sums *a, struct lane_sums *b, const float *s,
                              const bool two)
 {
@@ -145,8 +145,8 @@ INLINE bool raise_references(struct lane_sums *a, struct lane_sums *b, const flo
 /* All keys once; maxima are taken only where a lane has no reference yet or the sums show that some
  * key may raise one. False: references were raised too late for some p; again with what they are.
  */
-INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct lane_sums *b,
-                       const bool two)
+INLINE bool exponentiate_keys(const struct lanes *lanes, struct lane_sums *a, struct lane_sums *b,
+                              const bool two)
 {
     const struct gqa__block *block = lanes->block;
     unsigned char *p = block->p;
@@ -168,9 +168,9 @@ INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct la
             stale |= raise_references(a, b, s, two);
         }
         if (!stale) {
-            weigh_group(p, s, 16, a, false, lanes->prefetch);
+            exponentiate_32(p, s, 16, a, false, lanes->prefetch);
             if (two) {
-                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->prefetch);
+                exponentiate_32(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->prefetch);
             }
             if (sums_above(a) || (two && sums_above(b))) {
                 stale |= raise_references(a, b, s, two);
@@ -180,12 +180,12 @@ INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct la
     return !stale;
 }
 
-INLINE void weigh_lanes(const struct lanes *lanes, const bool two)
+INLINE void exponentiate_lanes(const struct lanes *lanes, const bool two)
 {
     const struct gqa__block *block = lanes->block;
     struct lane_sums a = no_sums(_mm512_set1_ps(-INFINITY)), b = a;
 
-    while (!weigh_keys(lanes, &a, &b, two)) {
+    while (!exponentiate_keys(lanes, &a, &b, two)) {
         /* once more at most */
     }
     store_sums(&a, block->state.m + lanes->lane, block->state.l + lanes->lane);
@@ -195,14 +195,14 @@ INLINE void weigh_lanes(const struct lanes *lanes, const bool two)
 }
 
 /* Under flush_enter. */
-__attribute__((noinline)) static void weigh_one(const struct lanes *lanes)
+__attribute__((noinline)) static void exponentiate_one(const struct lanes *lanes)
 {
-    weigh_lanes(lanes, false);
+    exponentiate_lanes(lanes, false);
 }
 
-__attribute__((noinline)) static void weigh_two(const struct lanes *lanes)
+__attribute__((noinline)) static void exponentiate_two(const struct lanes *lanes)
 {
-    weigh_lanes(lanes, true);
+    exponentiate_lanes(lanes, true);
 }
 
 /* --- the block ------------------------------------------------------------------------------- */
@@ -244,7 +244,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
         find_seen(&lanes, two);
     }
     lanes.mode = flush_enter();
-    (two ? weigh_two : weigh_one)(&lanes);
+    (two ? exponentiate_two : exponentiate_one)(&lanes);
     flush_leave(lanes.mode);
     if (block->lefts > 0 || block->finish != NULL) {
         way_out_begin(&way, block, lane, two);

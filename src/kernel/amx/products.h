@@ -18,9 +18,9 @@ struct prefetch_queue {
     int32_t left;
     size_t done; /* bytes of the first PREFETCH_STREAMS regions */
     int32_t due; /* PREFETCH_ONE for each round that is to be prefetched */
-    /* What becomes due: by two tiles of K; by four keys of 16 lanes that are weighed; by 32 keys of
-     * two tiles of values. */
-    int32_t scores, weights, values;
+    /* What becomes due: by two tiles of K; by four keys of 16 lanes that are exponentiated; by 32
+     * keys of two tiles of values. */
+    int32_t scores, exponentials, values;
 };
 
 enum {
@@ -61,7 +61,7 @@ INLINE int32_t prefetch_rate(size_t rounds, int32_t steps)
  * it in their exponentials. */
 INLINE struct prefetch_queue prefetch_begin(const struct gqa__block *block)
 {
-    const int32_t weights = block->keys / 4 * (block->ld / 16);
+    const int32_t exponentials = block->keys / 4 * (block->ld / 16);
     struct prefetch_queue prefetch = {.at = block->prefetch, .left = block->prefetches};
     size_t rounds = 0;
 
@@ -69,11 +69,11 @@ INLINE struct prefetch_queue prefetch_begin(const struct gqa__block *block)
         rounds += block->prefetch[i].bytes / (64 * PREFETCH_STREAMS);
     }
     if (block->ld > 16) {
-        prefetch.weights = prefetch_rate(rounds, weights);
+        prefetch.exponentials = prefetch_rate(rounds, exponentials);
         return prefetch;
     }
     prefetch.scores = prefetch_rate(rounds * 3 / 8, block->keys / 32 * ((block->dk + 31) / 32));
-    prefetch.weights = prefetch_rate(rounds * 3 / 8, weights);
+    prefetch.exponentials = prefetch_rate(rounds * 3 / 8, exponentials);
     prefetch.values = prefetch_rate(rounds * 2 / 8, block->keys / 32 * ((block->dv + 31) / 32));
     return prefetch;
 }

@@ -74,8 +74,8 @@ static void score_pairs(float *s, int32_t ld, const void *q, const void *k, int6
 
 /* --- softmax --------------------------------------------------------------------------------- */
 
-/* Four keys of VEC lanes: p rounded to bf16 (weight_to_bf16) into e; adds to the sums. */
-INLINE void weigh_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4])
+/* Four keys of VEC lanes: p rounded to bf16 (probability_to_bf16) into e; adds to the sums. */
+INLINE void exponentiate_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4])
 {
     const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32(-0x10000);
 
@@ -120,7 +120,7 @@ __attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *
         for (int32_t key = 0; key < keys; key += 4) {
             const float *row = s + (int64_t)key * ld + lane;
             vec e[4];
-            weigh_four(e, row, ld, safe, sum);
+            exponentiate_four(e, row, ld, safe, sum);
             for (int32_t i = 0; i < 4; i++) {
                 uint16_t *to = (uint16_t *)p + (int64_t)(key + i) * ld + lane; /* [VEC] */
                 const vmask hidden = v_equal(v_load(row + (int64_t)i * ld), v_set(-INFINITY));
@@ -152,7 +152,7 @@ __attribute__((noinline)) static void softmax_group(float *m, float *l, float *s
 
     for (int32_t key = 0; key < keys; key += 4, s += 4 * stride) {
         vec e[4];
-        weigh_four(e, s, stride, safe, sum);
+        exponentiate_four(e, s, stride, safe, sum);
         for (int32_t i = 0; i < 4; i++) {
             v_store(s + i * stride, e[i]);
         }

@@ -121,7 +121,7 @@ static inline void join_sums(float *restrict l, float (*restrict sums)[SCALAR_TI
 }
 
 /* 2^(m - top), 1 also where both are infinite. */
-static inline float merge_weight(float m, float top)
+static inline float merge_factor(float m, float top)
 {
     return m == top ? 1.0f : gqa__exp2f(m - top);
 }
@@ -142,8 +142,8 @@ static inline void merge_states(float *m, float *l, float *o, const float *m2, c
     assert(ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
     for (int32_t j = 0; j < ld; j++) {
         const float top = m[j] > m2[j] ? m[j] : m2[j];
-        a[j] = merge_weight(m[j], top);
-        a2[j] = merge_weight(m2[j], top);
+        a[j] = merge_factor(m[j], top);
+        a2[j] = merge_factor(m2[j], top);
     }
     for (int32_t d = 0; d < dv; d++) {
         float *restrict left = o + (int64_t)d * ld;         /* [ld] */
@@ -167,7 +167,7 @@ static inline void finish_row(const struct gqa__finish *finish, int32_t r)
     const float l2 = sink == -INFINITY ? 0.0f : 1.0f;
     const float m_left = finish->m[r], l_left = finish->l[r];
     const float top = m_left > sink ? m_left : sink;
-    const float a = merge_weight(m_left, top), a2 = merge_weight(sink, top);
+    const float a = merge_factor(m_left, top), a2 = merge_factor(sink, top);
     const float l = gqa__canonical(merge_value(l_left, l2, a, a2, l_left, l2));
     const float kept = l2 == 0.0f ? m_left : top;
     const float m = l_left == 0.0f ? sink : kept;

@@ -231,7 +231,7 @@ static inline void score_bf16(float *s, int32_t ld, const void *q, const void *k
 }
 
 /* p >= 0 to bf16: to nearest, ties up. NaN stays NaN: the low half of a score's is zero. */
-static inline uint16_t weight_to_bf16(float p)
+static inline uint16_t probability_to_bf16(float p)
 {
     return (uint16_t)((gqa__f32_bits(p) + 0x8000u) >> 16);
 }
@@ -242,8 +242,8 @@ static inline uint16_t weight_to_bf16(float p)
 
 /* m [ld]: what the exponentials of a lane refer to. It is the maximum of the first group of keys of
  * which the lane sees one, and follows that of a later group only when it must; a vector kernel can
- * so weigh one group while the scores of the next are computed. NaN is left out, a denormal counts
- * as zero, never -0. s [keys][ld] */
+ * so exponentiate one group while the scores of the next are computed. NaN is left out, a denormal
+ * counts as zero, never -0. s [keys][ld] */
 static inline void reference_scores(float *restrict m, const float *s, int32_t keys, int32_t ld)
 {
     for (int32_t j = 0; j < ld; j++) {
@@ -279,7 +279,7 @@ static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t k
         for (int32_t j = 0; j < ld; j++) {
             const float e = gqa__exp2f_fast(flush(flush(row[j]) - safe[j]));
             sum[j] += e;
-            out[j] = row[j] == -INFINITY ? hidden : weight_to_bf16(e);
+            out[j] = row[j] == -INFINITY ? hidden : probability_to_bf16(e);
         }
     }
     join_sums(l, sums, ld);
