@@ -38,31 +38,31 @@ struct lanes {
     } seen[2]; /* keys that all 16 lanes see, by lo and hi; unset without */
 };
 
-/* --- modify ---------------------------------------------------------------------------------- */
+/* --- rules ---------------------------------------------------------------------------------- */
 
 /* Softcap, slope and bias of lanes [lane, lane + 16) and keys [key, key + 32); s [32][16]. Not
  * inlined: in between the mode is that of the caller of the block. */
-__attribute__((noinline)) static void change_values(float *s, const struct gqa__modify *modify,
-                                                    int32_t lane, int32_t key)
+__attribute__((noinline)) static void change_lanes(float *s, const struct gqa__score_rules *rules,
+                                                   int32_t lane, int32_t key)
 {
-    struct gqa__modify part = *modify;
+    struct gqa__score_rules part = *rules;
 
     part.ld = 16;
-    part.slope = modify->slope != NULL ? modify->slope + lane : NULL;
-    part.q_pos = modify->q_pos != NULL ? modify->q_pos + lane : NULL;
+    part.slope = rules->slope != NULL ? rules->slope + lane : NULL;
+    part.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
     for (int32_t i = 0; i < 32; i++) {
-        part.k_pos = modify->k_pos != NULL ? modify->k_pos + key + i : NULL;
+        part.k_pos = rules->k_pos != NULL ? rules->k_pos + key + i : NULL;
         part.bias =
-            modify->bias != NULL ? modify->bias + (int64_t)(key + i) * modify->ld + lane : NULL;
-        modify_values(s + i * 16, 0, &part); /* key 0 of these slices */
+            rules->bias != NULL ? rules->bias + (int64_t)(key + i) * rules->ld + lane : NULL;
+        change_scores(s + i * 16, 0, &part); /* key 0 of these slices */
     }
 }
 
 /* Hide by bytes. */
-static void hide_unseen(float *s, const struct gqa__modify *modify, int32_t lane, int32_t key)
+static void hide_unseen(float *s, const struct gqa__score_rules *rules, int32_t lane, int32_t key)
 {
     for (int32_t i = 0; i < 32; i++) {
-        const uint8_t *visible = modify->visible + (int64_t)(key + i) * modify->ld + lane;
+        const uint8_t *visible = rules->visible + (int64_t)(key + i) * rules->ld + lane;
         const __m128i bytes = _mm_loadu_si128((const __m128i *)visible);
         _mm512_mask_storeu_ps(s + i * 16, _mm_testn_epi8_mask(bytes, bytes),
                               _mm512_set1_ps(-INFINITY));
@@ -72,13 +72,13 @@ static void hide_unseen(float *s, const struct gqa__modify *modify, int32_t lane
 /* Hide by lo and hi: only keys that not all lanes see. */
 static void hide_outside(float *s, const struct lanes *lanes, int32_t half, int32_t key)
 {
-    const struct gqa__modify *modify = lanes->block->modify;
+    const struct gqa__score_rules *rules = lanes->block->rules;
     const int32_t begin = lanes->seen[half].begin - key, end = lanes->seen[half].end - key;
     const __m512i first = _mm512_set1_epi32(key);
     const __m512i lo =
-        _mm512_sub_epi32(_mm512_loadu_si512(modify->lo + lanes->lane + half * 16), first);
+        _mm512_sub_epi32(_mm512_loadu_si512(rules->lo + lanes->lane + half * 16), first);
     const __m512i hi =
-        _mm512_sub_epi32(_mm512_loadu_si512(modify->hi + lanes->lane + half * 16), first);
+        _mm512_sub_epi32(_mm512_loadu_si512(rules->hi + lanes->lane + half * 16), first);
 
     for (int32_t i = 0; i < 32; i++) {
         const __m512i at = _mm512_set1_epi32(i);
@@ -91,22 +91,22 @@ static void hide_outside(float *s, const struct lanes *lanes, int32_t half, int3
     }
 }
 
-/* The modify of keys [key, key + 32) of one lane tile; s [32][16]. Under flush_enter. */
-__attribute__((noinline)) static void modify_group(float *s, const struct lanes *lanes,
-                                                   int32_t half, int32_t key)
+/* The rules of keys [key, key + 32) of one lane tile; s [32][16]. Under flush_enter. */
+__attribute__((noinline)) static void rules_of_32(float *s, const struct lanes *lanes, int32_t half,
+                                                  int32_t key)
 {
-    const struct gqa__modify *modify = lanes->block->modify;
+    const struct gqa__score_rules *rules = lanes->block->rules;
     const int32_t lane = lanes->lane + half * 16;
 
-    if (modify->softcap != 0.0f || modify->slope != NULL || modify->bias != NULL) {
+    if (rules->softcap != 0.0f || rules->slope != NULL || rules->bias != NULL) {
         flush_leave(lanes->mode);
-        change_values(s, modify, lane, key);
+        change_lanes(s, rules, lane, key);
         (void)flush_enter();
     }
-    if (modify->visible != NULL) {
-        hide_unseen(s, modify, lane, key);
+    if (rules->visible != NULL) {
+        hide_unseen(s, rules, lane, key);
     }
-    if (modify->lo != NULL) {
+    if (rules->lo != NULL) {
         hide_outside(s, lanes, half, key);
     }
 }
@@ -161,8 +161,8 @@ INLINE bool exponentiate_keys(const struct lanes *lanes, struct lane_sums *a, st
         if (key + 32 < block->keys) {
             score_next(lanes, &next, block->s + (key / 32 + 1) % 2 * PLACE, two);
         }
-        for (int32_t half = 0; half < (two ? 2 : 1) && block->modify != NULL; half++) {
-            modify_group(s + half * LANE_SCORES, lanes, half, key);
+        for (int32_t half = 0; half < (two ? 2 : 1) && block->rules != NULL; half++) {
+            rules_of_32(s + half * LANE_SCORES, lanes, half, key);
         }
         if (stale || !all_seen(a) || (two && !all_seen(b))) {
             stale |= raise_references(a, b, s, two);
@@ -209,12 +209,12 @@ __attribute__((noinline)) static void exponentiate_two(const struct lanes *lanes
 
 static void find_seen(struct lanes *lanes, bool two)
 {
-    const struct gqa__modify *modify = lanes->block->modify;
+    const struct gqa__score_rules *rules = lanes->block->rules;
 
     for (int32_t half = 0; half < (two ? 2 : 1); half++) {
         const int32_t lane = lanes->lane + half * 16;
-        lanes->seen[half].begin = _mm512_reduce_max_epi32(_mm512_loadu_si512(modify->lo + lane));
-        lanes->seen[half].end = _mm512_reduce_min_epi32(_mm512_loadu_si512(modify->hi + lane));
+        lanes->seen[half].begin = _mm512_reduce_max_epi32(_mm512_loadu_si512(rules->lo + lane));
+        lanes->seen[half].end = _mm512_reduce_min_epi32(_mm512_loadu_si512(rules->hi + lane));
     }
 }
 
@@ -240,7 +240,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
                                 .first = true,
                                 .prefetch = prefetch};
 
-    if (block->modify != NULL && block->modify->lo != NULL) {
+    if (block->rules != NULL && block->rules->lo != NULL) {
         find_seen(&lanes, two);
     }
     lanes.mode = flush_enter();

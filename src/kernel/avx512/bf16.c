@@ -265,8 +265,8 @@ static void block_pairs_group(const struct gqa__block *block, int32_t lane, int3
         return;
     }
     score_pair_runs(block, lane, width, range);
-    if (block->modify != NULL) {
-        modify_group(block->s, block->modify, lane, width, range);
+    if (block->rules != NULL) {
+        rules_of_lane_pair(block->s, block->rules, lane, width, range);
     }
     saved = flush_enter();
     for (int32_t j = 0; j < width; j += VEC) {
@@ -303,7 +303,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .append_k = append_k_bf16,
     .append_v = append_v_transposed,
     .score = score_pairs,
-    .modify = modify_scores,
+    .apply_rules = apply_rules,
     .softmax = softmax_pairs,
     .accumulate = accumulate_pairs,
     .block = block_pairs,

@@ -16,22 +16,22 @@ struct key_range {
     int32_t begin, end;
 };
 
-/* The panels that some lane of the group sees, by modify->lo and hi alone. */
+/* The panels that some lane of the group sees, by rules->lo and hi alone. */
 static inline struct key_range group_range(const struct gqa__block *block, int32_t panel,
                                            int32_t lane, int32_t width)
 {
-    const struct gqa__modify *modify = block->modify;
+    const struct gqa__score_rules *rules = block->rules;
     const int32_t keys = block->keys;
     struct key_range range = {0, keys};
 
-    if (modify == NULL || modify->lo == NULL) {
+    if (rules == NULL || rules->lo == NULL) {
         return range;
     }
     range = (struct key_range){keys, 0};
     for (int32_t j = lane; j < lane + width; j++) {
-        if (modify->lo[j] < modify->hi[j]) {
-            range.begin = modify->lo[j] < range.begin ? modify->lo[j] : range.begin;
-            range.end = modify->hi[j] > range.end ? modify->hi[j] : range.end;
+        if (rules->lo[j] < rules->hi[j]) {
+            range.begin = rules->lo[j] < range.begin ? rules->lo[j] : range.begin;
+            range.end = rules->hi[j] > range.end ? rules->hi[j] : range.end;
         }
     }
     range.begin = range.begin > 0 ? range.begin - range.begin % panel : 0;
@@ -63,29 +63,29 @@ static inline void hide_lanes(float *s, int64_t s_stride, const int32_t *lo, con
     }
 }
 
-/* modify_scores for lanes [lane, lane + width) on compact scores [keys][width]. */
-static inline void modify_group(float *s, const struct gqa__modify *modify, int32_t lane,
-                                int32_t width, struct key_range range)
+/* apply_rules for lanes [lane, lane + width) on compact scores [keys][width]. */
+static inline void rules_of_lane_pair(float *s, const struct gqa__score_rules *rules, int32_t lane,
+                                      int32_t width, struct key_range range)
 {
-    const bool each = modify->softcap != 0.0f || modify->slope != NULL || modify->bias != NULL ||
-                      modify->visible != NULL;
-    struct gqa__modify part = *modify;
+    const bool each = rules->softcap != 0.0f || rules->slope != NULL || rules->bias != NULL ||
+                      rules->visible != NULL;
+    struct gqa__score_rules part = *rules;
 
     part.ld = width;
-    part.slope = modify->slope != NULL ? modify->slope + lane : NULL;
-    part.q_pos = modify->q_pos != NULL ? modify->q_pos + lane : NULL;
+    part.slope = rules->slope != NULL ? rules->slope + lane : NULL;
+    part.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
     part.lo = NULL;
     part.hi = NULL;
     for (int32_t key = range.begin; key < range.end && each; key++) {
-        const int64_t at = (int64_t)key * modify->ld + lane;
-        part.k_pos = modify->k_pos != NULL ? modify->k_pos + key : NULL;
-        part.bias = modify->bias != NULL ? modify->bias + at : NULL;
-        part.visible = modify->visible != NULL ? modify->visible + at : NULL;
-        modify_values(s + key * width, 0, &part); /* its key 0 is this key */
+        const int64_t at = (int64_t)key * rules->ld + lane;
+        part.k_pos = rules->k_pos != NULL ? rules->k_pos + key : NULL;
+        part.bias = rules->bias != NULL ? rules->bias + at : NULL;
+        part.visible = rules->visible != NULL ? rules->visible + at : NULL;
+        change_scores(s + key * width, 0, &part); /* its key 0 is this key */
         hide_keys(s + key * width, 0, &part);
     }
-    for (int32_t j = 0; j < width && modify->lo != NULL; j += VEC) {
-        hide_lanes(s + j, width, modify->lo + lane + j, modify->hi + lane + j, range);
+    for (int32_t j = 0; j < width && rules->lo != NULL; j += VEC) {
+        hide_lanes(s + j, width, rules->lo + lane + j, rules->hi + lane + j, range);
     }
 }
 
@@ -178,8 +178,8 @@ static inline void block_group(const struct gqa__block *block, int32_t lane, int
         return;
     }
     score_runs(block, lane, width, range);
-    if (block->modify != NULL) {
-        modify_group(block->s, block->modify, lane, width, range);
+    if (block->rules != NULL) {
+        rules_of_lane_pair(block->s, block->rules, lane, width, range);
     }
     for (int32_t j = 0; j < width; j += VEC) {
         softmax_lanes(s + j, block->state.m + lane + j, block->state.l + lane + j, s + j, width,
