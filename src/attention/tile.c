@@ -226,12 +226,12 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
 }
 
 /* The block's state into those to its left. */
-static void merge_left(const struct gqa__kernels *kernels, const struct gqa__block *block)
+static void merge_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
 {
     struct gqa__state from = block->state;
 
-    for (int32_t i = 0; i < block->lefts; i++) {
-        const struct gqa__state to = block->left[i];
+    for (int32_t i = 0; i < block->merges; i++) {
+        const struct gqa__state to = block->merge_into[i];
         kernels->merge(to.m, to.l, to.o, from.m, from.l, from.o, block->dv, block->ld);
         from = to;
     }
@@ -282,7 +282,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
 {
     const struct gqa__kernels *kernels = tile->params->kernels;
     struct gqa__tile_scratch *scratch = tile->scratch;
-    struct gqa__state left[GQA__FOLD_DEPTH];
+    struct gqa__state merge_into[GQA__FOLD_DEPTH];
     struct gqa__key_run run[GQA__BLOCK_PANELS];
     struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
     struct gqa__score_rules rules;
@@ -297,16 +297,16 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .s = scratch->s,
                                .p = scratch->p,
                                .state = gqa__fold_next(&scratch->fold),
-                               .left = left,
+                               .merge_into = merge_into,
                                .prefetch = prefetch};
 
     block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
     block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, &nonfinite);
-    block.lefts = gqa__fold_place(&scratch->fold, index, last, left);
+    block.merges = gqa__fold_place(&scratch->fold, index, last, merge_into);
     if (kernels->block == NULL || block.runs == 0 || nonfinite) {
         walk_panels(tile, first, &block, nonfinite);
-        merge_left(kernels, &block);
+        merge_block(kernels, &block);
         return;
     }
     if (last && ends_in_block(tile)) {
@@ -316,7 +316,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     }
     kernels->block(&block);
     if (!kernels->block_ends) {
-        merge_left(kernels, &block);
+        merge_block(kernels, &block);
     }
 }
 

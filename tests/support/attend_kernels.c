@@ -337,7 +337,7 @@ static bool unchanged(const struct tile *t, const struct page *page)
  * finish as in struct gqa__block. */
 static void run_fused(struct tile *t, const struct page *page, int32_t from,
                       const struct gqa__score_rules *rules, int32_t block,
-                      const struct gqa__state *left, int32_t lefts,
+                      const struct gqa__state *merge_into, int32_t merges,
                       const struct gqa__finish *finish)
 {
     const struct gqa__kernels *kernels = t->kernels;
@@ -354,8 +354,8 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .s = s.data,
                            .p = p.data,
                            .state = {t->m[block].data, t->l[block].data, t->o[block].data},
-                           .left = left,
-                           .lefts = lefts,
+                           .merge_into = merge_into,
+                           .merges = merges,
                            .finish = finish};
 
     for (int32_t key = from; key < page->keys; b.runs++) {

@@ -229,7 +229,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
                           .lane = lane,
                           .prefetch = prefetch};
-    struct way_out way;
+    struct output_path path;
     struct value_args values = {.run = block->run,
                                 .runs = block->runs,
                                 .p = block->p,
@@ -246,9 +246,9 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
     lanes.mode = flush_enter();
     (two ? exponentiate_two : exponentiate_one)(&lanes);
     flush_leave(lanes.mode);
-    if (block->lefts > 0 || block->finish != NULL) {
-        way_out_begin(&way, block, lane, two);
-        values.way = &way;
+    if (block->merges > 0 || block->finish != NULL) {
+        output_path_begin(&path, block, lane, two);
+        values.path = &path;
     }
     value_lanes(&values, two);
 }

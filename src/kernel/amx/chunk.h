@@ -80,8 +80,8 @@ static inline struct weight_prefetch prefetch_window(const struct panels *p, int
 }
 
 /* Work that is done in steps beside the products of a chunk, one step for each group of k. */
-struct aside {
-    void (*step)(struct aside *aside);
+struct side_work {
+    void (*step)(struct side_work *side_work);
 };
 
 /* What a chunk reads and writes. */
@@ -94,7 +94,7 @@ struct chunk {
     float *c;                        /* [2 outputs][2 tokens] tiles */
     bool first;                      /* sums start from +0 */
     struct weight_prefetch prefetch; /* its lines are prefetched on the way */
-    struct aside *aside;             /* or NULL */
+    struct side_work *side_work;     /* or NULL */
 };
 
 /* The lines that belong to group g of the chunk. */
@@ -144,8 +144,8 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
         if (chunk->prefetch.at != NULL) {
             prefetch_chunk(&chunk->prefetch, g);
         }
-        if (chunk->aside != NULL) {
-            chunk->aside->step(chunk->aside);
+        if (chunk->side_work != NULL) {
+            chunk->side_work->step(chunk->side_work);
         }
     }
     _tile_stored(0, chunk->c, 64);

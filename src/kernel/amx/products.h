@@ -148,7 +148,7 @@ struct value_args {
     int32_t ld, dv;
     bool first;
     struct prefetch_queue *prefetch; /* for one lane tile, or NULL */
-    const struct way_out *way;       /* what becomes of the sums, or NULL: they are o */
+    const struct output_path *path;  /* what becomes of the sums, or NULL: they are o */
 };
 
 /* One C tile to or from o; rows beyond dv go through a spare tile. */
@@ -222,7 +222,7 @@ INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_l
         _tile_stored(3, strip + 16 * STRIP_LANES + 16, STRIP_LANES * sizeof(float));
     }
     settle_memory();
-    way_out_strip(args->way, strip, d, left < 32 ? left : 32, two_lanes);
+    output_path_strip(args->path, strip, d, left < 32 ? left : 32, two_lanes);
 }
 
 /* Value dimensions [d, d + 32) or, with one, [d, d + 16), for one or two lane tiles. */
@@ -274,7 +274,7 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
             }
         }
     }
-    if (args->way != NULL) {
+    if (args->path != NULL) {
         tiles_out(args, d, two_lanes);
         return;
     }

@@ -74,7 +74,7 @@ enum { CHUNK_BYTES = CHUNK_GROUPS * AMX_TILE_BYTES };
 
 /* The next chunk on its way: its rows are prefetched, or its tiles made in L1, some at a time. */
 struct next_chunk {
-    struct aside aside; /* first, so that a step finds the rest */
+    struct side_work side_work; /* first, so that a step finds the rest */
     const struct gqa__rows *rows;
     unsigned char *to;     /* [2][CHUNK_GROUPS] tiles */
     int64_t first, groups; /* of k */
@@ -95,9 +95,9 @@ INLINE void next_chunk_row(const struct next_chunk *r, const gqa_dtype dtype)
     }
 }
 
-static void next_chunk_step(struct aside *aside)
+static void next_chunk_step(struct side_work *side_work)
 {
-    struct next_chunk *r = (struct next_chunk *)aside;
+    struct next_chunk *r = (struct next_chunk *)side_work;
 
     for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
         if (r->rows->dtype == GQA_F32) {
@@ -113,9 +113,9 @@ static void next_chunk_step(struct aside *aside)
 }
 
 /* The same where the rows are tiles themselves. */
-static void prefetch_step(struct aside *aside)
+static void prefetch_step(struct side_work *side_work)
 {
-    struct next_chunk *r = (struct next_chunk *)aside;
+    struct next_chunk *r = (struct next_chunk *)side_work;
 
     for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
         const uintptr_t from = (uintptr_t)r->rows->row[r->out + r->row];
@@ -145,13 +145,13 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
     const int32_t passes = (args->tokens + 31) / 32;
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     unsigned char w[2][2 * CHUNK_BYTES] __attribute__((aligned(64)));
-    struct next_chunk next = {.aside = {stride != 0 ? prefetch_step : next_chunk_step},
+    struct next_chunk next = {.side_work = {stride != 0 ? prefetch_step : next_chunk_step},
                               .rows = rows,
                               .out = out,
                               .end = two_outs ? 32 : 16};
 
     next_chunk_begin(&next, w[0], 0, groups, 1);
-    next.aside.step(&next.aside);
+    next.side_work.step(&next.side_work);
     for (int64_t g = 0; g < groups; g += CHUNK_GROUPS) {
         unsigned char *const tiles = next.to;
         struct chunk chunk = {.w = tiles,
@@ -161,7 +161,7 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
                               .w_row = 64,
                               .groups = (int32_t)next.groups,
                               .first = g == 0,
-                              .aside = &next.aside};
+                              .side_work = &next.side_work};
         if (stride != 0) {
             chunk.w = (const unsigned char *)rows->row[out] + g * 64;
             chunk.w_panel = 16 * stride;

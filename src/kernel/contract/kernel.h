@@ -131,11 +131,11 @@ struct gqa__block {
     const struct gqa__prefetch *prefetch; /* [prefetches] or NULL */
     int32_t prefetches;
     /* Where the state goes, for a row with block_ends. */
-    const struct gqa__state *left; /* [lefts] states to the left, nearest first, that it is merged
-                                      into, one into the next */
-    int32_t lefts;
+    const struct gqa__state *merge_into; /* [merges] states to the left, nearest first, that it is
+                                      merged into, one into the next */
+    int32_t merges;
     const struct gqa__finish *finish; /* the result is finished, without its m, l and o; or NULL:
-                                         the last of left has the result */
+                                         the last of merge_into has the result */
 };
 
 /* What else happens to a product's output, in this order, before it is stored; zeros: nothing. */
