@@ -222,7 +222,7 @@ static void find_seen(struct lanes *lanes, bool two)
 INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *prefetch,
                         int32_t lane, const bool two)
 {
-    const int64_t q_step = round_to_group(block->dk) / AMX_DEPTH * AMX_TILE_BYTES;
+    const int64_t q_step = round_to_k32(block->dk) / AMX_DEPTH * AMX_TILE_BYTES;
     struct lanes lanes = {.block = block,
                           .q = (const unsigned char *)block->q + lane / 16 * q_step,
                           .q_step = q_step,

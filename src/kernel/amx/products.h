@@ -90,7 +90,7 @@ struct score_place {
 /* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart.
  * prefetch: or NULL. */
 INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_step,
-                       const uint16_t *k, int64_t k_stride, int32_t groups,
+                       const uint16_t *k, int64_t k_stride, int32_t k32s,
                        struct prefetch_queue *prefetch, const bool two)
 {
     const size_t row = (size_t)k_stride * sizeof(uint16_t);
@@ -102,7 +102,7 @@ INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (int32_t g = 0; g < groups; g++) {
+    for (int32_t g = 0; g < k32s; g++) {
         _tile_loadd(6, q + (int64_t)g * AMX_TILE_BYTES, 64);
         _tile_loadd(4, k + g * AMX_DEPTH, row);
         _tile_dpbf16ps(0, 4, 6);
@@ -127,12 +127,12 @@ INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_
 
 /* Scores of one run for lanes [0, 32) or [0, 16) of q. */
 INLINE void score_run(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
-                      int64_t k_stride, int32_t keys, int32_t groups, const bool two)
+                      int64_t k_stride, int32_t keys, int32_t k32s, const bool two)
 {
     for (int32_t key = 0; key < keys; key += 32) {
         const struct score_place to = {s + key * s_stride, s_stride, 16};
-        score_keys(to, q, (int64_t)groups * AMX_TILE_BYTES, k + key * k_stride, k_stride, groups,
-                   NULL, two);
+        score_keys(to, q, (int64_t)k32s * AMX_TILE_BYTES, k + key * k_stride, k_stride, k32s, NULL,
+                   two);
     }
 }
 

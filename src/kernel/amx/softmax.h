@@ -26,7 +26,7 @@ INLINE struct lane_sums no_sums(__m512 m)
 }
 
 /* The largest score of 32 keys, NaN left out; a denormal is zero, never -0. s [32][s_stride] */
-INLINE __m512 max_group(const float *s, int64_t s_stride)
+INLINE __m512 max_of_32(const float *s, int64_t s_stride)
 {
     __m512 m0 = _mm512_set1_ps(-INFINITY), m1 = m0, m2 = m0, m3 = m0;
 
@@ -44,7 +44,7 @@ INLINE __m512 max_group(const float *s, int64_t s_stride)
  * was exponentiated with the old one is stale. */
 INLINE bool raise_reference(struct lane_sums *sums, const float *s, int64_t s_stride)
 {
-    const __m512 top = max_group(s, s_stride);
+    const __m512 top = max_of_32(s, s_stride);
     const __mmask16 above =
         _mm512_cmp_ps_mask(_mm512_sub_ps(top, sums->m), _mm512_set1_ps(BF16_RISE), _CMP_GT_OQ);
     const __mmask16 stale =

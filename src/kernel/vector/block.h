@@ -1,5 +1,5 @@
-/* block.h - a whole fold block with f32 operands: the entries of vector/attention.h group of
- * lanes by group of lanes, so that the scores of a group stay in L1. */
+/* block.h - a whole fold block with f32 operands: the entries of vector/attention.h lane pair
+ * by lane pair, so that the scores of a pair stay in L1. */
 #ifndef GQA__KERNEL_VECTOR_BLOCK_H
 #define GQA__KERNEL_VECTOR_BLOCK_H
 
@@ -16,9 +16,9 @@ struct key_range {
     int32_t begin, end;
 };
 
-/* The panels that some lane of the group sees, by rules->lo and hi alone. */
-static inline struct key_range group_range(const struct gqa__block *block, int32_t panel,
-                                           int32_t lane, int32_t width)
+/* The panels that some lane of the pair sees, by rules->lo and hi alone. */
+static inline struct key_range lane_pair_range(const struct gqa__block *block, int32_t panel,
+                                               int32_t lane, int32_t width)
 {
     const struct gqa__score_rules *rules = block->rules;
     const int32_t keys = block->keys;
@@ -105,7 +105,7 @@ INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, i
     return (struct operand_prefetch){(uintptr_t)from, tile / dk, tile};
 }
 
-/* The first group of lanes prefetches K in advance, and V of the same keys. */
+/* The first lane pair prefetches K in advance, and V of the same keys. */
 static inline void score_runs(const struct gqa__block *block, int32_t lane, int32_t width,
                               struct key_range range)
 {
@@ -150,14 +150,14 @@ static inline void accumulate_runs(const struct gqa__block *block, int32_t lane,
                                       block->dv,
                                       width};
         if (own.begin < own.end) {
-            value_group(&values, offset + own.begin == range.begin);
+            value_lane_pair(&values, offset + own.begin == range.begin);
         }
         offset += run->keys;
     }
 }
 
 /* The state of lanes that see nothing. */
-static inline void neutral_group(const struct gqa__block *block, int32_t lane, int32_t width)
+static inline void neutral_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width)
 {
     for (int32_t j = lane; j < lane + width; j += VEC) {
         v_store(block->state.m + j, v_set(-INFINITY));
@@ -168,13 +168,13 @@ static inline void neutral_group(const struct gqa__block *block, int32_t lane, i
     }
 }
 
-static inline void block_group(const struct gqa__block *block, int32_t lane, int32_t width)
+static inline void block_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width)
 {
-    const struct key_range range = group_range(block, BLOCK_PANEL, lane, width);
+    const struct key_range range = lane_pair_range(block, BLOCK_PANEL, lane, width);
     float *s = block->s + (int64_t)range.begin * width;
 
     if (range.begin >= range.end) {
-        neutral_group(block, lane, width);
+        neutral_lane_pair(block, lane, width);
         return;
     }
     score_runs(block, lane, width, range);
@@ -191,8 +191,8 @@ static inline void block_group(const struct gqa__block *block, int32_t lane, int
 static inline void block_vector(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
-    for (int32_t lane = 0; lane < block->ld; lane += GROUP) {
-        block_group(block, lane, group_width(block->ld, lane));
+    for (int32_t lane = 0; lane < block->ld; lane += LANE_PAIR) {
+        block_lane_pair(block, lane, lane_pair_width(block->ld, lane));
     }
 }
 
