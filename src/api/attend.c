@@ -117,9 +117,8 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
     }
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_attend_workspace_size(layer, cache, inputs, output, &size, err);
-        if (status == GQA_OK && (own = gqa__alloc(call.runtime, size)) == NULL) {
-            status = gqa__fail(err, GQA_ERR_NOMEM, "workspace",
-                               "the allocator has no %zu bytes of workspace", size);
+        if (status == GQA_OK) {
+            status = gqa__alloc(call.runtime, size, "workspace", "a workspace", &own, err);
         }
         workspace = own;
     }

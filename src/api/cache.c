@@ -56,11 +56,15 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
                          (long long)own.num_pages, layout.page_bytes);
     }
     size_t size = arena.used;
-    void *memory = gqa__alloc(&layer->runtime, size);
-    if (memory == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "options.num_pages",
-                         "no memory for a cache of %zu bytes (%lld pages of %zu bytes)", size,
-                         (long long)own.num_pages, layout.page_bytes);
+    void *memory;
+    status = gqa__alloc(&layer->runtime, size, "options.num_pages", "a cache", &memory, err);
+    if (status == GQA_ERR_NOMEM) {
+        status = gqa__fail(err, GQA_ERR_NOMEM, "options.num_pages",
+                           "no memory for a cache of %zu bytes (%lld pages of %zu bytes)", size,
+                           (long long)own.num_pages, layout.page_bytes);
+    }
+    if (status != GQA_OK) {
+        return status;
     }
 
     /* The struct is carved first: the block and the cache have one address. */

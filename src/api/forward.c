@@ -168,13 +168,9 @@ gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_input
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_workspace_size(layer, cache, inputs, output, &size, err);
         if (status == GQA_OK) {
-            own = gqa__alloc(call.runtime, size);
-            workspace = own;
-            if (own == NULL) {
-                status = gqa__fail(err, GQA_ERR_NOMEM, "workspace",
-                                   "the allocator has no %zu bytes of workspace", size);
-            }
+            status = gqa__alloc(call.runtime, size, "workspace", "a workspace", &own, err);
         }
+        workspace = own;
     }
     if (status == GQA_OK) {
         status = run(&call, workspace, size, err);
