@@ -256,12 +256,32 @@ static gqa_status check_read(const gqa_cache *cache, const gqa_tensor *key, cons
     return GQA_OK;
 }
 
+/* Copy tokens first .. first + n - 1 out; a tensor without data is not wanted. */
+static void read_converted(const gqa_cache *cache, int32_t sequence, int32_t first, int32_t n,
+                           const gqa_tensor *k, const gqa_tensor *v)
+{
+    float row[GQA__HEAD_DIM_MAX];
+
+    for (int32_t head = 0; head < cache->layout.hkv; head++) {
+        for (int32_t i = 0; i < n; i++) {
+            if (k->data != NULL) {
+                gqa__cache_fetch(cache, sequence, head, first + i, row, NULL);
+                gqa__store_f32(k, head * k->stride[0] + i * k->stride[1], row, cache->layout.dk);
+            }
+            if (v->data != NULL) {
+                gqa__cache_fetch(cache, sequence, head, first + i, NULL, row);
+                gqa__store_f32(v, head * v->stride[0] + i * v->stride[1], row, cache->layout.dv);
+            }
+        }
+    }
+}
+
 gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t first,
                           const gqa_tensor *key, const gqa_tensor *value, int32_t *positions,
                           gqa_error *err)
 {
     gqa_tensor k = {0}, v = {0};
-    float row[GQA__HEAD_DIM_MAX];
+    gqa__fpmode saved;
     int64_t n;
     gqa_status status = check_sequence(cache, sequence, err);
     if (status == GQA_OK) {
@@ -283,18 +303,9 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
                          (int)first, (int)sequence, (int)own->length);
     }
 
-    for (int32_t head = 0; head < cache->layout.hkv; head++) {
-        for (int32_t i = 0; i < (int32_t)n; i++) {
-            if (k.data != NULL) {
-                gqa__cache_fetch(cache, sequence, head, first + i, row, NULL);
-                gqa__store_f32(&k, head * k.stride[0] + i * k.stride[1], row, cache->layout.dk);
-            }
-            if (v.data != NULL) {
-                gqa__cache_fetch(cache, sequence, head, first + i, NULL, row);
-                gqa__store_f32(&v, head * v.stride[0] + i * v.stride[1], row, cache->layout.dv);
-            }
-        }
-    }
+    saved = gqa__fpmode_enter();
+    read_converted(cache, sequence, first, (int32_t)n, &k, &v);
+    gqa__fpmode_leave(saved);
     for (int32_t i = 0; positions != NULL && i < (int32_t)n; i++) {
         positions[i] = cache->positions[gqa__cache_slot(cache, own, first + i)];
     }
