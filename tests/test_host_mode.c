@@ -5,7 +5,6 @@
  * The list of functions is read from include/gqa: one that is not in the table here fails.
  */
 #define _POSIX_C_SOURCE 200809L /* sigaction, sigsetjmp */
-#include <ctype.h>
 #include <fenv.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -18,10 +17,8 @@
 
 #include <cmocka.h>
 
-#if defined(__SSE2__)
-#include <xmmintrin.h>
-#endif
-
+#include "support/host_mode.h"
+#include "support/publics.h"
 #include "support/rig.h"
 
 enum { T = 3, PAST = 5, H = RIG_HIDDEN, HQ = RIG_HQ, HKV = RIG_HKV, DK = RIG_DK, DV = RIG_DV };
@@ -378,97 +375,24 @@ enum { FUNCTIONS = sizeof table / sizeof table[0] };
 
 /* ---- the table is complete ---- */
 
-static bool in_table(const char *name)
-{
-    for (size_t i = 0; i < FUNCTIONS; i++) {
-        if (strcmp(name, table[i].name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Functions that a header declares: the names between GQA_API and a bracket. */
-static int functions_of(const char *header)
-{
-    static char text[1 << 16];
-    char path[512];
-    size_t size;
-    int count = 0;
-    FILE *file;
-    snprintf(path, sizeof path, "%s/include/gqa/%s", GQA_SOURCE_DIR, header);
-    file = fopen(path, "r");
-    assert_non_null(file);
-    size = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    assert_true(size < sizeof text - 1);
-    text[size] = '\0';
-    for (const char *at = strstr(text, "GQA_API "); at != NULL; at = strstr(at + 1, "GQA_API ")) {
-        const char *end = strchr(at, '('), *begin = end;
-        char name[64];
-        assert_non_null(end);
-        while (begin > at && (isalnum((unsigned char)begin[-1]) || begin[-1] == '_')) {
-            begin--;
-        }
-        snprintf(name, sizeof name, "%.*s", (int)(end - begin), begin);
-        if (!in_table(name)) {
-            fail_msg("%s declares %s, which is not called in every mode here", header, name);
-        }
-        count++;
-    }
-    return count;
-}
-
 static void every_function_is_called(void **state)
 {
-    static const char *const headers[] = {"types.h", "config.h",  "runtime.h", "pool.h",  "layer.h",
-                                          "cache.h", "forward.h", "attend.h",  "stage.h", "info.h"};
-    char line[256];
-    int count = 0, included = 0;
-    FILE *file = fopen(GQA_SOURCE_DIR "/include/gqa/gqa.h", "r");
+    static char names[FUNCTIONS + 64][64];
+    const int count = public_functions(GQA_SOURCE_DIR "/include/gqa", names, FUNCTIONS + 64);
     (void)state;
-    assert_non_null(file);
-    while (fgets(line, sizeof line, file) != NULL) {
-        included += strncmp(line, "#include \"gqa/", 14) == 0;
+    for (int i = 0; i < count; i++) {
+        bool found = false;
+        for (size_t j = 0; j < FUNCTIONS && !found; j++) {
+            found = strcmp(names[i], table[j].name) == 0;
+        }
+        if (!found) {
+            fail_msg("%s is declared, but not called in every mode here", names[i]);
+        }
     }
-    fclose(file);
-    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
-        count += functions_of(headers[i]);
-    }
-    assert_true((size_t)included <= sizeof headers / sizeof headers[0] + 1); /* and version.h */
     assert_int_equal(count, FUNCTIONS);
 }
 
 /* ---- modes ---- */
-
-struct mode {
-    int rounding;
-    bool flush, trap;
-};
-
-static void enter(const struct mode *mode)
-{
-    fesetround(mode->rounding);
-#if defined(__SSE2__)
-    /* Two sticky flags are up, which must neither be lost nor joined by others. */
-    _mm_setcsr((_mm_getcsr() & 0x6000u) | (mode->flush ? 0x8040u : 0u) |
-               (mode->trap ? 0u : 0x1f80u) | 0x21u);
-#endif
-}
-
-/* Is the host's mode as enter left it? Then the default is back in any case. */
-static bool leave(const struct mode *mode)
-{
-    bool same = fegetround() == mode->rounding;
-#if defined(__SSE2__)
-    const unsigned found = _mm_getcsr();
-    enter(mode);
-    same = same && found == _mm_getcsr();
-    _mm_setcsr(0x1f80);
-#endif
-    fesetround(FE_TONEAREST);
-    return same;
-}
 
 static sigjmp_buf trapped;
 
@@ -478,17 +402,17 @@ static void on_trap(int signal)
     siglongjmp(trapped, 1);
 }
 
-static void run_in(const struct mode *mode, const char *where, const struct entry *entry)
+static void run_in(const struct host_mode *mode, const char *where, const struct entry *entry)
 {
     bool same;
     memset(&results, 0, sizeof results);
     if (sigsetjmp(trapped, 1) != 0) {
-        leave(mode);
+        host_mode_leave(mode);
         fail_msg("%s, %s: a trap; rounding %x", where, entry->name, (unsigned)mode->rounding);
     }
-    enter(mode);
+    host_mode_enter(mode);
     entry->run();
-    same = leave(mode);
+    same = host_mode_leave(mode);
     if (!same) {
         fail_msg("%s, %s: the host's mode or flags were changed; rounding %x, flush %d, trap %d",
                  where, entry->name, (unsigned)mode->rounding, mode->flush, mode->trap);
@@ -517,7 +441,7 @@ static void walk(const char *where)
         }
         memcpy(expected, &results, sizeof results);
         for (int m = 0; m < 16; m++) {
-            const struct mode mode = {roundings[m & 3], (m & 4) != 0, (m & 8) != 0};
+            const struct host_mode mode = {roundings[m & 3], (m & 4) != 0, (m & 8) != 0};
             run_in(&mode, where, &table[i]);
             if (memcmp(expected, &results, sizeof results) != 0) {
                 fail_msg("%s, %s: other bits; rounding %x, flush %d, trap %d", where, table[i].name,

@@ -3,6 +3,7 @@
 
 #include "api/attend_check.h"
 #include "api/forward_check.h"
+#include "api/positions.h"
 #include "base/error.h"
 #include "base/fold.h"
 #include "base/tensor.h"
@@ -15,6 +16,8 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
     gqa_tensor key, value;
     int32_t length = call->keys;
     const int32_t *positions = NULL;
+    struct gqa__ids ids;
+    gqa_status status;
 
     if (call->cache != NULL) {
         gqa__view_cache(&row->view, call->cache, in->sequences != NULL ? in->sequences[b] : b);
@@ -30,13 +33,16 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
     if (in->key_position_ids != NULL) {
         positions = in->key_position_ids + (int64_t)b * call->keys;
     }
-    for (int32_t i = 1; i < length && positions != NULL; i++) {
-        if (positions[i] <= positions[i - 1] && !gqa__present(&in->mask) && in->key_begin == NULL) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.key_position_ids",
-                             "row %d, key %d is %d; it must be above %d "
-                             "(ids rise unless a mask is given)",
-                             b, i, positions[i], positions[i - 1]);
-        }
+    ids = (struct gqa__ids){GQA__IDS_KEYS,
+                            positions,
+                            length,
+                            b,
+                            0,
+                            (int64_t)INT32_MIN - 1,
+                            gqa__present(&in->mask) || in->key_begin != NULL};
+    status = gqa__check_ids(&ids, NULL, err);
+    if (status != GQA_OK) {
+        return status;
     }
     key = in->key;
     value = in->value;

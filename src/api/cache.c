@@ -1,5 +1,6 @@
 #include "gqa/cache.h"
 
+#include "api/positions.h"
 #include "base/error.h"
 #include "base/fpmode.h"
 #include "base/import.h"
@@ -129,20 +130,14 @@ gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length
 static gqa_status check_positions(const struct gqa__sequence *sequence, const int32_t *positions,
                                   int32_t n, gqa_error *err)
 {
-    int64_t last = sequence->length > 0 ? sequence->last : -1;
+    const int64_t last = sequence->length > 0 ? sequence->last : -1;
+    const struct gqa__ids ids = {GQA__IDS_APPEND, positions, n, -1, 0, last, false};
     if (positions == NULL && last + n > INT32_MAX) {
         return gqa__fail(err, GQA_ERR_ARG, "positions",
                          "is NULL and %d tokens after position %lld exceed %d", (int)n,
                          (long long)last, INT32_MAX);
     }
-    for (int32_t i = 0; positions != NULL && i < n; i++) {
-        if (positions[i] <= last) {
-            return gqa__fail(err, GQA_ERR_ARG, "positions", "[%d] is %d; it must be above %lld",
-                             (int)i, (int)positions[i], (long long)last);
-        }
-        last = positions[i];
-    }
-    return GQA_OK;
+    return gqa__check_ids(&ids, NULL, err);
 }
 
 /* Write tokens first .. first + n - 1 of both tensors, converting a few at a time. */
