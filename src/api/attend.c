@@ -31,7 +31,7 @@ gqa_status gqa_attend_workspace_size(const gqa_layer *layer, const gqa_cache *ca
                                      const gqa_attend_inputs *inputs,
                                      const gqa_attend_output *output, size_t *size, gqa_error *err)
 {
-    struct gqa__attend_call call;
+    struct gqa__attend_call call = {.address = GQA__ANY_ADDRESS};
     struct gqa__attend_work work;
     struct gqa__arena arena;
     gqa_status status;
@@ -106,7 +106,7 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
                       const gqa_attend_inputs *inputs, gqa_attend_output *output, void *workspace,
                       size_t size, gqa_error *err)
 {
-    struct gqa__attend_call call;
+    struct gqa__attend_call call = {.address = 0};
     struct gqa__attend_work work;
     struct gqa__arena arena;
     void *own = NULL;

@@ -20,7 +20,7 @@ gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
                               const gqa_inputs *inputs, const gqa_output *output, size_t *size,
                               gqa_error *err)
 {
-    struct gqa__call call;
+    struct gqa__call call = {.address = GQA__ANY_ADDRESS};
     struct gqa__spine spine;
     struct gqa__arena arena;
     gqa_status status;
@@ -158,7 +158,7 @@ gqa_status gqa__check_workspace(const void *workspace, size_t size, gqa_error *e
 gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_inputs *inputs,
                        gqa_output *output, void *workspace, size_t size, gqa_error *err)
 {
-    struct gqa__call call;
+    struct gqa__call call = {.address = 0};
     void *own = NULL;
     gqa_status status = gqa__call_check(&call, layer, cache, inputs, output, err);
 
