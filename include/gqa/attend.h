@@ -31,7 +31,7 @@ typedef struct gqa_attend_inputs {
     const int32_t *key_position_ids; /* [B, K] of either sign; rising, unless a mask or key bounds
                                         are given; NULL = 0 .. K-1 */
     /* ... or a cache (argument of gqa_attend), read only. */
-    const int32_t *sequences; /* [B]; -1 = inactive; NULL = 0 .. B-1 */
+    const int32_t *sequences; /* [B], equal ones too; -1 = inactive; NULL = 0 .. B-1 */
 
     const int32_t *first_valid;  /* [B] padding queries on the left; NULL = 0 */
     const int32_t *lengths;      /* [B] valid queries; NULL = all the rest */

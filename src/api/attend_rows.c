@@ -4,6 +4,7 @@
 #include "api/attend_check.h"
 #include "api/forward_check.h"
 #include "api/positions.h"
+#include "api/sequences.h"
 #include "base/error.h"
 #include "base/fold.h"
 #include "base/tensor.h"
@@ -92,15 +93,8 @@ gqa_status gqa__attend_rows(const struct gqa__attend_call *call, struct gqa__att
     const gqa_attend_inputs *in = &call->in;
     gqa_status status = GQA_OK;
 
-    if (call->cache != NULL) {
-        for (int32_t b = 0; b < call->batch; b++) {
-            int32_t id = in->sequences != NULL ? in->sequences[b] : b;
-            if (id < -1 || id >= call->cache->max_sequences) {
-                return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                                 "[%d] is %d; the cache has sequences 0..%d", b, id,
-                                 call->cache->max_sequences - 1);
-            }
-        }
+    if (call->cache != NULL) { /* it is only read: two rows may have one sequence */
+        status = gqa__check_sequences(in->sequences, call->batch, call->cache->max_sequences, err);
     }
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
         struct gqa__attend_row *row = &rows[b];

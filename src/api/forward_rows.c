@@ -2,6 +2,7 @@
  */
 #include "api/forward_check.h"
 #include "api/positions.h"
+#include "api/sequences.h"
 #include "base/error.h"
 #include "base/tensor.h"
 
@@ -23,25 +24,6 @@ gqa_status gqa__check_valid(const int32_t *first_valid, const int32_t *lengths, 
     }
     *first = begin;
     *n = count;
-    return GQA_OK;
-}
-
-gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t max_sequences,
-                                gqa_error *err)
-{
-    for (int32_t b = 0; b < batch; b++) {
-        int32_t id = sequences != NULL ? sequences[b] : b;
-        if (id < -1 || id >= max_sequences) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                             "[%d] is %d; the cache has sequences 0..%d", b, id, max_sequences - 1);
-        }
-        for (int32_t other = 0; sequences != NULL && id >= 0 && other < b; other++) {
-            if (sequences[other] == id) {
-                return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                                 "[%d] and [%d] are both %d; no two may be equal", other, b, id);
-            }
-        }
-    }
     return GQA_OK;
 }
 
@@ -163,6 +145,9 @@ gqa_status gqa__call_rows(struct gqa__call *call, struct gqa__batch_row *rows, g
     status =
         gqa__check_sequences(call->in.sequences, call->batch,
                              call->cache != NULL ? call->cache->max_sequences : call->batch, err);
+    if (status == GQA_OK && call->in.sequences != NULL) {
+        status = gqa__check_distinct(call->in.sequences, call->batch, rows, err);
+    }
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
         struct gqa__batch_row *row = &rows[b];
         bool ordered = true;
