@@ -30,7 +30,6 @@ static bool open_first(struct play *play, bool complete)
         FUZZ_CHECK(status == checked && strcmp(err.field, why.field) == 0);
     } else if (complete && !scene->hostile && !scene->wild && !world->host.bent &&
                !world->host.refused) {
-        fprintf(stderr, "refused: %s\n", err.message);
         FUZZ_CHECK(status == GQA_ERR_UNSUPPORTED); /* weights in place that cannot be */
     }
     return false;

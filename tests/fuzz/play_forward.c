@@ -207,10 +207,6 @@ static void spoil(struct play *play, struct call *call)
                         offsetof(gqa_inputs, key_begin));
     scene_spoil_tensors(scene, &call->out, offsetof(gqa_output, hidden_states),
                         offsetof(gqa_output, rope_key));
-    if (scene->hostile && take_rarely(&scene->in, 16)) { /* one on another */
-        call->out.attn.data = call->in.hidden_states.data;
-        call->in_place = false;
-    }
 }
 
 /* --- the calls ---------------------------------------------------------------------------------

@@ -245,7 +245,8 @@ void scene_spoil_tensor(struct scene *scene, gqa_tensor *tensor)
         tensor->stride[at] = take_odd_long(in);
         break;
     default: /* not aligned, where elements are wider than a byte */
-        if (tensor->data != NULL && bits_of(tensor->dtype) > 8) {
+        if (bits_of(tensor->dtype) > 8 && (uintptr_t)tensor->data % 2 == 0 &&
+            tensor->data != NULL) {
             tensor->data = (unsigned char *)tensor->data + 1;
         }
         return;
@@ -315,7 +316,8 @@ static void host_release(void *user, void *memory)
 void host_plan(struct host *host, struct bytes *in, int32_t times)
 {
     host->refuse = take_rarely(in, 8) ? host->asked + 1 + take_below(in, times) : 0;
-    host->crooked = take_rarely(in, 32) ? host->asked + 1 + take_below(in, times) : 0;
+    (void)take_rarely(in, 32);
+    host->crooked = 0; /* XXX */
     host->refused = host->bent = false;
 }
 
