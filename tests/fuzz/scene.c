@@ -316,8 +316,7 @@ static void host_release(void *user, void *memory)
 void host_plan(struct host *host, struct bytes *in, int32_t times)
 {
     host->refuse = take_rarely(in, 8) ? host->asked + 1 + take_below(in, times) : 0;
-    (void)take_rarely(in, 32);
-    host->crooked = 0; /* XXX */
+    host->crooked = take_rarely(in, 32) ? host->asked + 1 + take_below(in, times) : 0;
     host->refused = host->bent = false;
 }
 
