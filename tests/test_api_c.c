@@ -72,6 +72,7 @@ static void test_every_function(void)
     FUNCTION(gqa_attend_inputs_init_sized);
     FUNCTION(gqa_attend_output_init_sized);
     FUNCTION(gqa_fold_block);
+    FUNCTION(gqa_cut_keys);
     FUNCTION(gqa_attend_workspace_size);
     FUNCTION(gqa_attend);
     FUNCTION(gqa_merge_states);

@@ -143,6 +143,7 @@ static void run_inits(void)
 static void run_numbers(void)
 {
     note(gqa_fold_block());
+    done(gqa_cut_keys(0, 700, 2, room(3 * sizeof(int32_t)), room(sizeof(int32_t)), NULL));
     note((int32_t)gqa_version());
     note(gqa_isa_available(GQA_ISA_SCALAR));
     note(gqa_layer_isa(layer));
@@ -350,6 +351,7 @@ static const struct entry {
     {"gqa_forward", run_forward},
     {"gqa_attend_inputs_init_sized", run_inits},
     {"gqa_attend_output_init_sized", run_inits},
+    {"gqa_cut_keys", run_numbers},
     {"gqa_fold_block", run_numbers},
     {"gqa_attend_workspace_size", run_attend},
     {"gqa_attend", run_attend},

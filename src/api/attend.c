@@ -82,7 +82,22 @@ static void clear_padding(const struct gqa__attend_call *call, const struct gqa_
     }
 }
 
-/* The range that the states cover, and the report. */
+/* The range that the states cover: this call's part of the keys, which is empty where it begins
+ * beyond the longest row, and the prior's before it. Empty ones give nothing to the other. */
+static void cover(const struct gqa__attend_call *call, int32_t longest, gqa_states *states)
+{
+    const gqa_attend_inputs *in = &call->in;
+
+    states->key_begin = in->range_begin;
+    states->key_end =
+        in->range_end != 0 ? in->range_end : (int32_t)gqa__max(longest, in->range_begin);
+    if (in->prior != NULL && !gqa__states_empty(&call->prior)) {
+        states->key_end = gqa__states_empty(states) ? call->prior.key_end : states->key_end;
+        states->key_begin = call->prior.key_begin;
+    }
+}
+
+/* The range and the path. */
 static void report(const struct gqa__attend_work *work, gqa_attend_output *output)
 {
     const struct gqa__attend_call *call = work->call;
@@ -95,8 +110,7 @@ static void report(const struct gqa__attend_work *work, gqa_attend_output *outpu
         tkg = tkg && work->rows[b].tkg;
     }
     gqa__import(&result, sizeof result, output, "output", NULL);
-    result.states.key_begin = call->in.prior != NULL ? call->prior.key_begin : call->in.range_begin;
-    result.states.key_end = call->in.range_end != 0 ? call->in.range_end : longest;
+    cover(call, longest, &result.states);
     gqa__path_fill(&result.path, call->params, work->cut,
                    call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN, tkg);
     gqa__export(output, &result, sizeof result);
