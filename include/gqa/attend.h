@@ -65,6 +65,7 @@ typedef struct gqa_attend_output {
     gqa_tensor lse;    /* [B, T, Hq] f32, natural log, sinks included unless left out */
     gqa_states states; /* m, l and o together; key_begin and key_end are filled */
     gqa_path path;     /* filled */
+    gqa_work *work;    /* as in gqa_output */
 } gqa_attend_output;
 
 GQA_API void gqa_attend_output_init_sized(gqa_attend_output *output, size_t size);

@@ -87,6 +87,7 @@ static void report(const struct gqa__attend_work *work, gqa_attend_output *outpu
 {
     const struct gqa__attend_call *call = work->call;
     gqa_attend_output result;
+    gqa_work *counts = call->out.work;
     int32_t longest = 0;
     bool tkg = call->batch > 0;
 
@@ -100,6 +101,9 @@ static void report(const struct gqa__attend_work *work, gqa_attend_output *outpu
     gqa__path_fill(&result.path, call->params, work->cut,
                    call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN, tkg);
     gqa__export(output, &result, sizeof result);
+    if (counts != NULL) {
+        gqa__export(counts, &work->work, sizeof work->work);
+    }
 }
 
 gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
@@ -114,6 +118,9 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
 
     if (status == GQA_OK) {
         status = gqa__check_workspace(workspace, size, err);
+    }
+    if (status == GQA_OK) {
+        status = gqa__check_work(call.out.work, err);
     }
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_attend_workspace_size(layer, cache, inputs, output, &size, err);
