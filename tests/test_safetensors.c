@@ -420,6 +420,22 @@ static void test_usage(void **argument)
     }
 }
 
+/* gqa time prints what the library counted: 3 tokens of 8 heads are one tile per KV head, and each
+ * of the 8 reads 3 keys of 64 + 64 f32. */
+static void test_time_prints_work(void **argument)
+{
+    char text[2048];
+
+    (void)argument;
+    skip_refused_numerics(GQA_NUMERICS_F32);
+    assert_int_equal(run_tool("time --tokens 3", text, sizeof text), 0);
+    if (strstr(text, "tiles of 128 rows: 8 computed, 8 of them masked, 0 skipped") == NULL ||
+        strstr(text, "K and V read: 0.012 MB; multiply-adds: 0.080 G projections, "
+                     "0.000 G attention") == NULL) {
+        fail_msg("%s", text);
+    }
+}
+
 /* A good file beside a bad one is run, and the exit status is still 2. */
 static void test_good_beside_bad(void **argument)
 {
