@@ -82,6 +82,23 @@ static void clear_padding(const struct gqa__attend_call *call, const struct gqa_
     }
 }
 
+/* TKG when every active row has a past. */
+static bool all_tkg(const struct gqa__attend_work *work)
+{
+    const struct gqa__attend_call *call = work->call;
+    bool any = false;
+
+    for (int32_t b = 0; b < call->batch; b++) {
+        if (call->in.sequences == NULL || call->in.sequences[b] >= 0) {
+            if (!work->rows[b].tkg) {
+                return false;
+            }
+            any = true;
+        }
+    }
+    return any;
+}
+
 /* The range that the states cover, and the report. */
 static void report(const struct gqa__attend_work *work, gqa_attend_output *output)
 {
@@ -89,17 +106,15 @@ static void report(const struct gqa__attend_work *work, gqa_attend_output *outpu
     gqa_attend_output result;
     gqa_work *counts = call->out.work;
     int32_t longest = 0;
-    bool tkg = call->batch > 0;
 
     for (int32_t b = 0; b < call->batch; b++) {
         longest = (int32_t)gqa__max(longest, work->rows[b].view.length);
-        tkg = tkg && work->rows[b].tkg;
     }
     gqa__import(&result, sizeof result, output, "output", NULL);
     result.states.key_begin = call->in.prior != NULL ? call->prior.key_begin : call->in.range_begin;
     result.states.key_end = call->in.range_end != 0 ? call->in.range_end : longest;
     gqa__path_fill(&result.path, call->params, work->cut,
-                   call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN, tkg);
+                   call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN, all_tkg(work));
     gqa__export(output, &result, sizeof result);
     if (counts != NULL) {
         gqa__export(counts, &work->work, sizeof work->work);
