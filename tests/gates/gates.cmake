@@ -23,6 +23,7 @@ gqa_gate(headers ${PROJECT_SOURCE_DIR})
 gqa_gate(warnings ${PROJECT_SOURCE_DIR} ${CMAKE_BINARY_DIR})
 gqa_gate(embed ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(readme ${PROJECT_SOURCE_DIR})
+gqa_gate(tests ${PROJECT_SOURCE_DIR})
 
 add_executable(gqa_bits ${PROJECT_SOURCE_DIR}/tests/bits.c)
 gqa_compile_options(gqa_bits)
