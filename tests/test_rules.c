@@ -90,7 +90,7 @@ static void stage_of(gqa_query_temperature kind)
 static void lse_of(gqa_query_temperature kind)
 {
     gqa_layer *layer = temperature_layer(kind);
-    float ones[DIM], attn[DIM], lse;
+    float ones[DIM], attn[DIM], lse = 0.0f;
 
     for (int i = 0; i < DIM; i++) {
         ones[i] = 1.0f;
@@ -384,16 +384,20 @@ static void hidden_padding(void **state)
     (void)state;
     padded_equals_unpadded(normed, 0.0);
     padded_equals_unpadded(rms_reference, 1e-3);
+}
+
+static void hidden_padding_bf16(void **state)
+{
+    (void)state;
     padded_equals_unpadded(normed_bf16, 0.0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(query_temperature),
-        cmocka_unit_test(partial_rotary),
-        cmocka_unit_test(tables_in_and_out),
-        cmocka_unit_test(hidden_padding),
+        cmocka_unit_test(query_temperature),   cmocka_unit_test(partial_rotary),
+        cmocka_unit_test(tables_in_and_out),   cmocka_unit_test(hidden_padding),
+        cmocka_unit_test(hidden_padding_bf16),
     };
 
     return cmocka_run_group_tests_name("rules", tests, NULL, NULL);

@@ -60,6 +60,7 @@ static void scene_open(struct scene *s)
         fail_msg("%s", err.message);
     }
     gqa_cache_options_init(&options, s->layer);
+    options.max_sequences = 2;
     options.max_tokens = MOST;
     assert_int_equal(gqa_cache_create(&s->cache, s->layer, &options, &err), GQA_OK);
     if (s->past > 0) {
@@ -118,7 +119,7 @@ static void expect_tiles(const gqa_work *work, int tiles, int masked, int skippe
     assert_int_equal(work->tiles_skipped, skipped);
 }
 
-/* keys of one KV head, each against `rows` query rows on the average of the call. */
+/* pairs: of a query row and a key that are multiplied. */
 static void expect_keys(const gqa_work *work, int64_t keys, int64_t pairs)
 {
     assert_int_equal(work->keys_read, keys);
@@ -241,6 +242,38 @@ static void mask_over_whole_blocks(void **state)
     s.in.mask.data = NULL; /* without it two of the three are whole */
     work = scene_run(&s);
     expect_tiles(&work, HKV * 3, HKV, 0);
+}
+
+/* 40 tokens of an empty sequence 1 and of sequence 0, which holds 700: one tile each per KV head,
+ * of 1 block and of 3; then sequence 0 is inactive. */
+static void batch(void **state)
+{
+    static const int32_t both[2] = {1, 0}, one[2] = {1, -1};
+    struct scene s;
+    gqa_inputs in;
+    gqa_output out;
+    gqa_work work;
+
+    (void)state;
+    scalar_scene(&s, 700, 40);
+    scene_open(&s);
+    gqa_inputs_init(&in);
+    gqa_output_init(&out);
+    gqa_work_init(&work);
+    in.sequences = both;
+    in.q_proj = gqa_tensor_4d(q, GQA_F32, 2, 40, HQ, DK);
+    in.k_proj = gqa_tensor_4d(k, GQA_F32, 2, 40, HKV, DK);
+    in.v_proj = gqa_tensor_4d(v, GQA_F32, 2, 40, HKV, DV);
+    out.attn = gqa_tensor_4d(attn, GQA_F32, 2, 40, HQ, DV);
+    out.work = &work;
+    assert_int_equal(gqa_forward(s.layer, s.cache, &in, &out, NULL, 0, NULL), GQA_OK);
+    expect_tiles(&work, HKV * (1 + 3), HKV * (1 + 1), 0);
+    expect_keys(&work, HKV * (40 + 740), (int64_t)HKV * (40 + 740) * 40 * GROUP);
+    in.sequences = one; /* 40 more: 80 keys */
+    assert_int_equal(gqa_forward(s.layer, s.cache, &in, &out, NULL, 0, NULL), GQA_OK);
+    expect_tiles(&work, HKV, HKV, 0);
+    expect_keys(&work, HKV * 80, (int64_t)HKV * 80 * 40 * GROUP);
+    scene_close(&s);
 }
 
 /* gqa_attend over blocks 1 and 2 of four, on plain keys in bf16: the rest is no part of the grid.
@@ -548,6 +581,7 @@ int main(void)
         cmocka_unit_test(decode_past_window),
         cmocka_unit_test(padding),
         cmocka_unit_test(mask_over_whole_blocks),
+        cmocka_unit_test(batch),
         cmocka_unit_test(range_of_attend),
         cmocka_unit_test(backend_reference),
         cmocka_unit_test(as_the_picture_f32),
