@@ -89,6 +89,20 @@ void gqa__futex_wake(struct gqa__futex *futex, uint32_t count)
 
 #endif
 
+#if defined(_WIN32) /* through winpthreads, which MinGW brings */
+
+bool gqa__thread_start(pthread_t *thread, void *(*body)(void *arg), void *arg)
+{
+    return pthread_create(thread, NULL, body, arg) == 0; /* there are no signals to block */
+}
+
+static long online_cpus(void)
+{
+    return pthread_num_processors_np();
+}
+
+#else
+
 bool gqa__thread_start(pthread_t *thread, void *(*body)(void *arg), void *arg)
 {
     sigset_t all, own;
@@ -108,9 +122,16 @@ bool gqa__thread_start(pthread_t *thread, void *(*body)(void *arg), void *arg)
     return started;
 }
 
+static long online_cpus(void)
+{
+    return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+#endif
+
 int32_t gqa__online_cpus(void)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    const long n = online_cpus();
 
     return n < 1 ? 1 : n > INT32_MAX ? INT32_MAX : (int32_t)n;
 }
