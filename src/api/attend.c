@@ -55,7 +55,7 @@ gqa_status gqa_attend_workspace_size(const gqa_layer *layer, const gqa_cache *ca
 }
 
 /* Rows that are padding: zero output and lse, neutral states. */
-static void clear_padding(const struct gqa__attend_call *call, const struct gqa__attend_row *rows)
+static void clear_padding(const struct gqa__attend_call *call, const struct gqa__attend_entry *rows)
 {
     const gqa_tensor *out = &call->out.output;
     const gqa_tensor *lse = &call->out.lse;
@@ -133,7 +133,7 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
         }
     }
     if (status == GQA_OK) {
-        status = gqa__attend_rows(&call, work.rows, err);
+        status = gqa__attend_entries(&call, work.rows, err);
     }
     if (status == GQA_OK) {
         clear_padding(&call, work.rows);

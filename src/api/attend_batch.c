@@ -9,7 +9,7 @@
 
 /* The keys of batch row b. */
 static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
-                            struct gqa__attend_row *row, gqa_error *err)
+                            struct gqa__attend_entry *row, gqa_error *err)
 {
     const gqa_attend_inputs *in = &call->in;
     gqa_tensor key, value;
@@ -52,13 +52,13 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
                (size_t)(b * in->key.stride[0]) * gqa__dtype_size(key.dtype);
     value.data = (unsigned char *)in->value.data +
                  (size_t)(b * in->value.stride[0]) * gqa__dtype_size(value.dtype);
-    gqa__view_plain(&row->view, call->params->row, &key, &value, length, positions);
+    gqa__view_plain(&row->view, call->params->kernels, &key, &value, length, positions);
     return GQA_OK;
 }
 
 /* Mask and bias columns, and the end of the key range, against this row's keys. */
-static gqa_status check_row(const struct gqa__attend_call *call, const struct gqa__attend_row *row,
-                            int32_t b, gqa_error *err)
+static gqa_status check_row(const struct gqa__attend_call *call,
+                            const struct gqa__attend_entry *row, int32_t b, gqa_error *err)
 {
     const gqa_attend_inputs *in = &call->in;
     const gqa_tensor *tensors[2] = {&in->mask, &in->bias};
@@ -80,8 +80,8 @@ static gqa_status check_row(const struct gqa__attend_call *call, const struct gq
     return GQA_OK;
 }
 
-gqa_status gqa__attend_rows(const struct gqa__attend_call *call, struct gqa__attend_row *rows,
-                            gqa_error *err)
+gqa_status gqa__attend_entries(const struct gqa__attend_call *call, struct gqa__attend_entry *rows,
+                               gqa_error *err)
 {
     const gqa_attend_inputs *in = &call->in;
     gqa_status status = GQA_OK;
@@ -97,7 +97,7 @@ gqa_status gqa__attend_rows(const struct gqa__attend_call *call, struct gqa__att
         }
     }
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
-        struct gqa__attend_row *row = &rows[b];
+        struct gqa__attend_entry *row = &rows[b];
         memset(row, 0, sizeof *row);
         if (in->sequences != NULL && in->sequences[b] < 0) {
             continue;

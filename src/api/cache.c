@@ -11,7 +11,7 @@
 void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *layer, size_t size)
 {
     gqa_cache_options own;
-    bool bf16 = layer != NULL && layer->params.row->numerics == GQA_NUMERICS_BF16;
+    bool bf16 = layer != NULL && layer->params.kernels->numerics == GQA_NUMERICS_BF16;
     gqa__init_struct(options, size);
     gqa__init_struct(&own, sizeof own);
     own.max_sequences = 1;
@@ -40,7 +40,7 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
     gqa_cache_options own;
     gqa_status status = gqa__cache_options_resolve(options, &own, err);
     if (status == GQA_OK) {
-        status = gqa__cache_layout_init(&layout, layer->params.row, shape->hkv, shape->dk,
+        status = gqa__cache_layout_init(&layout, layer->params.kernels, shape->hkv, shape->dk,
                                         shape->dv, &own, err);
     }
     if (status != GQA_OK) {
@@ -282,11 +282,11 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
     for (int32_t head = 0; head < cache->layout.hkv; head++) {
         for (int32_t i = 0; i < (int32_t)n; i++) {
             if (k.data != NULL) {
-                gqa__cache_fetch(cache, sequence, head, first + i, row, NULL);
+                gqa__cache_load(cache, sequence, head, first + i, row, NULL);
                 gqa__store_f32(&k, head * k.stride[0] + i * k.stride[1], row, cache->layout.dk);
             }
             if (v.data != NULL) {
-                gqa__cache_fetch(cache, sequence, head, first + i, NULL, row);
+                gqa__cache_load(cache, sequence, head, first + i, NULL, row);
                 gqa__store_f32(&v, head * v.stride[0] + i * v.stride[1], row, cache->layout.dv);
             }
         }

@@ -53,7 +53,7 @@ static void zero_token(const gqa_tensor *t, int64_t offset, int32_t heads, int64
 }
 
 /* Padding tokens and inactive rows are exact zeros in every output. */
-static void zero_padding(const struct gqa__call *call, const struct gqa__batch_row *rows)
+static void zero_padding(const struct gqa__call *call, const struct gqa__batch_entry *rows)
 {
     const gqa_output *out = &call->out;
     const gqa_tensor *flat[] = {&out->hidden_states, &out->residual, &out->cos_cache,
@@ -97,12 +97,12 @@ void gqa__path_fill(gqa_path *path, const struct gqa__params *params, gqa_cut cu
     path->cut = cut;
     path->view = view;
     path->backend = params->backend;
-    path->isa = params->row->isa;
-    path->row = params->row->name;
+    path->isa = params->kernels->isa;
+    path->kernels = params->kernels->name;
 }
 
 /* TKG when every active row has a past. */
-static bool all_tkg(const struct gqa__call *call, const struct gqa__batch_row *rows)
+static bool all_tkg(const struct gqa__call *call, const struct gqa__batch_entry *rows)
 {
     bool any = false;
 
@@ -131,7 +131,7 @@ static gqa_status run(struct gqa__call *call, void *workspace, size_t size, gqa_
                          "says",
                          size);
     }
-    status = gqa__call_rows(call, spine.rows, err);
+    status = gqa__call_entries(call, spine.rows, err);
     if (status != GQA_OK) {
         return status;
     }

@@ -46,7 +46,7 @@ gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t
 
 /* Do the row's position ids rise, above what the sequence holds? Clears *ordered if not: then a row
  * may see a later token of the call (at an equal position, too). */
-static gqa_status check_positions(const struct gqa__call *call, const struct gqa__batch_row *row,
+static gqa_status check_positions(const struct gqa__call *call, const struct gqa__batch_entry *row,
                                   int32_t b, int64_t last, bool *ordered, gqa_error *err)
 {
     const gqa_inputs *in = &call->in;
@@ -73,8 +73,8 @@ static gqa_status check_positions(const struct gqa__call *call, const struct gqa
 }
 
 /* A row that appends: room in the sequence, its positions and columns. */
-static gqa_status check_append(const struct gqa__call *call, struct gqa__batch_row *row, int32_t b,
-                               bool *ordered, gqa_error *err)
+static gqa_status check_append(const struct gqa__call *call, struct gqa__batch_entry *row,
+                               int32_t b, bool *ordered, gqa_error *err)
 {
     const struct gqa_cache *cache = call->cache;
     int64_t last = (int64_t)INT32_MIN - 1;
@@ -112,8 +112,8 @@ static gqa_status check_append(const struct gqa__call *call, struct gqa__batch_r
 }
 
 /* A row that reads only: its queries are the sequence's last tokens. */
-static gqa_status check_borrow(const struct gqa__call *call, struct gqa__batch_row *row, int32_t b,
-                               bool *ordered, gqa_error *err)
+static gqa_status check_borrow(const struct gqa__call *call, struct gqa__batch_entry *row,
+                               int32_t b, bool *ordered, gqa_error *err)
 {
     struct gqa__kv_view view;
 
@@ -142,7 +142,7 @@ static gqa_status check_borrow(const struct gqa__call *call, struct gqa__batch_r
 }
 
 /* Mask and bias must have a column for every key of the row. */
-static gqa_status check_columns(const struct gqa__call *call, const struct gqa__batch_row *row,
+static gqa_status check_columns(const struct gqa__call *call, const struct gqa__batch_entry *row,
                                 int32_t b, gqa_error *err)
 {
     const gqa_tensor *tensors[2] = {&call->in.mask, &call->in.bias};
@@ -162,7 +162,7 @@ static gqa_status check_columns(const struct gqa__call *call, const struct gqa__
     return GQA_OK;
 }
 
-gqa_status gqa__call_rows(struct gqa__call *call, struct gqa__batch_row *rows, gqa_error *err)
+gqa_status gqa__call_entries(struct gqa__call *call, struct gqa__batch_entry *rows, gqa_error *err)
 {
     int64_t pages = 0;
     gqa_status status = GQA_OK;
@@ -172,10 +172,10 @@ gqa_status gqa__call_rows(struct gqa__call *call, struct gqa__batch_row *rows, g
         gqa__check_sequences(call->in.sequences, call->batch,
                              call->cache != NULL ? call->cache->max_sequences : call->batch, err);
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
-        struct gqa__batch_row *row = &rows[b];
+        struct gqa__batch_entry *row = &rows[b];
         bool ordered = true;
 
-        *row = (struct gqa__batch_row){0};
+        *row = (struct gqa__batch_entry){0};
         row->sequence = call->in.sequences != NULL ? call->in.sequences[b] : b;
         if (row->sequence < 0) {
             continue;

@@ -10,7 +10,7 @@ gqa_status gqa__call_check(struct gqa__call *call, const gqa_layer *layer, const
 
 /* Sequences, lengths, positions, columns and room in the cache; fills rows [batch]. cache: the
  * caller's, or NULL. */
-gqa_status gqa__call_rows(struct gqa__call *call, struct gqa__batch_row *rows, gqa_error *err);
+gqa_status gqa__call_entries(struct gqa__call *call, struct gqa__batch_entry *rows, gqa_error *err);
 
 /* Shared with gqa_attend: [1|B, 1|Hq, T, K] tensors, both-or-neither bounds, the phase. */
 gqa_status gqa__check_mask(gqa_tensor *t, const char *field, int formats, int32_t batch,

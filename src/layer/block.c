@@ -11,7 +11,7 @@
 
 /* --- what the tap sees ----------------------------------------------------------------------- */
 
-/* Show the block's buffer [block][heads][dim] to the tap piece by piece, as [n, dim] or
+/* Show the block's buffer [block][heads][dim] to the tap run by run, as [n, dim] or
  * [n, heads, dim]. */
 static void tap(const struct gqa__token_range *block, gqa_stage stage, const float *buffer,
                 int32_t heads, int32_t dim)
@@ -19,13 +19,13 @@ static void tap(const struct gqa__token_range *block, gqa_stage stage, const flo
     const struct gqa__spine *spine = block->spine;
     const gqa_inputs *in = &spine->call->in;
 
-    for (int32_t i = 0; i < block->pieces && in->tap != NULL; i++) {
-        const struct gqa__piece *piece = &spine->pieces[i];
+    for (int32_t i = 0; i < block->runs && in->tap != NULL; i++) {
+        const struct gqa__token_run *run = &spine->runs[i];
         int32_t width = heads > 0 ? heads : 1;
-        const float *data = buffer + (int64_t)piece->at * width * dim;
-        gqa_tensor view = heads > 0 ? gqa_tensor_3d(data, GQA_F32, piece->n, heads, dim)
-                                    : gqa_tensor_2d(data, GQA_F32, piece->n, dim);
-        in->tap(in->tap_user, stage, piece->b, piece->first, &view);
+        const float *data = buffer + (int64_t)run->at * width * dim;
+        gqa_tensor view = heads > 0 ? gqa_tensor_3d(data, GQA_F32, run->n, heads, dim)
+                                    : gqa_tensor_2d(data, GQA_F32, run->n, dim);
+        in->tap(in->tap_user, stage, run->b, run->first, &view);
     }
 }
 
@@ -159,7 +159,7 @@ static void show_projections(const struct gqa__token_range *block)
 }
 
 /* The rotation's position of a token on one axis. */
-static int32_t rotary_position(const struct gqa__call *call, const struct gqa__batch_row *row,
+static int32_t rotary_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
                                int32_t axis, int32_t b, int32_t column)
 {
     int64_t bt = (int64_t)call->batch * call->tokens;
@@ -177,26 +177,26 @@ static void make_tables(const struct gqa__token_range *range)
     const struct gqa__spine *spine = range->spine;
     const struct gqa__call *call = spine->call;
     int32_t pairs = call->params->rope.pairs;
-    struct gqa__piece piece;
+    struct gqa__token_run run;
 
     if (gqa__present(&call->in.cos_cache)) {
         gqa__load_tokens(range, spine->cos, &call->in.cos_cache, 0, pairs);
         gqa__load_tokens(range, spine->sin, &call->in.sin_cache, 0, pairs);
     }
-    for (int32_t i = 0; i < range->pieces && !gqa__present(&call->in.cos_cache); i++) {
-        if (gqa__token_range_piece(range, i, &piece)) {
-            const struct gqa__batch_row *row = &spine->rows[piece.b];
+    for (int32_t i = 0; i < range->runs && !gqa__present(&call->in.cos_cache); i++) {
+        if (gqa__token_range_run(range, i, &run)) {
+            const struct gqa__batch_entry *row = &spine->rows[run.b];
             int32_t length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
-                for (int32_t t = 0; t < piece.n; t++) {
-                    spine->rotary[axis * spine->block + piece.at + t] =
-                        rotary_position(call, row, axis, piece.b, piece.first + t);
+                for (int32_t t = 0; t < run.n; t++) {
+                    spine->rotary[axis * spine->block + run.at + t] =
+                        rotary_position(call, row, axis, run.b, run.first + t);
                 }
             }
-            gqa__rope_table(call->params, spine->rotary + piece.at, spine->block, piece.n, length,
+            gqa__rope_table(call->params, spine->rotary + run.at, spine->block, run.n, length,
                             spine->freq + (int64_t)range->slot * pairs,
-                            spine->cos + (int64_t)piece.at * pairs,
-                            spine->sin + (int64_t)piece.at * pairs);
+                            spine->cos + (int64_t)run.at * pairs,
+                            spine->sin + (int64_t)run.at * pairs);
         }
     }
     gqa__store_tokens(range, spine->cos, &call->out.cos_cache, 0, pairs);
@@ -256,10 +256,10 @@ static void show_qkv(const struct gqa__token_range *block)
 static const struct gqa__step after_projections[] = {{take_projections, show_projections},
                                                      {finish_qkv, show_qkv}};
 
-void gqa__block_before(struct gqa__spine *spine, int32_t pieces, int32_t n, int parts)
+void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int parts)
 {
     const struct gqa__call *call = spine->call;
-    struct gqa__token_range block = {spine, pieces, 0, n, parts, 0};
+    struct gqa__token_range block = {spine, runs, 0, n, parts, 0};
 
     if (call->need_sum || call->from_hidden) {
         gqa__block_run(&block, before_projections, 2);
@@ -343,17 +343,17 @@ static void show_out(const struct gqa__token_range *block)
 
 static const struct gqa__step after_output[] = {{post, show_post}, {gqa__residual_add, show_out}};
 
-void gqa__block_after(struct gqa__spine *spine, int32_t pieces, int32_t n)
+void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n)
 {
     const struct gqa__call *call = spine->call;
-    struct gqa__token_range block = {spine, pieces, 0, n, GQA__PART_Q, 0};
+    struct gqa__token_range block = {spine, runs, 0, n, GQA__PART_Q, 0};
 
     gqa__block_run(&block, after_attention, 2);
     if (call->project && gqa__residual_in_product(&block)) {
-        const struct gqa__piece *piece = &spine->pieces[0];
+        const struct gqa__token_run *run = &spine->runs[0];
         const gqa_tensor *sum = spine->sum_at, *out = &call->out.hidden_states;
-        gqa__stage_oproj_add(call->params, spine->attn, n, gqa__token_row(sum, piece, 0),
-                             sum->stride[1], gqa__token_row(out, piece, 0), out->stride[1],
+        gqa__stage_oproj_add(call->params, spine->attn, n, gqa__token_row(sum, run, 0),
+                             sum->stride[1], gqa__token_row(out, run, 0), out->stride[1],
                              spine->scratch, call->runtime);
     } else if (call->project) {
         gqa__stage_oproj(call->params, spine->attn, n, spine->x, spine->scratch, call->runtime);

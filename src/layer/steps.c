@@ -7,22 +7,22 @@
 
 /* --- the caller's tensors -------------------------------------------------------------------- */
 
-bool gqa__token_range_piece(const struct gqa__token_range *range, int32_t i,
-                            struct gqa__piece *part)
+bool gqa__token_range_run(const struct gqa__token_range *range, int32_t i,
+                          struct gqa__token_run *part)
 {
-    const struct gqa__piece *piece = &range->spine->pieces[i];
-    int32_t begin = (int32_t)gqa__max(range->begin - piece->at, 0);
-    int32_t end = (int32_t)gqa__min(range->end - piece->at, piece->n);
+    const struct gqa__token_run *run = &range->spine->runs[i];
+    int32_t begin = (int32_t)gqa__max(range->begin - run->at, 0);
+    int32_t end = (int32_t)gqa__min(range->end - run->at, run->n);
 
-    part->b = piece->b;
-    part->first = piece->first + begin;
-    part->at = piece->at + begin;
+    part->b = run->b;
+    part->first = run->first + begin;
+    part->at = run->at + begin;
     part->n = end - begin;
     return begin < end;
 }
 
-/* Heads of a token that are handled in one piece: all of them, where they lie side by side. */
-static int32_t pieces_of_token(const gqa_tensor *t, int32_t heads, int32_t dim)
+/* Heads of a token that are handled in one run: all of them, where they lie side by side. */
+static int32_t parts_of_token(const gqa_tensor *t, int32_t heads, int32_t dim)
 {
     return heads > 0 && t->stride[2] != dim ? heads : 1;
 }
@@ -30,15 +30,15 @@ static int32_t pieces_of_token(const gqa_tensor *t, int32_t heads, int32_t dim)
 void gqa__load_tokens(const struct gqa__token_range *range, float *buffer, const gqa_tensor *from,
                       int32_t heads, int32_t dim)
 {
-    int32_t width = pieces_of_token(from, heads, dim);
-    struct gqa__piece piece;
+    int32_t width = parts_of_token(from, heads, dim);
+    struct gqa__token_run run;
 
     dim = heads > 0 ? heads * dim / width : dim;
-    for (int32_t i = 0; i < range->pieces; i++) {
-        bool here = gqa__token_range_piece(range, i, &piece);
-        for (int32_t t = 0; here && t < piece.n; t++) {
-            float *row = buffer + (int64_t)(piece.at + t) * width * dim;
-            int64_t offset = gqa__token_offset(from, &piece, t);
+    for (int32_t i = 0; i < range->runs; i++) {
+        bool here = gqa__token_range_run(range, i, &run);
+        for (int32_t t = 0; here && t < run.n; t++) {
+            float *row = buffer + (int64_t)(run.at + t) * width * dim;
+            int64_t offset = gqa__token_offset(from, &run, t);
             for (int32_t h = 0; h < width; h++) {
                 int64_t head = width > 1 ? h * from->stride[2] : 0;
                 gqa__load_f32(row + (int64_t)h * dim, from, offset + head, dim);
@@ -50,15 +50,15 @@ void gqa__load_tokens(const struct gqa__token_range *range, float *buffer, const
 void gqa__store_tokens(const struct gqa__token_range *range, const float *buffer,
                        const gqa_tensor *to, int32_t heads, int32_t dim)
 {
-    int32_t width = pieces_of_token(to, heads, dim);
-    struct gqa__piece piece;
+    int32_t width = parts_of_token(to, heads, dim);
+    struct gqa__token_run run;
 
     dim = heads > 0 ? heads * dim / width : dim;
-    for (int32_t i = 0; i < range->pieces && gqa__present(to); i++) {
-        bool here = gqa__token_range_piece(range, i, &piece);
-        for (int32_t t = 0; here && t < piece.n; t++) {
-            const float *row = buffer + (int64_t)(piece.at + t) * width * dim;
-            int64_t offset = gqa__token_offset(to, &piece, t);
+    for (int32_t i = 0; i < range->runs && gqa__present(to); i++) {
+        bool here = gqa__token_range_run(range, i, &run);
+        for (int32_t t = 0; here && t < run.n; t++) {
+            const float *row = buffer + (int64_t)(run.at + t) * width * dim;
+            int64_t offset = gqa__token_offset(to, &run, t);
             for (int32_t h = 0; h < width; h++) {
                 int64_t head = width > 1 ? h * to->stride[2] : 0;
                 gqa__store_f32(to, offset + head, row + (int64_t)h * dim, dim);
@@ -70,15 +70,15 @@ void gqa__store_tokens(const struct gqa__token_range *range, const float *buffer
 void gqa__store_present_tokens(const struct gqa__token_range *range, const struct gqa__heads *from,
                                const gqa_tensor *to, int32_t dim)
 {
-    struct gqa__piece piece;
+    struct gqa__token_run run;
 
-    for (int32_t i = 0; i < range->pieces && gqa__present(to); i++) {
-        bool here = gqa__token_range_piece(range, i, &piece);
-        for (int32_t t = 0; here && t < piece.n; t++) {
-            const float *row = from->x + (piece.at + t) * from->step;
+    for (int32_t i = 0; i < range->runs && gqa__present(to); i++) {
+        bool here = gqa__token_range_run(range, i, &run);
+        for (int32_t t = 0; here && t < run.n; t++) {
+            const float *row = from->x + (run.at + t) * from->step;
             for (int32_t h = 0; h < from->heads; h++) {
                 int64_t offset =
-                    piece.b * to->stride[0] + h * to->stride[1] + (piece.first + t) * to->stride[2];
+                    run.b * to->stride[0] + h * to->stride[1] + (run.first + t) * to->stride[2];
                 gqa__store_f32(to, offset, row + (int64_t)h * dim, dim);
             }
         }

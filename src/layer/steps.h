@@ -12,7 +12,7 @@
 /* Tokens [begin, end) of a block. */
 struct gqa__token_range {
     struct gqa__spine *spine;
-    int32_t pieces; /* of the whole block */
+    int32_t runs; /* of the whole block */
     int32_t begin, end;
     int parts;    /* GQA__PART_*: what this pass of the call makes */
     int32_t slot; /* of the task, for scratch */
@@ -28,9 +28,9 @@ struct gqa__step {
 void gqa__block_run(const struct gqa__token_range *block, const struct gqa__step *steps,
                     int32_t count);
 
-/* The part of piece i that lies in the range; false if there is none. */
-bool gqa__token_range_piece(const struct gqa__token_range *range, int32_t i,
-                            struct gqa__piece *part);
+/* The part of run i that lies in the range; false if there is none. */
+bool gqa__token_range_run(const struct gqa__token_range *range, int32_t i,
+                          struct gqa__token_run *part);
 
 /* Rows of the range of buffer [block][heads][dim] (heads 0: [block][dim]) from the caller's tensor
  * [B, T, H, D] or [B, T, D], and the way back; a store to an absent tensor does nothing. */

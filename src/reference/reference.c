@@ -130,8 +130,8 @@ static void attend_head(const struct gqa__params *params, const struct gqa__segm
     const struct gqa__shape *shape = &params->shape;
     struct gqa__reference_row row;
     for (int32_t j = 0; j < work->keys; j++) {
-        gqa__view_fetch(&segment->view, kv_head, work->first + j, work->k + (int64_t)j * shape->dk,
-                        work->v + (int64_t)j * shape->dv);
+        gqa__view_load(&segment->view, kv_head, work->first + j, work->k + (int64_t)j * shape->dk,
+                       work->v + (int64_t)j * shape->dv);
     }
     row.segment = segment;
     for (row.token = 0; row.token < segment->n; row.token++) {

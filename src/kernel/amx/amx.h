@@ -1,4 +1,4 @@
-/* amx.h - what the files of the AMX row share: tile shapes, conversions, entries.
+/* amx.h - what the files of the AMX kernels share: tile shapes, conversions, entries.
  *
  * Every tile is 16 rows of 64 bytes. A tile A holds 16 rows of 32 bf16 as they lie in memory (keys,
  * value dimensions or outputs); a tile B holds 16 pairs of k for 16 lanes: [pair][lane][2]. The
@@ -43,7 +43,7 @@ void gqa__amx_linear(const struct gqa__linear_args *args);
 void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows);
 bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows);
 
-/* amx.c: the table for bf16, NULL for f32 (and where the compiler cannot build the row). The files
+/* amx.c: the table for bf16, NULL for f32 (and where the compiler cannot build it). The files
  * amx*.c are part of x86-64 builds only. */
 #if defined(__x86_64__) && defined(__linux__)
 #define GQA__HAVE_AMX 1

@@ -31,7 +31,7 @@ struct lanes {
     int64_t q_step;         /* bytes to those of the second */
     int64_t p_step;         /* bytes between tiles of 32 keys */
     int32_t lane;
-    struct fetch *fetch;
+    struct prefetch_queue *prefetch;
     unsigned mode; /* outside of flush_enter */
     struct {
         int32_t begin, end;
@@ -113,23 +113,22 @@ __attribute__((noinline)) static void modify_group(float *s, const struct lanes 
 
 /* --- scores to weights ----------------------------------------------------------------------- */
 
-/* The next 32 keys of the pieces. */
+/* The next 32 keys of the runs. */
 struct cursor {
-    int32_t piece, key;
+    int32_t run, key;
 };
 
 /* Scores of the next 32 keys. */
 INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s, const bool two)
 {
-    const struct gqa__keys *piece = &lanes->block->piece[next->piece];
+    const struct gqa__key_run *run = &lanes->block->run[next->run];
     const struct score_place to = {s, 16, LANE_SCORES};
 
-    score_keys(to, lanes->q, lanes->q_step,
-               (const uint16_t *)piece->k + next->key * piece->k_stride, piece->k_stride,
-               (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->fetch, two);
+    score_keys(to, lanes->q, lanes->q_step, (const uint16_t *)run->k + next->key * run->k_stride,
+               run->k_stride, (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->prefetch, two);
     next->key += 32;
-    if (next->key == piece->keys) {
-        next->piece++;
+    if (next->key == run->keys) {
+        next->run++;
         next->key = 0;
     }
 }
@@ -169,9 +168,9 @@ INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct la
             stale |= raise_references(a, b, s, two);
         }
         if (!stale) {
-            weigh_group(p, s, 16, a, false, lanes->fetch);
+            weigh_group(p, s, 16, a, false, lanes->prefetch);
             if (two) {
-                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->fetch);
+                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->prefetch);
             }
             if (sums_above(a) || (two && sums_above(b))) {
                 stale |= raise_references(a, b, s, two);
@@ -220,8 +219,8 @@ static void find_seen(struct lanes *lanes, bool two)
 }
 
 /* Lanes [lane, lane + 32) or [lane, lane + 16). */
-INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int32_t lane,
-                        const bool two)
+INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *prefetch,
+                        int32_t lane, const bool two)
 {
     const int64_t q_step = round_to_group(block->dk) / AMX_DEPTH * AMX_TILE_BYTES;
     struct lanes lanes = {.block = block,
@@ -229,17 +228,17 @@ INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int
                           .q_step = q_step,
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
                           .lane = lane,
-                          .fetch = fetch};
+                          .prefetch = prefetch};
     struct way_out way;
-    struct value_args values = {.piece = block->piece,
-                                .pieces = block->pieces,
+    struct value_args values = {.run = block->run,
+                                .runs = block->runs,
                                 .p = block->p,
                                 .p_step = lanes.p_step,
                                 .o = block->state.o + lane,
                                 .ld = block->ld,
                                 .dv = block->dv,
                                 .first = true,
-                                .fetch = fetch};
+                                .prefetch = prefetch};
 
     if (block->modify != NULL && block->modify->lo != NULL) {
         find_seen(&lanes, two);
@@ -254,47 +253,16 @@ INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int
     value_lanes(&values, two);
 }
 
-/* NaN in V: the entries one after the other. */
-static void block_marked(const struct gqa__block *block)
-{
-    int32_t done = 0;
-
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        gqa__amx_score(block->s + (int64_t)done * block->ld, block->ld, block->q, piece->k,
-                       piece->k_stride, piece->keys, block->dk);
-        done += piece->keys;
-    }
-    if (block->modify != NULL) {
-        modify_scores(block->s, block->modify);
-    }
-    gqa__amx_softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     true);
-    done = 0;
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
-        gqa__amx_accumulate(block->state.o, block->ld,
-                            (const uint16_t *)block->p + (int64_t)done * block->ld, piece->v,
-                            piece->v_stride, piece->keys, block->dv, flags);
-        done += piece->keys;
-    }
-}
-
 void gqa__amx_block(const struct gqa__block *block)
 {
-    struct fetch fetch = fetch_begin(block);
+    struct prefetch_queue prefetch = prefetch_begin(block);
 
     assert(block->keys % 32 == 0 && block->ld % AMX_ROWS == 0);
-    if (block->mark) {
-        block_marked(block);
-        return;
-    }
     for (int32_t lane = 0; lane < block->ld; lane += 32) {
         if (lane + 16 < block->ld) {
-            block_lanes(block, &fetch, lane, true);
+            block_lanes(block, &prefetch, lane, true);
         } else {
-            block_lanes(block, &fetch, lane, false);
+            block_lanes(block, &prefetch, lane, false);
         }
     }
     if (block->finish != NULL && block->finish->stream) {

@@ -118,8 +118,8 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
                                   .c = c[t / 32],
                                   .first = g == 0};
             if (tokens > 32) {
-                chunk.ahead = ask_window(&panels, g, t / 32, (tokens + 31) / 32);
-                ask_sums(args, out, token + t, g);
+                chunk.prefetch = prefetch_window(&panels, g, t / 32, (tokens + 31) / 32);
+                prefetch_sums(args, out, token + t, g);
             }
             if (t + 16 < tokens) {
                 multiply_chunk(&chunk, two_outs, true);
@@ -207,9 +207,9 @@ INLINE void expand_group(unsigned char *to, const struct panels *from, int32_t g
     const int64_t at = (int64_t)g * AMX_INT8_BYTES;
 
     if (g < from->groups) {
-        expand_tile(to, from->w + at, AMX_INT8_AHEAD);
+        expand_tile(to, from->w + at, AMX_INT8_PREFETCH);
         if (two_outs) {
-            expand_tile(to + AMX_TILE_BYTES, from->w + from->panel + at, AMX_INT8_AHEAD);
+            expand_tile(to + AMX_TILE_BYTES, from->w + from->panel + at, AMX_INT8_PREFETCH);
         }
     }
 }
@@ -282,18 +282,18 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
                          some);
         }
         for (int32_t t = 0; t < tokens; t += 32) {
-            const struct chunk chunk = {.w = wide,
-                                        .x = x + t / 16 * x_panel + at,
-                                        .w_panel = CHUNK_GROUPS * AMX_TILE_BYTES,
-                                        .x_panel = x_panel,
-                                        .w_step = AMX_TILE_BYTES,
-                                        .w_row = 64,
-                                        .groups = some,
-                                        .c = c[t / 32],
-                                        .first = g == 0,
-                                        .ahead =
-                                            ask_window(&panels, g, t / 32, (tokens + 31) / 32)};
-            ask_sums(args, out, token + t, g);
+            const struct chunk chunk = {
+                .w = wide,
+                .x = x + t / 16 * x_panel + at,
+                .w_panel = CHUNK_GROUPS * AMX_TILE_BYTES,
+                .x_panel = x_panel,
+                .w_step = AMX_TILE_BYTES,
+                .w_row = 64,
+                .groups = some,
+                .c = c[t / 32],
+                .first = g == 0,
+                .prefetch = prefetch_window(&panels, g, t / 32, (tokens + 31) / 32)};
+            prefetch_sums(args, out, token + t, g);
             if (t + 16 < tokens) {
                 multiply_chunk(&chunk, two_outs, true);
             } else {

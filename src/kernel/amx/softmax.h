@@ -95,9 +95,10 @@ INLINE __m512i weigh_pair(const float *s, int64_t s_stride, __m512 safe, __m512 
     return pair;
 }
 
-/* One tile: p of 32 keys from their scores s [32][s_stride]; adds to the sums. fetch: or NULL. */
+/* One tile: p of 32 keys from their scores s [32][s_stride]; adds to the sums. prefetch: or NULL.
+ */
 INLINE void weigh_group(unsigned char *tile, const float *s, int64_t s_stride,
-                        struct lane_sums *sums, const bool mark, struct fetch *fetch)
+                        struct lane_sums *sums, const bool mark, struct prefetch_queue *prefetch)
 {
     const __mmask16 seen = _mm512_cmp_ps_mask(sums->m, _mm512_set1_ps(-INFINITY), _CMP_NEQ_OQ);
     const __m512 safe = _mm512_maskz_mov_ps(seen, sums->m);
@@ -108,8 +109,8 @@ INLINE void weigh_group(unsigned char *tile, const float *s, int64_t s_stride,
                             weigh_pair(at, s_stride, safe, &sums->l[0], &sums->l[1], mark));
         _mm512_storeu_si512(tile + i * 32 + 64, weigh_pair(at + 2 * s_stride, s_stride, safe,
                                                            &sums->l[2], &sums->l[3], mark));
-        if (fetch != NULL) {
-            fetch_lines(fetch, fetch->weights);
+        if (prefetch != NULL) {
+            prefetch_lines(prefetch, prefetch->weights);
         }
     }
 }

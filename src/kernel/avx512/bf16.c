@@ -44,7 +44,7 @@ static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *m
 /* --- scores ---------------------------------------------------------------------------------- */
 
 static void score_pairs_group(float *s, int64_t s_stride, const float *q, int32_t width,
-                              const struct gqa__keys *keys, int32_t dk)
+                              const struct gqa__key_run *keys, int32_t dk)
 {
     const struct gqa__pairs pairs = {.a = keys->k,
                                      .a_row = keys->k_stride,
@@ -63,12 +63,12 @@ static void score_pairs_group(float *s, int64_t s_stride, const float *q, int32_
 static void score_pairs(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                         int32_t keys, int32_t dk)
 {
-    const struct gqa__keys piece = {k, k_stride, NULL, 0, keys};
+    const struct gqa__key_run run = {k, k_stride, NULL, 0, keys};
 
     assert(ld % VEC == 0);
     for (int32_t lane = 0; lane < ld; lane += GROUP) {
         score_pairs_group(s + lane, ld, (const float *)q + lane * round_to_group(dk),
-                          group_width(ld, lane), &piece, dk);
+                          group_width(ld, lane), &run, dk);
     }
 }
 
@@ -211,47 +211,47 @@ static void accumulate_pairs(float *o, int32_t ld, const void *p, const void *v,
 
 /* --- a whole block --------------------------------------------------------------------------- */
 
-static void score_pair_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
-                              struct key_range range)
+static void score_pair_runs(const struct gqa__block *block, int32_t lane, int32_t width,
+                            struct key_range range)
 {
     const float *q = (const float *)block->q + lane * round_to_group(block->dk);
     int32_t offset = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        struct gqa__keys piece = block->piece[i];
-        const struct key_range own = piece_range(&piece, offset, range);
-        piece.k = (const uint16_t *)piece.k + own.begin * piece.k_stride;
-        offset += piece.keys;
+    for (int32_t i = 0; i < block->runs; i++) {
+        struct gqa__key_run run = block->run[i];
+        const struct key_range own = run_range(&run, offset, range);
+        run.k = (const uint16_t *)run.k + own.begin * run.k_stride;
+        offset += run.keys;
         if (own.begin < own.end) {
-            float *s = block->s + (int64_t)(offset - piece.keys + own.begin) * width;
-            piece.keys = own.end - own.begin;
-            score_pairs_group(s, width, q, width, &piece, block->dk);
+            float *s = block->s + (int64_t)(offset - run.keys + own.begin) * width;
+            run.keys = own.end - own.begin;
+            score_pairs_group(s, width, q, width, &run, block->dk);
         }
     }
 }
 
-static void accumulate_pair_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
-                                   struct key_range range)
+static void accumulate_pair_runs(const struct gqa__block *block, int32_t lane, int32_t width,
+                                 struct key_range range)
 {
     int32_t offset = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        const struct key_range own = piece_range(piece, offset, range);
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, range);
         const struct values values = {block->state.o + lane,
                                       block->ld,
                                       block->s + (int64_t)(offset + own.begin) * width,
                                       width,
                                       NULL,
-                                      piece->v_stride,
+                                      run->v_stride,
                                       own.end - own.begin,
                                       block->dv,
                                       width};
         if (own.begin < own.end) {
-            accumulate_pairs_group(&values, (const uint16_t *)piece->v + own.begin,
+            accumulate_pairs_group(&values, (const uint16_t *)run->v + own.begin,
                                    offset + own.begin == range.begin);
         }
-        offset += piece->keys;
+        offset += run->keys;
     }
 }
 
@@ -264,7 +264,7 @@ static void block_pairs_group(const struct gqa__block *block, int32_t lane, int3
         neutral_group(block, lane, width);
         return;
     }
-    score_pair_pieces(block, lane, width, range);
+    score_pair_runs(block, lane, width, range);
     if (block->modify != NULL) {
         modify_group(block->s, block->modify, lane, width, range);
     }
@@ -274,19 +274,12 @@ static void block_pairs_group(const struct gqa__block *block, int32_t lane, int3
                       block->s + (int64_t)range.begin * width + j, width, range.end - range.begin);
     }
     flush_leave(saved);
-    accumulate_pair_pieces(block, lane, width, range);
+    accumulate_pair_runs(block, lane, width, range);
 }
-
-static const struct block_entries entries = {score_pairs, softmax_pairs, accumulate_pairs,
-                                             sizeof(uint16_t)};
 
 static void block_pairs(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
-    if (block->mark) {
-        block_marked(block, &entries);
-        return;
-    }
     for (int32_t lane = 0; lane < block->ld; lane += GROUP) {
         block_pairs_group(block, lane, group_width(block->ld, lane));
     }

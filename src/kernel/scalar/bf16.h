@@ -241,7 +241,7 @@ static inline uint16_t weight_to_bf16(float p)
 #define BF16_RISEN 0x1p+32f /* exp2 of it */
 
 /* m [ld]: what the exponentials of a lane refer to. It is the maximum of the first group of keys of
- * which the lane sees one, and follows that of a later group only when it must; a vector row can
+ * which the lane sees one, and follows that of a later group only when it must; a vector kernel can
  * so weigh one group while the scores of the next are computed. NaN is left out, a denormal counts
  * as zero, never -0. s [keys][ld] */
 static inline void reference_scores(float *restrict m, const float *s, int32_t keys, int32_t ld)
@@ -260,7 +260,7 @@ static inline void reference_scores(float *restrict m, const float *s, int32_t k
 }
 
 /* p [keys][ld] bf16; l sums p before it is rounded. p is never denormal: exp2 ends at 2^-126. A
- * score, or a difference of scores, that is denormal counts as zero: vector rows flush there. */
+ * score, or a difference of scores, that is denormal counts as zero: vector kernels flush there. */
 static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
                                 bool mark)
 {

@@ -18,11 +18,11 @@
 #include "kernel/vector/words.h"
 
 enum {
-    OUTS = 2 * VEC,    /* outputs of a block */
-    STREAM_TOKENS = 4, /* most tokens for which the weights are streamed */
-    FAR_ROWS = 16,     /* weight rows that are asked for in advance */
-    EXPANDED = 64,     /* rows of int8 weights that are f32 at a time ... */
-    SHARING = 6        /* ... and the register tiles of tokens that use them */
+    OUTS = 2 * VEC,     /* outputs of a block */
+    STREAM_TOKENS = 4,  /* most tokens for which the weights are streamed */
+    PREFETCH_ROWS = 16, /* weight rows are prefetched in advance */
+    EXPANDED = 64,      /* rows of int8 weights that are f32 at a time ... */
+    SHARING = 6         /* ... and the register tiles of tokens that use them */
 };
 
 static inline size_t weight_bytes_vector(int64_t out, int64_t in)
@@ -137,8 +137,8 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
     }
 }
 
-/* One block of outputs for one group of tokens, chain after chain. Meanwhile the group asks for its
- * share of the next block's weights: all groups together ask for all of them. */
+/* One block of outputs for one group of tokens, chain after chain. Meanwhile the group prefetches
+ * its share of the next block's weights: all groups together prefetch all of them. */
 static inline void linear_tile(const struct gqa__linear_args *args, int64_t out, int32_t token)
 {
     const int32_t left = args->tokens - token, group = group_rows(args->tokens);
@@ -153,7 +153,8 @@ static inline void linear_tile(const struct gqa__linear_args *args, int64_t out,
 
     for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
         const int64_t rest = args->in - k;
-        const struct ahead ask = {step > 0 ? share + (uintptr_t)(k * step) : (uintptr_t)x, step, 0};
+        const struct operand_prefetch prefetch = {
+            step > 0 ? share + (uintptr_t)(k * step) : (uintptr_t)x, step, 0};
         const struct product product = {.a = x + k * rows,
                                         .a_row = 1,
                                         .a_step = rows,
@@ -163,7 +164,7 @@ static inline void linear_tile(const struct gqa__linear_args *args, int64_t out,
                                         .c = k == 0 ? sum : c,
                                         .c_row = OUTS,
                                         .first = true,
-                                        .ahead = {ask}};
+                                        .prefetch = {prefetch}};
         product_many(&product, rows);
         for (int32_t i = 0; i < rows * OUTS && k > 0; i += VEC) {
             v_store(sum + i, v_add(v_load(sum + i), v_load(c + i)));
@@ -186,8 +187,8 @@ static inline void expand_rows(float *to, const int8_t *w, int64_t rows)
 
 /* Inputs k .. k + n of one block of outputs for tokens token .. token + tokens, at most SHARING
  * tiles of registers, whose chains wait in memory between the pieces of EXPANDED inputs. */
-static inline void expanded_piece(const struct gqa__linear_args *args, int64_t out, int32_t token,
-                                  int32_t tokens, int64_t k, int64_t n)
+static inline void expanded_inputs(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                                   int32_t tokens, int64_t k, int64_t n)
 {
     const int8_t *w = (const int8_t *)args->weight + out * args->in + k * OUTS; /* [n][OUTS] */
     const int32_t group = group_rows(args->tokens);
@@ -208,7 +209,7 @@ static inline void expanded_piece(const struct gqa__linear_args *args, int64_t o
                                             .c = c + t * OUTS,
                                             .c_row = OUTS,
                                             .first = at == 0,
-                                            .ahead = {{(uintptr_t)x, 0, 0}}};
+                                            .prefetch = {{(uintptr_t)x, 0, 0}}};
             product_many(&product, rows);
         }
     }
@@ -224,8 +225,8 @@ static inline void linear_expanded(const struct gqa__linear_args *args)
         for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
             for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
                 const int64_t left = args->in - k;
-                expanded_piece(args, out, t, tokens, k,
-                               left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
+                expanded_inputs(args, out, t, tokens, k,
+                                left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
             }
         }
     }
@@ -248,10 +249,10 @@ INLINE vec stream_weights(const struct streams *p, int64_t at, const bool int8)
     return int8 ? v_load_i8((const int8_t *)p->w + at) : v_load((const float *)p->w + at);
 }
 
-/* Ask for the row of weights FAR_ROWS rows of f32 further, wherever that is. */
-INLINE void ask_stream(const struct streams *p, int64_t at, const bool int8)
+/* Ask for the row of weights PREFETCH_ROWS rows of f32 further, wherever that is. */
+INLINE void prefetch_stream(const struct streams *p, int64_t at, const bool int8)
 {
-    const uintptr_t far = FAR_ROWS * OUTS * sizeof(float);
+    const uintptr_t far = PREFETCH_ROWS * OUTS * sizeof(float);
 
     if (int8) {
         v_prefetch((uintptr_t)p->w + (uintptr_t)at + far);
@@ -277,7 +278,7 @@ INLINE void stream_chains(const struct streams *p, const int32_t chains, const i
             const int64_t at = (s * GQA__DOT_BLOCK + k) * OUTS;
             const float *x = p->x + (s * GQA__DOT_BLOCK + k) * tokens;
             const vec w0 = stream_weights(p, at, int8), w1 = stream_weights(p, at + VEC, int8);
-            ask_stream(p, at, int8);
+            prefetch_stream(p, at, int8);
 #pragma GCC unroll 8
             for (int32_t t = 0; t < tokens; t++) {
                 const vec xt = v_set(x[t]);

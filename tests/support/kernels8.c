@@ -1,5 +1,5 @@
-/* row8.c - see row8.h. Slow on purpose: each value by a loop of its own. */
-#include "support/row8.h"
+/* kernels8.c - see kernels8.h. Slow on purpose: each value by a loop of its own. */
+#include "support/kernels8.h"
 
 #include <float.h>
 #include <math.h>
@@ -8,8 +8,8 @@
 #include "base/fold.h"
 #include "base/mathf.h"
 #include "base/number.h"
-#include "support/row8_flat.h"
-#include "support/row8_softmax.h"
+#include "support/kernels8_flat.h"
+#include "support/kernels8_softmax.h"
 
 enum {
     TILE = 40,
@@ -544,7 +544,7 @@ static const struct gqa__kernels row8_bf16 = {
     .gate = row8_gate,
 };
 
-const struct gqa__kernels *gqa_test_row8(gqa_numerics numerics)
+const struct gqa__kernels *gqa_test_kernels8(gqa_numerics numerics)
 {
     return numerics == GQA_NUMERICS_BF16 ? &row8_bf16 : &row8_f32;
 }
