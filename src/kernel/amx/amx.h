@@ -44,12 +44,10 @@ void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows);
 bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows);
 
 /* amx.c: the table for bf16, NULL for f32 (and where the compiler cannot build it). The files
- * amx*.c are part of x86-64 builds only. */
-#if defined(__x86_64__) && defined(__linux__)
-#define GQA__HAVE_AMX 1
+ * of kernel/amx are part of x86-64 builds only. */
+#if defined(__x86_64__)
 const struct gqa__kernels *gqa__amx(gqa_numerics numerics);
 #else
-#define GQA__HAVE_AMX 0
 static inline const struct gqa__kernels *gqa__amx(gqa_numerics numerics)
 {
     (void)numerics;
