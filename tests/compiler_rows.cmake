@@ -12,7 +12,9 @@ function(gqa_probe_row row flags source)
 endfunction()
 
 set(GQA_COMPILER_ROWS "scalar")
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+if(GQA_SCALAR_ONLY)
+    # nothing else
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     gqa_probe_row(avx2 "${_avx2}" "
         #include <immintrin.h>
         int main(void)

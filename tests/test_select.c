@@ -48,7 +48,7 @@ static void test_built_is_what_the_compiler_can(void **state)
 
     (void)state;
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        const bool built = (gqa__rows_built() >> isa & 1u) != 0;
+        const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
         snprintf(word, sizeof word, " %s ", gqa__isa_name((gqa_isa)isa));
         printf("%s: %s\n", gqa__isa_name((gqa_isa)isa), built ? "built" : "not built");
         assert_int_equal(built, strstr(rows, word) != NULL);
@@ -62,7 +62,7 @@ static void test_not_built_is_said(void **state)
     (void)state;
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         const struct gqa__kernels *row = NULL;
-        const bool built = (gqa__rows_built() >> isa & 1u) != 0;
+        const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
         gqa_error err = {GQA_OK, NULL, ""};
         (void)gqa__select(&row, (gqa_isa)isa, NULL, GQA_NUMERICS_BF16, &err);
         assert_int_equal(strstr(err.message, "this library is built without it") != NULL, !built);
