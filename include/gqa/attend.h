@@ -28,14 +28,17 @@ typedef struct gqa_attend_inputs {
     gqa_tensor key;                  /* [B, K, Hkv, Dk] */
     gqa_tensor value;                /* [B, K, Hkv, Dv] */
     const int32_t *key_lengths;      /* [B] keys that exist; NULL = all K */
-    const int32_t *key_position_ids; /* [B, K] rising, unless a mask or key bounds are given; NULL =
-                                        0 .. K-1 */
+    const int32_t *key_position_ids; /* [B, K] of either sign; rising, unless a mask or key bounds
+                                        are given; NULL = 0 .. K-1 */
     /* ... or a cache (argument of gqa_attend), read only. */
-    const int32_t *sequences; /* [B]; -1 = inactive; NULL = 0 .. B-1 */
+    const int32_t *sequences; /* [B], equal ones too; -1 = inactive; NULL = 0 .. B-1 */
 
     const int32_t *first_valid;  /* [B] padding queries on the left; NULL = 0 */
     const int32_t *lengths;      /* [B] valid queries; NULL = all the rest */
-    const int32_t *position_ids; /* [B, T]; NULL = the last positions of the keys (bottom-right) */
+    const int32_t *position_ids; /* [B, T] any numbers in any order: each row is by itself. NULL =
+                                    the last positions of the keys (bottom-right); where there are
+                                    more queries than keys they begin before the first key, below 0
+                                    if that is at 0 */
     gqa_phase phase;
 
     gqa_tensor mask; /* [1|B, 1|Hq, T, K]; columns are key indices with plain keys, the caller's

@@ -31,7 +31,7 @@ gqa_status gqa_attend_workspace_size(const gqa_layer *layer, const gqa_cache *ca
                                      const gqa_attend_inputs *inputs,
                                      const gqa_attend_output *output, size_t *size, gqa_error *err)
 {
-    struct gqa__attend_call call;
+    struct gqa__attend_call call = {.address = GQA__ANY_ADDRESS};
     struct gqa__attend_work work;
     struct gqa__arena arena;
     gqa_status status;
@@ -106,7 +106,7 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
                       const gqa_attend_inputs *inputs, gqa_attend_output *output, void *workspace,
                       size_t size, gqa_error *err)
 {
-    struct gqa__attend_call call;
+    struct gqa__attend_call call = {.address = 0};
     struct gqa__attend_work work;
     struct gqa__arena arena;
     void *own = NULL;
@@ -117,9 +117,8 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
     }
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_attend_workspace_size(layer, cache, inputs, output, &size, err);
-        if (status == GQA_OK && (own = gqa__alloc(call.runtime, size)) == NULL) {
-            status = gqa__fail(err, GQA_ERR_NOMEM, "workspace",
-                               "the allocator has no %zu bytes of workspace", size);
+        if (status == GQA_OK) {
+            status = gqa__alloc(call.runtime, size, "workspace", "a workspace", &own, err);
         }
         workspace = own;
     }

@@ -3,6 +3,8 @@
 
 #include "api/attend_check.h"
 #include "api/forward_check.h"
+#include "api/positions.h"
+#include "api/sequences.h"
 #include "base/error.h"
 #include "base/fold.h"
 #include "base/tensor.h"
@@ -15,6 +17,8 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
     gqa_tensor key, value;
     int32_t length = call->keys;
     const int32_t *positions = NULL;
+    struct gqa__ids ids;
+    gqa_status status;
 
     if (call->cache != NULL) {
         gqa__view_cache(&row->view, call->cache, in->sequences != NULL ? in->sequences[b] : b);
@@ -30,13 +34,16 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
     if (in->key_position_ids != NULL) {
         positions = in->key_position_ids + (int64_t)b * call->keys;
     }
-    for (int32_t i = 1; i < length && positions != NULL; i++) {
-        if (positions[i] <= positions[i - 1] && !gqa__present(&in->mask) && in->key_begin == NULL) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.key_position_ids",
-                             "row %d, key %d is %d; it must be above %d "
-                             "(ids rise unless a mask is given)",
-                             b, i, positions[i], positions[i - 1]);
-        }
+    ids = (struct gqa__ids){GQA__IDS_KEYS,
+                            positions,
+                            length,
+                            b,
+                            0,
+                            (int64_t)INT32_MIN - 1,
+                            gqa__present(&in->mask) || in->key_begin != NULL};
+    status = gqa__check_ids(&ids, NULL, err);
+    if (status != GQA_OK) {
+        return status;
     }
     key = in->key;
     value = in->value;
@@ -86,15 +93,8 @@ gqa_status gqa__attend_entries(const struct gqa__attend_call *call, struct gqa__
     const gqa_attend_inputs *in = &call->in;
     gqa_status status = GQA_OK;
 
-    if (call->cache != NULL) {
-        for (int32_t b = 0; b < call->batch; b++) {
-            int32_t id = in->sequences != NULL ? in->sequences[b] : b;
-            if (id < -1 || id >= call->cache->max_sequences) {
-                return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                                 "[%d] is %d; the cache has sequences 0..%d", b, id,
-                                 call->cache->max_sequences - 1);
-            }
-        }
+    if (call->cache != NULL) { /* it is only read: two rows may have one sequence */
+        status = gqa__check_sequences(in->sequences, call->batch, call->cache->max_sequences, err);
     }
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
         struct gqa__attend_entry *row = &rows[b];

@@ -4,7 +4,8 @@
 
 #include "layer/attend.h"
 
-/* Shapes, formats and combinations; follows no pointer but the structs'. */
+/* Shapes, formats and combinations; follows no pointer but the structs'. call->address is set, the
+ * rest of call is filled. */
 gqa_status gqa__attend_check(struct gqa__attend_call *call, const gqa_layer *layer,
                              const gqa_cache *cache, const gqa_attend_inputs *inputs,
                              const gqa_attend_output *output, gqa_error *err);

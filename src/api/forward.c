@@ -20,7 +20,7 @@ gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
                               const gqa_inputs *inputs, const gqa_output *output, size_t *size,
                               gqa_error *err)
 {
-    struct gqa__call call;
+    struct gqa__call call = {.address = GQA__ANY_ADDRESS};
     struct gqa__spine spine;
     struct gqa__arena arena;
     gqa_status status;
@@ -158,7 +158,7 @@ gqa_status gqa__check_workspace(const void *workspace, size_t size, gqa_error *e
 gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_inputs *inputs,
                        gqa_output *output, void *workspace, size_t size, gqa_error *err)
 {
-    struct gqa__call call;
+    struct gqa__call call = {.address = 0};
     void *own = NULL;
     gqa_status status = gqa__call_check(&call, layer, cache, inputs, output, err);
 
@@ -168,13 +168,9 @@ gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_input
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_workspace_size(layer, cache, inputs, output, &size, err);
         if (status == GQA_OK) {
-            own = gqa__alloc(call.runtime, size);
-            workspace = own;
-            if (own == NULL) {
-                status = gqa__fail(err, GQA_ERR_NOMEM, "workspace",
-                                   "the allocator has no %zu bytes of workspace", size);
-            }
+            status = gqa__alloc(call.runtime, size, "workspace", "a workspace", &own, err);
         }
+        workspace = own;
     }
     if (status == GQA_OK) {
         status = run(&call, workspace, size, err);

@@ -49,15 +49,16 @@ static gqa_status create(gqa_layer **out, const gqa_config *config, const gqa_we
                          const gqa_runtime *runtime, gqa_error *err)
 {
     struct gqa_layer prepared, *layer;
+    void *memory = NULL;
     gqa_status status = prepare(&prepared, config, runtime, err);
+    if (status == GQA_OK) {
+        status =
+            gqa__alloc(&prepared.runtime, sizeof *layer, "runtime.alloc", "a layer", &memory, err);
+    }
     if (status != GQA_OK) {
         return status;
     }
-    layer = gqa__alloc(&prepared.runtime, sizeof *layer);
-    if (layer == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "runtime.alloc", "no memory for a layer of %zu bytes",
-                         sizeof *layer);
-    }
+    layer = memory;
     *layer = prepared;
     status = gqa__layer_load(layer, weights, err);
     if (status != GQA_OK) {

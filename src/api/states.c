@@ -305,6 +305,7 @@ gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, g
     int64_t lanes, rows, floats;
     gqa__fpmode mode;
     float *memory;
+    void *block;
     gqa_status status;
 
     if (layer == NULL || states == NULL) {
@@ -331,11 +332,12 @@ gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, g
     }
     lanes = layer->params.kernels->lanes;
     floats = lanes * (4 + 2 * (int64_t)layer->params.shape.dv);
-    memory = gqa__alloc(&layer->runtime, (size_t)floats * sizeof(float));
-    if (memory == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "workspace", "the allocator has no %lld bytes",
-                         (long long)floats * (long long)sizeof(float));
+    status = gqa__alloc(&layer->runtime, (size_t)floats * sizeof(float), "workspace", "a workspace",
+                        &block, err);
+    if (status != GQA_OK) {
+        return status;
     }
+    memory = block;
     call.params = &layer->params;
     call.states = &from;
     call.sinks = leave_out_sinks ? NULL : gqa__stage_sinks(&layer->params, phase == GQA_PHASE_TKG);

@@ -126,8 +126,8 @@ static bool all_see(const struct gqa__tile *tile, int32_t first, int32_t keys)
 
 /* What happens to the scores of keys [first, first + keys): softcap, ALiBi, bias, masks. False if
  * nothing does. */
-static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
-                        struct gqa__modify *modify)
+static bool make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
+                       struct gqa__score_rules *rules)
 {
     struct gqa__tile_scratch *scratch = tile->scratch;
     const gqa_config *config = &tile->params->config;
@@ -140,8 +140,8 @@ static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
         tile->params->slopes == NULL) {
         return false;
     }
-    *modify = (struct gqa__modify){.keys = keys, .ld = tile->ld};
-    modify->softcap = (float)((double)config->softcap * GQA__LOG2E);
+    *rules = (struct gqa__score_rules){.keys = keys, .ld = tile->ld};
+    rules->softcap = (float)((double)config->softcap * GQA__LOG2E);
     if (tile->explicit_mask || has_bias || tile->params->slopes != NULL) {
         memset(scratch->columns + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
         memset(scratch->k_pos + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
@@ -149,17 +149,17 @@ static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
         gqa__view_columns(view, first, exist, scratch->columns);
     }
     if (tile->params->slopes != NULL) {
-        modify->slope = scratch->slope;
-        modify->q_pos = scratch->q_pos;
-        modify->k_pos = scratch->k_pos;
+        rules->slope = scratch->slope;
+        rules->q_pos = scratch->q_pos;
+        rules->k_pos = scratch->k_pos;
     }
     if (has_bias) {
         gqa__tile_bias(tile, first, keys);
-        modify->bias = scratch->bias;
+        rules->bias = scratch->bias;
     }
     if (tile->explicit_mask) {
         gqa__tile_visible(tile, first, keys);
-        modify->visible = scratch->visible;
+        rules->visible = scratch->visible;
     }
     if (!verdict_all) {
         for (int32_t r = 0; r < tile->ld; r++) {
@@ -168,8 +168,8 @@ static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
             scratch->lo_rel[r] = (int32_t)gqa__min(lo, keys);
             scratch->hi_rel[r] = (int32_t)gqa__max(hi, 0);
         }
-        modify->lo = scratch->lo_rel;
-        modify->hi = scratch->hi_rel;
+        rules->lo = scratch->lo_rel;
+        rules->hi = scratch->hi_rel;
     }
     return true;
 }
@@ -211,8 +211,8 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
         kernels->score(block->s + (int64_t)(k - first) * block->ld, block->ld, block->q, panel.k,
                        panel.k_stride, panel.keys, block->dk);
     }
-    if (block->modify != NULL) {
-        kernels->modify(block->s, block->modify);
+    if (block->rules != NULL) {
+        kernels->apply_rules(block->s, block->rules);
     }
     kernels->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
                      nonfinite);
@@ -226,12 +226,12 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
 }
 
 /* The block's state into those to its left. */
-static void merge_left(const struct gqa__kernels *kernels, const struct gqa__block *block)
+static void merge_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
 {
     struct gqa__state from = block->state;
 
-    for (int32_t i = 0; i < block->lefts; i++) {
-        const struct gqa__state to = block->left[i];
+    for (int32_t i = 0; i < block->merges; i++) {
+        const struct gqa__state to = block->merge_into[i];
         kernels->merge(to.m, to.l, to.o, from.m, from.l, from.o, block->dv, block->ld);
         from = to;
     }
@@ -282,10 +282,10 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
 {
     const struct gqa__kernels *kernels = tile->params->kernels;
     struct gqa__tile_scratch *scratch = tile->scratch;
-    struct gqa__state left[GQA__FOLD_DEPTH];
+    struct gqa__state merge_into[GQA__FOLD_DEPTH];
     struct gqa__key_run run[GQA__BLOCK_PANELS];
     struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
-    struct gqa__modify modify;
+    struct gqa__score_rules rules;
     struct gqa__finish finish;
     bool nonfinite; /* some V of the block may be */
     struct gqa__block block = {.q = scratch->q,
@@ -297,16 +297,16 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .s = scratch->s,
                                .p = scratch->p,
                                .state = gqa__fold_next(&scratch->fold),
-                               .left = left,
+                               .merge_into = merge_into,
                                .prefetch = prefetch};
 
     block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
-    block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
+    block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, &nonfinite);
-    block.lefts = gqa__fold_place(&scratch->fold, index, last, left);
+    block.merges = gqa__fold_place(&scratch->fold, index, last, merge_into);
     if (kernels->block == NULL || block.runs == 0 || nonfinite) {
         walk_panels(tile, first, &block, nonfinite);
-        merge_left(kernels, &block);
+        merge_block(kernels, &block);
         return;
     }
     if (last && ends_in_block(tile)) {
@@ -316,7 +316,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     }
     kernels->block(&block);
     if (!kernels->block_ends) {
-        merge_left(kernels, &block);
+        merge_block(kernels, &block);
     }
 }
 

@@ -20,6 +20,7 @@ struct gqa__attend_call {
     gqa_attend_inputs in;          /* tensors have full rank and explicit strides */
     gqa_attend_output out;
     gqa_states prior; /* data NULL = none */
+    int address;      /* GQA__ANY_ADDRESS: a size is asked for; 0: the call is made */
     int32_t batch, tokens;
     int32_t keys; /* most keys of a row */
 };

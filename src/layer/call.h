@@ -28,6 +28,7 @@ struct gqa__call {
     struct gqa_cache *cache; /* NULL: the call's own, in the workspace */
     gqa_inputs in;           /* own copies; tensors have their full rank and explicit strides */
     gqa_output out;
+    int address; /* GQA__ANY_ADDRESS: the workspace's size is asked for; 0: the call is made */
     int32_t batch, tokens;
     bool from_hidden; /* else from q_proj */
     bool project;     /* hidden_states is wanted */

@@ -13,14 +13,15 @@
 #include <string.h>
 
 /* A zeroed block that the layer owns. size > 0. */
-static void *take_block(struct gqa_layer *layer, size_t size)
+static gqa_status take_block(struct gqa_layer *layer, size_t size, const char *what, void **block,
+                             gqa_error *err)
 {
-    void *const block = gqa__alloc(&layer->runtime, size);
-    if (block != NULL) {
-        memset(block, 0, size);
-        layer->memory[layer->blocks++] = block;
+    const gqa_status status = gqa__alloc(&layer->runtime, size, "weights", what, block, err);
+    if (status == GQA_OK) {
+        memset(*block, 0, size);
+        layer->memory[layer->blocks++] = *block;
     }
-    return block;
+    return status;
 }
 
 /* --- vectors --------------------------------------------------------------------------------- */
@@ -111,6 +112,7 @@ static void take_vectors(struct gqa__arena *arena, struct gqa__params *params,
 static gqa_status load_vectors(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err)
 {
     struct gqa__arena arena;
+    gqa_status status;
     void *block;
     size_t size;
     gqa__arena_count(&arena);
@@ -119,9 +121,9 @@ static gqa_status load_vectors(struct gqa_layer *layer, const gqa_weights *weigh
     if (size == 0) {
         return GQA_OK;
     }
-    block = take_block(layer, size);
-    if (block == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "weights", "no memory for %zu bytes of vectors", size);
+    status = take_block(layer, size, "vectors", &block, err);
+    if (status != GQA_OK) {
+        return status;
     }
     gqa__arena_open(&arena, block, size);
     take_vectors(&arena, &layer->params, weights);
@@ -135,6 +137,7 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
                               const gqa_weights *weights, bool with_bias, gqa_error *err)
 {
     const long long out = linear->out, in = linear->in;
+    gqa_status status;
     void *block;
     size_t size;
     linear->kernels = layer->params.kernels;
@@ -148,13 +151,15 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
         return gqa__fail(err, GQA_ERR_ARG, "weights",
                          "a matrix of %lld x %lld exceeds the address space", out, in);
     }
-    block = take_block(layer, size);
-    if (block == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "weights",
-                         "no memory for a matrix of %lld x %lld (%zu bytes)", out, in, size);
+    status = take_block(layer, size, "a matrix", &block, err);
+    if (status == GQA_ERR_NOMEM) {
+        status = gqa__fail(err, GQA_ERR_NOMEM, "weights",
+                           "no memory for a matrix of %lld x %lld (%zu bytes)", out, in, size);
     }
-    gqa__linear_place(linear, block, with_bias);
-    return GQA_OK;
+    if (status == GQA_OK) {
+        gqa__linear_place(linear, block, with_bias);
+    }
+    return status;
 }
 
 /* Scratch for one row: [in] each. */
@@ -218,11 +223,13 @@ static gqa_status pack_matrices(struct gqa_layer *layer, const gqa_weights *weig
     struct gqa__params *const params = &layer->params;
     const size_t most = (size_t)gqa__max(params->shape.hidden, params->shape.o_in);
     struct line line; /* [most] one row */
-    gqa_status status;
-    line.values = gqa__alloc(&layer->runtime, most * (sizeof(float) + sizeof(int8_t)));
-    if (line.values == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "weights", "no memory for a row of %zu values", most);
+    void *memory;
+    gqa_status status = gqa__alloc(&layer->runtime, most * (sizeof(float) + sizeof(int8_t)),
+                                   "weights", "a row", &memory, err);
+    if (status != GQA_OK) {
+        return status;
     }
+    line.values = memory;
     line.integers = (int8_t *)(line.values + most);
     status = pack_matrix(params, weights, &params->qkv, &line, err);
     if (status == GQA_OK) {

@@ -212,10 +212,10 @@ static void keep_scores(const struct tile *t, const struct page *page, int32_t f
     }
 }
 
-/* What modify reads, fenced. */
+/* What rules reads, fenced. */
 struct changes {
     struct fence lo, hi, slope, q_pos, k_pos, bias, visible;
-    struct gqa__modify modify;
+    struct gqa__score_rules rules;
 };
 
 static void changes_fill(const struct tile *t, int32_t begin, struct changes *c)
@@ -231,7 +231,7 @@ static void changes_fill(const struct tile *t, int32_t begin, struct changes *c)
         ((int32_t *)c->hi.data)[r] = real ? (ranged ? p->hi[at] : p->keys) - begin : 0;
         ((float *)c->slope.data)[r] = real ? p->slope[at] : 0.0f;
         ((int32_t *)c->q_pos.data)[r] = real ? p->q_pos[at] : 0;
-        for (int32_t key = 0; key < c->modify.keys; key++) {
+        for (int32_t key = 0; key < c->rules.keys; key++) {
             const int32_t i = begin + key;
             const bool held = real && i < p->keys;
             ((float *)c->bias.data)[key * ld + r] = held ? p->bias[i * p->rows + at] : 0.0f;
@@ -253,16 +253,17 @@ static struct changes changes_new(const struct tile *t, int32_t begin, int32_t k
                         .bias = fence_new(block * 4),
                         .visible = fence_new(block)};
 
-    c.modify = (struct gqa__modify){.keys = keys,
-                                    .ld = t->ld,
-                                    .softcap = features & FEATURE_SOFTCAP ? softcap : 0.0f,
-                                    .slope = features & FEATURE_SLOPE ? c.slope.data : NULL,
-                                    .q_pos = c.q_pos.data,
-                                    .k_pos = c.k_pos.data,
-                                    .bias = features & FEATURE_BIAS ? c.bias.data : NULL,
-                                    .lo = c.lo.data,
-                                    .hi = c.hi.data,
-                                    .visible = features & FEATURE_VISIBLE ? c.visible.data : NULL};
+    c.rules =
+        (struct gqa__score_rules){.keys = keys,
+                                  .ld = t->ld,
+                                  .softcap = features & FEATURE_SOFTCAP ? softcap : 0.0f,
+                                  .slope = features & FEATURE_SLOPE ? c.slope.data : NULL,
+                                  .q_pos = c.q_pos.data,
+                                  .k_pos = c.k_pos.data,
+                                  .bias = features & FEATURE_BIAS ? c.bias.data : NULL,
+                                  .lo = c.lo.data,
+                                  .hi = c.hi.data,
+                                  .visible = features & FEATURE_VISIBLE ? c.visible.data : NULL};
     changes_fill(t, begin, &c);
     return c;
 }
@@ -295,7 +296,7 @@ static void keep_state(const struct tile *t, int32_t which, int32_t block)
 
 /* The entries one after the other, in pieces. */
 static void run_entries(struct tile *t, const struct page *page, int32_t from,
-                        const struct gqa__modify *modify, int32_t block)
+                        const struct gqa__score_rules *rules, int32_t block)
 {
     const struct gqa__kernels *kernels = t->kernels;
     const int32_t keys = page->keys - from;
@@ -305,7 +306,7 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
 
     scores(t, page, from, s.data);
     keep_scores(t, page, from, s.data, t->answer->product);
-    kernels->modify(s.data, modify);
+    kernels->apply_rules(s.data, rules);
     keep_scores(t, page, from, s.data, t->answer->score);
     kernels->softmax(weights.data, t->m[block].data, t->l[block].data, s.data, keys, t->ld,
                      marked != 0);
@@ -335,8 +336,8 @@ static bool unchanged(const struct tile *t, const struct page *page)
 /* The kernels' entry for a whole block, from a piece of one panel and one of the rest; left and
  * finish as in struct gqa__block. */
 static void run_fused(struct tile *t, const struct page *page, int32_t from,
-                      const struct gqa__modify *modify, int32_t block,
-                      const struct gqa__state *left, int32_t lefts,
+                      const struct gqa__score_rules *rules, int32_t block,
+                      const struct gqa__state *merge_into, int32_t merges,
                       const struct gqa__finish *finish)
 {
     const struct gqa__kernels *kernels = t->kernels;
@@ -349,12 +350,12 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .dv = t->p->dv,
                            .keys = page->keys - from,
                            .run = pieces,
-                           .modify = unchanged(t, page) ? NULL : modify,
+                           .rules = unchanged(t, page) ? NULL : rules,
                            .s = s.data,
                            .p = p.data,
                            .state = {t->m[block].data, t->l[block].data, t->o[block].data},
-                           .left = left,
-                           .lefts = lefts,
+                           .merge_into = merge_into,
+                           .merges = merges,
                            .finish = finish};
 
     for (int32_t key = from; key < page->keys; b.runs++) {
@@ -447,13 +448,13 @@ static void copied_free(struct tile *t, struct copied *c)
 
 /* The last block once more, finished by the entry itself. */
 static void run_ending(struct tile *t, const struct page *page, int32_t from,
-                       const struct gqa__modify *modify, int32_t block)
+                       const struct gqa__score_rules *rules, int32_t block)
 {
     struct copied left = copied_state(t);
     struct ending end;
 
     ending_begin(t, &end);
-    run_fused(t, page, from, modify, block, &left.state, block, &end.finish);
+    run_fused(t, page, from, rules, block, &left.state, block, &end.finish);
     ending_keep(t, &end);
     t->ended = true;
     copied_free(t, &left);
@@ -461,7 +462,7 @@ static void run_ending(struct tile *t, const struct page *page, int32_t from,
 
 /* Once more, merged by the entry itself into block 0 and that one into a neutral state. */
 static void run_merging(struct tile *t, const struct page *page, int32_t from,
-                        const struct gqa__modify *modify)
+                        const struct gqa__score_rules *rules)
 {
     struct copied copied = copied_state(t);
     const struct gqa__state left[2] = {copied.state, {t->m[0].data, t->l[0].data, t->o[0].data}};
@@ -471,7 +472,7 @@ static void run_merging(struct tile *t, const struct page *page, int32_t from,
     for (int32_t r = 0; r < t->ld; r++) {
         left[1].m[r] = -INFINITY;
     }
-    run_fused(t, page, from, modify, 1, left, 2, NULL);
+    run_fused(t, page, from, rules, 1, left, 2, NULL);
     t->merged = true;
     copied_free(t, &copied);
 }
@@ -487,17 +488,17 @@ static void run_block(struct tile *t, int32_t block)
     const bool fused = t->variant.fused && !page.nonfinite && page.keys > from;
 
     if (fused && t->kernels->block != NULL) {
-        run_fused(t, &page, from, &changes.modify, block, NULL, 0, NULL);
+        run_fused(t, &page, from, &changes.rules, block, NULL, 0, NULL);
     } else {
-        run_entries(t, &page, from, &changes.modify, block);
+        run_entries(t, &page, from, &changes.rules, block);
     }
     keep_state(t, block, block);
     if (fused && t->kernels->block_ends) {
         if (left <= GQA__FOLD_BLOCK) {
-            run_ending(t, &page, from, &changes.modify, block);
+            run_ending(t, &page, from, &changes.rules, block);
         }
         if (block == 1) {
-            run_merging(t, &page, from, &changes.modify);
+            run_merging(t, &page, from, &changes.rules);
         }
     }
     changes_free(t, &changes);

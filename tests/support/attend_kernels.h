@@ -44,7 +44,7 @@ bool problem_sees(const struct problem *p, int32_t row, int32_t key);
 /* What a row gave, by attention row; at most two fold blocks. */
 struct answer {
     float *product;   /* [keys][rows] */
-    float *score;     /* [keys][rows] after modify */
+    float *score;     /* [keys][rows] after rules */
     float *m, *l;     /* [3][rows]: two blocks, then their merge */
     float *o;         /* [3][rows][dv] */
     float *out, *lse; /* [rows][dv], [rows] */

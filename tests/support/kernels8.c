@@ -189,7 +189,7 @@ static void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64
     }
 }
 
-static void modify(float *s, const struct gqa__modify *m)
+static void rules(float *s, const struct gqa__score_rules *m)
 {
     const float log2e = (float)GQA__LOG2E;
     for (int32_t key = 0; key < m->keys; key++) {
@@ -482,7 +482,7 @@ static const struct gqa__kernels row8_f32 = {
     .append_k = append_k,
     .append_v = append_v_f32,
     .score = score_f32,
-    .modify = modify,
+    .apply_rules = rules,
     .softmax = row8_softmax_f32,
     .accumulate = accumulate_f32,
     .merge = merge,
@@ -522,7 +522,7 @@ static const struct gqa__kernels row8_bf16 = {
     .append_k = append_k,
     .append_v = append_v_bf16,
     .score = score_bf16,
-    .modify = modify,
+    .apply_rules = rules,
     .softmax = row8_softmax_bf16,
     .accumulate = accumulate_bf16,
     .merge = merge,

@@ -60,7 +60,7 @@ static inline int64_t gqa__row_next(const struct gqa__row_map *map, struct gqa__
 }
 
 /* What happens to a score between the product and the softmax, in this order. */
-struct gqa__modify {
+struct gqa__score_rules {
     int32_t keys, ld;
     float softcap; /* c * log2e: s = c tanh(s / c); 0 = off */
     const float
@@ -124,18 +124,18 @@ struct gqa__block {
     int32_t keys; /* of all runs together, at most GQA__FOLD_BLOCK */
     int32_t runs;
     const struct gqa__key_run *run;       /* [runs] in rising order */
-    const struct gqa__modify *modify;     /* NULL = scores stay as they are */
+    const struct gqa__score_rules *rules; /* NULL = scores stay as they are */
     float *s;                             /* [FOLD][tile_rows] scratch */
     void *p;                              /* [FOLD][tile_rows] f32 scratch */
     struct gqa__state state;              /* the block's own */
     const struct gqa__prefetch *prefetch; /* [prefetches] or NULL */
     int32_t prefetches;
     /* Where the state goes, for a row with block_ends. */
-    const struct gqa__state *left; /* [lefts] states to the left, nearest first, that it is merged
-                                      into, one into the next */
-    int32_t lefts;
+    const struct gqa__state *merge_into; /* [merges] states to the left, nearest first, that it is
+                                      merged into, one into the next */
+    int32_t merges;
     const struct gqa__finish *finish; /* the result is finished, without its m, l and o; or NULL:
-                                         the last of left has the result */
+                                         the last of merge_into has the result */
 };
 
 /* What else happens to a product's output, in this order, before it is stored; zeros: nothing. */
@@ -222,7 +222,7 @@ struct gqa__kernels {
     /* s[key][ld] for keys (a multiple of panel_keys) rows of k, k_stride elements apart. */
     void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                   int32_t keys, int32_t dk);
-    void (*modify)(float *s, const struct gqa__modify *modify);
+    void (*apply_rules)(float *s, const struct gqa__score_rules *rules);
     /* Per lane m = max s (NaN left out, never -0), p = exp2(s - m) (0 where s is -inf), l = sum of
      * p in four chains by key mod 4, joined (0+1)+(2+3). bf16: m is the maximum t of the first 32
      * keys (aligned in the key index) of which the lane sees one, and becomes that of later 32 keys
@@ -233,7 +233,7 @@ struct gqa__kernels {
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                        int32_t keys, int32_t dv, int flags);
-    /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk
+    /* score, rules, softmax and accumulate of a whole block, with their bits; NULL = the walk
      * calls them one after the other, as it does where V may be non-finite. */
     void (*block)(const struct gqa__block *block);
     bool block_ends; /* block merges and finishes its state */
