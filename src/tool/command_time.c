@@ -10,10 +10,6 @@
 #include "tool/progress.h"
 #include "tool/time_layer.h"
 
-const char tool_usage_time[] =
-    "time [--tokens N] [--feed A,B,...] [--backend cpu|reference] [--numerics f32|bf16]\n"
-    "          [--isa auto|scalar|avx2|avx512|amx|neon] [--threads N] [--weights native|int8]\n";
-
 enum { FEEDS = 3, TOKENS_MAX = 1 << 20 };
 
 struct state {
