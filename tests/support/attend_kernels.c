@@ -10,9 +10,6 @@
 #include "base/number.h"
 #include "support/fence.h"
 
-static const float scale = PROBLEM_SCALE;
-static const float softcap = 3.0f; /* base-2 units */
-
 static int32_t up(int32_t n, int32_t step)
 {
     return (n + step - 1) / step * step;
@@ -31,6 +28,8 @@ void problem_fill(struct problem *p)
 {
     uint64_t state = p->seed * 0x9e3779b97f4a7c15u + 1;
 
+    p->softcap = p->softcap == 0.0f ? 3.0f : p->softcap;
+    p->scale = p->scale == 0.0f ? PROBLEM_SCALE : p->scale;
     p->tokens = (p->first + p->rows + p->group - 1) / p->group;
     p->q = take((int64_t)p->tokens * p->group * p->dk, 4);
     p->k = take((int64_t)p->keys * p->dk, 4);
@@ -254,7 +253,7 @@ static struct changes changes_new(const struct tile *t, int32_t begin, int32_t k
 
     c.modify = (struct gqa__modify){.keys = keys,
                                     .ld = t->ld,
-                                    .softcap = features & FEATURE_SOFTCAP ? softcap : 0.0f,
+                                    .softcap = features & FEATURE_SOFTCAP ? t->p->softcap : 0.0f,
                                     .slope = features & FEATURE_SLOPE ? c.slope.data : NULL,
                                     .q_pos = c.q_pos.data,
                                     .k_pos = c.k_pos.data,
@@ -516,7 +515,7 @@ static bool run_tile(struct tile *t)
     if (row->enter != NULL) {
         row->enter();
     }
-    row->pack_q(t->q.data, q.data, &t->map, t->ld, p->dk, scale);
+    row->pack_q(t->q.data, q.data, &t->map, t->ld, p->dk, p->scale);
     release(t, &q);
     for (int32_t i = 0; i < 2; i++) {
         t->m[i] = fence_new((size_t)t->ld * 4);

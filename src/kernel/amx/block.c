@@ -33,6 +33,7 @@ struct lanes {
     int32_t lane;
     struct prefetch_queue *prefetch;
     unsigned mode; /* outside of flush_enter */
+    bool changes;  /* changes_scores: asked outside of it too, where a softcap may be denormal */
     struct {
         int32_t begin, end;
     } seen[2]; /* keys that all 16 lanes see, by lo and hi; unset without */
@@ -98,7 +99,7 @@ __attribute__((noinline)) static void modify_group(float *s, const struct lanes 
     const struct gqa__modify *modify = lanes->block->modify;
     const int32_t lane = lanes->lane + half * 16;
 
-    if (modify->softcap != 0.0f || modify->slope != NULL || modify->bias != NULL) {
+    if (lanes->changes) {
         flush_leave(lanes->mode);
         change_values(s, modify, lane, key);
         (void)flush_enter();
@@ -243,6 +244,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
     if (block->modify != NULL && block->modify->lo != NULL) {
         find_seen(&lanes, two);
     }
+    lanes.changes = block->modify != NULL && changes_scores(block->modify);
     lanes.mode = flush_enter();
     (two ? weigh_two : weigh_one)(&lanes);
     flush_leave(lanes.mode);

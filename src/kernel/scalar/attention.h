@@ -32,6 +32,12 @@ static inline float distance(int32_t q, int32_t k)
     return (float)(q > k ? up : 0u - up);
 }
 
+/* Does anything but hiding happen to scores? Not to be asked where denormals count as zero. */
+static inline bool changes_scores(const struct gqa__modify *modify)
+{
+    return modify->softcap != 0.0f || modify->slope != NULL || modify->bias != NULL;
+}
+
 static inline void modify_values(float *restrict s, int32_t key, const struct gqa__modify *modify)
 {
     const int32_t ld = modify->ld;

@@ -67,8 +67,7 @@ static inline void hide_lanes(float *s, int64_t s_stride, const int32_t *lo, con
 static inline void modify_group(float *s, const struct gqa__modify *modify, int32_t lane,
                                 int32_t width, struct key_range range)
 {
-    const bool each = modify->softcap != 0.0f || modify->slope != NULL || modify->bias != NULL ||
-                      modify->visible != NULL;
+    const bool each = changes_scores(modify) || modify->visible != NULL;
     struct gqa__modify part = *modify;
 
     part.ld = width;
