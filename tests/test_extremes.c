@@ -17,6 +17,7 @@
 
 #include "base/fold.h"
 #include "base/number.h"
+#include "base/units.h"
 #include "support/attend_kernels.h"
 #include "support/fence.h"
 #include "support/row8.h"
@@ -109,12 +110,127 @@ static void test_softcap(void **state)
     problem_free(&p);
 }
 
+/* --- finite logits at the end of the range --------------------------------------------------- */
+
+/* A bias of row r for a key. */
+static float far_bias(int32_t r, int32_t key)
+{
+    static const float ends[] = {FLT_MAX, 3.3e38f, 2.6e38f,     2.4e38f, 2.3e38f,
+                                 2.2e38f, 1.7e38f, 3.38953e38f, 1e38f,   0.0f};
+    uint64_t state = (uint64_t)(1 + r * 1000 + key) * 0x9e3779b97f4a7c15u;
+    const float size = ends[random_next(&state) % 10] * (r % 4 == 3 ? random_float(&state) : 1.0f);
+
+    return r % 3 == 0 ? -size : r % 3 == 1 ? size : random_next(&state) % 2 == 0 ? size : -size;
+}
+
+/* Biases and sinks of any size, with all that may stand beside them. */
+static void test_far(void **state)
+{
+    const struct row_under_test *test = *state;
+    static const int32_t features[] = {FEATURE_BIAS, FEATURE_BIAS | FEATURE_RANGE,
+                                       FEATURE_BIAS | FEATURE_SINK, FEATURES_ALL - 1};
+    static const int32_t keys[] = {300, 64, 5};
+
+    for (int32_t i = 0; i < 4 * 3 * 2; i++) {
+        struct problem p = {.rows = 23, .group = 1, .keys = keys[i % 3], .dk = 16, .dv = 8};
+        struct answer got;
+
+        p.features = features[i / 3 % 4];
+        p.fill = i < 12 ? FILL_RANDOM : FILL_HUGE; /* scores beyond the range, too */
+        p.seed = 90u + (uint64_t)i;
+        problem_fill(&p);
+        for (int32_t r = 0; r < p.rows; r++) {
+            p.sink[r] = gqa__to_units((double)far_bias(r, 1000 + i));
+            for (int32_t key = 0; key < p.keys; key++) {
+                p.bias[key * p.rows + r] = far_bias(r, key + i);
+            }
+        }
+        got = answer_new(&p);
+        run_case(test, &p, "far", &got);
+        for (int32_t r = 0; r < p.rows && i < 12; r++) {
+            check(!isnan(got.lse[r]) && (isfinite(got.lse[r]) || got.l[2 * p.rows + r] == 0.0f));
+        }
+        answer_free(&got);
+        problem_free(&p);
+    }
+}
+
+/* One row of `keys` keys whose scores are biases alone: how much each key weighs, from one whose V
+ * is 1, and the logarithm of the sum. */
+struct weighed {
+    float share[300], lse;
+};
+
+static struct weighed weigh_biases(const struct row_under_test *test, const float *bias,
+                                   int32_t keys, float sink)
+{
+    struct problem p = {.rows = 1, .group = 1, .keys = keys, .dk = 8, .dv = 300, .seed = 5};
+    struct weighed w;
+    struct answer got;
+
+    p.features = FEATURE_BIAS | FEATURE_SINK;
+    problem_fill(&p);
+    got = answer_new(&p);
+    fill_all(p.q, p.dk, 0.0f);
+    fill_all(p.v, (int64_t)p.keys * p.dv, 0.0f);
+    for (int32_t key = 0; key < keys; key++) {
+        p.v[key * p.dv + key] = 1.0f;
+        p.bias[key] = bias[key];
+    }
+    p.sink[0] = gqa__to_units((double)sink);
+    run_case(test, &p, "biases", &got);
+    memcpy(w.share, got.out, sizeof w.share);
+    w.lse = got.lse[0];
+    answer_free(&got);
+    problem_free(&p);
+    return w;
+}
+
+/* By hand: a mask made of -FLT_MAX hides nothing by itself, the largest of huge biases wins, and a
+ * sink competes with them. */
+static void test_lowest(void **state)
+{
+    const struct row_under_test *test = *state;
+    float bias[300];
+    struct weighed w;
+
+    for (int32_t sign = -1; sign <= 1; sign += 2) {
+        const float end = (float)sign * FLT_MAX;
+        fill_all(bias, 300, end);
+        w = weigh_biases(test, bias, 4, -INFINITY);
+        check(w.share[0] == 0.25f && w.share[3] == 0.25f && w.share[4] == 0.0f && w.lse == end);
+        w = weigh_biases(test, bias, 256, -INFINITY);
+        check(w.share[0] == 0x1p-8f && w.share[255] == 0x1p-8f && w.lse == end);
+        w = weigh_biases(test, bias, 1, end);
+        check(w.share[0] == 0.5f && w.lse == end);
+        w = weigh_biases(test, bias, 1, (float)sign * 2.6e38f);
+        check(w.share[0] == (sign > 0 ? 1.0f : 0.0f) && w.lse == (sign > 0 ? end : w.lse));
+    }
+    fill_all(bias, 300, -FLT_MAX);
+    for (int32_t at = 0; at < 300; at += 299) { /* in either block */
+        bias[at] = -2.6e38f;
+        w = weigh_biases(test, bias, 300, -INFINITY);
+        /* The bend leaves a spacing of 2^108 base-2 units, 2.3e32 in natural ones. */
+        check(w.share[at] == 1.0f && w.share[150] == 0.0f && fabsf(w.lse + 2.6e38f) < 4e32f);
+        w = weigh_biases(test, bias, 300, -2.5e38f);
+        check(w.share[at] == 0.0f && fabsf(w.lse + 2.5e38f) < 4e32f);
+        bias[at] = -FLT_MAX;
+    }
+    bias[7] = 0.0f;
+    w = weigh_biases(test, bias, 300, -INFINITY);
+    check(w.share[7] == 1.0f && w.lse == 0.0f);
+    bias[8] = -INFINITY; /* hides, FLT_MAX or not */
+    w = weigh_biases(test, bias + 8, 1, -INFINITY);
+    check(w.share[0] == 0.0f && w.lse == -INFINITY);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         CMUnitTestFunction run;
-    } kinds[] = {{"tiny", test_tiny}, {"softcap", test_softcap}};
+    } kinds[] = {
+        {"tiny", test_tiny}, {"softcap", test_softcap}, {"far", test_far}, {"lowest", test_lowest}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
     static struct row_under_test rows[MAX_ROWS];
     static char names[MAX_ROWS * KINDS][64];

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/tensor.h"
+#include "base/units.h"
 
 void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
                              const struct gqa__params *params, int64_t max_keys)
@@ -245,7 +246,7 @@ static void make_finish(struct gqa__tile *tile, struct gqa__state state, struct 
 
     for (int32_t r = 0, g = tile->id.first % shape->group; r < tile->ld && segment->sinks != NULL;
          r++, g = g + 1 < shape->group ? g + 1 : 0) {
-        sink[r] = (float)((double)segment->sinks[head0 + g] * GQA__LOG2E);
+        sink[r] = gqa__to_units((double)segment->sinks[head0 + g]);
     }
     *finish =
         (struct gqa__finish){.m = state.m,

@@ -13,6 +13,7 @@
 #include "base/fold.h"
 #include "base/mathf.h"
 #include "base/number.h"
+#include "base/units.h"
 #include "kernel/contract/kernel.h"
 
 enum {
@@ -20,10 +21,6 @@ enum {
     SCALAR_LANES = 8,       /* ld is a multiple of this */
     SCALAR_OUT_STEP = 16    /* outputs of a projection packed side by side */
 };
-
-/* log2(e) and ln(2) as every row uses them in f32. */
-static const float scalar_log2e = (float)GQA__LOG2E;
-static const float scalar_ln2 = (float)GQA__LN2;
 
 /* ALiBi distances |q - k| of one key; exact in uint32_t for any two positions. */
 static inline float distance(int32_t q, int32_t k)
@@ -57,7 +54,7 @@ static inline void modify_values(float *restrict s, int32_t key, const struct gq
     if (modify->bias != NULL) {
         const float *restrict bias = modify->bias + (int64_t)key * ld; /* [ld] */
         for (int32_t j = 0; j < ld; j++) {
-            s[j] = gqa__canonical(fmaf(bias[j], scalar_log2e, s[j]));
+            s[j] = gqa__canonical(gqa__add_bias(s[j], bias[j]));
         }
     }
 }
@@ -189,7 +186,7 @@ static inline void finish_row(const struct gqa__finish *finish, int32_t r)
     }
     if (finish->lse != NULL) {
         float *lse = finish->lse + gqa__row_offset(&finish->lse_map, r);
-        *lse = l == 0.0f ? -INFINITY : gqa__canonical(fmaf(m, scalar_ln2, gqa__logf(l)));
+        *lse = l == 0.0f ? -INFINITY : gqa__canonical(gqa__log_sum(m, l));
     }
 }
 
