@@ -1,5 +1,5 @@
-/* test_extremes.c - the ends of f32: parameters that are denormal, on every kernel row bit by bit
- * against row8, and by hand.
+/* test_extremes.c - the ends of f32: parameters that are denormal, logits near the largest number,
+ * and large V, on every kernel row bit by bit against row8, and by hand.
  *
  * One test per row and kind; its name is the command that repeats it: test_extremes "NAME".
  */
@@ -224,13 +224,127 @@ static void test_lowest(void **state)
     check(w.share[0] == 0.0f && w.lse == -INFINITY);
 }
 
+/* --- large V --------------------------------------------------------------------------------- */
+
+enum { RISING = 256 };
+
+/* Scores that rise by 31.5 from one group of 32 keys to the next, so that a lazy reference stays
+ * behind: row r begins its climb at group r mod 8. */
+static void rising_fill(struct problem *p)
+{
+    problem_fill(p);
+    fill_all(p->q, (int64_t)p->tokens * p->group * p->dk, 0.0f);
+    for (int32_t r = 0; r < p->rows; r++) {
+        for (int32_t key = 0; key < p->keys; key++) {
+            const int32_t step = key / 32 % 8 - r % 8;
+            const float score = step > 0 ? 31.5f * (float)step : 0.0f;
+            p->bias[key * p->rows + r] = (score - 0.25f * (float)(key % 5)) * (float)GQA__LN2;
+        }
+    }
+}
+
+static const float at_limit = 0x1p64f, below_limit = 0x1.fep63f; /* neighbours in bf16 */
+
+/* A few large values in V, some in keys that some rows do not see, with NaN beside them. */
+static void test_large(void **state)
+{
+    const struct row_under_test *test = *state;
+    static const float sizes[] = {0x1p64f, 1e28f, 1e30f, 1e36f};
+    static const int32_t keys[] = {300, 256, 96};
+
+    for (int32_t i = 0; i < 4 * 3 * 3; i++) {
+        struct problem p = {.rows = 37, .group = 1, .keys = keys[i % 3], .dk = 16, .dv = 9};
+        struct answer got;
+
+        p.features = FEATURE_BIAS | (i % 2 != 0 ? FEATURE_RANGE | FEATURE_SINK : FEATURE_VISIBLE);
+        p.seed = 700u + (uint64_t)i;
+        rising_fill(&p);
+        for (int32_t key = i % 7; key < p.keys; key += 1 + 40 * (i / 12)) {
+            p.v[key * p.dv + key % p.dv] = (key % 2 != 0 ? -1.0f : 1.0f) * sizes[i / 3 % 4];
+        }
+        if (i % 5 == 4) {
+            p.v[90 * p.dv + 2] = NAN;
+        }
+        got = answer_new(&p);
+        run_case(test, &p, "large", &got);
+        for (int32_t j = 0; j < p.rows * p.dv; j++) { /* no sum overflows: 300 keys of 1e36 */
+            check(isfinite(got.out[j]) || (i % 5 == 4 && j % p.dv == 2));
+        }
+        answer_free(&got);
+        problem_free(&p);
+    }
+}
+
+/* By hand: a row of 256 keys whose groups climb by 31.5 to 220.5. In bf16 the reference stays up to
+ * 31.5 behind (it ends at 189), so that p is 2^31.5 - unless the row sees a V of 2^64, in whatever
+ * key of the block. */
+static void test_limit(void **state)
+{
+    const struct row_under_test *test = *state;
+    const bool bf16 = test->row->numerics == GQA_NUMERICS_BF16;
+
+    for (int32_t i = 0; i < 6; i++) {
+        const float v = i % 3 == 0 ? below_limit : i % 3 == 1 ? at_limit : -1e37f;
+        const int32_t key = i / 3 == 0 ? 250 : 3; /* among the highest scores, and the lowest */
+        struct problem p = {.rows = 2, .group = 1, .keys = RISING, .dk = 16, .dv = 8, .seed = 6};
+        struct answer got;
+
+        p.features = FEATURE_BIAS | FEATURE_VISIBLE;
+        rising_fill(&p);
+        fill_all(p.v, (int64_t)p.keys * p.dv, 1.0f);
+        p.v[key * p.dv + 5] = v;
+        for (int32_t j = 0; j < p.keys; j++) {
+            p.bias[j * p.rows + 1] = p.bias[j * p.rows];
+            p.visible[j * p.rows] = 1;
+            p.visible[j * p.rows + 1] = j != key; /* the second row does not see it */
+        }
+        got = answer_new(&p);
+        run_case(test, &p, "limit", &got);
+        for (int32_t r = 0; r < p.rows; r++) {
+            const bool lazy = bf16 && (r == 1 || i % 3 == 0);
+            check(fabsf(got.m[r] - (lazy ? 189.0f : 220.5f)) < 1e-3f);
+            check(got.l[r] > (lazy ? 0x1p31f : 1.0f));
+            check(fabsf(got.out[r * p.dv] - 1.0f) < 0.01f);
+        }
+        check(isfinite(got.out[5]) && fabsf(got.out[p.dv + 5] - 1.0f) < 0.01f);
+        check(key == 3 || (fabsf(got.out[5]) > fabsf(v) / 64.0f && fabsf(got.out[5]) < fabsf(v)));
+        answer_free(&got);
+        problem_free(&p);
+    }
+}
+
+/* append_v tells of a value that is special, wherever it lies. */
+static void test_special(void **state)
+{
+    const struct row_under_test *test = *state;
+    const struct gqa__kernels *row = test->row;
+    const bool bf16 = row->operand == GQA_BF16;
+    enum { N = 37, DIM = 24, SLOTS = 64 };
+    const float values[] = {at_limit, -at_limit, 1e30f, below_limit, -below_limit, INFINITY, NAN};
+    float v[N * DIM];
+    static float page[SLOTS * 64];
+
+    for (int32_t i = 0; i < 7 * N * DIM; i++) {
+        const float value = values[i % 7];
+        const bool special = !isfinite(value) || (bf16 && fabsf(value) >= at_limit);
+        fill_all(v, N * DIM, -1.5f);
+        v[i / 7] = value;
+        snprintf(current, sizeof current, "%s %g at %d\n", test->name, (double)value, i / 7);
+        check(row->append_v(page, SLOTS, 3, N, v, DIM, DIM, row->operand) == special);
+        if (!bf16) {
+            check(row->append_v(page, SLOTS, 3, N, v, DIM, DIM, GQA_BF16) == special);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         CMUnitTestFunction run;
-    } kinds[] = {
-        {"tiny", test_tiny}, {"softcap", test_softcap}, {"far", test_far}, {"lowest", test_lowest}};
+    } kinds[] = {{"tiny", test_tiny},      {"softcap", test_softcap}, {"far", test_far},
+                 {"lowest", test_lowest},  {"large", test_large},     {"limit", test_limit},
+                 {"special", test_special}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
     static struct row_under_test rows[MAX_ROWS];
     static char names[MAX_ROWS * KINDS][64];

@@ -174,20 +174,43 @@ static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
     return true;
 }
 
-/* The runs of keys [first, end) in panels; sets *nonfinite. Returns how many, or 0 if more than
- * one lies in the scratch, where the next one overwrites it. */
+/* Where is V of a panel large? mark [keys], of a row with bf16 operands; no other one asks. */
+static void mark_large(const struct gqa__tile *tile, const struct gqa__kv_panel *panel,
+                       uint8_t *mark)
+{
+    const struct gqa__kernels *row = tile->params->row;
+    const int64_t key_step = row->v_transposed ? 1 : panel->v_stride;
+    const int64_t d_step = row->v_transposed ? panel->v_stride : 1;
+    const uint16_t *v = panel->v;
+
+    for (int32_t d = 0; d < tile->params->shape.dv && row->operand == GQA_BF16; d++) {
+        for (int32_t key = 0; key < panel->keys; key++) {
+            const unsigned size = v[d * d_step + key * key_step] & 0x7fffu;
+            mark[key] |= size >= GQA__LARGE_BF16 && size < 0x7f80u;
+        }
+    }
+}
+
+/* The runs of keys [first, end) in panels, and where V is large, mark [end - first]; sets *special.
+ * Returns how many, or 0 if more than one lies in the scratch, where the next one overwrites it. */
 static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
-                         struct gqa__key_run *run, bool *nonfinite)
+                         struct gqa__key_run *run, uint8_t *mark, bool *special)
 {
     struct gqa__kv_panel panel;
     int32_t n = 0;
     int32_t gathered = 0;
 
-    *nonfinite = false;
+    *special = false;
     for (int32_t k = first; k < end; k += panel.keys) {
         gqa__view_panel(&tile->segment->view, tile->id.head, k, end - k, tile->scratch->panel,
                         &panel);
-        *nonfinite = *nonfinite || panel.nonfinite;
+        if (panel.special) {
+            if (!*special) {
+                memset(mark, 0, (size_t)(end - first));
+            }
+            *special = true;
+            mark_large(tile, &panel, mark + (k - first));
+        }
         gathered += panel.gathered;
         assert(n < GQA__BLOCK_PANELS);
         run[n++] =
@@ -216,7 +239,7 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     row->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
                  block->mark);
     for (int32_t k = first; k < end; k += panel.keys) {
-        int flags = (k == first ? GQA__ACC_FIRST : 0) | (block->mark ? GQA__ACC_MARKED : 0);
+        int flags = (k == first ? GQA__ACC_FIRST : 0) | (block->mark != NULL ? GQA__ACC_MARKED : 0);
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
         row->accumulate(block->state.o, block->ld,
                         (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
@@ -286,6 +309,8 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
     struct gqa__modify modify;
     struct gqa__finish finish;
+    uint8_t mark[GQA__FOLD_BLOCK];
+    bool special;
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
                                .dk = tile->params->shape.dk,
@@ -300,20 +325,21 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
 
     block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
     block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
-    block.runs = find_runs(tile, first, end, run, &block.mark);
+    block.runs = find_runs(tile, first, end, run, mark, &special);
+    block.mark = special ? mark : NULL;
     block.lefts = gqa__fold_place(&scratch->fold, index, last, left);
     if (row->block == NULL || block.runs == 0) {
         walk_panels(tile, first, &block);
         merge_left(row, &block);
         return;
     }
-    if (last && !block.mark && ends_in_block(tile)) {
+    if (last && block.mark == NULL && ends_in_block(tile)) {
         make_finish(tile, block.state, &finish);
         block.finish = &finish;
         tile->finished = true;
     }
     row->block(&block);
-    if (!row->block_ends || block.mark) {
+    if (!row->block_ends || block.mark != NULL) {
         merge_left(row, &block);
     }
 }

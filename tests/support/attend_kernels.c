@@ -137,7 +137,8 @@ struct page {
     struct fence k, v;
     int64_t k_stride, v_stride;
     int32_t first, keys; /* keys: a multiple of panel_keys */
-    bool nonfinite;
+    bool special;
+    uint8_t mark[GQA__FOLD_BLOCK]; /* V of the key is finite and 2^64 or more */
 };
 
 static struct page load_page(struct tile *t, int32_t first, int32_t n)
@@ -161,10 +162,14 @@ static struct page load_page(struct tile *t, int32_t first, int32_t n)
     row->append_k(page.k.data, page.k_stride, 0, half, k.data, p->dk, p->dk, row->operand);
     row->append_k(page.k.data, page.k_stride, half, n - half, (float *)k.data + half * p->dk, p->dk,
                   p->dk, row->operand);
-    page.nonfinite =
+    page.special =
         row->append_v(page.v.data, page.v_stride, 0, half, v.data, p->dv, p->dv, row->operand);
-    page.nonfinite |= row->append_v(page.v.data, page.v_stride, half, n - half,
-                                    (float *)v.data + half * p->dv, p->dv, p->dv, row->operand);
+    page.special |= row->append_v(page.v.data, page.v_stride, half, n - half,
+                                  (float *)v.data + half * p->dv, p->dv, p->dv, row->operand);
+    for (int32_t i = 0; i < n * p->dv && row->operand == GQA_BF16; i++) {
+        const float size = fabsf(gqa__round_bf16(((float *)v.data)[i]));
+        page.mark[i / p->dv] |= size >= 0x1p64f && isfinite(size);
+    }
     release(t, &k);
     release(t, &v);
     return page;
@@ -297,7 +302,7 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
 {
     const struct gqa__kernels *row = t->row;
     const int32_t keys = page->keys - from;
-    const int marked = page->nonfinite ? GQA__ACC_MARKED : 0;
+    const int marked = page->special ? GQA__ACC_MARKED : 0;
     struct fence s = fence_new((size_t)keys * (size_t)t->ld * 4);
     struct fence weights = fence_new((size_t)keys * (size_t)t->ld * t->operand);
 
@@ -306,7 +311,7 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
     row->modify(s.data, modify);
     keep_scores(t, page, from, s.data, t->answer->score);
     row->softmax(weights.data, t->m[block].data, t->l[block].data, s.data, keys, t->ld,
-                 marked != 0);
+                 page->special ? page->mark + from : NULL);
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
         const int32_t n = piece(t, page, key);
         const int first_flag = key == from ? GQA__ACC_FIRST : 0;
@@ -348,7 +353,7 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .keys = page->keys - from,
                            .run = pieces,
                            .modify = unchanged(t, page) ? NULL : modify,
-                           .mark = page->nonfinite,
+                           .mark = page->special ? page->mark + from : NULL,
                            .s = s.data,
                            .p = p.data,
                            .state = {t->m[block].data, t->l[block].data, t->o[block].data},
@@ -489,7 +494,7 @@ static void run_block(struct tile *t, int32_t block)
         run_entries(t, &page, from, &changes.modify, block);
     }
     keep_state(t, block, block);
-    if (t->variant.fused && t->row->block_ends && page.keys > from && !page.nonfinite) {
+    if (t->variant.fused && t->row->block_ends && page.keys > from && !page.special) {
         if (left <= GQA__FOLD_BLOCK) {
             run_ending(t, &page, from, &changes.modify, block);
         }

@@ -159,7 +159,9 @@ static bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int32_t n,
     bool bad = false;
     for (int32_t i = 0; i < n; i++) {
         for (int32_t d = 0; d < dv; d++) {
-            bad |= put(page, d * v_stride + slot + i, v[i * token_stride + d], storage);
+            const int64_t at = d * v_stride + slot + i;
+            bad |= put(page, at, v[i * token_stride + d], storage);
+            bad |= fabsf(bf16_at(page, at)) >= 0x1p64f;
         }
     }
     return bad;

@@ -255,7 +255,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
     value_lanes(&values, two);
 }
 
-/* NaN in V: the entries one after the other. */
+/* V is special: the entries one after the other. */
 static void block_marked(const struct gqa__block *block)
 {
     int32_t done = 0;
@@ -270,7 +270,7 @@ static void block_marked(const struct gqa__block *block)
         modify_scores(block->s, block->modify);
     }
     gqa__amx_softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     true);
+                     block->mark);
     done = 0;
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__key_run *run = &block->run[i];
@@ -287,7 +287,7 @@ void gqa__amx_block(const struct gqa__block *block)
     struct prefetch_queue prefetch = prefetch_begin(block);
 
     assert(block->keys % 32 == 0 && block->ld % AMX_ROWS == 0);
-    if (block->mark) {
+    if (block->mark != NULL) {
         block_marked(block);
         return;
     }

@@ -191,13 +191,14 @@ static inline void block_group(const struct gqa__block *block, int32_t lane, int
 struct block_entries {
     void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                   int32_t keys, int32_t dk);
-    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
+    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                    const uint8_t *mark);
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                        int32_t keys, int32_t dv, int flags);
     size_t p_size;
 };
 
-/* V may hold NaN: the entries one after the other. */
+/* V is special: the entries one after the other. */
 static inline void block_marked(const struct gqa__block *block, const struct block_entries *entries)
 {
     const int64_t ld = block->ld;
@@ -213,7 +214,7 @@ static inline void block_marked(const struct gqa__block *block, const struct blo
         modify_scores(block->s, block->modify);
     }
     entries->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     true);
+                     block->mark);
     done = 0;
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__key_run *run = &block->run[i];
@@ -232,7 +233,7 @@ static const struct block_entries f32_entries = {score_vector, softmax_vector, a
 static inline void block_vector(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
-    if (block->mark) {
+    if (block->mark != NULL) {
         block_marked(block, &f32_entries);
         return;
     }
