@@ -76,7 +76,7 @@ static void test_tiny(void **state)
 
         p.features = features[i / 3];
         p.softcap = 7e-39f;
-        p.scale = i / 3 == 4 ? 0x1p-130f : PROBLEM_SCALE;
+        p.scale = i / 3 == 4 || i / 3 == 2 ? 0x1p-130f : PROBLEM_SCALE;
         p.seed = 40u + (uint64_t)i;
         problem_fill(&p);
         fill_all(p.slope, p.rows, i / 3 == 6 ? 0x1p-149f : 0x1p-132f);
@@ -84,6 +84,7 @@ static void test_tiny(void **state)
         for (int64_t j = 0; j < (int64_t)p.keys * p.rows; j++) {
             p.bias[j] *= 0x1p-126f;
         }
+        p.v[7 * p.dv] = i % 2 != 0 ? 1e30f : 1.0f; /* large: another way to the maximum */
         got = answer_new(&p);
         run_case(test, &p, "tiny", &got);
         answer_free(&got);
@@ -219,6 +220,9 @@ static void test_lowest(void **state)
     bias[7] = 0.0f;
     w = weigh_biases(test, bias, 300, -INFINITY);
     check(w.share[7] == 1.0f && w.lse == 0.0f);
+    bias[9] = NAN;
+    w = weigh_biases(test, bias + 8, 3, -INFINITY);
+    check(isnan(w.share[0]) && isnan(w.share[1]) && isnan(w.lse));
     bias[8] = -INFINITY; /* hides, FLT_MAX or not */
     w = weigh_biases(test, bias + 8, 1, -INFINITY);
     check(w.share[0] == 0.0f && w.lse == -INFINITY);
