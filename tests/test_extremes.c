@@ -20,8 +20,8 @@
 #include "base/units.h"
 #include "support/attend_kernels.h"
 #include "support/fence.h"
-#include "support/row8.h"
-#include "support/rows.h"
+#include "support/kernels8.h"
+#include "support/kernels_under_test.h"
 
 static char current[256]; /* parameters of the running case */
 
@@ -35,18 +35,18 @@ static void check(int good)
 
 /* Row under test and row8, by entries and by whole blocks, give the same bits. got: of the blocks.
  */
-static void run_case(const struct row_under_test *test, const struct problem *p, const char *what,
-                     struct answer *got)
+static void run_case(const struct kernels_under_test *test, const struct problem *p,
+                     const char *what, struct answer *got)
 {
     struct answer want = answer_new(p);
     const struct variant entries = {false, false, false}, fused = {true, false, true};
 
     snprintf(current, sizeof current, "%s %s rows=%d keys=%d features=%d\n", test->name, what,
              p->rows, p->keys, p->features);
-    check(attend(gqa_test_row8(test->row->numerics), p, entries, &want));
-    check(attend(test->row, p, entries, got));
+    check(attend(gqa_test_kernels8(test->kernels->numerics), p, entries, &want));
+    check(attend(test->kernels, p, entries, got));
     check(same_answers(p, got, &want, true));
-    check(attend(test->row, p, fused, got));
+    check(attend(test->kernels, p, fused, got));
     check(same_answers(p, got, &want, false));
     answer_free(&want);
 }
@@ -64,7 +64,7 @@ static void fill_all(float *x, int64_t n, float value)
  * denormal, and all of them in the last. */
 static void test_tiny(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
     static const int32_t features[] = {FEATURE_SOFTCAP, FEATURE_SLOPE,    FEATURE_BIAS,
                                        FEATURE_SINK,    FEATURE_RANGE,    FEATURE_SOFTCAP,
                                        FEATURE_SLOPE,   FEATURES_ALL - 1, FEATURES_ALL - 1};
@@ -95,7 +95,7 @@ static void test_tiny(void **state)
 /* By hand: a softcap of 5e-39 leaves no score, so that 64 keys weigh the same. */
 static void test_softcap(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
     struct problem p = {.rows = 21, .group = 1, .keys = 64, .dk = 16, .dv = 8, .seed = 3};
     struct answer got;
 
@@ -127,7 +127,7 @@ static float far_bias(int32_t r, int32_t key)
 /* Biases and sinks of any size, with all that may stand beside them. */
 static void test_far(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
     static const int32_t features[] = {FEATURE_BIAS, FEATURE_BIAS | FEATURE_RANGE,
                                        FEATURE_BIAS | FEATURE_SINK, FEATURES_ALL - 1};
     static const int32_t keys[] = {300, 64, 5};
@@ -162,7 +162,7 @@ struct weighed {
     float share[300], lse;
 };
 
-static struct weighed weigh_biases(const struct row_under_test *test, const float *bias,
+static struct weighed weigh_biases(const struct kernels_under_test *test, const float *bias,
                                    int32_t keys, float sink)
 {
     struct problem p = {.rows = 1, .group = 1, .keys = keys, .dk = 8, .dv = 300, .seed = 5};
@@ -191,7 +191,7 @@ static struct weighed weigh_biases(const struct row_under_test *test, const floa
  * sink competes with them. */
 static void test_lowest(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
     float bias[300];
     struct weighed w;
 
@@ -252,7 +252,7 @@ static const float at_limit = 0x1p64f, below_limit = 0x1.fep63f; /* neighbours i
 /* A few large values in V, some in keys that some rows do not see, with NaN beside them. */
 static void test_large(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
     static const float sizes[] = {0x1p64f, 1e28f, 1e30f, 1e36f};
     static const int32_t keys[] = {300, 256, 96};
 
@@ -284,8 +284,8 @@ static void test_large(void **state)
  * key of the block. */
 static void test_limit(void **state)
 {
-    const struct row_under_test *test = *state;
-    const bool bf16 = test->row->numerics == GQA_NUMERICS_BF16;
+    const struct kernels_under_test *test = *state;
+    const bool bf16 = test->kernels->numerics == GQA_NUMERICS_BF16;
 
     for (int32_t i = 0; i < 6; i++) {
         const float v = i % 3 == 0 ? below_limit : i % 3 == 1 ? at_limit : -1e37f;
@@ -320,9 +320,9 @@ static void test_limit(void **state)
 /* append_v tells of a value that is special, wherever it lies. */
 static void test_special(void **state)
 {
-    const struct row_under_test *test = *state;
-    const struct gqa__kernels *row = test->row;
-    const bool bf16 = row->operand == GQA_BF16;
+    const struct kernels_under_test *test = *state;
+    const struct gqa__kernels *kernels = test->kernels;
+    const bool bf16 = kernels->operand == GQA_BF16;
     enum { N = 37, DIM = 24, SLOTS = 64 };
     const float values[] = {at_limit, -at_limit, 1e30f, below_limit, -below_limit, INFINITY, NAN};
     float v[N * DIM];
@@ -334,9 +334,9 @@ static void test_special(void **state)
         fill_all(v, N * DIM, -1.5f);
         v[i / 7] = value;
         snprintf(current, sizeof current, "%s %g at %d\n", test->name, (double)value, i / 7);
-        check(row->append_v(page, SLOTS, 3, N, v, DIM, DIM, row->operand) == special);
+        check(kernels->append_v(page, SLOTS, 3, N, v, DIM, DIM, kernels->operand) == special);
         if (!bf16) {
-            check(row->append_v(page, SLOTS, 3, N, v, DIM, DIM, GQA_BF16) == special);
+            check(kernels->append_v(page, SLOTS, 3, N, v, DIM, DIM, GQA_BF16) == special);
         }
     }
 }
@@ -350,7 +350,7 @@ int main(int argc, char **argv)
                  {"lowest", test_lowest},  {"large", test_large},     {"limit", test_limit},
                  {"special", test_special}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct row_under_test rows[MAX_ROWS];
+    static struct kernels_under_test rows[MAX_ROWS];
     static char names[MAX_ROWS * KINDS][64];
     static struct CMUnitTest tests[MAX_ROWS * KINDS];
     const int32_t count = rows_under_test(rows);

@@ -208,7 +208,7 @@ typedef struct gqa_config {
     /* --- how it is computed ------------------------------------------------------------------ */
     gqa_backend backend;
     gqa_numerics numerics; /* BF16 with backend REFERENCE is refused */
-    gqa_isa isa;           /* a forced row that is not available is GQA_ERR_UNSUPPORTED */
+    gqa_isa isa;           /* a forced kernel set that is not available is GQA_ERR_UNSUPPORTED */
     int32_t reference_f64; /* 1: backend REFERENCE (only) accumulates products and softmax in
                               double */
     gqa_weight_storage weight_storage; /* not with hidden_size 0, which has no matrices */

@@ -125,7 +125,7 @@ typedef struct gqa_path {
     gqa_view view;
     gqa_backend backend;
     gqa_isa isa;
-    const char *row; /* kernel row and numerics, static, for example "scalar/f32" */
+    const char *kernels; /* kernel set and numerics, static, for example "scalar/f32" */
 } gqa_path;
 
 /* Pair of key and value tensors. */

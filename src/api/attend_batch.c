@@ -52,7 +52,7 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
                (size_t)(b * in->key.stride[0]) * gqa__dtype_size(key.dtype);
     value.data = (unsigned char *)in->value.data +
                  (size_t)(b * in->value.stride[0]) * gqa__dtype_size(value.dtype);
-    gqa__view_plain(&row->view, call->params->row, &key, &value, length, positions);
+    gqa__view_plain(&row->view, call->params->kernels, &key, &value, length, positions);
     return GQA_OK;
 }
 

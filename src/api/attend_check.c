@@ -161,7 +161,7 @@ gqa_status gqa__attend_check(struct gqa__attend_call *call, const gqa_layer *lay
     if (cache != NULL) {
         const struct gqa__shape *shape = &layer->params.shape;
         status =
-            gqa__cache_matches(cache, layer->params.row, shape->hkv, shape->dk, shape->dv, err);
+            gqa__cache_matches(cache, layer->params.kernels, shape->hkv, shape->dk, shape->dv, err);
     }
     if (status == GQA_OK) {
         status = check_tensors(call, err);

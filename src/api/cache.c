@@ -11,7 +11,7 @@
 void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *layer, size_t size)
 {
     gqa_cache_options own;
-    bool bf16 = layer != NULL && layer->params.row->numerics == GQA_NUMERICS_BF16;
+    bool bf16 = layer != NULL && layer->params.kernels->numerics == GQA_NUMERICS_BF16;
     gqa__init_struct(options, size);
     gqa__init_struct(&own, sizeof own);
     own.max_sequences = 1;
@@ -40,7 +40,7 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
     gqa_cache_options own;
     gqa_status status = gqa__cache_options_resolve(options, &own, err);
     if (status == GQA_OK) {
-        status = gqa__cache_layout_init(&layout, layer->params.row, shape->hkv, shape->dk,
+        status = gqa__cache_layout_init(&layout, layer->params.kernels, shape->hkv, shape->dk,
                                         shape->dv, &own, err);
     }
     if (status != GQA_OK) {

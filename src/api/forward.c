@@ -97,8 +97,8 @@ void gqa__path_fill(gqa_path *path, const struct gqa__params *params, gqa_cut cu
     path->cut = cut;
     path->view = view;
     path->backend = params->backend;
-    path->isa = params->row->isa;
-    path->row = params->row->name;
+    path->isa = params->kernels->isa;
+    path->kernels = params->kernels->name;
 }
 
 /* TKG when every active row has a past. */

@@ -359,7 +359,7 @@ gqa_status gqa__call_check(struct gqa__call *call, const gqa_layer *layer, const
     }
     if (cache != NULL) {
         status =
-            gqa__cache_matches(cache, layer->params.row, shape->hkv, shape->dk, shape->dv, err);
+            gqa__cache_matches(cache, layer->params.kernels, shape->hkv, shape->dk, shape->dv, err);
     }
     if (status == GQA_OK) {
         status = check_sources(call, err);

@@ -44,7 +44,7 @@ gqa_status gqa_stage_input_norm(const gqa_layer *layer, const gqa_tensor *x,
         for (int64_t t = 0; t < call.n; t++) {
             memcpy(row, x_rows + t * hidden, (size_t)hidden * sizeof *row);
             if (residual_rows != NULL) {
-                params->row->add(row, row, residual_rows + t * hidden, hidden);
+                params->kernels->add(row, row, residual_rows + t * hidden, hidden);
             }
             if (sum_rows != NULL) {
                 memcpy(sum_rows + t * hidden, row, (size_t)hidden * sizeof *row);

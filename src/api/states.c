@@ -223,11 +223,11 @@ struct finish_call {
     float *rows, *row_lse; /* [lanes][dv], [lanes] */
 };
 
-/* End `count` rows (at most the kernel row's lanes) from row `first` on. */
+/* End `count` rows (at most the kernel set's lanes) from row `first` on. */
 static void finish_rows(const struct finish_call *call, int64_t first, int32_t count)
 {
     const struct gqa__shape *shape = &call->params->shape;
-    int32_t ld = call->params->row->lanes;
+    int32_t ld = call->params->kernels->lanes;
     int32_t dv = shape->dv;
     struct gqa__finish finish = {.m = call->m, .l = call->l, .o = call->o, .ld = ld, .dv = dv};
 
@@ -246,7 +246,7 @@ static void finish_rows(const struct finish_call *call, int64_t first, int32_t c
     finish.out_map = (struct gqa__row_map){dv, 0, 1, 0, count};
     finish.lse = call->row_lse;
     finish.lse_map = (struct gqa__row_map){1, 0, 1, 0, count};
-    call->params->row->finish(&finish);
+    call->params->kernels->finish(&finish);
 }
 
 /* Store `count` finished rows into the caller's tensors. */
@@ -329,7 +329,7 @@ gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, g
     if (status != GQA_OK) {
         return status;
     }
-    lanes = layer->params.row->lanes;
+    lanes = layer->params.kernels->lanes;
     floats = lanes * (4 + 2 * (int64_t)layer->params.shape.dv);
     memory = gqa__alloc(&layer->runtime, (size_t)floats * sizeof(float));
     if (memory == NULL) {

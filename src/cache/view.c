@@ -8,7 +8,7 @@
 
 void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, int32_t sequence)
 {
-    *view = (struct gqa__kv_view){.row = cache->layout.row,
+    *view = (struct gqa__kv_view){.kernels = cache->layout.kernels,
                                   .dk = cache->layout.dk,
                                   .dv = cache->layout.dv,
                                   .cache = cache,
@@ -18,11 +18,11 @@ void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, i
     view->ordered = view->sequence->ordered;
 }
 
-void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *row,
+void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
                      const gqa_tensor *key, const gqa_tensor *value, int32_t n,
                      const int32_t *positions)
 {
-    *view = (struct gqa__kv_view){.row = row,
+    *view = (struct gqa__kv_view){.kernels = kernels,
                                   .dk = (int32_t)key->shape[2],
                                   .dv = (int32_t)value->shape[2],
                                   .length = n,

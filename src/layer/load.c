@@ -1,4 +1,4 @@
-/* load.c - weights into a layer: small vectors as f32 copies, matrices packed for the kernel row or
+/* load.c - weights into a layer: small vectors as f32 copies, matrices packed for the kernel set or
  * left where they are. */
 #include "layer/weight_source.h"
 
@@ -137,7 +137,7 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
     const long long out = linear->out, in = linear->in;
     void *block;
     size_t size;
-    linear->row = layer->params.row;
+    linear->kernels = layer->params.kernels;
     linear->plain = layer->params.backend == GQA_BACKEND_REFERENCE;
     linear->int8 = layer->params.config.weight_storage == GQA_WEIGHT_STORAGE_INT8;
     linear->f64 = linear->plain && layer->params.config.reference_f64 != 0;

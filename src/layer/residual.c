@@ -102,7 +102,7 @@ static void sum_token(const struct gqa__token_range *range, const struct gqa__to
     if (gqa__present(&call->in.residual)) {
         const float *a = load(&call->in.hidden_states, run, i, row_of(spine->sum, range, run, i));
         const float *b = load(&call->in.residual, run, i, row_of(spine->x, range, run, i));
-        call->params->row->add(sum, a, b, hidden);
+        call->params->kernels->add(sum, a, b, hidden);
     } else if (spine->sum_at == NULL) {
         gqa__load_f32(sum, &call->in.hidden_states,
                       gqa__token_offset(&call->in.hidden_states, run, i), hidden);

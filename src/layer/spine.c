@@ -40,7 +40,7 @@ static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gq
     options.num_pages = (int64_t)options.max_sequences * ((tokens + 127) / 128);
     options.dtype_k = params->config.numerics == GQA_NUMERICS_BF16 ? GQA_BF16 : GQA_F32;
     options.dtype_v = options.dtype_k;
-    if (gqa__cache_layout_init(&layout, params->row, params->shape.hkv, params->shape.dk,
+    if (gqa__cache_layout_init(&layout, params->kernels, params->shape.hkv, params->shape.dk,
                                params->shape.dv, &options, NULL) != GQA_OK) {
         arena->failed = true;
         return NULL;

@@ -116,7 +116,7 @@ static void attend_row(const struct gqa__params *params, const struct work *work
     state.dv = params->shape.dv;
     state.f64 = params->config.reference_f64 != 0;
     write_scores(params, work, row);
-    gqa__reference_weigh(&state, work->scores, work->v, work->keys);
+    gqa__reference_exponentiate(&state, work->scores, work->v, work->keys);
     if (segment->prior_m != NULL) {
         gqa__reference_merge(&state, segment->prior_m[at], segment->prior_l[at],
                              segment->prior_o + at * state.dv);

@@ -15,7 +15,7 @@ enum {
     AMX_INT8_PREFETCH = 8 * AMX_INT8_BYTES /* how far in advance weights are prefetched */
 };
 
-/* Where input k of a group of 32 lies in its row. */
+/* Where input k of a k32 lies in its row. */
 static inline int64_t amx_int8_place(int64_t k)
 {
     return k % 2 * 16 + k / 2;

@@ -16,38 +16,38 @@
 enum { STRIP_LANES = 32 }; /* a strip of outputs: [32 value dimensions][32 lanes] */
 
 /* What becomes of the outputs of one or two lane tiles of a block. */
-struct way_out {
-    const struct gqa__state *left; /* [lefts] nearest first */
-    int32_t lefts, ld;
+struct output_path {
+    const struct gqa__state *merge_into; /* [merges] nearest first */
+    int32_t merges, ld;
     int32_t lane;                              /* the first */
-    struct merge_lanes by[2][GQA__FOLD_DEPTH]; /* [lane tile][left] */
+    struct merge_lanes by[2][GQA__FOLD_DEPTH]; /* [lane tile][merge] */
     bool finish;                               /* into rows, not into the last state */
     struct finish_lanes rows[2];               /* [lane tile] */
 };
 
 /* m and l of the block are known: m and l of the result, and how outputs will be merged. */
-INLINE void way_out_begin(struct way_out *way, const struct gqa__block *block, int32_t lane,
-                          const bool two)
+INLINE void output_path_begin(struct output_path *path, const struct gqa__block *block,
+                              int32_t lane, const bool two)
 {
-    way->left = block->left;
-    way->lefts = block->lefts;
-    way->ld = block->ld;
-    way->lane = lane;
-    way->finish = block->finish != NULL;
+    path->merge_into = block->merge_into;
+    path->merges = block->merges;
+    path->ld = block->ld;
+    path->lane = lane;
+    path->finish = block->finish != NULL;
     for (int32_t half = 0; half < (two ? 2 : 1); half++) {
         const int32_t at = lane + half * VEC;
         vec m = v_load(block->state.m + at), l = v_load(block->state.l + at);
-        for (int32_t i = 0; i < block->lefts; i++) {
-            struct merge_lanes *by = &way->by[half][i];
-            const vec left = v_load(block->left[i].l + at);
-            m = merge_begin(by, v_load(block->left[i].m + at), left, m, l);
+        for (int32_t i = 0; i < block->merges; i++) {
+            struct merge_lanes *by = &path->by[half][i];
+            const vec left = v_load(block->merge_into[i].l + at);
+            m = merge_begin(by, v_load(block->merge_into[i].m + at), left, m, l);
             l = v_canonical(merge_values(by, left, l));
         }
-        if (way->finish) {
-            finish_begin(&way->rows[half], block->finish, at, m, l);
+        if (path->finish) {
+            finish_begin(&path->rows[half], block->finish, at, m, l);
         } else {
-            v_store(block->left[block->lefts - 1].m + at, m);
-            v_store(block->left[block->lefts - 1].l + at, l);
+            v_store(block->merge_into[block->merges - 1].m + at, m);
+            v_store(block->merge_into[block->merges - 1].l + at, l);
         }
     }
 }
@@ -69,19 +69,19 @@ INLINE void finish_strip(const struct finish_lanes *rows, const float *strip, in
 }
 
 /* Value dimensions [d, d + n) of the block, strip [32][STRIP_LANES]. */
-INLINE void way_out_strip(const struct way_out *way, float *strip, int32_t d, int32_t n,
-                          const bool two)
+INLINE void output_path_strip(const struct output_path *path, float *strip, int32_t d, int32_t n,
+                              const bool two)
 {
     for (int32_t half = 0; half < (two ? 2 : 1); half++) {
         const struct lane_outputs own = {strip + half * VEC, STRIP_LANES};
-        const int64_t at = (int64_t)d * way->ld + way->lane + half * VEC;
-        for (int32_t i = 0; i < way->lefts; i++) {
-            const struct lane_outputs left = {way->left[i].o + at, way->ld};
-            const struct lane_outputs to = i + 1 < way->lefts || way->finish ? own : left;
-            merge_outputs(&way->by[half][i], to, left, own, n);
+        const int64_t at = (int64_t)d * path->ld + path->lane + half * VEC;
+        for (int32_t i = 0; i < path->merges; i++) {
+            const struct lane_outputs left = {path->merge_into[i].o + at, path->ld};
+            const struct lane_outputs to = i + 1 < path->merges || path->finish ? own : left;
+            merge_outputs(&path->by[half][i], to, left, own, n);
         }
-        if (way->finish && way->rows[half].rows > 0) {
-            finish_strip(&way->rows[half], own.o, d, n);
+        if (path->finish && path->rows[half].rows > 0) {
+            finish_strip(&path->rows[half], own.o, d, n);
         }
     }
 }

@@ -18,9 +18,9 @@ struct prefetch_queue {
     int32_t left;
     size_t done; /* bytes of the first PREFETCH_STREAMS regions */
     int32_t due; /* PREFETCH_ONE for each round that is to be prefetched */
-    /* What becomes due: by two tiles of K; by four keys of 16 lanes that are weighed; by 32 keys of
-     * two tiles of values. */
-    int32_t scores, weights, values;
+    /* What becomes due: by two tiles of K; by four keys of 16 lanes that are exponentiated; by 32
+     * keys of two tiles of values. */
+    int32_t scores, exponentials, values;
 };
 
 enum {
@@ -61,7 +61,7 @@ INLINE int32_t prefetch_rate(size_t rounds, int32_t steps)
  * it in their exponentials. */
 INLINE struct prefetch_queue prefetch_begin(const struct gqa__block *block)
 {
-    const int32_t weights = block->keys / 4 * (block->ld / 16);
+    const int32_t exponentials = block->keys / 4 * (block->ld / 16);
     struct prefetch_queue prefetch = {.at = block->prefetch, .left = block->prefetches};
     size_t rounds = 0;
 
@@ -69,11 +69,11 @@ INLINE struct prefetch_queue prefetch_begin(const struct gqa__block *block)
         rounds += block->prefetch[i].bytes / (64 * PREFETCH_STREAMS);
     }
     if (block->ld > 16) {
-        prefetch.weights = prefetch_rate(rounds, weights);
+        prefetch.exponentials = prefetch_rate(rounds, exponentials);
         return prefetch;
     }
     prefetch.scores = prefetch_rate(rounds * 3 / 8, block->keys / 32 * ((block->dk + 31) / 32));
-    prefetch.weights = prefetch_rate(rounds * 3 / 8, weights);
+    prefetch.exponentials = prefetch_rate(rounds * 3 / 8, exponentials);
     prefetch.values = prefetch_rate(rounds * 2 / 8, block->keys / 32 * ((block->dv + 31) / 32));
     return prefetch;
 }
@@ -90,7 +90,7 @@ struct score_place {
 /* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart.
  * prefetch: or NULL. */
 INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_step,
-                       const uint16_t *k, int64_t k_stride, int32_t groups,
+                       const uint16_t *k, int64_t k_stride, int32_t k32s,
                        struct prefetch_queue *prefetch, const bool two)
 {
     const size_t row = (size_t)k_stride * sizeof(uint16_t);
@@ -102,7 +102,7 @@ INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (int32_t g = 0; g < groups; g++) {
+    for (int32_t g = 0; g < k32s; g++) {
         _tile_loadd(6, q + (int64_t)g * AMX_TILE_BYTES, 64);
         _tile_loadd(4, k + g * AMX_DEPTH, row);
         _tile_dpbf16ps(0, 4, 6);
@@ -127,12 +127,12 @@ INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_
 
 /* Scores of one run for lanes [0, 32) or [0, 16) of q. */
 INLINE void score_run(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
-                      int64_t k_stride, int32_t keys, int32_t groups, const bool two)
+                      int64_t k_stride, int32_t keys, int32_t k32s, const bool two)
 {
     for (int32_t key = 0; key < keys; key += 32) {
         const struct score_place to = {s + key * s_stride, s_stride, 16};
-        score_keys(to, q, (int64_t)groups * AMX_TILE_BYTES, k + key * k_stride, k_stride, groups,
-                   NULL, two);
+        score_keys(to, q, (int64_t)k32s * AMX_TILE_BYTES, k + key * k_stride, k_stride, k32s, NULL,
+                   two);
     }
 }
 
@@ -148,7 +148,7 @@ struct value_args {
     int32_t ld, dv;
     bool first;
     struct prefetch_queue *prefetch; /* for one lane tile, or NULL */
-    const struct way_out *way;       /* what becomes of the sums, or NULL: they are o */
+    const struct output_path *path;  /* what becomes of the sums, or NULL: they are o */
 };
 
 /* One C tile to or from o; rows beyond dv go through a spare tile. */
@@ -222,7 +222,7 @@ INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_l
         _tile_stored(3, strip + 16 * STRIP_LANES + 16, STRIP_LANES * sizeof(float));
     }
     settle_memory();
-    way_out_strip(args->way, strip, d, left < 32 ? left : 32, two_lanes);
+    output_path_strip(args->path, strip, d, left < 32 ? left : 32, two_lanes);
 }
 
 /* Value dimensions [d, d + 32) or, with one, [d, d + 16), for one or two lane tiles. */
@@ -274,7 +274,7 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
             }
         }
     }
-    if (args->way != NULL) {
+    if (args->path != NULL) {
         tiles_out(args, d, two_lanes);
         return;
     }

@@ -20,7 +20,7 @@
 enum {
     PAIR_OUTS = 2 * VEC, /* outputs of a block */
     PAIR_TOKENS = 4,     /* tokens of a tile of registers */
-    PAIR_GROUP = 32,
+    PAIR_K32 = 32,
     PREFETCH_BYTES = 2048, /* how far in advance weights are prefetched */
     BLOCK_TOKENS = 32,     /* tokens whose sums are kept before the bias is added */
     EXPANDED = 64          /* inputs of int8 weights that are f32 at a time, groups of 32 */
@@ -28,7 +28,7 @@ enum {
 
 static int64_t padded_inputs(int64_t in)
 {
-    return (in + PAIR_GROUP - 1) / PAIR_GROUP * PAIR_GROUP;
+    return (in + PAIR_K32 - 1) / PAIR_K32 * PAIR_K32;
 }
 
 size_t gqa__avx512_weight_bytes(int64_t out, int64_t in)
@@ -132,7 +132,7 @@ INLINE void prefetch_weights(struct weights w)
     }
 }
 
-/* One group of 32 inputs, x [32][rows]; c, d: outputs 0-15 and 16-31. */
+/* One k32 of inputs, x [32][rows]; c, d: outputs 0-15 and 16-31. */
 INLINE void add_inputs(vec c[PAIR_TOKENS], vec d[PAIR_TOKENS], struct weights w, const float *x,
                        const int32_t rows)
 {
@@ -142,7 +142,7 @@ INLINE void add_inputs(vec c[PAIR_TOKENS], vec d[PAIR_TOKENS], struct weights w,
     for (int32_t i = 0; i < rows; i++) {
         even[i] = odd[i] = even2[i] = odd2[i] = v_zero();
     }
-    for (int32_t k = 0; k < PAIR_GROUP; k += 2, w = skip_inputs(w, 2), x += 2 * rows) {
+    for (int32_t k = 0; k < PAIR_K32; k += 2, w = skip_inputs(w, 2), x += 2 * rows) {
         vec w0, w1, w2, w3;
         load_pair(w, 0, &w0, &w1);
         load_pair(w, VEC, &w2, &w3);
@@ -183,7 +183,7 @@ INLINE void token_tile(const struct inputs_product *p, int32_t token, struct wei
         c[i] = p->k == 0 ? v_zero() : v_load(to + i * PAIR_OUTS);
         d[i] = p->k == 0 ? v_zero() : v_load(to + i * PAIR_OUTS + VEC);
     }
-    for (int64_t k = 0; k < p->n; k += PAIR_GROUP) {
+    for (int64_t k = 0; k < p->n; k += PAIR_K32) {
         add_inputs(c, d, skip_inputs(w, k), x + k * rows, rows);
     }
 #pragma GCC unroll 4

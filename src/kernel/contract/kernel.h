@@ -1,9 +1,9 @@
-/* kernel.h - a kernel row: the products and element-wise passes of one instruction set.
+/* kernel.h - a kernel set: the products and element-wise passes of one instruction set.
  *
  * A row is one constant table: functions AND the geometry they were written for. The walk, the
  * plan, the cache and the projections read geometry from the table and hold no constant of their
- * own. A row is a coherent set: what its packers write only its own products read. The scalar row
- * (kernel/scalar) is the specification; every other f32 or bf16 row gives its bits.
+ * own. A row is a coherent set: what its packers write only its own products read. The scalar
+ * kernels (kernel/scalar) is the specification; every other f32 or bf16 set gives its bits.
  *
  * Words. A lane is one attention row: a (token, query head) pair of one KV head. A tile is up to
  * tile_rows lanes; its buffers have ld lanes, ld = rows rounded up to a multiple of `lanes`. Lanes
@@ -60,7 +60,7 @@ static inline int64_t gqa__row_next(const struct gqa__row_map *map, struct gqa__
 }
 
 /* What happens to a score between the product and the softmax, in this order. */
-struct gqa__modify {
+struct gqa__score_rules {
     int32_t keys, ld;
     float softcap; /* c * log2e: s = c tanh(s / c); 0 = off */
     const float
@@ -87,8 +87,8 @@ struct gqa__key_run {
     int32_t keys; /* a multiple of panel_keys */
 };
 
-/* A value of V is large from here on, 2^64, if it is finite: a bf16 row must not multiply it by
- * weights of up to 2^32. */
+/* A finite value of V is large from here on, 2^64: kernels of bf16 operands must not multiply it by
+ * probabilities of up to 2^32. */
 #define GQA__LARGE_BF16 0x5f80u
 
 #define GQA__BLOCK_PANELS 16 /* most runs of a fold block: pages of 16 tokens */
@@ -128,19 +128,18 @@ struct gqa__block {
     int32_t keys; /* of all runs together, at most GQA__FOLD_BLOCK */
     int32_t runs;
     const struct gqa__key_run *run;       /* [runs] in rising order */
-    const struct gqa__modify *modify;     /* NULL = scores stay as they are */
-    const uint8_t *mark;                  /* [keys] 1 where V is large, or NULL: V is not special */
+    const struct gqa__score_rules *rules; /* NULL = scores stay as they are */
     float *s;                             /* [FOLD][tile_rows] scratch */
     void *p;                              /* [FOLD][tile_rows] f32 scratch */
     struct gqa__state state;              /* the block's own */
     const struct gqa__prefetch *prefetch; /* [prefetches] or NULL */
     int32_t prefetches;
     /* Where the state goes, for a row with block_ends. */
-    const struct gqa__state *left; /* [lefts] states to the left, nearest first, that it is merged
-                                      into, one into the next */
-    int32_t lefts;
+    const struct gqa__state *merge_into; /* [merges] states to the left, nearest first, that it is
+                                      merged into, one into the next */
+    int32_t merges;
     const struct gqa__finish *finish; /* the result is finished, without its m, l and o; or NULL:
-                                         the last of left has the result */
+                                         the last of merge_into has the result */
 };
 
 /* What else happens to a product's output, in this order, before it is stored; zeros: nothing. */
@@ -220,7 +219,7 @@ struct gqa__kernels {
                    int32_t dk, float scale);
     /* n tokens at slots slot .. of one page and KV head. k, v: f32, token_stride apart. storage:
      * the page's element type. append_v returns true if a stored value is special: not finite, or
-     * large on a row with bf16 operands. */
+     * large where operands are bf16. */
     void (*append_k)(void *page, int64_t k_stride, int32_t slot, int32_t n, const float *k,
                      int64_t token_stride, int32_t dk, gqa_dtype storage);
     bool (*append_v)(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
@@ -228,7 +227,7 @@ struct gqa__kernels {
     /* s[key][ld] for keys (a multiple of panel_keys) rows of k, k_stride elements apart. */
     void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                   int32_t keys, int32_t dk);
-    void (*modify)(float *s, const struct gqa__modify *modify);
+    void (*apply_rules)(float *s, const struct gqa__score_rules *rules);
     /* Per lane m = max s (NaN left out, never -0), p = exp2(s - m) (0 where s is -inf), l = sum of
      * p in four chains by key mod 4, joined (0+1)+(2+3). bf16: m is the maximum t of the first 32
      * keys (aligned in the key index) of which the lane sees one, and becomes that of later 32 keys
@@ -241,10 +240,10 @@ struct gqa__kernels {
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                        int32_t keys, int32_t dv, int flags);
-    /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk
-     * calls them one after the other. */
+    /* score, rules, softmax and accumulate of a whole block, with their bits; NULL = the walk
+     * calls them one after the other, as it does where V may be special. */
     void (*block)(const struct gqa__block *block);
-    bool block_ends; /* block, but for one with mark, merges and finishes its state */
+    bool block_ends; /* block merges and finishes its state */
     /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
     void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
                   int32_t dv, int32_t ld);

@@ -1,5 +1,5 @@
-/* block.h - a whole fold block with f32 operands: the entries of vector/attention.h group of
- * lanes by group of lanes, so that the scores of a group stay in L1. */
+/* block.h - a whole fold block with f32 operands: the entries of vector/attention.h lane pair
+ * by lane pair, so that the scores of a pair stay in L1. */
 #ifndef GQA__KERNEL_VECTOR_BLOCK_H
 #define GQA__KERNEL_VECTOR_BLOCK_H
 
@@ -7,7 +7,7 @@
 #include "kernel/vector/words.h"
 
 enum {
-    BLOCK_PANEL = 16,             /* panel_keys of the f32 rows */
+    BLOCK_PANEL = 16,             /* panel_keys of the f32 kernels */
     PREFETCH_KEYS = 2 * TILE_ROWS /* K rows are prefetched so many keys in advance */
 };
 
@@ -16,22 +16,22 @@ struct key_range {
     int32_t begin, end;
 };
 
-/* The panels that some lane of the group sees, by modify->lo and hi alone. */
-static inline struct key_range group_range(const struct gqa__block *block, int32_t panel,
-                                           int32_t lane, int32_t width)
+/* The panels that some lane of the pair sees, by rules->lo and hi alone. */
+static inline struct key_range lane_pair_range(const struct gqa__block *block, int32_t panel,
+                                               int32_t lane, int32_t width)
 {
-    const struct gqa__modify *modify = block->modify;
+    const struct gqa__score_rules *rules = block->rules;
     const int32_t keys = block->keys;
     struct key_range range = {0, keys};
 
-    if (modify == NULL || modify->lo == NULL) {
+    if (rules == NULL || rules->lo == NULL) {
         return range;
     }
     range = (struct key_range){keys, 0};
     for (int32_t j = lane; j < lane + width; j++) {
-        if (modify->lo[j] < modify->hi[j]) {
-            range.begin = modify->lo[j] < range.begin ? modify->lo[j] : range.begin;
-            range.end = modify->hi[j] > range.end ? modify->hi[j] : range.end;
+        if (rules->lo[j] < rules->hi[j]) {
+            range.begin = rules->lo[j] < range.begin ? rules->lo[j] : range.begin;
+            range.end = rules->hi[j] > range.end ? rules->hi[j] : range.end;
         }
     }
     range.begin = range.begin > 0 ? range.begin - range.begin % panel : 0;
@@ -63,28 +63,28 @@ static inline void hide_lanes(float *s, int64_t s_stride, const int32_t *lo, con
     }
 }
 
-/* modify_scores for lanes [lane, lane + width) on compact scores [keys][width]. */
-static inline void modify_group(float *s, const struct gqa__modify *modify, int32_t lane,
-                                int32_t width, struct key_range range)
+/* apply_rules for lanes [lane, lane + width) on compact scores [keys][width]. */
+static inline void rules_of_lane_pair(float *s, const struct gqa__score_rules *rules, int32_t lane,
+                                      int32_t width, struct key_range range)
 {
-    const bool each = changes_scores(modify) || modify->visible != NULL;
-    struct gqa__modify part = *modify;
+    const bool each = any_change(rules) || rules->visible != NULL;
+    struct gqa__score_rules part = *rules;
 
     part.ld = width;
-    part.slope = modify->slope != NULL ? modify->slope + lane : NULL;
-    part.q_pos = modify->q_pos != NULL ? modify->q_pos + lane : NULL;
+    part.slope = rules->slope != NULL ? rules->slope + lane : NULL;
+    part.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
     part.lo = NULL;
     part.hi = NULL;
     for (int32_t key = range.begin; key < range.end && each; key++) {
-        const int64_t at = (int64_t)key * modify->ld + lane;
-        part.k_pos = modify->k_pos != NULL ? modify->k_pos + key : NULL;
-        part.bias = modify->bias != NULL ? modify->bias + at : NULL;
-        part.visible = modify->visible != NULL ? modify->visible + at : NULL;
-        modify_values(s + key * width, 0, &part); /* its key 0 is this key */
+        const int64_t at = (int64_t)key * rules->ld + lane;
+        part.k_pos = rules->k_pos != NULL ? rules->k_pos + key : NULL;
+        part.bias = rules->bias != NULL ? rules->bias + at : NULL;
+        part.visible = rules->visible != NULL ? rules->visible + at : NULL;
+        change_scores(s + key * width, 0, &part); /* its key 0 is this key */
         hide_keys(s + key * width, 0, &part);
     }
-    for (int32_t j = 0; j < width && modify->lo != NULL; j += VEC) {
-        hide_lanes(s + j, width, modify->lo + lane + j, modify->hi + lane + j, range);
+    for (int32_t j = 0; j < width && rules->lo != NULL; j += VEC) {
+        hide_lanes(s + j, width, rules->lo + lane + j, rules->hi + lane + j, range);
     }
 }
 
@@ -104,7 +104,7 @@ INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, i
     return (struct operand_prefetch){(uintptr_t)from, tile / dk, tile};
 }
 
-/* The first group of lanes prefetches K in advance, and V of the same keys. */
+/* The first lane pair prefetches K in advance, and V of the same keys. */
 static inline void score_runs(const struct gqa__block *block, int32_t lane, int32_t width,
                               struct key_range range)
 {
@@ -149,14 +149,14 @@ static inline void accumulate_runs(const struct gqa__block *block, int32_t lane,
                                       block->dv,
                                       width};
         if (own.begin < own.end) {
-            value_group(&values, offset + own.begin == range.begin);
+            value_lane_pair(&values, offset + own.begin == range.begin);
         }
         offset += run->keys;
     }
 }
 
 /* The state of lanes that see nothing. */
-static inline void neutral_group(const struct gqa__block *block, int32_t lane, int32_t width)
+static inline void neutral_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width)
 {
     for (int32_t j = lane; j < lane + width; j += VEC) {
         v_store(block->state.m + j, v_set(-INFINITY));
@@ -167,18 +167,18 @@ static inline void neutral_group(const struct gqa__block *block, int32_t lane, i
     }
 }
 
-static inline void block_group(const struct gqa__block *block, int32_t lane, int32_t width)
+static inline void block_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width)
 {
-    const struct key_range range = group_range(block, BLOCK_PANEL, lane, width);
+    const struct key_range range = lane_pair_range(block, BLOCK_PANEL, lane, width);
     float *s = block->s + (int64_t)range.begin * width;
 
     if (range.begin >= range.end) {
-        neutral_group(block, lane, width);
+        neutral_lane_pair(block, lane, width);
         return;
     }
     score_runs(block, lane, width, range);
-    if (block->modify != NULL) {
-        modify_group(block->s, block->modify, lane, width, range);
+    if (block->rules != NULL) {
+        rules_of_lane_pair(block->s, block->rules, lane, width, range);
     }
     for (int32_t j = 0; j < width; j += VEC) {
         softmax_lanes(s + j, block->state.m + lane + j, block->state.l + lane + j, s + j, width,
@@ -187,58 +187,11 @@ static inline void block_group(const struct gqa__block *block, int32_t lane, int
     accumulate_runs(block, lane, width, range);
 }
 
-/* Entries of a row, and the size of an element of its p. */
-struct block_entries {
-    void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                  int32_t keys, int32_t dk);
-    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                    const uint8_t *mark);
-    void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                       int32_t keys, int32_t dv, int flags);
-    size_t p_size;
-};
-
-/* V is special: the entries one after the other. */
-static inline void block_marked(const struct gqa__block *block, const struct block_entries *entries)
-{
-    const int64_t ld = block->ld;
-    int32_t done = 0;
-
-    for (int32_t i = 0; i < block->runs; i++) {
-        const struct gqa__key_run *run = &block->run[i];
-        entries->score(block->s + done * ld, block->ld, block->q, run->k, run->k_stride, run->keys,
-                       block->dk);
-        done += run->keys;
-    }
-    if (block->modify != NULL) {
-        modify_scores(block->s, block->modify);
-    }
-    entries->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     block->mark);
-    done = 0;
-    for (int32_t i = 0; i < block->runs; i++) {
-        const struct gqa__key_run *run = &block->run[i];
-        const unsigned char *p =
-            (const unsigned char *)block->p + (size_t)(done * ld) * entries->p_size;
-        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
-        entries->accumulate(block->state.o, block->ld, p, run->v, run->v_stride, run->keys,
-                            block->dv, flags);
-        done += run->keys;
-    }
-}
-
-static const struct block_entries f32_entries = {score_vector, softmax_vector, accumulate_vector,
-                                                 sizeof(float)};
-
 static inline void block_vector(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
-    if (block->mark != NULL) {
-        block_marked(block, &f32_entries);
-        return;
-    }
-    for (int32_t lane = 0; lane < block->ld; lane += GROUP) {
-        block_group(block, lane, group_width(block->ld, lane));
+    for (int32_t lane = 0; lane < block->ld; lane += LANE_PAIR) {
+        block_lane_pair(block, lane, lane_pair_width(block->ld, lane));
     }
 }
 

@@ -1,7 +1,8 @@
 /* linear.h - projections with f32 operands.
  *
  * Packed weights: [out / OUTS][in][OUTS], two vectors of outputs side by side, f32 or int8.
- * Packed activations: groups [in][rows] of as many tokens each (group_rows), fewer in the last.
+ * Packed activations: groups [in][rows] of as many tokens each (token_group_rows), fewer in the
+ * last.
  *
  * From STREAM_TOKENS + 1 tokens on the products are tiles of registers. Fewer tokens are a matter
  * of reading the weights: the partial chains of GQA__DOT_BLOCK inputs do not depend on each other,
@@ -60,7 +61,7 @@ static inline void pack_int8_vector(void *dst, int64_t row, const int8_t *src, i
 }
 
 /* Tokens of a group: as many as registers hold, but the groups are even. */
-static inline int32_t group_rows(int32_t tokens)
+static inline int32_t token_group_rows(int32_t tokens)
 {
     const int32_t groups = (tokens + MOST_ROWS - 1) / MOST_ROWS;
 
@@ -75,7 +76,7 @@ static inline size_t x_bytes_vector(int32_t tokens, int64_t in)
 static inline void pack_x_vector(void *dst, const float *x, int64_t x_stride, int32_t tokens,
                                  int64_t in)
 {
-    const int32_t group = group_rows(tokens);
+    const int32_t group = token_group_rows(tokens);
     float *to = dst;
 
     for (int32_t t = 0; t < tokens; t += group) {
@@ -141,7 +142,7 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
  * its share of the next block's weights: all groups together prefetch all of them. */
 static inline void linear_tile(const struct gqa__linear_args *args, int64_t out, int32_t token)
 {
-    const int32_t left = args->tokens - token, group = group_rows(args->tokens);
+    const int32_t left = args->tokens - token, group = token_group_rows(args->tokens);
     const int32_t rows = left < group ? left : group;
     const float *x = (const float *)args->x + token * args->in;    /* [in][rows] */
     const float *w = (const float *)args->weight + out * args->in; /* [in][OUTS] */
@@ -191,7 +192,7 @@ static inline void expanded_inputs(const struct gqa__linear_args *args, int64_t 
                                    int32_t tokens, int64_t k, int64_t n)
 {
     const int8_t *w = (const int8_t *)args->weight + out * args->in + k * OUTS; /* [n][OUTS] */
-    const int32_t group = group_rows(args->tokens);
+    const int32_t group = token_group_rows(args->tokens);
     float wide[EXPANDED * OUTS], c[SHARING * MOST_ROWS * OUTS];
 
     for (int64_t at = 0; at < n; at += EXPANDED) {
@@ -218,7 +219,7 @@ static inline void expanded_inputs(const struct gqa__linear_args *args, int64_t 
 
 static inline void linear_expanded(const struct gqa__linear_args *args)
 {
-    const int32_t most = SHARING * group_rows(args->tokens);
+    const int32_t most = SHARING * token_group_rows(args->tokens);
 
     for (int32_t t = 0; t < args->tokens; t += most) {
         const int32_t tokens = args->tokens - t < most ? args->tokens - t : most;
@@ -392,7 +393,7 @@ static inline void linear_vector(const struct gqa__linear_args *args)
         return;
     }
     for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
-        for (int32_t t = 0; t < args->tokens; t += group_rows(args->tokens)) {
+        for (int32_t t = 0; t < args->tokens; t += token_group_rows(args->tokens)) {
             linear_tile(args, out, t);
         }
     }
