@@ -39,6 +39,36 @@ static void test_scalar_is_everywhere(void **state)
     }
 }
 
+/* What is said to be built is what the compiler can build: it was asked without our sources
+ * (tests/compiler_rows.cmake), so a guard that is silently false is found here. */
+static void test_built_is_what_the_compiler_can(void **state)
+{
+    static const char rows[] = " " GQA_COMPILER_ROWS " ";
+    char word[40];
+
+    (void)state;
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
+        const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
+        snprintf(word, sizeof word, " %s ", gqa__isa_name((gqa_isa)isa));
+        printf("%s: %s\n", gqa__isa_name((gqa_isa)isa), built ? "built" : "not built");
+        assert_int_equal(built, strstr(rows, word) != NULL);
+    }
+}
+
+/* A kernels has a table for some numerics, or is not built and is refused for that reason, never
+ * for what the CPU lacks. */
+static void test_not_built_is_said(void **state)
+{
+    (void)state;
+    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
+        const struct gqa__kernels *kernels = NULL;
+        const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
+        gqa_error err = {GQA_OK, NULL, ""};
+        (void)gqa__select(&kernels, (gqa_isa)isa, NULL, GQA_NUMERICS_BF16, &err);
+        assert_int_equal(strstr(err.message, "this library is built without it") != NULL, !built);
+    }
+}
+
 /* The compilation with fma wherever the CPU runs it. */
 static void test_scalar_by_cpu(void **state)
 {
@@ -220,6 +250,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scalar_is_everywhere),
+        cmocka_unit_test(test_built_is_what_the_compiler_can),
+        cmocka_unit_test(test_not_built_is_said),
         cmocka_unit_test(test_scalar_by_cpu),
         cmocka_unit_test(test_auto_is_the_best),
         cmocka_unit_test(test_env_names),

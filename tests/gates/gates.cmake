@@ -24,6 +24,7 @@ gqa_gate(alone ${PROJECT_SOURCE_DIR})
 gqa_gate(warnings ${PROJECT_SOURCE_DIR} ${CMAKE_BINARY_DIR})
 gqa_gate(embed ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(readme ${PROJECT_SOURCE_DIR})
+gqa_gate(tests ${PROJECT_SOURCE_DIR})
 
 add_executable(gqa_bits ${PROJECT_SOURCE_DIR}/tests/bits.c)
 gqa_compile_options(gqa_bits)

@@ -4,8 +4,9 @@
  * the scalar kernels' source, which this file's flags turn into AVX-512 code with the same bits.
  */
 #include "kernel/amx/amx.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#if GQA__BUILT_AMX
 
 #include <immintrin.h>
 

@@ -3,7 +3,7 @@
  * Every tile is 16 rows of 64 bytes. A tile A holds 16 rows of 32 bf16 as they lie in memory (keys,
  * value dimensions or outputs); a tile B holds 16 pairs of k for 16 lanes: [pair][lane][2]. The
  * instruction gives C [16 rows of A][16 lanes] f32 in the order that scalar/bf16.h writes down.
- * Files amx*.c are compiled with the flags of AMX and AVX-512 and nothing else is.
+ * The files of kernel/amx are compiled with the flags of AMX and AVX-512 and nothing else is.
  */
 #ifndef GQA__KERNEL_AMX_AMX_H
 #define GQA__KERNEL_AMX_AMX_H
@@ -44,12 +44,10 @@ void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows);
 bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows);
 
 /* amx.c: the table for bf16, NULL for f32 (and where the compiler cannot build it). The files
- * amx*.c are part of x86-64 builds only. */
-#if defined(__x86_64__) && defined(__linux__)
-#define GQA__HAVE_AMX 1
+ * of kernel/amx are part of x86-64 builds only. */
+#if defined(__x86_64__)
 const struct gqa__kernels *gqa__amx(gqa_numerics numerics);
 #else
-#define GQA__HAVE_AMX 0
 static inline const struct gqa__kernels *gqa__amx(gqa_numerics numerics)
 {
     (void)numerics;

@@ -6,8 +6,9 @@
  * K rows and the rows of V transposed are tiles A as they lie in the pages.
  */
 #include "kernel/amx/amx.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#if GQA__BUILT_AMX
 
 #include <assert.h>
 #include <string.h>

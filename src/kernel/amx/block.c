@@ -7,8 +7,9 @@
  * and then all keys are gone through once more with the final ones, which no key raises.
  */
 #include "kernel/amx/amx.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#if GQA__BUILT_AMX
 
 #include <assert.h>
 

@@ -5,8 +5,9 @@
  * Packed activations: [tokens / 16][in / 32] tiles B of [16 pairs][16 tokens][2] bf16.
  */
 #include "kernel/amx/amx.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#if GQA__BUILT_AMX
 
 #include <assert.h>
 #include <string.h>

@@ -6,8 +6,9 @@
  * chunk of k are made in L1, beside the products of the chunk before.
  */
 #include "kernel/amx/amx.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__)
+#if GQA__BUILT_AMX
 
 #include <assert.h>
 

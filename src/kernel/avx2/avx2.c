@@ -1,7 +1,8 @@
 /* avx2.c - the table "avx2/f32": kernel/vector with vectors of 8. */
 #include "kernel/avx2/avx2.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#if GQA__BUILT_AVX2
 
 #include "kernel/vector/kernels.h"
 

@@ -7,10 +7,8 @@
 /* The table for f32, NULL for bf16 (and where the compiler cannot build it). The files avx2*.c
  * are part of x86-64 builds only. */
 #if defined(__x86_64__)
-#define GQA__HAVE_AVX2 1
 const struct gqa__kernels *gqa__avx2(gqa_numerics numerics);
 #else
-#define GQA__HAVE_AVX2 0
 static inline const struct gqa__kernels *gqa__avx2(gqa_numerics numerics)
 {
     (void)numerics;

@@ -2,9 +2,10 @@
  *
  * The build gives this file -O3 -mavx2 -mfma (x86-64 only); nothing in it names an instruction.
  */
+#include "kernel/contract/built.h"
 #include "kernel/scalar/scalar.h"
 
-#if defined(__AVX2__) && defined(__FMA__)
+#if GQA__BUILT_SCALAR_FMA
 
 #include "kernel/scalar/kernels.h"
 

@@ -1,7 +1,8 @@
 /* avx512.c - the table "avx512/f32": kernel/vector with vectors of 16. */
 #include "kernel/avx512/avx512.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if GQA__BUILT_AVX512
 
 #include "kernel/avx512/bf16.h"
 #include "kernel/vector/kernels.h"
@@ -12,8 +13,6 @@ const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
 }
 
 #else
-
-#include "kernel/vector/kernels.h"
 
 const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
 {

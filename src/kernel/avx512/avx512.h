@@ -7,10 +7,8 @@
 /* The table of the numerics, NULL where the compiler cannot build the row. The files avx512*.c are
  * part of x86-64 builds only. */
 #if defined(__x86_64__)
-#define GQA__HAVE_AVX512 1
 const struct gqa__kernels *gqa__avx512(gqa_numerics numerics);
 #else
-#define GQA__HAVE_AVX512 0
 static inline const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
 {
     (void)numerics;

@@ -6,8 +6,9 @@
  *   p  [keys][ld] bf16; within a block [keys][width of the pair] f32, in place of the scores
  */
 #include "kernel/avx512/bf16.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if GQA__BUILT_AVX512
 
 #include "kernel/vector/words_avx512.h"
 

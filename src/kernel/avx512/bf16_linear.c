@@ -5,8 +5,9 @@
  * Packed activations: [tokens / 4][in][4] f32 that were rounded to bf16, the last group [in][rows].
  */
 #include "kernel/avx512/bf16.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if GQA__BUILT_AVX512
 
 #include <assert.h>
 #include <stdbool.h>

@@ -1,8 +1,9 @@
 /* bf16_weights_in_place.c - weights in place for avx512/bf16: units of the caller's rows in the
  * packed form of avx512/bf16_linear.c, pairs of k transposed as wholes. */
 #include "kernel/avx512/bf16.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if GQA__BUILT_AVX512
 
 #include <assert.h>
 

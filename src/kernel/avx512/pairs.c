@@ -1,7 +1,8 @@
 /* pairs.c - the product of avx512/bf16.h. */
 #include "kernel/avx512/bf16.h"
+#include "kernel/contract/built.h"
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if GQA__BUILT_AVX512
 
 #include <assert.h>
 

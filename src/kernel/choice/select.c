@@ -15,7 +15,6 @@
 struct candidate {
     gqa_isa isa;
     const char *name;
-    bool built;
     bool (*runs)(const struct gqa__cpu *cpu);
     const struct gqa__kernels *(*table)(const struct gqa__cpu *cpu, gqa_numerics numerics);
     const char *needs; /* what a CPU without it lacks */
@@ -29,7 +28,7 @@ static bool runs_anywhere(const struct gqa__cpu *cpu)
 
 static bool runs_avx2(const struct gqa__cpu *cpu)
 {
-    return cpu->avx2_fma && gqa__avx2(GQA_NUMERICS_F32) != NULL;
+    return cpu->avx2_fma;
 }
 
 static const struct gqa__kernels *avx2_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
@@ -40,7 +39,7 @@ static const struct gqa__kernels *avx2_table(const struct gqa__cpu *cpu, gqa_num
 
 static bool runs_avx512(const struct gqa__cpu *cpu)
 {
-    return cpu->avx512 && gqa__avx512(GQA_NUMERICS_F32) != NULL;
+    return cpu->avx512;
 }
 
 static const struct gqa__kernels *avx512_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
@@ -51,21 +50,13 @@ static const struct gqa__kernels *avx512_table(const struct gqa__cpu *cpu, gqa_n
 
 static bool runs_amx(const struct gqa__cpu *cpu)
 {
-    return cpu->avx512_bf16 && cpu->amx_bf16 && gqa__amx(GQA_NUMERICS_BF16) != NULL &&
-           gqa__cpu_amx_permission();
+    return cpu->avx512_bf16 && cpu->amx_bf16 && gqa__cpu_amx_permission();
 }
 
 static const struct gqa__kernels *amx_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
 {
     (void)cpu;
     return gqa__amx(numerics);
-}
-
-/* Every AArch64 CPU has NEON. */
-static bool runs_neon(const struct gqa__cpu *cpu)
-{
-    (void)cpu;
-    return gqa__neon(GQA_NUMERICS_F32) != NULL;
 }
 
 static const struct gqa__kernels *neon_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
@@ -90,12 +81,11 @@ static const struct gqa__kernels *scalar_table(const struct gqa__cpu *cpu, gqa_n
 
 /* In rising order of preference. */
 static const struct candidate candidates[] = {
-    {GQA_ISA_SCALAR, "scalar", true, runs_anywhere, scalar_table, "nothing"},
-    {GQA_ISA_AVX2, "avx2", GQA__HAVE_AVX2, runs_avx2, avx2_table, "AVX2, FMA and F16C"},
-    {GQA_ISA_AVX512, "avx512", GQA__HAVE_AVX512, runs_avx512, avx512_table,
-     "AVX-512 F, BW, DQ and VL"},
-    {GQA_ISA_AMX, "amx", GQA__HAVE_AMX, runs_amx, amx_table, "AMX bf16 and AVX-512 bf16"},
-    {GQA_ISA_NEON, "neon", GQA__HAVE_NEON, runs_neon, neon_table, "NEON"},
+    {GQA_ISA_SCALAR, "scalar", runs_anywhere, scalar_table, "nothing"},
+    {GQA_ISA_AVX2, "avx2", runs_avx2, avx2_table, "AVX2, FMA and F16C"},
+    {GQA_ISA_AVX512, "avx512", runs_avx512, avx512_table, "AVX-512 F, BW, DQ and VL"},
+    {GQA_ISA_AMX, "amx", runs_amx, amx_table, "AMX bf16 and AVX-512 bf16"},
+    {GQA_ISA_NEON, "neon", runs_anywhere, neon_table, "NEON"}, /* as every AArch64 CPU has it */
 };
 
 enum { CANDIDATES = sizeof candidates / sizeof candidates[0] };
@@ -110,6 +100,12 @@ const char *gqa__isa_name(gqa_isa isa)
     return isa == GQA_ISA_AUTO ? "auto" : "unknown";
 }
 
+/* The compiler of a row's files gave it a table. */
+static bool is_built(const struct candidate *row, const struct gqa__cpu *cpu)
+{
+    return row->table(cpu, GQA_NUMERICS_F32) != NULL || row->table(cpu, GQA_NUMERICS_BF16) != NULL;
+}
+
 static uint32_t bit_of(const struct candidate *row)
 {
     return 1u << (uint32_t)row->isa;
@@ -117,10 +113,12 @@ static uint32_t bit_of(const struct candidate *row)
 
 uint32_t gqa__kernels_built(void)
 {
+    struct gqa__cpu cpu;
     uint32_t bits = 0;
 
+    gqa__cpu_detect(&cpu);
     for (int32_t i = 0; i < CANDIDATES; i++) {
-        bits |= candidates[i].built ? bit_of(&candidates[i]) : 0;
+        bits |= is_built(&candidates[i], &cpu) ? bit_of(&candidates[i]) : 0;
     }
     return bits;
 }
@@ -132,7 +130,8 @@ uint32_t gqa__kernels_available(void)
 
     gqa__cpu_detect(&cpu);
     for (int32_t i = 0; i < CANDIDATES; i++) {
-        bits |= candidates[i].built && candidates[i].runs(&cpu) ? bit_of(&candidates[i]) : 0;
+        const struct candidate *row = &candidates[i];
+        bits |= is_built(row, &cpu) && row->runs(&cpu) ? bit_of(row) : 0;
     }
     return bits;
 }
@@ -143,9 +142,9 @@ uint32_t gqa__kernels_available(void)
 static const struct gqa__kernels *table_of(const struct candidate *row, const struct gqa__cpu *cpu,
                                            gqa_numerics numerics, const char **reason)
 {
-    const struct gqa__kernels *table = row->built ? row->table(cpu, numerics) : NULL;
+    const struct gqa__kernels *table = row->table(cpu, numerics);
 
-    if (!row->built) {
+    if (!is_built(row, cpu)) {
         *reason = "this library is built without it";
     } else if (table == NULL) {
         *reason = "it does not serve these numerics";
@@ -190,7 +189,7 @@ static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, co
         if (*out != NULL) {
             return GQA_OK;
         }
-        needs = row->built && row->table(&cpu, numerics) != NULL ? row->needs : "";
+        needs = row->table(&cpu, numerics) != NULL ? row->needs : "";
         return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "kernel set %s: %s%s", row->name, reason,
                          needs);
     }

@@ -1,7 +1,8 @@
 /* neon.c - the table "neon/f32": kernel/vector with vectors of 8. */
 #include "kernel/neon/neon.h"
+#include "kernel/contract/built.h"
 
-#if defined(__ARM_NEON) && defined(__aarch64__)
+#if GQA__BUILT_NEON
 
 #include "kernel/vector/kernels.h"
 

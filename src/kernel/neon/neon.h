@@ -7,10 +7,8 @@
 /* The table for f32, NULL for bf16 (and where the compiler cannot build it). The file neon.c
  * is part of AArch64 builds only. */
 #if defined(__aarch64__)
-#define GQA__HAVE_NEON 1
 const struct gqa__kernels *gqa__neon(gqa_numerics numerics);
 #else
-#define GQA__HAVE_NEON 0
 static inline const struct gqa__kernels *gqa__neon(gqa_numerics numerics)
 {
     (void)numerics;

@@ -4,6 +4,8 @@
 
 #include <immintrin.h>
 
+#include "kernel/contract/built.h"
+
 /* gcc's tile loads do not say that they read memory: what was just written must be said to be
  * there. */
 static inline void settle_memory(void)
@@ -33,7 +35,7 @@ static inline __m512i bf16_pair(__m512 lo, __m512 hi)
 
 /* 32 f32 to 32 bf16 in order, as factors of a tile product count them (factor_value of
  * scalar/bf16.h): the conversion instruction takes a denormal for zero. */
-#ifdef __AVX512BF16__
+#if GQA__BUILT_AVX512_BF16
 static inline __m512i factor_pair(__m512 lo, __m512 hi)
 {
     return (__m512i)_mm512_cvtne2ps_pbh(hi, lo);

@@ -3,11 +3,13 @@
 #ifndef GQA__KERNEL_VECTOR_WORDS_H
 #define GQA__KERNEL_VECTOR_WORDS_H
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#include "kernel/contract/built.h"
+
+#if GQA__BUILT_AVX512
 #include "kernel/vector/words_avx512.h"
-#elif defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#elif GQA__BUILT_AVX2
 #include "kernel/vector/words_avx2.h"
-#elif defined(__ARM_NEON) && defined(__aarch64__)
+#elif GQA__BUILT_NEON
 #include "kernel/vector/words_neon.h"
 #else
 #error                                                                                             \

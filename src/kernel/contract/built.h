@@ -1,0 +1,50 @@
+/* built.h - which kernels the flags of this compilation can build: the one place that reads the
+ * compiler's macros.
+ *
+ * A file of a row is empty, and the row's function gives NULL, where its GQA__BUILT_ is 0; what
+ * gqa_build_info_get says was built is what these functions give. Clang before 18 spells the macros
+ * of AMX without the inner underscore.
+ */
+#ifndef GQA__KERNEL_CONTRACT_BUILT_H
+#define GQA__KERNEL_CONTRACT_BUILT_H
+
+#if defined(__AVX2__) && defined(__FMA__)
+#define GQA__BUILT_SCALAR_FMA 1
+#else
+#define GQA__BUILT_SCALAR_FMA 0
+#endif
+
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+#define GQA__BUILT_AVX2 1
+#else
+#define GQA__BUILT_AVX2 0
+#endif
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#define GQA__BUILT_AVX512 1
+#else
+#define GQA__BUILT_AVX512 0
+#endif
+
+#if GQA__BUILT_AVX512 && defined(__AVX512BF16__)
+#define GQA__BUILT_AVX512_BF16 1 /* the conversion instruction */
+#else
+#define GQA__BUILT_AVX512_BF16 0
+#endif
+
+/* Linux alone can be asked for the tiles. */
+#if GQA__BUILT_AVX512_BF16 && defined(__linux__) &&                                                \
+    (defined(__AMX_TILE__) || defined(__AMXTILE__)) &&                                             \
+    (defined(__AMX_BF16__) || defined(__AMXBF16__))
+#define GQA__BUILT_AMX 1
+#else
+#define GQA__BUILT_AMX 0
+#endif
+
+#if defined(__ARM_NEON) && defined(__aarch64__)
+#define GQA__BUILT_NEON 1
+#else
+#define GQA__BUILT_NEON 0
+#endif
+
+#endif
