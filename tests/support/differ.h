@@ -73,6 +73,7 @@ void form_compare(const differ_place *place, const char *what, const gqa_tensor 
                   const float *want, bool heads_first);
 /* Was anything written between the elements or behind them? Paints the elements over. */
 void form_margins(const differ_place *place, const char *what, const gqa_tensor *t);
-void form_path(const differ_place *place, const gqa_path *path, gqa_phase phase, gqa_view view);
+void form_path(const differ_place *place, const gqa_layer *layer, const gqa_path *path,
+               gqa_phase phase, gqa_view view);
 
 #endif

@@ -269,16 +269,20 @@ static gqa_phase phase_of(const random_case *c, const gqa_cache *cache, const ra
     return any && all ? GQA_PHASE_TKG : GQA_PHASE_CTE;
 }
 
-void form_path(const differ_place *place, const gqa_path *path, gqa_phase phase, gqa_view view)
+void form_path(const differ_place *place, const gqa_layer *layer, const gqa_path *path,
+               gqa_phase phase, gqa_view view)
 {
+    static const char *const isas[] = {"auto", "scalar", "avx2", "avx512", "amx", "neon"};
+    char name[32];
     const gqa_config *g = &place->c->config;
     gqa_path_kind kind = g->attention_chunk_size > 0 ? GQA_PATH_CHUNKED
                          : g->sliding_window > 0     ? GQA_PATH_SLIDING_WINDOW
                                                      : GQA_PATH_STANDARD;
-    const char *name = g->numerics == GQA_NUMERICS_BF16 ? "scalar/bf16" : "scalar/f32";
+    snprintf(name, sizeof name, "%s/%s", isas[gqa_layer_isa(layer)],
+             g->numerics == GQA_NUMERICS_BF16 ? "bf16" : "f32");
     bool alone = place->backend == GQA_BACKEND_REFERENCE || place->c->choice[OPT_THREADS] < 2;
     if (path->kind == kind && path->phase == phase && path->view == view &&
-        path->backend == place->backend && path->isa == GQA_ISA_SCALAR &&
+        path->backend == place->backend && path->isa == gqa_layer_isa(layer) &&
         strcmp(path->kernels, name) == 0 && (!alone || path->cut == GQA_CUT_ROWS)) {
         return;
     }
@@ -351,7 +355,7 @@ bool form_forward(random_case *c, const differ_place *place, gqa_layer *layer, g
         return false;
     }
     place->stats->forms++;
-    form_path(place, &out.path, phase, cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_CALL);
+    form_path(place, layer, &out.path, phase, cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_CALL);
     for (int i = 0; i < n; i++) {
         if (sheets[i].tensor->data != NULL) {
             form_compare(place, sheets[i].what, sheets[i].tensor, sheets[i].want,
@@ -451,7 +455,7 @@ void form_attend(random_case *c, const differ_place *place, const gqa_layer *lay
         random_print(stderr, c);
     } else {
         place->stats->forms++;
-        form_path(place, &out.path, phase, cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN);
+        form_path(place, layer, &out.path, phase, cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN);
     }
     if (status == GQA_OK && out.output.data != NULL) {
         form_compare(place, "attend output", &out.output, plain->output.data, false);
