@@ -268,7 +268,7 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
     if (status != GQA_OK) {
         snprintf(why, BENCH_WHY_TEXT, "%s", err.message);
     }
-    a->work.row = a->output.path.row;
+    a->work.kernels = a->output.path.kernels;
     return status == GQA_OK;
 }
 

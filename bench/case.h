@@ -40,7 +40,7 @@ struct bench_case {
     /* Filled by the run. */
     bool done; /* false: why */
     char why[BENCH_WHY_TEXT];
-    const char *row;
+    const char *kernels;
     size_t workspace;
     struct bench_stats stats, limit_stats;
     double flop, bytes;             /* of one call */

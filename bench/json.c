@@ -57,7 +57,7 @@ static void add_case(json_t *array, const struct bench_case *one)
     json_t *object = entry(one->name, &one->stats, one->spec.threads);
 
     json_object_set_new(object, "suite", json_string(one->suite));
-    json_object_set_new(object, "row", json_string(one->row == NULL ? "" : one->row));
+    json_object_set_new(object, "kernels", json_string(one->kernels == NULL ? "" : one->kernels));
     json_object_set_new(object, "tokens",
                         json_integer((json_int_t)one->spec.batch * one->spec.tokens));
     json_object_set_new(object, "context",

@@ -119,11 +119,12 @@ struct bench_work *bench_linear_create(const struct bench_spec *spec, struct ben
     l->spec = *spec;
     l->work.run = run;
     l->work.destroy = destroy;
-    if (gqa__select(&l->matrix.row, spec->isa, getenv("GQA_ISA"), spec->numerics, &err) != GQA_OK ||
+    if (gqa__select(&l->matrix.kernels, spec->isa, getenv("GQA_ISA"), spec->numerics, &err) !=
+            GQA_OK ||
         !bench_workers_lend(&host->workers, spec->threads, &l->runtime)) {
         goto fail;
     }
-    l->work.row = l->matrix.row->name;
+    l->work.kernels = l->matrix.kernels->name;
     l->matrix.out = spec->out;
     l->matrix.in = spec->in;
     l->matrix.int8 = spec->int8 != 0;

@@ -1,4 +1,4 @@
-/* parts.c - the parts of a prefill walk through the kernel row's entries: the products of all tiles
+/* parts.c - the parts of a prefill walk through the kernel set's entries: the products of all tiles
  * and blocks that a causal (and windowed) call has, or their softmax blocks, and nothing else. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,7 +24,7 @@ struct parts {
     struct bench_work work;
     struct bench_spec spec;
     gqa_runtime runtime;
-    const struct gqa__kernels *row;
+    const struct gqa__kernels *kernels;
     int32_t blocks, tiles; /* of one KV head */
     int64_t k_stride, v_stride;
     size_t k_bytes, v_bytes; /* of one block of one KV head */
@@ -50,9 +50,9 @@ static bool block_keys(const struct parts *parts, int32_t tile, int32_t block, i
 {
     const struct bench_spec *spec = &parts->spec;
     int32_t group = spec->hq / spec->hkv;
-    int32_t first = tile * parts->row->tile_rows / group;
-    int32_t last = ((tile + 1) * parts->row->tile_rows - 1) / group;
-    int32_t panel = parts->row->panel_keys;
+    int32_t first = tile * parts->kernels->tile_rows / group;
+    int32_t last = ((tile + 1) * parts->kernels->tile_rows - 1) / group;
+    int32_t panel = parts->kernels->panel_keys;
     int32_t low = 0;
 
     last = last < spec->tokens ? last : spec->tokens - 1;
@@ -68,9 +68,9 @@ static bool block_keys(const struct parts *parts, int32_t tile, int32_t block, i
 static int32_t tile_ld(const struct parts *parts, int32_t tile)
 {
     int32_t rows = parts->spec.tokens * (parts->spec.hq / parts->spec.hkv);
-    int64_t left = gqa__min(rows - tile * parts->row->tile_rows, parts->row->tile_rows);
+    int64_t left = gqa__min(rows - tile * parts->kernels->tile_rows, parts->kernels->tile_rows);
 
-    return (int32_t)gqa__round_up(left, parts->row->lanes);
+    return (int32_t)gqa__round_up(left, parts->kernels->lanes);
 }
 
 static void tile_products(const struct parts *parts, const struct slot *slot, int32_t head,
@@ -83,16 +83,16 @@ static void tile_products(const struct parts *parts, const struct slot *slot, in
         size_t at = (size_t)head * (size_t)parts->blocks + (size_t)b;
         const unsigned char *k = parts->k + at * parts->k_bytes;
         const unsigned char *v = parts->v + at * parts->v_bytes;
-        size_t element = parts->row->operand == GQA_F32 ? 4 : 2;
+        size_t element = parts->kernels->operand == GQA_F32 ? 4 : 2;
 
         if (!block_keys(parts, tile, b, &begin, &end)) {
             continue;
         }
         k += (size_t)begin * (size_t)parts->k_stride * element;
-        v += (size_t)begin * element * (parts->row->v_transposed ? 1 : (size_t)parts->v_stride);
-        parts->row->score(slot->s, ld, slot->q, k, parts->k_stride, end - begin, parts->spec.d);
-        parts->row->accumulate(slot->o, ld, slot->p, v, parts->v_stride, end - begin, parts->spec.d,
-                               GQA__ACC_FIRST);
+        v += (size_t)begin * element * (parts->kernels->v_transposed ? 1 : (size_t)parts->v_stride);
+        parts->kernels->score(slot->s, ld, slot->q, k, parts->k_stride, end - begin, parts->spec.d);
+        parts->kernels->accumulate(slot->o, ld, slot->p, v, parts->v_stride, end - begin,
+                                   parts->spec.d, GQA__ACC_FIRST);
     }
 }
 
@@ -102,8 +102,8 @@ static void tile_softmax(const struct parts *parts, const struct slot *slot, int
 
     for (int32_t b = 0; b < parts->blocks; b++) {
         if (block_keys(parts, tile, b, &begin, &end)) {
-            parts->row->softmax(slot->p, slot->m, slot->l, slot->s, end - begin,
-                                tile_ld(parts, tile), false);
+            parts->kernels->softmax(slot->p, slot->m, slot->l, slot->s, end - begin,
+                                    tile_ld(parts, tile), false);
         }
     }
 }
@@ -114,16 +114,16 @@ static void body(void *arg, int64_t item, int32_t slot)
     const struct parts *parts = arg;
     int32_t tile = parts->tiles - 1 - (int32_t)(item % parts->tiles);
 
-    if (parts->row->enter != NULL) {
-        parts->row->enter();
+    if (parts->kernels->enter != NULL) {
+        parts->kernels->enter();
     }
     if (parts->spec.kind == BENCH_SOFTMAX) {
         tile_softmax(parts, &parts->slot[slot], tile);
     } else {
         tile_products(parts, &parts->slot[slot], (int32_t)(item / parts->tiles), tile);
     }
-    if (parts->row->leave != NULL) {
-        parts->row->leave();
+    if (parts->kernels->leave != NULL) {
+        parts->kernels->leave();
     }
 }
 
@@ -142,13 +142,13 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
 /* Scratch of one thread: a packed random tile, and the probabilities of random scores. */
 static bool make_slot(const struct parts *parts, struct slot *slot)
 {
-    const struct gqa__kernels *row = parts->row;
+    const struct gqa__kernels *kernels = parts->kernels;
     int32_t d = parts->spec.d;
-    size_t lanes = (size_t)row->tile_rows;
+    size_t lanes = (size_t)kernels->tile_rows;
     size_t tile = (size_t)GQA__FOLD_BLOCK * lanes * sizeof(float);
-    size_t q = (row->q_bytes(d, row->tile_rows) + 63) / 64 * 64;
+    size_t q = (kernels->q_bytes(d, kernels->tile_rows) + 63) / 64 * 64;
     size_t wide = (size_t)gqa__round_up(d, 64);
-    struct gqa__row_map map = {d, d, 1, 0, row->tile_rows};
+    struct gqa__row_map map = {d, d, 1, 0, kernels->tile_rows};
     unsigned char *at = bench_alloc(q + 2 * tile + (wide + 2) * lanes * sizeof(float));
     float *rows = bench_alloc(lanes * (size_t)d * sizeof *rows);
 
@@ -161,9 +161,10 @@ static bool make_slot(const struct parts *parts, struct slot *slot)
         slot->o = (float *)(void *)(at + q + 2 * tile);
         slot->m = slot->o + wide * lanes;
         slot->l = slot->m + lanes;
-        row->pack_q(slot->q, rows, &map, row->tile_rows, d, 0.18f);
+        kernels->pack_q(slot->q, rows, &map, kernels->tile_rows, d, 0.18f);
         bench_fill(slot->s, GQA__FOLD_BLOCK * lanes, 2.0f, 12);
-        row->softmax(slot->p, slot->m, slot->l, slot->s, GQA__FOLD_BLOCK, row->tile_rows, false);
+        kernels->softmax(slot->p, slot->m, slot->l, slot->s, GQA__FOLD_BLOCK, kernels->tile_rows,
+                         false);
         bench_fill(slot->s, GQA__FOLD_BLOCK * lanes, 2.0f, 12);
     }
     bench_free(rows);
@@ -172,16 +173,16 @@ static bool make_slot(const struct parts *parts, struct slot *slot)
 
 static bool make_keys(struct parts *parts)
 {
-    const struct gqa__kernels *row = parts->row;
+    const struct gqa__kernels *kernels = parts->kernels;
     const struct bench_spec *spec = &parts->spec;
-    size_t element = row->operand == GQA_F32 ? 4 : 2;
-    int64_t dv = gqa__round_up(spec->d, row->value_step);
+    size_t element = kernels->operand == GQA_F32 ? 4 : 2;
+    int64_t dv = gqa__round_up(spec->d, kernels->value_step);
     size_t blocks = (size_t)parts->blocks * (size_t)spec->hkv;
     float *src = bench_alloc((size_t)GQA__FOLD_BLOCK * (size_t)spec->d * sizeof *src);
     bool ok;
 
-    parts->k_stride = gqa__round_up(spec->d, row->depth_step);
-    parts->v_stride = row->v_transposed ? GQA__FOLD_BLOCK : dv;
+    parts->k_stride = gqa__round_up(spec->d, kernels->depth_step);
+    parts->v_stride = kernels->v_transposed ? GQA__FOLD_BLOCK : dv;
     parts->k_bytes = (size_t)parts->k_stride * GQA__FOLD_BLOCK * element;
     parts->v_bytes = (size_t)dv * GQA__FOLD_BLOCK * element;
     parts->k = bench_alloc(blocks * parts->k_bytes);
@@ -189,10 +190,10 @@ static bool make_keys(struct parts *parts)
     ok = src != NULL && parts->k != NULL && parts->v != NULL;
     for (size_t b = 0; b < blocks && ok; b++) {
         bench_fill(src, (size_t)GQA__FOLD_BLOCK * (size_t)spec->d, 1.0f, b);
-        row->append_k(parts->k + b * parts->k_bytes, parts->k_stride, 0, GQA__FOLD_BLOCK, src,
-                      spec->d, spec->d, row->operand);
-        row->append_v(parts->v + b * parts->v_bytes, parts->v_stride, 0, GQA__FOLD_BLOCK, src,
-                      spec->d, spec->d, row->operand);
+        kernels->append_k(parts->k + b * parts->k_bytes, parts->k_stride, 0, GQA__FOLD_BLOCK, src,
+                          spec->d, spec->d, kernels->operand);
+        kernels->append_v(parts->v + b * parts->v_bytes, parts->v_stride, 0, GQA__FOLD_BLOCK, src,
+                          spec->d, spec->d, kernels->operand);
     }
     bench_free(src);
     return ok;
@@ -212,14 +213,15 @@ struct bench_work *bench_parts_create(const struct bench_spec *spec, struct benc
     parts->spec = *spec;
     parts->work.run = run;
     parts->work.destroy = destroy;
-    ok = gqa__select(&parts->row, spec->isa, getenv("GQA_ISA"), spec->numerics, &err) == GQA_OK &&
+    ok = gqa__select(&parts->kernels, spec->isa, getenv("GQA_ISA"), spec->numerics, &err) ==
+             GQA_OK &&
          bench_workers_lend(&host->workers, spec->threads, &parts->runtime);
     if (ok) {
         int32_t rows = spec->tokens * (spec->hq / spec->hkv);
 
-        parts->work.row = parts->row->name;
+        parts->work.kernels = parts->kernels->name;
         parts->blocks = (spec->tokens + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK;
-        parts->tiles = (rows + parts->row->tile_rows - 1) / parts->row->tile_rows;
+        parts->tiles = (rows + parts->kernels->tile_rows - 1) / parts->kernels->tile_rows;
         ok = make_keys(parts);
     }
     for (int32_t i = 0; i < spec->threads && ok; i++) {

@@ -5,7 +5,7 @@
 #include "case.h"
 #include "run.h"
 
-/* CPU, kernel rows, what the percentages mean. */
+/* CPU, kernel sets, what the percentages mean. */
 void bench_report_head(const struct bench_options *options);
 
 /* One case, when it is done; the first of a suite prints the head of its columns. */

@@ -171,7 +171,7 @@ void bench_run(struct bench_runner *runner, struct bench_case *one)
     own = bench_work_create(&one->spec, &runner->host, one->why);
     one->done = own != NULL && bench_work_visit(own, one->why);
     if (one->done) {
-        one->row = own->row;
+        one->kernels = own->kernels;
         one->workspace = own->workspace;
         one->flop = own->flop > 0 ? own->flop : bench_spec_flop(&one->spec);
         one->bytes = own->bytes > 0 ? own->bytes : bench_spec_bytes(&one->spec, element);

@@ -24,10 +24,10 @@ struct bench_host {
 struct bench_work {
     bool (*run)(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEXT]);
     void (*destroy)(struct bench_work *work);
-    double flop, bytes; /* of one call, where the spec alone does not say it; else 0 */
-    const char *row;    /* kernel row, or NULL */
-    int32_t sets;       /* of data that calls rotate over; 0 = 1 */
-    size_t workspace;   /* bytes that the call is given, or 0 */
+    double flop, bytes;  /* of one call, where the spec alone does not say it; else 0 */
+    const char *kernels; /* kernel set, or NULL */
+    int32_t sets;        /* of data that calls rotate over; 0 = 1 */
+    size_t workspace;    /* bytes that the call is given, or 0 */
 };
 
 /* NULL: why says what is missing. Releases what it took on failure. */

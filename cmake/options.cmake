@@ -24,7 +24,7 @@ function(gqa_export_only_public target)
     endif()
 endfunction()
 
-# For tests: the files of the kernel row amx get a tile unit in software, and any CPU with AVX-512
+# For tests: the files of the kernel set amx get a tile unit in software, and any CPU with AVX-512
 # bf16 counts as one with AMX.
 function(gqa_emulate_amx target)
     target_compile_definitions(${target} PRIVATE GQA__EMULATED_AMX=1)

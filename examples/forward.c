@@ -29,7 +29,8 @@ int main(void)
     if (gqa_create(&layer, &config, &weights, NULL, &err) != GQA_OK ||
         gqa_forward(layer, NULL, &inputs, &output, NULL, 0, &err) != GQA_OK)
         return printf("%s\n", err.message), 1;
-    printf("%s: last token %g %g ...\n", output.path.row, (double)y[5 * 64], (double)y[5 * 64 + 1]);
+    printf("%s: last token %g %g ...\n", output.path.kernels, (double)y[5 * 64],
+           (double)y[5 * 64 + 1]);
     gqa_destroy(&layer);
     return 0;
 }

@@ -60,7 +60,7 @@ int main(void)
         printf("%s\n", err.message);
         return 1;
     }
-    printf("%s: last token %g %g ...\n", output.path.row, (double)y[5 * HIDDEN],
+    printf("%s: last token %g %g ...\n", output.path.kernels, (double)y[5 * HIDDEN],
            (double)y[5 * HIDDEN + 1]);
     gqa_destroy(&layer);
     munmap(map, BYTES);

@@ -72,6 +72,7 @@ static void test_every_function(void)
     FUNCTION(gqa_attend_inputs_init_sized);
     FUNCTION(gqa_attend_output_init_sized);
     FUNCTION(gqa_fold_block);
+    FUNCTION(gqa_cut_keys);
     FUNCTION(gqa_attend_workspace_size);
     FUNCTION(gqa_attend);
     FUNCTION(gqa_merge_states);
@@ -153,7 +154,7 @@ static void test_info(void)
     gqa_build_info_get(&info);
     expect(info.struct_size == sizeof info, "gqa_build_info_get sets struct_size");
     expect(info.version == GQA_VERSION && gqa_version() == GQA_VERSION, "version");
-    expect((info.rows_built >> GQA_ISA_SCALAR & 1u) == 1u, "the scalar row is built");
+    expect((info.kernels_built >> GQA_ISA_SCALAR & 1u) == 1u, "the scalar kernels is built");
     expect(gqa_isa_available(GQA_ISA_SCALAR) == 1, "and runs everywhere");
     expect(strcmp(gqa_isa_name(GQA_ISA_SCALAR), "scalar") == 0, "name of a row");
     expect(info.fold_block == gqa_fold_block() && info.fold_block % 128 == 0, "fold block");

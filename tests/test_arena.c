@@ -28,6 +28,21 @@ static int piece_elem(int i)
     return elems[i % 5];
 }
 
+/* size bytes; NULL, and a report, if there is no memory. */
+static void *take(const gqa_runtime *runtime, size_t size)
+{
+    gqa_error err = {GQA_OK, NULL, ""};
+    void *memory;
+
+    if (gqa__alloc(runtime, size, "here", "a test", &memory, &err) != GQA_OK) {
+        assert_null(memory);
+        assert_int_equal(err.status, GQA_ERR_NOMEM);
+        assert_string_equal(err.field, "here");
+        assert_non_null(strstr(err.message, "a test"));
+    }
+    return memory;
+}
+
 static void take_all(struct gqa__arena *arena, unsigned char **pieces)
 {
     for (int i = 0; i < PIECES; i++) {
@@ -50,7 +65,7 @@ static void counting_equals_carving(void **state)
     for (int i = 0; i < PIECES; i++) {
         assert_null(pieces[i]);
     }
-    block = gqa__alloc(NULL, counting.used);
+    block = take(NULL, counting.used);
     assert_non_null(block);
     gqa__arena_open(&carving, block, counting.used);
     take_all(&carving, pieces);
@@ -71,7 +86,7 @@ static void counting_equals_carving(void **state)
 static void too_small_by_one_byte(void **state)
 {
     struct gqa__arena arena;
-    unsigned char *const block = gqa__alloc(NULL, 256);
+    unsigned char *const block = take(NULL, 256);
 
     (void)state;
     gqa__arena_open(&arena, block, 255);
@@ -108,7 +123,7 @@ static void overflow(void **state)
 static void bad_base(void **state)
 {
     struct gqa__arena arena;
-    unsigned char *const block = gqa__alloc(NULL, 256);
+    unsigned char *const block = take(NULL, 256);
 
     (void)state;
     gqa__arena_open(&arena, block + 32, 128);
@@ -157,7 +172,7 @@ static void host_allocator(void **state)
     runtime.user = &host;
     runtime.alloc = host_alloc;
     runtime.release = host_release;
-    memory = gqa__alloc(&runtime, 65);
+    memory = take(&runtime, 65);
     assert_non_null(memory);
     assert_int_equal(host.align, GQA__ALIGN);
     assert_true(host.size >= 65);
@@ -166,7 +181,7 @@ static void host_allocator(void **state)
     gqa__release(&runtime, NULL);
     assert_int_equal(host.live, 0);
     host.refuse = 1;
-    assert_null(gqa__alloc(&runtime, 65));
+    assert_null(take(&runtime, 65));
 }
 
 /* From 4 MiB on the memory may lie in huge pages. */
@@ -176,7 +191,7 @@ static void large_blocks(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        unsigned char *const block = gqa__alloc(NULL, sizes[i]);
+        unsigned char *const block = take(NULL, sizes[i]);
         assert_non_null(block);
         memset(block, 7, sizes[i]);
 #ifdef __linux__
@@ -189,9 +204,9 @@ static void large_blocks(void **state)
 static void no_memory(void **state)
 {
     (void)state;
-    assert_null(gqa__alloc(NULL, 0));
-    assert_null(gqa__alloc(NULL, SIZE_MAX));
-    assert_null(gqa__alloc(NULL, SIZE_MAX - 10));
+    assert_null(take(NULL, 0));
+    assert_null(take(NULL, SIZE_MAX));
+    assert_null(take(NULL, SIZE_MAX - 10));
     gqa__release(NULL, NULL);
 }
 

@@ -26,7 +26,7 @@ struct model_sequence {
 struct run {
     uint64_t seed, random;
     const struct kv_case *kv;
-    struct gqa__kernels row;
+    struct gqa__kernels kernels;
     struct gqa_layer layer;
     struct kv_host host;
     gqa_cache *cache;
@@ -76,7 +76,7 @@ static void open_run(struct run *run, uint64_t seed)
     run->max_pages = (run->max_tokens + run->page_size - 1) / run->page_size;
     run->num_pages = 2 * run->max_pages + 1; /* less than all sequences can hold */
 
-    kv_layer(&run->layer, &run->row, run->kv, run->hkv, run->dk, run->dv);
+    kv_layer(&run->layer, &run->kernels, run->kv, run->hkv, run->dk, run->dv);
     kv_host_runtime(&run->host, &run->layer.runtime);
     gqa_cache_options_init(&options, &run->layer);
     options.max_sequences = SEQUENCES;
@@ -209,9 +209,9 @@ static uint32_t element(const unsigned char *part, int64_t index, gqa_dtype dtyp
 static void check_zeros(const struct run *run, int32_t page, int32_t used)
 {
     const struct gqa__cache_layout *layout = &run->cache->layout;
-    bool transposed = run->row.v_transposed;
+    bool transposed = run->kernels.v_transposed;
     int64_t v_dims =
-        (run->dv + run->row.value_step - 1) / run->row.value_step * run->row.value_step;
+        (run->dv + run->kernels.value_step - 1) / run->kernels.value_step * run->kernels.value_step;
 
     for (int32_t head = 0; head < run->hkv; head++) {
         const unsigned char *k = gqa__cache_k(run->cache, page, head);

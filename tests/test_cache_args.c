@@ -17,7 +17,7 @@ static void *zeros(size_t count, size_t size)
 }
 
 struct fixture {
-    struct gqa__kernels row;
+    struct gqa__kernels kernels;
     struct gqa_layer layer;
     struct kv_host host;
     gqa_cache_options options;
@@ -27,7 +27,7 @@ struct fixture {
 static void open_fixture(struct fixture *fixture, const struct kv_case *kv)
 {
     memset(fixture, 0, sizeof *fixture);
-    kv_layer(&fixture->layer, &fixture->row, kv, 2, 24, 16);
+    kv_layer(&fixture->layer, &fixture->kernels, kv, 2, 24, 16);
     kv_host_runtime(&fixture->host, &fixture->layer.runtime);
     gqa_cache_options_init(&fixture->options, &fixture->layer);
     fixture->options.max_tokens = 40;
@@ -312,15 +312,15 @@ static void other_layers_are_refused(void **state)
     open_fixture(&f, &kv_cases[0]);
     open_fixture(&g, &kv_cases[6]);
     assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
-    assert_int_equal(gqa__cache_matches(f.cache, &f.row, 2, 24, 16, &err), GQA_OK);
-    expect_refusal(&err, gqa__cache_matches(f.cache, &g.row, 2, 24, 16, &err), GQA_ERR_ARG, "cache",
-                   "scalar/bf16");
-    expect_refusal(&err, gqa__cache_matches(f.cache, &f.row, 3, 24, 16, &err), GQA_ERR_ARG, "cache",
-                   "KV heads");
-    expect_refusal(&err, gqa__cache_matches(f.cache, &f.row, 2, 25, 16, &err), GQA_ERR_ARG, "cache",
-                   "head_dim");
-    expect_refusal(&err, gqa__cache_matches(f.cache, &f.row, 2, 24, 17, &err), GQA_ERR_ARG, "cache",
-                   "v_head_dim");
+    assert_int_equal(gqa__cache_matches(f.cache, &f.kernels, 2, 24, 16, &err), GQA_OK);
+    expect_refusal(&err, gqa__cache_matches(f.cache, &g.kernels, 2, 24, 16, &err), GQA_ERR_ARG,
+                   "cache", "scalar/bf16");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &f.kernels, 3, 24, 16, &err), GQA_ERR_ARG,
+                   "cache", "KV heads");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &f.kernels, 2, 25, 16, &err), GQA_ERR_ARG,
+                   "cache", "head_dim");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &f.kernels, 2, 24, 17, &err), GQA_ERR_ARG,
+                   "cache", "v_head_dim");
     gqa_cache_destroy(&f.cache);
 }
 
@@ -333,7 +333,8 @@ static void carved_from_an_arena(void **state)
     (void)state;
     open_fixture(&f, &kv_cases[6]);
     f.options.max_sequences = 2;
-    assert_int_equal(gqa__cache_layout_init(&layout, &f.row, 2, 24, 16, &f.options, NULL), GQA_OK);
+    assert_int_equal(gqa__cache_layout_init(&layout, &f.kernels, 2, 24, 16, &f.options, NULL),
+                     GQA_OK);
     assert_int_equal(layout.k_stride, 32);
     assert_int_equal(layout.v_stride, 16);
     assert_int_equal(layout.page_bytes, 2 * (16 * 32 + 16 * 16) * 2);

@@ -294,7 +294,7 @@ static const struct bad bads[] = {
     {bare, "rope_reverse", 1, NULL, "is 1", "GQA_ROPE_NONE", 0},
     {block, "rope_float_angles", 2, NULL, "is 2", "0..1", 0},
     {bare, "rope_float_angles", 1, NULL, "is 1", "GQA_ROPE_NONE", 0},
-    {block, "score_scale", -0.125, NULL, "is -0.125", "0..1e+06", 0},
+    {block, "score_scale", -2e6, NULL, "is -2e+06", "-1e+06..1e+06", 0},
     {block, "softcap", -50, NULL, "is -50", "0..1e+06", 0},
     {block, "query_temperature", 3, NULL, "is 3", "0..2", 0},
     {block, "query_temperature_scale", 0.1, NULL, "is 0.1", "without query_temperature", 0},

@@ -1,6 +1,6 @@
 /* test_in_place.c - layers whose matrices stay in the caller's memory.
  *
- * The bits of the packed layer on every kernel row; gqa_create touches no page of a matrix, a call
+ * The bits of the packed layer on every kernel set; gqa_create touches no page of a matrix, a call
  * writes to none and reads nothing behind the last row; what is refused; too small a workspace.
  */
 #include <setjmp.h>

@@ -27,9 +27,9 @@ static void build_info_is_filled(void **state)
     assert_int_equal(info.struct_size, sizeof info);
     assert_int_equal(info.version, GQA_VERSION);
     assert_int_equal(info.fold_block, gqa_fold_block());
-    assert_true((info.rows_built & 1u << GQA_ISA_SCALAR) != 0);
-    assert_true((info.rows_available & 1u << GQA_ISA_SCALAR) != 0);
-    assert_int_equal(info.rows_available & ~info.rows_built, 0);
+    assert_true((info.kernels_built & 1u << GQA_ISA_SCALAR) != 0);
+    assert_true((info.kernels_available & 1u << GQA_ISA_SCALAR) != 0);
+    assert_int_equal(info.kernels_available & ~info.kernels_built, 0);
     assert_non_null(info.compiler);
     assert_non_null(info.blas);
     assert_non_null(info.blas_core);
@@ -163,7 +163,7 @@ static void isa_available(void **state)
     gqa_build_info_get(&info);
     assert_int_equal(gqa_isa_available(GQA_ISA_AUTO), 1);
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        int bit = (info.rows_available >> isa & 1u) != 0;
+        int bit = (info.kernels_available >> isa & 1u) != 0;
         assert_int_equal(gqa_isa_available((gqa_isa)isa), bit);
     }
     assert_int_equal(gqa_isa_available((gqa_isa)(GQA_ISA_NEON + 1)), 0);

@@ -18,12 +18,12 @@
 #include "base/number.h"
 #include "support/attend_kernels.h"
 #include "support/fence.h"
-#include "support/row8.h"
-#include "support/rows.h"
+#include "support/kernels8.h"
+#include "support/kernels_under_test.h"
 
 static char current[256]; /* parameters of the running case */
 
-static void name_case(const struct row_under_test *test, const struct problem *p)
+static void name_case(const struct kernels_under_test *test, const struct problem *p)
 {
     snprintf(current, sizeof current,
              "%s rows=%d first=%d group=%d keys=%d dk=%d dv=%d fill=%s features=%d\n", test->name,
@@ -40,22 +40,22 @@ static void check(int good)
 
 /* Row under test and row8, whole and cut, give the same bits; and near double where that says
  * anything. */
-static void run_case(const struct row_under_test *test, const struct problem *p)
+static void run_case(const struct kernels_under_test *test, const struct problem *p)
 {
-    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
     struct answer want = answer_new(p), got = answer_new(p);
     const struct variant whole = {false, false, false}, cut = {true, true, false};
     const struct variant fused = {true, false, true};
 
     name_case(test, p);
     check(attend(twin, p, whole, &want));
-    check(attend(test->row, p, whole, &got));
+    check(attend(test->kernels, p, whole, &got));
     check(same_answers(p, &got, &want, true));
-    check(attend(test->row, p, cut, &got));
+    check(attend(test->kernels, p, cut, &got));
     check(same_answers(p, &got, &want, false));
-    check(attend(test->row, p, fused, &got));
+    check(attend(test->kernels, p, fused, &got));
     check(same_answers(p, &got, &want, false));
-    check(near_double(p, test->row->numerics, &got));
+    check(near_double(p, test->kernels->numerics, &got));
     answer_free(&want);
     answer_free(&got);
 }
@@ -73,7 +73,7 @@ enum {
 /* Every depth with every number of rows; the rest in turn. */
 static void test_sizes(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
     int32_t turn = 0;
 
     for (int32_t d = 0; d < DEPTHS; d++) {
@@ -100,7 +100,7 @@ static void test_sizes(void **state)
 /* Every fill with every combination of features, odd depths. */
 static void test_fills(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
 
     for (int32_t i = 0; i < FILL_COUNT * FEATURES_ALL; i++) {
         struct problem p = {.rows = 9 + i % 5,
@@ -125,7 +125,7 @@ static const float poisons[] = {NAN, INFINITY, -INFINITY, 3e38f};
  * NaN in V or K are NaN. */
 static void test_poison(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
 
     for (int32_t i = 0; i < 16; i++) {
         const float poison = poisons[i % 4];
@@ -144,10 +144,10 @@ static void test_poison(void **state)
         clean = answer_new(&p);
         got = answer_new(&p);
         name_case(test, &p);
-        check(attend(test->row, &p, (struct variant){false, false, false}, &clean));
+        check(attend(test->kernels, &p, (struct variant){false, false, false}, &clean));
         (in_v ? p.v + key * p.dv : p.k + key * p.dk)[3] = poison;
         run_case(test, &p);
-        check(attend(test->row, &p, (struct variant){false, false, false}, &got));
+        check(attend(test->kernels, &p, (struct variant){false, false, false}, &got));
         for (int32_t r = 0; r < p.rows; r++) {
             const float *out = got.out + r * p.dv;
             if (r % 2 == 0) {
@@ -165,7 +165,7 @@ static void test_poison(void **state)
 /* Merging with a neutral state keeps the other's bits; both neutral stay neutral. */
 static void test_neutral(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
     enum { LD = 16, DV = 3 };
     float m[LD], l[LD], o[DV * LD], m2[LD], l2[LD], o2[DV * LD];
 
@@ -183,7 +183,7 @@ static void test_neutral(void **state)
             o[j] = side == 1 ? 0.1f * (float)j : NAN;
             o2[j] = side == 0 ? 0.2f * (float)j : side == 1 ? NAN : 0.0f;
         }
-        test->row->merge(m, l, o, m2, l2, o2, DV, LD);
+        test->kernels->merge(m, l, o, m2, l2, o2, DV, LD);
         for (int32_t j = 0; j < LD; j++) {
             const float want_m = side == 0 ? -1.5f : side == 1 ? (float)j - 8.0f : -INFINITY;
             const float want_l = side == 0 ? 3.0f : side == 1 ? (j == 3 ? NAN : 1.25f) : 0.0f;
@@ -201,8 +201,8 @@ static void test_neutral(void **state)
  * in bf16 (dimension 1). Both by hand: q is zero, so p = 2^bias. */
 static void test_zero_sign(void **state)
 {
-    const struct row_under_test *test = *state;
-    const bool bf16 = test->row->numerics == GQA_NUMERICS_BF16;
+    const struct kernels_under_test *test = *state;
+    const bool bf16 = test->kernels->numerics == GQA_NUMERICS_BF16;
     struct problem p = {.rows = 3, .group = 1, .keys = 64, .dk = 8, .dv = 8, .seed = 1};
     struct answer got;
 
@@ -219,7 +219,7 @@ static void test_zero_sign(void **state)
     p.v[1] = 0x1p-126f;
     p.v[32 * p.dv + 1] = -0x1.4p-126f;
     run_case(test, &p);
-    check(attend(test->row, &p, (struct variant){false, false, false}, &got));
+    check(attend(test->kernels, &p, (struct variant){false, false, false}, &got));
     for (int32_t r = 0; r < p.rows; r++) {
         check(got.o[r * p.dv + (bf16 ? 1 : 0)] == 0.0f);
         check(gqa__f32_bits(got.out[r * p.dv + (bf16 ? 1 : 0)]) == 0);
@@ -309,7 +309,7 @@ static void plant_bias(struct problem *p)
  * stand between the product and the softmax, and with V that must be marked. */
 static void test_climbing(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
     static const int32_t features[] = {
         0, FEATURE_RANGE, FEATURE_VISIBLE, FEATURE_BIAS, FEATURE_SLOPE, FEATURES_ALL - 1};
     static const int32_t keys[] = {256, 300, 70};
@@ -334,8 +334,8 @@ static void test_climbing(void **state)
 /* The rule by hand: m stays at the base unless the step is of more than 32. */
 static void test_reference(void **state)
 {
-    const struct row_under_test *test = *state;
-    const bool bf16 = test->row->numerics == GQA_NUMERICS_BF16;
+    const struct kernels_under_test *test = *state;
+    const bool bf16 = test->kernels->numerics == GQA_NUMERICS_BF16;
     struct problem p = {.rows = 32, .group = 1, .keys = 256, .dk = PATTERNS, .dv = 8, .seed = 4};
     struct answer got;
 
@@ -343,7 +343,7 @@ static void test_reference(void **state)
     got = answer_new(&p);
     for (int32_t fused = 0; fused < 2; fused++) {
         name_case(test, &p);
-        check(attend(test->row, &p, (struct variant){false, false, fused != 0}, &got));
+        check(attend(test->kernels, &p, (struct variant){false, false, fused != 0}, &got));
         for (int32_t r = 0; r < 15; r++) {
             check(got.m[r] == level(r, bf16 && r % 3 != 2 ? 0 : 7));
             check(got.l[r] >= 1.0f);
@@ -371,8 +371,8 @@ static float bias_of_least(void)
  * normal, so that its distance from them would be denormal; row 2: all are, and negative. */
 static void test_denormal(void **state)
 {
-    const struct row_under_test *test = *state;
-    const bool bf16 = test->row->numerics == GQA_NUMERICS_BF16;
+    const struct kernels_under_test *test = *state;
+    const bool bf16 = test->kernels->numerics == GQA_NUMERICS_BF16;
     const float least = bias_of_least();
     struct problem p = {.rows = 3, .group = 1, .keys = 64, .dk = 8, .dv = 8, .seed = 8};
     struct answer got;
@@ -389,7 +389,7 @@ static void test_denormal(void **state)
     }
     run_case(test, &p);
     for (int32_t fused = 0; fused < 2; fused++) {
-        check(attend(test->row, &p, (struct variant){false, false, fused != 0}, &got));
+        check(attend(test->kernels, &p, (struct variant){false, false, fused != 0}, &got));
         check(got.l[0] == 64.0f && got.l[2] == 64.0f);
         check(bf16 ? gqa__f32_bits(got.m[0]) == 0 && gqa__f32_bits(got.m[2]) == 0
                    : got.m[0] > 0.0f && got.m[2] < 0.0f);
@@ -407,15 +407,16 @@ struct append_case {
 };
 
 /* Stored K and V: the caller's values in the storage type, at their slots and nowhere else. */
-static void check_append(const struct row_under_test *test, const struct append_case *c, bool is_v)
+static void check_append(const struct kernels_under_test *test, const struct append_case *c,
+                         bool is_v)
 {
-    const struct gqa__kernels *row = test->row;
+    const struct gqa__kernels *kernels = test->kernels;
     const gqa_dtype storage = c->storage;
     const int32_t dim = c->dim, n = c->n;
     const size_t size = storage == GQA_F32 ? 4 : 2;
     const int32_t slots = n < 12 ? 16 : 64, slot = 3, stride = dim + 4;
-    const bool transposed = is_v && row->v_transposed;
-    const int32_t step = is_v ? row->value_step : row->depth_step;
+    const bool transposed = is_v && kernels->v_transposed;
+    const int32_t step = is_v ? kernels->value_step : kernels->depth_step;
     const int32_t wide = (dim + step - 1) / step * step;
     struct fence page = fence_new((size_t)slots * (size_t)wide * size);
     struct fence src = fence_new(((size_t)(n - 1) * (size_t)stride + (size_t)dim) * 4);
@@ -433,10 +434,11 @@ static void check_append(const struct row_under_test *test, const struct append_
     }
     x[c->token * stride + c->value] = dim % 2 != 0 ? gqa__f32_from_bits(0xffffffffu) : 3.4e38f;
     if (is_v) {
-        bad = row->append_v(page.data, transposed ? slots : wide, slot, n, x, stride, dim, storage);
+        bad = kernels->append_v(page.data, transposed ? slots : wide, slot, n, x, stride, dim,
+                                storage);
         check(bad == (dim % 2 != 0 || storage == GQA_BF16));
     } else {
-        row->append_k(page.data, wide, slot, n, x, stride, dim, storage);
+        kernels->append_k(page.data, wide, slot, n, x, stride, dim, storage);
     }
     for (int32_t s = 0; s < slots; s++) {
         for (int32_t d = 0; d < wide; d++) {
@@ -456,7 +458,7 @@ static void check_append(const struct row_under_test *test, const struct append_
 
 static void test_append(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
 
     for (int32_t dim = 8; dim < 70; dim += 7) {
         const struct append_case cases[] = {
@@ -467,7 +469,7 @@ static void test_append(void **state)
         for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
             struct append_case c = cases[i / 2];
             check_append(test, &c, i % 2 != 0);
-            if (test->row->numerics == GQA_NUMERICS_F32) {
+            if (test->kernels->numerics == GQA_NUMERICS_F32) {
                 c.storage = GQA_F32;
                 check_append(test, &c, i % 2 != 0);
             }
@@ -485,13 +487,13 @@ int main(int argc, char **argv)
         {"neutral", test_neutral},   {"zero_sign", test_zero_sign}, {"append", test_append},
         {"climbing", test_climbing}, {"reference", test_reference}, {"denormal", test_denormal}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct row_under_test rows[MAX_ROWS + 2];
+    static struct kernels_under_test rows[MAX_ROWS + 2];
     static char names[(MAX_ROWS + 2) * KINDS][64];
     static struct CMUnitTest tests[(MAX_ROWS + 2) * KINDS];
     int32_t count = rows_under_test(rows);
 
-    rows[count++] = (struct row_under_test){gqa_test_row8(GQA_NUMERICS_F32), "row8/f32"};
-    rows[count++] = (struct row_under_test){gqa_test_row8(GQA_NUMERICS_BF16), "row8/bf16"};
+    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "row8/f32"};
+    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "row8/bf16"};
     for (int32_t i = 0; i < count * KINDS; i++) {
         snprintf(names[i], sizeof names[i], "%s %s", rows[i / KINDS].name, kinds[i % KINDS].name);
         tests[i].name = names[i];

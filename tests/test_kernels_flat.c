@@ -15,8 +15,8 @@
 #include "base/mathd.h"
 #include "base/number.h"
 #include "support/fence.h"
-#include "support/row8.h"
-#include "support/rows.h"
+#include "support/kernels8.h"
+#include "support/kernels_under_test.h"
 
 static char current[256]; /* parameters of the running case */
 
@@ -47,7 +47,8 @@ struct product {
     struct gqa__epilogue after;
 };
 
-static void pack_row(const struct gqa__kernels *row, const struct product *p, int64_t o, void *to)
+static void pack_row(const struct gqa__kernels *kernels, const struct product *p, int64_t o,
+                     void *to)
 {
     struct fence line = floats(p->in), integers = fence_new((size_t)p->in);
 
@@ -55,22 +56,22 @@ static void pack_row(const struct gqa__kernels *row, const struct product *p, in
         for (int64_t k = 0; k < p->in; k++) {
             ((int8_t *)integers.data)[k] = (int8_t)p->w[o * p->in + k];
         }
-        row->pack_int8(to, o, integers.data, p->out, p->in);
+        kernels->pack_int8(to, o, integers.data, p->out, p->in);
     } else {
         memcpy(line.data, p->w + o * p->in, line.size);
-        row->pack_weight(to, o, line.data, p->out, p->in);
+        kernels->pack_weight(to, o, line.data, p->out, p->in);
     }
     check(fence_free(&line) && fence_free(&integers));
 }
 
 /* y [tokens][out]; columns before begin are left alone. */
-static void project(const struct gqa__kernels *row, const struct product *p, struct fence *y)
+static void project(const struct gqa__kernels *kernels, const struct product *p, struct fence *y)
 {
     const int64_t stride = p->in + 3;
-    const int64_t begin = p->begin / row->out_step * row->out_step;
-    struct fence weight =
-        fence_new(p->int8 ? row->int8_bytes(p->out, p->in) : row->weight_bytes(p->out, p->in));
-    struct fence packed = fence_new(row->x_bytes(p->tokens, p->in));
+    const int64_t begin = p->begin / kernels->out_step * kernels->out_step;
+    struct fence weight = fence_new(p->int8 ? kernels->int8_bytes(p->out, p->in)
+                                            : kernels->weight_bytes(p->out, p->in));
+    struct fence packed = fence_new(kernels->x_bytes(p->tokens, p->in));
     struct fence scale = floats(p->out), bias = floats(p->out);
     struct fence x = floats((p->tokens - 1) * stride + p->in);
     struct gqa__linear_args args = {.weight = weight.data,
@@ -91,18 +92,18 @@ static void project(const struct gqa__kernels *row, const struct product *p, str
     memcpy(bias.data, p->b, bias.size);
     memcpy(scale.data, p->s, scale.size);
     for (int64_t o = 0; o < p->out; o++) {
-        pack_row(row, p, o, weight.data);
+        pack_row(kernels, p, o, weight.data);
     }
     for (int32_t t = 0; t < p->tokens; t++) {
         memcpy((float *)x.data + t * stride, p->x + t * p->in, (size_t)p->in * sizeof(float));
     }
-    if (row->enter != NULL) {
-        row->enter();
+    if (kernels->enter != NULL) {
+        kernels->enter();
     }
-    row->pack_x(packed.data, x.data, stride, p->tokens, p->in);
-    row->linear(&args);
-    if (row->leave != NULL) {
-        row->leave();
+    kernels->pack_x(packed.data, x.data, stride, p->tokens, p->in);
+    kernels->linear(&args);
+    if (kernels->leave != NULL) {
+        kernels->leave();
     }
     check(fence_free(&weight) && fence_free(&packed) && fence_free(&scale));
     check(fence_free(&bias) && fence_free(&x));
@@ -138,7 +139,7 @@ static void near_double(const struct product *p, bool bf16, const float *y)
 
 /* The outputs clipped and added to others in the product's end, and afterwards: plain [tokens][out]
  * is the product. */
-static void run_after(const struct row_under_test *test, struct product *p, const float *plain)
+static void run_after(const struct kernels_under_test *test, struct product *p, const float *plain)
 {
     const int64_t n = p->tokens * p->out;
     struct fence add = floats(n), got = floats(n), want = floats(n);
@@ -158,20 +159,20 @@ static void run_after(const struct row_under_test *test, struct product *p, cons
             p->after.add != NULL ? gqa__canonical(fmaf(p->after.factor, y, ((float *)add.data)[i]))
                                  : y;
     }
-    project(test->row, p, &got);
+    project(test->kernels, p, &got);
     check(same_floats("y and what follows", got.data, want.data, n));
     check(fence_free(&add) && fence_free(&got) && fence_free(&want));
     p->after = (struct gqa__epilogue){0};
 }
 
-static void run_product(const struct row_under_test *test, struct product *p)
+static void run_product(const struct kernels_under_test *test, struct product *p)
 {
-    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
     struct fence w = floats(p->out * p->in), x = floats(p->tokens * p->in), b = floats(p->out);
     struct fence want = floats(p->tokens * p->out), got = floats(p->tokens * p->out);
     struct fence s = floats(p->out);
     uint64_t state = p->seed * 0x9e3779b97f4a7c15u + 1;
-    const int64_t step = test->row->out_step;
+    const int64_t step = test->kernels->out_step;
 
     p->w = w.data;
     p->x = x.data;
@@ -189,8 +190,8 @@ static void run_product(const struct row_under_test *test, struct product *p)
              "%s linear tokens=%d out=%d in=%d begin=%d bias=%d int8=%d fill=%s\n", test->name,
              p->tokens, (int)p->out, (int)p->in, (int)p->begin, p->bias, p->int8,
              fill_name(p->fill));
-    project(test->row, p, &got);
-    near_double(p, test->row->numerics == GQA_NUMERICS_BF16, got.data);
+    project(test->kernels, p, &got);
+    near_double(p, test->kernels->numerics == GQA_NUMERICS_BF16, got.data);
     for (int32_t t = 0; t < p->tokens; t++) {
         for (int64_t o = 0; o < p->begin; o++) { /* untouched */
             check(gqa__f32_bits(((float *)got.data)[t * p->out + o]) == 0x7f7f7f7fu);
@@ -201,7 +202,7 @@ static void run_product(const struct row_under_test *test, struct product *p)
     if (step > 0) {
         struct fence all = floats(p->tokens * p->out);
         p->stream = true;
-        project(test->row, p, &all);
+        project(test->kernels, p, &all);
         check(same_floats("y", all.data, want.data, p->tokens * p->out));
         run_after(test, p, all.data);
         check(fence_free(&all));
@@ -210,7 +211,7 @@ static void run_product(const struct row_under_test *test, struct product *p)
     check(fence_free(&want) && fence_free(&got) && fence_free(&s));
 }
 
-static void run_products(const struct row_under_test *test, bool int8)
+static void run_products(const struct kernels_under_test *test, bool int8)
 {
     static const int32_t tokens[] = {1, 2, 3, 7, 8, 9, 16, 31, 33, 40};
     static const int64_t outs[] = {1, 7, 8, 9, 15, 16, 17, 33, 65};
@@ -263,9 +264,9 @@ static void test_int8_blocks(void **state)
 static void test_tiny(void **state)
 {
     static const float t[] = {0.25f, 0.4375f, 0.5f, 0.5625f, 0.75f, 1.0f, 1.5f};
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
 
-    for (int32_t i = 0; i < 7 && test->row->numerics == GQA_NUMERICS_BF16; i++) {
+    for (int32_t i = 0; i < 7 && test->kernels->numerics == GQA_NUMERICS_BF16; i++) {
         for (int32_t odd = 0; odd < 2; odd++) {
             float w[32] = {0.0f}, x[32] = {0.0f}, b[1] = {0.0f};
             struct product p = {.tokens = 1, .out = 1, .in = 32, .w = w, .x = x, .b = b, .s = b};
@@ -275,13 +276,13 @@ static void test_tiny(void **state)
             x[2 + odd] = 0x1p-75f;
             snprintf(current, sizeof current, "%s tiny sum t=%g odd=%d\n", test->name, (double)t[i],
                      odd);
-            project(test->row, &p, &y);
+            project(test->kernels, &p, &y);
             check(((float *)y.data)[0] == (t[i] <= 0.5f ? 0x1p-126f : 0.0f));
             w[2 + odd] = 0.0f; /* in the other chain the product itself is flushed */
             x[2 + odd] = 0.0f;
             w[3 - odd] = -t[i] * 0x1p-75f;
             x[3 - odd] = 0x1p-75f;
-            project(test->row, &p, &y);
+            project(test->kernels, &p, &y);
             check(((float *)y.data)[0] == 0x1p-126f);
             check(fence_free(&y));
         }
@@ -332,8 +333,8 @@ static void norm_near_double(const struct gqa__norm_args *a, const float *y)
 static void test_norm(void **state)
 {
     static const int64_t sizes[] = {1, 8, 15, 16, 17, 31, 33, 64, 100, 2880};
-    const struct row_under_test *test = *state;
-    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+    const struct kernels_under_test *test = *state;
+    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
 
     for (int32_t i = 0; i < 360; i++) {
         const int64_t n = sizes[i % 10];
@@ -362,7 +363,7 @@ static void test_norm(void **state)
             norm_near_double(&a, want.data);
         }
         a.dst = x.data; /* in place */
-        test->row->norm(&a);
+        test->kernels->norm(&a);
         check(same_floats("norm", x.data, want.data, n));
         check(fence_free(&x) && fence_free(&w) && fence_free(&b) && fence_free(&want));
     }
@@ -370,8 +371,8 @@ static void test_norm(void **state)
 
 static void test_rope(void **state)
 {
-    const struct row_under_test *test = *state;
-    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+    const struct kernels_under_test *test = *state;
+    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
 
     for (int32_t i = 0; i < 60; i++) {
         const int32_t pairs = 1 + i % 37, heads = 1 + i % 3, dim = 2 * pairs + i % 4;
@@ -386,7 +387,7 @@ static void test_rope(void **state)
         plant(s.data, pairs, &seed, false);
         memcpy(y.data, x.data, x.size);
         twin->rope(x.data, dim, heads, c.data, s.data, 2 * pairs, style);
-        test->row->rope(y.data, dim, heads, c.data, s.data, 2 * pairs, style);
+        test->kernels->rope(y.data, dim, heads, c.data, s.data, 2 * pairs, style);
         check(same_floats("rope", y.data, x.data, n));
         check(fence_free(&x) && fence_free(&y) && fence_free(&c) && fence_free(&s));
     }
@@ -409,7 +410,7 @@ static double angle(int64_t i, uint64_t *seed)
 /* The bits of gqa__sincos, which test_mathd compares with MPFR. */
 static void test_sincos(void **state)
 {
-    const struct row_under_test *test = *state;
+    const struct kernels_under_test *test = *state;
 
     for (int64_t n = 0; n < 140; n++) {
         uint64_t seed = 12u + (uint64_t)n;
@@ -421,7 +422,7 @@ static void test_sincos(void **state)
         for (int64_t i = 0; i < n; i++) {
             at[i] = angle(i + n, &seed);
         }
-        test->row->sincos(s.data, c.data, at, n);
+        test->kernels->sincos(s.data, c.data, at, n);
         for (int64_t i = 0; i < n; i++) {
             double want[2];
             gqa__sincos(at[i], &want[0], &want[1]);
@@ -433,24 +434,24 @@ static void test_sincos(void **state)
 }
 
 /* Entry number e of the simple ones. */
-static void apply(const struct gqa__kernels *row, int32_t e, float *dst, const float *a,
+static void apply(const struct gqa__kernels *kernels, int32_t e, float *dst, const float *a,
                   const float *b, int64_t n)
 {
     switch (e) {
     case 0:
-        row->add(dst, a, b, n);
+        kernels->add(dst, a, b, n);
         break;
     case 1:
-        row->scale(dst, a, 0.3f, n);
+        kernels->scale(dst, a, 0.3f, n);
         break;
     case 2:
-        row->scale_add(dst, a, b, 1.7f, n);
+        kernels->scale_add(dst, a, b, 1.7f, n);
         break;
     case 3:
-        row->clip(dst, a, 0.5f, n);
+        kernels->clip(dst, a, 0.5f, n);
         break;
     default:
-        row->gate(dst, a, b, e % 2, e < 6 ? GQA_GATE_SIGMOID : GQA_GATE_SOFTPLUS, n);
+        kernels->gate(dst, a, b, e % 2, e < 6 ? GQA_GATE_SIGMOID : GQA_GATE_SOFTPLUS, n);
     }
 }
 
@@ -475,8 +476,8 @@ enum { SIMPLE = 8 }; /* entries 4, 6: one gate for all; 5, 7: one each */
 
 static void test_simple(void **state)
 {
-    const struct row_under_test *test = *state;
-    const struct gqa__kernels *twin = gqa_test_row8(test->row->numerics);
+    const struct kernels_under_test *test = *state;
+    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
 
     for (int32_t i = 0; i < SIMPLE * 40; i++) {
         const int32_t e = i % SIMPLE;
@@ -490,7 +491,7 @@ static void test_simple(void **state)
         plant(a.data, n, &seed, specials);
         plant(b.data, (int64_t)(b.size / 4), &seed, specials);
         apply(twin, e, want.data, a.data, b.data, n);
-        apply(test->row, e, got.data, a.data, b.data, n);
+        apply(test->kernels, e, got.data, a.data, b.data, n);
         check(same_floats("value", got.data, want.data, n));
         for (int64_t j = 0; j < n && !specials; j++) {
             const double right = exact(e, (double)((float *)a.data)[j],
@@ -498,7 +499,7 @@ static void test_simple(void **state)
             check(fabs((double)((float *)got.data)[j] - right) <=
                   (e < 4 ? 1.0 : 9.0) * 0x1p-24 * fabs(right) * 1.01);
         }
-        apply(test->row, e, a.data, a.data, b.data, n); /* in place */
+        apply(test->kernels, e, a.data, a.data, b.data, n); /* in place */
         check(same_floats("in place", a.data, want.data, n));
         check(fence_free(&a) && fence_free(&b) && fence_free(&want) && fence_free(&got));
     }
@@ -513,13 +514,13 @@ int main(int argc, char **argv)
                  {"tiny", test_tiny},     {"norm", test_norm},    {"rope", test_rope},
                  {"sincos", test_sincos}, {"simple", test_simple}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct row_under_test rows[MAX_ROWS + 2];
+    static struct kernels_under_test rows[MAX_ROWS + 2];
     static char names[(MAX_ROWS + 2) * KINDS][64];
     static struct CMUnitTest tests[(MAX_ROWS + 2) * KINDS];
     int32_t count = rows_under_test(rows);
 
-    rows[count++] = (struct row_under_test){gqa_test_row8(GQA_NUMERICS_F32), "row8/f32"};
-    rows[count++] = (struct row_under_test){gqa_test_row8(GQA_NUMERICS_BF16), "row8/bf16"};
+    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "row8/f32"};
+    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "row8/bf16"};
     for (int32_t i = 0; i < count * KINDS; i++) {
         snprintf(names[i], sizeof names[i], "%s %s", rows[i / KINDS].name, kinds[i % KINDS].name);
         tests[i].name = names[i];

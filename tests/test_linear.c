@@ -65,7 +65,7 @@ struct kind {
     bool bias, int8;
 };
 
-static void make(struct problem *p, const struct gqa__kernels *row, struct kind kind,
+static void make(struct problem *p, const struct gqa__kernels *kernels, struct kind kind,
                  const struct shape *shape)
 {
     uint64_t seed = 7;
@@ -74,11 +74,11 @@ static void make(struct problem *p, const struct gqa__kernels *row, struct kind 
     gqa_runtime_init(&runtime);
     memset(p, 0, sizeof *p);
     p->shape = *shape;
-    p->name = row->name;
+    p->name = kernels->name;
     p->stride = shape->in + 3;
     p->end = shape->out;
     p->width = shape->out;
-    p->linear.row = row;
+    p->linear.kernels = kernels;
     p->linear.out = shape->out;
     p->linear.in = shape->in;
     p->linear.plain = kind.form == REFERENCE || kind.form == REFERENCE_F64;
@@ -211,31 +211,31 @@ static void same(const struct problem *p, const float *a, const float *b, const 
 
 static const struct gqa__kernels *row_of(gqa_isa isa, gqa_numerics numerics)
 {
-    const struct gqa__kernels *row = NULL;
-    if ((gqa__rows_available() >> isa & 1u) == 0 ||
-        gqa__select(&row, isa, NULL, numerics, NULL) != GQA_OK) {
+    const struct gqa__kernels *kernels = NULL;
+    if ((gqa__kernels_available() >> isa & 1u) == 0 ||
+        gqa__select(&kernels, isa, NULL, numerics, NULL) != GQA_OK) {
         return NULL;
     }
-    return row;
+    return kernels;
 }
 
-typedef void (*row_test)(const struct gqa__kernels *row, enum form form);
+typedef void (*row_test)(const struct gqa__kernels *kernels, enum form form);
 
 static void each_row(row_test test)
 {
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         for (int numerics = 0; numerics < 2; numerics++) {
-            const struct gqa__kernels *const row = row_of((gqa_isa)isa, (gqa_numerics)numerics);
-            if (row == NULL) {
+            const struct gqa__kernels *const kernels = row_of((gqa_isa)isa, (gqa_numerics)numerics);
+            if (kernels == NULL) {
                 print_message("skipped: isa %d numerics %d is not available\n", isa, numerics);
                 continue;
             }
-            test(row, numerics == GQA_NUMERICS_BF16 ? CPU_BF16 : CPU_F32);
+            test(kernels, numerics == GQA_NUMERICS_BF16 ? CPU_BF16 : CPU_F32);
         }
     }
 }
 
-static void values_of_row(const struct gqa__kernels *row, enum form form)
+static void values_of_row(const struct gqa__kernels *kernels, enum form form)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (int which = 0; which < 4; which++) {
@@ -243,7 +243,7 @@ static void values_of_row(const struct gqa__kernels *row, enum form form)
             struct problem p;
             gqa_runtime runtime;
             gqa_runtime_init(&runtime);
-            make(&p, row, kind, &shapes[i]);
+            make(&p, kernels, kind, &shapes[i]);
             float *const y = run(&p, &runtime);
             check_values(&p, kind, y);
             check_after(&p, y, &runtime);
@@ -261,13 +261,13 @@ static void cpu_values(void **state)
 
 static void reference_values(void **state)
 {
-    const struct gqa__kernels *const row = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
+    const struct gqa__kernels *const kernels = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
     (void)state;
-    values_of_row(row, REFERENCE);
-    values_of_row(row, REFERENCE_F64);
+    values_of_row(kernels, REFERENCE);
+    values_of_row(kernels, REFERENCE_F64);
 }
 
-static void cuts_of_row(const struct gqa__kernels *row, enum form form)
+static void cuts_of_row(const struct gqa__kernels *kernels, enum form form)
 {
     static const int32_t threads[] = {2, 3, 7, 16};
     for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0]; i++) {
@@ -275,7 +275,7 @@ static void cuts_of_row(const struct gqa__kernels *row, enum form form)
         struct draw_host host;
         gqa_runtime runtime;
         draw_runtime(&host, &runtime, 1);
-        make(&p, row, (struct kind){form, true, i % 2 != 0}, &shapes[i / 2]);
+        make(&p, kernels, (struct kind){form, true, i % 2 != 0}, &shapes[i / 2]);
         float *const whole = run(&p, &runtime);
         for (size_t j = 0; j < sizeof threads / sizeof threads[0]; j++) {
             draw_runtime(&host, &runtime, threads[j]);
@@ -286,7 +286,7 @@ static void cuts_of_row(const struct gqa__kernels *row, enum form form)
 
         /* Token by token, and each in two ranges of outputs. */
         const int64_t out = p.shape.out;
-        const int64_t middle = out / 2 / row->out_step * row->out_step;
+        const int64_t middle = out / 2 / kernels->out_step * kernels->out_step;
         float *const y = block((size_t)(p.shape.tokens * out) * sizeof *y);
         for (int64_t t = 0; t < p.shape.tokens; t++) {
             const float *const x = p.x + t * p.stride;
@@ -311,7 +311,7 @@ static void cpu_bits_do_not_depend_on_the_cut(void **state)
 /* The other rows of a batch, the memory before and the bytes of scratch are nobody's business. */
 static void a_product_writes_only_its_range(void **state)
 {
-    const struct gqa__kernels *const row = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
+    const struct gqa__kernels *const kernels = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
     const struct shape shape = {35, 50, 70};
     (void)state;
     for (int which = 0; which < 2 * (REFERENCE_F64 + 1); which++) {
@@ -322,8 +322,8 @@ static void a_product_writes_only_its_range(void **state)
             continue;
         }
         gqa_runtime_init(&runtime);
-        make(&p, row, kind, &shape);
-        const int64_t begin = row->out_step, end = 3 * row->out_step, width = 61;
+        make(&p, kernels, kind, &shape);
+        const int64_t begin = kernels->out_step, end = 3 * kernels->out_step, width = 61;
         p.begin = begin;
         p.end = end;
         p.width = width;
@@ -348,7 +348,7 @@ static void bytes_that_overflow(void **state)
     struct gqa__linear linear = {0};
     size_t bytes;
     (void)state;
-    linear.row = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
+    linear.kernels = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
     linear.out = INT64_C(1) << 40;
     linear.in = INT64_C(1) << 40;
     assert_false(gqa__linear_bytes(&linear, true, &bytes));
@@ -362,9 +362,9 @@ static void bytes_that_overflow(void **state)
 }
 
 /* Packed int8 is a quarter of f32 and half of bf16, but for the scale. */
-static void int8_bytes_of_row(const struct gqa__kernels *row, enum form form)
+static void int8_bytes_of_row(const struct gqa__kernels *kernels, enum form form)
 {
-    struct gqa__linear linear = {.row = row, .out = 640, .in = 512};
+    struct gqa__linear linear = {.kernels = kernels, .out = 640, .in = 512};
     size_t native, int8;
     assert_true(gqa__linear_bytes(&linear, false, &native));
     linear.int8 = true;

@@ -1,4 +1,5 @@
-/* test_oom.c - every allocation failing in turn: GQA_ERR_NOMEM, no leak, nothing changed. */
+/* test_oom.c - every allocation failing in turn: GQA_ERR_NOMEM, no leak, nothing changed. And every
+ * allocation returning misaligned memory in turn: GQA_ERR_ARG, which names the allocator. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -27,20 +28,44 @@ struct attempt {
     void *arg;
 };
 
+/* Ways in which the k-th allocation fails. */
+enum { FAILS, ALL_FAIL, IS_SKEWED, ALL_ARE_SKEWED, MODES };
+
+/* k -1: no allocation fails. */
+static void arm(struct host *host, int mode, int64_t k)
+{
+    static const size_t skews[] = {8, 16, 32, 56};
+    host->fail_at = mode == FAILS ? k : -1;
+    host->fail_from = mode == ALL_FAIL ? k : -1;
+    host->skew_at = mode == IS_SKEWED ? k : -1;
+    host->skew_from = mode == ALL_ARE_SKEWED ? k : -1;
+    host->skew = skews[(k + mode) & 3];
+}
+
+/* Is the failure reported as what it is? */
+static bool reported(int mode, gqa_status status, const gqa_error *err)
+{
+    const bool skewed = mode == IS_SKEWED || mode == ALL_ARE_SKEWED;
+    return status == (skewed ? GQA_ERR_ARG : GQA_ERR_NOMEM) && err->status == status &&
+           err->field != NULL && err->message[0] != '\0' &&
+           (!skewed || (strcmp(err->field, "runtime.alloc") == 0 &&
+                        strstr(err->message, "aligned to the 64") != NULL));
+}
+
 /* Fail the k-th allocation of an attempt, and then the k-th and all later ones, for every k until
- * it gets through. Returns how many allocations a success makes. */
+ * it gets through; the same with misaligned memory. Returns how many allocations a success makes.
+ */
 static int64_t sweep(struct host *host, const struct attempt *attempt)
 {
     for (int64_t k = 0; k < 1000; k++) {
-        for (int mode = 0; mode < 2; mode++) {
+        for (int mode = 0; mode < MODES; mode++) {
             gqa_error err = {GQA_OK, NULL, ""};
             int64_t live = host->live;
             gqa_status status;
             host->calls = 0;
-            host->fail_at = mode == 0 ? k : -1;
-            host->fail_from = mode == 1 ? k : -1;
+            arm(host, mode, k);
             status = attempt->run(attempt->arg, &err);
-            host->fail_at = host->fail_from = -1;
+            arm(host, mode, -1);
             if (host->live != live) {
                 fail_msg("%s leaks %d blocks when allocation %d fails", attempt->name,
                          (int)(host->live - live), (int)k);
@@ -51,10 +76,9 @@ static int64_t sweep(struct host *host, const struct attempt *attempt)
                 }
                 return k;
             }
-            if (status != GQA_ERR_NOMEM || err.status != GQA_ERR_NOMEM || err.field == NULL ||
-                err.message[0] == '\0') {
-                fail_msg("%s: status %d (%s) when allocation %d fails", attempt->name, (int)status,
-                         err.message, (int)k);
+            if (!reported(mode, status, &err)) {
+                fail_msg("%s: status %d (%s) when allocation %d fails in way %d", attempt->name,
+                         (int)status, err.message, (int)k, mode);
             }
             if (attempt->unchanged != NULL) {
                 attempt->unchanged(attempt->arg);
@@ -354,6 +378,28 @@ static void calls(void **state)
     }
 }
 
+static gqa_status run_pool(void *arg, gqa_error *err)
+{
+    gqa_pool *pool = (gqa_pool *)arg; /* must become NULL */
+    const gqa_runtime runtime = host_runtime(arg);
+    const gqa_status status = gqa_pool_create(&pool, 2, &runtime, err);
+    if (status != GQA_OK) {
+        assert_null(pool);
+    }
+    gqa_pool_destroy(&pool);
+    return status;
+}
+
+static void create_pool(void **state)
+{
+    struct host host;
+    const struct attempt attempt = {"gqa_pool_create", run_pool, NULL, &host};
+    (void)state;
+    host_init(&host);
+    assert_int_equal(sweep(&host, &attempt), 1);
+    assert_int_equal(host.live, 0);
+}
+
 /* After all failures the same call gives the same bits as on a host that never failed. */
 static void bits_after_failures(void **state)
 {
@@ -521,11 +567,9 @@ static void calls_without_allocations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(create_layer),
-        cmocka_unit_test(calls),
-        cmocka_unit_test(bits_after_failures),
-        cmocka_unit_test(stages),
-        cmocka_unit_test(calls_without_allocations),
+        cmocka_unit_test(create_layer), cmocka_unit_test(calls),
+        cmocka_unit_test(create_pool),  cmocka_unit_test(bits_after_failures),
+        cmocka_unit_test(stages),       cmocka_unit_test(calls_without_allocations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

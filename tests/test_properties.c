@@ -1,7 +1,7 @@
 /* test_properties.c - the invariances of docs/numerics.md by memcmp, on backend cpu.
  *
  * Random layers (every option of the config, both numerics) of odd sizes, each run in many ways:
- * threads, batches, pages, prefill in pieces, kernel row, cuts, modes of the host's thread. The
+ * threads, batches, pages, prefill in pieces, kernel set, cuts, modes of the host's thread. The
  * first way is the yardstick. A failure prints the layer, the way and the first float that differs.
  * GQA_TEST_BRIEF=N: one of N layers.
  */
@@ -56,14 +56,14 @@ static const twin_way ways[] = {
      .page_size = 16},
     {.name = "token blocks of 7", .knobs = {.token_block = 7}},
     {.name = "token blocks of 1, 2 threads", .knobs = {.token_block = 1}, .threads = 2},
-    {.name = "second kernel row", .second_row = true},
+    {.name = "second kernel set", .second_row = true},
     {.name = "weights in place", .in_place = true},
-    {.name = "weights in place, second kernel row, 3 threads, workspace of the caller",
+    {.name = "weights in place, second kernel set, 3 threads, workspace of the caller",
      .in_place = true,
      .second_row = true,
      .threads = 3,
      .workspace = true},
-    {.name = "second kernel row, no cache, 3 threads, cut by keys",
+    {.name = "second kernel set, no cache, 3 threads, cut by keys",
      .second_row = true,
      .no_cache = true,
      .threads = 3,
@@ -79,7 +79,7 @@ static const twin_way pieces[] = {
     {.name = "3, then the rest", .cut_at = 3},
     {.name = "half, then one by one", .cut_at = 18, .cut = 1},
     {.name = "first 131, then pieces of 64, 7 threads", .cut_at = 131, .cut = 64, .threads = 7},
-    {.name = "first 256, then the rest, second kernel row", .cut_at = 256, .second_row = true},
+    {.name = "first 256, then the rest, second kernel set", .cut_at = 256, .second_row = true},
     {.name = "pieces of 9 backwards", .cut = 9, .order = backwards},
 };
 
@@ -92,7 +92,7 @@ static const twin_way rounded[] = {
      .dtype_v = GQA_BF16,
      .alone = true,
      .threads = 3},
-    {.name = "bf16 cache, second kernel row",
+    {.name = "bf16 cache, second kernel set",
      .dtype_k = GQA_BF16,
      .dtype_v = GQA_BF16,
      .second_row = true},
@@ -103,7 +103,7 @@ static const twin_way half_rounded[] = {
      .dtype_k = GQA_BF16,
      .page_size = 32,
      .knobs = {.force_key_cut = true}},
-    {.name = "bf16 keys, second kernel row", .dtype_k = GQA_BF16, .second_row = true},
+    {.name = "bf16 keys, second kernel set", .dtype_k = GQA_BF16, .second_row = true},
 };
 
 static int compare(const twin_model *model, const twin_way *way, const float *want, size_t count)

@@ -1,4 +1,4 @@
-/* test_select.c - which kernel row a config and GQA_ISA get, and how a missing one is refused. */
+/* test_select.c - which kernel set a config and GQA_ISA get, and how a missing one is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,28 +14,28 @@
 
 static bool available(gqa_isa isa)
 {
-    return (gqa__rows_available() >> (uint32_t)isa & 1u) != 0;
+    return (gqa__kernels_available() >> (uint32_t)isa & 1u) != 0;
 }
 
-/* A row serves these numerics if a forced choice gets it. */
+/* A kernels serves these numerics if a forced choice gets it. */
 static const struct gqa__kernels *forced(gqa_isa isa, gqa_numerics numerics)
 {
-    const struct gqa__kernels *row = NULL;
-    return gqa__select(&row, isa, NULL, numerics, NULL) == GQA_OK ? row : NULL;
+    const struct gqa__kernels *kernels = NULL;
+    return gqa__select(&kernels, isa, NULL, numerics, NULL) == GQA_OK ? kernels : NULL;
 }
 
 static void test_scalar_is_everywhere(void **state)
 {
     (void)state;
-    assert_true(gqa__rows_built() & 1u << GQA_ISA_SCALAR);
+    assert_true(gqa__kernels_built() & 1u << GQA_ISA_SCALAR);
     assert_true(available(GQA_ISA_SCALAR));
-    assert_int_equal(gqa__rows_available() & ~gqa__rows_built(), 0);
+    assert_int_equal(gqa__kernels_available() & ~gqa__kernels_built(), 0);
     for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
-        const struct gqa__kernels *row = forced(GQA_ISA_SCALAR, (gqa_numerics)n);
-        assert_non_null(row);
-        assert_int_equal(row->isa, GQA_ISA_SCALAR);
-        assert_int_equal((int)row->numerics, n);
-        assert_string_equal(row->name, n == GQA_NUMERICS_F32 ? "scalar/f32" : "scalar/bf16");
+        const struct gqa__kernels *kernels = forced(GQA_ISA_SCALAR, (gqa_numerics)n);
+        assert_non_null(kernels);
+        assert_int_equal(kernels->isa, GQA_ISA_SCALAR);
+        assert_int_equal((int)kernels->numerics, n);
+        assert_string_equal(kernels->name, n == GQA_NUMERICS_F32 ? "scalar/f32" : "scalar/bf16");
     }
 }
 
@@ -48,23 +48,23 @@ static void test_built_is_what_the_compiler_can(void **state)
 
     (void)state;
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        const bool built = (gqa__rows_built() >> isa & 1u) != 0;
+        const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
         snprintf(word, sizeof word, " %s ", gqa__isa_name((gqa_isa)isa));
         printf("%s: %s\n", gqa__isa_name((gqa_isa)isa), built ? "built" : "not built");
         assert_int_equal(built, strstr(rows, word) != NULL);
     }
 }
 
-/* A row has a table for some numerics, or is not built and is refused for that reason, never for
- * what the CPU lacks. */
+/* A kernels has a table for some numerics, or is not built and is refused for that reason, never
+ * for what the CPU lacks. */
 static void test_not_built_is_said(void **state)
 {
     (void)state;
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        const struct gqa__kernels *row = NULL;
-        const bool built = (gqa__rows_built() >> isa & 1u) != 0;
+        const struct gqa__kernels *kernels = NULL;
+        const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
         gqa_error err = {GQA_OK, NULL, ""};
-        (void)gqa__select(&row, (gqa_isa)isa, NULL, GQA_NUMERICS_BF16, &err);
+        (void)gqa__select(&kernels, (gqa_isa)isa, NULL, GQA_NUMERICS_BF16, &err);
         assert_int_equal(strstr(err.message, "this library is built without it") != NULL, !built);
     }
 }
@@ -85,7 +85,7 @@ static void test_scalar_by_cpu(void **state)
     assert_ptr_equal(forced(GQA_ISA_SCALAR, GQA_NUMERICS_F32), want);
 }
 
-/* AUTO: the highest row that serves the numerics; an empty GQA_ISA and "auto" are the same. */
+/* AUTO: the highest kernels that serves the numerics; an empty GQA_ISA and "auto" are the same. */
 static void test_auto_is_the_best(void **state)
 {
     static const char *const env[] = {NULL, "", "auto"};
@@ -94,14 +94,14 @@ static void test_auto_is_the_best(void **state)
     for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
         const struct gqa__kernels *best = NULL;
         for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-            const struct gqa__kernels *row = forced((gqa_isa)isa, (gqa_numerics)n);
-            best = row != NULL ? row : best;
+            const struct gqa__kernels *kernels = forced((gqa_isa)isa, (gqa_numerics)n);
+            best = kernels != NULL ? kernels : best;
         }
         for (int i = 0; i < 3; i++) {
-            const struct gqa__kernels *row = NULL;
-            assert_int_equal(gqa__select(&row, GQA_ISA_AUTO, env[i], (gqa_numerics)n, NULL),
+            const struct gqa__kernels *kernels = NULL;
+            assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, env[i], (gqa_numerics)n, NULL),
                              GQA_OK);
-            assert_ptr_equal(row, best);
+            assert_ptr_equal(kernels, best);
         }
     }
 }
@@ -124,7 +124,7 @@ static void test_env_names(void **state)
     }
 }
 
-/* Tests skip what a forced row does not serve, so that this list is what they skip. */
+/* Tests skip what a forced kernel set does not serve, so that this list is what they skip. */
 static void test_what_rows_serve(void **state)
 {
     static const struct {
@@ -152,15 +152,16 @@ static void test_unavailable_is_refused(void **state)
     (void)state;
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
-            const struct gqa__kernels *row = gqa__scalar_baseline(GQA_NUMERICS_F32);
+            const struct gqa__kernels *kernels = gqa__scalar_baseline(GQA_NUMERICS_F32);
             gqa_error err = {GQA_OK, NULL, ""};
-            const gqa_status status = gqa__select(&row, (gqa_isa)isa, NULL, (gqa_numerics)n, &err);
+            const gqa_status status =
+                gqa__select(&kernels, (gqa_isa)isa, NULL, (gqa_numerics)n, &err);
             if (status == GQA_OK) {
                 assert_true(available((gqa_isa)isa));
                 continue;
             }
             assert_int_equal(status, GQA_ERR_UNSUPPORTED);
-            assert_null(row);
+            assert_null(kernels);
             assert_int_equal(err.status, GQA_ERR_UNSUPPORTED);
             assert_string_equal(err.field, "config.isa");
             assert_non_null(strstr(err.message, gqa__isa_name((gqa_isa)isa)));
@@ -170,14 +171,15 @@ static void test_unavailable_is_refused(void **state)
     }
 }
 
-/* A forced row outweighs GQA_ISA, also a bad one. */
+/* A forced kernel set outweighs GQA_ISA, also a bad one. */
 static void test_config_before_env(void **state)
 {
-    const struct gqa__kernels *row = NULL;
+    const struct gqa__kernels *kernels = NULL;
 
     (void)state;
-    assert_int_equal(gqa__select(&row, GQA_ISA_SCALAR, "nonsense", GQA_NUMERICS_F32, NULL), GQA_OK);
-    assert_int_equal(row->isa, GQA_ISA_SCALAR);
+    assert_int_equal(gqa__select(&kernels, GQA_ISA_SCALAR, "nonsense", GQA_NUMERICS_F32, NULL),
+                     GQA_OK);
+    assert_int_equal(kernels->isa, GQA_ISA_SCALAR);
 }
 
 static void test_bad_names(void **state)
@@ -187,13 +189,13 @@ static void test_bad_names(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        const struct gqa__kernels *row = NULL;
+        const struct gqa__kernels *kernels = NULL;
         gqa_error err = {GQA_OK, NULL, ""};
-        assert_int_equal(gqa__select(&row, GQA_ISA_AUTO, bad[i], GQA_NUMERICS_F32, &err),
+        assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, bad[i], GQA_NUMERICS_F32, &err),
                          GQA_ERR_ARG);
-        assert_null(row);
+        assert_null(kernels);
         assert_string_equal(err.field, "GQA_ISA");
-        assert_non_null(strstr(err.message, "is no row"));
+        assert_non_null(strstr(err.message, "is no kernel set"));
         assert_non_null(strstr(err.message, "or neon"));
     }
 }
@@ -202,12 +204,12 @@ static void test_bad_isa(void **state)
 {
     (void)state;
     for (int isa = -2; isa < 100; isa += 7) {
-        const struct gqa__kernels *row = NULL;
+        const struct gqa__kernels *kernels = NULL;
         gqa_error err = {GQA_OK, NULL, ""};
         if (isa >= GQA_ISA_AUTO && isa <= GQA_ISA_NEON) {
             continue;
         }
-        assert_int_equal(gqa__select(&row, (gqa_isa)isa, NULL, GQA_NUMERICS_F32, &err),
+        assert_int_equal(gqa__select(&kernels, (gqa_isa)isa, NULL, GQA_NUMERICS_F32, &err),
                          GQA_ERR_ARG);
         assert_string_equal(err.field, "config.isa");
     }

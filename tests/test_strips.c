@@ -1,4 +1,4 @@
-/* test_strips.c - products with weights in place: the bits of the packed ones, on every kernel row.
+/* test_strips.c - products with weights in place: the bits of the packed ones, on every kernel set.
  *
  * Every strip ends at a page that may not be touched and may only be read itself; so does the
  * scratch. Formats (also mixed), row strides, cuts of the strips, odd sizes, values that are not
@@ -20,8 +20,8 @@
 #include "linear/linear.h"
 #include "support/draw.h"
 #include "support/fence.h"
-#include "support/row8.h"
-#include "support/rows.h"
+#include "support/kernels8.h"
+#include "support/kernels_under_test.h"
 
 enum { MAX_STRIPS = 64, MIXED = 100, LARGE = 2000000 };
 
@@ -136,7 +136,7 @@ static void make_strip(struct problem *p, const struct lie *lie, int32_t s, int6
     fence_allow(&p->strips[s], PROT_READ);
 }
 
-static void make(struct problem *p, const struct gqa__kernels *row, const struct shape *shape,
+static void make(struct problem *p, const struct gqa__kernels *kernels, const struct shape *shape,
                  const struct lie *lie, bool with_bias)
 {
     const int64_t cut = lie->cut > 0 ? lie->cut : shape->out;
@@ -144,7 +144,7 @@ static void make(struct problem *p, const struct gqa__kernels *row, const struct
     size_t bytes;
     memset(p, 0, sizeof *p);
     p->shape = *shape;
-    p->packed.row = row;
+    p->packed.kernels = kernels;
     p->packed.out = shape->out;
     p->packed.in = shape->in;
     p->packed.int8 = lie->dtype == GQA_I8;
@@ -213,8 +213,8 @@ static void compare(const struct problem *p, int64_t begin, int64_t end, int32_t
 
 static void test_row(void **state)
 {
-    const struct row_under_test *const test = *state;
-    const int64_t step = test->row->out_step;
+    const struct kernels_under_test *const test = *state;
+    const int64_t step = test->kernels->out_step;
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (size_t j = 0; j < sizeof lies / sizeof lies[0]; j++) {
             const struct shape *const shape = &shapes[i];
@@ -228,7 +228,7 @@ static void test_row(void **state)
                 continue;
             }
             fence_report(current);
-            make(&p, test->row, shape, &lies[j], (i + j) % 2 == 0);
+            make(&p, test->kernels, shape, &lies[j], (i + j) % 2 == 0);
             compare(&p, 0, shape->out, 1);
             compare(&p, 0, shape->out, 3);
             if (shape->out > 2 * step) { /* ranges that begin or end inside a unit */
@@ -242,12 +242,12 @@ static void test_row(void **state)
 
 int main(void)
 {
-    static struct row_under_test rows[MAX_ROWS];
+    static struct kernels_under_test rows[MAX_ROWS];
     static struct CMUnitTest tests[MAX_ROWS];
     int32_t n = rows_under_test(rows);
     for (int numerics = 0; numerics < 2; numerics++) {
-        rows[n].row = gqa_test_row8((gqa_numerics)numerics);
-        rows[n].name = rows[n].row->name;
+        rows[n].kernels = gqa_test_kernels8((gqa_numerics)numerics);
+        rows[n].name = rows[n].kernels->name;
         n++;
     }
     for (int32_t i = 0; i < n; i++) {

@@ -19,7 +19,7 @@ enum { HKV = 2, GUARD = 64 };
 
 struct keys {
     const struct kv_case *kv;
-    struct gqa__kernels row;
+    struct gqa__kernels kernels;
     struct gqa_layer layer;
     struct kv_host host;
     gqa_cache *cache;
@@ -117,7 +117,7 @@ static void open_keys(struct keys *keys, const struct kv_case *kv, int32_t page_
     keys->dk = kv_between(&random, 8, 70);
     keys->dv = kv_between(&random, 8, 40);
     keys->plain = formats[seed % 3];
-    kv_layer(&keys->layer, &keys->row, kv, HKV, keys->dk, keys->dv);
+    kv_layer(&keys->layer, &keys->kernels, kv, HKV, keys->dk, keys->dv);
     kv_host_runtime(&keys->host, &keys->layer.runtime);
     gqa_cache_options_init(&options, &keys->layer);
     options.max_sequences = 2;
@@ -146,8 +146,8 @@ static void open_keys(struct keys *keys, const struct kv_case *kv, int32_t page_
     gqa__view_cache(&keys->paged, keys->cache, 1);
     gqa_tensor key = plain_tensor(keys, keys->k, &keys->raw_k, keys->dk, seed % 2 == 0);
     gqa_tensor value = plain_tensor(keys, keys->v, &keys->raw_v, keys->dv, seed % 4 == 0);
-    gqa__view_plain(&keys->strided, &keys->row, &key, &value, length, keys->positions);
-    keys->scratch_bytes = gqa__view_scratch_bytes(&keys->row, keys->dk, keys->dv);
+    gqa__view_plain(&keys->strided, &keys->kernels, &key, &value, length, keys->positions);
+    keys->scratch_bytes = gqa__view_scratch_bytes(&keys->kernels, keys->dk, keys->dv);
     check(keys, keys->scratch_bytes % 64 == 0, "scratch is not whole cache lines", 0);
     keys->scratch = aligned_alloc(64, keys->scratch_bytes + GUARD);
     assert_non_null(keys->scratch);
@@ -168,7 +168,7 @@ static void close_keys(struct keys *keys)
 
 static uint32_t operand_bits(const struct keys *keys, const void *base, int64_t index)
 {
-    return keys->row.operand == GQA_F32
+    return keys->kernels.operand == GQA_F32
                ? kv_bits(((const float *)base)[index])
                : kv_bits(gqa__bf16_to_f32(((const uint16_t *)base)[index]));
 }
@@ -176,16 +176,18 @@ static uint32_t operand_bits(const struct keys *keys, const void *base, int64_t 
 /* What an operand must be: stored in the cache's format (unless plain), then as operand. */
 static uint32_t expected_bits(const struct keys *keys, float x, gqa_dtype storage, bool paged)
 {
-    return kv_bits(kv_stored(paged ? kv_stored(x, storage) : x, keys->row.operand));
+    return kv_bits(kv_stored(paged ? kv_stored(x, storage) : x, keys->kernels.operand));
 }
 
 /* Elements of the panel, those beyond the true dims and beyond the length included. */
 static void check_elements(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t head,
                            int32_t first, bool paged)
 {
-    const struct gqa__kernels *row = &keys->row;
-    int32_t k_dims = (keys->dk + row->depth_step - 1) / row->depth_step * row->depth_step;
-    int32_t v_dims = (keys->dv + row->value_step - 1) / row->value_step * row->value_step;
+    const struct gqa__kernels *kernels = &keys->kernels;
+    int32_t k_dims =
+        (keys->dk + kernels->depth_step - 1) / kernels->depth_step * kernels->depth_step;
+    int32_t v_dims =
+        (keys->dv + kernels->value_step - 1) / kernels->value_step * kernels->value_step;
 
     for (int32_t i = 0; i < panel->keys; i++) {
         int32_t index = first + i;
@@ -200,7 +202,7 @@ static void check_elements(const struct keys *keys, const struct gqa__kv_panel *
                   paged ? "K of pages" : "K of tensors", index);
         }
         for (int32_t d = 0; d < v_dims; d++) {
-            int64_t at = row->v_transposed ? d * panel->v_stride + i : i * panel->v_stride + d;
+            int64_t at = kernels->v_transposed ? d * panel->v_stride + i : i * panel->v_stride + d;
             uint32_t expected = 0;
             if (index < keys->length && d < keys->dv) {
                 expected =
@@ -238,10 +240,10 @@ static bool inside(const void *pointer, const void *base, size_t size)
 static void check_place(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t first,
                         bool paged)
 {
-    const struct gqa__kernels *row = &keys->row;
-    bool aligned = paged && keys->page_size % row->panel_keys == 0;
-    bool direct_k = aligned && keys->kv->dtype_k == row->operand;
-    bool direct_v = aligned && keys->kv->dtype_v == row->operand;
+    const struct gqa__kernels *kernels = &keys->kernels;
+    bool aligned = paged && keys->page_size % kernels->panel_keys == 0;
+    bool direct_k = aligned && keys->kv->dtype_k == kernels->operand;
+    bool direct_v = aligned && keys->kv->dtype_v == kernels->operand;
     check(keys,
           inside(panel->k, direct_k ? keys->host.block : keys->scratch,
                  direct_k ? keys->host.size : keys->scratch_bytes),
@@ -257,16 +259,16 @@ static void check_place(const struct keys *keys, const struct gqa__kv_panel *pan
 }
 
 /* What a panel reads in the pages is announced, and nothing outside them is. */
-static void check_ahead(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t head,
-                        int32_t first, bool paged)
+static void check_prefetch(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t head,
+                           int32_t first, bool paged)
 {
-    struct gqa__ahead list[GQA__BLOCK_AHEAD];
+    struct gqa__prefetch list[GQA__BLOCK_PREFETCHES];
     int32_t n =
-        gqa__view_ahead(paged ? &keys->paged : &keys->strided, head, first, panel->keys, list);
+        gqa__view_prefetch(paged ? &keys->paged : &keys->strided, head, first, panel->keys, list);
     bool k = !inside(panel->k, keys->host.block, keys->host.size);
     bool v = !inside(panel->v, keys->host.block, keys->host.size) ||
-             (keys->row.v_transposed && keys->length - first < keys->page_size) ||
-             (keys->row.v_transposed && panel->keys < keys->page_size);
+             (keys->kernels.v_transposed && keys->length - first < keys->page_size) ||
+             (keys->kernels.v_transposed && panel->keys < keys->page_size);
 
     check(keys, paged || n == 0, "a plain tensor is announced", first);
     for (int32_t i = 0; i < n; i++) {
@@ -290,15 +292,15 @@ static void check_panel(const struct keys *keys, int32_t head, int32_t first, in
     memset(keys->scratch, 0x5a, keys->scratch_bytes + GUARD);
     gqa__view_panel(view, head, first, max_keys, keys->scratch, &panel);
     check(keys, panel.keys > 0 && panel.keys <= max_keys, "number of keys", first);
-    check(keys, panel.keys % keys->row.panel_keys == 0, "part of a panel", first);
-    check(keys, first + panel.keys < keys->length + keys->row.panel_keys, "panels without keys",
+    check(keys, panel.keys % keys->kernels.panel_keys == 0, "part of a panel", first);
+    check(keys, first + panel.keys < keys->length + keys->kernels.panel_keys, "panels without keys",
           first);
-    if (!paged || keys->page_size % keys->row.panel_keys != 0) {
+    if (!paged || keys->page_size % keys->kernels.panel_keys != 0) {
         int32_t left = keys->length - first;
         check(keys, panel.keys == max_keys || panel.keys >= left, "less than there is", first);
     }
     check_place(keys, &panel, first, paged);
-    check_ahead(keys, &panel, head, first, paged);
+    check_prefetch(keys, &panel, head, first, paged);
     check_elements(keys, &panel, head, first, paged);
 
     /* Pages know it per page, tensors exactly. */
@@ -313,15 +315,15 @@ static void check_panel(const struct keys *keys, int32_t head, int32_t first, in
     check(keys, panel.nonfinite == nonfinite, "non-finite V", first);
 }
 
-static void check_fetch(const struct keys *keys, bool paged)
+static void check_load(const struct keys *keys, bool paged)
 {
     const struct gqa__kv_view *view = paged ? &keys->paged : &keys->strided;
     float *k = zeros((size_t)keys->dk, sizeof *k), *v = zeros((size_t)keys->dv, sizeof *v);
     for (int32_t i = 0; i < keys->length; i++) {
         for (int32_t h = 0; h < HKV; h++) {
             int64_t token = (int64_t)i * HKV + h;
-            gqa__view_fetch(view, h, i, k, NULL);
-            gqa__view_fetch(view, h, i, NULL, v);
+            gqa__view_load(view, h, i, k, NULL);
+            gqa__view_load(view, h, i, NULL, v);
             for (int32_t d = 0; d < keys->dk; d++) {
                 float x = keys->k[token * keys->dk + d];
                 uint32_t expected = kv_bits(paged ? kv_stored(x, keys->kv->dtype_k) : x);
@@ -342,7 +344,7 @@ static void panels(const struct kv_case *kv, int32_t page_size, int32_t length, 
 {
     struct keys keys;
     open_keys(&keys, kv, page_size, length, seed);
-    int32_t step = keys.row.panel_keys;
+    int32_t step = keys.kernels.panel_keys;
     for (int paged = 0; paged < 2; paged++) {
         for (int32_t first = 0; first < length; first += step) {
             int32_t head = (first / step) % HKV;
@@ -353,7 +355,7 @@ static void panels(const struct kv_case *kv, int32_t page_size, int32_t length, 
                 check_panel(&keys, head, first, rest, paged != 0);
             }
         }
-        check_fetch(&keys, paged != 0);
+        check_load(&keys, paged != 0);
     }
     close_keys(&keys);
 }
@@ -441,26 +443,26 @@ static void plain_positions(void **state)
     static const int32_t rising[] = {3, 3, 7, 9, 9}, falling[] = {3, 4, 7, 6, 9};
     static const float data[5 * 8];
     gqa_tensor t = gqa_tensor_3d(data, GQA_F32, 5, 1, 8);
-    struct gqa__kernels row;
+    struct gqa__kernels kernels;
     struct gqa_layer layer;
     struct gqa__kv_view view;
     (void)state;
 
-    kv_layer(&layer, &row, &kv_cases[0], 1, 8, 8);
-    gqa__view_plain(&view, &row, &t, &t, 5, NULL);
+    kv_layer(&layer, &kernels, &kv_cases[0], 1, 8, 8);
+    gqa__view_plain(&view, &kernels, &t, &t, 5, NULL);
     assert_true(view.ordered);
     assert_int_equal(view.origin, 0);
     assert_int_equal(gqa__view_position(&view, 4), 4);
     assert_int_equal(gqa__view_lower_bound(&view, 3), 3);
     assert_int_equal(gqa__view_lower_bound(&view, 5), 5);
-    gqa__view_plain(&view, &row, &t, &t, 5, rising);
+    gqa__view_plain(&view, &kernels, &t, &t, 5, rising);
     assert_true(view.ordered);
     assert_int_equal(view.origin, 3);
-    gqa__view_plain(&view, &row, &t, &t, 5, falling);
+    gqa__view_plain(&view, &kernels, &t, &t, 5, falling);
     assert_false(view.ordered);
-    gqa__view_plain(&view, &row, &t, &t, 3, falling); /* those that exist do not fall */
+    gqa__view_plain(&view, &kernels, &t, &t, 3, falling); /* those that exist do not fall */
     assert_true(view.ordered);
-    gqa__view_plain(&view, &row, &t, &t, 0, falling);
+    gqa__view_plain(&view, &kernels, &t, &t, 0, falling);
     assert_true(view.ordered);
     assert_int_equal(view.origin, 0);
 }

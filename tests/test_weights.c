@@ -511,7 +511,7 @@ static void environment(void **state)
     gqa_destroy(&layer);
     assert_int_equal(unsetenv("GQA_ISA"), 0);
     assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_OK);
-    assert_true((gqa__rows_available() >> gqa_layer_isa(layer) & 1u) == 1u);
+    assert_true((gqa__kernels_available() >> gqa_layer_isa(layer) & 1u) == 1u);
     gqa_destroy(&layer);
     kit_free(&kit);
 }

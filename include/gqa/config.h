@@ -7,7 +7,8 @@
  *
  * Nothing is silently ignored: a field that the rest of the config leaves without a use (a yarn
  * parameter without yarn, an eps without its norm) must have its default or zero. Multipliers,
- * score_scale, softcap and slopes are finite and at most 1e6 in size; an eps is 0..1.
+ * score_scale and slopes are finite, of either sign and at most 1e6 in size; softcap is 0..1e6; an
+ * eps is 0..1.
  */
 #ifndef GQA_CONFIG_H
 #define GQA_CONFIG_H
@@ -178,8 +179,8 @@ typedef struct gqa_config {
                                   references do; 0: accurate angles (double) */
 
     /* --- scores ------------------------------------------------------------------------------ */
-    float score_scale; /* multiplies q.k; 0 = 1 / sqrt(head_dim). Neuron's softmax_scale divides:
-                          score_scale = 1 / softmax_scale */
+    float score_scale; /* multiplies q.k, of either sign; 0 = 1 / sqrt(head_dim). Neuron's
+                          softmax_scale divides: score_scale = 1 / softmax_scale */
     float softcap;     /* c * tanh(score / c), before bias and mask; 0 = off */
     gqa_query_temperature query_temperature;
     float query_temperature_scale; /* s; at least 1e-9 when a temperature is chosen */
@@ -208,7 +209,7 @@ typedef struct gqa_config {
     /* --- how it is computed ------------------------------------------------------------------ */
     gqa_backend backend;
     gqa_numerics numerics; /* BF16 with backend REFERENCE is refused */
-    gqa_isa isa;           /* a forced row that is not available is GQA_ERR_UNSUPPORTED */
+    gqa_isa isa;           /* a forced kernel set that is not available is GQA_ERR_UNSUPPORTED */
     int32_t reference_f64; /* 1: backend REFERENCE (only) accumulates products and softmax in
                               double */
     gqa_weight_storage weight_storage; /* not with hidden_size 0, which has no matrices */

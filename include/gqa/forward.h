@@ -68,9 +68,10 @@ typedef struct gqa_inputs {
     const int32_t *lengths;      /* [B] valid tokens from first_valid on; NULL = all the rest */
     const int32_t *position_ids; /* [B, T]; NULL = continue after the sequence's last position.
                                     At least 0; rise within a sequence, unless mask, active_mask or
-                                    key bounds are given. Padding entries are ignored */
-    const int32_t *rotary_position_ids; /* rotation only: [B, T], or [axes, B, T] with mrope; NULL =
-                                           position_ids */
+                                    key bounds are given (in a read-only call: within the row, and
+                                    NULL = as the cache holds them). Padding entries are ignored */
+    const int32_t *rotary_position_ids; /* rotation only, any numbers: [B, T], or [axes, B, T] with
+                                           mrope; NULL = position_ids */
     int32_t rope_length; /* dynamic and longrope: the length that chooses the table; 0 = the
                             sequence's length after this call */
     gqa_phase phase;
@@ -125,7 +126,7 @@ typedef struct gqa_path {
     gqa_view view;
     gqa_backend backend;
     gqa_isa isa;
-    const char *row; /* kernel row and numerics, static, for example "scalar/f32" */
+    const char *kernels; /* kernel set and numerics, static, for example "scalar/f32" */
 } gqa_path;
 
 /* Pair of key and value tensors. */

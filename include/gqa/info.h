@@ -10,11 +10,11 @@ extern "C" {
 
 typedef struct gqa_build_info {
     uint32_t struct_size;
-    uint32_t version;        /* gqa_version() */
-    uint32_t rows_built;     /* bit (1 << gqa_isa) per row compiled in */
-    uint32_t rows_available; /* of those, what this CPU and operating system run */
-    int32_t fold_block;      /* gqa_fold_block() */
-    const char *compiler;    /* static */
+    uint32_t version;           /* gqa_version() */
+    uint32_t kernels_built;     /* bit (1 << gqa_isa) per kernel set compiled in */
+    uint32_t kernels_available; /* of those, what this CPU and operating system run */
+    int32_t fold_block;         /* gqa_fold_block() */
+    const char *compiler;       /* static */
     const char *blas;      /* static or owned by the BLAS: its version and configuration; "none" */
     const char *blas_core; /* the core that OpenBLAS chose; "" without it */
     int32_t blas_poor;     /* 1: the CPU has AVX2, but that core is one without it (OpenBLAS took an
@@ -32,7 +32,7 @@ static inline void gqa_build_info_get(gqa_build_info *info)
 /* GQA_VERSION of the library that is linked. */
 GQA_API uint32_t gqa_version(void);
 
-/* 1 if the row is compiled in and this machine runs it. AUTO: 1. For AMX this, and
+/* 1 if the kernel set is compiled in and this machine runs it. AUTO: 1. For AMX this, and
  * gqa_build_info_get, asks Linux for the use of tile data (see gqa_create). */
 GQA_API int gqa_isa_available(gqa_isa isa);
 

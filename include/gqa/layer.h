@@ -1,4 +1,4 @@
-/* gqa/layer.h - a layer: one checked config and its weights, packed for one kernel row. */
+/* gqa/layer.h - a layer: one checked config and its weights, packed for one kernel set. */
 #ifndef GQA_LAYER_H
 #define GQA_LAYER_H
 
@@ -58,13 +58,13 @@ static inline void gqa_weights_init(gqa_weights *weights)
     gqa_weights_init_sized(weights, sizeof *weights);
 }
 
-/* Check config and weights, choose the kernel row, pack. weights may be NULL for an attention-only
+/* Check config and weights, choose the kernel set, pack. weights may be NULL for an attention-only
  * layer (hidden_size 0) without norms and sinks. runtime NULL = all zero. On failure *out is NULL
  * and nothing is leaked. This is the only function that reads the environment (GQA_ISA).
  * AMX: only where numerics BF16 make its row a candidate, Linux (5.16 and later) is asked for the
  * use of tile data (arch_prctl). The permission is the whole process's, children inherit it, and it
  * is refused where an alternate signal stack is too small for the larger frames; AUTO then takes
- * the next row, a forced AMX row is GQA_ERR_UNSUPPORTED. */
+ * the next kernel set, a forced AMX kernel set is GQA_ERR_UNSUPPORTED. */
 GQA_API gqa_status gqa_create(gqa_layer **out, const gqa_config *config, const gqa_weights *weights,
                               const gqa_runtime *runtime, gqa_error *err);
 

@@ -21,7 +21,8 @@ typedef struct gqa_runtime {
     int32_t num_threads;
     void *user; /* first argument of every callback */
 
-    /* Both or neither. align is a power of two, at least 64. NULL = no memory. */
+    /* Both or neither. align is a power of two, at least 64. NULL = no memory (GQA_ERR_NOMEM).
+     * Memory that is not aligned so is given back and the call is GQA_ERR_ARG, "runtime.alloc". */
     void *(*alloc)(void *user, size_t size, size_t align);
     void (*release)(void *user, void *memory);
 

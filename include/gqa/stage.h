@@ -37,9 +37,9 @@ GQA_API gqa_status gqa_stage_clip(const gqa_layer *layer, const gqa_tensor *q, c
 GQA_API gqa_status gqa_stage_qk_norm(const gqa_layer *layer, gqa_qk_norm_placement placement,
                                      const gqa_tensor *q, const gqa_tensor *k, gqa_error *err);
 
-/* cos and sin [n, rotary_dim/2] of positions [axes, n] (axes 1, or mrope's 3 or 4, then
- * axis-major). rope_length as in gqa_inputs, 0 = largest position + 1. Attention factor included,
- * and with rope_reverse the sines are negated. */
+/* cos and sin [n, rotary_dim/2] of positions [axes, n] of either sign (axes 1, or mrope's 3 or 4,
+ * then axis-major). rope_length as in gqa_inputs, 0 = largest position + 1. Attention factor
+ * included, and with rope_reverse the sines are negated. */
 GQA_API gqa_status gqa_stage_rope_table(const gqa_layer *layer, const int32_t *positions,
                                         int32_t axes, int32_t rope_length,
                                         const gqa_tensor *cos_out, const gqa_tensor *sin_out,

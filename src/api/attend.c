@@ -31,7 +31,7 @@ gqa_status gqa_attend_workspace_size(const gqa_layer *layer, const gqa_cache *ca
                                      const gqa_attend_inputs *inputs,
                                      const gqa_attend_output *output, size_t *size, gqa_error *err)
 {
-    struct gqa__attend_call call;
+    struct gqa__attend_call call = {.address = GQA__ANY_ADDRESS};
     struct gqa__attend_work work;
     struct gqa__arena arena;
     gqa_status status;
@@ -55,7 +55,7 @@ gqa_status gqa_attend_workspace_size(const gqa_layer *layer, const gqa_cache *ca
 }
 
 /* Rows that are padding: zero output and lse, neutral states. */
-static void clear_padding(const struct gqa__attend_call *call, const struct gqa__attend_row *rows)
+static void clear_padding(const struct gqa__attend_call *call, const struct gqa__attend_entry *rows)
 {
     const gqa_tensor *out = &call->out.output;
     const gqa_tensor *lse = &call->out.lse;
@@ -82,7 +82,22 @@ static void clear_padding(const struct gqa__attend_call *call, const struct gqa_
     }
 }
 
-/* The range that the states cover, and the report. */
+/* The range that the states cover: this call's part of the keys, which is empty where it begins
+ * beyond the longest row, and the prior's before it. Empty ones give nothing to the other. */
+static void cover(const struct gqa__attend_call *call, int32_t longest, gqa_states *states)
+{
+    const gqa_attend_inputs *in = &call->in;
+
+    states->key_begin = in->range_begin;
+    states->key_end =
+        in->range_end != 0 ? in->range_end : (int32_t)gqa__max(longest, in->range_begin);
+    if (in->prior != NULL && !gqa__states_empty(&call->prior)) {
+        states->key_end = gqa__states_empty(states) ? call->prior.key_end : states->key_end;
+        states->key_begin = call->prior.key_begin;
+    }
+}
+
+/* The range and the path. */
 static void report(const struct gqa__attend_work *work, gqa_attend_output *output)
 {
     const struct gqa__attend_call *call = work->call;
@@ -95,8 +110,7 @@ static void report(const struct gqa__attend_work *work, gqa_attend_output *outpu
         tkg = tkg && work->rows[b].tkg;
     }
     gqa__import(&result, sizeof result, output, "output", NULL);
-    result.states.key_begin = call->in.prior != NULL ? call->prior.key_begin : call->in.range_begin;
-    result.states.key_end = call->in.range_end != 0 ? call->in.range_end : longest;
+    cover(call, longest, &result.states);
     gqa__path_fill(&result.path, call->params, work->cut,
                    call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN, tkg);
     gqa__export(output, &result, sizeof result);
@@ -106,7 +120,7 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
                       const gqa_attend_inputs *inputs, gqa_attend_output *output, void *workspace,
                       size_t size, gqa_error *err)
 {
-    struct gqa__attend_call call;
+    struct gqa__attend_call call = {.address = 0};
     struct gqa__attend_work work;
     struct gqa__arena arena;
     void *own = NULL;
@@ -117,9 +131,8 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
     }
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_attend_workspace_size(layer, cache, inputs, output, &size, err);
-        if (status == GQA_OK && (own = gqa__alloc(call.runtime, size)) == NULL) {
-            status = gqa__fail(err, GQA_ERR_NOMEM, "workspace",
-                               "the allocator has no %zu bytes of workspace", size);
+        if (status == GQA_OK) {
+            status = gqa__alloc(call.runtime, size, "workspace", "a workspace", &own, err);
         }
         workspace = own;
     }
@@ -133,7 +146,7 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
         }
     }
     if (status == GQA_OK) {
-        status = gqa__attend_rows(&call, work.rows, err);
+        status = gqa__attend_entries(&call, work.rows, err);
     }
     if (status == GQA_OK) {
         clear_padding(&call, work.rows);

@@ -22,8 +22,8 @@ static gqa_status check_tensors(struct gqa__attend_call *call, gqa_error *err)
     if (!gqa__present(&in->query)) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.query", "is required");
     }
-    status =
-        gqa__tensor_fit(&in->query, "inputs.query", GQA__FLOATS, 4, query, true, &in->query, err);
+    status = gqa__tensor_fit(&in->query, "inputs.query", GQA__FLOATS | call->address, 4, query,
+                             true, &in->query, err);
     if (status != GQA_OK) {
         return status;
     }
@@ -43,11 +43,12 @@ static gqa_status check_tensors(struct gqa__attend_call *call, gqa_error *err)
     if (plain) {
         int64_t key[4] = {call->batch, -1, shape->hkv, shape->dk};
         int64_t value[4] = {call->batch, -1, shape->hkv, shape->dv};
-        status = gqa__tensor_fit(&in->key, "inputs.key", GQA__FLOATS, 4, key, true, &in->key, err);
+        status = gqa__tensor_fit(&in->key, "inputs.key", GQA__FLOATS | call->address, 4, key, true,
+                                 &in->key, err);
         if (status == GQA_OK) {
             value[1] = in->key.shape[1];
-            status = gqa__tensor_fit(&in->value, "inputs.value", GQA__FLOATS, 4, value, true,
-                                     &in->value, err);
+            status = gqa__tensor_fit(&in->value, "inputs.value", GQA__FLOATS | call->address, 4,
+                                     value, true, &in->value, err);
         }
         if (status == GQA_OK && in->key.shape[1] > INT32_MAX - GQA__FOLD_BLOCK) {
             status = gqa__fail(err, GQA_ERR_SHAPE, "inputs.key", "has %lld keys; the limit is %d",
@@ -100,6 +101,21 @@ static gqa_status check_range(const struct gqa__attend_call *call, gqa_error *er
     return GQA_OK;
 }
 
+/* The call's own copy of a state. Where only a size is asked for its address becomes an aligned
+ * one: nobody reads there. */
+static gqa_status fit_states(const struct gqa__attend_call *call, gqa_states *states,
+                             const char *field, const int64_t *shape, gqa_error *err)
+{
+    gqa_tensor *parts[3] = {&states->m, &states->l, &states->o};
+
+    for (int i = 0; i < 3; i++) {
+        if (gqa__present(parts[i]) && call->address == GQA__ANY_ADDRESS) {
+            parts[i]->data = (void *)(((uintptr_t)parts[i]->data & ~(uintptr_t)3) | 4);
+        }
+    }
+    return gqa__states_fit(states, field, shape, call->params->shape.dv, err);
+}
+
 static gqa_status check_outputs(struct gqa__attend_call *call, gqa_error *err)
 {
     const struct gqa__shape *shape = &call->params->shape;
@@ -113,21 +129,25 @@ static gqa_status check_outputs(struct gqa__attend_call *call, gqa_error *err)
                          "this, output.lse or output.states is required");
     }
     if (gqa__present(&out->output)) {
-        status = gqa__tensor_fit(&out->output, "output.output", GQA__FLOATS, 4, output, true,
-                                 &out->output, err);
+        status = gqa__tensor_fit(&out->output, "output.output", GQA__FLOATS | call->address, 4,
+                                 output, true, &out->output, err);
     }
     if (status == GQA_OK && gqa__present(&out->lse)) {
-        status =
-            gqa__tensor_fit(&out->lse, "output.lse", GQA__ONLY_F32, 3, lse, true, &out->lse, err);
+        status = gqa__tensor_fit(&out->lse, "output.lse", GQA__ONLY_F32 | call->address, 3, lse,
+                                 true, &out->lse, err);
     }
     if (status == GQA_OK && (gqa__present(&out->states.m) || gqa__present(&out->states.l) ||
                              gqa__present(&out->states.o))) {
-        status = gqa__states_fit(&out->states, "output.states", lse, shape->dv, err);
+        status = fit_states(call, &out->states, "output.states", lse, err);
     }
     if (status == GQA_OK && call->in.prior != NULL) {
         call->prior = *call->in.prior;
-        status = gqa__states_fit(&call->prior, "inputs.prior", lse, shape->dv, err);
-        if (status == GQA_OK && call->prior.key_end > call->in.range_begin) {
+        status = fit_states(call, &call->prior, "inputs.prior", lse, err);
+        if (status == GQA_OK) {
+            status = gqa__states_range(&call->prior, "inputs.prior", err);
+        }
+        if (status == GQA_OK && !gqa__states_empty(&call->prior) &&
+            call->prior.key_end > call->in.range_begin) {
             status =
                 gqa__fail(err, GQA_ERR_ARG, "inputs.prior", "ends at key %d, above range_begin %d",
                           call->prior.key_end, call->in.range_begin);
@@ -141,9 +161,11 @@ gqa_status gqa__attend_check(struct gqa__attend_call *call, const gqa_layer *lay
                              const gqa_attend_output *output, gqa_error *err)
 {
     gqa_attend_inputs *in = &call->in;
+    const int address = call->address;
     gqa_status status;
 
     memset(call, 0, sizeof *call);
+    call->address = address;
     if (layer == NULL || inputs == NULL || output == NULL) {
         const char *field = layer == NULL ? "layer" : inputs == NULL ? "inputs" : "output";
         return gqa__fail(err, GQA_ERR_ARG, field, "is NULL");
@@ -161,7 +183,7 @@ gqa_status gqa__attend_check(struct gqa__attend_call *call, const gqa_layer *lay
     if (cache != NULL) {
         const struct gqa__shape *shape = &layer->params.shape;
         status =
-            gqa__cache_matches(cache, layer->params.row, shape->hkv, shape->dk, shape->dv, err);
+            gqa__cache_matches(cache, layer->params.kernels, shape->hkv, shape->dk, shape->dv, err);
     }
     if (status == GQA_OK) {
         status = check_tensors(call, err);
@@ -174,7 +196,7 @@ gqa_status gqa__attend_check(struct gqa__attend_call *call, const gqa_layer *lay
                                  layer->params.shape.hq, call->tokens, err);
     }
     if (status == GQA_OK) {
-        status = gqa__check_mask(&in->bias, "inputs.bias", GQA__FLOATS, call->batch,
+        status = gqa__check_mask(&in->bias, "inputs.bias", GQA__FLOATS | call->address, call->batch,
                                  layer->params.shape.hq, call->tokens, err);
     }
     if (status == GQA_OK) {

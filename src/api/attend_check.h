@@ -4,13 +4,14 @@
 
 #include "layer/attend.h"
 
-/* Shapes, formats and combinations; follows no pointer but the structs'. */
+/* Shapes, formats and combinations; follows no pointer but the structs'. call->address is set, the
+ * rest of call is filled. */
 gqa_status gqa__attend_check(struct gqa__attend_call *call, const gqa_layer *layer,
                              const gqa_cache *cache, const gqa_attend_inputs *inputs,
                              const gqa_attend_output *output, gqa_error *err);
 
 /* Sequences, lengths, key positions, columns and the key range; fills rows [batch]. */
-gqa_status gqa__attend_rows(const struct gqa__attend_call *call, struct gqa__attend_row *rows,
-                            gqa_error *err);
+gqa_status gqa__attend_entries(const struct gqa__attend_call *call, struct gqa__attend_entry *rows,
+                               gqa_error *err);
 
 #endif

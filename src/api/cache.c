@@ -1,5 +1,6 @@
 #include "gqa/cache.h"
 
+#include "api/positions.h"
 #include "base/error.h"
 #include "base/fpmode.h"
 #include "base/import.h"
@@ -11,7 +12,7 @@
 void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *layer, size_t size)
 {
     gqa_cache_options own;
-    bool bf16 = layer != NULL && layer->params.row->numerics == GQA_NUMERICS_BF16;
+    bool bf16 = layer != NULL && layer->params.kernels->numerics == GQA_NUMERICS_BF16;
     gqa__init_struct(options, size);
     gqa__init_struct(&own, sizeof own);
     own.max_sequences = 1;
@@ -40,7 +41,7 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
     gqa_cache_options own;
     gqa_status status = gqa__cache_options_resolve(options, &own, err);
     if (status == GQA_OK) {
-        status = gqa__cache_layout_init(&layout, layer->params.row, shape->hkv, shape->dk,
+        status = gqa__cache_layout_init(&layout, layer->params.kernels, shape->hkv, shape->dk,
                                         shape->dv, &own, err);
     }
     if (status != GQA_OK) {
@@ -56,11 +57,15 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
                          (long long)own.num_pages, layout.page_bytes);
     }
     size_t size = arena.used;
-    void *memory = gqa__alloc(&layer->runtime, size);
-    if (memory == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "options.num_pages",
-                         "no memory for a cache of %zu bytes (%lld pages of %zu bytes)", size,
-                         (long long)own.num_pages, layout.page_bytes);
+    void *memory;
+    status = gqa__alloc(&layer->runtime, size, "options.num_pages", "a cache", &memory, err);
+    if (status == GQA_ERR_NOMEM) {
+        status = gqa__fail(err, GQA_ERR_NOMEM, "options.num_pages",
+                           "no memory for a cache of %zu bytes (%lld pages of %zu bytes)", size,
+                           (long long)own.num_pages, layout.page_bytes);
+    }
+    if (status != GQA_OK) {
+        return status;
     }
 
     /* The struct is carved first: the block and the cache have one address. */
@@ -125,20 +130,14 @@ gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length
 static gqa_status check_positions(const struct gqa__sequence *sequence, const int32_t *positions,
                                   int32_t n, gqa_error *err)
 {
-    int64_t last = sequence->length > 0 ? sequence->last : -1;
+    const int64_t last = sequence->length > 0 ? sequence->last : -1;
+    const struct gqa__ids ids = {GQA__IDS_APPEND, positions, n, -1, 0, last, false};
     if (positions == NULL && last + n > INT32_MAX) {
         return gqa__fail(err, GQA_ERR_ARG, "positions",
                          "is NULL and %d tokens after position %lld exceed %d", (int)n,
                          (long long)last, INT32_MAX);
     }
-    for (int32_t i = 0; positions != NULL && i < n; i++) {
-        if (positions[i] <= last) {
-            return gqa__fail(err, GQA_ERR_ARG, "positions", "[%d] is %d; it must be above %lld",
-                             (int)i, (int)positions[i], (long long)last);
-        }
-        last = positions[i];
-    }
-    return GQA_OK;
+    return gqa__check_ids(&ids, NULL, err);
 }
 
 /* Write tokens first .. first + n - 1 of both tensors, converting a few at a time. */
@@ -252,12 +251,32 @@ static gqa_status check_read(const gqa_cache *cache, const gqa_tensor *key, cons
     return GQA_OK;
 }
 
+/* Copy tokens first .. first + n - 1 out; a tensor without data is not wanted. */
+static void read_converted(const gqa_cache *cache, int32_t sequence, int32_t first, int32_t n,
+                           const gqa_tensor *k, const gqa_tensor *v)
+{
+    float row[GQA__HEAD_DIM_MAX];
+
+    for (int32_t head = 0; head < cache->layout.hkv; head++) {
+        for (int32_t i = 0; i < n; i++) {
+            if (k->data != NULL) {
+                gqa__cache_load(cache, sequence, head, first + i, row, NULL);
+                gqa__store_f32(k, head * k->stride[0] + i * k->stride[1], row, cache->layout.dk);
+            }
+            if (v->data != NULL) {
+                gqa__cache_load(cache, sequence, head, first + i, NULL, row);
+                gqa__store_f32(v, head * v->stride[0] + i * v->stride[1], row, cache->layout.dv);
+            }
+        }
+    }
+}
+
 gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t first,
                           const gqa_tensor *key, const gqa_tensor *value, int32_t *positions,
                           gqa_error *err)
 {
     gqa_tensor k = {0}, v = {0};
-    float row[GQA__HEAD_DIM_MAX];
+    gqa__fpmode saved;
     int64_t n;
     gqa_status status = check_sequence(cache, sequence, err);
     if (status == GQA_OK) {
@@ -279,18 +298,9 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
                          (int)first, (int)sequence, (int)own->length);
     }
 
-    for (int32_t head = 0; head < cache->layout.hkv; head++) {
-        for (int32_t i = 0; i < (int32_t)n; i++) {
-            if (k.data != NULL) {
-                gqa__cache_fetch(cache, sequence, head, first + i, row, NULL);
-                gqa__store_f32(&k, head * k.stride[0] + i * k.stride[1], row, cache->layout.dk);
-            }
-            if (v.data != NULL) {
-                gqa__cache_fetch(cache, sequence, head, first + i, NULL, row);
-                gqa__store_f32(&v, head * v.stride[0] + i * v.stride[1], row, cache->layout.dv);
-            }
-        }
-    }
+    saved = gqa__fpmode_enter();
+    read_converted(cache, sequence, first, (int32_t)n, &k, &v);
+    gqa__fpmode_leave(saved);
     for (int32_t i = 0; positions != NULL && i < (int32_t)n; i++) {
         positions[i] = cache->positions[gqa__cache_slot(cache, own, first + i)];
     }

@@ -20,7 +20,7 @@ gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
                               const gqa_inputs *inputs, const gqa_output *output, size_t *size,
                               gqa_error *err)
 {
-    struct gqa__call call;
+    struct gqa__call call = {.address = GQA__ANY_ADDRESS};
     struct gqa__spine spine;
     struct gqa__arena arena;
     gqa_status status;
@@ -53,7 +53,7 @@ static void zero_token(const gqa_tensor *t, int64_t offset, int32_t heads, int64
 }
 
 /* Padding tokens and inactive rows are exact zeros in every output. */
-static void zero_padding(const struct gqa__call *call, const struct gqa__batch_row *rows)
+static void zero_padding(const struct gqa__call *call, const struct gqa__batch_entry *rows)
 {
     const gqa_output *out = &call->out;
     const gqa_tensor *flat[] = {&out->hidden_states, &out->residual, &out->cos_cache,
@@ -97,12 +97,12 @@ void gqa__path_fill(gqa_path *path, const struct gqa__params *params, gqa_cut cu
     path->cut = cut;
     path->view = view;
     path->backend = params->backend;
-    path->isa = params->row->isa;
-    path->row = params->row->name;
+    path->isa = params->kernels->isa;
+    path->kernels = params->kernels->name;
 }
 
 /* TKG when every active row has a past. */
-static bool all_tkg(const struct gqa__call *call, const struct gqa__batch_row *rows)
+static bool all_tkg(const struct gqa__call *call, const struct gqa__batch_entry *rows)
 {
     bool any = false;
 
@@ -131,7 +131,7 @@ static gqa_status run(struct gqa__call *call, void *workspace, size_t size, gqa_
                          "says",
                          size);
     }
-    status = gqa__call_rows(call, spine.rows, err);
+    status = gqa__call_entries(call, spine.rows, err);
     if (status != GQA_OK) {
         return status;
     }
@@ -158,7 +158,7 @@ gqa_status gqa__check_workspace(const void *workspace, size_t size, gqa_error *e
 gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_inputs *inputs,
                        gqa_output *output, void *workspace, size_t size, gqa_error *err)
 {
-    struct gqa__call call;
+    struct gqa__call call = {.address = 0};
     void *own = NULL;
     gqa_status status = gqa__call_check(&call, layer, cache, inputs, output, err);
 
@@ -168,13 +168,9 @@ gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_input
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_workspace_size(layer, cache, inputs, output, &size, err);
         if (status == GQA_OK) {
-            own = gqa__alloc(call.runtime, size);
-            workspace = own;
-            if (own == NULL) {
-                status = gqa__fail(err, GQA_ERR_NOMEM, "workspace",
-                                   "the allocator has no %zu bytes of workspace", size);
-            }
+            status = gqa__alloc(call.runtime, size, "workspace", "a workspace", &own, err);
         }
+        workspace = own;
     }
     if (status == GQA_OK) {
         status = run(&call, workspace, size, err);

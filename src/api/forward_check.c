@@ -16,7 +16,7 @@ static gqa_status fit(struct gqa__call *call, gqa_tensor *t, const char *field, 
     if (!gqa__present(t)) {
         return GQA_OK;
     }
-    return gqa__tensor_fit(t, field, GQA__FLOATS, rank, shape, true, t, err);
+    return gqa__tensor_fit(t, field, GQA__FLOATS | call->address, rank, shape, true, t, err);
 }
 
 /* A tensor that this call has no use for. */
@@ -50,7 +50,7 @@ static gqa_status find_extent(struct gqa__call *call, gqa_error *err)
         return gqa__fail(err, GQA_ERR_ARG, field,
                          "is given, but the layer has config.hidden_size = 0 (attention only)");
     }
-    status = gqa__tensor_fit(t, field, GQA__FLOATS, call->from_hidden ? 3 : 4,
+    status = gqa__tensor_fit(t, field, GQA__FLOATS | call->address, call->from_hidden ? 3 : 4,
                              call->from_hidden ? hidden : heads, true, t, err);
     if (status != GQA_OK) {
         return status;
@@ -169,13 +169,13 @@ static gqa_status check_rope(struct gqa__call *call, gqa_error *err)
                          "belong to another rope configuration",
                          (unsigned long long)in->rope_key, (unsigned long long)params->rope.key);
     }
-    status = gqa__tensor_fit(&in->cos_cache, "inputs.cos_cache", GQA__ONLY_F32, 3, shape, true,
-                             &in->cos_cache, err);
+    status = gqa__tensor_fit(&in->cos_cache, "inputs.cos_cache", GQA__ONLY_F32 | call->address, 3,
+                             shape, true, &in->cos_cache, err);
     if (status != GQA_OK) {
         return status;
     }
-    return gqa__tensor_fit(&in->sin_cache, "inputs.sin_cache", GQA__ONLY_F32, 3, shape, true,
-                           &in->sin_cache, err);
+    return gqa__tensor_fit(&in->sin_cache, "inputs.sin_cache", GQA__ONLY_F32 | call->address, 3,
+                           shape, true, &in->sin_cache, err);
 }
 
 gqa_status gqa__check_mask(gqa_tensor *t, const char *field, int formats, int32_t batch,
@@ -225,8 +225,8 @@ static gqa_status check_masks(struct gqa__call *call, gqa_error *err)
                                         call->tokens, err);
 
     if (status == GQA_OK) {
-        status = gqa__check_mask(&in->bias, "inputs.bias", GQA__FLOATS, call->batch, heads,
-                                 call->tokens, err);
+        status = gqa__check_mask(&in->bias, "inputs.bias", GQA__FLOATS | call->address, call->batch,
+                                 heads, call->tokens, err);
     }
     if (status == GQA_OK && gqa__present(&in->active_mask)) {
         status = gqa__tensor_fit(&in->active_mask, "inputs.active_mask", GQA__MASKS, 3, active,
@@ -263,7 +263,7 @@ static gqa_status fit_present(struct gqa__call *call, gqa_tensor *t, const char 
     if (!call->append) {
         return refuse(t, field, "the call appends no keys", err);
     }
-    return gqa__tensor_fit(t, field, GQA__FLOATS, 4, shape, true, t, err);
+    return gqa__tensor_fit(t, field, GQA__FLOATS | call->address, 4, shape, true, t, err);
 }
 
 static gqa_status check_output(struct gqa__call *call, gqa_error *err)
@@ -293,8 +293,8 @@ static gqa_status check_output(struct gqa__call *call, gqa_error *err)
         status = fit(call, &out->attn, "output.attn", 4, shape->hq, shape->dv, err);
     }
     if (status == GQA_OK && gqa__present(&out->lse)) {
-        status =
-            gqa__tensor_fit(&out->lse, "output.lse", GQA__ONLY_F32, 3, lse, true, &out->lse, err);
+        status = gqa__tensor_fit(&out->lse, "output.lse", GQA__ONLY_F32 | call->address, 3, lse,
+                                 true, &out->lse, err);
     }
     if (status == GQA_OK) {
         status = fit_present(call, &out->present_key_value.k, "output.present_key_value.k",
@@ -311,12 +311,12 @@ static gqa_status check_output(struct gqa__call *call, gqa_error *err)
         status = refuse(&out->sin_cache, "output.sin_cache", "config.rope is NONE", err);
     }
     if (status == GQA_OK && gqa__present(&out->cos_cache)) {
-        status = gqa__tensor_fit(&out->cos_cache, "output.cos_cache", GQA__ONLY_F32, 3, table, true,
-                                 &out->cos_cache, err);
+        status = gqa__tensor_fit(&out->cos_cache, "output.cos_cache", GQA__ONLY_F32 | call->address,
+                                 3, table, true, &out->cos_cache, err);
     }
     if (status == GQA_OK && gqa__present(&out->sin_cache)) {
-        status = gqa__tensor_fit(&out->sin_cache, "output.sin_cache", GQA__ONLY_F32, 3, table, true,
-                                 &out->sin_cache, err);
+        status = gqa__tensor_fit(&out->sin_cache, "output.sin_cache", GQA__ONLY_F32 | call->address,
+                                 3, table, true, &out->sin_cache, err);
     }
     return status;
 }
@@ -325,9 +325,11 @@ gqa_status gqa__call_check(struct gqa__call *call, const gqa_layer *layer, const
                            const gqa_inputs *inputs, const gqa_output *output, gqa_error *err)
 {
     const struct gqa__shape *shape;
+    const int address = call->address;
     gqa_status status;
 
     memset(call, 0, sizeof *call);
+    call->address = address;
     if (layer == NULL || inputs == NULL || output == NULL) {
         const char *field = layer == NULL ? "layer" : inputs == NULL ? "inputs" : "output";
         return gqa__fail(err, GQA_ERR_ARG, field, "is NULL");
@@ -359,7 +361,7 @@ gqa_status gqa__call_check(struct gqa__call *call, const gqa_layer *layer, const
     }
     if (cache != NULL) {
         status =
-            gqa__cache_matches(cache, layer->params.row, shape->hkv, shape->dk, shape->dv, err);
+            gqa__cache_matches(cache, layer->params.kernels, shape->hkv, shape->dk, shape->dv, err);
     }
     if (status == GQA_OK) {
         status = check_sources(call, err);

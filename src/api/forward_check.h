@@ -4,13 +4,14 @@
 
 #include "layer/call.h"
 
-/* Shapes, formats and combinations; follows no pointer but the structs'. */
+/* Shapes, formats and combinations; follows no pointer but the structs'. call->address is set, the
+ * rest of call is filled. */
 gqa_status gqa__call_check(struct gqa__call *call, const gqa_layer *layer, const gqa_cache *cache,
                            const gqa_inputs *inputs, const gqa_output *output, gqa_error *err);
 
 /* Sequences, lengths, positions, columns and room in the cache; fills rows [batch]. cache: the
  * caller's, or NULL. */
-gqa_status gqa__call_rows(struct gqa__call *call, struct gqa__batch_row *rows, gqa_error *err);
+gqa_status gqa__call_entries(struct gqa__call *call, struct gqa__batch_entry *rows, gqa_error *err);
 
 /* Shared with gqa_attend: [1|B, 1|Hq, T, K] tensors, both-or-neither bounds, the phase. */
 gqa_status gqa__check_mask(gqa_tensor *t, const char *field, int formats, int32_t batch,
@@ -21,10 +22,6 @@ gqa_status gqa__check_phase(gqa_phase phase, gqa_error *err);
 /* Shared with gqa_attend: which tokens of batch row b are valid (first_valid, lengths: or NULL). */
 gqa_status gqa__check_valid(const int32_t *first_valid, const int32_t *lengths, int32_t b,
                             int32_t tokens, int32_t *first, int32_t *n, gqa_error *err);
-
-/* Shared with gqa_attend: sequence ids of a batch: in range, no two equal, -1 = inactive. */
-gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t max_sequences,
-                                gqa_error *err);
 
 /* Shared with gqa_attend: a workspace is aligned, and NULL only with size 0. */
 gqa_status gqa__check_workspace(const void *workspace, size_t size, gqa_error *err);

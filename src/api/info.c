@@ -19,8 +19,8 @@ void gqa_build_info_sized(gqa_build_info *info, size_t size)
     gqa_build_info own;
     gqa__init_struct(&own, sizeof own);
     own.version = gqa_version();
-    own.rows_built = gqa__rows_built();
-    own.rows_available = gqa__rows_available();
+    own.kernels_built = gqa__kernels_built();
+    own.kernels_available = gqa__kernels_available();
     own.fold_block = GQA__FOLD_BLOCK;
     own.compiler = COMPILER;
     own.blas = gqa__blas_config();
@@ -43,7 +43,7 @@ int gqa_isa_available(gqa_isa isa)
     if ((int)isa < (int)GQA_ISA_SCALAR || (int)isa > (int)GQA_ISA_NEON) {
         return 0;
     }
-    return (gqa__rows_available() >> (unsigned)isa & 1u) != 0 ? 1 : 0;
+    return (gqa__kernels_available() >> (unsigned)isa & 1u) != 0 ? 1 : 0;
 }
 
 const char *gqa_isa_name(gqa_isa isa)

@@ -18,7 +18,7 @@ void gqa_weights_init_sized(gqa_weights *weights, size_t size)
     gqa__init_struct(weights, size);
 }
 
-/* A layer without its weights: config, runtime and kernel row are checked and set. */
+/* A layer without its weights: config, runtime and kernel set are checked and set. */
 static gqa_status prepare(struct gqa_layer *layer, const gqa_config *config,
                           const gqa_runtime *runtime, gqa_error *err)
 {
@@ -34,7 +34,7 @@ static gqa_status prepare(struct gqa_layer *layer, const gqa_config *config,
         status = gqa__config_check(&params->config, err);
     }
     if (status == GQA_OK) {
-        status = gqa__select(&params->row, params->config.isa, getenv("GQA_ISA"),
+        status = gqa__select(&params->kernels, params->config.isa, getenv("GQA_ISA"),
                              params->config.numerics, err);
     }
     if (status == GQA_OK) {
@@ -49,15 +49,16 @@ static gqa_status create(gqa_layer **out, const gqa_config *config, const gqa_we
                          const gqa_runtime *runtime, gqa_error *err)
 {
     struct gqa_layer prepared, *layer;
+    void *memory = NULL;
     gqa_status status = prepare(&prepared, config, runtime, err);
+    if (status == GQA_OK) {
+        status =
+            gqa__alloc(&prepared.runtime, sizeof *layer, "runtime.alloc", "a layer", &memory, err);
+    }
     if (status != GQA_OK) {
         return status;
     }
-    layer = gqa__alloc(&prepared.runtime, sizeof *layer);
-    if (layer == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "runtime.alloc", "no memory for a layer of %zu bytes",
-                         sizeof *layer);
-    }
+    layer = memory;
     *layer = prepared;
     status = gqa__layer_load(layer, weights, err);
     if (status != GQA_OK) {
@@ -103,7 +104,7 @@ void gqa_destroy(gqa_layer **layer)
 
 gqa_isa gqa_layer_isa(const gqa_layer *layer)
 {
-    return layer->params.row->isa;
+    return layer->params.kernels->isa;
 }
 
 uint64_t gqa_layer_rope_key(const gqa_layer *layer)

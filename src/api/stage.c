@@ -1,5 +1,6 @@
 #include "gqa/stage.h"
 
+#include "api/positions.h"
 #include "api/stage_call.h"
 #include "base/error.h"
 #include "base/fpmode.h"
@@ -44,7 +45,7 @@ gqa_status gqa_stage_input_norm(const gqa_layer *layer, const gqa_tensor *x,
         for (int64_t t = 0; t < call.n; t++) {
             memcpy(row, x_rows + t * hidden, (size_t)hidden * sizeof *row);
             if (residual_rows != NULL) {
-                params->row->add(row, row, residual_rows + t * hidden, hidden);
+                params->kernels->add(row, row, residual_rows + t * hidden, hidden);
             }
             if (sum_rows != NULL) {
                 memcpy(sum_rows + t * hidden, row, (size_t)hidden * sizeof *row);
@@ -174,11 +175,9 @@ gqa_status gqa_stage_query_temperature(const gqa_layer *layer, const int32_t *po
     if (call.n > 0) {
         gqa__need_pointer(&call, positions, "positions");
     }
-    for (int64_t i = 0; i < call.n && call.status == GQA_OK; i++) {
-        if (positions[i] < 0) {
-            call.status = gqa__fail(err, GQA_ERR_ARG, "positions", "[%lld] is %d; it must be >= 0",
-                                    (long long)i, (int)positions[i]);
-        }
+    if (call.status == GQA_OK) {
+        const struct gqa__ids ids = {GQA__IDS_TEMPERATURE, positions, call.n, -1, 0, -1, true};
+        call.status = gqa__check_ids(&ids, NULL, err);
     }
     if (call.status == GQA_OK && call.n > 0) {
         const struct gqa__heads heads = gqa__packed_heads(rows, params->shape.hq, params->shape.dk);

@@ -73,11 +73,8 @@ void *gqa__stage_memory(struct gqa__stage_call *call, const gqa_layer *layer, si
 {
     void *memory = NULL;
     if (call->status == GQA_OK && size > 0) {
-        memory = gqa__alloc(&layer->runtime, size);
-        if (memory == NULL) {
-            call->status = gqa__fail(call->err, GQA_ERR_NOMEM, "runtime.alloc",
-                                     "no memory for %zu bytes of scratch", size);
-        }
+        call->status =
+            gqa__alloc(&layer->runtime, size, "runtime.alloc", "scratch", &memory, call->err);
     }
     return memory;
 }

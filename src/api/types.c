@@ -2,6 +2,7 @@
 #include "gqa/types.h"
 
 #include "base/error.h"
+#include "base/fpmode.h"
 #include "base/tensor.h"
 
 enum { PIECE = 512 }; /* values converted at a time */
@@ -87,6 +88,7 @@ gqa_status gqa_convert(const gqa_tensor *src, const gqa_tensor *dst, gqa_error *
     const int64_t any[4] = {-1, -1, -1, -1};
     gqa_tensor from;
     gqa_tensor to;
+    gqa__fpmode saved;
     gqa_status status;
 
     status = fit(src, "src", any, src == NULL ? 0 : src->rank, &from, err);
@@ -101,6 +103,8 @@ gqa_status gqa_convert(const gqa_tensor *src, const gqa_tensor *dst, gqa_error *
     }
     from = widen(&from);
     to = widen(&to);
+    saved = gqa__fpmode_enter();
     convert_all(&from, &to);
+    gqa__fpmode_leave(saved);
     return GQA_OK;
 }

@@ -24,7 +24,7 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
 {
     struct gqa__attention *attention = gqa__arena_take(arena, 1, sizeof *attention);
     struct gqa__attention own;
-    int64_t floats = gqa__state_floats(params->row->tile_rows, params->shape.dv);
+    int64_t floats = gqa__state_floats(params->kernels->tile_rows, params->shape.dv);
 
     own.limits = *limits;
     own.max_parts = gqa__plan_max_parts(params, limits->tokens, limits->segments, limits->keys,
@@ -109,15 +109,15 @@ static void begin_tile(const struct run *run, int64_t index, int32_t slot, struc
 
 static void enter(const struct run *run)
 {
-    if (run->params->row->enter != NULL) {
-        run->params->row->enter();
+    if (run->params->kernels->enter != NULL) {
+        run->params->kernels->enter();
     }
 }
 
 static void leave(const struct run *run)
 {
-    if (run->params->row->leave != NULL) {
-        run->params->row->leave();
+    if (run->params->kernels->leave != NULL) {
+        run->params->kernels->leave();
     }
 }
 
@@ -143,7 +143,7 @@ static void whole_tile(void *arg, int64_t item, int32_t slot)
 static float *part_memory(const struct run *run, int64_t item)
 {
     return run->attention->parts +
-           item * gqa__state_floats(run->params->row->tile_rows, run->params->shape.dv);
+           item * gqa__state_floats(run->params->kernels->tile_rows, run->params->shape.dv);
 }
 
 static void copy_state(const struct gqa__tile *tile, struct gqa__state to, struct gqa__state from)
@@ -168,7 +168,7 @@ static void part_of_tile(void *arg, int64_t item, int32_t slot)
     enter(run);
     begin_tile(run, item / plan->parts, slot, &tile);
     gqa__tile_walk(&tile, begin, end);
-    copy_state(&tile, gqa__state_at(part_memory(run, item), run->params->row->tile_rows),
+    copy_state(&tile, gqa__state_at(part_memory(run, item), run->params->kernels->tile_rows),
                gqa__fold_end(&tile.scratch->fold));
     leave(run);
 }
@@ -185,7 +185,7 @@ static void merge_tile(void *arg, int64_t item, int32_t slot)
     for (int32_t i = 0; i < plan->parts; i++) {
         float *memory = part_memory(run, item * plan->parts + i);
         copy_state(&tile, gqa__fold_next(&tile.scratch->fold),
-                   gqa__state_at(memory, run->params->row->tile_rows));
+                   gqa__state_at(memory, run->params->kernels->tile_rows));
         gqa__fold_push(&tile.scratch->fold, plan->part_level, plan->first_part + i);
     }
     gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));

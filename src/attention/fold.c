@@ -30,7 +30,7 @@ struct gqa__state gqa__state_at(float *memory, int32_t tile_rows)
 
 static struct gqa__state state_of(const struct gqa__fold *fold, int32_t i)
 {
-    return gqa__state_at(fold->states + i * fold->state_floats, fold->row->tile_rows);
+    return gqa__state_at(fold->states + i * fold->state_floats, fold->kernels->tile_rows);
 }
 
 /* Let the top of the stack climb: merged with its left sibling where that waits, else (the sibling
@@ -72,6 +72,7 @@ void gqa__fold_tree_settle(struct gqa__fold_tree *tree, int64_t begin,
 void gqa__fold_tree_push(struct gqa__fold_tree *tree, int32_t level, int64_t index,
                          void (*merge)(void *arg, int32_t left), void *arg)
 {
+    /* Nodes rise, so those that wait shrink from the bottom to the top: one per level at most. */
     assert(tree->depth < GQA__FOLD_DEPTH);
     tree->level[tree->depth] = level;
     tree->index[tree->depth] = index;
@@ -106,7 +107,7 @@ static void merge_states(void *arg, int32_t left)
     struct gqa__state to = state_of(fold, left);
     struct gqa__state from = state_of(fold, left + 1);
 
-    fold->row->merge(to.m, to.l, to.o, from.m, from.l, from.o, fold->dv, fold->ld);
+    fold->kernels->merge(to.m, to.l, to.o, from.m, from.l, from.o, fold->dv, fold->ld);
 }
 
 void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index)

@@ -32,7 +32,7 @@ void gqa__fold_tree_end(struct gqa__fold_tree *tree, void (*merge)(void *arg, in
                         void *arg);
 
 struct gqa__fold {
-    const struct gqa__kernels *row;
+    const struct gqa__kernels *kernels;
     int32_t dv, ld;
     struct gqa__fold_tree tree;
     float *states;        /* [capacity][state_floats] */

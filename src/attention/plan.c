@@ -16,7 +16,7 @@ static int64_t blocks_of(int64_t keys)
 
 int64_t gqa__plan_max_tiles(const struct gqa__params *params, int32_t tokens, int32_t segments)
 {
-    return tiles_of(tokens, &params->shape, params->row->tile_rows) +
+    return tiles_of(tokens, &params->shape, params->kernels->tile_rows) +
            (int64_t)segments * params->shape.hkv;
 }
 
@@ -68,7 +68,7 @@ void gqa__plan_make(struct gqa__plan *plan, const struct gqa__params *params, in
 {
     plan->group = params->shape.group;
     plan->hkv = params->shape.hkv;
-    plan->tile_rows = params->row->tile_rows;
+    plan->tile_rows = params->kernels->tile_rows;
     plan->tiles = 0;
     for (int32_t i = 0; i < plan->n; i++) {
         plan->first_tile[i] = plan->tiles;

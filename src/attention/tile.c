@@ -13,19 +13,20 @@
 void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
                              const struct gqa__params *params, int64_t max_keys)
 {
-    const struct gqa__kernels *row = params->row;
-    int64_t lanes = row->tile_rows;
+    const struct gqa__kernels *kernels = params->kernels;
+    int64_t lanes = kernels->tile_rows;
     int32_t dv = params->shape.dv;
     int32_t capacity = gqa__fold_capacity(max_keys);
     struct gqa__tile_scratch own;
 
-    own.q = gqa__arena_take(arena, (int64_t)row->q_bytes(params->shape.dk, row->tile_rows), 1);
+    own.q =
+        gqa__arena_take(arena, (int64_t)kernels->q_bytes(params->shape.dk, kernels->tile_rows), 1);
     own.s = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.p = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.bias = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.visible = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
     own.panel =
-        gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(row, params->shape.dk, dv), 1);
+        gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(kernels, params->shape.dk, dv), 1);
     own.k_pos = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
     own.columns = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
     own.lo = gqa__arena_take(arena, lanes, sizeof(int32_t));
@@ -35,9 +36,9 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.q_pos = gqa__arena_take(arena, lanes, sizeof(int32_t));
     own.slope = gqa__arena_take(arena, lanes, sizeof(float));
     own.sink = gqa__arena_take(arena, lanes, sizeof(float));
-    own.fold.row = row;
+    own.fold.kernels = kernels;
     own.fold.dv = dv;
-    own.fold.state_floats = gqa__state_floats(row->tile_rows, dv);
+    own.fold.state_floats = gqa__state_floats(kernels->tile_rows, dv);
     own.fold.states = gqa__arena_take(arena, capacity * own.fold.state_floats, sizeof(float));
     own.fold.tree.depth = 0;
     if (scratch != NULL) {
@@ -98,7 +99,7 @@ void gqa__tile_begin(struct gqa__tile *tile)
 {
     const struct gqa__segment *segment = tile->segment;
     const struct gqa__shape *shape = &tile->params->shape;
-    const struct gqa__kernels *row = tile->params->row;
+    const struct gqa__kernels *kernels = tile->params->kernels;
     const float *q = segment->q + (int64_t)tile->id.head * shape->group * shape->dk;
     float scale = (float)((double)shape->score_scale * GQA__LOG2E);
 
@@ -107,12 +108,12 @@ void gqa__tile_begin(struct gqa__tile *tile)
     tile->map.group = shape->group;
     tile->map.first = tile->id.first;
     tile->map.count = tile->id.count;
-    tile->ld = (int32_t)gqa__round_up(tile->id.count, row->lanes);
+    tile->ld = (int32_t)gqa__round_up(tile->id.count, kernels->lanes);
     tile->explicit_mask = gqa__present(&segment->mask) || gqa__present(&segment->active_mask) ||
                           gqa__present(&segment->bias) || segment->key_begin != NULL ||
                           !segment->view.ordered;
     set_rows(tile);
-    row->pack_q(tile->scratch->q, q, &tile->map, tile->ld, shape->dk, scale);
+    kernels->pack_q(tile->scratch->q, q, &tile->map, tile->ld, shape->dk, scale);
     gqa__fold_begin(&tile->scratch->fold, tile->ld);
     tile->finished = false;
 }
@@ -125,8 +126,8 @@ static bool all_see(const struct gqa__tile *tile, int32_t first, int32_t keys)
 
 /* What happens to the scores of keys [first, first + keys): softcap, ALiBi, bias, masks. False if
  * nothing does. */
-static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
-                        struct gqa__modify *modify)
+static bool make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
+                       struct gqa__score_rules *rules)
 {
     struct gqa__tile_scratch *scratch = tile->scratch;
     const gqa_config *config = &tile->params->config;
@@ -139,8 +140,8 @@ static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
         tile->params->slopes == NULL) {
         return false;
     }
-    *modify = (struct gqa__modify){.keys = keys, .ld = tile->ld};
-    modify->softcap = (float)((double)config->softcap * GQA__LOG2E);
+    *rules = (struct gqa__score_rules){.keys = keys, .ld = tile->ld};
+    rules->softcap = (float)((double)config->softcap * GQA__LOG2E);
     if (tile->explicit_mask || has_bias || tile->params->slopes != NULL) {
         memset(scratch->columns + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
         memset(scratch->k_pos + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
@@ -148,17 +149,17 @@ static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
         gqa__view_columns(view, first, exist, scratch->columns);
     }
     if (tile->params->slopes != NULL) {
-        modify->slope = scratch->slope;
-        modify->q_pos = scratch->q_pos;
-        modify->k_pos = scratch->k_pos;
+        rules->slope = scratch->slope;
+        rules->q_pos = scratch->q_pos;
+        rules->k_pos = scratch->k_pos;
     }
     if (has_bias) {
         gqa__tile_bias(tile, first, keys);
-        modify->bias = scratch->bias;
+        rules->bias = scratch->bias;
     }
     if (tile->explicit_mask) {
         gqa__tile_visible(tile, first, keys);
-        modify->visible = scratch->visible;
+        rules->visible = scratch->visible;
     }
     if (!verdict_all) {
         for (int32_t r = 0; r < tile->ld; r++) {
@@ -167,16 +168,16 @@ static bool make_modify(struct gqa__tile *tile, int32_t first, int32_t keys,
             scratch->lo_rel[r] = (int32_t)gqa__min(lo, keys);
             scratch->hi_rel[r] = (int32_t)gqa__max(hi, 0);
         }
-        modify->lo = scratch->lo_rel;
-        modify->hi = scratch->hi_rel;
+        rules->lo = scratch->lo_rel;
+        rules->hi = scratch->hi_rel;
     }
     return true;
 }
 
-/* The pieces of keys [first, end) in panels; sets *nonfinite. Returns how many, or 0 if more than
+/* The runs of keys [first, end) in panels; sets *nonfinite. Returns how many, or 0 if more than
  * one lies in the scratch, where the next one overwrites it. */
-static int32_t find_pieces(struct gqa__tile *tile, int32_t first, int32_t end,
-                           struct gqa__keys *piece, bool *nonfinite)
+static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
+                         struct gqa__key_run *run, bool *nonfinite)
 {
     struct gqa__kv_panel panel;
     int32_t n = 0;
@@ -189,48 +190,49 @@ static int32_t find_pieces(struct gqa__tile *tile, int32_t first, int32_t end,
         *nonfinite = *nonfinite || panel.nonfinite;
         gathered += panel.gathered;
         assert(n < GQA__BLOCK_PANELS);
-        piece[n++] =
-            (struct gqa__keys){panel.k, panel.k_stride, panel.v, panel.v_stride, panel.keys};
+        run[n++] =
+            (struct gqa__key_run){panel.k, panel.k_stride, panel.v, panel.v_stride, panel.keys};
     }
     return gathered > 1 ? 0 : n;
 }
 
-/* The entries of the row one after the other, fetching each panel when it is needed. */
-static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block)
+/* The entries of the kernels one after the other, fetching each panel when it is needed. */
+static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
+                        bool nonfinite)
 {
-    const struct gqa__kernels *row = tile->params->row;
+    const struct gqa__kernels *kernels = tile->params->kernels;
     const struct gqa__kv_view *view = &tile->segment->view;
-    size_t p_size = (size_t)block->ld * gqa__dtype_size(row->operand);
+    size_t p_size = (size_t)block->ld * gqa__dtype_size(kernels->operand);
     int32_t end = first + block->keys;
     struct gqa__kv_panel panel;
 
     for (int32_t k = first; k < end; k += panel.keys) {
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        row->score(block->s + (int64_t)(k - first) * block->ld, block->ld, block->q, panel.k,
-                   panel.k_stride, panel.keys, block->dk);
+        kernels->score(block->s + (int64_t)(k - first) * block->ld, block->ld, block->q, panel.k,
+                       panel.k_stride, panel.keys, block->dk);
     }
-    if (block->modify != NULL) {
-        row->modify(block->s, block->modify);
+    if (block->rules != NULL) {
+        kernels->apply_rules(block->s, block->rules);
     }
-    row->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                 block->mark);
+    kernels->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
+                     nonfinite);
     for (int32_t k = first; k < end; k += panel.keys) {
-        int flags = (k == first ? GQA__ACC_FIRST : 0) | (block->mark ? GQA__ACC_MARKED : 0);
+        int flags = (k == first ? GQA__ACC_FIRST : 0) | (nonfinite ? GQA__ACC_MARKED : 0);
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        row->accumulate(block->state.o, block->ld,
-                        (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
-                        panel.v_stride, panel.keys, block->dv, flags);
+        kernels->accumulate(block->state.o, block->ld,
+                            (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
+                            panel.v_stride, panel.keys, block->dv, flags);
     }
 }
 
 /* The block's state into those to its left. */
-static void merge_left(const struct gqa__kernels *row, const struct gqa__block *block)
+static void merge_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
 {
     struct gqa__state from = block->state;
 
-    for (int32_t i = 0; i < block->lefts; i++) {
-        const struct gqa__state to = block->left[i];
-        row->merge(to.m, to.l, to.o, from.m, from.l, from.o, block->dv, block->ld);
+    for (int32_t i = 0; i < block->merges; i++) {
+        const struct gqa__state to = block->merge_into[i];
+        kernels->merge(to.m, to.l, to.o, from.m, from.l, from.o, block->dv, block->ld);
         from = to;
     }
 }
@@ -270,7 +272,7 @@ static bool ends_in_block(const struct gqa__tile *tile)
 {
     const struct gqa__segment *segment = tile->segment;
 
-    return tile->whole && tile->params->row->block_ends && segment->prior_m == NULL &&
+    return tile->whole && tile->params->kernels->block_ends && segment->prior_m == NULL &&
            segment->m == NULL && (segment->out != NULL || segment->lse != NULL);
 }
 
@@ -278,48 +280,49 @@ static bool ends_in_block(const struct gqa__tile *tile)
  * it. */
 static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end, bool last)
 {
-    const struct gqa__kernels *row = tile->params->row;
+    const struct gqa__kernels *kernels = tile->params->kernels;
     struct gqa__tile_scratch *scratch = tile->scratch;
-    struct gqa__state left[GQA__FOLD_DEPTH];
-    struct gqa__keys piece[GQA__BLOCK_PANELS];
-    struct gqa__ahead ahead[GQA__BLOCK_AHEAD];
-    struct gqa__modify modify;
+    struct gqa__state merge_into[GQA__FOLD_DEPTH];
+    struct gqa__key_run run[GQA__BLOCK_PANELS];
+    struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
+    struct gqa__score_rules rules;
     struct gqa__finish finish;
+    bool nonfinite; /* some V of the block may be */
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
                                .dk = tile->params->shape.dk,
                                .dv = tile->params->shape.dv,
                                .keys = end - first,
-                               .piece = piece,
+                               .run = run,
                                .s = scratch->s,
                                .p = scratch->p,
                                .state = gqa__fold_next(&scratch->fold),
-                               .left = left,
-                               .ahead = ahead};
+                               .merge_into = merge_into,
+                               .prefetch = prefetch};
 
-    block.aheads = gqa__tile_ahead(tile, end, ahead);
-    block.modify = make_modify(tile, first, end - first, &modify) ? &modify : NULL;
-    block.pieces = find_pieces(tile, first, end, piece, &block.mark);
-    block.lefts = gqa__fold_place(&scratch->fold, index, last, left);
-    if (row->block == NULL || block.pieces == 0) {
-        walk_panels(tile, first, &block);
-        merge_left(row, &block);
+    block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
+    block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
+    block.runs = find_runs(tile, first, end, run, &nonfinite);
+    block.merges = gqa__fold_place(&scratch->fold, index, last, merge_into);
+    if (kernels->block == NULL || block.runs == 0 || nonfinite) {
+        walk_panels(tile, first, &block, nonfinite);
+        merge_block(kernels, &block);
         return;
     }
-    if (last && !block.mark && ends_in_block(tile)) {
+    if (last && ends_in_block(tile)) {
         make_finish(tile, block.state, &finish);
         block.finish = &finish;
         tile->finished = true;
     }
-    row->block(&block);
-    if (!row->block_ends || block.mark) {
-        merge_left(row, &block);
+    kernels->block(&block);
+    if (!kernels->block_ends) {
+        merge_block(kernels, &block);
     }
 }
 
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end)
 {
-    int32_t step = tile->params->row->panel_keys;
+    int32_t step = tile->params->kernels->panel_keys;
     int64_t begin = gqa__max(tile->key_begin, (int64_t)block_begin * GQA__FOLD_BLOCK);
     int64_t end = gqa__min(tile->key_end, (int64_t)block_end * GQA__FOLD_BLOCK);
 
@@ -375,14 +378,14 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
 {
     const struct gqa__segment *segment = tile->segment;
     const struct gqa__shape *shape = &tile->params->shape;
-    const struct gqa__kernels *row = tile->params->row;
+    const struct gqa__kernels *kernels = tile->params->kernels;
     struct gqa__tile_scratch *scratch = tile->scratch;
     struct gqa__finish finish;
 
     if (segment->prior_m != NULL) { /* lower keys: the prior states are on the left */
         struct gqa__state prior = gqa__fold_next(&scratch->fold);
         load_prior(tile, prior);
-        row->merge(prior.m, prior.l, prior.o, state.m, state.l, state.o, shape->dv, tile->ld);
+        kernels->merge(prior.m, prior.l, prior.o, state.m, state.l, state.o, shape->dv, tile->ld);
         state = prior;
     }
     if (segment->m != NULL) {
@@ -392,5 +395,5 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
         return;
     }
     make_finish(tile, state, &finish);
-    row->finish(&finish);
+    kernels->finish(&finish);
 }

@@ -53,9 +53,9 @@ void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_e
  * for a tile that is finished. */
 void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state);
 
-/* ahead.c: what is read after the keys before `end`: the tile's next block, or else what the next
- * tile begins with. list: room for GQA__BLOCK_AHEAD. Returns how many. */
-int32_t gqa__tile_ahead(const struct gqa__tile *tile, int32_t end, struct gqa__ahead *list);
+/* prefetch.c: what is read after the keys before `end`: the tile's next block, or else what the
+ * next tile begins with. list: room for GQA__BLOCK_PREFETCHES. Returns how many. */
+int32_t gqa__tile_prefetch(const struct gqa__tile *tile, int32_t end, struct gqa__prefetch *list);
 
 /* visible.c: fill scratch->visible and scratch->bias [keys][ld] for keys [first, first + keys).
  * visible reads the bias (-inf hides a key), so with a bias it comes second. */

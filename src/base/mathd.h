@@ -2,7 +2,7 @@
  *
  * Results do not depend on the C library. log, exp and pow: relative error at most 1.2e-16 (half a
  * unit in the last place is up to 1.11e-16), so a rope frequency is the correctly rounded one but
- * for ties. sin and cos: absolute error at most 1e-16. Tested against MPFR. Kernel rows compile sin
+ * for ties. sin and cos: absolute error at most 1e-16. Tested against MPFR. Kernel sets compile sin
  * and cos for their own instruction set (mathd_inline.h): the same bits.
  */
 #ifndef GQA__MATHD_H

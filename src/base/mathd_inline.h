@@ -1,4 +1,4 @@
-/* mathd_inline.h - the parts of mathd.h that kernel rows compile for their own instruction set:
+/* mathd_inline.h - the parts of mathd.h that kernel sets compile for their own instruction set:
  * sums of two doubles, and sin and cos.
  *
  * No branch depends on data, so a loop that calls gqa__sincos_inline vectorises.

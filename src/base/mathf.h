@@ -1,7 +1,7 @@
 /* mathf.h - the f32 functions that reach a result, as fixed sequences of fma (docs/numerics.md).
  *
  * No libm here: glibc chooses variants by CPU. Each has a stated bound, tested against MPFR; an ulp
- * is one unit in the last place of the exact result. The inline form lets a kernel row be compiled
+ * is one unit in the last place of the exact result. The inline form lets a kernel set be compiled
  * for its own instruction set: no branch depends on data, so a loop that calls them vectorises.
  * Vector rows that are written by hand repeat the same operations in the same order. The bounds
  * and the bits need round to nearest without flushing (base/fpmode.h). NaN gives NaN everywhere.

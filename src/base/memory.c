@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "base/error.h"
+
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -27,7 +29,8 @@ static void *allocate(size_t size)
     return aligned_alloc(GQA__ALIGN, size);
 }
 
-void *gqa__alloc(const gqa_runtime *runtime, size_t size)
+/* The host's memory, or the system's; NULL = none. */
+static void *take(const gqa_runtime *runtime, size_t size)
 {
     if (size == 0 || size > (size_t)PTRDIFF_MAX - GQA__ALIGN) {
         return NULL;
@@ -37,6 +40,26 @@ void *gqa__alloc(const gqa_runtime *runtime, size_t size)
         return runtime->alloc(runtime->user, size, GQA__ALIGN);
     }
     return allocate(size);
+}
+
+gqa_status gqa__alloc(const gqa_runtime *runtime, size_t size, const char *field, const char *what,
+                      void **memory, gqa_error *err)
+{
+    void *const taken = take(runtime, size);
+
+    *memory = NULL;
+    if (taken == NULL) {
+        return gqa__fail(err, GQA_ERR_NOMEM, field, "no memory for %s of %zu bytes", what, size);
+    }
+    if ((uintptr_t)taken % GQA__ALIGN != 0) {
+        const unsigned long long address = (uintptr_t)taken;
+        gqa__release(runtime, taken);
+        return gqa__fail(err, GQA_ERR_ARG, "runtime.alloc",
+                         "returned address %llx for %s; it must be aligned to the %d asked for",
+                         address, what, GQA__ALIGN);
+    }
+    *memory = taken;
+    return GQA_OK;
 }
 
 void gqa__release(const gqa_runtime *runtime, void *memory)

@@ -10,8 +10,12 @@
 
 #define GQA__ALIGN 64 /* of every buffer; a cache line and a vector */
 
-/* NULL when the allocator has none, or size is 0. Not zeroed. */
-void *gqa__alloc(const gqa_runtime *runtime, size_t size);
+/* size bytes (not zeroed) in *memory, or NULL there and a status: GQA_ERR_NOMEM, which names the
+ * caller's field and what the memory is for ("a layer"), when the allocator has none or size is 0
+ * or too large; GQA_ERR_ARG, which names runtime.alloc, when the host's allocator returned memory
+ * that is not aligned as it was asked to. Such memory has been given back. */
+gqa_status gqa__alloc(const gqa_runtime *runtime, size_t size, const char *field, const char *what,
+                      void **memory, gqa_error *err);
 void gqa__release(const gqa_runtime *runtime, void *memory); /* NULL-safe */
 
 /* a * b, a + b; false on overflow. */

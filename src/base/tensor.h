@@ -7,8 +7,9 @@
 
 #include "gqa/types.h"
 
-/* Element formats a caller's tensor may have. */
-enum { GQA__FLOATS = 1, GQA__ONLY_F32 = 2, GQA__MASKS = 4, GQA__INT8 = 8 };
+/* Element formats a caller's tensor may have. ANY_ADDRESS beside them: data only tells whether the
+ * tensor is there, because a size is asked for and no data. */
+enum { GQA__FLOATS = 1, GQA__ONLY_F32 = 2, GQA__MASKS = 4, GQA__INT8 = 8, GQA__ANY_ADDRESS = 16 };
 
 static inline bool gqa__present(const gqa_tensor *t)
 {
@@ -17,10 +18,11 @@ static inline bool gqa__present(const gqa_tensor *t)
 
 /* Copy *t to *out (which may be t) with explicit strides, checking it against the rank and
  * shape[rank]; shape[i] == -1 accepts any extent >= 0. formats: GQA__FLOATS (f32, bf16, f16), alone
- * or with GQA__INT8, GQA__ONLY_F32 or GQA__MASKS. A tensor of one dimension less is accepted with
- * shape[0] == 1 in front if drop_batch. Refused besides: data not aligned to its elements, negative
- * strides, a last dimension that is not contiguous, extents beyond the address space. Errors name
- * the field. data may be absent only if the caller checked it. */
+ * or with GQA__INT8, GQA__ONLY_F32 or GQA__MASKS; with or without GQA__ANY_ADDRESS. A tensor of one
+ * dimension less is accepted with shape[0] == 1 in front if drop_batch. Refused besides: data not
+ * aligned to its elements, negative strides, a last dimension that is not contiguous, extents
+ * beyond the address space. Errors name the field. data may be absent only if the caller checked
+ * it. */
 gqa_status gqa__tensor_fit(const gqa_tensor *t, const char *field, int formats, int32_t rank,
                            const int64_t *shape, bool drop_batch, gqa_tensor *out, gqa_error *err);
 

@@ -103,12 +103,12 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
         int32_t slot = (first + done) % layout->page_size;
         int32_t run = (int32_t)gqa__min(n - done, layout->page_size - slot);
         int32_t page = gqa__cache_page(cache, sequence, first + done);
-        layout->row->append_k(gqa__cache_k(cache, page, head), layout->k_stride, slot, run,
-                              k + done * k_token_stride, k_token_stride, layout->dk,
-                              layout->dtype_k);
-        if (layout->row->append_v(gqa__cache_v(cache, page, head), layout->v_stride, slot, run,
-                                  v + done * v_token_stride, v_token_stride, layout->dv,
-                                  layout->dtype_v)) {
+        layout->kernels->append_k(gqa__cache_k(cache, page, head), layout->k_stride, slot, run,
+                                  k + done * k_token_stride, k_token_stride, layout->dk,
+                                  layout->dtype_k);
+        if (layout->kernels->append_v(gqa__cache_v(cache, page, head), layout->v_stride, slot, run,
+                                      v + done * v_token_stride, v_token_stride, layout->dv,
+                                      layout->dtype_v)) {
             cache->nonfinite[(int64_t)page * layout->hkv + head] = 1;
         }
         done += run;
@@ -128,7 +128,7 @@ static void zero_slots(struct gqa_cache *cache, int32_t page, int32_t slot)
         unsigned char *k = gqa__cache_k(cache, page, head);
         unsigned char *v = gqa__cache_v(cache, page, head);
         memset(k + from * k_row, 0, freed * k_row);
-        if (layout->row->v_transposed) {
+        if (layout->kernels->v_transposed) {
             for (int32_t d = 0; d < layout->dv; d++) {
                 memset(v + (size_t)d * v_row + from * v_size, 0, freed * v_size);
             }
@@ -185,8 +185,8 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
 }
 
 /* n stored elements, step apart, as f32. */
-static void fetch_elements(float *dst, const unsigned char *src, int64_t step, int32_t n,
-                           gqa_dtype dtype)
+static void load_elements(float *dst, const unsigned char *src, int64_t step, int32_t n,
+                          gqa_dtype dtype)
 {
     for (int32_t i = 0; i < n; i++) {
         if (dtype == GQA_F32) {
@@ -199,8 +199,8 @@ static void fetch_elements(float *dst, const unsigned char *src, int64_t step, i
     }
 }
 
-void gqa__cache_fetch(const struct gqa_cache *cache, int32_t sequence_id, int32_t head,
-                      int32_t index, float *k, float *v)
+void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence_id, int32_t head,
+                     int32_t index, float *k, float *v)
 {
     const struct gqa__cache_layout *layout = &cache->layout;
     const struct gqa__sequence *sequence = &cache->sequences[sequence_id];
@@ -209,15 +209,15 @@ void gqa__cache_fetch(const struct gqa_cache *cache, int32_t sequence_id, int32_
     assert(index >= 0 && index < sequence->length);
 
     if (k != NULL) {
-        fetch_elements(k,
-                       gqa__cache_k(cache, page, head) +
-                           (size_t)(slot * layout->k_stride) * gqa__dtype_size(layout->dtype_k),
-                       1, layout->dk, layout->dtype_k);
+        load_elements(k,
+                      gqa__cache_k(cache, page, head) +
+                          (size_t)(slot * layout->k_stride) * gqa__dtype_size(layout->dtype_k),
+                      1, layout->dk, layout->dtype_k);
     }
     if (v != NULL) {
-        int64_t offset = layout->row->v_transposed ? slot : slot * layout->v_stride;
-        int64_t step = layout->row->v_transposed ? layout->v_stride : 1;
-        fetch_elements(
+        int64_t offset = layout->kernels->v_transposed ? slot : slot * layout->v_stride;
+        int64_t step = layout->kernels->v_transposed ? layout->v_stride : 1;
+        load_elements(
             v, gqa__cache_v(cache, page, head) + (size_t)offset * gqa__dtype_size(layout->dtype_v),
             step, layout->dv, layout->dtype_v);
     }

@@ -1,6 +1,6 @@
 /* cache.h - the one KV cache structure: pages of a pool, sequences as lists of pages.
  *
- * Page: for each KV head its K part, then its V part, as the kernel row wants them:
+ * Page: for each KV head its K part, then its V part, as the kernel set wants them:
  *   K [page_size][k_stride] of dtype_k; V [page_size][v_stride] of dtype_v, or, if the row wants V
  *   transposed, [dv rounded up to value_step][page_size].
  * Beside the pool, per slot: the token's position id and its column (its place among all of the
@@ -22,7 +22,7 @@
 #define GQA__HEAD_DIM_MAX      512 /* dk and dv */
 
 struct gqa__cache_layout {
-    const struct gqa__kernels *row;
+    const struct gqa__kernels *kernels;
     int32_t hkv, dk, dv;
     int32_t page_size;
     gqa_dtype dtype_k, dtype_v;
@@ -56,14 +56,14 @@ struct gqa_cache {
 };
 
 /* Import the caller's options, fill in their defaults and check everything that does not depend on
- * a row. num_pages > 0 afterwards. */
+ * kernels. num_pages > 0 afterwards. */
 gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
                                       gqa_error *err);
 
-/* Check page_size (0 = 128) and storage types of options against a row and dims. */
-gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout, const struct gqa__kernels *row,
-                                  int32_t hkv, int32_t dk, int32_t dv,
-                                  const gqa_cache_options *options, gqa_error *err);
+/* Check page_size (0 = 128) and storage types of options against kernels and dims. */
+gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
+                                  const struct gqa__kernels *kernels, int32_t hkv, int32_t dk,
+                                  int32_t dv, const gqa_cache_options *options, gqa_error *err);
 
 /* Carve and initialise a cache (struct included) from the arena: used by gqa_cache_create and, for
  * a call without a cache, on the workspace. In counting mode, or when the arena fails, returns
@@ -73,7 +73,7 @@ struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__c
                                    const gqa_cache_options *options);
 
 /* Would this layer's keys fit this cache? GQA_ERR_ARG names the difference. */
-gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *row,
+gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *kernels,
                               int32_t hkv, int32_t dk, int32_t dv, gqa_error *err);
 
 /* New pages that n more tokens of the sequence would take. */
@@ -103,8 +103,8 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence, int32_t length,
                     int32_t columns_after);
 
 /* One token's K [dk] and V [dv] back as f32; either may be NULL. */
-void gqa__cache_fetch(const struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t index,
-                      float *k, float *v);
+void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t index,
+                     float *k, float *v);
 
 /* Where things lie. index: of a token of the sequence. The slot counts all slots of the pool. */
 static inline int32_t gqa__cache_page(const struct gqa_cache *cache,

@@ -54,8 +54,8 @@ gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_opt
     return GQA_OK;
 }
 
-static gqa_status check_dtype(const struct gqa__kernels *row, gqa_dtype dtype, const char *field,
-                              gqa_error *err)
+static gqa_status check_dtype(const struct gqa__kernels *kernels, gqa_dtype dtype,
+                              const char *field, gqa_error *err)
 {
     if (dtype == GQA_F16) {
         return gqa__fail(err, GQA_ERR_UNSUPPORTED, field,
@@ -65,7 +65,7 @@ static gqa_status check_dtype(const struct gqa__kernels *row, gqa_dtype dtype, c
         return gqa__fail(err, GQA_ERR_ARG, field, "is %d; it must be GQA_F32 (0) or GQA_BF16 (1)",
                          (int)dtype);
     }
-    if (row->numerics == GQA_NUMERICS_BF16 && dtype != GQA_BF16) {
+    if (kernels->numerics == GQA_NUMERICS_BF16 && dtype != GQA_BF16) {
         return gqa__fail(err, GQA_ERR_ARG, field,
                          "is GQA_F32; with numerics BF16 it must be GQA_BF16");
     }
@@ -102,17 +102,17 @@ static gqa_status check_dims(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err
     return GQA_OK;
 }
 
-gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout, const struct gqa__kernels *row,
-                                  int32_t hkv, int32_t dk, int32_t dv,
-                                  const gqa_cache_options *options, gqa_error *err)
+gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
+                                  const struct gqa__kernels *kernels, int32_t hkv, int32_t dk,
+                                  int32_t dv, const gqa_cache_options *options, gqa_error *err)
 {
     int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
     gqa_status status = check_dims(hkv, dk, dv, err);
     if (status == GQA_OK) {
-        status = check_dtype(row, options->dtype_k, "options.dtype_k", err);
+        status = check_dtype(kernels, options->dtype_k, "options.dtype_k", err);
     }
     if (status == GQA_OK) {
-        status = check_dtype(row, options->dtype_v, "options.dtype_v", err);
+        status = check_dtype(kernels, options->dtype_v, "options.dtype_v", err);
     }
     if (status != GQA_OK) {
         return status;
@@ -122,16 +122,16 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout, const struct
                          "is %d; it must be 16, 32, 64, 128, 256 or 512", (int)page_size);
     }
 
-    int64_t value_dim = gqa__round_up(dv, row->value_step);
-    layout->row = row;
+    int64_t value_dim = gqa__round_up(dv, kernels->value_step);
+    layout->kernels = kernels;
     layout->hkv = hkv;
     layout->dk = dk;
     layout->dv = dv;
     layout->page_size = page_size;
     layout->dtype_k = options->dtype_k;
     layout->dtype_v = options->dtype_v;
-    layout->k_stride = gqa__round_up(dk, row->depth_step);
-    layout->v_stride = row->v_transposed ? page_size : value_dim;
+    layout->k_stride = gqa__round_up(dk, kernels->depth_step);
+    layout->v_stride = kernels->v_transposed ? page_size : value_dim;
     if (!part_bytes(page_size, layout->k_stride, layout->dtype_k, &layout->k_bytes) ||
         !part_bytes(page_size, value_dim, layout->dtype_v, &layout->v_bytes) ||
         !gqa__add(layout->k_bytes, layout->v_bytes, &layout->page_bytes) ||
@@ -189,14 +189,14 @@ struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__c
     return cache;
 }
 
-gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *row,
+gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *kernels,
                               int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
 {
     const struct gqa__cache_layout *layout = &cache->layout;
-    if (layout->row != row) {
+    if (layout->kernels != kernels) {
         return gqa__fail(err, GQA_ERR_ARG, "cache",
-                         "is laid out for row %s; the layer computes with row %s",
-                         layout->row->name, row->name);
+                         "is laid out for kernels %s; the layer computes with kernels %s",
+                         layout->kernels->name, kernels->name);
     }
     if (layout->hkv != hkv) {
         return gqa__fail(err, GQA_ERR_ARG, "cache", "has %d KV heads; the layer has %d",

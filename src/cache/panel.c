@@ -27,24 +27,24 @@ struct job {
     int64_t value_dim;    /* elements of a natural V row, or number of transposed ones */
 };
 
-static size_t k_scratch_bytes(const struct gqa__kernels *row, int32_t dk)
+static size_t k_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk)
 {
-    int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dk, row->depth_step);
-    int64_t bytes = elements * (int64_t)gqa__dtype_size(row->operand);
+    int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dk, kernels->depth_step);
+    int64_t bytes = elements * (int64_t)gqa__dtype_size(kernels->operand);
     return (size_t)gqa__round_up(bytes, GQA__ALIGN);
 }
 
-static size_t v_scratch_bytes(const struct gqa__kernels *row, int32_t dv)
+static size_t v_scratch_bytes(const struct gqa__kernels *kernels, int32_t dv)
 {
-    int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dv, row->value_step);
-    int64_t bytes = elements * (int64_t)gqa__dtype_size(row->operand);
+    int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dv, kernels->value_step);
+    int64_t bytes = elements * (int64_t)gqa__dtype_size(kernels->operand);
     return (size_t)gqa__round_up(bytes, GQA__ALIGN);
 }
 
-size_t gqa__view_scratch_bytes(const struct gqa__kernels *row, int32_t dk, int32_t dv)
+size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, int32_t dv)
 {
     int64_t convert = CONVERT_TOKENS * gqa__max(dk, dv) * (int64_t)sizeof(float);
-    return k_scratch_bytes(row, dk) + v_scratch_bytes(row, dv) +
+    return k_scratch_bytes(kernels, dk) + v_scratch_bytes(kernels, dv) +
            (size_t)gqa__round_up(convert, GQA__ALIGN);
 }
 
@@ -72,7 +72,7 @@ static void gather_rows(const struct job *job, bool value)
     const struct gqa_cache *cache = job->view->cache;
     const struct gqa__cache_layout *layout = &cache->layout;
     gqa_dtype from = value ? layout->dtype_v : layout->dtype_k;
-    gqa_dtype to = layout->row->operand;
+    gqa_dtype to = layout->kernels->operand;
     int64_t stride = value ? layout->v_stride : layout->k_stride;
     unsigned char *dst = value ? job->v : job->k;
     size_t from_row = (size_t)stride * gqa__dtype_size(from);
@@ -99,7 +99,7 @@ static void gather_columns(const struct job *job)
     size_t size = gqa__dtype_size(layout->dtype_v);
     size_t to_row = (size_t)job->keys * size;
     size_t from_row = (size_t)layout->v_stride * size;
-    assert(layout->dtype_v == layout->row->operand);
+    assert(layout->dtype_v == layout->kernels->operand);
 
     for (int32_t done = 0; done < job->valid;) {
         int32_t slot = (job->first + done) % layout->page_size;
@@ -136,10 +136,10 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
 {
     const struct gqa_cache *cache = job->view->cache;
     const struct gqa__cache_layout *layout = &cache->layout;
-    const struct gqa__kernels *row = layout->row;
-    bool aligned = layout->page_size % row->panel_keys == 0;
-    bool direct_k = aligned && layout->dtype_k == row->operand;
-    bool direct_v = aligned && layout->dtype_v == row->operand;
+    const struct gqa__kernels *kernels = layout->kernels;
+    bool aligned = layout->page_size % kernels->panel_keys == 0;
+    bool direct_k = aligned && layout->dtype_k == kernels->operand;
+    bool direct_v = aligned && layout->dtype_v == kernels->operand;
     int32_t slot = job->first % layout->page_size;
     int32_t page = gqa__cache_page(cache, job->view->sequence, job->first);
 
@@ -159,10 +159,10 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
 
     panel->v_stride = layout->v_stride;
     if (direct_v) {
-        int64_t elements = row->v_transposed ? slot : slot * layout->v_stride;
+        int64_t elements = kernels->v_transposed ? slot : slot * layout->v_stride;
         panel->v = gqa__cache_v(cache, page, job->head) +
                    (size_t)elements * gqa__dtype_size(layout->dtype_v);
-    } else if (row->v_transposed) {
+    } else if (kernels->v_transposed) {
         gather_columns(job);
         panel->v = job->v;
         panel->v_stride = job->keys;
@@ -174,8 +174,8 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
     panel->gathered = !direct_k || !direct_v;
 }
 
-int32_t gqa__view_ahead(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t keys,
-                        struct gqa__ahead *list)
+int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                           int32_t keys, struct gqa__prefetch *list)
 {
     const struct gqa_cache *const cache = view->cache;
     const int64_t end = gqa__min((int64_t)first + keys, view->length);
@@ -188,15 +188,15 @@ int32_t gqa__view_ahead(const struct gqa__kv_view *view, int32_t head, int32_t f
         const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
         const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
         run = (int32_t)gqa__min(end - index, layout->page_size - slot);
-        assert(n + 2 <= GQA__BLOCK_AHEAD);
-        list[n++] = (struct gqa__ahead){gqa__cache_k(cache, page, head) + (size_t)slot * k_row,
-                                        (size_t)run * k_row};
-        if (!layout->row->v_transposed) {
-            list[n++] = (struct gqa__ahead){gqa__cache_v(cache, page, head) + (size_t)slot * v_row,
-                                            (size_t)run * v_row};
+        assert(n + 2 <= GQA__BLOCK_PREFETCHES);
+        list[n++] = (struct gqa__prefetch){gqa__cache_k(cache, page, head) + (size_t)slot * k_row,
+                                           (size_t)run * k_row};
+        if (!layout->kernels->v_transposed) {
+            list[n++] = (struct gqa__prefetch){
+                gqa__cache_v(cache, page, head) + (size_t)slot * v_row, (size_t)run * v_row};
         } else if (run == layout->page_size) {
             list[n++] =
-                (struct gqa__ahead){gqa__cache_v(cache, page, head), (size_t)view->dv * v_row};
+                (struct gqa__prefetch){gqa__cache_v(cache, page, head), (size_t)view->dv * v_row};
         }
     }
     return n;
@@ -231,15 +231,15 @@ static int32_t tensor_run(const struct job *job, const gqa_tensor *tensor, int32
 static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
 {
     const struct gqa__kv_view *view = job->view;
-    const struct gqa__kernels *row = view->row;
-    size_t size = gqa__dtype_size(row->operand);
+    const struct gqa__kernels *kernels = view->kernels;
+    size_t size = gqa__dtype_size(kernels->operand);
     const float *src = NULL;
     int64_t token_stride = 0;
 
     panel->k = job->k;
     panel->k_stride = job->k_stride;
     panel->v = job->v;
-    panel->v_stride = row->v_transposed ? job->keys : job->value_dim;
+    panel->v_stride = kernels->v_transposed ? job->keys : job->value_dim;
     panel->nonfinite = false;
     panel->gathered = true;
     memset(job->k, 0, (size_t)(job->keys * job->k_stride) * size);
@@ -247,12 +247,13 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
 
     for (int32_t i = 0, n; i < job->valid; i += n) {
         n = tensor_run(job, &view->key, view->dk, i, &src, &token_stride);
-        row->append_k(job->k, panel->k_stride, i, n, src, token_stride, view->dk, row->operand);
+        kernels->append_k(job->k, panel->k_stride, i, n, src, token_stride, view->dk,
+                          kernels->operand);
     }
     for (int32_t i = 0, n; i < job->valid; i += n) {
         n = tensor_run(job, &view->value, view->dv, i, &src, &token_stride);
-        if (row->append_v(job->v, panel->v_stride, i, n, src, token_stride, view->dv,
-                          row->operand)) {
+        if (kernels->append_v(job->v, panel->v_stride, i, n, src, token_stride, view->dv,
+                              kernels->operand)) {
             panel->nonfinite = true;
         }
     }
@@ -261,19 +262,19 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
 void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
                      void *scratch, struct gqa__kv_panel *panel)
 {
-    const struct gqa__kernels *row = view->row;
+    const struct gqa__kernels *kernels = view->kernels;
     int64_t left = view->length - first;
     struct job job = {.view = view, .head = head, .first = first};
-    assert(first >= 0 && first % row->panel_keys == 0 && left > 0);
-    assert(max_keys > 0 && max_keys % row->panel_keys == 0 && max_keys <= GQA__FOLD_BLOCK);
+    assert(first >= 0 && first % kernels->panel_keys == 0 && left > 0);
+    assert(max_keys > 0 && max_keys % kernels->panel_keys == 0 && max_keys <= GQA__FOLD_BLOCK);
 
-    job.keys = (int32_t)gqa__min(max_keys, gqa__round_up(left, row->panel_keys));
+    job.keys = (int32_t)gqa__min(max_keys, gqa__round_up(left, kernels->panel_keys));
     job.valid = (int32_t)gqa__min(job.keys, left);
     job.k = scratch;
-    job.v = job.k + k_scratch_bytes(row, view->dk);
-    job.convert = (float *)(void *)(job.v + v_scratch_bytes(row, view->dv));
-    job.k_stride = gqa__round_up(view->dk, row->depth_step);
-    job.value_dim = gqa__round_up(view->dv, row->value_step);
+    job.v = job.k + k_scratch_bytes(kernels, view->dk);
+    job.convert = (float *)(void *)(job.v + v_scratch_bytes(kernels, view->dv));
+    job.k_stride = gqa__round_up(view->dk, kernels->depth_step);
+    job.value_dim = gqa__round_up(view->dv, kernels->value_step);
     if (view->cache != NULL) {
         panel_of_pages(&job, panel);
     } else {

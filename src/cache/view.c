@@ -8,7 +8,7 @@
 
 void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, int32_t sequence)
 {
-    *view = (struct gqa__kv_view){.row = cache->layout.row,
+    *view = (struct gqa__kv_view){.kernels = cache->layout.kernels,
                                   .dk = cache->layout.dk,
                                   .dv = cache->layout.dv,
                                   .cache = cache,
@@ -18,11 +18,11 @@ void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, i
     view->ordered = view->sequence->ordered;
 }
 
-void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *row,
+void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
                      const gqa_tensor *key, const gqa_tensor *value, int32_t n,
                      const int32_t *positions)
 {
-    *view = (struct gqa__kv_view){.row = row,
+    *view = (struct gqa__kv_view){.kernels = kernels,
                                   .dk = (int32_t)key->shape[2],
                                   .dv = (int32_t)value->shape[2],
                                   .length = n,
@@ -121,12 +121,12 @@ int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
     return low;
 }
 
-void gqa__view_fetch(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
-                     float *v)
+void gqa__view_load(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
+                    float *v)
 {
     if (view->cache != NULL) {
         int32_t sequence = (int32_t)(view->sequence - view->cache->sequences);
-        gqa__cache_fetch(view->cache, sequence, head, index, k, v);
+        gqa__cache_load(view->cache, sequence, head, index, k, v);
         return;
     }
     if (k != NULL) {

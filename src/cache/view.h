@@ -8,7 +8,7 @@
 #include "cache/cache.h"
 
 struct gqa__kv_view {
-    const struct gqa__kernels *row;
+    const struct gqa__kernels *kernels;
     int32_t dk, dv;
     int32_t length; /* keys */
     int32_t origin; /* position of index 0 (0 when empty) */
@@ -34,7 +34,7 @@ struct gqa__kv_panel {
 
 void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, int32_t sequence);
 /* key, value: [K, Hkv, D] with explicit strides; n keys exist. */
-void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *row,
+void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
                      const gqa_tensor *key, const gqa_tensor *value, int32_t n,
                      const int32_t *positions);
 
@@ -49,18 +49,18 @@ int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
 /* Keys from index first (a multiple of panel_keys) on, at most max_keys (a multiple of panel_keys,
  * at most GQA__FOLD_BLOCK), in one piece: straight from a page where it can be, else gathered to
  * scratch. panel->keys may be less than max_keys; call again for the rest. */
-size_t gqa__view_scratch_bytes(const struct gqa__kernels *row, int32_t dk, int32_t dv);
+size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, int32_t dv);
 void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
                      void *scratch, struct gqa__kv_panel *panel);
 
 /* The memory that panels of keys [first, first + keys) of this head will read, as long pieces: what
- * of it lies in pages as the row reads it (of transposed V only whole pages). list has room for
- * GQA__BLOCK_AHEAD; returns how many. */
-int32_t gqa__view_ahead(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t keys,
-                        struct gqa__ahead *list);
+ * of it lies in pages as the kernels read it (of transposed V only whole pages). list has room for
+ * GQA__BLOCK_PREFETCHES; returns how many. */
+int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                           int32_t keys, struct gqa__prefetch *list);
 
 /* One key's K and V as f32 (either may be NULL). */
-void gqa__view_fetch(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
-                     float *v);
+void gqa__view_load(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,
+                    float *v);
 
 #endif

@@ -33,7 +33,7 @@ static void check_slopes(struct gqa__check *check)
 
 void gqa__check_scores(struct gqa__check *check)
 {
-    gqa__check_real(check, GQA__REAL_FIELD(check, score_scale), 0.0, GQA__FACTOR_MAX);
+    gqa__check_real(check, GQA__REAL_FIELD(check, score_scale), -GQA__FACTOR_MAX, GQA__FACTOR_MAX);
     gqa__check_real(check, GQA__REAL_FIELD(check, softcap), 0.0, GQA__FACTOR_MAX);
     check_temperature(check);
     check_slopes(check);

@@ -13,7 +13,7 @@ void gqa__config_init(gqa_config *config, size_t size);
 gqa_status gqa__config_import(const gqa_config *in, gqa_config *out, gqa_error *err);
 
 /* The checks of gqa_config_check on an imported config, in the order of the fields; the first
- * fault is reported. Whether the machine has the kernel row is kernel/choice/select.h's to say. */
+ * fault is reported. Whether the machine has the kernel set is kernel/choice/select.h's to say. */
 gqa_status gqa__config_check(const gqa_config *config, gqa_error *err);
 
 #endif

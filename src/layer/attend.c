@@ -56,7 +56,7 @@ bool gqa__attend_carve(struct gqa__attend_work *work, const struct gqa__attend_c
 
 /* Position of valid query i: the caller's, or bottom-right aligned to the keys. */
 static int32_t query_position(const struct gqa__attend_call *call,
-                              const struct gqa__attend_row *row, int32_t b, int32_t i)
+                              const struct gqa__attend_entry *row, int32_t b, int32_t i)
 {
     int64_t index = (int64_t)row->view.length - row->n + i;
     int64_t position;
@@ -80,7 +80,7 @@ static void make_segment(struct gqa__attend_work *work, int32_t b, int32_t i, in
 {
     const struct gqa__attend_call *call = work->call;
     const struct gqa__shape *shape = &call->params->shape;
-    const struct gqa__attend_row *row = &work->rows[b];
+    const struct gqa__attend_entry *row = &work->rows[b];
     int64_t token = (int64_t)b * call->tokens + row->first_valid + i;
     int64_t at = token * shape->hq;
 

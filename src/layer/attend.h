@@ -7,7 +7,7 @@
 #include "layer/layer.h"
 
 /* One row of the batch. */
-struct gqa__attend_row {
+struct gqa__attend_entry {
     struct gqa__kv_view view;
     int32_t first_valid, n; /* valid queries; n = 0: inactive or empty */
     bool tkg;
@@ -20,19 +20,20 @@ struct gqa__attend_call {
     gqa_attend_inputs in;          /* tensors have full rank and explicit strides */
     gqa_attend_output out;
     gqa_states prior; /* data NULL = none */
+    int address;      /* GQA__ANY_ADDRESS: a size is asked for; 0: the call is made */
     int32_t batch, tokens;
     int32_t keys; /* most keys of a row */
 };
 
 struct gqa__attend_work {
     const struct gqa__attend_call *call;
-    int32_t block;                /* query tokens at a time */
-    struct gqa__attend_row *rows; /* [batch] */
-    int32_t *positions;           /* [block] */
-    bool direct_q, direct_out;    /* the caller's tensors are used in place */
-    float *q;                     /* [block][hq][dk] */
-    float *out;                   /* [block][hq][dv] */
-    float *lse;                   /* [block][hq] */
+    int32_t block;                  /* query tokens at a time */
+    struct gqa__attend_entry *rows; /* [batch] */
+    int32_t *positions;             /* [block] */
+    bool direct_q, direct_out;      /* the caller's tensors are used in place */
+    float *q;                       /* [block][hq][dk] */
+    float *out;                     /* [block][hq][dv] */
+    float *lse;                     /* [block][hq] */
     void *reference;
     struct gqa__attention *attention;
     gqa_cut cut;

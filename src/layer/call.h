@@ -12,7 +12,7 @@
 #include "stage/stage.h"
 
 /* One row of the batch. */
-struct gqa__batch_row {
+struct gqa__batch_entry {
     int32_t sequence;      /* of the cache; -1 = inactive */
     int32_t first_valid;   /* call column of the first valid token */
     int32_t n;             /* valid tokens */
@@ -28,6 +28,7 @@ struct gqa__call {
     struct gqa_cache *cache; /* NULL: the call's own, in the workspace */
     gqa_inputs in;           /* own copies; tensors have their full rank and explicit strides */
     gqa_output out;
+    int address; /* GQA__ANY_ADDRESS: the workspace's size is asked for; 0: the call is made */
     int32_t batch, tokens;
     bool from_hidden; /* else from q_proj */
     bool project;     /* hidden_states is wanted */
@@ -46,8 +47,8 @@ static inline const gqa_tensor *gqa__call_v(const struct gqa__call *call)
 struct gqa__spine {
     const struct gqa__call *call;
     int32_t block;                    /* most tokens of a block */
-    struct gqa__batch_row *rows;      /* [batch] */
-    struct gqa__piece *pieces;        /* [block] */
+    struct gqa__batch_entry *rows;    /* [batch] */
+    struct gqa__token_run *runs;      /* [block] */
     struct gqa__segment *segments;    /* [block] */
     struct gqa_cache *cache;          /* the caller's or the call's own */
     int32_t *positions;               /* [block] */
@@ -73,23 +74,24 @@ struct gqa__spine {
 };
 
 /* A run of valid tokens of one batch row inside a block. */
-struct gqa__piece {
+struct gqa__token_run {
     int32_t b;     /* batch row */
     int32_t first; /* call column of its first token */
     int32_t n;
     int32_t at; /* its place in the block */
 };
 
-/* Token i of a piece in the caller's [B, T, ...] tensor. */
-static inline int64_t gqa__token_offset(const gqa_tensor *t, const struct gqa__piece *piece,
+/* Token i of a run in the caller's [B, T, ...] tensor. */
+static inline int64_t gqa__token_offset(const gqa_tensor *t, const struct gqa__token_run *run,
                                         int32_t i)
 {
-    return piece->b * t->stride[0] + (piece->first + i) * t->stride[1];
+    return run->b * t->stride[0] + (run->first + i) * t->stride[1];
 }
 
-static inline float *gqa__token_row(const gqa_tensor *t, const struct gqa__piece *piece, int32_t i)
+static inline float *gqa__token_row(const gqa_tensor *t, const struct gqa__token_run *run,
+                                    int32_t i)
 {
-    return (float *)t->data + gqa__token_offset(t, piece, i); /* a tensor of f32 */
+    return (float *)t->data + gqa__token_offset(t, run, i); /* a tensor of f32 */
 }
 
 /* Carve everything from the arena; in counting mode only the size is meant. False if it does not
@@ -101,11 +103,11 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
 void gqa__spine_run(struct gqa__spine *spine);
 
 /* Position id of call column t of batch row b. */
-int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_row *row,
+int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
                            int32_t b, int32_t t);
 
 /* block.c: the stages before and after attention, on one block of n tokens. parts: GQA__PART_*. */
-void gqa__block_before(struct gqa__spine *spine, int32_t pieces, int32_t n, int parts);
-void gqa__block_after(struct gqa__spine *spine, int32_t pieces, int32_t n);
+void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int parts);
+void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n);
 
 #endif

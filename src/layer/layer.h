@@ -18,7 +18,7 @@ struct gqa_layer {
 gqa_status gqa__weights_check(const struct gqa__params *params, gqa_weights *weights,
                               gqa_error *err);
 
-/* place.c: may the checked weights be used in place, if they ask for it? */
+/* weights_in_place.c: may the checked weights be used in place, if they ask for it? */
 gqa_status gqa__place_check(const struct gqa__params *params, const gqa_weights *weights,
                             gqa_error *err);
 /* The strips of a linear (its out is set) in the caller's memory, into strips; NULL = count. */

@@ -1,6 +1,6 @@
-/* load.c - weights into a layer: small vectors as f32 copies, matrices packed for the kernel row or
+/* load.c - weights into a layer: small vectors as f32 copies, matrices packed for the kernel set or
  * left where they are. */
-#include "layer/origin.h"
+#include "layer/weight_source.h"
 
 #include "base/arena.h"
 #include "base/error.h"
@@ -13,14 +13,15 @@
 #include <string.h>
 
 /* A zeroed block that the layer owns. size > 0. */
-static void *take_block(struct gqa_layer *layer, size_t size)
+static gqa_status take_block(struct gqa_layer *layer, size_t size, const char *what, void **block,
+                             gqa_error *err)
 {
-    void *const block = gqa__alloc(&layer->runtime, size);
-    if (block != NULL) {
-        memset(block, 0, size);
-        layer->memory[layer->blocks++] = block;
+    const gqa_status status = gqa__alloc(&layer->runtime, size, "weights", what, block, err);
+    if (status == GQA_OK) {
+        memset(*block, 0, size);
+        layer->memory[layer->blocks++] = *block;
     }
-    return block;
+    return status;
 }
 
 /* --- vectors --------------------------------------------------------------------------------- */
@@ -111,6 +112,7 @@ static void take_vectors(struct gqa__arena *arena, struct gqa__params *params,
 static gqa_status load_vectors(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err)
 {
     struct gqa__arena arena;
+    gqa_status status;
     void *block;
     size_t size;
     gqa__arena_count(&arena);
@@ -119,9 +121,9 @@ static gqa_status load_vectors(struct gqa_layer *layer, const gqa_weights *weigh
     if (size == 0) {
         return GQA_OK;
     }
-    block = take_block(layer, size);
-    if (block == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "weights", "no memory for %zu bytes of vectors", size);
+    status = take_block(layer, size, "vectors", &block, err);
+    if (status != GQA_OK) {
+        return status;
     }
     gqa__arena_open(&arena, block, size);
     take_vectors(&arena, &layer->params, weights);
@@ -135,9 +137,10 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
                               const gqa_weights *weights, bool with_bias, gqa_error *err)
 {
     const long long out = linear->out, in = linear->in;
+    gqa_status status;
     void *block;
     size_t size;
-    linear->row = layer->params.row;
+    linear->kernels = layer->params.kernels;
     linear->plain = layer->params.backend == GQA_BACKEND_REFERENCE;
     linear->int8 = layer->params.config.weight_storage == GQA_WEIGHT_STORAGE_INT8;
     linear->f64 = linear->plain && layer->params.config.reference_f64 != 0;
@@ -148,13 +151,15 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
         return gqa__fail(err, GQA_ERR_ARG, "weights",
                          "a matrix of %lld x %lld exceeds the address space", out, in);
     }
-    block = take_block(layer, size);
-    if (block == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "weights",
-                         "no memory for a matrix of %lld x %lld (%zu bytes)", out, in, size);
+    status = take_block(layer, size, "a matrix", &block, err);
+    if (status == GQA_ERR_NOMEM) {
+        status = gqa__fail(err, GQA_ERR_NOMEM, "weights",
+                           "no memory for a matrix of %lld x %lld (%zu bytes)", out, in, size);
     }
-    gqa__linear_place(linear, block, with_bias);
-    return GQA_OK;
+    if (status == GQA_OK) {
+        gqa__linear_place(linear, block, with_bias);
+    }
+    return status;
 }
 
 /* Scratch for one row: [in] each. */
@@ -164,8 +169,9 @@ struct line {
 };
 
 /* Integers and scale of a row: the caller's, or those of its values. */
-static gqa_status pack_int8(struct gqa__linear *linear, int64_t row, const struct gqa__origin *from,
-                            float bias, const struct line *line, gqa_error *err)
+static gqa_status pack_int8(struct gqa__linear *linear, int64_t row,
+                            const struct gqa__weight_source *from, float bias,
+                            const struct line *line, gqa_error *err)
 {
     const int64_t at = from->row * from->weight->stride[0];
     const int8_t *integers = line->integers; /* [in] */
@@ -186,7 +192,7 @@ static gqa_status pack_int8(struct gqa__linear *linear, int64_t row, const struc
     return GQA_OK;
 }
 
-static float bias_of(const struct gqa__origin *from)
+static float bias_of(const struct gqa__weight_source *from)
 {
     float bias = 0.0f;
     if (gqa__present(from->bias)) {
@@ -200,7 +206,7 @@ static gqa_status pack_matrix(const struct gqa__params *params, const gqa_weight
 {
     gqa_status status = GQA_OK;
     for (int64_t row = 0; row < linear->out && status == GQA_OK; row++) {
-        const struct gqa__origin from = gqa__origin_of(params, weights, linear, row);
+        const struct gqa__weight_source from = gqa__weight_source_of(params, weights, linear, row);
         const float bias = bias_of(&from);
         if (linear->int8) {
             status = pack_int8(linear, row, &from, bias, line, err);
@@ -217,11 +223,13 @@ static gqa_status pack_matrices(struct gqa_layer *layer, const gqa_weights *weig
     struct gqa__params *const params = &layer->params;
     const size_t most = (size_t)gqa__max(params->shape.hidden, params->shape.o_in);
     struct line line; /* [most] one row */
-    gqa_status status;
-    line.values = gqa__alloc(&layer->runtime, most * (sizeof(float) + sizeof(int8_t)));
-    if (line.values == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "weights", "no memory for a row of %zu values", most);
+    void *memory;
+    gqa_status status = gqa__alloc(&layer->runtime, most * (sizeof(float) + sizeof(int8_t)),
+                                   "weights", "a row", &memory, err);
+    if (status != GQA_OK) {
+        return status;
     }
+    line.values = memory;
     line.integers = (int8_t *)(line.values + most);
     status = pack_matrix(params, weights, &params->qkv, &line, err);
     if (status == GQA_OK) {
@@ -239,7 +247,7 @@ static void place_matrix(const struct gqa__params *params, const gqa_weights *we
 {
     gqa__place_strips(params, weights, linear, linear->strips);
     for (int64_t row = 0; row < linear->out; row++) {
-        const struct gqa__origin from = gqa__origin_of(params, weights, linear, row);
+        const struct gqa__weight_source from = gqa__weight_source_of(params, weights, linear, row);
         if (linear->int8) {
             gqa__load_f32(&linear->scale[row], from.scale, from.row, 1);
         }

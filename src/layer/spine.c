@@ -40,7 +40,7 @@ static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gq
     options.num_pages = (int64_t)options.max_sequences * ((tokens + 127) / 128);
     options.dtype_k = params->config.numerics == GQA_NUMERICS_BF16 ? GQA_BF16 : GQA_F32;
     options.dtype_v = options.dtype_k;
-    if (gqa__cache_layout_init(&layout, params->row, params->shape.hkv, params->shape.dk,
+    if (gqa__cache_layout_init(&layout, params->kernels, params->shape.hkv, params->shape.dk,
                                params->shape.dv, &options, NULL) != GQA_OK) {
         arena->failed = true;
         return NULL;
@@ -155,7 +155,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->call = call;
     spine->block = (int32_t)n;
     spine->rows = gqa__arena_take(arena, call->batch, sizeof *spine->rows);
-    spine->pieces = gqa__arena_take(arena, n, sizeof *spine->pieces);
+    spine->runs = gqa__arena_take(arena, n, sizeof *spine->runs);
     spine->segments = gqa__arena_take(arena, n, sizeof *spine->segments);
     spine->positions = gqa__arena_take(arena, n, sizeof(int32_t));
     spine->rotary = gqa__arena_take(arena, n * shape->rope_axes, sizeof(int32_t));
@@ -184,7 +184,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     return !arena->failed;
 }
 
-int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_row *row,
+int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
                            int32_t b, int32_t t)
 {
     if (call->in.position_ids != NULL) {
@@ -203,26 +203,26 @@ struct cursor {
     int32_t b, done;
 };
 
-/* Fill the next block with valid tokens, row after row. Returns its tokens; *pieces counts. */
-static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32_t *pieces)
+/* Fill the next block with valid tokens, row after row. Returns its tokens; *runs counts. */
+static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32_t *runs)
 {
     int32_t n = 0;
 
-    *pieces = 0;
+    *runs = 0;
     while (cursor->b < spine->call->batch && n < spine->block) {
-        const struct gqa__batch_row *row = &spine->rows[cursor->b];
+        const struct gqa__batch_entry *row = &spine->rows[cursor->b];
         int32_t left = row->n - cursor->done;
         int32_t take = left < spine->block - n ? left : spine->block - n;
 
         if (take > 0) {
-            struct gqa__piece *piece = &spine->pieces[(*pieces)++];
-            piece->b = cursor->b;
-            piece->first = row->first_valid + cursor->done;
-            piece->n = take;
-            piece->at = n;
+            struct gqa__token_run *run = &spine->runs[(*runs)++];
+            run->b = cursor->b;
+            run->first = row->first_valid + cursor->done;
+            run->n = take;
+            run->at = n;
             for (int32_t t = 0; t < take; t++) {
                 spine->positions[n + t] =
-                    gqa__call_position(spine->call, row, cursor->b, piece->first + t);
+                    gqa__call_position(spine->call, row, cursor->b, run->first + t);
             }
             n += take;
             cursor->done += take;
@@ -235,79 +235,78 @@ static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32
     return n;
 }
 
-/* One (piece, KV head) of a block's append. */
+/* One (run, KV head) of a block's append. */
 static void write_head(void *arg, int64_t item, int32_t slot)
 {
     const struct gqa__spine *spine = arg;
     const struct gqa__shape *shape = &spine->call->params->shape;
-    const struct gqa__piece *piece = &spine->pieces[item / shape->hkv];
-    int32_t sequence = spine->rows[piece->b].sequence;
+    const struct gqa__token_run *run = &spine->runs[item / shape->hkv];
+    int32_t sequence = spine->rows[run->b].sequence;
     int32_t head = (int32_t)(item % shape->hkv);
     int64_t k_step = spine->qkv.k.step, v_step = spine->qkv.v.step;
-    int32_t first = spine->cache->sequences[sequence].length - piece->n;
-    const float *k, *v; /* [n][hkv][d] of the piece */
+    int32_t first = spine->cache->sequences[sequence].length - run->n;
+    const float *k, *v; /* [n][hkv][d] of the run */
 
     (void)slot;
     if (spine->direct_kv) {
-        k = gqa__token_row(&spine->call->in.k_proj, piece, 0);
-        v = gqa__token_row(gqa__call_v(spine->call), piece, 0);
+        k = gqa__token_row(&spine->call->in.k_proj, run, 0);
+        v = gqa__token_row(gqa__call_v(spine->call), run, 0);
         k_step = spine->call->in.k_proj.stride[1];
         v_step = gqa__call_v(spine->call)->stride[1];
     } else {
-        k = spine->qkv.k.x + piece->at * k_step;
-        v = spine->qkv.v.x + piece->at * v_step;
+        k = spine->qkv.k.x + run->at * k_step;
+        v = spine->qkv.v.x + run->at * v_step;
     }
-    gqa__cache_write(spine->cache, sequence, head, first, piece->n, k + (int64_t)head * shape->dk,
+    gqa__cache_write(spine->cache, sequence, head, first, run->n, k + (int64_t)head * shape->dk,
                      k_step, v + (int64_t)head * shape->dv, v_step);
 }
 
-static void append_block(struct gqa__spine *spine, int32_t pieces)
+static void append_block(struct gqa__spine *spine, int32_t runs)
 {
-    struct gqa__tasks tasks = {write_head, spine, (int64_t)pieces * spine->call->params->shape.hkv};
+    struct gqa__tasks tasks = {write_head, spine, (int64_t)runs * spine->call->params->shape.hkv};
 
-    for (int32_t i = 0; i < pieces; i++) {
-        const struct gqa__piece *piece = &spine->pieces[i];
-        const struct gqa__batch_row *row = &spine->rows[piece->b];
-        for (int32_t t = 0; t < piece->n; t++) {
-            spine->columns[piece->at + t] = row->columns + piece->first + t;
+    for (int32_t i = 0; i < runs; i++) {
+        const struct gqa__token_run *run = &spine->runs[i];
+        const struct gqa__batch_entry *row = &spine->rows[run->b];
+        for (int32_t t = 0; t < run->n; t++) {
+            spine->columns[run->at + t] = row->columns + run->first + t;
         }
-        gqa__cache_extend(spine->cache, row->sequence, piece->n, spine->positions + piece->at,
-                          spine->columns + piece->at, row->columns + piece->first + piece->n);
+        gqa__cache_extend(spine->cache, row->sequence, run->n, spine->positions + run->at,
+                          spine->columns + run->at, row->columns + run->first + run->n);
     }
     gqa__run_tasks(spine->call->runtime, &tasks);
 }
 
-static void make_segment(struct gqa__spine *spine, const struct gqa__piece *piece,
+static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *run,
                          struct gqa__segment *segment)
 {
     const struct gqa__call *call = spine->call;
     const struct gqa__shape *shape = &call->params->shape;
-    const struct gqa__batch_row *row = &spine->rows[piece->b];
-    int64_t bounds = (int64_t)piece->b * call->tokens + piece->first;
+    const struct gqa__batch_entry *row = &spine->rows[run->b];
+    int64_t bounds = (int64_t)run->b * call->tokens + run->first;
 
     memset(segment, 0, sizeof *segment);
     gqa__view_cache(&segment->view, spine->cache, row->sequence);
-    segment->n = piece->n;
-    segment->positions = spine->positions + piece->at;
+    segment->n = run->n;
+    segment->positions = spine->positions + run->at;
     segment->q_stride = spine->qkv.q.step;
-    segment->q = spine->qkv.q.x + piece->at * segment->q_stride;
+    segment->q = spine->qkv.q.x + run->at * segment->q_stride;
     if (spine->direct_q) {
         segment->q_stride = call->in.q_proj.stride[1];
-        segment->q = gqa__token_row(&call->in.q_proj, piece, 0);
+        segment->q = gqa__token_row(&call->in.q_proj, run, 0);
     }
     segment->out_stride = (int64_t)shape->hq * shape->dv;
-    segment->out = spine->attn + piece->at * segment->out_stride;
+    segment->out = spine->attn + run->at * segment->out_stride;
     if (spine->direct_attn) {
         segment->out_stride = call->out.attn.stride[1];
-        segment->out = gqa__token_row(&call->out.attn, piece, 0);
+        segment->out = gqa__token_row(&call->out.attn, run, 0);
         segment->stream =
             (int64_t)call->batch * call->tokens * segment->out_stride > GQA__STREAM_VALUES;
     }
-    segment->lse =
-        gqa__present(&call->out.lse) ? spine->lse + (int64_t)piece->at * shape->hq : NULL;
+    segment->lse = gqa__present(&call->out.lse) ? spine->lse + (int64_t)run->at * shape->hq : NULL;
     segment->sinks = gqa__stage_sinks(call->params, row->tkg);
-    segment->batch = piece->b;
-    segment->row0 = piece->first;
+    segment->batch = run->b;
+    segment->row0 = run->first;
     segment->mask = call->in.mask;
     segment->bias = call->in.bias;
     segment->active_mask = call->in.active_mask;
@@ -318,16 +317,16 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__piece *piec
     }
 }
 
-static void attend_block(struct gqa__spine *spine, int32_t pieces)
+static void attend_block(struct gqa__spine *spine, int32_t runs)
 {
     const struct gqa__call *call = spine->call;
 
-    for (int32_t i = 0; i < pieces; i++) {
-        make_segment(spine, &spine->pieces[i], &spine->segments[i]);
+    for (int32_t i = 0; i < runs; i++) {
+        make_segment(spine, &spine->runs[i], &spine->segments[i]);
     }
     if (call->params->backend == GQA_BACKEND_REFERENCE) {
-        gqa__reference_attend(call->params, spine->segments, pieces, spine->reference);
-    } else if (gqa__attention_run(spine->attention, call->params, spine->segments, pieces,
+        gqa__reference_attend(call->params, spine->segments, runs, spine->reference);
+    } else if (gqa__attention_run(spine->attention, call->params, spine->segments, runs,
                                   call->runtime) == GQA_CUT_KEYS) {
         spine->cut = GQA_CUT_KEYS;
     }
@@ -337,17 +336,17 @@ static void attend_block(struct gqa__spine *spine, int32_t pieces)
 static void run_blocks(struct gqa__spine *spine, int parts)
 {
     struct cursor cursor = {0, 0};
-    int32_t pieces;
+    int32_t runs;
     int32_t n;
 
-    while ((n = next_block(spine, &cursor, &pieces)) > 0) {
-        gqa__block_before(spine, pieces, n, parts);
+    while ((n = next_block(spine, &cursor, &runs)) > 0) {
+        gqa__block_before(spine, runs, n, parts);
         if ((parts & GQA__PART_KV) != 0) {
-            append_block(spine, pieces);
+            append_block(spine, runs);
         }
         if ((parts & GQA__PART_Q) != 0) {
-            attend_block(spine, pieces);
-            gqa__block_after(spine, pieces, n);
+            attend_block(spine, runs);
+            gqa__block_after(spine, runs, n);
         }
     }
 }
@@ -356,7 +355,7 @@ static void run_blocks(struct gqa__spine *spine, int parts)
 static void close_columns(struct gqa__spine *spine)
 {
     for (int32_t b = 0; b < spine->call->batch; b++) {
-        const struct gqa__batch_row *row = &spine->rows[b];
+        const struct gqa__batch_entry *row = &spine->rows[b];
         if (row->sequence >= 0) {
             gqa__cache_extend(spine->cache, row->sequence, 0, NULL, NULL,
                               row->columns + spine->call->tokens);

@@ -24,8 +24,8 @@ static size_t packed_bytes(const struct gqa__linear *linear)
     const size_t bytes = linear->strip_count > 0
                              ? (size_t)linear->strip_count * sizeof *linear->strips
                          : linear->plain ? (size_t)out * (size_t)in * sizeof(float)
-                         : linear->int8  ? linear->row->int8_bytes(out, in)
-                                         : linear->row->weight_bytes(out, in);
+                         : linear->int8  ? linear->kernels->int8_bytes(out, in)
+                                         : linear->kernels->weight_bytes(out, in);
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
@@ -65,7 +65,7 @@ void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *s
         float *const dst = (float *)linear->weight + row * linear->in; /* [in] */
         memcpy(dst, src, (size_t)linear->in * sizeof *dst);
     } else {
-        linear->row->pack_weight(linear->weight, row, src, linear->out, linear->in);
+        linear->kernels->pack_weight(linear->weight, row, src, linear->out, linear->in);
     }
     gqa__linear_set_bias(linear, row, bias);
 }
@@ -79,7 +79,7 @@ void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t 
             dst[i] = linear->f64 ? (float)src[i] : (float)src[i] * scale;
         }
     } else {
-        linear->row->pack_int8(linear->weight, row, src, linear->out, linear->in);
+        linear->kernels->pack_int8(linear->weight, row, src, linear->out, linear->in);
     }
     linear->scale[row] = scale;
     gqa__linear_set_bias(linear, row, bias);
@@ -88,13 +88,13 @@ void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t 
 /* Activations are packed in blocks of token_step tokens, each a piece of its own. */
 static size_t block_bytes(const struct gqa__linear *linear)
 {
-    const size_t bytes = linear->row->x_bytes(linear->row->token_step, linear->in);
+    const size_t bytes = linear->kernels->x_bytes(linear->kernels->token_step, linear->in);
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
 static int64_t block_count(const struct gqa__linear *linear, int32_t tokens)
 {
-    const int64_t step = linear->row->token_step;
+    const int64_t step = linear->kernels->token_step;
     return (tokens + step - 1) / step;
 }
 
@@ -115,11 +115,11 @@ size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t token
 static void pack_task(void *arg, int64_t item, int32_t slot)
 {
     const struct gqa__product *const p = arg;
-    const struct gqa__kernels *const row = p->linear->row;
+    const struct gqa__kernels *const kernels = p->linear->kernels;
     (void)slot;
-    row->pack_x(p->packed + (size_t)item * p->block_bytes,
-                p->x + item * row->token_step * p->x_stride, p->x_stride,
-                gqa__product_tokens(p, item), p->linear->in);
+    kernels->pack_x(p->packed + (size_t)item * p->block_bytes,
+                    p->x + item * kernels->token_step * p->x_stride, p->x_stride,
+                    gqa__product_tokens(p, item), p->linear->in);
 }
 
 static int64_t out_tasks(const struct gqa__product *p)
@@ -134,7 +134,7 @@ static struct gqa__share share_of(const struct gqa__product *p, int64_t item)
 {
     const int64_t outs = out_tasks(p);
     struct gqa__share share = {item % p->token_blocks, 0, item / p->token_blocks, 0};
-    if (p->linear->row->stream_weights) {
+    if (p->linear->kernels->stream_weights) {
         share.block_begin = item / outs;
         share.out_begin = item % outs;
     } else if (p->linear->strip_count > 0) {
@@ -142,7 +142,7 @@ static struct gqa__share share_of(const struct gqa__product *p, int64_t item)
         share.out_begin = item;
     }
     share.block_end = share.block_begin + 1;
-    if (p->linear->strip_count > 0 && !p->linear->row->stream_weights) {
+    if (p->linear->strip_count > 0 && !p->linear->kernels->stream_weights) {
         share.block_end = p->token_blocks;
     }
     share.out_begin = p->out_begin + share.out_begin * p->out_task;
@@ -153,11 +153,11 @@ static struct gqa__share share_of(const struct gqa__product *p, int64_t item)
 static void product_task(void *arg, int64_t item, int32_t slot)
 {
     const struct gqa__product *const p = arg;
-    const struct gqa__kernels *const row = p->linear->row;
+    const struct gqa__kernels *const kernels = p->linear->kernels;
     const struct gqa__share share = share_of(p, item);
     struct gqa__linear_args args;
-    if (row->enter != NULL) {
-        row->enter();
+    if (kernels->enter != NULL) {
+        kernels->enter();
     }
     if (p->linear->strip_count > 0) {
         gqa__strips_run(p, &share, slot);
@@ -166,17 +166,17 @@ static void product_task(void *arg, int64_t item, int32_t slot)
         args.weight = p->linear->weight;
         args.out_begin = share.out_begin;
         args.out_end = share.out_end;
-        row->linear(&args);
+        kernels->linear(&args);
     }
-    if (row->leave != NULL) {
-        row->leave();
+    if (kernels->leave != NULL) {
+        kernels->leave();
     }
 }
 
 /* Bytes of one output's packed weights. */
 static int64_t out_bytes(const struct gqa__linear *linear)
 {
-    const size_t size = linear->int8 ? 1 : gqa__dtype_size(linear->row->operand);
+    const size_t size = linear->int8 ? 1 : gqa__dtype_size(linear->kernels->operand);
     return gqa__max(linear->in * (int64_t)size, 1);
 }
 
@@ -191,7 +191,7 @@ static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *run
 {
     const struct gqa__linear *const linear = p->linear;
     const bool in_place = linear->strip_count > 0;
-    const int64_t step = in_place ? gqa__strips_unit(linear->row) : linear->row->out_step;
+    const int64_t step = in_place ? gqa__strips_unit(linear->kernels) : linear->kernels->out_step;
     struct gqa__tasks tasks;
     p->block_bytes = block_bytes(linear);
     p->token_blocks = block_count(linear, p->tokens);
@@ -204,7 +204,7 @@ static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *run
     }
     tasks.body = product_task;
     tasks.items = out_tasks(p);
-    tasks.items *= in_place && !linear->row->stream_weights ? 1 : p->token_blocks;
+    tasks.items *= in_place && !linear->kernels->stream_weights ? 1 : p->token_blocks;
     gqa__run_tasks(runtime, &tasks);
 }
 
@@ -244,15 +244,15 @@ static void add_bias(const struct gqa__product *p)
 /* The epilogue of the rows, on what they have stored. */
 static void run_after(const struct gqa__product *p)
 {
-    const struct gqa__kernels *const row = p->linear->row;
+    const struct gqa__kernels *const kernels = p->linear->kernels;
     const int64_t n = p->out_end - p->out_begin;
     for (int32_t t = 0; t < p->tokens; t++) {
         float *const y = p->y + t * p->y_stride; /* [n] */
         if (p->after.clip > 0.0f) {
-            row->clip(y, y, p->after.clip, n);
+            kernels->clip(y, y, p->after.clip, n);
         }
         if (p->after.add != NULL) {
-            row->scale_add(y, p->after.add + t * p->after.add_stride, y, p->after.factor, n);
+            kernels->scale_add(y, p->after.add + t * p->after.add_stride, y, p->after.factor, n);
         }
     }
 }

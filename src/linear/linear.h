@@ -1,6 +1,6 @@
 /* linear.h - one projection matrix, packed or in place, and its product with activations.
  *
- * Backend cpu packs for its kernel row; backend reference keeps plain f32 rows and uses sgemm
+ * Backend cpu packs for its kernel set; backend reference keeps plain f32 rows and uses sgemm
  * (linear/openblas.c, the only file that sees cblas.h), or a plain double loop with f64. In place
  * the matrix is a list of strips of the caller's memory, and the bits are the same.
  */
@@ -21,7 +21,7 @@ struct gqa__strip {
 };
 
 struct gqa__linear {
-    const struct gqa__kernels *row;
+    const struct gqa__kernels *kernels;
     int64_t out, in;
     bool plain;          /* reference: weight is float [out][in] */
     bool f64;            /* reference: accumulate in double */

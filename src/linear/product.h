@@ -32,7 +32,7 @@ struct gqa__share {
 
 static inline int32_t gqa__product_tokens(const struct gqa__product *p, int64_t block)
 {
-    const int64_t step = p->linear->row->token_step;
+    const int64_t step = p->linear->kernels->token_step;
     return (int32_t)gqa__min(step, p->tokens - block * step);
 }
 
@@ -45,11 +45,12 @@ static inline void gqa__product_args(const struct gqa__product *p, int64_t block
     args->in = p->linear->in;
     args->x = p->packed + (size_t)block * p->block_bytes;
     args->tokens = gqa__product_tokens(p, block);
-    args->y = p->y + block * p->linear->row->token_step * p->y_stride - p->out_begin;
+    args->y = p->y + block * p->linear->kernels->token_step * p->y_stride - p->out_begin;
     args->y_stride = p->y_stride;
     args->after = p->after;
     if (p->after.add != NULL) {
-        args->after.add += block * p->linear->row->token_step * p->after.add_stride - p->out_begin;
+        args->after.add +=
+            block * p->linear->kernels->token_step * p->after.add_stride - p->out_begin;
     }
     args->scale = p->linear->scale;
     args->bias = p->linear->bias;
@@ -57,9 +58,9 @@ static inline void gqa__product_args(const struct gqa__product *p, int64_t block
 }
 
 /* strips.c: weights in place. Bytes of a thread's slice of the scratch; outputs that are taken at
- * once (a multiple of the row's out_step); a task. */
+ * once (a multiple of the kernels' out_step); a task. */
 size_t gqa__strips_slice(const struct gqa__linear *linear);
-int64_t gqa__strips_unit(const struct gqa__kernels *row);
+int64_t gqa__strips_unit(const struct gqa__kernels *kernels);
 void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot);
 
 #endif

@@ -2,7 +2,7 @@
  * product.
  *
  * A unit is a few outputs whose operands are packed into the running thread's slice of the scratch,
- * once for all tokens; the kernel row then sees them as a matrix of its own. A row that can do
+ * once for all tokens; the kernel set then sees them as a matrix of its own. A kernels that can do
  * without the copy (linear_rows) gets the rows as they lie.
  */
 #include "linear/product.h"
@@ -15,17 +15,17 @@
 /* Outputs of a unit: with many tokens more, as each unit streams all activations. */
 enum { MOST_OUTS = GQA__UNIT_ROWS / 2, FEW_OUTS = MOST_OUTS / 2 };
 
-int64_t gqa__strips_unit(const struct gqa__kernels *row)
+int64_t gqa__strips_unit(const struct gqa__kernels *kernels)
 {
-    assert(row->out_step <= MOST_OUTS);
-    return gqa__round_up(MOST_OUTS, row->out_step);
+    assert(kernels->out_step <= MOST_OUTS);
+    return gqa__round_up(MOST_OUTS, kernels->out_step);
 }
 
 static size_t panel_bytes(const struct gqa__linear *linear)
 {
-    const int64_t out = gqa__strips_unit(linear->row);
-    const size_t bytes = linear->int8 ? linear->row->int8_bytes(out, linear->in)
-                                      : linear->row->weight_bytes(out, linear->in);
+    const int64_t out = gqa__strips_unit(linear->kernels);
+    const size_t bytes = linear->int8 ? linear->kernels->int8_bytes(out, linear->in)
+                                      : linear->kernels->weight_bytes(out, linear->in);
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
@@ -73,7 +73,7 @@ static void find_rows(struct unit *unit, const struct gqa__linear *linear, int64
     rows->next = n * linear->strips[s].stride * (int64_t)gqa__dtype_size(linear->strips[s].dtype);
     rows->in = linear->in;
     rows->valid = (int32_t)n;
-    rows->count = (int32_t)gqa__round_up(n, linear->row->out_step);
+    rows->count = (int32_t)gqa__round_up(n, linear->kernels->out_step);
     rows->dtype = linear->strips[s].dtype;
     for (int32_t i = 0; i < rows->count; i++) {
         const int64_t row = out + gqa__min(i, n - 1);
@@ -95,11 +95,11 @@ static void pack_slowly(void *panel, const struct unit *unit, const struct gqa__
     for (int32_t i = 0; i < rows->valid; i++) {
         const gqa_tensor row = gqa_tensor_1d(rows->row[i], unit->dtypes[i], rows->in);
         if (linear->int8) {
-            linear->row->pack_int8(panel, i, rows->row[i], rows->count, rows->in);
+            linear->kernels->pack_int8(panel, i, rows->row[i], rows->count, rows->in);
             continue;
         }
         gqa__load_f32(buffer, &row, 0, rows->in);
-        linear->row->pack_weight(panel, i, buffer, rows->count, rows->in);
+        linear->kernels->pack_weight(panel, i, buffer, rows->count, rows->in);
     }
 }
 
@@ -108,7 +108,7 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
                      int64_t n, void *slice)
 {
     const bool once = share->block_end - share->block_begin == 1;
-    const struct gqa__kernels *const row = p->linear->row;
+    const struct gqa__kernels *const kernels = p->linear->kernels;
     bool packed = false;
     struct unit unit;
     find_rows(&unit, p->linear, out, n);
@@ -123,26 +123,26 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
         args.after.add = args.after.add == NULL ? NULL : args.after.add + out;
         args.scale = args.scale == NULL ? NULL : args.scale + out;
         args.bias = args.bias == NULL ? NULL : args.bias + out;
-        if (!packed && !unit.mixed && row->linear_rows != NULL && (once || p->linear->int8) &&
-            row->linear_rows(&args, &unit.rows)) {
+        if (!packed && !unit.mixed && kernels->linear_rows != NULL && (once || p->linear->int8) &&
+            kernels->linear_rows(&args, &unit.rows)) {
             continue;
         }
-        if (!packed && (unit.mixed || p->linear->int8 || row->pack_rows == NULL)) {
+        if (!packed && (unit.mixed || p->linear->int8 || kernels->pack_rows == NULL)) {
             pack_slowly(slice, &unit, p->linear,
                         (float *)(void *)((unsigned char *)slice + panel_bytes(p->linear)));
         } else if (!packed) {
-            row->pack_rows(slice, &unit.rows);
+            kernels->pack_rows(slice, &unit.rows);
         }
         packed = true;
-        row->linear(&args);
+        kernels->linear(&args);
     }
 }
 
 void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot)
 {
     const bool once = share->block_end - share->block_begin == 1;
-    const int64_t few = gqa__round_up(FEW_OUTS, p->linear->row->out_step);
-    const int64_t unit = once ? few : gqa__strips_unit(p->linear->row);
+    const int64_t few = gqa__round_up(FEW_OUTS, p->linear->kernels->out_step);
+    const int64_t unit = once ? few : gqa__strips_unit(p->linear->kernels);
     unsigned char *const slices = p->packed + (size_t)p->token_blocks * p->block_bytes;
     unsigned char *const slice = slices + (size_t)slot * gqa__strips_slice(p->linear);
     for (int64_t out = share->out_begin; out < share->out_end; out += unit) {

@@ -172,13 +172,15 @@ gqa_status gqa__pool_create(gqa_pool **out, int32_t threads, const gqa_runtime *
                             gqa_error *err)
 {
     size_t size = sizeof(struct gqa_pool) + (size_t)(threads - 1) * sizeof(pthread_t);
-    struct gqa_pool *pool = gqa__alloc(memory, size);
+    struct gqa_pool *pool;
+    void *block;
     int32_t started;
+    const gqa_status status = gqa__alloc(memory, size, "runtime.alloc", "a pool", &block, err);
 
-    if (pool == NULL) {
-        return gqa__fail(err, GQA_ERR_NOMEM, "runtime.alloc", "no memory for a pool of %zu bytes",
-                         size);
+    if (status != GQA_OK) {
+        return status;
     }
+    pool = block;
     memset(pool, 0, size);
     pool->memory = *memory;
     pool->process = gqa__process();

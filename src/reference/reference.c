@@ -116,7 +116,7 @@ static void attend_row(const struct gqa__params *params, const struct work *work
     state.dv = params->shape.dv;
     state.f64 = params->config.reference_f64 != 0;
     write_scores(params, work, row);
-    gqa__reference_weigh(&state, work->scores, work->v, work->keys);
+    gqa__reference_exponentiate(&state, work->scores, work->v, work->keys);
     if (segment->prior_m != NULL) {
         gqa__reference_merge(&state, segment->prior_m[at], segment->prior_l[at],
                              segment->prior_o + at * state.dv);
@@ -130,8 +130,8 @@ static void attend_head(const struct gqa__params *params, const struct gqa__segm
     const struct gqa__shape *shape = &params->shape;
     struct gqa__reference_row row;
     for (int32_t j = 0; j < work->keys; j++) {
-        gqa__view_fetch(&segment->view, kv_head, work->first + j, work->k + (int64_t)j * shape->dk,
-                        work->v + (int64_t)j * shape->dv);
+        gqa__view_load(&segment->view, kv_head, work->first + j, work->k + (int64_t)j * shape->dk,
+                       work->v + (int64_t)j * shape->dv);
     }
     row.segment = segment;
     for (row.token = 0; row.token < segment->n; row.token++) {

@@ -1,7 +1,7 @@
 /* reference.h - attention as it is defined: every score of a row written down, then a softmax.
  *
  * The readable truth that backend cpu is compared with. It shares no attention code with it: no
- * tile, no fold, no spans, no kernel row; only the segments and the views of the cache. Scores are
+ * tile, no fold, no spans, no kernel set; only the segments and the views of the cache. Scores are
  * in natural units. Sums are rounded to f32 after every addition, or kept in double with
  * config.reference_f64.
  */

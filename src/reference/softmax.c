@@ -50,8 +50,8 @@ void gqa__reference_empty(struct gqa__reference_state *state)
     }
 }
 
-void gqa__reference_weigh(struct gqa__reference_state *state, const double *scores, const float *v,
-                          int32_t n)
+void gqa__reference_exponentiate(struct gqa__reference_state *state, const double *scores,
+                                 const float *v, int32_t n)
 {
     gqa__reference_empty(state);
     for (int32_t j = 0; j < n; j++) { /* a NaN is no maximum; its weight is NaN */

@@ -16,8 +16,8 @@ struct gqa__reference_state {
 void gqa__reference_empty(struct gqa__reference_state *state);
 
 /* The state of n keys with scores [n] (-inf = not seen: their V is not read) and v [n][dv]. */
-void gqa__reference_weigh(struct gqa__reference_state *state, const double *scores, const float *v,
-                          int32_t n);
+void gqa__reference_exponentiate(struct gqa__reference_state *state, const double *scores,
+                                 const float *v, int32_t n);
 
 /* Merge another state in; its m in base-2 units, as the public raw states have it. o NULL = 0. */
 void gqa__reference_merge(struct gqa__reference_state *state, float m, float l, const float *o);

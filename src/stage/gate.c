@@ -10,7 +10,7 @@ void gqa__stage_gate(const struct gqa__params *params, const float *gate, float 
     }
     for (int64_t h = 0; h < (int64_t)n * params->shape.hq; h++) {
         float *const x = attn + h * dv; /* [dv] */
-        params->row->gate(x, x, gate + h * step, params->config.gate == GQA_GATE_HEAD ? 0 : 1,
-                          params->config.gate_activation, dv);
+        params->kernels->gate(x, x, gate + h * step, params->config.gate == GQA_GATE_HEAD ? 0 : 1,
+                              params->config.gate_activation, dv);
     }
 }

@@ -23,9 +23,9 @@ void gqa__stage_input_norm(const struct gqa__params *params, const float *x, flo
     args.bias = params->input_norm_bias;
     args.cast = config->norm_cast;
     if (config->input_norm != GQA_NORM_NONE) {
-        params->row->norm(&args);
+        params->kernels->norm(&args);
     }
     if (config->attn_in_multiplier != 0.0f) {
-        params->row->scale(x_norm, x_norm, config->attn_in_multiplier, hidden);
+        params->kernels->scale(x_norm, x_norm, config->attn_in_multiplier, hidden);
     }
 }

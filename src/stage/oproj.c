@@ -40,7 +40,7 @@ void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n)
     struct gqa__norm_args args;
 
     if (config->attn_out_multiplier != 0.0f) {
-        params->row->scale(o, o, config->attn_out_multiplier, n * hidden);
+        params->kernels->scale(o, o, config->attn_out_multiplier, n * hidden);
     }
     if (config->post_norm == GQA_NORM_NONE) {
         return;
@@ -56,7 +56,7 @@ void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n)
     for (int32_t t = 0; t < n; t++) {
         args.src = o + t * hidden;
         args.dst = o + t * hidden;
-        params->row->norm(&args);
+        params->kernels->norm(&args);
     }
 }
 
@@ -65,7 +65,7 @@ void gqa__stage_residual(const struct gqa__params *params, const float *sum, con
 {
     const int64_t count = params->shape.hidden;
     if (params->config.add_residual) {
-        params->row->scale_add(out, sum, o, residual_factor(params), count);
+        params->kernels->scale_add(out, sum, o, residual_factor(params), count);
     } else if (out != o) {
         memcpy(out, o, (size_t)count * sizeof *out);
     }

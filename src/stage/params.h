@@ -1,4 +1,4 @@
-/* params.h - what every stage reads: config, derived shape, kernel row and packed weights. */
+/* params.h - what every stage reads: config, derived shape, kernel set and packed weights. */
 #ifndef GQA__PARAMS_H
 #define GQA__PARAMS_H
 
@@ -26,7 +26,7 @@ struct gqa__knobs {
 struct gqa__params {
     gqa_config config; /* own copy, its pointers replaced by own copies */
     struct gqa__shape shape;
-    const struct gqa__kernels *row;
+    const struct gqa__kernels *kernels;
     gqa_backend backend;     /* never AUTO */
     struct gqa__linear qkv;  /* rows [q | k | v]; q as [hq][q_head_rows] */
     struct gqa__linear gate; /* wgate */

@@ -20,7 +20,7 @@ static void norm_heads(const struct gqa__params *params, const struct vectors *v
         args->bias = vectors->bias == NULL ? NULL : vectors->bias + at;
         args->src = x + h * dk;
         args->dst = x + h * dk;
-        params->row->norm(args);
+        params->kernels->norm(args);
     }
 }
 
@@ -34,7 +34,7 @@ static void norm_whole(const struct gqa__params *params, const struct vectors *v
     args->bias = vectors->bias;
     args->src = x;
     args->dst = x;
-    params->row->norm(args);
+    params->kernels->norm(args);
 }
 
 static void norm(const struct gqa__params *params, const struct vectors *vectors, int32_t n)

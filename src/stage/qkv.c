@@ -64,7 +64,7 @@ void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_nor
     const struct gqa__epilogue after = {.clip = clip};
     const struct gqa__shape *const shape = &params->shape;
     const struct gqa__linear *const linear = &params->qkv;
-    const int64_t out_step = params->row->out_step;
+    const int64_t out_step = params->kernels->out_step;
     float *const proj = scratch; /* [n][qkv.out] */
     void *const packed = (unsigned char *)scratch + projection_bytes(params, n);
     int64_t begin = 0, end = linear->out;
@@ -133,21 +133,21 @@ static void norm_values(const struct gqa__params *params, float *v, int64_t head
     for (int64_t h = 0; h < heads; h++) {
         args.src = v + h * args.n;
         args.dst = v + h * args.n;
-        params->row->norm(&args);
+        params->kernels->norm(&args);
     }
 }
 
 static void clip(const struct gqa__params *params, float *x, int64_t count)
 {
     if (x != NULL && params->config.clip_qkv > 0.0f) {
-        params->row->clip(x, x, params->config.clip_qkv, count);
+        params->kernels->clip(x, x, params->config.clip_qkv, count);
     }
 }
 
 static void scale(const struct gqa__params *params, float *x, float factor, int64_t count)
 {
     if (x != NULL && factor != 0.0f) {
-        params->row->scale(x, x, factor, count);
+        params->kernels->scale(x, x, factor, count);
     }
 }
 

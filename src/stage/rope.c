@@ -29,7 +29,7 @@ static void table_row(const struct gqa__params *params, const int32_t *positions
     for (int32_t j = 0; j < rope->pairs; j++) {
         x[j] = angle_of(freq[j], positions[rope->axis[j] * axis_stride], floats);
     }
-    params->row->sincos(sin_x, cos_x, x, rope->pairs);
+    params->kernels->sincos(sin_x, cos_x, x, rope->pairs);
     for (int32_t j = 0; j < rope->pairs; j++) {
         c[j] = table_value(cos_x[j], rope->attention_factor, floats);
         s[j] = table_value(sin_x[j], sin_factor, floats);
@@ -56,7 +56,7 @@ void gqa__stage_rope(const struct gqa__params *params, const float *c, const flo
         return;
     }
     for (int32_t t = 0; t < n && x->x != NULL; t++) {
-        params->row->rope(x->x + t * x->step, params->shape.dk, x->heads, c + t * pairs,
-                          s + t * pairs, params->shape.rotary_dim, params->config.rope);
+        params->kernels->rope(x->x + t * x->step, params->shape.dk, x->heads, c + t * pairs,
+                              s + t * pairs, params->shape.rotary_dim, params->config.rope);
     }
 }

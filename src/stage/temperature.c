@@ -23,6 +23,6 @@ void gqa__stage_temperature(const struct gqa__params *params, const int32_t *pos
     }
     for (int32_t t = 0; t < n && q->x != NULL; t++) {
         float *const x = q->x + t * q->step; /* [hq][dk] */
-        params->row->scale(x, x, temperature(&params->config, positions[t]), width);
+        params->kernels->scale(x, x, temperature(&params->config, positions[t]), width);
     }
 }

@@ -46,8 +46,8 @@ static bool write_values(const struct state *state, const struct tool_done *done
     struct tool_tensor tensors[TOOL_VALUES];
     json_t *metadata =
         json_pack("{s:s, s:s, s:s, s:s, s:s%}", "schema", "gqa-values/1", "case", done->c->name,
-                  "backend", tool_backend_name(done->path.backend), "row", done->path.row, "feed",
-                  done->schedule->text, (size_t)done->schedule->length);
+                  "backend", tool_backend_name(done->path.backend), "kernels", done->path.kernels,
+                  "feed", done->schedule->text, (size_t)done->schedule->length);
     size_t n = 0;
     bool good;
 

@@ -1,4 +1,4 @@
-/* info.c - gqa info: version, CPU, kernel rows, BLAS. */
+/* info.c - gqa info: version, CPU, kernel sets, BLAS. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,11 +25,11 @@ static void print_text(const gqa_build_info *info, const struct tool_cpu *cpu)
         printf(" %s", cpu->feature[i]);
     }
     printf("%s\n", cpu->features == 0 ? " none that matter here" : "");
-    printf("kernel rows ");
+    printf("kernel sets ");
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        if (info->rows_built >> isa & 1) {
+        if (info->kernels_built >> isa & 1) {
             printf(" %s%s", gqa_isa_name((gqa_isa)isa),
-                   info->rows_available >> isa & 1 ? "" : " (built, but not for this machine)");
+                   info->kernels_available >> isa & 1 ? "" : " (built, but not for this machine)");
         }
     }
     printf("\nfold block   %d keys\n", info->fold_block);
@@ -65,12 +65,12 @@ static int print_json(const gqa_build_info *info, const struct tool_cpu *cpu)
     }
     snprintf(version, sizeof version, "%u.%u.%u", info->version >> 16 & 255,
              info->version >> 8 & 255, info->version & 255);
-    object =
-        json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:b, s:s}", "version", version,
-                  "compiler", info->compiler, "cpu", cpu->name, "features", features, "rows_built",
-                  row_names(info->rows_built), "rows_available", row_names(info->rows_available),
-                  "fold_block", info->fold_block, "blas", info->blas, "blas_core", info->blas_core,
-                  "blas_poor", info->blas_poor, "warning", info->blas_poor ? poor_blas : "");
+    object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:b, s:s}", "version",
+                       version, "compiler", info->compiler, "cpu", cpu->name, "features", features,
+                       "kernels_built", row_names(info->kernels_built), "kernels_available",
+                       row_names(info->kernels_available), "fold_block", info->fold_block, "blas",
+                       info->blas, "blas_core", info->blas_core, "blas_poor", info->blas_poor,
+                       "warning", info->blas_poor ? poor_blas : "");
     text = json_dumps(object, JSON_INDENT(2));
     json_decref(object);
     if (text == NULL) {

@@ -58,7 +58,7 @@ void tool_report_print(FILE *out, const struct tool_done *done, const struct too
 
     fprintf(out, "%s: %d x %d tokens, %d past, %d/%d heads of %d; %s %s%s; %s; feed %s%s\n",
             c->name, c->batch, c->tokens, c->past, c->hq, c->hkv, c->dk,
-            tool_backend_name(done->path.backend), done->path.row,
+            tool_backend_name(done->path.backend), done->path.kernels,
             done->options->float_angles ? ", float32 angles" : "",
             c->block ? "block" : "attention only", feed_text(done->schedule, feed),
             done->cached ? "" : ", no cache");
@@ -97,7 +97,7 @@ json_t *tool_report_json(const struct tool_done *done, const struct tool_report 
                      done->c->path, "case", done->c->name, "feed", done->schedule->text,
                      (size_t)done->schedule->length, "cache", done->cached, "backend",
                      tool_backend_name(done->path.backend), "isa", gqa_isa_name(done->path.isa),
-                     "row", done->path.row, "path", kinds[done->path.kind], "float_angles",
+                     "kernels", done->path.kernels, "path", kinds[done->path.kind], "float_angles",
                      done->options->float_angles, "checks", checks, "verdict",
                      tool_verdict_name(report->verdict));
 }

@@ -1,6 +1,6 @@
-/* amx_tiles.h - the AMX tile unit in software, so that the row amx can be tested on a CPU that has
- * AVX-512 bf16 but no AMX. For tests only: a build with GQA_EMULATE_AMX includes it ahead of
- * each file; those of the row take it.
+/* amx_tiles.h - the AMX tile unit in software, so that the kernel set amx can be tested on a CPU
+ * that has AVX-512 bf16 but no AMX. For tests only: a build with GQA_EMULATE_AMX includes it ahead
+ * of each file; those of the row take it.
  *
  * It replaces the intrinsics by functions of the same names, over eight tiles of 16 rows of 64
  * bytes (the only shape that the row configures). A thread has its tiles per source file: no
@@ -12,7 +12,7 @@
 #ifndef GQA__TEST_AMX_TILES_H
 #define GQA__TEST_AMX_TILES_H
 
-#ifdef __AVX512BF16__ /* the flags of the row amx */
+#ifdef __AVX512BF16__ /* the flags of the kernel set amx */
 
 #include <immintrin.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* play.h - two worlds that must agree: one config and the same weights as two layers with a cache
- * each. World 0 is plain. World 1 differs in all that must not change a bit: kernel row, weights in
+ * each. World 0 is plain. World 1 differs in all that must not change a bit: kernel set, weights in
  * place, page size, threads, the caller's workspace, a tap. Every call is made in both. */
 #ifndef FUZZ_PLAY_H
 #define FUZZ_PLAY_H

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # usage: bits.sh all|some EXPECTED COMMAND...
 # What the command (tests/bits.c, any build of it, natively or emulated) prints is bit for bit what
-# tests/bits.expected says: all of its lines, or some (those that one kernel row serves, be it named
+# tests/bits.expected says: all of its lines, or some (those that one kernel set serves, be it named
 # by the command's last word or by GQA_ISA). After a
 # wanted change of the numerics: build/bin/gqa_bits > tests/bits.expected.
 . "$(dirname "$0")/lib.sh"

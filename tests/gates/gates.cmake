@@ -35,7 +35,7 @@ foreach(_isa scalar avx2 avx512 amx neon)
     gqa_gate(bits_${_isa} some ${PROJECT_SOURCE_DIR}/tests/bits.expected
         ${_bits} ${_isa})
 endforeach()
-# The row amx with its tiles in software.
+# The kernel set amx with its tiles in software.
 if(TARGET gqa_emulated)
     add_executable(gqa_bits_emulated ${PROJECT_SOURCE_DIR}/tests/bits.c)
     gqa_compile_options(gqa_bits_emulated)

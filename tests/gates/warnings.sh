@@ -34,7 +34,7 @@ mkdir -p "$scratch/house/src/base"
 echo 'int gqa__x(long x); int gqa__x(long x) { return x; }' >"$scratch/house/src/base/bad.c"
 see_it_fail "a silent conversion" "$scratch/house" "$scratch/house"
 if [ "$(uname -m)" = x86_64 ] && [ -z "$(isa_flags "$2" "$1/src/kernel/avx2/scalar_fma.c")" ]; then
-    echo "no flags of kernel rows in $2/compile_commands.json"
+    echo "no flags of kernel sets in $2/compile_commands.json"
     exit 1
 fi
 verdict "$1" "$2"

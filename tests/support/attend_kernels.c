@@ -115,7 +115,7 @@ void answer_free(struct answer *a)
 
 /* Rows [base, base + map.count) of the problem on one tile. */
 struct tile {
-    const struct gqa__kernels *row;
+    const struct gqa__kernels *kernels;
     const struct problem *p;
     struct variant variant;
     struct answer *answer;
@@ -143,29 +143,30 @@ struct page {
 
 static struct page load_page(struct tile *t, int32_t first, int32_t n)
 {
-    const struct gqa__kernels *row = t->row;
+    const struct gqa__kernels *kernels = t->kernels;
     const struct problem *p = t->p;
     const int32_t half = n / 2;
-    struct page page = {.first = first, .keys = up(n, row->panel_keys)};
-    const int32_t wide = up(p->dv, row->value_step);
+    struct page page = {.first = first, .keys = up(n, kernels->panel_keys)};
+    const int32_t wide = up(p->dv, kernels->value_step);
     struct fence k = fence_new((size_t)n * (size_t)p->dk * 4);
     struct fence v = fence_new((size_t)n * (size_t)p->dv * 4);
 
     memcpy(k.data, p->k + (int64_t)first * p->dk, k.size);
     memcpy(v.data, p->v + (int64_t)first * p->dv, v.size);
-    page.k_stride = up(p->dk, row->depth_step);
-    page.v_stride = row->v_transposed ? page.keys : wide;
+    page.k_stride = up(p->dk, kernels->depth_step);
+    page.v_stride = kernels->v_transposed ? page.keys : wide;
     page.k = fence_new((size_t)page.keys * (size_t)page.k_stride * t->operand);
     page.v = fence_new((size_t)page.keys * (size_t)wide * t->operand);
     memset(page.k.data, 0, page.k.size);
     memset(page.v.data, 0, page.v.size);
-    row->append_k(page.k.data, page.k_stride, 0, half, k.data, p->dk, p->dk, row->operand);
-    row->append_k(page.k.data, page.k_stride, half, n - half, (float *)k.data + half * p->dk, p->dk,
-                  p->dk, row->operand);
-    page.nonfinite =
-        row->append_v(page.v.data, page.v_stride, 0, half, v.data, p->dv, p->dv, row->operand);
-    page.nonfinite |= row->append_v(page.v.data, page.v_stride, half, n - half,
-                                    (float *)v.data + half * p->dv, p->dv, p->dv, row->operand);
+    kernels->append_k(page.k.data, page.k_stride, 0, half, k.data, p->dk, p->dk, kernels->operand);
+    kernels->append_k(page.k.data, page.k_stride, half, n - half, (float *)k.data + half * p->dk,
+                      p->dk, p->dk, kernels->operand);
+    page.nonfinite = kernels->append_v(page.v.data, page.v_stride, 0, half, v.data, p->dv, p->dv,
+                                       kernels->operand);
+    page.nonfinite |=
+        kernels->append_v(page.v.data, page.v_stride, half, n - half,
+                          (float *)v.data + half * p->dv, p->dv, p->dv, kernels->operand);
     release(t, &k);
     release(t, &v);
     return page;
@@ -177,7 +178,7 @@ static int32_t first_key(const struct tile *t, const struct page *page)
     for (int32_t key = 0; key < page->keys && t->variant.skip; key++) {
         for (int32_t r = 0; r < t->map.count; r++) {
             if (problem_sees(t->p, t->base + r, page->first + key)) {
-                return key / t->row->panel_keys * t->row->panel_keys;
+                return key / t->kernels->panel_keys * t->kernels->panel_keys;
             }
         }
     }
@@ -186,7 +187,7 @@ static int32_t first_key(const struct tile *t, const struct page *page)
 
 static int32_t piece(const struct tile *t, const struct page *page, int32_t key)
 {
-    return t->variant.cut ? t->row->panel_keys : page->keys - key;
+    return t->variant.cut ? t->kernels->panel_keys : page->keys - key;
 }
 
 static void scores(struct tile *t, const struct page *page, int32_t from, float *s)
@@ -194,8 +195,8 @@ static void scores(struct tile *t, const struct page *page, int32_t from, float 
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
         const unsigned char *k =
             (unsigned char *)page->k.data + (size_t)(key * page->k_stride) * t->operand;
-        t->row->score(s + (int64_t)(key - from) * t->ld, t->ld, t->q.data, k, page->k_stride,
-                      piece(t, page, key), t->p->dk);
+        t->kernels->score(s + (int64_t)(key - from) * t->ld, t->ld, t->q.data, k, page->k_stride,
+                          piece(t, page, key), t->p->dk);
     }
 }
 
@@ -211,10 +212,10 @@ static void keep_scores(const struct tile *t, const struct page *page, int32_t f
     }
 }
 
-/* What modify reads, fenced. */
+/* What rules reads, fenced. */
 struct changes {
     struct fence lo, hi, slope, q_pos, k_pos, bias, visible;
-    struct gqa__modify modify;
+    struct gqa__score_rules rules;
 };
 
 static void changes_fill(const struct tile *t, int32_t begin, struct changes *c)
@@ -230,7 +231,7 @@ static void changes_fill(const struct tile *t, int32_t begin, struct changes *c)
         ((int32_t *)c->hi.data)[r] = real ? (ranged ? p->hi[at] : p->keys) - begin : 0;
         ((float *)c->slope.data)[r] = real ? p->slope[at] : 0.0f;
         ((int32_t *)c->q_pos.data)[r] = real ? p->q_pos[at] : 0;
-        for (int32_t key = 0; key < c->modify.keys; key++) {
+        for (int32_t key = 0; key < c->rules.keys; key++) {
             const int32_t i = begin + key;
             const bool held = real && i < p->keys;
             ((float *)c->bias.data)[key * ld + r] = held ? p->bias[i * p->rows + at] : 0.0f;
@@ -252,16 +253,17 @@ static struct changes changes_new(const struct tile *t, int32_t begin, int32_t k
                         .bias = fence_new(block * 4),
                         .visible = fence_new(block)};
 
-    c.modify = (struct gqa__modify){.keys = keys,
-                                    .ld = t->ld,
-                                    .softcap = features & FEATURE_SOFTCAP ? softcap : 0.0f,
-                                    .slope = features & FEATURE_SLOPE ? c.slope.data : NULL,
-                                    .q_pos = c.q_pos.data,
-                                    .k_pos = c.k_pos.data,
-                                    .bias = features & FEATURE_BIAS ? c.bias.data : NULL,
-                                    .lo = c.lo.data,
-                                    .hi = c.hi.data,
-                                    .visible = features & FEATURE_VISIBLE ? c.visible.data : NULL};
+    c.rules =
+        (struct gqa__score_rules){.keys = keys,
+                                  .ld = t->ld,
+                                  .softcap = features & FEATURE_SOFTCAP ? softcap : 0.0f,
+                                  .slope = features & FEATURE_SLOPE ? c.slope.data : NULL,
+                                  .q_pos = c.q_pos.data,
+                                  .k_pos = c.k_pos.data,
+                                  .bias = features & FEATURE_BIAS ? c.bias.data : NULL,
+                                  .lo = c.lo.data,
+                                  .hi = c.hi.data,
+                                  .visible = features & FEATURE_VISIBLE ? c.visible.data : NULL};
     changes_fill(t, begin, &c);
     return c;
 }
@@ -294,9 +296,9 @@ static void keep_state(const struct tile *t, int32_t which, int32_t block)
 
 /* The entries one after the other, in pieces. */
 static void run_entries(struct tile *t, const struct page *page, int32_t from,
-                        const struct gqa__modify *modify, int32_t block)
+                        const struct gqa__score_rules *rules, int32_t block)
 {
-    const struct gqa__kernels *row = t->row;
+    const struct gqa__kernels *kernels = t->kernels;
     const int32_t keys = page->keys - from;
     const int marked = page->nonfinite ? GQA__ACC_MARKED : 0;
     struct fence s = fence_new((size_t)keys * (size_t)t->ld * 4);
@@ -304,19 +306,19 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
 
     scores(t, page, from, s.data);
     keep_scores(t, page, from, s.data, t->answer->product);
-    row->modify(s.data, modify);
+    kernels->apply_rules(s.data, rules);
     keep_scores(t, page, from, s.data, t->answer->score);
-    row->softmax(weights.data, t->m[block].data, t->l[block].data, s.data, keys, t->ld,
-                 marked != 0);
+    kernels->softmax(weights.data, t->m[block].data, t->l[block].data, s.data, keys, t->ld,
+                     marked != 0);
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
         const int32_t n = piece(t, page, key);
         const int first_flag = key == from ? GQA__ACC_FIRST : 0;
-        const int64_t offset = row->v_transposed ? key : key * page->v_stride;
-        row->accumulate(t->o[block].data, t->ld,
-                        (unsigned char *)weights.data +
-                            (size_t)(key - from) * (size_t)t->ld * t->operand,
-                        (unsigned char *)page->v.data + (size_t)offset * t->operand, page->v_stride,
-                        n, t->p->dv, first_flag | marked);
+        const int64_t offset = kernels->v_transposed ? key : key * page->v_stride;
+        kernels->accumulate(t->o[block].data, t->ld,
+                            (unsigned char *)weights.data +
+                                (size_t)(key - from) * (size_t)t->ld * t->operand,
+                            (unsigned char *)page->v.data + (size_t)offset * t->operand,
+                            page->v_stride, n, t->p->dv, first_flag | marked);
     }
     if (keys == 0) {
         memset(t->o[block].data, 0, t->o[block].size);
@@ -331,43 +333,42 @@ static bool unchanged(const struct tile *t, const struct page *page)
     return (t->p->features & ~FEATURE_SINK) == 0 && page->first + page->keys <= t->p->keys;
 }
 
-/* The row's entry for a whole block, from a piece of one panel and one of the rest; left and finish
- * as in struct gqa__block. */
+/* The kernels' entry for a whole block, from a piece of one panel and one of the rest; left and
+ * finish as in struct gqa__block. */
 static void run_fused(struct tile *t, const struct page *page, int32_t from,
-                      const struct gqa__modify *modify, int32_t block,
-                      const struct gqa__state *left, int32_t lefts,
+                      const struct gqa__score_rules *rules, int32_t block,
+                      const struct gqa__state *merge_into, int32_t merges,
                       const struct gqa__finish *finish)
 {
-    const struct gqa__kernels *row = t->row;
-    const size_t scratch = (size_t)GQA__FOLD_BLOCK * (size_t)row->tile_rows * 4;
+    const struct gqa__kernels *kernels = t->kernels;
+    const size_t scratch = (size_t)GQA__FOLD_BLOCK * (size_t)kernels->tile_rows * 4;
     struct fence s = fence_new(scratch), p = fence_new(scratch);
-    struct gqa__keys pieces[2];
+    struct gqa__key_run pieces[2];
     struct gqa__block b = {.q = t->q.data,
                            .ld = t->ld,
                            .dk = t->p->dk,
                            .dv = t->p->dv,
                            .keys = page->keys - from,
-                           .piece = pieces,
-                           .modify = unchanged(t, page) ? NULL : modify,
-                           .mark = page->nonfinite,
+                           .run = pieces,
+                           .rules = unchanged(t, page) ? NULL : rules,
                            .s = s.data,
                            .p = p.data,
                            .state = {t->m[block].data, t->l[block].data, t->o[block].data},
-                           .left = left,
-                           .lefts = lefts,
+                           .merge_into = merge_into,
+                           .merges = merges,
                            .finish = finish};
 
-    for (int32_t key = from; key < page->keys; b.pieces++) {
-        const int64_t at = row->v_transposed ? key : key * page->v_stride;
-        struct gqa__keys *to = &pieces[b.pieces];
+    for (int32_t key = from; key < page->keys; b.runs++) {
+        const int64_t at = kernels->v_transposed ? key : key * page->v_stride;
+        struct gqa__key_run *to = &pieces[b.runs];
         to->k = (unsigned char *)page->k.data + (size_t)(key * page->k_stride) * t->operand;
         to->v = (unsigned char *)page->v.data + (size_t)at * t->operand;
         to->k_stride = page->k_stride;
         to->v_stride = page->v_stride;
-        to->keys = b.pieces == 0 ? row->panel_keys : page->keys - key;
+        to->keys = b.runs == 0 ? kernels->panel_keys : page->keys - key;
         key += to->keys;
     }
-    row->block(&b);
+    kernels->block(&b);
     release(t, &s);
     release(t, &p);
 }
@@ -447,13 +448,13 @@ static void copied_free(struct tile *t, struct copied *c)
 
 /* The last block once more, finished by the entry itself. */
 static void run_ending(struct tile *t, const struct page *page, int32_t from,
-                       const struct gqa__modify *modify, int32_t block)
+                       const struct gqa__score_rules *rules, int32_t block)
 {
     struct copied left = copied_state(t);
     struct ending end;
 
     ending_begin(t, &end);
-    run_fused(t, page, from, modify, block, &left.state, block, &end.finish);
+    run_fused(t, page, from, rules, block, &left.state, block, &end.finish);
     ending_keep(t, &end);
     t->ended = true;
     copied_free(t, &left);
@@ -461,7 +462,7 @@ static void run_ending(struct tile *t, const struct page *page, int32_t from,
 
 /* Once more, merged by the entry itself into block 0 and that one into a neutral state. */
 static void run_merging(struct tile *t, const struct page *page, int32_t from,
-                        const struct gqa__modify *modify)
+                        const struct gqa__score_rules *rules)
 {
     struct copied copied = copied_state(t);
     const struct gqa__state left[2] = {copied.state, {t->m[0].data, t->l[0].data, t->o[0].data}};
@@ -471,7 +472,7 @@ static void run_merging(struct tile *t, const struct page *page, int32_t from,
     for (int32_t r = 0; r < t->ld; r++) {
         left[1].m[r] = -INFINITY;
     }
-    run_fused(t, page, from, modify, 1, left, 2, NULL);
+    run_fused(t, page, from, rules, 1, left, 2, NULL);
     t->merged = true;
     copied_free(t, &copied);
 }
@@ -484,18 +485,20 @@ static void run_block(struct tile *t, int32_t block)
     const int32_t from = first_key(t, &page);
     struct changes changes = changes_new(t, first + from, page.keys - from);
 
-    if (t->variant.fused && t->row->block != NULL && page.keys > from) {
-        run_fused(t, &page, from, &changes.modify, block, NULL, 0, NULL);
+    const bool fused = t->variant.fused && !page.nonfinite && page.keys > from;
+
+    if (fused && t->kernels->block != NULL) {
+        run_fused(t, &page, from, &changes.rules, block, NULL, 0, NULL);
     } else {
-        run_entries(t, &page, from, &changes.modify, block);
+        run_entries(t, &page, from, &changes.rules, block);
     }
     keep_state(t, block, block);
-    if (t->variant.fused && t->row->block_ends && page.keys > from && !page.nonfinite) {
+    if (fused && t->kernels->block_ends) {
         if (left <= GQA__FOLD_BLOCK) {
-            run_ending(t, &page, from, &changes.modify, block);
+            run_ending(t, &page, from, &changes.rules, block);
         }
         if (block == 1) {
-            run_merging(t, &page, from, &changes.modify);
+            run_merging(t, &page, from, &changes.rules);
         }
     }
     changes_free(t, &changes);
@@ -505,18 +508,18 @@ static void run_block(struct tile *t, int32_t block)
 
 static bool run_tile(struct tile *t)
 {
-    const struct gqa__kernels *row = t->row;
+    const struct gqa__kernels *kernels = t->kernels;
     const struct problem *p = t->p;
     const int32_t blocks = (p->keys + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK;
     struct fence q = fence_new((size_t)p->tokens * (size_t)p->group * (size_t)p->dk * 4);
     struct ending end;
 
     memcpy(q.data, p->q, q.size);
-    t->q = fence_new(row->q_bytes(p->dk, t->ld));
-    if (row->enter != NULL) {
-        row->enter();
+    t->q = fence_new(kernels->q_bytes(p->dk, t->ld));
+    if (kernels->enter != NULL) {
+        kernels->enter();
     }
-    row->pack_q(t->q.data, q.data, &t->map, t->ld, p->dk, scale);
+    kernels->pack_q(t->q.data, q.data, &t->map, t->ld, p->dk, scale);
     release(t, &q);
     for (int32_t i = 0; i < 2; i++) {
         t->m[i] = fence_new((size_t)t->ld * 4);
@@ -527,8 +530,8 @@ static bool run_tile(struct tile *t)
         run_block(t, block);
     }
     if (blocks > 1 && !t->merged) {
-        row->merge(t->m[0].data, t->l[0].data, t->o[0].data, t->m[1].data, t->l[1].data,
-                   t->o[1].data, p->dv, t->ld);
+        kernels->merge(t->m[0].data, t->l[0].data, t->o[0].data, t->m[1].data, t->l[1].data,
+                       t->o[1].data, p->dv, t->ld);
     }
     keep_state(t, 2, 0);
     if (!t->ended) {
@@ -536,11 +539,11 @@ static bool run_tile(struct tile *t)
         end.finish.m = t->m[0].data;
         end.finish.l = t->l[0].data;
         end.finish.o = t->o[0].data;
-        row->finish(&end.finish);
+        kernels->finish(&end.finish);
         ending_keep(t, &end);
     }
-    if (row->leave != NULL) {
-        row->leave();
+    if (kernels->leave != NULL) {
+        kernels->leave();
     }
     for (int32_t i = 0; i < 2; i++) {
         release(t, &t->m[i]);
@@ -551,21 +554,22 @@ static bool run_tile(struct tile *t)
     return t->whole;
 }
 
-bool attend(const struct gqa__kernels *row, const struct problem *p, struct variant variant,
+bool attend(const struct gqa__kernels *kernels, const struct problem *p, struct variant variant,
             struct answer *answer)
 {
     bool whole = true;
 
-    for (int32_t base = 0; base < p->rows; base += row->tile_rows) {
+    for (int32_t base = 0; base < p->rows; base += kernels->tile_rows) {
         const int32_t left = p->rows - base;
-        struct tile t = {.row = row, .p = p, .variant = variant, .answer = answer, .base = base};
+        struct tile t = {
+            .kernels = kernels, .p = p, .variant = variant, .answer = answer, .base = base};
         t.map.token_stride = (int64_t)p->group * p->dk;
         t.map.head_stride = p->dk;
         t.map.group = p->group;
         t.map.first = p->first + base;
-        t.map.count = left < row->tile_rows ? left : row->tile_rows;
-        t.ld = up(t.map.count, row->lanes);
-        t.operand = row->operand == GQA_F32 ? 4 : 2;
+        t.map.count = left < kernels->tile_rows ? left : kernels->tile_rows;
+        t.ld = up(t.map.count, kernels->lanes);
+        t.operand = kernels->operand == GQA_F32 ? 4 : 2;
         t.whole = true;
         whole = run_tile(&t) && whole;
     }

@@ -1,10 +1,10 @@
-/* attend_kernels.h - one attention problem run through the entries of a kernel row, every buffer
+/* attend_kernels.h - one attention problem run through the entries of a kernel set, every buffer
  * fenced, without walk, plan or cache. */
 #ifndef GQA_TEST_ATTEND_KERNELS_H
 #define GQA_TEST_ATTEND_KERNELS_H
 
 #include "kernel/contract/kernel.h"
-#include "support/rows.h"
+#include "support/kernels_under_test.h"
 
 enum {
     FEATURE_RANGE = 1,   /* lo, hi */
@@ -44,7 +44,7 @@ bool problem_sees(const struct problem *p, int32_t row, int32_t key);
 /* What a row gave, by attention row; at most two fold blocks. */
 struct answer {
     float *product;   /* [keys][rows] */
-    float *score;     /* [keys][rows] after modify */
+    float *score;     /* [keys][rows] after rules */
     float *m, *l;     /* [3][rows]: two blocks, then their merge */
     float *o;         /* [3][rows][dv] */
     float *out, *lse; /* [rows][dv], [rows] */
@@ -60,7 +60,7 @@ struct variant {
 };
 
 /* false: a guard byte was written. */
-bool attend(const struct gqa__kernels *row, const struct problem *p, struct variant variant,
+bool attend(const struct gqa__kernels *kernels, const struct problem *p, struct variant variant,
             struct answer *answer);
 
 /* Compare by bits; with scores only if all keys were computed. NaN scores count as equal. */

@@ -27,10 +27,10 @@ static bool runs_here(const char *name)
 bool forced_row_refuses(gqa_numerics numerics)
 {
     const char *env = getenv("GQA_ISA");
-    const struct gqa__kernels *row;
+    const struct gqa__kernels *kernels;
 
     if (env == NULL || !runs_here(env) ||
-        gqa__select(&row, GQA_ISA_AUTO, env, numerics, NULL) != GQA_ERR_UNSUPPORTED) {
+        gqa__select(&kernels, GQA_ISA_AUTO, env, numerics, NULL) != GQA_ERR_UNSUPPORTED) {
         return false;
     }
     printf("skipped: GQA_ISA=%s does not serve numerics %s\n", env,

@@ -1,4 +1,4 @@
-/* forced.h - tests under a forced kernel row.
+/* forced.h - tests under a forced kernel set.
  *
  * The suite may run with GQA_ISA set, so that every layer whose config.isa is AUTO gets that row. A
  * row that does not serve some numerics makes gqa_create refuse layers of them, as it should

@@ -33,9 +33,12 @@ static void *host_alloc(void *user, size_t size, size_t align)
     if (call == host->fail_at || (host->fail_from >= 0 && call >= host->fail_from)) {
         return NULL;
     }
-    base = malloc(size + 2 * align + GUARD);
+    base = malloc(size + 3 * align + GUARD);
     assert_non_null(base);
     block = base + align + (align - (uintptr_t)base % align) % align;
+    if (call == host->skew_at || (host->skew_from >= 0 && call >= host->skew_from)) {
+        block += host->skew;
+    }
     header = (struct header *)(void *)block - 1;
     header->magic = LIVE;
     header->size = size;
@@ -69,6 +72,9 @@ void host_init(struct host *host)
     host->live = 0;
     host->fail_at = -1;
     host->fail_from = -1;
+    host->skew_at = -1;
+    host->skew_from = -1;
+    host->skew = 0;
 }
 
 gqa_runtime host_runtime(struct host *host)

@@ -9,6 +9,9 @@ struct host {
     int64_t live;      /* blocks not yet released */
     int64_t fail_at;   /* the call, from 0, that gets NULL; -1 = none */
     int64_t fail_from; /* from this call on all get NULL; -1 = none */
+    int64_t skew_at;   /* the call that gets memory `skew` bytes beside its alignment; -1 = none */
+    int64_t skew_from; /* from this call on all get such memory; -1 = none */
+    size_t skew;       /* a multiple of 8 */
 };
 
 void host_init(struct host *host);

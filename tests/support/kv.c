@@ -19,20 +19,20 @@ const struct kv_case kv_cases[] = {
 };
 const int kv_case_count = (int)(sizeof kv_cases / sizeof kv_cases[0]);
 
-void kv_layer(struct gqa_layer *layer, struct gqa__kernels *row, const struct kv_case *kv,
+void kv_layer(struct gqa_layer *layer, struct gqa__kernels *kernels, const struct kv_case *kv,
               int32_t hkv, int32_t dk, int32_t dv)
 {
     const struct gqa__kernels *scalar = NULL;
     if (gqa__select(&scalar, GQA_ISA_SCALAR, NULL, kv->numerics, NULL) != GQA_OK) {
         abort();
     }
-    *row = *scalar;
-    row->panel_keys = kv->panel_keys != 0 ? kv->panel_keys : row->panel_keys;
-    row->depth_step = kv->depth_step != 0 ? kv->depth_step : row->depth_step;
-    row->value_step = kv->value_step != 0 ? kv->value_step : row->value_step;
+    *kernels = *scalar;
+    kernels->panel_keys = kv->panel_keys != 0 ? kv->panel_keys : kernels->panel_keys;
+    kernels->depth_step = kv->depth_step != 0 ? kv->depth_step : kernels->depth_step;
+    kernels->value_step = kv->value_step != 0 ? kv->value_step : kernels->value_step;
 
     memset(layer, 0, sizeof *layer);
-    layer->params.row = row;
+    layer->params.kernels = kernels;
     layer->params.shape.hkv = hkv;
     layer->params.shape.hq = hkv;
     layer->params.shape.group = 1;

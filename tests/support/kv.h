@@ -8,7 +8,7 @@
 #include "cache/cache.h"
 #include "layer/layer.h"
 
-/* A scalar row, some of its geometry replaced (0 = the row's own), and storage types. */
+/* A scalar kernels, some of its geometry replaced (0 = the row's own), and storage types. */
 struct kv_case {
     const char *name;
     gqa_numerics numerics;
@@ -19,8 +19,8 @@ struct kv_case {
 extern const struct kv_case kv_cases[];
 extern const int kv_case_count;
 
-/* A layer that has all a cache asks for. row is the caller's memory. */
-void kv_layer(struct gqa_layer *layer, struct gqa__kernels *row, const struct kv_case *kv,
+/* A layer that has all a cache asks for. kernels is the caller's memory. */
+void kv_layer(struct gqa_layer *layer, struct gqa__kernels *kernels, const struct kv_case *kv,
               int32_t hkv, int32_t dk, int32_t dv);
 
 /* One block at a time is enough for a cache. New memory is full of 0xa5. */

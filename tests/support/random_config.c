@@ -118,7 +118,7 @@ static void set_scores(random_case *c)
 {
     gqa_config *g = &c->config;
     const int *v = c->choice;
-    g->score_scale = v[OPT_SCALE] != 0 ? 0.17f : 0.0f;
+    g->score_scale = v[OPT_SCALE] == 0 ? 0.0f : v[OPT_SCALE] == 1 ? 0.17f : -0.23f;
     g->softcap = v[OPT_SOFTCAP] != 0 ? 3.0f : 0.0f;
     g->query_temperature = (gqa_query_temperature)v[OPT_TEMPERATURE];
     if (g->query_temperature != GQA_QUERY_TEMPERATURE_NONE) {

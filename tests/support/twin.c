@@ -15,9 +15,9 @@
 #endif
 
 #include "layer/layer.h"
+#include "support/kernels8.h"
 #include "support/oracle.h"
 #include "support/parallel.h"
-#include "support/row8.h"
 
 /* Multiply-adds that one run of n tokens may cost, about. */
 enum { COST = 5000000 };
@@ -126,14 +126,14 @@ static void drop(struct run *run)
     }
 }
 
-/* The same layer on the tests' own kernel row. */
+/* The same layer on the tests' own kernel set. */
 static gqa_status take_second_row(gqa_layer *layer, const random_case *c,
                                   const gqa_weights *weights, gqa_error *err)
 {
     struct gqa__params params = {.config = c->config,
                                  .shape = layer->params.shape,
                                  .backend = layer->params.backend,
-                                 .row = gqa_test_row8(c->config.numerics)};
+                                 .kernels = gqa_test_kernels8(c->config.numerics)};
     gqa__layer_unload(layer);
     layer->params = params;
     layer->blocks = 0;

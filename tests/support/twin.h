@@ -40,7 +40,7 @@ typedef struct twin_way {
     int threads;
     bool reversed; /* tasks run on the calling thread, last first */
     struct gqa__knobs knobs;
-    bool second_row; /* the kernel row of support/row8.h */
+    bool second_row; /* the kernel set of support/kernels8.h */
     bool in_place;   /* the weights are */
     bool taps;
     bool gaps;      /* inputs and weights in other places: strides, alignment */

@@ -1,7 +1,7 @@
 /* amx.c - the table "amx/bf16": AMX products, AVX-512 for everything else.
  *
- * What is no product it shares with the AVX-512 rows (kernel/vector); the simplest passes are the
- * scalar row's source, which this file's flags turn into AVX-512 code with the same bits.
+ * What is no product it shares with the AVX-512 kernels (kernel/vector); the simplest passes are
+ * the scalar kernels' source, which this file's flags turn into AVX-512 code with the same bits.
  */
 #include "kernel/amx/amx.h"
 #include "kernel/contract/built.h"
@@ -67,7 +67,7 @@ static const struct gqa__kernels amx_bf16 = {
     .append_k = append_k_rows,
     .append_v = append_v_transposed,
     .score = gqa__amx_score,
-    .modify = modify_scores,
+    .apply_rules = apply_rules,
     .softmax = gqa__amx_softmax,
     .accumulate = gqa__amx_accumulate,
     .block = gqa__amx_block,

@@ -1,4 +1,4 @@
-/* amx.h - what the files of the AMX row share: tile shapes, conversions, entries.
+/* amx.h - what the files of the AMX kernels share: tile shapes, conversions, entries.
  *
  * Every tile is 16 rows of 64 bytes. A tile A holds 16 rows of 32 bf16 as they lie in memory (keys,
  * value dimensions or outputs); a tile B holds 16 pairs of k for 16 lanes: [pair][lane][2]. The
@@ -12,7 +12,7 @@
 
 enum {
     AMX_ROWS = 16,  /* rows of a tile, and lanes of a tile B or C */
-    AMX_DEPTH = 32, /* bf16 values of a tile row: one group of k */
+    AMX_DEPTH = 32, /* bf16 values of a tile row: one k32 */
     AMX_TILE_BYTES = 1024,
     AMX_TILE_ROWS = 128, /* lanes of an attention tile */
 };
@@ -43,7 +43,7 @@ void gqa__amx_linear(const struct gqa__linear_args *args);
 void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows);
 bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows);
 
-/* amx.c: the table for bf16, NULL for f32 (and where the compiler cannot build the row). The files
+/* amx.c: the table for bf16, NULL for f32 (and where the compiler cannot build it). The files
  * of kernel/amx are part of x86-64 builds only. */
 #if defined(__x86_64__)
 const struct gqa__kernels *gqa__amx(gqa_numerics numerics);

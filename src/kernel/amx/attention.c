@@ -22,7 +22,7 @@
 
 size_t gqa__amx_q_bytes(int32_t dk, int32_t ld)
 {
-    return (size_t)round_to_group(dk) * (size_t)ld * sizeof(uint16_t);
+    return (size_t)round_to_k32(dk) * (size_t)ld * sizeof(uint16_t);
 }
 
 /* 32 scaled values of one row from d on, zero beyond dk. */
@@ -40,7 +40,7 @@ INLINE __m512i load_row(const float *row, int32_t left, __m512 scale)
 }
 
 /* Ask for n floats. */
-INLINE void fetch_row(const float *row, int32_t n)
+INLINE void prefetch_query_row(const float *row, int32_t n)
 {
     for (int32_t i = 0; i < n; i += 16) {
         _mm_prefetch((const char *)(row + i), _MM_HINT_T0);
@@ -62,7 +62,7 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
             const int64_t next = gqa__row_next(map, &later);
             row[i] = q + gqa__row_next(map, &walk);
             if (lane + i + AMX_ROWS < map->count) {
-                fetch_row(q + next, dk);
+                prefetch_query_row(q + next, dk);
             }
         }
         for (int32_t d = 0; d < dk; d += AMX_DEPTH) {
@@ -84,16 +84,16 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
 void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                     int32_t keys, int32_t dk)
 {
-    const int32_t groups = (int32_t)(round_to_group(dk) / AMX_DEPTH);
+    const int32_t k32s = (int32_t)(round_to_k32(dk) / AMX_DEPTH);
 
     assert(keys % 32 == 0 && ld % AMX_ROWS == 0);
     for (int32_t lane = 0; lane < ld; lane += 32) {
         const unsigned char *tiles =
-            (const unsigned char *)q + (int64_t)lane / 16 * groups * AMX_TILE_BYTES;
+            (const unsigned char *)q + (int64_t)lane / 16 * k32s * AMX_TILE_BYTES;
         if (lane + 16 < ld) {
-            score_piece(s + lane, ld, tiles, k, k_stride, keys, groups, true);
+            score_run(s + lane, ld, tiles, k, k_stride, keys, k32s, true);
         } else {
-            score_piece(s + lane, ld, tiles, k, k_stride, keys, groups, false);
+            score_run(s + lane, ld, tiles, k, k_stride, keys, k32s, false);
         }
     }
 }
@@ -119,8 +119,8 @@ INLINE void softmax_tile(const struct softmax *args, const bool mark)
         raise_reference(&sums, args->s + key / 32 * step, args->s_stride);
     }
     for (int32_t key = 0; key < args->keys; key += 32) {
-        weigh_group(args->p + key / 32 * args->p_step, args->s + key / 32 * step, args->s_stride,
-                    &sums, mark, NULL);
+        exponentiate_32(args->p + key / 32 * args->p_step, args->s + key / 32 * step,
+                        args->s_stride, &sums, mark, NULL);
     }
     store_sums(&sums, args->m, args->l);
 }
@@ -157,7 +157,7 @@ void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-/* V may hold NaN: the scalar row's sums, which leave out what p = -0 marks. */
+/* V may hold NaN: the scalar kernels' sums, which leave out what p = -0 marks. */
 static void accumulate_marked(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                               int32_t keys, int32_t dv, int flags)
 {
@@ -179,7 +179,7 @@ static void accumulate_marked(float *o, int32_t ld, const void *p, const void *v
 void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                          int32_t keys, int32_t dv, int flags)
 {
-    const struct gqa__keys piece = {NULL, 0, v, v_stride, keys};
+    const struct gqa__key_run run = {NULL, 0, v, v_stride, keys};
 
     assert(keys % 32 == 0 && ld % AMX_ROWS == 0 && ld <= AMX_TILE_ROWS);
     if (flags & GQA__ACC_MARKED) {
@@ -187,8 +187,8 @@ void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int
         return;
     }
     for (int32_t lane = 0; lane < ld; lane += 32) {
-        const struct value_args args = {.piece = &piece,
-                                        .pieces = 1,
+        const struct value_args args = {.run = &run,
+                                        .runs = 1,
                                         .p = (const unsigned char *)p + lane / 16 * AMX_TILE_BYTES,
                                         .p_step = (int64_t)ld / 16 * AMX_TILE_BYTES,
                                         .o = o + lane,

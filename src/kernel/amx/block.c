@@ -1,10 +1,10 @@
-/* block.c - a whole fold block with AMX: 32 keys of one or two lane tiles are weighed while the
- * tile unit computes the scores of the next 32.
+/* block.c - a whole fold block with AMX: 32 keys of one or two lane tiles are exponentiated while
+ * the tile unit computes the scores of the next 32.
  *
  * The scores of 32 keys lie in one of two places, [lane tile][32][16], for the time of their
  * softmax only. That works because the reference of the exponentials is rarely raised: where a
- * lane's is, after keys of it have been weighed, the rest of the keys only raises references, and
- * then all keys are gone through once more with the final ones, which no key raises.
+ * lane's is, after keys of it have been exponentiated, the rest of the keys only raises references,
+ * and then all keys are gone through once more with the final ones, which no key raises.
  */
 #include "kernel/amx/amx.h"
 #include "kernel/contract/built.h"
@@ -32,38 +32,38 @@ struct lanes {
     int64_t q_step;         /* bytes to those of the second */
     int64_t p_step;         /* bytes between tiles of 32 keys */
     int32_t lane;
-    struct fetch *fetch;
+    struct prefetch_queue *prefetch;
     unsigned mode; /* outside of flush_enter */
     struct {
         int32_t begin, end;
     } seen[2]; /* keys that all 16 lanes see, by lo and hi; unset without */
 };
 
-/* --- modify ---------------------------------------------------------------------------------- */
+/* --- rules ---------------------------------------------------------------------------------- */
 
 /* Softcap, slope and bias of lanes [lane, lane + 16) and keys [key, key + 32); s [32][16]. Not
  * inlined: in between the mode is that of the caller of the block. */
-__attribute__((noinline)) static void change_values(float *s, const struct gqa__modify *modify,
-                                                    int32_t lane, int32_t key)
+__attribute__((noinline)) static void change_lanes(float *s, const struct gqa__score_rules *rules,
+                                                   int32_t lane, int32_t key)
 {
-    struct gqa__modify part = *modify;
+    struct gqa__score_rules part = *rules;
 
     part.ld = 16;
-    part.slope = modify->slope != NULL ? modify->slope + lane : NULL;
-    part.q_pos = modify->q_pos != NULL ? modify->q_pos + lane : NULL;
+    part.slope = rules->slope != NULL ? rules->slope + lane : NULL;
+    part.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
     for (int32_t i = 0; i < 32; i++) {
-        part.k_pos = modify->k_pos != NULL ? modify->k_pos + key + i : NULL;
+        part.k_pos = rules->k_pos != NULL ? rules->k_pos + key + i : NULL;
         part.bias =
-            modify->bias != NULL ? modify->bias + (int64_t)(key + i) * modify->ld + lane : NULL;
-        modify_values(s + i * 16, 0, &part); /* key 0 of these slices */
+            rules->bias != NULL ? rules->bias + (int64_t)(key + i) * rules->ld + lane : NULL;
+        change_scores(s + i * 16, 0, &part); /* key 0 of these slices */
     }
 }
 
 /* Hide by bytes. */
-static void hide_unseen(float *s, const struct gqa__modify *modify, int32_t lane, int32_t key)
+static void hide_unseen(float *s, const struct gqa__score_rules *rules, int32_t lane, int32_t key)
 {
     for (int32_t i = 0; i < 32; i++) {
-        const uint8_t *visible = modify->visible + (int64_t)(key + i) * modify->ld + lane;
+        const uint8_t *visible = rules->visible + (int64_t)(key + i) * rules->ld + lane;
         const __m128i bytes = _mm_loadu_si128((const __m128i *)visible);
         _mm512_mask_storeu_ps(s + i * 16, _mm_testn_epi8_mask(bytes, bytes),
                               _mm512_set1_ps(-INFINITY));
@@ -73,13 +73,13 @@ static void hide_unseen(float *s, const struct gqa__modify *modify, int32_t lane
 /* Hide by lo and hi: only keys that not all lanes see. */
 static void hide_outside(float *s, const struct lanes *lanes, int32_t half, int32_t key)
 {
-    const struct gqa__modify *modify = lanes->block->modify;
+    const struct gqa__score_rules *rules = lanes->block->rules;
     const int32_t begin = lanes->seen[half].begin - key, end = lanes->seen[half].end - key;
     const __m512i first = _mm512_set1_epi32(key);
     const __m512i lo =
-        _mm512_sub_epi32(_mm512_loadu_si512(modify->lo + lanes->lane + half * 16), first);
+        _mm512_sub_epi32(_mm512_loadu_si512(rules->lo + lanes->lane + half * 16), first);
     const __m512i hi =
-        _mm512_sub_epi32(_mm512_loadu_si512(modify->hi + lanes->lane + half * 16), first);
+        _mm512_sub_epi32(_mm512_loadu_si512(rules->hi + lanes->lane + half * 16), first);
 
     for (int32_t i = 0; i < 32; i++) {
         const __m512i at = _mm512_set1_epi32(i);
@@ -92,50 +92,49 @@ static void hide_outside(float *s, const struct lanes *lanes, int32_t half, int3
     }
 }
 
-/* The modify of keys [key, key + 32) of one lane tile; s [32][16]. Under flush_enter. */
-__attribute__((noinline)) static void modify_group(float *s, const struct lanes *lanes,
-                                                   int32_t half, int32_t key)
+/* The rules of keys [key, key + 32) of one lane tile; s [32][16]. Under flush_enter. */
+__attribute__((noinline)) static void rules_of_32(float *s, const struct lanes *lanes, int32_t half,
+                                                  int32_t key)
 {
-    const struct gqa__modify *modify = lanes->block->modify;
+    const struct gqa__score_rules *rules = lanes->block->rules;
     const int32_t lane = lanes->lane + half * 16;
 
-    if (modify->softcap != 0.0f || modify->slope != NULL || modify->bias != NULL) {
+    if (rules->softcap != 0.0f || rules->slope != NULL || rules->bias != NULL) {
         flush_leave(lanes->mode);
-        change_values(s, modify, lane, key);
+        change_lanes(s, rules, lane, key);
         (void)flush_enter();
     }
-    if (modify->visible != NULL) {
-        hide_unseen(s, modify, lane, key);
+    if (rules->visible != NULL) {
+        hide_unseen(s, rules, lane, key);
     }
-    if (modify->lo != NULL) {
+    if (rules->lo != NULL) {
         hide_outside(s, lanes, half, key);
     }
 }
 
-/* --- scores to weights ----------------------------------------------------------------------- */
+/* --- probabilities -------------------------------------------------------------------------- */
 
-/* The next 32 keys of the pieces. */
+/* The next 32 keys of the runs. */
 struct cursor {
-    int32_t piece, key;
+    int32_t run, key;
 };
 
 /* Scores of the next 32 keys. */
 INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s, const bool two)
 {
-    const struct gqa__keys *piece = &lanes->block->piece[next->piece];
+    const struct gqa__key_run *run = &lanes->block->run[next->run];
     const struct score_place to = {s, 16, LANE_SCORES};
 
-    score_keys(to, lanes->q, lanes->q_step,
-               (const uint16_t *)piece->k + next->key * piece->k_stride, piece->k_stride,
-               (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->fetch, two);
+    score_keys(to, lanes->q, lanes->q_step, (const uint16_t *)run->k + next->key * run->k_stride,
+               run->k_stride, (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->prefetch, two);
     next->key += 32;
-    if (next->key == piece->keys) {
-        next->piece++;
+    if (next->key == run->keys) {
+        next->run++;
         next->key = 0;
     }
 }
 
-/* By the 32 keys s; true: some of what was weighed is stale. */
+/* By the 32 keys s; true: some of what was exponentiated is stale. */
 INLINE bool raise_references(struct lane_sums *a, struct lane_sums *b, const float *s,
                              const bool two)
 {
@@ -147,8 +146,8 @@ INLINE bool raise_references(struct lane_sums *a, struct lane_sums *b, const flo
 /* All keys once; maxima are taken only where a lane has no reference yet or the sums show that some
  * key may raise one. False: references were raised too late for some p; again with what they are.
  */
-INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct lane_sums *b,
-                       const bool two)
+INLINE bool exponentiate_keys(const struct lanes *lanes, struct lane_sums *a, struct lane_sums *b,
+                              const bool two)
 {
     const struct gqa__block *block = lanes->block;
     unsigned char *p = block->p;
@@ -163,16 +162,16 @@ INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct la
         if (key + 32 < block->keys) {
             score_next(lanes, &next, block->s + (key / 32 + 1) % 2 * PLACE, two);
         }
-        for (int32_t half = 0; half < (two ? 2 : 1) && block->modify != NULL; half++) {
-            modify_group(s + half * LANE_SCORES, lanes, half, key);
+        for (int32_t half = 0; half < (two ? 2 : 1) && block->rules != NULL; half++) {
+            rules_of_32(s + half * LANE_SCORES, lanes, half, key);
         }
         if (stale || !all_seen(a) || (two && !all_seen(b))) {
             stale |= raise_references(a, b, s, two);
         }
         if (!stale) {
-            weigh_group(p, s, 16, a, false, lanes->fetch);
+            exponentiate_32(p, s, 16, a, false, lanes->prefetch);
             if (two) {
-                weigh_group(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->fetch);
+                exponentiate_32(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->prefetch);
             }
             if (sums_above(a) || (two && sums_above(b))) {
                 stale |= raise_references(a, b, s, two);
@@ -182,12 +181,12 @@ INLINE bool weigh_keys(const struct lanes *lanes, struct lane_sums *a, struct la
     return !stale;
 }
 
-INLINE void weigh_lanes(const struct lanes *lanes, const bool two)
+INLINE void exponentiate_lanes(const struct lanes *lanes, const bool two)
 {
     const struct gqa__block *block = lanes->block;
     struct lane_sums a = no_sums(_mm512_set1_ps(-INFINITY)), b = a;
 
-    while (!weigh_keys(lanes, &a, &b, two)) {
+    while (!exponentiate_keys(lanes, &a, &b, two)) {
         /* once more at most */
     }
     store_sums(&a, block->state.m + lanes->lane, block->state.l + lanes->lane);
@@ -197,105 +196,74 @@ INLINE void weigh_lanes(const struct lanes *lanes, const bool two)
 }
 
 /* Under flush_enter. */
-__attribute__((noinline)) static void weigh_one(const struct lanes *lanes)
+__attribute__((noinline)) static void exponentiate_one(const struct lanes *lanes)
 {
-    weigh_lanes(lanes, false);
+    exponentiate_lanes(lanes, false);
 }
 
-__attribute__((noinline)) static void weigh_two(const struct lanes *lanes)
+__attribute__((noinline)) static void exponentiate_two(const struct lanes *lanes)
 {
-    weigh_lanes(lanes, true);
+    exponentiate_lanes(lanes, true);
 }
 
 /* --- the block ------------------------------------------------------------------------------- */
 
 static void find_seen(struct lanes *lanes, bool two)
 {
-    const struct gqa__modify *modify = lanes->block->modify;
+    const struct gqa__score_rules *rules = lanes->block->rules;
 
     for (int32_t half = 0; half < (two ? 2 : 1); half++) {
         const int32_t lane = lanes->lane + half * 16;
-        lanes->seen[half].begin = _mm512_reduce_max_epi32(_mm512_loadu_si512(modify->lo + lane));
-        lanes->seen[half].end = _mm512_reduce_min_epi32(_mm512_loadu_si512(modify->hi + lane));
+        lanes->seen[half].begin = _mm512_reduce_max_epi32(_mm512_loadu_si512(rules->lo + lane));
+        lanes->seen[half].end = _mm512_reduce_min_epi32(_mm512_loadu_si512(rules->hi + lane));
     }
 }
 
 /* Lanes [lane, lane + 32) or [lane, lane + 16). */
-INLINE void block_lanes(const struct gqa__block *block, struct fetch *fetch, int32_t lane,
-                        const bool two)
+INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *prefetch,
+                        int32_t lane, const bool two)
 {
-    const int64_t q_step = round_to_group(block->dk) / AMX_DEPTH * AMX_TILE_BYTES;
+    const int64_t q_step = round_to_k32(block->dk) / AMX_DEPTH * AMX_TILE_BYTES;
     struct lanes lanes = {.block = block,
                           .q = (const unsigned char *)block->q + lane / 16 * q_step,
                           .q_step = q_step,
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
                           .lane = lane,
-                          .fetch = fetch};
-    struct way_out way;
-    struct value_args values = {.piece = block->piece,
-                                .pieces = block->pieces,
+                          .prefetch = prefetch};
+    struct output_path path;
+    struct value_args values = {.run = block->run,
+                                .runs = block->runs,
                                 .p = block->p,
                                 .p_step = lanes.p_step,
                                 .o = block->state.o + lane,
                                 .ld = block->ld,
                                 .dv = block->dv,
                                 .first = true,
-                                .fetch = fetch};
+                                .prefetch = prefetch};
 
-    if (block->modify != NULL && block->modify->lo != NULL) {
+    if (block->rules != NULL && block->rules->lo != NULL) {
         find_seen(&lanes, two);
     }
     lanes.mode = flush_enter();
-    (two ? weigh_two : weigh_one)(&lanes);
+    (two ? exponentiate_two : exponentiate_one)(&lanes);
     flush_leave(lanes.mode);
-    if (block->lefts > 0 || block->finish != NULL) {
-        way_out_begin(&way, block, lane, two);
-        values.way = &way;
+    if (block->merges > 0 || block->finish != NULL) {
+        output_path_begin(&path, block, lane, two);
+        values.path = &path;
     }
     value_lanes(&values, two);
 }
 
-/* NaN in V: the entries one after the other. */
-static void block_marked(const struct gqa__block *block)
-{
-    int32_t done = 0;
-
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        gqa__amx_score(block->s + (int64_t)done * block->ld, block->ld, block->q, piece->k,
-                       piece->k_stride, piece->keys, block->dk);
-        done += piece->keys;
-    }
-    if (block->modify != NULL) {
-        modify_scores(block->s, block->modify);
-    }
-    gqa__amx_softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     true);
-    done = 0;
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
-        gqa__amx_accumulate(block->state.o, block->ld,
-                            (const uint16_t *)block->p + (int64_t)done * block->ld, piece->v,
-                            piece->v_stride, piece->keys, block->dv, flags);
-        done += piece->keys;
-    }
-}
-
 void gqa__amx_block(const struct gqa__block *block)
 {
-    struct fetch fetch = fetch_begin(block);
+    struct prefetch_queue prefetch = prefetch_begin(block);
 
     assert(block->keys % 32 == 0 && block->ld % AMX_ROWS == 0);
-    if (block->mark) {
-        block_marked(block);
-        return;
-    }
     for (int32_t lane = 0; lane < block->ld; lane += 32) {
         if (lane + 16 < block->ld) {
-            block_lanes(block, &fetch, lane, true);
+            block_lanes(block, &prefetch, lane, true);
         } else {
-            block_lanes(block, &fetch, lane, false);
+            block_lanes(block, &prefetch, lane, false);
         }
     }
     if (block->finish != NULL && block->finish->stream) {

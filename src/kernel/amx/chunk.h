@@ -8,7 +8,7 @@
 
 #include "kernel/vector/output.h"
 
-static inline int64_t groups_of(int64_t in)
+static inline int64_t k32_count(int64_t in)
 {
     return (in + AMX_DEPTH - 1) / AMX_DEPTH;
 }
@@ -36,52 +36,52 @@ static inline void store_tile(const struct gqa__linear_args *args, float *c, int
  * in L1 while all tokens use them, and the sums wait in memory in between. */
 enum {
     BLOCK_TOKENS = 128,
-    CHUNK_GROUPS = 8,   /* 16 KiB of weights */
-    WINDOW_GROUPS = 32, /* weights are asked for a window of chunks in advance */
+    CHUNK_K32S = 8,   /* 16 KiB of weights */
+    WINDOW_K32S = 32, /* weights are prefetched a window of chunks in advance */
     TILE_FLOATS = 256
 };
 
 /* Packed weights of 32 outputs, as they are read from memory. */
 struct panels {
-    const unsigned char *w; /* [groups] tiles of the first 16 outputs; the others panel bytes on */
+    const unsigned char *w; /* [k32s] tiles of the first 16 outputs; the others panel bytes on */
     int64_t panel;
-    int32_t groups, tile_bytes;
+    int32_t k32s, tile_bytes;
     bool more; /* the next 32 outputs follow */
 };
 
-/* Weights to ask for beside a chunk: one stream of lines alone gets a part of what L3 and memory
+/* Weights to prefetch beside a chunk: one stream of lines alone gets a part of what L3 and memory
  * give, so several run side by side in either output tile. */
-struct ahead {
+struct weight_prefetch {
     const unsigned char *at; /* NULL = nothing */
     int64_t panel, stream;   /* bytes to the other output tile, and from a stream to the next */
-    int32_t streams, lines;  /* of a tile; lines of each that are asked for with each group */
+    int32_t streams, lines;  /* of a tile; lines of each that are prefetched with each k32 */
 };
 
-/* A pass over the chunk at group g asks for its share of the window that follows the chunk's. */
-static inline struct ahead ask_window(const struct panels *p, int32_t g, int32_t pass,
-                                      int32_t passes)
+/* A pass over the chunk at k32 g prefetches its share of the window that follows the chunk's. */
+static inline struct weight_prefetch prefetch_window(const struct panels *p, int32_t g,
+                                                     int32_t pass, int32_t passes)
 {
-    const int32_t begin = g / WINDOW_GROUPS * WINDOW_GROUPS, next = begin + WINDOW_GROUPS;
-    const int32_t left = p->groups - g;
-    const int32_t groups = left < CHUNK_GROUPS ? left : CHUNK_GROUPS;
+    const int32_t begin = g / WINDOW_K32S * WINDOW_K32S, next = begin + WINDOW_K32S;
+    const int32_t left = p->k32s - g;
+    const int32_t k32s = left < CHUNK_K32S ? left : CHUNK_K32S;
     const int32_t lines = 32 * p->tile_bytes / AMX_TILE_BYTES; /* of two tiles */
-    struct ahead ahead = {NULL, p->panel, 0, lines / 8, (4 + passes - 1) / passes};
-    const int64_t share = (int64_t)((g - begin) * passes + pass * groups) * ahead.lines * 64;
+    struct weight_prefetch prefetch = {NULL, p->panel, 0, lines / 8, (4 + passes - 1) / passes};
+    const int64_t share = (int64_t)((g - begin) * passes + pass * k32s) * prefetch.lines * 64;
 
-    if (next < p->groups) {
-        const int32_t rest = p->groups - next;
-        ahead.at = p->w + (int64_t)next * p->tile_bytes + share;
-        ahead.stream = (int64_t)(rest < WINDOW_GROUPS ? rest : WINDOW_GROUPS) * 256;
+    if (next < p->k32s) {
+        const int32_t rest = p->k32s - next;
+        prefetch.at = p->w + (int64_t)next * p->tile_bytes + share;
+        prefetch.stream = (int64_t)(rest < WINDOW_K32S ? rest : WINDOW_K32S) * 256;
     } else if (p->more) {
-        ahead.at = p->w + 2 * p->panel + share;
-        ahead.stream = (int64_t)(p->groups < WINDOW_GROUPS ? p->groups : WINDOW_GROUPS) * 256;
+        prefetch.at = p->w + 2 * p->panel + share;
+        prefetch.stream = (int64_t)(p->k32s < WINDOW_K32S ? p->k32s : WINDOW_K32S) * 256;
     }
-    return ahead;
+    return prefetch;
 }
 
-/* Work that is done in steps beside the products of a chunk, one step for each group of k. */
-struct aside {
-    void (*step)(struct aside *aside);
+/* Work that is done in steps beside the products of a chunk, one step for each k32. */
+struct side_work {
+    void (*step)(struct side_work *side_work);
 };
 
 /* What a chunk reads and writes. */
@@ -90,21 +90,21 @@ struct chunk {
     const unsigned char *x; /* tiles of the first 16 tokens; the others x_panel bytes on */
     int64_t w_panel, x_panel;
     int64_t w_step, w_row; /* bytes from a tile to the next, and from row to row of a tile */
-    int32_t groups;
-    float *c;            /* [2 outputs][2 tokens] tiles */
-    bool first;          /* sums start from +0 */
-    struct ahead ahead;  /* fetched on the way */
-    struct aside *aside; /* or NULL */
+    int32_t k32s;
+    float *c;                        /* [2 outputs][2 tokens] tiles */
+    bool first;                      /* sums start from +0 */
+    struct weight_prefetch prefetch; /* its lines are prefetched on the way */
+    struct side_work *side_work;     /* or NULL */
 };
 
-/* The lines that belong to group g of the chunk. */
-INLINE void fetch_ahead(const struct ahead *ahead, int32_t g)
+/* The lines that belong to k32 g of the chunk. */
+INLINE void prefetch_chunk(const struct weight_prefetch *prefetch, int32_t g)
 {
-    for (int32_t line = 0; line < ahead->lines; line++) {
-        const uintptr_t at = (uintptr_t)ahead->at + (uintptr_t)(g * ahead->lines + line) * 64;
-        for (int32_t i = 0; i < ahead->streams; i++) {
-            v_prefetch(at + (uintptr_t)(i * ahead->stream));
-            v_prefetch(at + (uintptr_t)(ahead->panel + i * ahead->stream));
+    for (int32_t line = 0; line < prefetch->lines; line++) {
+        const uintptr_t at = (uintptr_t)prefetch->at + (uintptr_t)(g * prefetch->lines + line) * 64;
+        for (int32_t i = 0; i < prefetch->streams; i++) {
+            v_prefetch(at + (uintptr_t)(i * prefetch->stream));
+            v_prefetch(at + (uintptr_t)(prefetch->panel + i * prefetch->stream));
         }
     }
 }
@@ -124,7 +124,7 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
         _tile_loadd(2, chunk->c + 2 * TILE_FLOATS, 64);
         _tile_loadd(3, chunk->c + 3 * TILE_FLOATS, 64);
     }
-    for (int32_t g = 0; g < chunk->groups; g++) {
+    for (int32_t g = 0; g < chunk->k32s; g++) {
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         const unsigned char *w = chunk->w + g * chunk->w_step;
         _tile_loadd(4, w, chunk->w_row);
@@ -141,11 +141,11 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
         if (two_outs && two_tokens) {
             _tile_dpbf16ps(3, 5, 7);
         }
-        if (chunk->ahead.at != NULL) {
-            fetch_ahead(&chunk->ahead, g);
+        if (chunk->prefetch.at != NULL) {
+            prefetch_chunk(&chunk->prefetch, g);
         }
-        if (chunk->aside != NULL) {
-            chunk->aside->step(chunk->aside);
+        if (chunk->side_work != NULL) {
+            chunk->side_work->step(chunk->side_work);
         }
     }
     _tile_stored(0, chunk->c, 64);
@@ -156,11 +156,12 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
 
 /* Ask for lines of y where a pass over a chunk of a block of tokens will store its sums in the end:
  * they come in beside the products. */
-INLINE void ask_sums(const struct gqa__linear_args *args, int64_t out, int32_t token, int32_t g)
+INLINE void prefetch_sums(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                          int32_t g)
 {
-    const int32_t first = token + g / CHUNK_GROUPS * 4; /* 8 chunks for 32 tokens */
+    const int32_t first = token + g / CHUNK_K32S * 4; /* 8 chunks for 32 tokens */
 
-    if (g >= 8 * CHUNK_GROUPS || args->stream) {
+    if (g >= 8 * CHUNK_K32S || args->stream) {
         return;
     }
     for (int32_t i = first; i < first + 4 && i < args->tokens; i++) {

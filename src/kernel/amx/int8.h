@@ -12,17 +12,17 @@
 
 enum {
     AMX_INT8_BYTES = AMX_TILE_BYTES / 2,
-    AMX_INT8_AHEAD = 8 * AMX_INT8_BYTES /* how far in advance weights are asked for */
+    AMX_INT8_PREFETCH = 8 * AMX_INT8_BYTES /* how far in advance weights are prefetched */
 };
 
-/* Where input k of a group of 32 lies in its row. */
+/* Where input k of a k32 lies in its row. */
 static inline int64_t amx_int8_place(int64_t k)
 {
     return k % 2 * 16 + k / 2;
 }
 
-/* to [16][32] bf16 from a tile; the bytes ahead of it are asked for. */
-INLINE void expand_tile(unsigned char *to, const unsigned char *from, int64_t ahead)
+/* to [16][32] bf16 from a tile; the bytes `prefetch` behind it are prefetched. */
+INLINE void expand_tile(unsigned char *to, const unsigned char *from, int64_t prefetch)
 {
 #pragma GCC unroll 16
     for (int32_t i = 0; i < 16; i++) {
@@ -31,7 +31,7 @@ INLINE void expand_tile(unsigned char *to, const unsigned char *from, int64_t ah
         const __m512i odd = _mm512_castps_si512(v_load_i8(row + 16));
         _mm512_store_si512(to + i * 64, _mm512_or_si512(_mm512_srli_epi32(even, 16), odd));
         if (i % 2 == 0) {
-            v_prefetch((uintptr_t)row + (uintptr_t)ahead);
+            v_prefetch((uintptr_t)row + (uintptr_t)prefetch);
         }
     }
 }
@@ -39,7 +39,7 @@ INLINE void expand_tile(unsigned char *to, const unsigned char *from, int64_t ah
 INLINE void expand_tiles(unsigned char *to, const unsigned char *from, int32_t tiles)
 {
     for (int32_t i = 0; i < tiles; i++) {
-        expand_tile(to + i * AMX_TILE_BYTES, from + i * AMX_INT8_BYTES, AMX_INT8_AHEAD);
+        expand_tile(to + i * AMX_TILE_BYTES, from + i * AMX_INT8_BYTES, AMX_INT8_PREFETCH);
     }
 }
 

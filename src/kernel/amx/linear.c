@@ -18,7 +18,7 @@
 
 size_t gqa__amx_weight_bytes(int64_t out, int64_t in)
 {
-    return (size_t)((out + 15) / 16 * groups_of(in)) * AMX_TILE_BYTES;
+    return (size_t)((out + 15) / 16 * k32_count(in)) * AMX_TILE_BYTES;
 }
 
 /* 16 values from k on, zero beyond in. */
@@ -33,12 +33,12 @@ INLINE __m512 load_values(const float *src, int64_t left)
 
 void gqa__amx_pack_weight(void *dst, int64_t row, const float *src, int64_t out, int64_t in)
 {
-    const int64_t groups = groups_of(in);
-    uint16_t *to = (uint16_t *)dst + row / 16 * groups * 512 + row % 16 * AMX_DEPTH;
+    const int64_t k32s = k32_count(in);
+    uint16_t *to = (uint16_t *)dst + row / 16 * k32s * 512 + row % 16 * AMX_DEPTH;
 
     assert(row < out);
     (void)out;
-    for (int64_t g = 0; g < groups; g++, to += 512) {
+    for (int64_t g = 0; g < k32s; g++, to += 512) {
         const int64_t k = g * AMX_DEPTH;
         const __m512 lo = load_values(src + k, in - k);
         const __m512 hi =
@@ -49,12 +49,12 @@ void gqa__amx_pack_weight(void *dst, int64_t row, const float *src, int64_t out,
 
 size_t gqa__amx_int8_bytes(int64_t out, int64_t in)
 {
-    return (size_t)((out + 15) / 16 * groups_of(in)) * AMX_INT8_BYTES;
+    return (size_t)((out + 15) / 16 * k32_count(in)) * AMX_INT8_BYTES;
 }
 
 void gqa__amx_pack_int8(void *dst, int64_t row, const int8_t *src, int64_t out, int64_t in)
 {
-    int8_t *to = (int8_t *)dst + row / 16 * groups_of(in) * AMX_INT8_BYTES + row % 16 * AMX_DEPTH;
+    int8_t *to = (int8_t *)dst + row / 16 * k32_count(in) * AMX_INT8_BYTES + row % 16 * AMX_DEPTH;
 
     assert(row < out);
     (void)out;
@@ -65,16 +65,16 @@ void gqa__amx_pack_int8(void *dst, int64_t row, const int8_t *src, int64_t out, 
 
 size_t gqa__amx_x_bytes(int32_t tokens, int64_t in)
 {
-    return (size_t)((tokens + 15) / 16 * groups_of(in)) * AMX_TILE_BYTES;
+    return (size_t)((tokens + 15) / 16 * k32_count(in)) * AMX_TILE_BYTES;
 }
 
 void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in)
 {
-    const int64_t groups = groups_of(in);
+    const int64_t k32s = k32_count(in);
     unsigned char *to = dst;
 
     for (int32_t t = 0; t < tokens; t += 16) {
-        for (int64_t g = 0; g < groups; g++, to += AMX_TILE_BYTES) {
+        for (int64_t g = 0; g < k32s; g++, to += AMX_TILE_BYTES) {
             const int64_t k = g * AMX_DEPTH;
             __m512i r[16];
             for (int32_t i = 0; i < 16; i++) {
@@ -98,15 +98,15 @@ void gqa__amx_pack_x(void *dst, const float *x, int64_t x_stride, int32_t tokens
 INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t tokens, const bool two_outs)
 {
-    const int32_t groups = (int32_t)groups_of(args->in);
-    const int64_t panel = (int64_t)groups * AMX_TILE_BYTES;
+    const int32_t k32s = (int32_t)k32_count(args->in);
+    const int64_t panel = (int64_t)k32s * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
-    const struct panels panels = {w, panel, groups, AMX_TILE_BYTES, out + 32 < args->out};
+    const struct panels panels = {w, panel, k32s, AMX_TILE_BYTES, out + 32 < args->out};
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
-    const int32_t step = tokens > 32 ? CHUNK_GROUPS : groups;
+    const int32_t step = tokens > 32 ? CHUNK_K32S : k32s;
 
-    for (int32_t g = 0; g < groups; g += step) {
+    for (int32_t g = 0; g < k32s; g += step) {
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         for (int32_t t = 0; t < tokens; t += 32) {
             struct chunk chunk = {.w = w + at,
@@ -115,12 +115,12 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
                                   .x_panel = panel,
                                   .w_step = AMX_TILE_BYTES,
                                   .w_row = 64,
-                                  .groups = groups - g < step ? groups - g : step,
+                                  .k32s = k32s - g < step ? k32s - g : step,
                                   .c = c[t / 32],
                                   .first = g == 0};
             if (tokens > 32) {
-                chunk.ahead = ask_window(&panels, g, t / 32, (tokens + 31) / 32);
-                ask_sums(args, out, token + t, g);
+                chunk.prefetch = prefetch_window(&panels, g, t / 32, (tokens + 31) / 32);
+                prefetch_sums(args, out, token + t, g);
             }
             if (t + 16 < tokens) {
                 multiply_chunk(&chunk, two_outs, true);
@@ -139,8 +139,8 @@ enum { STREAM_TILES = 4 };
 INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
                         const int32_t tiles)
 {
-    const int32_t groups = (int32_t)groups_of(args->in);
-    const int64_t panel = (int64_t)groups * AMX_TILE_BYTES;
+    const int32_t k32s = (int32_t)k32_count(args->in);
+    const int64_t panel = (int64_t)k32s * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
     float c[STREAM_TILES * TILE_FLOATS] __attribute__((aligned(64)));
@@ -149,7 +149,7 @@ INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int32_t g = 0; g < groups; g++, w += AMX_TILE_BYTES, x += AMX_TILE_BYTES) {
+    for (int32_t g = 0; g < k32s; g++, w += AMX_TILE_BYTES, x += AMX_TILE_BYTES) {
         _tile_loadd(4, x, 64);
         _tile_loadd(5, w, 64);
         _tile_dpbf16ps(0, 5, 4);
@@ -198,19 +198,18 @@ static void stream_range(const struct gqa__linear_args *args, int32_t token)
 
 /* --- int8 weights ---------------------------------------------------------------------------- */
 
-/* Weights become bf16 this many groups before their product, in a ring: a tile cannot be loaded
+/* Weights become bf16 this many k32s before their product, in a ring: a tile cannot be loaded
  * from stores that are still on their way to L1. */
-enum { LEAD_GROUPS = 2, RING_GROUPS = 4 };
+enum { LEAD_K32S = 2, RING_K32S = 4 };
 
-INLINE void expand_group(unsigned char *to, const struct panels *from, int32_t g,
-                         const bool two_outs)
+INLINE void expand_k32(unsigned char *to, const struct panels *from, int32_t g, const bool two_outs)
 {
     const int64_t at = (int64_t)g * AMX_INT8_BYTES;
 
-    if (g < from->groups) {
-        expand_tile(to, from->w + at, AMX_INT8_AHEAD);
+    if (g < from->k32s) {
+        expand_tile(to, from->w + at, AMX_INT8_PREFETCH);
         if (two_outs) {
-            expand_tile(to + AMX_TILE_BYTES, from->w + from->panel + at, AMX_INT8_AHEAD);
+            expand_tile(to + AMX_TILE_BYTES, from->w + from->panel + at, AMX_INT8_PREFETCH);
         }
     }
 }
@@ -220,16 +219,16 @@ INLINE void expand_group(unsigned char *to, const struct panels *from, int32_t g
 INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64_t x_panel,
                         float *c, const bool two_outs, const bool two_tokens)
 {
-    unsigned char ring[RING_GROUPS][2 * AMX_TILE_BYTES] __attribute__((aligned(64)));
+    unsigned char ring[RING_K32S][2 * AMX_TILE_BYTES] __attribute__((aligned(64)));
 
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
     _tile_zero(3);
-    for (int32_t g = -LEAD_GROUPS; g < from->groups; g++) {
-        const int32_t soon = g + LEAD_GROUPS;
-        const unsigned char *w = ring[(g + RING_GROUPS) % RING_GROUPS];
-        expand_group(ring[soon % RING_GROUPS], from, soon, two_outs);
+    for (int32_t g = -LEAD_K32S; g < from->k32s; g++) {
+        const int32_t soon = g + LEAD_K32S;
+        const unsigned char *w = ring[(g + RING_K32S) % RING_K32S];
+        expand_k32(ring[soon % RING_K32S], from, soon, two_outs);
         if (g < 0) {
             continue;
         }
@@ -260,41 +259,41 @@ INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64
 INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t tokens, const bool two_outs)
 {
-    const int32_t groups = (int32_t)groups_of(args->in);
-    const int64_t w_panel = (int64_t)groups * AMX_INT8_BYTES;
-    const int64_t x_panel = (int64_t)groups * AMX_TILE_BYTES;
+    const int32_t k32s = (int32_t)k32_count(args->in);
+    const int64_t w_panel = (int64_t)k32s * AMX_INT8_BYTES;
+    const int64_t x_panel = (int64_t)k32s * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_panel;
-    const struct panels panels = {w, w_panel, groups, AMX_INT8_BYTES, out + 32 < args->out};
+    const struct panels panels = {w, w_panel, k32s, AMX_INT8_BYTES, out + 32 < args->out};
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
-    unsigned char wide[2 * CHUNK_GROUPS * AMX_TILE_BYTES] __attribute__((aligned(64)));
+    unsigned char wide[2 * CHUNK_K32S * AMX_TILE_BYTES] __attribute__((aligned(64)));
 
     if (tokens <= 16) {
         stream_int8(&panels, x, x_panel, c[0], two_outs, false);
     } else if (tokens <= 32) {
         stream_int8(&panels, x, x_panel, c[0], two_outs, true);
     }
-    for (int32_t g = 0; g < groups && tokens > 32; g += CHUNK_GROUPS) {
-        const int32_t some = groups - g < CHUNK_GROUPS ? groups - g : CHUNK_GROUPS;
+    for (int32_t g = 0; g < k32s && tokens > 32; g += CHUNK_K32S) {
+        const int32_t some = k32s - g < CHUNK_K32S ? k32s - g : CHUNK_K32S;
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         expand_tiles(wide, w + g * AMX_INT8_BYTES, some);
         if (two_outs) {
-            expand_tiles(wide + CHUNK_GROUPS * AMX_TILE_BYTES, w + w_panel + g * AMX_INT8_BYTES,
+            expand_tiles(wide + CHUNK_K32S * AMX_TILE_BYTES, w + w_panel + g * AMX_INT8_BYTES,
                          some);
         }
         for (int32_t t = 0; t < tokens; t += 32) {
-            const struct chunk chunk = {.w = wide,
-                                        .x = x + t / 16 * x_panel + at,
-                                        .w_panel = CHUNK_GROUPS * AMX_TILE_BYTES,
-                                        .x_panel = x_panel,
-                                        .w_step = AMX_TILE_BYTES,
-                                        .w_row = 64,
-                                        .groups = some,
-                                        .c = c[t / 32],
-                                        .first = g == 0,
-                                        .ahead =
-                                            ask_window(&panels, g, t / 32, (tokens + 31) / 32)};
-            ask_sums(args, out, token + t, g);
+            const struct chunk chunk = {
+                .w = wide,
+                .x = x + t / 16 * x_panel + at,
+                .w_panel = CHUNK_K32S * AMX_TILE_BYTES,
+                .x_panel = x_panel,
+                .w_step = AMX_TILE_BYTES,
+                .w_row = 64,
+                .k32s = some,
+                .c = c[t / 32],
+                .first = g == 0,
+                .prefetch = prefetch_window(&panels, g, t / 32, (tokens + 31) / 32)};
+            prefetch_sums(args, out, token + t, g);
             if (t + 16 < tokens) {
                 multiply_chunk(&chunk, two_outs, true);
             } else {

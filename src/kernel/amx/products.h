@@ -6,75 +6,76 @@
 #include <string.h>
 
 #include "kernel/amx/amx.h"
-#include "kernel/amx/merge.h"
+#include "kernel/amx/output_path.h"
 #include "kernel/vector/convert_avx512.h"
 
-/* --- memory ahead ---------------------------------------------------------------------------- */
+/* --- prefetch -------------------------------------------------------------------------------- */
 
-/* What is read after this block, asked for a few lines at a time from several pieces side by side,
- * into L2: memory answers several streams faster than one. */
-struct fetch {
-    const struct gqa__ahead *at; /* [left] */
+/* What is read after this block, prefetched a few lines at a time from several regions side by
+ * side, into L2: memory answers several streams faster than one. */
+struct prefetch_queue {
+    const struct gqa__prefetch *at; /* [left] */
     int32_t left;
-    size_t done; /* bytes of the first FETCH_STREAMS pieces */
-    int32_t due; /* FETCH_ONE for each round that is to be asked for */
-    /* What becomes due: by two tiles of K; by four keys of 16 lanes that are weighed; by 32 keys of
-     * two tiles of values. */
-    int32_t scores, weights, values;
+    size_t done; /* bytes of the first PREFETCH_STREAMS regions */
+    int32_t due; /* PREFETCH_ONE for each round that is to be prefetched */
+    /* What becomes due: by two tiles of K; by four keys of 16 lanes that are exponentiated; by 32
+     * keys of two tiles of values. */
+    int32_t scores, exponentials, values;
 };
 
 enum {
-    FETCH_STREAMS = 4, /* K and V of two pages; a round is a line of each */
-    FETCH_ONE = 1 << 10
+    PREFETCH_STREAMS = 4, /* K and V of two pages; a round is a line of each */
+    PREFETCH_ONE = 1 << 10
 };
 
-INLINE void fetch_lines(struct fetch *fetch, int32_t more)
+INLINE void prefetch_lines(struct prefetch_queue *prefetch, int32_t more)
 {
-    for (fetch->due += more; fetch->due >= FETCH_ONE; fetch->due -= FETCH_ONE) {
-        const int32_t streams = fetch->left < FETCH_STREAMS ? fetch->left : FETCH_STREAMS;
+    for (prefetch->due += more; prefetch->due >= PREFETCH_ONE; prefetch->due -= PREFETCH_ONE) {
+        const int32_t streams =
+            prefetch->left < PREFETCH_STREAMS ? prefetch->left : PREFETCH_STREAMS;
         bool rest = false;
         for (int32_t s = 0; s < streams; s++) {
-            const struct gqa__ahead *piece = &fetch->at[s];
-            if (fetch->done < piece->bytes) {
-                _mm_prefetch((const char *)piece->at + fetch->done, _MM_HINT_T1);
+            const struct gqa__prefetch *region = &prefetch->at[s];
+            if (prefetch->done < region->bytes) {
+                _mm_prefetch((const char *)region->at + prefetch->done, _MM_HINT_T1);
             }
-            rest = rest || fetch->done + 64 < piece->bytes;
+            rest = rest || prefetch->done + 64 < region->bytes;
         }
-        fetch->done += 64;
+        prefetch->done += 64;
         if (!rest) {
-            fetch->at += streams;
-            fetch->left -= streams;
-            fetch->done = 0;
+            prefetch->at += streams;
+            prefetch->left -= streams;
+            prefetch->done = 0;
         }
     }
 }
 
-/* What becomes due at each of some steps, for all to be asked for when they are done. */
-INLINE int32_t fetch_rate(size_t rounds, int32_t steps)
+/* What becomes due at each of some steps, for all to be prefetched when they are done. */
+INLINE int32_t prefetch_rate(size_t rounds, int32_t steps)
 {
-    return (int32_t)(rounds * FETCH_ONE / (size_t)steps) + 1;
+    return (int32_t)(rounds * PREFETCH_ONE / (size_t)steps) + 1;
 }
 
-/* All that the block asks for, spread over its steps. 16 lanes wait for memory whatever they do, so
- * all three kinds of steps ask, in the proportion of their times; more lanes have time for it in
- * their exponentials. */
-INLINE struct fetch fetch_begin(const struct gqa__block *block)
+/* All that the block prefetches, spread over its steps. 16 lanes wait for memory whatever they do,
+ * so all three kinds of steps prefetch, in the proportion of their times; more lanes have time for
+ * it in their exponentials. */
+INLINE struct prefetch_queue prefetch_begin(const struct gqa__block *block)
 {
-    const int32_t weights = block->keys / 4 * (block->ld / 16);
-    struct fetch fetch = {.at = block->ahead, .left = block->aheads};
+    const int32_t exponentials = block->keys / 4 * (block->ld / 16);
+    struct prefetch_queue prefetch = {.at = block->prefetch, .left = block->prefetches};
     size_t rounds = 0;
 
-    for (int32_t i = 0; i < block->aheads; i++) {
-        rounds += block->ahead[i].bytes / (64 * FETCH_STREAMS);
+    for (int32_t i = 0; i < block->prefetches; i++) {
+        rounds += block->prefetch[i].bytes / (64 * PREFETCH_STREAMS);
     }
     if (block->ld > 16) {
-        fetch.weights = fetch_rate(rounds, weights);
-        return fetch;
+        prefetch.exponentials = prefetch_rate(rounds, exponentials);
+        return prefetch;
     }
-    fetch.scores = fetch_rate(rounds * 3 / 8, block->keys / 32 * ((block->dk + 31) / 32));
-    fetch.weights = fetch_rate(rounds * 3 / 8, weights);
-    fetch.values = fetch_rate(rounds * 2 / 8, block->keys / 32 * ((block->dv + 31) / 32));
-    return fetch;
+    prefetch.scores = prefetch_rate(rounds * 3 / 8, block->keys / 32 * ((block->dk + 31) / 32));
+    prefetch.exponentials = prefetch_rate(rounds * 3 / 8, exponentials);
+    prefetch.values = prefetch_rate(rounds * 2 / 8, block->keys / 32 * ((block->dv + 31) / 32));
+    return prefetch;
 }
 
 /* --- scores ---------------------------------------------------------------------------------- */
@@ -87,10 +88,10 @@ struct score_place {
 };
 
 /* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart.
- * fetch: or NULL. */
+ * prefetch: or NULL. */
 INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_step,
-                       const uint16_t *k, int64_t k_stride, int32_t groups, struct fetch *fetch,
-                       const bool two)
+                       const uint16_t *k, int64_t k_stride, int32_t k32s,
+                       struct prefetch_queue *prefetch, const bool two)
 {
     const size_t row = (size_t)k_stride * sizeof(uint16_t);
     const size_t s_row = (size_t)to.stride * sizeof(float);
@@ -101,12 +102,12 @@ INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (int32_t g = 0; g < groups; g++) {
+    for (int32_t g = 0; g < k32s; g++) {
         _tile_loadd(6, q + (int64_t)g * AMX_TILE_BYTES, 64);
         _tile_loadd(4, k + g * AMX_DEPTH, row);
         _tile_dpbf16ps(0, 4, 6);
-        if (!two && fetch != NULL) {
-            fetch_lines(fetch, fetch->scores);
+        if (!two && prefetch != NULL) {
+            prefetch_lines(prefetch, prefetch->scores);
         }
         _tile_loadd(5, k + 16 * k_stride + g * AMX_DEPTH, row);
         _tile_dpbf16ps(1, 5, 6);
@@ -124,14 +125,14 @@ INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_
     }
 }
 
-/* Scores of one piece for lanes [0, 32) or [0, 16) of q. */
-INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
-                        int64_t k_stride, int32_t keys, int32_t groups, const bool two)
+/* Scores of one run for lanes [0, 32) or [0, 16) of q. */
+INLINE void score_run(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
+                      int64_t k_stride, int32_t keys, int32_t k32s, const bool two)
 {
     for (int32_t key = 0; key < keys; key += 32) {
         const struct score_place to = {s + key * s_stride, s_stride, 16};
-        score_keys(to, q, (int64_t)groups * AMX_TILE_BYTES, k + key * k_stride, k_stride, groups,
-                   NULL, two);
+        score_keys(to, q, (int64_t)k32s * AMX_TILE_BYTES, k + key * k_stride, k_stride, k32s, NULL,
+                   two);
     }
 }
 
@@ -139,15 +140,15 @@ INLINE void score_piece(float *s, int64_t s_stride, const unsigned char *q, cons
 
 /* Where the tiles of a second product lie. */
 struct value_args {
-    const struct gqa__keys *piece;
-    int32_t pieces;
+    const struct gqa__key_run *run;
+    int32_t runs;
     const unsigned char *p; /* tiles of the first lane tile */
     int64_t p_step;         /* bytes between tiles of 32 keys */
     float *o;               /* [dv][ld] from the first lane on */
     int32_t ld, dv;
     bool first;
-    struct fetch *fetch;       /* for one lane tile, or NULL */
-    const struct way_out *way; /* what becomes of the sums, or NULL: they are o */
+    struct prefetch_queue *prefetch; /* for one lane tile, or NULL */
+    const struct output_path *path;  /* what becomes of the sums, or NULL: they are o */
 };
 
 /* One C tile to or from o; rows beyond dv go through a spare tile. */
@@ -221,7 +222,7 @@ INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_l
         _tile_stored(3, strip + 16 * STRIP_LANES + 16, STRIP_LANES * sizeof(float));
     }
     settle_memory();
-    way_out_strip(args->way, strip, d, left < 32 ? left : 32, two_lanes);
+    output_path_strip(args->path, strip, d, left < 32 ? left : 32, two_lanes);
 }
 
 /* Value dimensions [d, d + 32) or, with one, [d, d + 16), for one or two lane tiles. */
@@ -249,13 +250,13 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
             load_o(3, o + (int64_t)16 * args->ld + 16, args->ld, rows1);
         }
     }
-    for (int32_t i = 0; i < args->pieces; i++) {
-        const struct gqa__keys *piece = &args->piece[i];
-        const uint16_t *v = (const uint16_t *)piece->v + d * piece->v_stride;
-        const size_t row = (size_t)piece->v_stride * sizeof(uint16_t);
-        for (int32_t key = 0; key < piece->keys; key += 32, p += args->p_step) {
-            if (!two_lanes && args->fetch != NULL) {
-                fetch_lines(args->fetch, args->fetch->values);
+    for (int32_t i = 0; i < args->runs; i++) {
+        const struct gqa__key_run *run = &args->run[i];
+        const uint16_t *v = (const uint16_t *)run->v + d * run->v_stride;
+        const size_t row = (size_t)run->v_stride * sizeof(uint16_t);
+        for (int32_t key = 0; key < run->keys; key += 32, p += args->p_step) {
+            if (!two_lanes && args->prefetch != NULL) {
+                prefetch_lines(args->prefetch, args->prefetch->values);
             }
             _tile_loadd(4, v + key, row);
             _tile_loadd(6, p, 64);
@@ -265,7 +266,7 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
                 _tile_dpbf16ps(1, 4, 7);
             }
             if (two_dims) {
-                _tile_loadd(5, v + 16 * piece->v_stride + key, row);
+                _tile_loadd(5, v + 16 * run->v_stride + key, row);
                 _tile_dpbf16ps(2, 5, 6);
             }
             if (two_dims && two_lanes) {
@@ -273,7 +274,7 @@ INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two
             }
         }
     }
-    if (args->way != NULL) {
+    if (args->path != NULL) {
         tiles_out(args, d, two_lanes);
         return;
     }

@@ -26,7 +26,7 @@ INLINE struct lane_sums no_sums(__m512 m)
 }
 
 /* The largest score of 32 keys, NaN left out; a denormal is zero, never -0. s [32][s_stride] */
-INLINE __m512 max_group(const float *s, int64_t s_stride)
+INLINE __m512 max_of_32(const float *s, int64_t s_stride)
 {
     __m512 m0 = _mm512_set1_ps(-INFINITY), m1 = m0, m2 = m0, m3 = m0;
 
@@ -41,10 +41,10 @@ INLINE __m512 max_group(const float *s, int64_t s_stride)
 }
 
 /* reference_scores by 32 more keys. True: a lane that had a reference has a larger one, and what
- * was weighed with the old one is stale. */
+ * was exponentiated with the old one is stale. */
 INLINE bool raise_reference(struct lane_sums *sums, const float *s, int64_t s_stride)
 {
-    const __m512 top = max_group(s, s_stride);
+    const __m512 top = max_of_32(s, s_stride);
     const __mmask16 above =
         _mm512_cmp_ps_mask(_mm512_sub_ps(top, sums->m), _mm512_set1_ps(BF16_RISE), _CMP_GT_OQ);
     const __mmask16 stale =
@@ -59,8 +59,8 @@ INLINE bool all_seen(const struct lane_sums *sums)
     return _mm512_cmp_ps_mask(sums->m, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ) == 0;
 }
 
-/* May a key that was weighed since m was set be one that raises it? Then p > 2^32, or NaN, is in a
- * sum. */
+/* May a key that was exponentiated since m was set be one that raises it? Then p > 2^32, or NaN, is
+ * in a sum. */
 INLINE bool sums_above(const struct lane_sums *sums)
 {
     const __m512 l =
@@ -69,10 +69,10 @@ INLINE bool sums_above(const struct lane_sums *sums)
 }
 
 /* p of two keys as one row of a tile B; their sums. */
-INLINE __m512i weigh_pair(const float *s, int64_t s_stride, __m512 safe, __m512 *sum0, __m512 *sum1,
-                          const bool mark)
+INLINE __m512i exponentiate_pair(const float *s, int64_t s_stride, __m512 safe, __m512 *sum0,
+                                 __m512 *sum1, const bool mark)
 {
-    const __m512i half = _mm512_set1_epi32(0x8000); /* weight_to_bf16: ties go up */
+    const __m512i half = _mm512_set1_epi32(0x8000); /* probability_to_bf16: ties go up */
     /* The upper half of each f32 as the lower. Beside tile instructions port 0 alone multiplies: it
      * has no time for a shift, which no other port does. */
     const __m512i upper = _mm512_set4_epi32(0x0f0e0f0e, 0x0b0a0b0a, 0x07060706, 0x03020302);
@@ -95,9 +95,11 @@ INLINE __m512i weigh_pair(const float *s, int64_t s_stride, __m512 safe, __m512 
     return pair;
 }
 
-/* One tile: p of 32 keys from their scores s [32][s_stride]; adds to the sums. fetch: or NULL. */
-INLINE void weigh_group(unsigned char *tile, const float *s, int64_t s_stride,
-                        struct lane_sums *sums, const bool mark, struct fetch *fetch)
+/* One tile: p of 32 keys from their scores s [32][s_stride]; adds to the sums. prefetch: or NULL.
+ */
+INLINE void exponentiate_32(unsigned char *tile, const float *s, int64_t s_stride,
+                            struct lane_sums *sums, const bool mark,
+                            struct prefetch_queue *prefetch)
 {
     const __mmask16 seen = _mm512_cmp_ps_mask(sums->m, _mm512_set1_ps(-INFINITY), _CMP_NEQ_OQ);
     const __m512 safe = _mm512_maskz_mov_ps(seen, sums->m);
@@ -105,11 +107,11 @@ INLINE void weigh_group(unsigned char *tile, const float *s, int64_t s_stride,
     for (int32_t i = 0; i < 32; i += 4) {
         const float *at = s + i * s_stride;
         _mm512_storeu_si512(tile + i * 32,
-                            weigh_pair(at, s_stride, safe, &sums->l[0], &sums->l[1], mark));
-        _mm512_storeu_si512(tile + i * 32 + 64, weigh_pair(at + 2 * s_stride, s_stride, safe,
-                                                           &sums->l[2], &sums->l[3], mark));
-        if (fetch != NULL) {
-            fetch_lines(fetch, fetch->weights);
+                            exponentiate_pair(at, s_stride, safe, &sums->l[0], &sums->l[1], mark));
+        _mm512_storeu_si512(tile + i * 32 + 64, exponentiate_pair(at + 2 * s_stride, s_stride, safe,
+                                                                  &sums->l[2], &sums->l[3], mark));
+        if (prefetch != NULL) {
+            prefetch_lines(prefetch, prefetch->exponentials);
         }
     }
 }

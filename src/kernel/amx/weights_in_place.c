@@ -15,43 +15,42 @@
 #include "kernel/amx/chunk.h"
 #include "kernel/avx512/weights_in_place.h"
 
-/* to [groups] tiles of [16 outputs][32]: groups of 32 inputs from group first on. */
+/* to [k32s] tiles of [16 outputs][32]: k32s of inputs from `first` on. */
 INLINE void make_tiles(unsigned char *to, const struct gqa__rows *rows, int32_t row, int64_t first,
-                       int64_t groups, const gqa_dtype dtype)
+                       int64_t k32s, const gqa_dtype dtype)
 {
-    for (int64_t g = 0; g < groups; g++, to += AMX_TILE_BYTES) {
+    for (int64_t g = 0; g < k32s; g++, to += AMX_TILE_BYTES) {
         const int64_t k = (first + g) * AMX_DEPTH;
-        const int64_t ask = ask_where(rows, k, dtype);
+        const int64_t prefetch = prefetch_offset(rows, k, dtype);
 #pragma GCC unroll 16
         for (int32_t i = 0; i < AMX_ROWS; i++) {
-            _mm512_storeu_si512(to + i * 64,
-                                load_operands_of(rows->row[row + i], k, rows->in - k, ask, dtype));
+            _mm512_storeu_si512(to + i * 64, load_operands_of(rows->row[row + i], k, rows->in - k,
+                                                              prefetch, dtype));
         }
     }
 }
 
 static void make_format(unsigned char *to, const struct gqa__rows *rows, int32_t row, int64_t first,
-                        int64_t groups)
+                        int64_t k32s)
 {
     if (rows->dtype == GQA_F32) {
-        make_tiles(to, rows, row, first, groups, GQA_F32);
+        make_tiles(to, rows, row, first, k32s, GQA_F32);
     } else if (rows->dtype == GQA_BF16) {
-        make_tiles(to, rows, row, first, groups, GQA_BF16);
+        make_tiles(to, rows, row, first, k32s, GQA_BF16);
     } else if (rows->dtype == GQA_I8) {
-        make_tiles(to, rows, row, first, groups, GQA_I8);
+        make_tiles(to, rows, row, first, k32s, GQA_I8);
     } else {
-        make_tiles(to, rows, row, first, groups, GQA_F16);
+        make_tiles(to, rows, row, first, k32s, GQA_F16);
     }
 }
 
 void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows)
 {
-    const int64_t groups = groups_of(rows->in);
+    const int64_t k32s = k32_count(rows->in);
 
     assert(rows->count % AMX_ROWS == 0);
     for (int32_t i = 0; i < rows->count; i += AMX_ROWS) {
-        make_format((unsigned char *)dst + i / AMX_ROWS * groups * AMX_TILE_BYTES, rows, i, 0,
-                    groups);
+        make_format((unsigned char *)dst + i / AMX_ROWS * k32s * AMX_TILE_BYTES, rows, i, 0, k32s);
     }
 }
 
@@ -71,68 +70,70 @@ static int64_t tile_stride(const struct gqa__rows *rows)
 
 /* --- many tokens ----------------------------------------------------------------------------- */
 
-enum { CHUNK_BYTES = CHUNK_GROUPS * AMX_TILE_BYTES };
+enum { CHUNK_BYTES = CHUNK_K32S * AMX_TILE_BYTES };
 
-/* The next chunk on its way: its rows are asked for, or its tiles made in L1, some at a time. */
-struct refill {
-    struct aside aside; /* first, so that a step finds the rest */
+/* The next chunk on its way: its rows are prefetched, or its tiles made in L1, some at a time. */
+struct next_chunk {
+    struct side_work side_work; /* first, so that a step finds the rest */
     const struct gqa__rows *rows;
-    unsigned char *to;     /* [2][CHUNK_GROUPS] tiles */
-    int64_t first, groups; /* of k */
+    unsigned char *to;     /* [2][CHUNK_K32S] tiles */
+    int64_t first, k32s;   /* of k */
     int32_t out, row, end; /* the output of the first tile; the next of its `end` rows */
     int32_t rows_a_step;
 };
 
-/* One row of all its groups. */
-INLINE void refill_row(const struct refill *r, const gqa_dtype dtype)
+/* One row of all its k32s. */
+INLINE void next_chunk_row(const struct next_chunk *r, const gqa_dtype dtype)
 {
     unsigned char *to = r->to + r->row / 16 * CHUNK_BYTES + r->row % 16 * 64;
     const void *from = r->rows->row[r->out + r->row];
 
-    for (int64_t g = 0; g < r->groups; g++, to += AMX_TILE_BYTES) {
+    for (int64_t g = 0; g < r->k32s; g++, to += AMX_TILE_BYTES) {
         const int64_t k = (r->first + g) * AMX_DEPTH;
-        _mm512_storeu_si512(
-            to, load_operands_of(from, k, r->rows->in - k, ask_where(r->rows, k, dtype), dtype));
+        _mm512_storeu_si512(to, load_operands_of(from, k, r->rows->in - k,
+                                                 prefetch_offset(r->rows, k, dtype), dtype));
     }
 }
 
-static void refill_step(struct aside *aside)
+static void next_chunk_step(struct side_work *side_work)
 {
-    struct refill *r = (struct refill *)aside;
+    struct next_chunk *r = (struct next_chunk *)side_work;
 
     for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
         if (r->rows->dtype == GQA_F32) {
-            refill_row(r, GQA_F32);
+            next_chunk_row(r, GQA_F32);
         } else if (r->rows->dtype == GQA_BF16) {
-            refill_row(r, GQA_BF16);
+            next_chunk_row(r, GQA_BF16);
         } else if (r->rows->dtype == GQA_I8) {
-            refill_row(r, GQA_I8);
+            next_chunk_row(r, GQA_I8);
         } else {
-            refill_row(r, GQA_F16);
+            next_chunk_row(r, GQA_F16);
         }
     }
 }
 
 /* The same where the rows are tiles themselves. */
-static void ask_step(struct aside *aside)
+static void prefetch_step(struct side_work *side_work)
 {
-    struct refill *r = (struct refill *)aside;
+    struct next_chunk *r = (struct next_chunk *)side_work;
 
     for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
         const uintptr_t from = (uintptr_t)r->rows->row[r->out + r->row];
-        for (int64_t g = 0; g < r->groups; g++) {
-            v_prefetch(from + (uintptr_t)ask_where(r->rows, (r->first + g) * AMX_DEPTH, GQA_BF16));
+        for (int64_t g = 0; g < r->k32s; g++) {
+            v_prefetch(from +
+                       (uintptr_t)prefetch_offset(r->rows, (r->first + g) * AMX_DEPTH, GQA_BF16));
         }
     }
 }
 
-/* The chunk that begins at group g, in `steps` steps. */
-static void refill_begin(struct refill *r, unsigned char *to, int64_t g, int64_t all, int32_t steps)
+/* The chunk that begins at k32 g, in `steps` steps. */
+static void next_chunk_begin(struct next_chunk *r, unsigned char *to, int64_t g, int64_t all,
+                             int32_t steps)
 {
     r->to = to;
     r->first = g;
-    r->groups = all - g < CHUNK_GROUPS ? all - g : CHUNK_GROUPS;
-    r->row = r->groups > 0 ? 0 : r->end;
+    r->k32s = all - g < CHUNK_K32S ? all - g : CHUNK_K32S;
+    r->row = r->k32s > 0 ? 0 : r->end;
     r->rows_a_step = (r->end + steps - 1) / steps;
 }
 
@@ -140,39 +141,39 @@ static void refill_begin(struct refill *r, unsigned char *to, int64_t g, int64_t
 INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
                           int32_t out, int64_t stride, const bool two_outs)
 {
-    const int64_t groups = groups_of(args->in), x_panel = groups * AMX_TILE_BYTES;
+    const int64_t k32s = k32_count(args->in), x_panel = k32s * AMX_TILE_BYTES;
     const int32_t passes = (args->tokens + 31) / 32;
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     unsigned char w[2][2 * CHUNK_BYTES] __attribute__((aligned(64)));
-    struct refill next = {.aside = {stride != 0 ? ask_step : refill_step},
-                          .rows = rows,
-                          .out = out,
-                          .end = two_outs ? 32 : 16};
+    struct next_chunk next = {.side_work = {stride != 0 ? prefetch_step : next_chunk_step},
+                              .rows = rows,
+                              .out = out,
+                              .end = two_outs ? 32 : 16};
 
-    refill_begin(&next, w[0], 0, groups, 1);
-    next.aside.step(&next.aside);
-    for (int64_t g = 0; g < groups; g += CHUNK_GROUPS) {
+    next_chunk_begin(&next, w[0], 0, k32s, 1);
+    next.side_work.step(&next.side_work);
+    for (int64_t g = 0; g < k32s; g += CHUNK_K32S) {
         unsigned char *const tiles = next.to;
         struct chunk chunk = {.w = tiles,
                               .w_panel = CHUNK_BYTES,
                               .x_panel = x_panel,
                               .w_step = AMX_TILE_BYTES,
                               .w_row = 64,
-                              .groups = (int32_t)next.groups,
+                              .k32s = (int32_t)next.k32s,
                               .first = g == 0,
-                              .aside = &next.aside};
+                              .side_work = &next.side_work};
         if (stride != 0) {
             chunk.w = (const unsigned char *)rows->row[out] + g * 64;
             chunk.w_panel = 16 * stride;
             chunk.w_step = 64;
             chunk.w_row = stride;
         }
-        refill_begin(&next, tiles == w[0] ? w[1] : w[0], g + CHUNK_GROUPS, groups,
-                     passes * chunk.groups);
+        next_chunk_begin(&next, tiles == w[0] ? w[1] : w[0], g + CHUNK_K32S, k32s,
+                         passes * chunk.k32s);
         for (int32_t t = 0; t < args->tokens; t += 32) {
             chunk.x = (const unsigned char *)args->x + t / 16 * x_panel + g * AMX_TILE_BYTES;
             chunk.c = c[t / 32];
-            ask_sums(args, out, t, (int32_t)g);
+            prefetch_sums(args, out, t, (int32_t)g);
             if (t + 16 < args->tokens) {
                 multiply_chunk(&chunk, two_outs, true);
             } else {
@@ -186,7 +187,7 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
 /* --- few tokens ------------------------------------------------------------------------------ */
 
 /* Ask for a line of each of 16 rows. */
-INLINE void ask_lines(uintptr_t at, int64_t stride)
+INLINE void prefetch_tile_lines(uintptr_t at, int64_t stride)
 {
 #pragma GCC unroll 16
     for (int32_t i = 0; i < AMX_ROWS; i++, at += (uintptr_t)stride) {
@@ -198,7 +199,7 @@ INLINE void ask_lines(uintptr_t at, int64_t stride)
 INLINE void stream_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
                         int32_t out, int64_t stride, const bool two_outs, const bool two_tokens)
 {
-    const int64_t panel = groups_of(args->in) * AMX_TILE_BYTES;
+    const int64_t panel = k32_count(args->in) * AMX_TILE_BYTES;
     const unsigned char *const w = rows->row[out], *const w2 = w + 16 * stride;
     const unsigned char *const x = args->x;
     float c[1][4 * TILE_FLOATS] __attribute__((aligned(64)));
@@ -208,13 +209,13 @@ INLINE void stream_rows(const struct gqa__linear_args *args, const struct gqa__r
     _tile_zero(2);
     _tile_zero(3);
     for (int64_t k = 0; k < args->in; k += AMX_DEPTH) {
-        const int64_t ask = ask_where(rows, k, GQA_BF16);
-        ask_lines((uintptr_t)w + (uintptr_t)ask, stride);
+        const int64_t prefetch = prefetch_offset(rows, k, GQA_BF16);
+        prefetch_tile_lines((uintptr_t)w + (uintptr_t)prefetch, stride);
         _tile_loadd(6, x + k * 32, 64);
         _tile_loadd(4, w + k * 2, stride);
         _tile_dpbf16ps(0, 4, 6);
         if (two_outs) {
-            ask_lines((uintptr_t)w2 + (uintptr_t)ask, stride);
+            prefetch_tile_lines((uintptr_t)w2 + (uintptr_t)prefetch, stride);
             _tile_loadd(5, w2 + k * 2, stride);
             _tile_dpbf16ps(2, 5, 6);
         }

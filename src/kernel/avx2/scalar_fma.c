@@ -1,4 +1,4 @@
-/* scalar_fma.c - the scalar row once more, for a compiler that may use AVX2 and FMA.
+/* scalar_fma.c - the scalar kernels once more, for a compiler that may use AVX2 and FMA.
  *
  * The build gives this file -O3 -mavx2 -mfma (x86-64 only); nothing in it names an instruction.
  */

@@ -26,7 +26,7 @@ static inline bool append_tile(uint16_t *page, int64_t v_stride, const float *v,
 }
 
 /* Rows of different tokens lie far apart, where no prefetcher of the CPU sees a stream. */
-static inline void ask_row(const float *row, int32_t n)
+static inline void prefetch_row(const float *row, int32_t n)
 {
     for (int32_t i = 0; i < n; i += 16) {
         _mm_prefetch((const char *)(row + i), _MM_HINT_T0);
@@ -40,7 +40,7 @@ static inline void append_k_rows(void *page, int64_t k_stride, int32_t slot, int
 {
     for (int32_t i = 0; i < n; i++) {
         if (i + 8 < n) {
-            ask_row(k + (i + 8) * token_stride, dk);
+            prefetch_row(k + (i + 8) * token_stride, dk);
         }
         append_k_bf16(page, k_stride, slot + i, 1, k + i * token_stride, token_stride, dk, storage);
     }
@@ -59,7 +59,7 @@ static inline bool append_v_transposed(void *page, int64_t v_stride, int32_t slo
     for (; i + 16 <= n; i += 16) {
         const float *row = v + i * token_stride;
         for (int32_t next = i + 16; next < i + 32 && next < n; next++) {
-            ask_row(v + next * token_stride, dv);
+            prefetch_row(v + next * token_stride, dv);
         }
         for (int32_t d = 0; d < whole; d += 16) {
             nonfinite |= append_tile(to + d * v_stride + i, v_stride, row + d, token_stride);

@@ -2,8 +2,8 @@
  *
  * Pages are those of scalar/bf16 and amx/bf16. Lanes are taken in groups of 32, the last one may
  * have 16. Packed layouts, with bf16 values kept as f32 but for p outside a block:
- *   q  [group][dk rounded up to 32][width of the group] f32
- *   p  [keys][ld] bf16; within a block [keys][width of the group] f32, in place of the scores
+ *   q  [lane pair][dk rounded up to 32][width of the pair] f32
+ *   p  [keys][ld] bf16; within a block [keys][width of the pair] f32, in place of the scores
  */
 #include "kernel/avx512/bf16.h"
 #include "kernel/contract/built.h"
@@ -27,31 +27,31 @@ INLINE vec v_factor(vec x)
 static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
                          int32_t dk, float scale)
 {
-    const int64_t padded = round_to_group(dk);
+    const int64_t padded = round_to_k32(dk);
 
-    for (int32_t lane = 0; lane < ld; lane += GROUP) {
-        const int32_t width = group_width(ld, lane);
-        float *group = (float *)dst + lane * padded; /* [padded][width] */
+    for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
+        const int32_t width = lane_pair_width(ld, lane);
+        float *pair = (float *)dst + lane * padded; /* [padded][width] */
         for (int32_t part = 0; part < width; part += VEC) {
-            pack_lanes(group + part, width, q, map, lane + part, dk, scale);
+            pack_lanes(pair + part, width, q, map, lane + part, dk, scale);
         }
         for (int64_t i = 0; i < dk * width; i += VEC) {
-            v_store(group + i, v_factor(v_load(group + i)));
+            v_store(pair + i, v_factor(v_load(pair + i)));
         }
-        memset(group + dk * width, 0, (size_t)((padded - dk) * width) * sizeof *group);
+        memset(pair + dk * width, 0, (size_t)((padded - dk) * width) * sizeof *pair);
     }
 }
 
 /* --- scores ---------------------------------------------------------------------------------- */
 
-static void score_pairs_group(float *s, int64_t s_stride, const float *q, int32_t width,
-                              const struct gqa__keys *keys, int32_t dk)
+static void score_pairs_lanes(float *s, int64_t s_stride, const float *q, int32_t width,
+                              const struct gqa__key_run *keys, int32_t dk)
 {
     const struct gqa__pairs pairs = {.a = keys->k,
                                      .a_row = keys->k_stride,
                                      .b = q,
                                      .b_step = width,
-                                     .n = (int32_t)round_to_group(dk),
+                                     .n = (int32_t)round_to_k32(dk),
                                      .c = s,
                                      .c_row = s_stride,
                                      .rows = keys->keys,
@@ -64,19 +64,19 @@ static void score_pairs_group(float *s, int64_t s_stride, const float *q, int32_
 static void score_pairs(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                         int32_t keys, int32_t dk)
 {
-    const struct gqa__keys piece = {k, k_stride, NULL, 0, keys};
+    const struct gqa__key_run run = {k, k_stride, NULL, 0, keys};
 
     assert(ld % VEC == 0);
-    for (int32_t lane = 0; lane < ld; lane += GROUP) {
-        score_pairs_group(s + lane, ld, (const float *)q + lane * round_to_group(dk),
-                          group_width(ld, lane), &piece, dk);
+    for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
+        score_pairs_lanes(s + lane, ld, (const float *)q + lane * round_to_k32(dk),
+                          lane_pair_width(ld, lane), &run, dk);
     }
 }
 
 /* --- softmax --------------------------------------------------------------------------------- */
 
-/* Four keys of VEC lanes: p rounded to bf16 (weight_to_bf16) into e; adds to the sums. */
-INLINE void weigh_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4])
+/* Four keys of VEC lanes: p rounded to bf16 (probability_to_bf16) into e; adds to the sums. */
+INLINE void exponentiate_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4])
 {
     const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32(-0x10000);
 
@@ -104,14 +104,14 @@ INLINE vec reference_lanes(const float *s, int64_t stride, int32_t keys)
 {
     vec m = v_set(-INFINITY);
 
-    for (int32_t key = 0; key < keys; key += SCALAR_GROUP) {
-        const vec top = max_lanes(s + key * stride, stride, SCALAR_GROUP);
+    for (int32_t key = 0; key < keys; key += K32) {
+        const vec top = max_lanes(s + key * stride, stride, K32);
         m = v_select(v_less(v_set(BF16_RISE), v_sub(top, m)), top, m);
     }
     return m;
 }
 
-/* Under flush_enter, as is softmax_group. */
+/* Under flush_enter, as is softmax_compact. */
 __attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *l, const float *s,
                                                       int32_t keys, int32_t ld, bool mark)
 {
@@ -121,7 +121,7 @@ __attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *
         for (int32_t key = 0; key < keys; key += 4) {
             const float *row = s + (int64_t)key * ld + lane;
             vec e[4];
-            weigh_four(e, row, ld, safe, sum);
+            exponentiate_four(e, row, ld, safe, sum);
             for (int32_t i = 0; i < 4; i++) {
                 uint16_t *to = (uint16_t *)p + (int64_t)(key + i) * ld + lane; /* [VEC] */
                 const vmask hidden = v_equal(v_load(row + (int64_t)i * ld), v_set(-INFINITY));
@@ -139,21 +139,21 @@ static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, i
 {
     const unsigned saved = flush_enter();
 
-    assert(keys % SCALAR_GROUP == 0 && ld % VEC == 0);
+    assert(keys % K32 == 0 && ld % VEC == 0);
     softmax_flushed(p, m, l, s, keys, ld, mark);
     flush_leave(saved);
 }
 
 /* In place on compact scores [keys][stride]. */
-__attribute__((noinline)) static void softmax_group(float *m, float *l, float *s, int64_t stride,
-                                                    int32_t keys)
+__attribute__((noinline)) static void softmax_compact(float *m, float *l, float *s, int64_t stride,
+                                                      int32_t keys)
 {
     const vec top = reference_lanes(s, stride, keys), safe = safe_lanes(top);
     vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
 
     for (int32_t key = 0; key < keys; key += 4, s += 4 * stride) {
         vec e[4];
-        weigh_four(e, s, stride, safe, sum);
+        exponentiate_four(e, s, stride, safe, sum);
         for (int32_t i = 0; i < 4; i++) {
             v_store(s + i * stride, e[i]);
         }
@@ -164,8 +164,8 @@ __attribute__((noinline)) static void softmax_group(float *m, float *l, float *s
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-/* o [dv][ld] of one group of lanes, p [keys][p_stride] f32, v transposed. */
-static void accumulate_pairs_group(const struct values *values, const uint16_t *v, bool first)
+/* o [dv][ld] of one lane pair, p [keys][p_stride] f32, v transposed. */
+static void accumulate_pairs_lanes(const struct values *values, const uint16_t *v, bool first)
 {
     struct gqa__pairs pairs = {.a_row = values->v_stride,
                                .b_step = values->p_stride,
@@ -201,10 +201,10 @@ static void accumulate_pairs(float *o, int32_t ld, const void *p, const void *v,
         for (int32_t i = 0; i < n * ld; i++) {
             plain[i] = gqa__bf16_to_f32(from[i]);
         }
-        for (int32_t lane = 0; lane < ld; lane += GROUP) {
-            const struct values values = {o + lane, ld, plain + lane,         ld, NULL, v_stride,
-                                          n,        dv, group_width(ld, lane)};
-            accumulate_pairs_group(&values, (const uint16_t *)v + key,
+        for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
+            const struct values values = {
+                o + lane, ld, plain + lane, ld, NULL, v_stride, n, dv, lane_pair_width(ld, lane)};
+            accumulate_pairs_lanes(&values, (const uint16_t *)v + key,
                                    (flags & GQA__ACC_FIRST) != 0 && key == 0);
         }
     }
@@ -212,84 +212,78 @@ static void accumulate_pairs(float *o, int32_t ld, const void *p, const void *v,
 
 /* --- a whole block --------------------------------------------------------------------------- */
 
-static void score_pair_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
-                              struct key_range range)
+static void score_pair_runs(const struct gqa__block *block, int32_t lane, int32_t width,
+                            struct key_range range)
 {
-    const float *q = (const float *)block->q + lane * round_to_group(block->dk);
+    const float *q = (const float *)block->q + lane * round_to_k32(block->dk);
     int32_t offset = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        struct gqa__keys piece = block->piece[i];
-        const struct key_range own = piece_range(&piece, offset, range);
-        piece.k = (const uint16_t *)piece.k + own.begin * piece.k_stride;
-        offset += piece.keys;
+    for (int32_t i = 0; i < block->runs; i++) {
+        struct gqa__key_run run = block->run[i];
+        const struct key_range own = run_range(&run, offset, range);
+        run.k = (const uint16_t *)run.k + own.begin * run.k_stride;
+        offset += run.keys;
         if (own.begin < own.end) {
-            float *s = block->s + (int64_t)(offset - piece.keys + own.begin) * width;
-            piece.keys = own.end - own.begin;
-            score_pairs_group(s, width, q, width, &piece, block->dk);
+            float *s = block->s + (int64_t)(offset - run.keys + own.begin) * width;
+            run.keys = own.end - own.begin;
+            score_pairs_lanes(s, width, q, width, &run, block->dk);
         }
     }
 }
 
-static void accumulate_pair_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
-                                   struct key_range range)
+static void accumulate_pair_runs(const struct gqa__block *block, int32_t lane, int32_t width,
+                                 struct key_range range)
 {
     int32_t offset = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        const struct key_range own = piece_range(piece, offset, range);
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, range);
         const struct values values = {block->state.o + lane,
                                       block->ld,
                                       block->s + (int64_t)(offset + own.begin) * width,
                                       width,
                                       NULL,
-                                      piece->v_stride,
+                                      run->v_stride,
                                       own.end - own.begin,
                                       block->dv,
                                       width};
         if (own.begin < own.end) {
-            accumulate_pairs_group(&values, (const uint16_t *)piece->v + own.begin,
+            accumulate_pairs_lanes(&values, (const uint16_t *)run->v + own.begin,
                                    offset + own.begin == range.begin);
         }
-        offset += piece->keys;
+        offset += run->keys;
     }
 }
 
-static void block_pairs_group(const struct gqa__block *block, int32_t lane, int32_t width)
+static void block_pairs_lanes(const struct gqa__block *block, int32_t lane, int32_t width)
 {
-    const struct key_range range = group_range(block, SCALAR_GROUP, lane, width);
+    const struct key_range range = lane_pair_range(block, K32, lane, width);
     unsigned saved;
 
     if (range.begin >= range.end) {
-        neutral_group(block, lane, width);
+        neutral_lane_pair(block, lane, width);
         return;
     }
-    score_pair_pieces(block, lane, width, range);
-    if (block->modify != NULL) {
-        modify_group(block->s, block->modify, lane, width, range);
+    score_pair_runs(block, lane, width, range);
+    if (block->rules != NULL) {
+        rules_of_lane_pair(block->s, block->rules, lane, width, range);
     }
     saved = flush_enter();
     for (int32_t j = 0; j < width; j += VEC) {
-        softmax_group(block->state.m + lane + j, block->state.l + lane + j,
-                      block->s + (int64_t)range.begin * width + j, width, range.end - range.begin);
+        softmax_compact(block->state.m + lane + j, block->state.l + lane + j,
+                        block->s + (int64_t)range.begin * width + j, width,
+                        range.end - range.begin);
     }
     flush_leave(saved);
-    accumulate_pair_pieces(block, lane, width, range);
+    accumulate_pair_runs(block, lane, width, range);
 }
-
-static const struct block_entries entries = {score_pairs, softmax_pairs, accumulate_pairs,
-                                             sizeof(uint16_t)};
 
 static void block_pairs(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
-    if (block->mark) {
-        block_marked(block, &entries);
-        return;
-    }
-    for (int32_t lane = 0; lane < block->ld; lane += GROUP) {
-        block_pairs_group(block, lane, group_width(block->ld, lane));
+    for (int32_t lane = 0; lane < block->ld; lane += LANE_PAIR) {
+        block_pairs_lanes(block, lane, lane_pair_width(block->ld, lane));
     }
 }
 
@@ -299,8 +293,8 @@ static const struct gqa__kernels avx512_bf16 = {
     .numerics = GQA_NUMERICS_BF16,
     .tile_rows = SCALAR_TILE_ROWS,
     .lanes = VEC,
-    .panel_keys = SCALAR_GROUP,
-    .depth_step = SCALAR_GROUP,
+    .panel_keys = K32,
+    .depth_step = K32,
     .value_step = 16,
     .v_transposed = true,
     .operand = GQA_BF16,
@@ -311,7 +305,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .append_k = append_k_bf16,
     .append_v = append_v_transposed,
     .score = score_pairs,
-    .modify = modify_scores,
+    .apply_rules = apply_rules,
     .softmax = softmax_pairs,
     .accumulate = accumulate_pairs,
     .block = block_pairs,

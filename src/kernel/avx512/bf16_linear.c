@@ -21,15 +21,15 @@
 enum {
     PAIR_OUTS = 2 * VEC, /* outputs of a block */
     PAIR_TOKENS = 4,     /* tokens of a tile of registers */
-    PAIR_GROUP = 32,
-    AHEAD_BYTES = 2048, /* how far in advance weights are asked for */
-    BLOCK_TOKENS = 32,  /* tokens whose sums are kept before the bias is added */
-    EXPANDED = 64       /* inputs of int8 weights that are f32 at a time, groups of 32 */
+    PAIR_K32 = 32,
+    PREFETCH_BYTES = 2048, /* how far in advance weights are prefetched */
+    BLOCK_TOKENS = 32,     /* tokens whose sums are kept before the bias is added */
+    EXPANDED = 64          /* inputs of int8 weights that are f32 at a time, groups of 32 */
 };
 
 static int64_t padded_inputs(int64_t in)
 {
-    return (in + PAIR_GROUP - 1) / PAIR_GROUP * PAIR_GROUP;
+    return (in + PAIR_K32 - 1) / PAIR_K32 * PAIR_K32;
 }
 
 size_t gqa__avx512_weight_bytes(int64_t out, int64_t in)
@@ -123,17 +123,17 @@ INLINE void load_pair(struct weights w, int32_t out, vec *even, vec *odd)
     }
 }
 
-INLINE void ask_ahead(struct weights w)
+INLINE void prefetch_weights(struct weights w)
 {
     if (w.form != WIDE) {
-        v_prefetch((uintptr_t)w.at + AHEAD_BYTES);
+        v_prefetch((uintptr_t)w.at + PREFETCH_BYTES);
     }
     if (w.form == PAIRS) {
-        v_prefetch((uintptr_t)w.at + AHEAD_BYTES + 64);
+        v_prefetch((uintptr_t)w.at + PREFETCH_BYTES + 64);
     }
 }
 
-/* One group of 32 inputs, x [32][rows]; c, d: outputs 0-15 and 16-31. */
+/* One k32 of inputs, x [32][rows]; c, d: outputs 0-15 and 16-31. */
 INLINE void add_inputs(vec c[PAIR_TOKENS], vec d[PAIR_TOKENS], struct weights w, const float *x,
                        const int32_t rows)
 {
@@ -143,11 +143,11 @@ INLINE void add_inputs(vec c[PAIR_TOKENS], vec d[PAIR_TOKENS], struct weights w,
     for (int32_t i = 0; i < rows; i++) {
         even[i] = odd[i] = even2[i] = odd2[i] = v_zero();
     }
-    for (int32_t k = 0; k < PAIR_GROUP; k += 2, w = skip_inputs(w, 2), x += 2 * rows) {
+    for (int32_t k = 0; k < PAIR_K32; k += 2, w = skip_inputs(w, 2), x += 2 * rows) {
         vec w0, w1, w2, w3;
         load_pair(w, 0, &w0, &w1);
         load_pair(w, VEC, &w2, &w3);
-        ask_ahead(w);
+        prefetch_weights(w);
 #pragma GCC unroll 4
         for (int32_t i = 0; i < rows; i++) {
             const vec x0 = v_set(x[i]), x1 = v_set(x[rows + i]);
@@ -165,14 +165,15 @@ INLINE void add_inputs(vec c[PAIR_TOKENS], vec d[PAIR_TOKENS], struct weights w,
 }
 
 /* One block of outputs over the inputs k .. k + n, n a multiple of 32, of some tokens. */
-struct piece {
+struct inputs_product {
     float *c;       /* [tokens][PAIR_OUTS]; starts from +0 where k is 0 */
     const float *x; /* [tokens / PAIR_TOKENS][inputs][PAIR_TOKENS], packed */
     int64_t inputs, k, n;
     int32_t tokens;
 };
 
-INLINE void token_tile(const struct piece *p, int32_t token, struct weights w, const int32_t rows)
+INLINE void token_tile(const struct inputs_product *p, int32_t token, struct weights w,
+                       const int32_t rows)
 {
     const float *x = p->x + token * p->inputs + p->k * rows; /* [n][rows] */
     float *to = p->c + token * PAIR_OUTS;
@@ -183,7 +184,7 @@ INLINE void token_tile(const struct piece *p, int32_t token, struct weights w, c
         c[i] = p->k == 0 ? v_zero() : v_load(to + i * PAIR_OUTS);
         d[i] = p->k == 0 ? v_zero() : v_load(to + i * PAIR_OUTS + VEC);
     }
-    for (int64_t k = 0; k < p->n; k += PAIR_GROUP) {
+    for (int64_t k = 0; k < p->n; k += PAIR_K32) {
         add_inputs(c, d, skip_inputs(w, k), x + k * rows, rows);
     }
 #pragma GCC unroll 4
@@ -193,7 +194,7 @@ INLINE void token_tile(const struct piece *p, int32_t token, struct weights w, c
     }
 }
 
-INLINE void token_tiles(const struct piece *p, struct weights w)
+INLINE void token_tiles(const struct inputs_product *p, struct weights w)
 {
     for (int32_t t = 0; t < p->tokens; t += PAIR_TOKENS) {
         const int32_t rows = p->tokens - t;
@@ -210,7 +211,7 @@ INLINE void token_tiles(const struct piece *p, struct weights w)
 }
 
 /* int8 weights for more than one tile of tokens: each is converted once. */
-INLINE void expand_and_multiply(struct piece p, const int8_t *from)
+INLINE void expand_and_multiply(struct inputs_product p, const int8_t *from)
 {
     float wide[EXPANDED * PAIR_OUTS];
 
@@ -219,7 +220,7 @@ INLINE void expand_and_multiply(struct piece p, const int8_t *from)
         for (int64_t i = 0; i < p.n * PAIR_OUTS; i += PAIR_OUTS) {
             v_store(wide + i, v_load_i8(from + i));
             v_store(wide + i + VEC, v_load_i8(from + i + VEC));
-            v_prefetch((uintptr_t)(from + i) + AHEAD_BYTES);
+            v_prefetch((uintptr_t)(from + i) + PREFETCH_BYTES);
         }
         token_tiles(&p, (struct weights){wide, WIDE});
     }
@@ -232,15 +233,17 @@ static __attribute__((noinline)) void product_block(const struct gqa__linear_arg
 {
     const int64_t padded = padded_inputs(args->in);
     const float *x = (const float *)args->x + token * padded;
-    const struct piece piece = {.c = c, .x = x, .inputs = padded, .n = padded, .tokens = tokens};
+    const struct inputs_product product = {
+        .c = c, .x = x, .inputs = padded, .n = padded, .tokens = tokens};
     const int8_t *w = (const int8_t *)args->weight + out * padded;
 
     if (args->scale == NULL) {
-        token_tiles(&piece, (struct weights){(const uint16_t *)args->weight + out * padded, PAIRS});
+        token_tiles(&product,
+                    (struct weights){(const uint16_t *)args->weight + out * padded, PAIRS});
     } else if (tokens <= PAIR_TOKENS) {
-        token_tiles(&piece, (struct weights){w, INT8});
+        token_tiles(&product, (struct weights){w, INT8});
     } else {
-        expand_and_multiply(piece, w);
+        expand_and_multiply(product, w);
     }
 }
 

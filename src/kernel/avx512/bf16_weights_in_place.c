@@ -16,11 +16,11 @@ static inline __attribute__((always_inline)) void
 pack_half(uint16_t *to, const struct gqa__rows *rows, int32_t row, const gqa_dtype dtype)
 {
     for (int64_t k = 0; k < rows->in; k += ROW_VALUES, to += ROW_VALUES * BLOCK_OUTS) {
-        const int64_t ask = ask_where(rows, k, dtype);
+        const int64_t prefetch = prefetch_offset(rows, k, dtype);
         __m512i r[16];
 #pragma GCC unroll 16
         for (int32_t i = 0; i < 16; i++) {
-            r[i] = load_operands_of(rows->row[row + i], k, rows->in - k, ask, dtype);
+            r[i] = load_operands_of(rows->row[row + i], k, rows->in - k, prefetch, dtype);
         }
         transpose16(r);
 #pragma GCC unroll 16

@@ -12,7 +12,7 @@
 
 enum {
     PAIR_ROWS = 4, /* rows at a time: even, odd and sum of two vectors each are 24 registers */
-    PAIR_GROUP = 32
+    PAIR_K32 = 32
 };
 
 /* n bf16 of each row as f32 into to [rows][GQA__DOT_BLOCK]. */
@@ -29,11 +29,11 @@ INLINE void widen_rows(float (*to)[GQA__DOT_BLOCK], const struct gqa__pairs *p, 
     }
 }
 
-/* One group of 32: c and d, the first and the second vector of each row, with a [rows][..] and
+/* One k32: c and d, the first and the second vector of each row, with a [rows][..] and
  * b [32][b_step]. */
-INLINE void add_group(vec c[PAIR_ROWS], vec d[PAIR_ROWS], const float (*a)[GQA__DOT_BLOCK],
-                      int32_t at, const float *b, int64_t b_step, const int32_t rows,
-                      const bool two)
+INLINE void add_pairs_k32(vec c[PAIR_ROWS], vec d[PAIR_ROWS], const float (*a)[GQA__DOT_BLOCK],
+                          int32_t at, const float *b, int64_t b_step, const int32_t rows,
+                          const bool two)
 {
     vec even[PAIR_ROWS], odd[PAIR_ROWS], even2[PAIR_ROWS], odd2[PAIR_ROWS];
 
@@ -41,7 +41,7 @@ INLINE void add_group(vec c[PAIR_ROWS], vec d[PAIR_ROWS], const float (*a)[GQA__
     for (int32_t i = 0; i < rows; i++) {
         even[i] = odd[i] = even2[i] = odd2[i] = v_zero();
     }
-    for (int32_t k = 0; k < PAIR_GROUP; k += 2, b += 2 * b_step) {
+    for (int32_t k = 0; k < PAIR_K32; k += 2, b += 2 * b_step) {
         const vec b0 = v_load(b), b1 = v_load(b + b_step);
         const vec b2 = two ? v_load(b + VEC) : b0, b3 = two ? v_load(b + b_step + VEC) : b1;
 #pragma GCC unroll 4
@@ -72,9 +72,9 @@ INLINE void pairs_tile(const struct gqa__pairs *p, int32_t row, const int32_t ro
         c[i] = p->first ? v_zero() : v_load(to + i * p->c_row);
         d[i] = two && !p->first ? v_load(to + i * p->c_row + VEC) : v_zero();
     }
-    for (int32_t k = 0; k < p->n; k += PAIR_GROUP) {
-        add_group(c, d, (const float(*)[GQA__DOT_BLOCK])a, k, p->b + k * p->b_step, p->b_step, rows,
-                  two);
+    for (int32_t k = 0; k < p->n; k += PAIR_K32) {
+        add_pairs_k32(c, d, (const float(*)[GQA__DOT_BLOCK])a, k, p->b + k * p->b_step, p->b_step,
+                      rows, two);
     }
 #pragma GCC unroll 4
     for (int32_t i = 0; i < rows; i++) {
@@ -111,7 +111,7 @@ void gqa__avx512_pairs(const struct gqa__pairs *pairs)
 {
     const unsigned saved = flush_enter();
 
-    assert(pairs->n % PAIR_GROUP == 0 && pairs->n <= GQA__DOT_BLOCK);
+    assert(pairs->n % PAIR_K32 == 0 && pairs->n <= GQA__DOT_BLOCK);
     if (pairs->width == VEC) {
         pairs_one(pairs);
     } else {

@@ -14,31 +14,32 @@ static inline int64_t row_element(const gqa_dtype dtype)
 
 enum {
     ROW_VALUES = 32,
-    ROW_AHEAD = 512 /* bytes of a row that are asked for in advance */
+    ROW_PREFETCH = 512 /* bytes of a row are prefetched in advance */
 };
 
-/* Where a row's bytes to ask for lie, while its values from k on are read: ahead in the row, and
- * at its end at the start of the row of the next unit. */
-static inline int64_t ask_where(const struct gqa__rows *rows, int64_t k, const gqa_dtype dtype)
+/* Where the bytes of a row to prefetch lie, while its values from k on are read: ahead in the row,
+ * and at its end at the start of the row of the next unit. */
+static inline int64_t prefetch_offset(const struct gqa__rows *rows, int64_t k,
+                                      const gqa_dtype dtype)
 {
     const int64_t size = row_element(dtype), bytes = rows->in * size;
-    const int64_t at = k * size + ROW_AHEAD;
+    const int64_t at = k * size + ROW_PREFETCH;
 
     return at < bytes ? at : rows->next + at - bytes;
 }
 
 /* Values k .. k + 32 of a row, zero from `left` on; left > 0. */
 static inline __attribute__((always_inline)) __m512i
-load_operands_of(const void *row, int64_t k, int64_t left, int64_t ask, const gqa_dtype dtype)
+load_operands_of(const void *row, int64_t k, int64_t left, int64_t prefetch, const gqa_dtype dtype)
 {
     const __mmask32 some = left >= 32 ? 0xffffffffu : (__mmask32)((1u << left) - 1u);
 
-    _mm_prefetch((const char *)((uintptr_t)row + (uintptr_t)ask), _MM_HINT_T1);
+    _mm_prefetch((const char *)((uintptr_t)row + (uintptr_t)prefetch), _MM_HINT_T1);
     if (dtype == GQA_F32) {
         const float *from = (const float *)row + k;
         const __m512 lo = _mm512_maskz_loadu_ps((__mmask16)some, from);
         const __m512 hi = _mm512_maskz_loadu_ps((__mmask16)(some >> 16), from + 16);
-        _mm_prefetch((const char *)((uintptr_t)row + (uintptr_t)ask + 64), _MM_HINT_T1);
+        _mm_prefetch((const char *)((uintptr_t)row + (uintptr_t)prefetch + 64), _MM_HINT_T1);
         return bf16_pair(lo, hi);
     }
     if (dtype == GQA_I8) { /* exact, and the lower half of each f32 is 0 */

@@ -111,7 +111,7 @@ static uint32_t bit_of(const struct candidate *row)
     return 1u << (uint32_t)row->isa;
 }
 
-uint32_t gqa__rows_built(void)
+uint32_t gqa__kernels_built(void)
 {
     struct gqa__cpu cpu;
     uint32_t bits = 0;
@@ -123,7 +123,7 @@ uint32_t gqa__rows_built(void)
     return bits;
 }
 
-uint32_t gqa__rows_available(void)
+uint32_t gqa__kernels_available(void)
 {
     struct gqa__cpu cpu;
     uint32_t bits = 0;
@@ -137,7 +137,8 @@ uint32_t gqa__rows_available(void)
 }
 
 /* The table of a row for the numerics, or NULL and *reason. The numerics are asked first: runs of
- * the AMX row asks the operating system for a permission, which a row that is none needs not. */
+ * the AMX kernels ask the operating system for a permission, which a set that cannot serve them
+ * needs not. */
 static const struct gqa__kernels *table_of(const struct candidate *row, const struct gqa__cpu *cpu,
                                            gqa_numerics numerics, const char **reason)
 {
@@ -167,7 +168,8 @@ static gqa_status find_name(const char *env, gqa_isa *isa, gqa_error *err)
         }
     }
     return gqa__fail(err, GQA_ERR_ARG, "GQA_ISA",
-                     "\"%.40s\" is no row: expected auto, scalar, avx2, avx512, amx or neon", env);
+                     "\"%.40s\" is no kernel set: expected auto, scalar, avx2, avx512, amx or neon",
+                     env);
 }
 
 static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, const char *field,
@@ -188,10 +190,11 @@ static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, co
             return GQA_OK;
         }
         needs = row->table(&cpu, numerics) != NULL ? row->needs : "";
-        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "row %s: %s%s", row->name, reason, needs);
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "kernel set %s: %s%s", row->name, reason,
+                         needs);
     }
-    return gqa__fail(err, GQA_ERR_ARG, field, "%d is no row: expected 0 (auto) to %d", (int)isa,
-                     (int)candidates[CANDIDATES - 1].isa);
+    return gqa__fail(err, GQA_ERR_ARG, field, "%d is no kernel set: expected 0 (auto) to %d",
+                     (int)isa, (int)candidates[CANDIDATES - 1].isa);
 }
 
 static const struct gqa__kernels *select_best(gqa_numerics numerics)

@@ -4,8 +4,8 @@
 
 #include "kernel/contract/kernel.h"
 
-uint32_t gqa__rows_built(void);     /* bits 1 << gqa_isa */
-uint32_t gqa__rows_available(void); /* of those, what CPU and operating system run */
+uint32_t gqa__kernels_built(void);     /* bits 1 << gqa_isa */
+uint32_t gqa__kernels_available(void); /* of those, what CPU and operating system run */
 
 /* "scalar", "avx2", "avx512", "amx", "neon", "auto"; "unknown" for other values. */
 const char *gqa__isa_name(gqa_isa isa);

@@ -1,9 +1,9 @@
-/* kernel.h - a kernel row: the products and element-wise passes of one instruction set.
+/* kernel.h - a kernel set: the products and element-wise passes of one instruction set.
  *
  * A row is one constant table: functions AND the geometry they were written for. The walk, the
  * plan, the cache and the projections read geometry from the table and hold no constant of their
- * own. A row is a coherent set: what its packers write only its own products read. The scalar row
- * (kernel/scalar) is the specification; every other f32 or bf16 row gives its bits.
+ * own. A row is a coherent set: what its packers write only its own products read. The scalar
+ * kernels (kernel/scalar) is the specification; every other f32 or bf16 set gives its bits.
  *
  * Words. A lane is one attention row: a (token, query head) pair of one KV head. A tile is up to
  * tile_rows lanes; its buffers have ld lanes, ld = rows rounded up to a multiple of `lanes`. Lanes
@@ -60,7 +60,7 @@ static inline int64_t gqa__row_next(const struct gqa__row_map *map, struct gqa__
 }
 
 /* What happens to a score between the product and the softmax, in this order. */
-struct gqa__modify {
+struct gqa__score_rules {
     int32_t keys, ld;
     float softcap; /* c * log2e: s = c tanh(s / c); 0 = off */
     const float
@@ -79,7 +79,7 @@ enum {
 
 /* Contiguous keys of a block: K and V of the row's operand type, as score and accumulate take them.
  */
-struct gqa__keys {
+struct gqa__key_run {
     const void *k;
     int64_t k_stride;
     const void *v;
@@ -87,17 +87,18 @@ struct gqa__keys {
     int32_t keys; /* a multiple of panel_keys */
 };
 
-#define GQA__BLOCK_PANELS 16 /* most pieces of a fold block: pages of 16 tokens */
+#define GQA__BLOCK_PANELS 16 /* most runs of a fold block: pages of 16 tokens */
 
-/* Memory that the next block, or the next tile, will read: a kernel may ask for it while it
+/* Memory that the next block, or the next tile, will read: a kernel may prefetch it while it
  * computes, so that it need not wait for it. */
-struct gqa__ahead {
+struct gqa__prefetch {
     const unsigned char *at;
     size_t bytes;
 };
 
-#define GQA__KEYS_AHEAD  (2 * GQA__BLOCK_PANELS) /* K and V of every piece of a block */
-#define GQA__BLOCK_AHEAD (GQA__KEYS_AHEAD + 128) /* ... and the query rows of that many tokens */
+#define GQA__KEY_PREFETCHES (2 * GQA__BLOCK_PANELS) /* K and V of every run of a block */
+#define GQA__BLOCK_PREFETCHES                                                                      \
+    (GQA__KEY_PREFETCHES + 128) /* ... and the query rows of that many tokens */
 
 /* The state of a tile's rows over some keys: m [ld], l [ld], o [dv][ld]. */
 struct gqa__state {
@@ -120,22 +121,21 @@ struct gqa__finish {
 struct gqa__block {
     const void *q; /* packed */
     int32_t ld, dk, dv;
-    int32_t keys; /* of all pieces together, at most GQA__FOLD_BLOCK */
-    int32_t pieces;
-    const struct gqa__keys *piece;    /* [pieces] in rising order */
-    const struct gqa__modify *modify; /* NULL = scores stay as they are */
-    bool mark;                        /* V may be non-finite */
-    float *s;                         /* [FOLD][tile_rows] scratch */
-    void *p;                          /* [FOLD][tile_rows] f32 scratch */
-    struct gqa__state state;          /* the block's own */
-    const struct gqa__ahead *ahead;   /* [aheads] or NULL */
-    int32_t aheads;
+    int32_t keys; /* of all runs together, at most GQA__FOLD_BLOCK */
+    int32_t runs;
+    const struct gqa__key_run *run;       /* [runs] in rising order */
+    const struct gqa__score_rules *rules; /* NULL = scores stay as they are */
+    float *s;                             /* [FOLD][tile_rows] scratch */
+    void *p;                              /* [FOLD][tile_rows] f32 scratch */
+    struct gqa__state state;              /* the block's own */
+    const struct gqa__prefetch *prefetch; /* [prefetches] or NULL */
+    int32_t prefetches;
     /* Where the state goes, for a row with block_ends. */
-    const struct gqa__state *left; /* [lefts] states to the left, nearest first, that it is merged
-                                      into, one into the next */
-    int32_t lefts;
+    const struct gqa__state *merge_into; /* [merges] states to the left, nearest first, that it is
+                                      merged into, one into the next */
+    int32_t merges;
     const struct gqa__finish *finish; /* the result is finished, without its m, l and o; or NULL:
-                                         the last of left has the result */
+                                         the last of merge_into has the result */
 };
 
 /* What else happens to a product's output, in this order, before it is stored; zeros: nothing. */
@@ -222,7 +222,7 @@ struct gqa__kernels {
     /* s[key][ld] for keys (a multiple of panel_keys) rows of k, k_stride elements apart. */
     void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                   int32_t keys, int32_t dk);
-    void (*modify)(float *s, const struct gqa__modify *modify);
+    void (*apply_rules)(float *s, const struct gqa__score_rules *rules);
     /* Per lane m = max s (NaN left out, never -0), p = exp2(s - m) (0 where s is -inf), l = sum of
      * p in four chains by key mod 4, joined (0+1)+(2+3). bf16: m is the maximum t of the first 32
      * keys (aligned in the key index) of which the lane sees one, and becomes that of later 32 keys
@@ -233,10 +233,10 @@ struct gqa__kernels {
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                        int32_t keys, int32_t dv, int flags);
-    /* score, modify, softmax and accumulate of a whole block, with their bits; NULL = the walk
-     * calls them one after the other. */
+    /* score, rules, softmax and accumulate of a whole block, with their bits; NULL = the walk
+     * calls them one after the other, as it does where V may be non-finite. */
     void (*block)(const struct gqa__block *block);
-    bool block_ends; /* block, but for one with mark, merges and finishes its state */
+    bool block_ends; /* block merges and finishes its state */
     /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
     void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
                   int32_t dv, int32_t ld);

@@ -32,43 +32,44 @@ static inline float distance(int32_t q, int32_t k)
     return (float)(q > k ? up : 0u - up);
 }
 
-static inline void modify_values(float *restrict s, int32_t key, const struct gqa__modify *modify)
+static inline void change_scores(float *restrict s, int32_t key,
+                                 const struct gqa__score_rules *rules)
 {
-    const int32_t ld = modify->ld;
+    const int32_t ld = rules->ld;
 
-    if (modify->softcap != 0.0f) {
-        const float cap = modify->softcap;
+    if (rules->softcap != 0.0f) {
+        const float cap = rules->softcap;
         for (int32_t j = 0; j < ld; j++) {
             s[j] = cap * gqa__tanhf(s[j] / cap);
         }
     }
-    if (modify->slope != NULL) {
-        const int32_t k_pos = modify->k_pos[key];
+    if (rules->slope != NULL) {
+        const int32_t k_pos = rules->k_pos[key];
         for (int32_t j = 0; j < ld; j++) {
-            s[j] = fmaf(-modify->slope[j], distance(modify->q_pos[j], k_pos), s[j]);
+            s[j] = fmaf(-rules->slope[j], distance(rules->q_pos[j], k_pos), s[j]);
         }
     }
-    if (modify->bias != NULL) {
-        const float *restrict bias = modify->bias + (int64_t)key * ld; /* [ld] */
+    if (rules->bias != NULL) {
+        const float *restrict bias = rules->bias + (int64_t)key * ld; /* [ld] */
         for (int32_t j = 0; j < ld; j++) {
             s[j] = gqa__canonical(fmaf(bias[j], scalar_log2e, s[j]));
         }
     }
 }
 
-static inline void hide_keys(float *restrict s, int32_t key, const struct gqa__modify *modify)
+static inline void hide_keys(float *restrict s, int32_t key, const struct gqa__score_rules *rules)
 {
-    const int32_t ld = modify->ld;
+    const int32_t ld = rules->ld;
 
-    if (modify->lo != NULL) {
-        const int32_t *restrict lo = modify->lo; /* [ld] */
-        const int32_t *restrict hi = modify->hi; /* [ld] */
+    if (rules->lo != NULL) {
+        const int32_t *restrict lo = rules->lo; /* [ld] */
+        const int32_t *restrict hi = rules->hi; /* [ld] */
         for (int32_t j = 0; j < ld; j++) {
             s[j] = ((lo[j] <= key) & (key < hi[j])) ? s[j] : -INFINITY;
         }
     }
-    if (modify->visible != NULL) {
-        const uint8_t *restrict visible = modify->visible + (int64_t)key * ld; /* [ld] */
+    if (rules->visible != NULL) {
+        const uint8_t *restrict visible = rules->visible + (int64_t)key * ld; /* [ld] */
         for (int32_t j = 0; j < ld; j++) {
             s[j] = visible[j] != 0 ? s[j] : -INFINITY;
         }
@@ -76,12 +77,12 @@ static inline void hide_keys(float *restrict s, int32_t key, const struct gqa__m
 }
 
 /* s [keys][ld] */
-static inline void modify_scores(float *s, const struct gqa__modify *modify)
+static inline void apply_rules(float *s, const struct gqa__score_rules *rules)
 {
-    assert(modify->ld % SCALAR_LANES == 0 && modify->ld <= SCALAR_TILE_ROWS);
-    for (int32_t key = 0; key < modify->keys; key++) {
-        modify_values(s + (int64_t)key * modify->ld, key, modify);
-        hide_keys(s + (int64_t)key * modify->ld, key, modify);
+    assert(rules->ld % SCALAR_LANES == 0 && rules->ld <= SCALAR_TILE_ROWS);
+    for (int32_t key = 0; key < rules->keys; key++) {
+        change_scores(s + (int64_t)key * rules->ld, key, rules);
+        hide_keys(s + (int64_t)key * rules->ld, key, rules);
     }
 }
 
@@ -121,7 +122,7 @@ static inline void join_sums(float *restrict l, float (*restrict sums)[SCALAR_TI
 }
 
 /* 2^(m - top), 1 also where both are infinite. */
-static inline float merge_weight(float m, float top)
+static inline float merge_factor(float m, float top)
 {
     return m == top ? 1.0f : gqa__exp2f(m - top);
 }
@@ -142,8 +143,8 @@ static inline void merge_states(float *m, float *l, float *o, const float *m2, c
     assert(ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
     for (int32_t j = 0; j < ld; j++) {
         const float top = m[j] > m2[j] ? m[j] : m2[j];
-        a[j] = merge_weight(m[j], top);
-        a2[j] = merge_weight(m2[j], top);
+        a[j] = merge_factor(m[j], top);
+        a2[j] = merge_factor(m2[j], top);
     }
     for (int32_t d = 0; d < dv; d++) {
         float *restrict left = o + (int64_t)d * ld;         /* [ld] */
@@ -167,7 +168,7 @@ static inline void finish_row(const struct gqa__finish *finish, int32_t r)
     const float l2 = sink == -INFINITY ? 0.0f : 1.0f;
     const float m_left = finish->m[r], l_left = finish->l[r];
     const float top = m_left > sink ? m_left : sink;
-    const float a = merge_weight(m_left, top), a2 = merge_weight(sink, top);
+    const float a = merge_factor(m_left, top), a2 = merge_factor(sink, top);
     const float l = gqa__canonical(merge_value(l_left, l2, a, a2, l_left, l2));
     const float kept = l2 == 0.0f ? m_left : top;
     const float m = l_left == 0.0f ? sink : kept;

@@ -1,4 +1,4 @@
-/* baseline.c - the scalar row for every CPU of the target. */
+/* baseline.c - the scalar kernels for every CPU of the target. */
 #include "kernel/scalar/kernels.h"
 #include "kernel/scalar/scalar.h"
 

@@ -1,8 +1,8 @@
 /* bf16.h - bf16 operands, summed in f32 in the order and with the roundings of the AMX
  * instruction tdpbf16ps, which is the definition of a bf16 product on every row.
  *
- * k runs in groups of 32 aligned at 0, the last one filled with zeros. Per result and group, with a
- * and b rounded to bf16:
+ * k runs in k32s, groups of 32 aligned at 0, the last one filled with zeros. Per result and k32,
+ * with a and b rounded to bf16:
  *
  *   even = fma(a[30], b[30], .. fma(a[2], b[2], fma(a[0], b[0], +0)))    and odd likewise
  *   c = c + (even + odd)
@@ -23,8 +23,8 @@
 #include "kernel/scalar/linear.h"
 
 enum {
-    SCALAR_GROUP = 32, /* values of k that are summed before they meet the accumulator */
-    BF16_ROWS = 4      /* rows of a in the block product */
+    K32 = 32,     /* values of k that are summed before they meet the accumulator */
+    BF16_ROWS = 4 /* rows of a in the block product */
 };
 
 /* Multiplies one factor and the addend of an fma to see its rounding away from the denormals. */
@@ -62,25 +62,25 @@ static inline float factor_value(float x)
     return gqa__bf16_to_f32(gqa__f32_to_bf16(flush(x)));
 }
 
-/* c = c + (even + odd) of a group. */
-static inline void add_group(float *restrict c, const float *restrict even,
-                             const float *restrict odd, int32_t width)
+/* c = c + (even + odd) of a k32. */
+static inline void add_k32(float *restrict c, const float *restrict even, const float *restrict odd,
+                           int32_t width)
 {
     for (int32_t j = 0; j < width; j++) {
         c[j] = flush(c[j] + flush(even[j] + odd[j]));
     }
 }
 
-/* One group for BF16_ROWS rows: c[BF16_ROWS][SCALAR_LANES] += a [BF16_ROWS][a_row] b [32][b_step],
+/* One k32 for BF16_ROWS rows: c[BF16_ROWS][SCALAR_LANES] += a [BF16_ROWS][a_row] b [32][b_step],
  * operand values as f32. */
-static inline void group_block(float (*restrict c)[SCALAR_LANES], const float *restrict a,
-                               int64_t a_row, const float *restrict b, int64_t b_step)
+static inline void k32_block(float (*restrict c)[SCALAR_LANES], const float *restrict a,
+                             int64_t a_row, const float *restrict b, int64_t b_step)
 {
     float even[BF16_ROWS][SCALAR_LANES], odd[BF16_ROWS][SCALAR_LANES];
 
     memset(even, 0, sizeof even);
     memset(odd, 0, sizeof odd);
-    for (int32_t k = 0; k < SCALAR_GROUP; k += 2) {
+    for (int32_t k = 0; k < K32; k += 2) {
         const float *restrict b0 = b + k * b_step; /* [SCALAR_LANES] */
         const float *restrict b1 = b0 + b_step;
         const float *restrict ak = a + k;
@@ -97,17 +97,17 @@ static inline void group_block(float (*restrict c)[SCALAR_LANES], const float *r
         }
     }
     for (int32_t i = 0; i < BF16_ROWS; i++) {
-        add_group(c[i], even[i], odd[i], SCALAR_LANES);
+        add_k32(c[i], even[i], odd[i], SCALAR_LANES);
     }
 }
 
 /* The same for one row: c [SCALAR_LANES]. */
-static inline void group_row(float *restrict c, const float *restrict a, const float *restrict b,
-                             int64_t b_step)
+static inline void k32_row(float *restrict c, const float *restrict a, const float *restrict b,
+                           int64_t b_step)
 {
     float even[SCALAR_LANES] = {0.0f}, odd[SCALAR_LANES] = {0.0f};
 
-    for (int32_t k = 0; k < SCALAR_GROUP; k += 2) {
+    for (int32_t k = 0; k < K32; k += 2) {
         const float *restrict b0 = b + k * b_step; /* [SCALAR_LANES] */
         const float *restrict b1 = b0 + b_step;
 
@@ -116,13 +116,13 @@ static inline void group_row(float *restrict c, const float *restrict a, const f
             odd[j] = flushed_fma(a[k + 1], b1[j], odd[j]);
         }
     }
-    add_group(c, even, odd, SCALAR_LANES);
+    add_k32(c, even, odd, SCALAR_LANES);
 }
 
-/* One group for any number of rows of a [rows][a_row]: c [rows][c_row] += a b, SCALAR_LANES wide.
+/* One k32 for any number of rows of a [rows][a_row]: c [rows][c_row] += a b, SCALAR_LANES wide.
  */
-static inline void group_rows(float *c, int64_t c_row, const float *a, int64_t a_row,
-                              const float *b, int64_t b_step, int32_t rows)
+static inline void k32_rows(float *c, int64_t c_row, const float *a, int64_t a_row, const float *b,
+                            int64_t b_step, int32_t rows)
 {
     int32_t i = 0;
 
@@ -131,26 +131,26 @@ static inline void group_rows(float *c, int64_t c_row, const float *a, int64_t a
         for (int32_t r = 0; r < BF16_ROWS; r++) {
             memcpy(tile[r], c + (i + r) * c_row, sizeof tile[r]);
         }
-        group_block(tile, a + i * a_row, a_row, b, b_step);
+        k32_block(tile, a + i * a_row, a_row, b, b_step);
         for (int32_t r = 0; r < BF16_ROWS; r++) {
             memcpy(c + (i + r) * c_row, tile[r], sizeof tile[r]);
         }
     }
     for (; i < rows; i++) {
-        group_row(c + i * c_row, a + i * a_row, b, b_step);
+        k32_row(c + i * c_row, a + i * a_row, b, b_step);
     }
 }
 
-static inline int64_t round_to_group(int64_t n)
+static inline int64_t round_to_k32(int64_t n)
 {
-    return (n + SCALAR_GROUP - 1) / SCALAR_GROUP * SCALAR_GROUP;
+    return (n + K32 - 1) / K32 * K32;
 }
 
 /* --- attention ------------------------------------------------------------------------------- */
 
 static inline size_t q_bytes_bf16(int32_t dk, int32_t ld)
 {
-    return (size_t)round_to_group(dk) * (size_t)ld * sizeof(float);
+    return (size_t)round_to_k32(dk) * (size_t)ld * sizeof(float);
 }
 
 /* q^T [dk rounded up][ld], scaled, operand values kept as f32; lanes beyond the rows are zero. */
@@ -217,21 +217,21 @@ static inline void score_bf16(float *s, int32_t ld, const void *q, const void *k
     assert(keys % BF16_ROWS == 0 && ld % SCALAR_LANES == 0);
     memset(s, 0, (size_t)keys * (size_t)ld * sizeof(float));
     for (int32_t key = 0; key < keys; key += BF16_ROWS) {
-        for (int32_t d = 0; d < dk; d += SCALAR_GROUP) {
-            float a[BF16_ROWS][SCALAR_GROUP];
+        for (int32_t d = 0; d < dk; d += K32) {
+            float a[BF16_ROWS][K32];
             for (int32_t i = 0; i < BF16_ROWS; i++) {
-                load_operands(a[i], (const uint16_t *)k + (key + i) * k_stride + d, SCALAR_GROUP);
+                load_operands(a[i], (const uint16_t *)k + (key + i) * k_stride + d, K32);
             }
             for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
-                group_rows(s + (int64_t)key * ld + lane, ld, a[0], SCALAR_GROUP,
-                           (const float *)q + (int64_t)d * ld + lane, ld, BF16_ROWS);
+                k32_rows(s + (int64_t)key * ld + lane, ld, a[0], K32,
+                         (const float *)q + (int64_t)d * ld + lane, ld, BF16_ROWS);
             }
         }
     }
 }
 
 /* p >= 0 to bf16: to nearest, ties up. NaN stays NaN: the low half of a score's is zero. */
-static inline uint16_t weight_to_bf16(float p)
+static inline uint16_t probability_to_bf16(float p)
 {
     return (uint16_t)((gqa__f32_bits(p) + 0x8000u) >> 16);
 }
@@ -241,17 +241,17 @@ static inline uint16_t weight_to_bf16(float p)
 #define BF16_RISEN 0x1p+32f /* exp2 of it */
 
 /* m [ld]: what the exponentials of a lane refer to. It is the maximum of the first group of keys of
- * which the lane sees one, and follows that of a later group only when it must; a vector row can
- * so weigh one group while the scores of the next are computed. NaN is left out, a denormal counts
- * as zero, never -0. s [keys][ld] */
+ * which the lane sees one, and follows that of a later group only when it must; a vector kernel can
+ * so exponentiate one group while the scores of the next are computed. NaN is left out, a denormal
+ * counts as zero, never -0. s [keys][ld] */
 static inline void reference_scores(float *restrict m, const float *s, int32_t keys, int32_t ld)
 {
     for (int32_t j = 0; j < ld; j++) {
         m[j] = -INFINITY;
     }
-    for (int32_t key = 0; key < keys; key += SCALAR_GROUP) {
+    for (int32_t key = 0; key < keys; key += K32) {
         float top[SCALAR_TILE_ROWS];
-        max_scores(top, s + (int64_t)key * ld, SCALAR_GROUP, ld);
+        max_scores(top, s + (int64_t)key * ld, K32, ld);
         for (int32_t j = 0; j < ld; j++) {
             const float t = flush(top[j]) + 0.0f;
             m[j] = t - m[j] > BF16_RISE ? t : m[j];
@@ -260,7 +260,7 @@ static inline void reference_scores(float *restrict m, const float *s, int32_t k
 }
 
 /* p [keys][ld] bf16; l sums p before it is rounded. p is never denormal: exp2 ends at 2^-126. A
- * score, or a difference of scores, that is denormal counts as zero: vector rows flush there. */
+ * score, or a difference of scores, that is denormal counts as zero: vector kernels flush there. */
 static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
                                 bool mark)
 {
@@ -268,7 +268,7 @@ static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t k
     float safe[SCALAR_TILE_ROWS];
     float sums[4][SCALAR_TILE_ROWS];
 
-    assert(keys % SCALAR_GROUP == 0 && ld <= SCALAR_TILE_ROWS);
+    assert(keys % K32 == 0 && ld <= SCALAR_TILE_ROWS);
     reference_scores(m, s, keys, ld);
     safe_max(safe, m, ld);
     memset(sums, 0, sizeof sums);
@@ -279,19 +279,19 @@ static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t k
         for (int32_t j = 0; j < ld; j++) {
             const float e = gqa__exp2f_fast(flush(flush(row[j]) - safe[j]));
             sum[j] += e;
-            out[j] = row[j] == -INFINITY ? hidden : weight_to_bf16(e);
+            out[j] = row[j] == -INFINITY ? hidden : probability_to_bf16(e);
         }
     }
     join_sums(l, sums, ld);
 }
 
-/* One dimension of v over a group, taken as +0 where a lane's p is -0. c [SCALAR_LANES]. */
-static inline void group_marked(float *restrict c, const float *restrict v, const float *restrict p,
-                                int64_t ld)
+/* One dimension of v over a k32, taken as +0 where a lane's p is -0. c [SCALAR_LANES]. */
+static inline void k32_nonfinite(float *restrict c, const float *restrict v,
+                                 const float *restrict p, int64_t ld)
 {
     float even[SCALAR_LANES] = {0.0f}, odd[SCALAR_LANES] = {0.0f};
 
-    for (int32_t k = 0; k < SCALAR_GROUP; k += 2) {
+    for (int32_t k = 0; k < K32; k += 2) {
         const float *restrict p0 = p + k * ld; /* [SCALAR_LANES] */
         const float *restrict p1 = p0 + ld;
         for (int32_t j = 0; j < SCALAR_LANES; j++) {
@@ -301,27 +301,27 @@ static inline void group_marked(float *restrict c, const float *restrict v, cons
             odd[j] = flushed_fma(v1, p1[j], odd[j]);
         }
     }
-    add_group(c, even, odd, SCALAR_LANES);
+    add_k32(c, even, odd, SCALAR_LANES);
 }
 
-/* One group of keys: o [dv][ld], p [32][ld] operand values, v [dv][v_stride]. */
-static inline void accumulate_group(float *o, int32_t ld, const float *p, const uint16_t *v,
-                                    int64_t v_stride, int32_t dv, bool marked)
+/* One k32 of keys: o [dv][ld], p [32][ld] operand values, v [dv][v_stride]. */
+static inline void accumulate_k32(float *o, int32_t ld, const float *p, const uint16_t *v,
+                                  int64_t v_stride, int32_t dv, bool marked)
 {
     for (int32_t d = 0; d < dv; d += BF16_ROWS) {
         const int32_t rows = dv - d < BF16_ROWS ? dv - d : BF16_ROWS;
-        float a[BF16_ROWS][SCALAR_GROUP];
+        float a[BF16_ROWS][K32];
 
         for (int32_t i = 0; i < rows; i++) {
-            load_operands(a[i], v + (d + i) * v_stride, SCALAR_GROUP);
+            load_operands(a[i], v + (d + i) * v_stride, K32);
         }
         for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
             float *out = o + (int64_t)d * ld + lane; /* [rows][ld] */
             for (int32_t i = 0; i < rows && marked; i++) {
-                group_marked(out + (int64_t)i * ld, a[i], p + lane, ld);
+                k32_nonfinite(out + (int64_t)i * ld, a[i], p + lane, ld);
             }
             if (!marked) {
-                group_rows(out, ld, a[0], SCALAR_GROUP, p + lane, ld, rows);
+                k32_rows(out, ld, a[0], K32, p + lane, ld, rows);
             }
         }
     }
@@ -331,16 +331,16 @@ static inline void accumulate_group(float *o, int32_t ld, const float *p, const 
 static inline void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v,
                                    int64_t v_stride, int32_t keys, int32_t dv, int flags)
 {
-    float weight[SCALAR_GROUP * SCALAR_TILE_ROWS]; /* [32][ld] */
+    float probability[K32 * SCALAR_TILE_ROWS]; /* [32][ld] */
 
-    assert(keys % SCALAR_GROUP == 0 && ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
+    assert(keys % K32 == 0 && ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
     if (flags & GQA__ACC_FIRST) {
         memset(o, 0, (size_t)dv * (size_t)ld * sizeof(float));
     }
-    for (int32_t key = 0; key < keys; key += SCALAR_GROUP) {
-        load_operands(weight, (const uint16_t *)p + (int64_t)key * ld, SCALAR_GROUP * ld);
-        accumulate_group(o, ld, weight, (const uint16_t *)v + key, v_stride, dv,
-                         (flags & GQA__ACC_MARKED) != 0);
+    for (int32_t key = 0; key < keys; key += K32) {
+        load_operands(probability, (const uint16_t *)p + (int64_t)key * ld, K32 * ld);
+        accumulate_k32(o, ld, probability, (const uint16_t *)v + key, v_stride, dv,
+                       (flags & GQA__ACC_MARKED) != 0);
     }
 }
 
@@ -349,7 +349,7 @@ static inline void accumulate_bf16(float *o, int32_t ld, const void *p, const vo
 static inline size_t weight_bytes_bf16(int64_t out, int64_t in)
 {
     const int64_t blocks = (out + SCALAR_OUT_STEP - 1) / SCALAR_OUT_STEP;
-    return (size_t)(blocks * SCALAR_OUT_STEP * round_to_group(in)) * sizeof(uint16_t);
+    return (size_t)(blocks * SCALAR_OUT_STEP * round_to_k32(in)) * sizeof(uint16_t);
 }
 
 /* dst [out / SCALAR_OUT_STEP][in rounded up][SCALAR_OUT_STEP] bf16 */
@@ -358,7 +358,7 @@ static inline void pack_weight_bf16(void *dst, int64_t row, const float *src, in
 {
     const int64_t block = row / SCALAR_OUT_STEP;
     uint16_t *to =
-        (uint16_t *)dst + block * SCALAR_OUT_STEP * round_to_group(in) + row % SCALAR_OUT_STEP;
+        (uint16_t *)dst + block * SCALAR_OUT_STEP * round_to_k32(in) + row % SCALAR_OUT_STEP;
 
     assert(row < out);
     (void)out;
@@ -369,7 +369,7 @@ static inline void pack_weight_bf16(void *dst, int64_t row, const float *src, in
 
 static inline size_t int8_bytes_bf16(int64_t out, int64_t in)
 {
-    return int8_panel_bytes(out, round_to_group(in));
+    return int8_panel_bytes(out, round_to_k32(in));
 }
 
 /* dst [out / SCALAR_OUT_STEP][in rounded up][SCALAR_OUT_STEP] */
@@ -378,19 +378,19 @@ static inline void pack_int8_bf16(void *dst, int64_t row, const int8_t *src, int
 {
     assert(row < out);
     (void)out;
-    pack_int8_row(dst, row, src, in, round_to_group(in));
+    pack_int8_row(dst, row, src, in, round_to_k32(in));
 }
 
 static inline size_t x_bytes_bf16(int32_t tokens, int64_t in)
 {
-    return (size_t)tokens * (size_t)round_to_group(in) * sizeof(float);
+    return (size_t)tokens * (size_t)round_to_k32(in) * sizeof(float);
 }
 
 /* dst [tokens][in rounded up] operand values, kept as f32 */
 static inline void pack_x_bf16(void *dst, const float *x, int64_t x_stride, int32_t tokens,
                                int64_t in)
 {
-    const int64_t padded = round_to_group(in);
+    const int64_t padded = round_to_k32(in);
 
     for (int32_t t = 0; t < tokens; t++) {
         float *to = (float *)dst + t * padded; /* [padded] */
@@ -411,27 +411,26 @@ enum { BF16_TOKENS = 32 };
 static inline void linear_block(const struct gqa__linear_args *args, int64_t out,
                                 float (*restrict c)[SCALAR_OUT_STEP], const float *x, int32_t rows)
 {
-    const int64_t padded = round_to_group(args->in);
+    const int64_t padded = round_to_k32(args->in);
 
     memset(c, 0, (size_t)rows * sizeof c[0]);
-    for (int64_t k = 0; k < padded; k += SCALAR_GROUP) {
+    for (int64_t k = 0; k < padded; k += K32) {
         const int64_t at = out * padded + k * SCALAR_OUT_STEP;
-        float b[SCALAR_GROUP * SCALAR_OUT_STEP]; /* [SCALAR_GROUP][SCALAR_OUT_STEP] */
+        float b[K32 * SCALAR_OUT_STEP]; /* [K32][SCALAR_OUT_STEP] */
         if (args->scale != NULL) {
-            expand_int8(b, (const int8_t *)args->weight + at, SCALAR_GROUP * SCALAR_OUT_STEP);
+            expand_int8(b, (const int8_t *)args->weight + at, K32 * SCALAR_OUT_STEP);
         } else {
-            load_operands(b, (const uint16_t *)args->weight + at, SCALAR_GROUP * SCALAR_OUT_STEP);
+            load_operands(b, (const uint16_t *)args->weight + at, K32 * SCALAR_OUT_STEP);
         }
         for (int32_t half = 0; half < SCALAR_OUT_STEP; half += SCALAR_LANES) {
-            group_rows(c[0] + half, SCALAR_OUT_STEP, x + k, padded, b + half, SCALAR_OUT_STEP,
-                       rows);
+            k32_rows(c[0] + half, SCALAR_OUT_STEP, x + k, padded, b + half, SCALAR_OUT_STEP, rows);
         }
     }
 }
 
 static inline void linear_bf16(const struct gqa__linear_args *args)
 {
-    const int64_t padded = round_to_group(args->in);
+    const int64_t padded = round_to_k32(args->in);
 
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {

@@ -291,8 +291,8 @@ static inline void add_chain(const struct gqa__linear_args *args, int32_t token,
 }
 
 /* Outputs out .. out + SCALAR_OUT_STEP over inputs k .. k + n of every token; w [n][step]. */
-static inline void linear_piece(const struct gqa__linear_args *args, const float *w, int64_t out,
-                                int64_t k, int64_t n)
+static inline void linear_inputs(const struct gqa__linear_args *args, const float *w, int64_t out,
+                                 int64_t k, int64_t n)
 {
     int32_t t = 0;
 
@@ -326,9 +326,9 @@ static inline void linear_f32(const struct gqa__linear_args *args)
             if (args->scale != NULL) {
                 float w[GQA__DOT_BLOCK * SCALAR_OUT_STEP]; /* [n][SCALAR_OUT_STEP] */
                 expand_int8(w, (const int8_t *)args->weight + at, n * SCALAR_OUT_STEP);
-                linear_piece(args, w, out, k, n);
+                linear_inputs(args, w, out, k, n);
             } else {
-                linear_piece(args, (const float *)args->weight + at, out, k, n);
+                linear_inputs(args, (const float *)args->weight + at, out, k, n);
             }
         }
     }

@@ -1,4 +1,4 @@
-/* linear.h - what the projections of both scalar rows share: the end of an output, and int8
+/* linear.h - what the projections of both scalar kernels share: the end of an output, and int8
  * weights.
  *
  * An integer of int8 is exact in f32 and in bf16, so a product with int8 weights is the row's own

@@ -1,4 +1,4 @@
-/* scalar.h - the scalar row: plain C, and the specification of every other row.
+/* scalar.h - the scalar kernels: plain C, and the specification of all others.
  *
  * The same source (kernel/scalar) is compiled twice: for the baseline, and with AVX2 and FMA
  * switched on in the compiler, because fmaf as a library call is about 30 times slower. Both give

@@ -1,8 +1,9 @@
 /* attention.h - attention with f32 operands.
  *
- * Lanes are taken in groups of two vectors (2 VEC), the last one may have one. Packed layouts:
- *   q  [group][dk][width of the group]
- *   p  [keys][ld], within a block [keys][width of the group], in place of the scores
+ * Lanes are taken in pairs of vectors (2 VEC, a lane pair); the last one may be a single vector.
+ * Packed layouts:
+ *   q  [lane pair][dk][width of the pair]
+ *   p  [keys][ld], within a block [keys][width of the pair], in place of the scores
  */
 #ifndef GQA__KERNEL_VECTOR_ATTENTION_H
 #define GQA__KERNEL_VECTOR_ATTENTION_H
@@ -13,13 +14,13 @@
 #include "kernel/vector/words.h"
 
 enum {
-    GROUP = 2 * VEC, /* lanes that a product takes at once */
-    VALUE_KEYS = 64  /* keys of a product of values: so many rows of p and V stay in L1 */
+    LANE_PAIR = 2 * VEC, /* lanes that a product takes at once */
+    VALUE_KEYS = 64      /* keys of a product of values: so many rows of p and V stay in L1 */
 };
 
-INLINE int32_t group_width(int32_t ld, int32_t lane)
+INLINE int32_t lane_pair_width(int32_t ld, int32_t lane)
 {
-    return ld - lane < GROUP ? VEC : GROUP;
+    return ld - lane < LANE_PAIR ? VEC : LANE_PAIR;
 }
 
 /* store_values; the difference of a value that is not finite with itself is NaN. */
@@ -108,16 +109,16 @@ static inline void pack_q_vector(void *dst, const float *q, const struct gqa__ro
                                  int32_t ld, int32_t dk, float scale)
 {
     assert(map->count <= ld && ld % VEC == 0);
-    for (int32_t lane = 0; lane < ld; lane += GROUP) {
-        const int32_t width = group_width(ld, lane);
-        float *group = (float *)dst + (int64_t)lane * dk; /* [dk][width] */
+    for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
+        const int32_t width = lane_pair_width(ld, lane);
+        float *pair = (float *)dst + (int64_t)lane * dk; /* [dk][width] */
         for (int32_t part = 0; part < width; part += VEC) {
-            pack_lanes(group + part, width, q, map, lane + part, dk, scale);
+            pack_lanes(pair + part, width, q, map, lane + part, dk, scale);
         }
     }
 }
 
-/* s [keys][s_stride] of one group of lanes; q [dk][width], k [keys][k_stride]. */
+/* s [keys][s_stride] of one lane pair; q [dk][width], k [keys][k_stride]. */
 INLINE struct product score_product(float *s, int64_t s_stride, const float *q, int32_t width,
                                     const float *k, int64_t k_stride, int32_t dk)
 {
@@ -136,8 +137,8 @@ static inline void score_vector(float *s, int32_t ld, const void *q, const void 
                                 int64_t k_stride, int32_t keys, int32_t dk)
 {
     assert(ld % VEC == 0 && dk <= GQA__DOT_BLOCK);
-    for (int32_t lane = 0; lane < ld; lane += GROUP) {
-        const int32_t width = group_width(ld, lane);
+    for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
+        const int32_t width = lane_pair_width(ld, lane);
         const struct product product = score_product(
             s + lane, ld, (const float *)q + (int64_t)lane * dk, width, k, k_stride, dk);
         product_all(product, keys, width, false);
@@ -157,7 +158,7 @@ static inline void softmax_vector(void *p, float *m, float *l, float *s, int32_t
     }
 }
 
-/* Values of one group of lanes: o [dv][o_stride], p [keys][p_stride], v [keys][v_stride]. */
+/* Values of one lane pair: o [dv][o_stride], p [keys][p_stride], v [keys][v_stride]. */
 struct values {
     float *o;
     int64_t o_stride;
@@ -168,7 +169,7 @@ struct values {
     int32_t keys, dv, width;
 };
 
-static inline void value_group(const struct values *values, bool first)
+static inline void value_lane_pair(const struct values *values, bool first)
 {
     for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
         const int32_t left = values->keys - key;
@@ -193,10 +194,10 @@ static inline void accumulate_vector(float *o, int32_t ld, const void *p, const 
         return;
     }
     assert(ld % VEC == 0);
-    for (int32_t lane = 0; lane < ld; lane += GROUP) {
-        const struct values values = {o + lane, ld, (const float *)p + lane, ld, v, v_stride,
-                                      keys,     dv, group_width(ld, lane)};
-        value_group(&values, (flags & GQA__ACC_FIRST) != 0);
+    for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
+        const struct values values = {o + lane, ld, (const float *)p + lane,  ld, v, v_stride,
+                                      keys,     dv, lane_pair_width(ld, lane)};
+        value_lane_pair(&values, (flags & GQA__ACC_FIRST) != 0);
     }
 }
 

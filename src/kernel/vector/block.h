@@ -1,5 +1,5 @@
-/* block.h - a whole fold block with f32 operands: the entries of vector/attention.h group of
- * lanes by group of lanes, so that the scores of a group stay in L1. */
+/* block.h - a whole fold block with f32 operands: the entries of vector/attention.h lane pair
+ * by lane pair, so that the scores of a pair stay in L1. */
 #ifndef GQA__KERNEL_VECTOR_BLOCK_H
 #define GQA__KERNEL_VECTOR_BLOCK_H
 
@@ -7,8 +7,8 @@
 #include "kernel/vector/words.h"
 
 enum {
-    BLOCK_PANEL = 16,          /* panel_keys of the f32 rows */
-    AHEAD_KEYS = 2 * TILE_ROWS /* K rows are asked for so many keys in advance */
+    BLOCK_PANEL = 16,             /* panel_keys of the f32 kernels */
+    PREFETCH_KEYS = 2 * TILE_ROWS /* K rows are prefetched so many keys in advance */
 };
 
 /* A range of keys in a block. */
@@ -16,22 +16,22 @@ struct key_range {
     int32_t begin, end;
 };
 
-/* The panels that some lane of the group sees, by modify->lo and hi alone. */
-static inline struct key_range group_range(const struct gqa__block *block, int32_t panel,
-                                           int32_t lane, int32_t width)
+/* The panels that some lane of the pair sees, by rules->lo and hi alone. */
+static inline struct key_range lane_pair_range(const struct gqa__block *block, int32_t panel,
+                                               int32_t lane, int32_t width)
 {
-    const struct gqa__modify *modify = block->modify;
+    const struct gqa__score_rules *rules = block->rules;
     const int32_t keys = block->keys;
     struct key_range range = {0, keys};
 
-    if (modify == NULL || modify->lo == NULL) {
+    if (rules == NULL || rules->lo == NULL) {
         return range;
     }
     range = (struct key_range){keys, 0};
     for (int32_t j = lane; j < lane + width; j++) {
-        if (modify->lo[j] < modify->hi[j]) {
-            range.begin = modify->lo[j] < range.begin ? modify->lo[j] : range.begin;
-            range.end = modify->hi[j] > range.end ? modify->hi[j] : range.end;
+        if (rules->lo[j] < rules->hi[j]) {
+            range.begin = rules->lo[j] < range.begin ? rules->lo[j] : range.begin;
+            range.end = rules->hi[j] > range.end ? rules->hi[j] : range.end;
         }
     }
     range.begin = range.begin > 0 ? range.begin - range.begin % panel : 0;
@@ -63,101 +63,101 @@ static inline void hide_lanes(float *s, int64_t s_stride, const int32_t *lo, con
     }
 }
 
-/* modify_scores for lanes [lane, lane + width) on compact scores [keys][width]. */
-static inline void modify_group(float *s, const struct gqa__modify *modify, int32_t lane,
-                                int32_t width, struct key_range range)
+/* apply_rules for lanes [lane, lane + width) on compact scores [keys][width]. */
+static inline void rules_of_lane_pair(float *s, const struct gqa__score_rules *rules, int32_t lane,
+                                      int32_t width, struct key_range range)
 {
-    const bool each = modify->softcap != 0.0f || modify->slope != NULL || modify->bias != NULL ||
-                      modify->visible != NULL;
-    struct gqa__modify part = *modify;
+    const bool each = rules->softcap != 0.0f || rules->slope != NULL || rules->bias != NULL ||
+                      rules->visible != NULL;
+    struct gqa__score_rules part = *rules;
 
     part.ld = width;
-    part.slope = modify->slope != NULL ? modify->slope + lane : NULL;
-    part.q_pos = modify->q_pos != NULL ? modify->q_pos + lane : NULL;
+    part.slope = rules->slope != NULL ? rules->slope + lane : NULL;
+    part.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
     part.lo = NULL;
     part.hi = NULL;
     for (int32_t key = range.begin; key < range.end && each; key++) {
-        const int64_t at = (int64_t)key * modify->ld + lane;
-        part.k_pos = modify->k_pos != NULL ? modify->k_pos + key : NULL;
-        part.bias = modify->bias != NULL ? modify->bias + at : NULL;
-        part.visible = modify->visible != NULL ? modify->visible + at : NULL;
-        modify_values(s + key * width, 0, &part); /* its key 0 is this key */
+        const int64_t at = (int64_t)key * rules->ld + lane;
+        part.k_pos = rules->k_pos != NULL ? rules->k_pos + key : NULL;
+        part.bias = rules->bias != NULL ? rules->bias + at : NULL;
+        part.visible = rules->visible != NULL ? rules->visible + at : NULL;
+        change_scores(s + key * width, 0, &part); /* its key 0 is this key */
         hide_keys(s + key * width, 0, &part);
     }
-    for (int32_t j = 0; j < width && modify->lo != NULL; j += VEC) {
-        hide_lanes(s + j, width, modify->lo + lane + j, modify->hi + lane + j, range);
+    for (int32_t j = 0; j < width && rules->lo != NULL; j += VEC) {
+        hide_lanes(s + j, width, rules->lo + lane + j, rules->hi + lane + j, range);
     }
 }
 
-/* The part of a piece, whose first key is `offset` in the block, that lies in the range. */
-static inline struct key_range piece_range(const struct gqa__keys *piece, int32_t offset,
-                                           struct key_range range)
+/* The part of a run, whose first key is `offset` in the block, that lies in the range. */
+static inline struct key_range run_range(const struct gqa__key_run *run, int32_t offset,
+                                         struct key_range range)
 {
     const int32_t begin = range.begin - offset, end = range.end - offset;
 
-    return (struct key_range){begin > 0 ? begin : 0, end < piece->keys ? end : piece->keys};
+    return (struct key_range){begin > 0 ? begin : 0, end < run->keys ? end : run->keys};
 }
 
 /* Rows of stride elements from `from` on, as a product of depth dk passes TILE_ROWS of them. */
-INLINE struct ahead ask_rows(const void *from, int64_t stride, int32_t dk)
+INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, int32_t dk)
 {
     const int64_t tile = TILE_ROWS * stride * (int64_t)sizeof(float);
-    return (struct ahead){(uintptr_t)from, tile / dk, tile};
+    return (struct operand_prefetch){(uintptr_t)from, tile / dk, tile};
 }
 
-/* The first group of lanes asks for K in advance, and for V of the same keys. */
-static inline void score_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
-                                struct key_range range)
+/* The first lane pair prefetches K in advance, and V of the same keys. */
+static inline void score_runs(const struct gqa__block *block, int32_t lane, int32_t width,
+                              struct key_range range)
 {
     const float *q = (const float *)block->q + (int64_t)lane * block->dk;
     int32_t offset = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        const struct key_range own = piece_range(piece, offset, range);
-        const float *k = (const float *)piece->k + own.begin * piece->k_stride;
-        const float *v = (const float *)piece->v + own.begin * piece->v_stride;
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, range);
+        const float *k = (const float *)run->k + own.begin * run->k_stride;
+        const float *v = (const float *)run->v + own.begin * run->v_stride;
         struct product product = score_product(block->s + (int64_t)(offset + own.begin) * width,
-                                               width, q, width, k, piece->k_stride, block->dk);
+                                               width, q, width, k, run->k_stride, block->dk);
 
         if (lane == 0) {
-            product.ahead[0] =
-                ask_rows(k + AHEAD_KEYS * piece->k_stride, piece->k_stride, block->dk);
-            product.ahead[1] = ask_rows(v, piece->v_stride, block->dk);
+            product.prefetch[0] =
+                prefetch_rows(k + PREFETCH_KEYS * run->k_stride, run->k_stride, block->dk);
+            product.prefetch[1] = prefetch_rows(v, run->v_stride, block->dk);
             product_all(product, own.end - own.begin, width, true);
         } else {
             product_all(product, own.end - own.begin, width, false);
         }
-        offset += piece->keys;
+        offset += run->keys;
     }
 }
 
-static inline void accumulate_pieces(const struct gqa__block *block, int32_t lane, int32_t width,
-                                     struct key_range range)
+static inline void accumulate_runs(const struct gqa__block *block, int32_t lane, int32_t width,
+                                   struct key_range range)
 {
     int32_t offset = 0;
 
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        const struct key_range own = piece_range(piece, offset, range);
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, range);
         const struct values values = {block->state.o + lane,
                                       block->ld,
                                       block->s + (int64_t)(offset + own.begin) * width,
                                       width,
-                                      (const float *)piece->v + own.begin * piece->v_stride,
-                                      piece->v_stride,
+                                      (const float *)run->v + own.begin * run->v_stride,
+                                      run->v_stride,
                                       own.end - own.begin,
                                       block->dv,
                                       width};
         if (own.begin < own.end) {
-            value_group(&values, offset + own.begin == range.begin);
+            value_lane_pair(&values, offset + own.begin == range.begin);
         }
-        offset += piece->keys;
+        offset += run->keys;
     }
 }
 
 /* The state of lanes that see nothing. */
-static inline void neutral_group(const struct gqa__block *block, int32_t lane, int32_t width)
+static inline void neutral_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width)
 {
     for (int32_t j = lane; j < lane + width; j += VEC) {
         v_store(block->state.m + j, v_set(-INFINITY));
@@ -168,77 +168,31 @@ static inline void neutral_group(const struct gqa__block *block, int32_t lane, i
     }
 }
 
-static inline void block_group(const struct gqa__block *block, int32_t lane, int32_t width)
+static inline void block_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width)
 {
-    const struct key_range range = group_range(block, BLOCK_PANEL, lane, width);
+    const struct key_range range = lane_pair_range(block, BLOCK_PANEL, lane, width);
     float *s = block->s + (int64_t)range.begin * width;
 
     if (range.begin >= range.end) {
-        neutral_group(block, lane, width);
+        neutral_lane_pair(block, lane, width);
         return;
     }
-    score_pieces(block, lane, width, range);
-    if (block->modify != NULL) {
-        modify_group(block->s, block->modify, lane, width, range);
+    score_runs(block, lane, width, range);
+    if (block->rules != NULL) {
+        rules_of_lane_pair(block->s, block->rules, lane, width, range);
     }
     for (int32_t j = 0; j < width; j += VEC) {
         softmax_lanes(s + j, block->state.m + lane + j, block->state.l + lane + j, s + j, width,
                       range.end - range.begin, false);
     }
-    accumulate_pieces(block, lane, width, range);
+    accumulate_runs(block, lane, width, range);
 }
-
-/* Entries of a row, and the size of an element of its p. */
-struct block_entries {
-    void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                  int32_t keys, int32_t dk);
-    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
-    void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                       int32_t keys, int32_t dv, int flags);
-    size_t p_size;
-};
-
-/* V may hold NaN: the entries one after the other. */
-static inline void block_marked(const struct gqa__block *block, const struct block_entries *entries)
-{
-    const int64_t ld = block->ld;
-    int32_t done = 0;
-
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        entries->score(block->s + done * ld, block->ld, block->q, piece->k, piece->k_stride,
-                       piece->keys, block->dk);
-        done += piece->keys;
-    }
-    if (block->modify != NULL) {
-        modify_scores(block->s, block->modify);
-    }
-    entries->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     true);
-    done = 0;
-    for (int32_t i = 0; i < block->pieces; i++) {
-        const struct gqa__keys *piece = &block->piece[i];
-        const unsigned char *p =
-            (const unsigned char *)block->p + (size_t)(done * ld) * entries->p_size;
-        const int flags = GQA__ACC_MARKED | (i == 0 ? GQA__ACC_FIRST : 0);
-        entries->accumulate(block->state.o, block->ld, p, piece->v, piece->v_stride, piece->keys,
-                            block->dv, flags);
-        done += piece->keys;
-    }
-}
-
-static const struct block_entries f32_entries = {score_vector, softmax_vector, accumulate_vector,
-                                                 sizeof(float)};
 
 static inline void block_vector(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
-    if (block->mark) {
-        block_marked(block, &f32_entries);
-        return;
-    }
-    for (int32_t lane = 0; lane < block->ld; lane += GROUP) {
-        block_group(block, lane, group_width(block->ld, lane));
+    for (int32_t lane = 0; lane < block->ld; lane += LANE_PAIR) {
+        block_lane_pair(block, lane, lane_pair_width(block->ld, lane));
     }
 }
 

@@ -1,4 +1,4 @@
-/* convert_avx512.h - AVX-512 pieces of the AMX row: rounding to bf16, transposes. */
+/* convert_avx512.h - AVX-512 pieces of the AMX kernels: rounding to bf16, transposes. */
 #ifndef GQA__KERNEL_VECTOR_CONVERT_AVX512_H
 #define GQA__KERNEL_VECTOR_CONVERT_AVX512_H
 

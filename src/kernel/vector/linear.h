@@ -1,7 +1,8 @@
 /* linear.h - projections with f32 operands.
  *
  * Packed weights: [out / OUTS][in][OUTS], two vectors of outputs side by side, f32 or int8.
- * Packed activations: groups [in][rows] of as many tokens each (group_rows), fewer in the last.
+ * Packed activations: groups [in][rows] of as many tokens each (token_group_rows), fewer in the
+ * last.
  *
  * From STREAM_TOKENS + 1 tokens on the products are tiles of registers. Fewer tokens are a matter
  * of reading the weights: the partial chains of GQA__DOT_BLOCK inputs do not depend on each other,
@@ -18,11 +19,11 @@
 #include "kernel/vector/words.h"
 
 enum {
-    OUTS = 2 * VEC,    /* outputs of a block */
-    STREAM_TOKENS = 4, /* most tokens for which the weights are streamed */
-    FAR_ROWS = 16,     /* weight rows that are asked for in advance */
-    EXPANDED = 64,     /* rows of int8 weights that are f32 at a time ... */
-    SHARING = 6        /* ... and the register tiles of tokens that use them */
+    OUTS = 2 * VEC,     /* outputs of a block */
+    STREAM_TOKENS = 4,  /* most tokens for which the weights are streamed */
+    PREFETCH_ROWS = 16, /* weight rows are prefetched in advance */
+    EXPANDED = 64,      /* rows of int8 weights that are f32 at a time ... */
+    SHARING = 6         /* ... and the register tiles of tokens that use them */
 };
 
 static inline size_t weight_bytes_vector(int64_t out, int64_t in)
@@ -60,7 +61,7 @@ static inline void pack_int8_vector(void *dst, int64_t row, const int8_t *src, i
 }
 
 /* Tokens of a group: as many as registers hold, but the groups are even. */
-static inline int32_t group_rows(int32_t tokens)
+static inline int32_t token_group_rows(int32_t tokens)
 {
     const int32_t groups = (tokens + MOST_ROWS - 1) / MOST_ROWS;
 
@@ -75,7 +76,7 @@ static inline size_t x_bytes_vector(int32_t tokens, int64_t in)
 static inline void pack_x_vector(void *dst, const float *x, int64_t x_stride, int32_t tokens,
                                  int64_t in)
 {
-    const int32_t group = group_rows(tokens);
+    const int32_t group = token_group_rows(tokens);
     float *to = dst;
 
     for (int32_t t = 0; t < tokens; t += group) {
@@ -137,11 +138,11 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
     }
 }
 
-/* One block of outputs for one group of tokens, chain after chain. Meanwhile the group asks for its
- * share of the next block's weights: all groups together ask for all of them. */
+/* One block of outputs for one group of tokens, chain after chain. Meanwhile the group prefetches
+ * its share of the next block's weights: all groups together prefetch all of them. */
 static inline void linear_tile(const struct gqa__linear_args *args, int64_t out, int32_t token)
 {
-    const int32_t left = args->tokens - token, group = group_rows(args->tokens);
+    const int32_t left = args->tokens - token, group = token_group_rows(args->tokens);
     const int32_t rows = left < group ? left : group;
     const float *x = (const float *)args->x + token * args->in;    /* [in][rows] */
     const float *w = (const float *)args->weight + out * args->in; /* [in][OUTS] */
@@ -153,7 +154,8 @@ static inline void linear_tile(const struct gqa__linear_args *args, int64_t out,
 
     for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
         const int64_t rest = args->in - k;
-        const struct ahead ask = {step > 0 ? share + (uintptr_t)(k * step) : (uintptr_t)x, step, 0};
+        const struct operand_prefetch prefetch = {
+            step > 0 ? share + (uintptr_t)(k * step) : (uintptr_t)x, step, 0};
         const struct product product = {.a = x + k * rows,
                                         .a_row = 1,
                                         .a_step = rows,
@@ -163,7 +165,7 @@ static inline void linear_tile(const struct gqa__linear_args *args, int64_t out,
                                         .c = k == 0 ? sum : c,
                                         .c_row = OUTS,
                                         .first = true,
-                                        .ahead = {ask}};
+                                        .prefetch = {prefetch}};
         product_many(&product, rows);
         for (int32_t i = 0; i < rows * OUTS && k > 0; i += VEC) {
             v_store(sum + i, v_add(v_load(sum + i), v_load(c + i)));
@@ -186,11 +188,11 @@ static inline void expand_rows(float *to, const int8_t *w, int64_t rows)
 
 /* Inputs k .. k + n of one block of outputs for tokens token .. token + tokens, at most SHARING
  * tiles of registers, whose chains wait in memory between the pieces of EXPANDED inputs. */
-static inline void expanded_piece(const struct gqa__linear_args *args, int64_t out, int32_t token,
-                                  int32_t tokens, int64_t k, int64_t n)
+static inline void expanded_inputs(const struct gqa__linear_args *args, int64_t out, int32_t token,
+                                   int32_t tokens, int64_t k, int64_t n)
 {
     const int8_t *w = (const int8_t *)args->weight + out * args->in + k * OUTS; /* [n][OUTS] */
-    const int32_t group = group_rows(args->tokens);
+    const int32_t group = token_group_rows(args->tokens);
     float wide[EXPANDED * OUTS], c[SHARING * MOST_ROWS * OUTS];
 
     for (int64_t at = 0; at < n; at += EXPANDED) {
@@ -208,7 +210,7 @@ static inline void expanded_piece(const struct gqa__linear_args *args, int64_t o
                                             .c = c + t * OUTS,
                                             .c_row = OUTS,
                                             .first = at == 0,
-                                            .ahead = {{(uintptr_t)x, 0, 0}}};
+                                            .prefetch = {{(uintptr_t)x, 0, 0}}};
             product_many(&product, rows);
         }
     }
@@ -217,15 +219,15 @@ static inline void expanded_piece(const struct gqa__linear_args *args, int64_t o
 
 static inline void linear_expanded(const struct gqa__linear_args *args)
 {
-    const int32_t most = SHARING * group_rows(args->tokens);
+    const int32_t most = SHARING * token_group_rows(args->tokens);
 
     for (int32_t t = 0; t < args->tokens; t += most) {
         const int32_t tokens = args->tokens - t < most ? args->tokens - t : most;
         for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
             for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
                 const int64_t left = args->in - k;
-                expanded_piece(args, out, t, tokens, k,
-                               left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
+                expanded_inputs(args, out, t, tokens, k,
+                                left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
             }
         }
     }
@@ -248,10 +250,10 @@ INLINE vec stream_weights(const struct streams *p, int64_t at, const bool int8)
     return int8 ? v_load_i8((const int8_t *)p->w + at) : v_load((const float *)p->w + at);
 }
 
-/* Ask for the row of weights FAR_ROWS rows of f32 further, wherever that is. */
-INLINE void ask_stream(const struct streams *p, int64_t at, const bool int8)
+/* Ask for the row of weights PREFETCH_ROWS rows of f32 further, wherever that is. */
+INLINE void prefetch_stream(const struct streams *p, int64_t at, const bool int8)
 {
-    const uintptr_t far = FAR_ROWS * OUTS * sizeof(float);
+    const uintptr_t far = PREFETCH_ROWS * OUTS * sizeof(float);
 
     if (int8) {
         v_prefetch((uintptr_t)p->w + (uintptr_t)at + far);
@@ -277,7 +279,7 @@ INLINE void stream_chains(const struct streams *p, const int32_t chains, const i
             const int64_t at = (s * GQA__DOT_BLOCK + k) * OUTS;
             const float *x = p->x + (s * GQA__DOT_BLOCK + k) * tokens;
             const vec w0 = stream_weights(p, at, int8), w1 = stream_weights(p, at + VEC, int8);
-            ask_stream(p, at, int8);
+            prefetch_stream(p, at, int8);
 #pragma GCC unroll 8
             for (int32_t t = 0; t < tokens; t++) {
                 const vec xt = v_set(x[t]);
@@ -391,7 +393,7 @@ static inline void linear_vector(const struct gqa__linear_args *args)
         return;
     }
     for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
-        for (int32_t t = 0; t < args->tokens; t += group_rows(args->tokens)) {
+        for (int32_t t = 0; t < args->tokens; t += token_group_rows(args->tokens)) {
             linear_tile(args, out, t);
         }
     }

@@ -6,8 +6,8 @@
 
 #include "kernel/vector/words.h"
 
-/* Memory that a product asks for because it is needed soon: addresses, for no byte is read. */
-struct ahead {
+/* Memory that a product prefetches because it is needed soon: addresses, for no byte is read. */
+struct operand_prefetch {
     uintptr_t at; /* for k = 0 */
     int64_t step; /* bytes to the next k's */
     int64_t tile; /* bytes to the next TILE_ROWS rows' */
@@ -23,19 +23,19 @@ struct product {
     float *c; /* row i is c + i * c_row */
     int64_t c_row;
     bool first; /* c starts from +0 */
-    struct ahead ahead[2];
+    struct operand_prefetch prefetch[2];
 };
 
 /* The shape of a product in registers, constants where it is called. */
 struct product_kind {
-    bool two;     /* two vectors of b; else one */
-    int32_t asks; /* how many of ahead it uses */
+    bool two;           /* two vectors of b; else one */
+    int32_t prefetches; /* how many of prefetch it uses */
 };
 
 INLINE void product_tile(const struct product *p, const int32_t rows, const struct product_kind is)
 {
     const float *a = p->a, *b = p->b;
-    uintptr_t ask = p->ahead[0].at, ask2 = p->ahead[1].at;
+    uintptr_t prefetch = p->prefetch[0].at, prefetch2 = p->prefetch[1].at;
     vec c[MOST_ROWS], d[MOST_ROWS]; /* the first and the second vector of each row */
 
 #pragma GCC unroll 16
@@ -46,13 +46,13 @@ INLINE void product_tile(const struct product *p, const int32_t rows, const stru
 #pragma GCC unroll 4
     for (int64_t k = 0; k < p->n; k++, a += p->a_step, b += p->b_step) {
         const vec b0 = v_load(b), b1 = is.two ? v_load(b + VEC) : b0;
-        if (is.asks > 0) {
-            v_prefetch(ask);
-            ask += (uintptr_t)p->ahead[0].step;
+        if (is.prefetches > 0) {
+            v_prefetch(prefetch);
+            prefetch += (uintptr_t)p->prefetch[0].step;
         }
-        if (is.asks > 1) {
-            v_prefetch(ask2);
-            ask2 += (uintptr_t)p->ahead[1].step;
+        if (is.prefetches > 1) {
+            v_prefetch(prefetch2);
+            prefetch2 += (uintptr_t)p->prefetch[1].step;
         }
 #pragma GCC unroll 16
         for (int32_t i = 0; i < rows; i++) {
@@ -113,7 +113,7 @@ static inline void product_two_far(const struct product *p, int32_t rows)
     product_rows(p, rows, (struct product_kind){true, 2});
 }
 
-/* rows <= MOST_ROWS; asks for ahead[0]. */
+/* rows <= MOST_ROWS; prefetches prefetch[0]. */
 static inline void product_many(const struct product *p, int32_t rows)
 {
     const struct product_kind is = {true, 1};
@@ -151,8 +151,8 @@ INLINE void product_all(struct product p, int32_t rows, int32_t width, const boo
         }
         p.a += TILE_ROWS * p.a_row;
         p.c += TILE_ROWS * p.c_row;
-        p.ahead[0].at += (uintptr_t)p.ahead[0].tile;
-        p.ahead[1].at += (uintptr_t)p.ahead[1].tile;
+        p.prefetch[0].at += (uintptr_t)p.prefetch[0].tile;
+        p.prefetch[1].at += (uintptr_t)p.prefetch[1].tile;
     }
 }
 

@@ -38,7 +38,7 @@ INLINE vec max_lanes(const float *s, int64_t s_stride, int32_t keys)
 }
 
 /* p of one key from its scores; adds to a sum. */
-INLINE void weigh(float *p, const float *s, vec safe, vec *sum, const bool mark)
+INLINE void exponentiate(float *p, const float *s, vec safe, vec *sum, const bool mark)
 {
     const vec score = v_load(s);
     const vec e = v_exp2(v_sub(score, safe));
@@ -56,10 +56,10 @@ INLINE void softmax_lanes(float *p, float *m, float *l, const float *s, int64_t 
     vec l0 = v_zero(), l1 = l0, l2 = l0, l3 = l0;
 
     for (int32_t key = 0; key < keys; key += 4, s += 4 * stride, p += 4 * stride) {
-        weigh(p, s, safe, &l0, mark);
-        weigh(p + stride, s + stride, safe, &l1, mark);
-        weigh(p + 2 * stride, s + 2 * stride, safe, &l2, mark);
-        weigh(p + 3 * stride, s + 3 * stride, safe, &l3, mark);
+        exponentiate(p, s, safe, &l0, mark);
+        exponentiate(p + stride, s + stride, safe, &l1, mark);
+        exponentiate(p + 2 * stride, s + 2 * stride, safe, &l2, mark);
+        exponentiate(p + 3 * stride, s + 3 * stride, safe, &l3, mark);
     }
     v_store(m, top);
     v_store(l, v_canonical(v_add(v_add(l0, l1), v_add(l2, l3))));
@@ -69,11 +69,11 @@ INLINE void softmax_lanes(float *p, float *m, float *l, const float *s, int64_t 
 
 /* Weights and choices of a merge, VEC lanes. */
 struct merge_lanes {
-    vec a, a2;               /* merge_weight of the left and the right state */
+    vec a, a2;               /* merge_factor of the left and the right state */
     vmask no_left, no_right; /* l == 0 */
 };
 
-INLINE vec merge_weights(vec m, vec top)
+INLINE vec merge_factors(vec m, vec top)
 {
     return v_select(v_equal(m, top), v_set(1.0f), v_exp2(v_sub(m, top)));
 }
@@ -89,8 +89,8 @@ INLINE vec merge_begin(struct merge_lanes *by, vec m, vec l, vec m2, vec l2)
 {
     const vec top = v_max(m, m2);
 
-    by->a = merge_weights(m, top);
-    by->a2 = merge_weights(m2, top);
+    by->a = merge_factors(m, top);
+    by->a2 = merge_factors(m2, top);
     by->no_left = v_equal(l, v_zero());
     by->no_right = v_equal(l2, v_zero());
     return v_select(by->no_left, m2, v_select(by->no_right, m, top));

@@ -1,4 +1,4 @@
-/* weights_in_place.h - weights in place for the f32 rows: units of the caller's rows, transposed
+/* weights_in_place.h - weights in place for the f32 kernels: units of the caller's rows, transposed
  * into the packed form of vector/linear.h. */
 #ifndef GQA__KERNEL_VECTOR_WEIGHTS_IN_PLACE_H
 #define GQA__KERNEL_VECTOR_WEIGHTS_IN_PLACE_H
@@ -7,8 +7,8 @@
 #include "kernel/vector/words.h"
 
 enum {
-    ROWS_AHEAD = 256, /* bytes of each row that are asked for in advance */
-    ROWS_PIECE = 64   /* inputs that are transposed at a time for few tokens */
+    ROWS_PREFETCH = 256, /* bytes of each row are prefetched in advance */
+    ROWS_PIECE = 64      /* inputs that are transposed at a time for few tokens */
 };
 
 /* VEC values of a row from k on. */
@@ -36,13 +36,14 @@ INLINE float load_one(const void *row, int64_t k, const gqa_dtype dtype)
                              : gqa__f16_to_f32(((const uint16_t *)row)[k]);
 }
 
-/* Once for each cache line of the rows of a block: ask for what lies ROWS_AHEAD bytes behind k, at
- * the end of the rows for the start of those of the next unit. */
-INLINE void ask_lines(const struct gqa__rows *rows, int32_t row, int64_t k, const gqa_dtype dtype)
+/* Once for each cache line of the rows of a block: prefetch what lies ROWS_PREFETCH bytes behind k,
+ * at the end of the rows for the start of those of the next unit. */
+INLINE void prefetch_row_lines(const struct gqa__rows *rows, int32_t row, int64_t k,
+                               const gqa_dtype dtype)
 {
     const int64_t size = dtype == GQA_F32 ? 4 : dtype == GQA_I8 ? 1 : 2;
     const int64_t bytes = rows->in * size;
-    int64_t at = k * size + ROWS_AHEAD;
+    int64_t at = k * size + ROWS_PREFETCH;
 
     if (k % (64 / size) == 0) {
         at = at < bytes ? at : rows->next + at - bytes;
@@ -59,7 +60,7 @@ INLINE void transpose_rows(float *to, const struct gqa__rows *rows, int32_t row,
     const int64_t whole = n / VEC * VEC;
 
     for (int64_t at = 0; at < whole; at += VEC) {
-        ask_lines(rows, row, k + at, dtype);
+        prefetch_row_lines(rows, row, k + at, dtype);
         for (int32_t j = 0; j < OUTS; j += VEC) {
             vec r[VEC];
 #pragma GCC unroll 16

@@ -11,7 +11,7 @@
 #include "kernel/contract/inline.h"
 #include "kernel/vector/convert_avx512.h"
 
-/* The row that is made of these vectors. */
+/* The kernel set that is made of these vectors. */
 #define VECTOR_NAME "avx512/f32"
 #define VECTOR_ISA  GQA_ISA_AVX512
 

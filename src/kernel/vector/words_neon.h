@@ -13,7 +13,7 @@
 #include "gqa/config.h"
 #include "kernel/contract/inline.h"
 
-/* The row that is made of these vectors. */
+/* The kernel set that is made of these vectors. */
 #define VECTOR_NAME "neon/f32"
 #define VECTOR_ISA  GQA_ISA_NEON
 

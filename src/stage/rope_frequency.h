@@ -1,6 +1,6 @@
-/* frequency.h - inverse frequencies of a rope configuration, in double. */
-#ifndef GQA__FREQUENCY_H
-#define GQA__FREQUENCY_H
+/* rope_frequency.h - inverse frequencies of a rope configuration, in double. */
+#ifndef GQA__ROPE_FREQUENCY_H
+#define GQA__ROPE_FREQUENCY_H
 
 #include "stage/params.h"
 

@@ -1,4 +1,4 @@
-/* rows.h - the kernel rows under test, and the values they are fed. */
+/* kernels_under_test.h - the kernel sets under test, and the values they are fed. */
 #ifndef GQA_TEST_ROWS_H
 #define GQA_TEST_ROWS_H
 
@@ -6,16 +6,16 @@
 
 #include "kernel/contract/kernel.h"
 
-/* A table and what to call it: both compilations of the scalar row have one name. */
-struct row_under_test {
-    const struct gqa__kernels *row;
+/* A table and what to call it: both compilations of the scalar kernels have one name. */
+struct kernels_under_test {
+    const struct gqa__kernels *kernels;
     const char *name;
 };
 
 enum { MAX_ROWS = 16 };
 
 /* Every row that this machine runs, for both numerics; prints those that it does not run. */
-int32_t rows_under_test(struct row_under_test *rows);
+int32_t rows_under_test(struct kernels_under_test *rows);
 
 /* xorshift64*. */
 uint64_t random_next(uint64_t *state);

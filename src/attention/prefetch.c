@@ -1,10 +1,10 @@
-/* ahead.c - see tile.h: what a tile, and the one after it, will read next. */
+/* prefetch.c - see tile.h: what a tile, and the one after it, will read next. */
 #include "attention/tile.h"
 #include "base/fold.h"
 #include "base/memory.h"
 
 /* What the thread's next tile reads first: its query rows, and keys and values of one block. */
-static int32_t next_tile_ahead(const struct gqa__tile *tile, struct gqa__ahead *list)
+static int32_t next_tile_prefetch(const struct gqa__tile *tile, struct gqa__prefetch *list)
 {
     const struct gqa__segment *segment = tile->segment;
     const struct gqa__tile_id *next = &tile->next;
@@ -16,23 +16,24 @@ static int32_t next_tile_ahead(const struct gqa__tile *tile, struct gqa__ahead *
     if (next->count == 0 || next->segment != tile->id.segment) {
         return 0;
     }
-    for (int32_t i = first; i <= last && n < GQA__BLOCK_AHEAD - GQA__KEYS_AHEAD; i++) {
+    for (int32_t i = first; i <= last && n < GQA__BLOCK_PREFETCHES - GQA__KEY_PREFETCHES; i++) {
         const float *rows = segment->q + i * segment->q_stride + next->head * width;
-        list[n++] = (struct gqa__ahead){(const unsigned char *)rows, (size_t)width * sizeof *rows};
+        list[n++] =
+            (struct gqa__prefetch){(const unsigned char *)rows, (size_t)width * sizeof *rows};
     }
     if (tile->span_lo[first] < tile->span_hi[first]) {
         int32_t begin = tile->span_lo[first] - tile->span_lo[first] % GQA__FOLD_BLOCK;
-        n += gqa__view_ahead(&segment->view, next->head, begin, GQA__FOLD_BLOCK, list + n);
+        n += gqa__view_prefetch(&segment->view, next->head, begin, GQA__FOLD_BLOCK, list + n);
     }
     return n;
 }
 
-int32_t gqa__tile_ahead(const struct gqa__tile *tile, int32_t end, struct gqa__ahead *list)
+int32_t gqa__tile_prefetch(const struct gqa__tile *tile, int32_t end, struct gqa__prefetch *list)
 {
     int64_t left = gqa__min((int64_t)tile->key_end - end, GQA__FOLD_BLOCK);
 
     if (left <= 0) {
-        return next_tile_ahead(tile, list);
+        return next_tile_prefetch(tile, list);
     }
-    return gqa__view_ahead(&tile->segment->view, tile->id.head, end, (int32_t)left, list);
+    return gqa__view_prefetch(&tile->segment->view, tile->id.head, end, (int32_t)left, list);
 }

@@ -1,8 +1,9 @@
-/* resolve.c - a rope configuration resolved once: frequencies, axes and the key of its tables. */
+/* rope_resolve.c - a rope configuration resolved once: frequencies, axes and the key of its tables.
+ */
 #include "stage/stage.h"
 
 #include "base/arena.h"
-#include "stage/frequency.h"
+#include "stage/rope_frequency.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
-/* row8.c - see row8.h. Slow on purpose: each value by a loop of its own. */
-#include "support/row8.h"
+/* kernels8.c - see kernels8.h. Slow on purpose: each value by a loop of its own. */
+#include "support/kernels8.h"
 
 #include <float.h>
 #include <math.h>
@@ -8,8 +8,8 @@
 #include "base/fold.h"
 #include "base/mathf.h"
 #include "base/number.h"
-#include "support/row8_flat.h"
-#include "support/row8_softmax.h"
+#include "support/kernels8_flat.h"
+#include "support/kernels8_softmax.h"
 
 enum {
     TILE = 40,
@@ -189,7 +189,7 @@ static void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64
     }
 }
 
-static void modify(float *s, const struct gqa__modify *m)
+static void rules(float *s, const struct gqa__score_rules *m)
 {
     const float log2e = (float)GQA__LOG2E;
     for (int32_t key = 0; key < m->keys; key++) {
@@ -482,7 +482,7 @@ static const struct gqa__kernels row8_f32 = {
     .append_k = append_k,
     .append_v = append_v_f32,
     .score = score_f32,
-    .modify = modify,
+    .apply_rules = rules,
     .softmax = row8_softmax_f32,
     .accumulate = accumulate_f32,
     .merge = merge,
@@ -522,7 +522,7 @@ static const struct gqa__kernels row8_bf16 = {
     .append_k = append_k,
     .append_v = append_v_bf16,
     .score = score_bf16,
-    .modify = modify,
+    .apply_rules = rules,
     .softmax = row8_softmax_bf16,
     .accumulate = accumulate_bf16,
     .merge = merge,
@@ -544,7 +544,7 @@ static const struct gqa__kernels row8_bf16 = {
     .gate = row8_gate,
 };
 
-const struct gqa__kernels *gqa_test_row8(gqa_numerics numerics)
+const struct gqa__kernels *gqa_test_kernels8(gqa_numerics numerics)
 {
     return numerics == GQA_NUMERICS_BF16 ? &row8_bf16 : &row8_f32;
 }

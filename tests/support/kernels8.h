@@ -1,4 +1,4 @@
-/* row8.h - a second scalar row with other geometry, written one element at a time.
+/* kernels8.h - a second scalar kernels with other geometry, written one element at a time.
  *
  * It shares no code with src/kernel but the tables' layout: 8 lanes, tiles of 40 rows, other
  * panels, steps and packed forms. A library whose plan, walk and cache hold no geometry of their
@@ -9,6 +9,6 @@
 
 #include "kernel/contract/kernel.h"
 
-const struct gqa__kernels *gqa_test_row8(gqa_numerics numerics);
+const struct gqa__kernels *gqa_test_kernels8(gqa_numerics numerics);
 
 #endif

@@ -1,5 +1,5 @@
-/* row8_softmax.c - see row8_softmax.h. */
-#include "support/row8_softmax.h"
+/* kernels8_softmax.c - see kernels8_softmax.h. */
+#include "support/kernels8_softmax.h"
 
 #include <float.h>
 #include <math.h>

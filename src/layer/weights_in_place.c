@@ -1,5 +1,5 @@
-/* place.c - matrices that stay in the caller's memory: nothing of them is read here. */
-#include "layer/origin.h"
+/* weights_in_place.c - matrices that stay in the caller's memory: nothing of them is read here. */
+#include "layer/weight_source.h"
 
 #include "base/error.h"
 #include "base/tensor.h"
@@ -52,7 +52,7 @@ int32_t gqa__place_strips(const struct gqa__params *params, const gqa_weights *w
 {
     int32_t count = 0;
     for (int64_t row = 0; row < linear->out; count++) {
-        const struct gqa__origin from = gqa__origin_of(params, weights, linear, row);
+        const struct gqa__weight_source from = gqa__weight_source_of(params, weights, linear, row);
         if (strips != NULL) {
             const int64_t at = from.row * from.weight->stride[0];
             strips[count].data = (const unsigned char *)from.weight->data +

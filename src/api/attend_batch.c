@@ -1,20 +1,24 @@
-/* attend_rows.c - the keys and valid queries of each row of an attend call. */
+/* attend_batch.c - the keys and valid queries of each row of an attend call. */
 #include <string.h>
 
 #include "api/attend_check.h"
 #include "api/forward_check.h"
+#include "api/positions.h"
+#include "api/sequences.h"
 #include "base/error.h"
 #include "base/fold.h"
 #include "base/tensor.h"
 
 /* The keys of batch row b. */
 static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
-                            struct gqa__attend_row *row, gqa_error *err)
+                            struct gqa__attend_entry *row, gqa_error *err)
 {
     const gqa_attend_inputs *in = &call->in;
     gqa_tensor key, value;
     int32_t length = call->keys;
     const int32_t *positions = NULL;
+    struct gqa__ids ids;
+    gqa_status status;
 
     if (call->cache != NULL) {
         gqa__view_cache(&row->view, call->cache, in->sequences != NULL ? in->sequences[b] : b);
@@ -30,13 +34,16 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
     if (in->key_position_ids != NULL) {
         positions = in->key_position_ids + (int64_t)b * call->keys;
     }
-    for (int32_t i = 1; i < length && positions != NULL; i++) {
-        if (positions[i] <= positions[i - 1] && !gqa__present(&in->mask) && in->key_begin == NULL) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.key_position_ids",
-                             "row %d, key %d is %d; it must be above %d "
-                             "(ids rise unless a mask is given)",
-                             b, i, positions[i], positions[i - 1]);
-        }
+    ids = (struct gqa__ids){GQA__IDS_KEYS,
+                            positions,
+                            length,
+                            b,
+                            0,
+                            (int64_t)INT32_MIN - 1,
+                            gqa__present(&in->mask) || in->key_begin != NULL};
+    status = gqa__check_ids(&ids, NULL, err);
+    if (status != GQA_OK) {
+        return status;
     }
     key = in->key;
     value = in->value;
@@ -52,13 +59,13 @@ static gqa_status find_view(const struct gqa__attend_call *call, int32_t b,
                (size_t)(b * in->key.stride[0]) * gqa__dtype_size(key.dtype);
     value.data = (unsigned char *)in->value.data +
                  (size_t)(b * in->value.stride[0]) * gqa__dtype_size(value.dtype);
-    gqa__view_plain(&row->view, call->params->row, &key, &value, length, positions);
+    gqa__view_plain(&row->view, call->params->kernels, &key, &value, length, positions);
     return GQA_OK;
 }
 
 /* Mask and bias columns, and the end of the key range, against this row's keys. */
-static gqa_status check_row(const struct gqa__attend_call *call, const struct gqa__attend_row *row,
-                            int32_t b, gqa_error *err)
+static gqa_status check_row(const struct gqa__attend_call *call,
+                            const struct gqa__attend_entry *row, int32_t b, gqa_error *err)
 {
     const gqa_attend_inputs *in = &call->in;
     const gqa_tensor *tensors[2] = {&in->mask, &in->bias};
@@ -80,24 +87,17 @@ static gqa_status check_row(const struct gqa__attend_call *call, const struct gq
     return GQA_OK;
 }
 
-gqa_status gqa__attend_rows(const struct gqa__attend_call *call, struct gqa__attend_row *rows,
-                            gqa_error *err)
+gqa_status gqa__attend_entries(const struct gqa__attend_call *call, struct gqa__attend_entry *rows,
+                               gqa_error *err)
 {
     const gqa_attend_inputs *in = &call->in;
     gqa_status status = GQA_OK;
 
-    if (call->cache != NULL) {
-        for (int32_t b = 0; b < call->batch; b++) {
-            int32_t id = in->sequences != NULL ? in->sequences[b] : b;
-            if (id < -1 || id >= call->cache->max_sequences) {
-                return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                                 "[%d] is %d; the cache has sequences 0..%d", b, id,
-                                 call->cache->max_sequences - 1);
-            }
-        }
+    if (call->cache != NULL) { /* it is only read: two rows may have one sequence */
+        status = gqa__check_sequences(in->sequences, call->batch, call->cache->max_sequences, err);
     }
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
-        struct gqa__attend_row *row = &rows[b];
+        struct gqa__attend_entry *row = &rows[b];
         memset(row, 0, sizeof *row);
         if (in->sequences != NULL && in->sequences[b] < 0) {
             continue;

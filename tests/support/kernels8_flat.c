@@ -1,5 +1,5 @@
-/* row8_flat.c - see row8_flat.h. */
-#include "support/row8_flat.h"
+/* kernels8_flat.c - see kernels8_flat.h. */
+#include "support/kernels8_flat.h"
 
 #include <math.h>
 

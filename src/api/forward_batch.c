@@ -1,6 +1,8 @@
-/* forward_rows.c - which tokens of a forward call are valid, where they go, and whether they fit.
+/* forward_batch.c - which tokens of a forward call are valid, where they go, and whether they fit.
  */
 #include "api/forward_check.h"
+#include "api/positions.h"
+#include "api/sequences.h"
 #include "base/error.h"
 #include "base/tensor.h"
 
@@ -25,56 +27,27 @@ gqa_status gqa__check_valid(const int32_t *first_valid, const int32_t *lengths, 
     return GQA_OK;
 }
 
-gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t max_sequences,
-                                gqa_error *err)
-{
-    for (int32_t b = 0; b < batch; b++) {
-        int32_t id = sequences != NULL ? sequences[b] : b;
-        if (id < -1 || id >= max_sequences) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                             "[%d] is %d; the cache has sequences 0..%d", b, id, max_sequences - 1);
-        }
-        for (int32_t other = 0; sequences != NULL && id >= 0 && other < b; other++) {
-            if (sequences[other] == id) {
-                return gqa__fail(err, GQA_ERR_ARG, "inputs.sequences",
-                                 "[%d] and [%d] are both %d; no two may be equal", other, b, id);
-            }
-        }
-    }
-    return GQA_OK;
-}
-
-/* Do the row's position ids rise, above what the sequence holds? Clears *ordered if not: then a row
- * may see a later token of the call (at an equal position, too). */
-static gqa_status check_positions(const struct gqa__call *call, const struct gqa__batch_row *row,
+/* The row's own position ids, if it has any: above `last`, and rising, unless masks say who sees
+ * whom. Clears *ordered if they do not rise: then a row may see a later token of the call (at an
+ * equal position, too). */
+static gqa_status check_positions(const struct gqa__call *call, const struct gqa__batch_entry *row,
                                   int32_t b, int64_t last, bool *ordered, gqa_error *err)
 {
     const gqa_inputs *in = &call->in;
-    bool free_order =
-        gqa__present(&in->mask) || gqa__present(&in->active_mask) || in->key_begin != NULL;
+    struct gqa__ids ids = {.of = GQA__IDS_FORWARD, .n = row->n, .row = b, .above = last};
 
-    for (int32_t i = 0; i < row->n; i++) {
-        int32_t p = gqa__call_position(call, row, b, row->first_valid + i);
-        if (p < 0) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.position_ids",
-                             "row %d, token %d is %d; it must be at least 0", b,
-                             row->first_valid + i, p);
-        }
-        if (p <= last && !free_order) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.position_ids",
-                             "row %d, token %d is %d; it must be above %lld "
-                             "(ids rise within a sequence unless a mask is given)",
-                             b, row->first_valid + i, p, (long long)last);
-        }
-        *ordered = *ordered && p > last;
-        last = p;
+    ids.first = row->first_valid;
+    ids.any_order =
+        gqa__present(&in->mask) || gqa__present(&in->active_mask) || in->key_begin != NULL;
+    if (in->position_ids != NULL) {
+        ids.ids = in->position_ids + (int64_t)b * call->tokens + row->first_valid;
     }
-    return GQA_OK;
+    return gqa__check_ids(&ids, ordered, err);
 }
 
 /* A row that appends: room in the sequence, its positions and columns. */
-static gqa_status check_append(const struct gqa__call *call, struct gqa__batch_row *row, int32_t b,
-                               bool *ordered, gqa_error *err)
+static gqa_status check_append(const struct gqa__call *call, struct gqa__batch_entry *row,
+                               int32_t b, bool *ordered, gqa_error *err)
 {
     const struct gqa_cache *cache = call->cache;
     int64_t last = (int64_t)INT32_MIN - 1;
@@ -100,10 +73,10 @@ static gqa_status check_append(const struct gqa__call *call, struct gqa__batch_r
         }
     }
     row->next_position = 0;
-    if (row->past > 0) {
+    if (row->past > 0 && row->n > 0 && call->in.position_ids == NULL) {
         if (last + row->n > INT32_MAX) {
             return gqa__fail(err, GQA_ERR_ARG, "inputs.position_ids",
-                             "row %d would continue after position %lld beyond %d", b,
+                             "is NULL: row %d would continue after position %lld beyond %d", b,
                              (long long)last, INT32_MAX);
         }
         row->next_position = (int32_t)last + 1;
@@ -111,9 +84,10 @@ static gqa_status check_append(const struct gqa__call *call, struct gqa__batch_r
     return check_positions(call, row, b, last, ordered, err);
 }
 
-/* A row that reads only: its queries are the sequence's last tokens. */
-static gqa_status check_borrow(const struct gqa__call *call, struct gqa__batch_row *row, int32_t b,
-                               bool *ordered, gqa_error *err)
+/* A row that reads only: its queries are the sequence's last tokens. Position ids that it has of
+ * its own need not be those of the cache. */
+static gqa_status check_borrow(const struct gqa__call *call, struct gqa__batch_entry *row,
+                               int32_t b, bool *ordered, gqa_error *err)
 {
     struct gqa__kv_view view;
 
@@ -138,11 +112,11 @@ static gqa_status check_borrow(const struct gqa__call *call, struct gqa__batch_r
         }
         row->columns = first > 0 ? first : 0;
     }
-    return GQA_OK;
+    return check_positions(call, row, b, -1, NULL, err);
 }
 
 /* Mask and bias must have a column for every key of the row. */
-static gqa_status check_columns(const struct gqa__call *call, const struct gqa__batch_row *row,
+static gqa_status check_columns(const struct gqa__call *call, const struct gqa__batch_entry *row,
                                 int32_t b, gqa_error *err)
 {
     const gqa_tensor *tensors[2] = {&call->in.mask, &call->in.bias};
@@ -162,7 +136,7 @@ static gqa_status check_columns(const struct gqa__call *call, const struct gqa__
     return GQA_OK;
 }
 
-gqa_status gqa__call_rows(struct gqa__call *call, struct gqa__batch_row *rows, gqa_error *err)
+gqa_status gqa__call_entries(struct gqa__call *call, struct gqa__batch_entry *rows, gqa_error *err)
 {
     int64_t pages = 0;
     gqa_status status = GQA_OK;
@@ -171,11 +145,14 @@ gqa_status gqa__call_rows(struct gqa__call *call, struct gqa__batch_row *rows, g
     status =
         gqa__check_sequences(call->in.sequences, call->batch,
                              call->cache != NULL ? call->cache->max_sequences : call->batch, err);
+    if (status == GQA_OK && call->in.sequences != NULL) {
+        status = gqa__check_distinct(call->in.sequences, call->batch, rows, err);
+    }
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
-        struct gqa__batch_row *row = &rows[b];
+        struct gqa__batch_entry *row = &rows[b];
         bool ordered = true;
 
-        *row = (struct gqa__batch_row){0};
+        *row = (struct gqa__batch_entry){0};
         row->sequence = call->in.sequences != NULL ? call->in.sequences[b] : b;
         if (row->sequence < 0) {
             continue;

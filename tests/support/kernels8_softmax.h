@@ -1,4 +1,4 @@
-/* row8_softmax.h - the softmax of row8, and how its p lies. */
+/* kernels8_softmax.h - the softmax of row8, and how its p lies. */
 #ifndef GQA_TEST_ROW8_SOFTMAX_H
 #define GQA_TEST_ROW8_SOFTMAX_H
 

@@ -1,4 +1,4 @@
-/* row8_flat.h - the element-wise entries of row8, as kernel.h describes them. */
+/* kernels8_flat.h - the element-wise entries of row8, as kernel.h describes them. */
 #ifndef GQA_TEST_ROW8_FLAT_H
 #define GQA_TEST_ROW8_FLAT_H
 

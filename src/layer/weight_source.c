@@ -1,12 +1,12 @@
-/* origin.c - see origin.h. */
-#include "layer/origin.h"
+/* weight_source.c - see weight_source.h. */
+#include "layer/weight_source.h"
 
 /* Row `row` of [q | k | v] in the caller's layout. */
-static struct gqa__origin qkv_origin(const struct gqa__params *params, const gqa_weights *weights,
-                                     int64_t row)
+static struct gqa__weight_source qkv_source(const struct gqa__params *params,
+                                            const gqa_weights *weights, int64_t row)
 {
     const struct gqa__shape *const shape = &params->shape;
-    const struct gqa__origin separate[3] = {
+    const struct gqa__weight_source separate[3] = {
         {"weights.wq", &weights->wq, &weights->wq_scale, &weights->bq, 0, 0},
         {"weights.wk", &weights->wk, &weights->wk_scale, &weights->bk, 0, 0},
         {"weights.wv", &weights->wv, &weights->wv_scale, &weights->bv, 0, 0}};
@@ -19,28 +19,29 @@ static struct gqa__origin qkv_origin(const struct gqa__params *params, const gqa
     const int64_t before[3] = {0, per[0], per[0] + per[1]};
     const int part = row < first[1] ? 0 : row < first[2] ? 1 : 2;
     const int64_t i = row - first[part];
-    struct gqa__origin origin = {
+    struct gqa__weight_source source = {
         "weights.wqkv", &weights->wqkv, &weights->wqkv_scale, &weights->bqkv, row, first[3] - row};
     if (params->config.qkv_layout == GQA_QKV_SEPARATE) {
-        origin = separate[part];
-        origin.row = i;
-        origin.rows = first[part + 1] - row;
+        source = separate[part];
+        source.row = i;
+        source.rows = first[part + 1] - row;
     } else if (params->config.qkv_layout == GQA_QKV_GROUPED) {
-        origin.row = i / per[part] * (per[0] + per[1] + per[2]) + before[part] + i % per[part];
-        origin.rows = per[part] - i % per[part];
+        source.row = i / per[part] * (per[0] + per[1] + per[2]) + before[part] + i % per[part];
+        source.rows = per[part] - i % per[part];
     }
-    return origin;
+    return source;
 }
 
-struct gqa__origin gqa__origin_of(const struct gqa__params *params, const gqa_weights *weights,
-                                  const struct gqa__linear *linear, int64_t row)
+struct gqa__weight_source gqa__weight_source_of(const struct gqa__params *params,
+                                                const gqa_weights *weights,
+                                                const struct gqa__linear *linear, int64_t row)
 {
-    const struct gqa__origin gate = {
+    const struct gqa__weight_source gate = {
         "weights.wgate", &weights->wgate, &weights->wgate_scale, NULL, row, linear->out - row};
-    const struct gqa__origin o = {"weights.wo", &weights->wo, &weights->wo_scale,
-                                  &weights->bo, row,          linear->out - row};
+    const struct gqa__weight_source o = {"weights.wo", &weights->wo, &weights->wo_scale,
+                                         &weights->bo, row,          linear->out - row};
     if (linear == &params->qkv) {
-        return qkv_origin(params, weights, row);
+        return qkv_source(params, weights, row);
     }
     return linear == &params->gate ? gate : o;
 }

@@ -1,5 +1,5 @@
-/* rows.c - see rows.h. */
-#include "support/rows.h"
+/* kernels_under_test.c - see rows.h. */
+#include "support/kernels_under_test.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,14 +9,14 @@
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
 
-static int32_t add_row(struct row_under_test *rows, int32_t n, const struct gqa__kernels *row,
-                       const char *name)
+static int32_t add_row(struct kernels_under_test *rows, int32_t n,
+                       const struct gqa__kernels *kernels, const char *name)
 {
-    if (row == NULL) {
-        printf("skipped: row %s is not built or this machine does not run it\n", name);
+    if (kernels == NULL) {
+        printf("skipped: kernels %s is not built or this machine does not run it\n", name);
         return n;
     }
-    rows[n] = (struct row_under_test){row, name};
+    rows[n] = (struct kernels_under_test){kernels, name};
     return n + 1;
 }
 
@@ -34,11 +34,11 @@ static const struct gqa__kernels *fma_row(gqa_numerics numerics)
 
 static const struct gqa__kernels *chosen(gqa_isa isa, gqa_numerics numerics)
 {
-    const struct gqa__kernels *row = NULL;
-    return gqa__select(&row, isa, NULL, numerics, NULL) == GQA_OK ? row : NULL;
+    const struct gqa__kernels *kernels = NULL;
+    return gqa__select(&kernels, isa, NULL, numerics, NULL) == GQA_OK ? kernels : NULL;
 }
 
-int32_t rows_under_test(struct row_under_test *rows)
+int32_t rows_under_test(struct kernels_under_test *rows)
 {
     const gqa_numerics f32 = GQA_NUMERICS_F32, bf16 = GQA_NUMERICS_BF16;
     int32_t n = 0;

@@ -1,5 +1,5 @@
-/* frequency.c - inverse frequencies of every rope scaling, in double. */
-#include "stage/frequency.h"
+/* rope_frequency.c - inverse frequencies of every rope scaling, in double. */
+#include "stage/rope_frequency.h"
 
 #include "base/mathd.h"
 

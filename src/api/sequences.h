@@ -1,0 +1,16 @@
+/* sequences.h - the sequence ids of a batch. */
+#ifndef GQA__SEQUENCES_H
+#define GQA__SEQUENCES_H
+
+#include "layer/call.h"
+
+/* Each id is -1 (inactive) or 0 .. max_sequences - 1. sequences NULL: 0 .. batch - 1. */
+gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t max_sequences,
+                                gqa_error *err);
+
+/* No two ids >= 0 are equal; names the first row that repeats an earlier one. rows [batch] is
+ * overwritten: the ids are sorted there, in n log n steps, unless they rise as they are. */
+gqa_status gqa__check_distinct(const int32_t *sequences, int32_t batch,
+                               struct gqa__batch_entry *rows, gqa_error *err);
+
+#endif

@@ -1,0 +1,89 @@
+/* output_path.h - the outputs of a block on their way out of the tile unit: merged into the states
+ * to the block's left, and finished where it is the tile's last block, before they reach memory;
+ * with the bits of merge_vector and finish_vector.
+ *
+ * The block's own o is never stored: it would go to L2 and come back, and rows of output would all
+ * leave at once instead of beside the products of values.
+ */
+#ifndef GQA__KERNEL_AMX_OUTPUT_PATH_H
+#define GQA__KERNEL_AMX_OUTPUT_PATH_H
+
+#include "base/fold.h"
+#include "kernel/vector/words_avx512.h"
+
+#include "kernel/vector/softmax.h"
+
+enum { STRIP_LANES = 32 }; /* a strip of outputs: [32 value dimensions][32 lanes] */
+
+/* What becomes of the outputs of one or two lane tiles of a block. */
+struct output_path {
+    const struct gqa__state *merge_into; /* [merges] nearest first */
+    int32_t merges, ld;
+    int32_t lane;                              /* the first */
+    struct merge_lanes by[2][GQA__FOLD_DEPTH]; /* [lane tile][merge] */
+    bool finish;                               /* into rows, not into the last state */
+    struct finish_lanes rows[2];               /* [lane tile] */
+};
+
+/* m and l of the block are known: m and l of the result, and how outputs will be merged. */
+INLINE void output_path_begin(struct output_path *path, const struct gqa__block *block,
+                              int32_t lane, const bool two)
+{
+    path->merge_into = block->merge_into;
+    path->merges = block->merges;
+    path->ld = block->ld;
+    path->lane = lane;
+    path->finish = block->finish != NULL;
+    for (int32_t half = 0; half < (two ? 2 : 1); half++) {
+        const int32_t at = lane + half * VEC;
+        vec m = v_load(block->state.m + at), l = v_load(block->state.l + at);
+        for (int32_t i = 0; i < block->merges; i++) {
+            struct merge_lanes *by = &path->by[half][i];
+            const vec left = v_load(block->merge_into[i].l + at);
+            m = merge_begin(by, v_load(block->merge_into[i].m + at), left, m, l);
+            l = v_canonical(merge_values(by, left, l));
+        }
+        if (path->finish) {
+            finish_begin(&path->rows[half], block->finish, at, m, l);
+        } else {
+            v_store(block->merge_into[block->merges - 1].m + at, m);
+            v_store(block->merge_into[block->merges - 1].l + at, l);
+        }
+    }
+}
+
+/* Rows of output from value dimensions [d, d + n) of one lane tile; strip as below. */
+INLINE void finish_strip(const struct finish_lanes *rows, const float *strip, int32_t d, int32_t n)
+{
+    if (n > VEC) {
+        finish_tile(rows, strip, STRIP_LANES, d, VEC);
+        strip += VEC * STRIP_LANES;
+        d += VEC;
+        n -= VEC;
+    }
+    if (n == VEC) {
+        finish_tile(rows, strip, STRIP_LANES, d, VEC);
+    } else {
+        finish_tile(rows, strip, STRIP_LANES, d, n);
+    }
+}
+
+/* Value dimensions [d, d + n) of the block, strip [32][STRIP_LANES]. */
+INLINE void output_path_strip(const struct output_path *path, float *strip, int32_t d, int32_t n,
+                              const bool two)
+{
+    for (int32_t half = 0; half < (two ? 2 : 1); half++) {
+        const struct lane_outputs own = {strip + half * VEC, STRIP_LANES};
+        const int64_t at = (int64_t)d * path->ld + path->lane + half * VEC;
+        for (int32_t i = 0; i < path->merges; i++) {
+            const struct lane_outputs left = {path->merge_into[i].o + at, path->ld};
+            const struct lane_outputs to = i + 1 < path->merges || path->finish ? own : left;
+            merge_outputs(&path->by[half][i], to, left, own, n);
+        }
+        if (path->finish && path->rows[half].rows > 0) {
+            finish_strip(&path->rows[half], own.o, d, n);
+        }
+    }
+}
+
+#endif

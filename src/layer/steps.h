@@ -1,0 +1,45 @@
+/* steps.h - steps on some tokens of a block, and the one place that runs them in tasks.
+ *
+ * A step reads and writes the rows of its own tokens and nothing else of the block, so steps may
+ * run on any ranges in any order, and the bits do not depend on how a block is divided.
+ */
+#ifndef GQA__STEPS_H
+#define GQA__STEPS_H
+
+#include "base/tensor.h"
+#include "layer/call.h"
+
+/* Tokens [begin, end) of a block. */
+struct gqa__token_range {
+    struct gqa__spine *spine;
+    int32_t runs; /* of the whole block */
+    int32_t begin, end;
+    int parts;    /* GQA__PART_*: what this pass of the call makes */
+    int32_t slot; /* of the task, for scratch */
+};
+
+struct gqa__step {
+    void (*run)(const struct gqa__token_range *range);
+    void (*show)(const struct gqa__token_range *block); /* to the tap */
+};
+
+/* Run the steps on all of block (begin 0): without a tap all of them on a few tokens at a time, in
+ * tasks; with a tap one after the other on the whole block, each shown when it is done. */
+void gqa__block_run(const struct gqa__token_range *block, const struct gqa__step *steps,
+                    int32_t count);
+
+/* The part of run i that lies in the range; false if there is none. */
+bool gqa__token_range_run(const struct gqa__token_range *range, int32_t i,
+                          struct gqa__token_run *part);
+
+/* Rows of the range of buffer [block][heads][dim] (heads 0: [block][dim]) from the caller's tensor
+ * [B, T, H, D] or [B, T, D], and the way back; a store to an absent tensor does nothing. */
+void gqa__load_tokens(const struct gqa__token_range *range, float *buffer, const gqa_tensor *from,
+                      int32_t heads, int32_t dim);
+void gqa__store_tokens(const struct gqa__token_range *range, const float *buffer,
+                       const gqa_tensor *to, int32_t heads, int32_t dim);
+/* present_key_value has heads before tokens: [B, Hkv, T, D]. from: the block's. */
+void gqa__store_present_tokens(const struct gqa__token_range *range, const struct gqa__heads *from,
+                               const gqa_tensor *to, int32_t dim);
+
+#endif

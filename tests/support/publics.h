@@ -1,0 +1,9 @@
+/* publics.h - the functions that the public headers declare. */
+#ifndef TEST_PUBLICS_H
+#define TEST_PUBLICS_H
+
+/* Their names, read from every header that gqa.h in folder includes. Returns how many, at most max.
+ */
+int public_functions(const char *folder, char (*names)[64], int max);
+
+#endif

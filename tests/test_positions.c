@@ -1,0 +1,363 @@
+/* test_positions.c - position ids at every way in: what is refused, by name and without a trace,
+ * and what is served. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/forced.h"
+#include "support/rig.h"
+
+enum { T = 3, HELD = 4 };
+
+static struct rig rig; /* sequence 0 holds positions 0 .. HELD-1 */
+static uint8_t ones[T * 64];
+static float q[T * RIG_HQ * RIG_DK], kv[T * RIG_HKV * RIG_DK], out[T * RIG_HQ * RIG_DK];
+
+/* Every key is visible, and the temperature's logarithm is defined from position 0 on. */
+static void warm(gqa_config *config)
+{
+    config->bidirectional = 1;
+    config->query_temperature = GQA_QUERY_TEMPERATURE_MINISTRAL;
+    config->query_temperature_scale = 0.5f;
+    config->query_temperature_floor = 2.0f;
+}
+
+/* ---- the ways in: T ids, with a mask of ones or without ---- */
+
+static gqa_status forward(const int32_t *ids, bool masked, gqa_cache *cache, bool borrow,
+                          bool no_keys, gqa_error *err)
+{
+    gqa_inputs in;
+    gqa_output o;
+    gqa_inputs_init(&in);
+    gqa_output_init(&o);
+    in.q_proj = gqa_tensor_4d(q, GQA_F32, 1, T, RIG_HQ, RIG_DK);
+    if (!borrow && !no_keys) {
+        in.k_proj = gqa_tensor_4d(kv, GQA_F32, 1, T, RIG_HKV, RIG_DK);
+        in.v_proj = gqa_tensor_4d(kv, GQA_F32, 1, T, RIG_HKV, RIG_DV);
+    }
+    in.borrow_cache = borrow;
+    in.position_ids = ids;
+    if (masked) {
+        in.mask = gqa_tensor_4d(ones, GQA_U8, 1, 1, T, 64);
+    }
+    o.attn = gqa_tensor_4d(out, GQA_F32, 1, T, RIG_HQ, RIG_DV);
+    return gqa_forward(rig.layer, cache, &in, &o, NULL, 0, err);
+}
+
+static gqa_status way_append(const int32_t *ids, bool masked, gqa_error *err)
+{
+    const gqa_status status = forward(ids, masked, rig.cache, false, false, err);
+    if (status == GQA_OK) {
+        assert_int_equal(gqa_cache_truncate(rig.cache, 0, HELD, NULL), GQA_OK);
+    }
+    return status;
+}
+
+static gqa_status way_alone(const int32_t *ids, bool masked, gqa_error *err)
+{
+    return forward(ids, masked, NULL, false, false, err);
+}
+
+static gqa_status way_borrow(const int32_t *ids, bool masked, gqa_error *err)
+{
+    return forward(ids, masked, rig.cache, true, false, err);
+}
+
+static gqa_status way_no_keys(const int32_t *ids, bool masked, gqa_error *err)
+{
+    return forward(ids, masked, rig.cache, false, true, err);
+}
+
+static gqa_status attend(const int32_t *ids, const int32_t *key_ids, bool masked,
+                         const gqa_cache *cache, gqa_error *err)
+{
+    gqa_attend_inputs in;
+    gqa_attend_output o;
+    gqa_attend_inputs_init(&in);
+    gqa_attend_output_init(&o);
+    in.query = gqa_tensor_4d(q, GQA_F32, 1, T, RIG_HQ, RIG_DK);
+    if (cache == NULL) {
+        in.key = gqa_tensor_4d(kv, GQA_F32, 1, T, RIG_HKV, RIG_DK);
+        in.value = gqa_tensor_4d(kv, GQA_F32, 1, T, RIG_HKV, RIG_DV);
+    }
+    in.position_ids = ids;
+    in.key_position_ids = key_ids;
+    if (masked) {
+        in.mask = gqa_tensor_4d(ones, GQA_U8, 1, 1, T, 64);
+    }
+    o.output = gqa_tensor_4d(out, GQA_F32, 1, T, RIG_HQ, RIG_DV);
+    return gqa_attend(rig.layer, cache, &in, &o, NULL, 0, err);
+}
+
+static gqa_status way_queries(const int32_t *ids, bool masked, gqa_error *err)
+{
+    return attend(ids, NULL, masked, NULL, err);
+}
+
+static gqa_status way_queries_cache(const int32_t *ids, bool masked, gqa_error *err)
+{
+    return attend(ids, NULL, masked, rig.cache, err);
+}
+
+static gqa_status way_keys(const int32_t *ids, bool masked, gqa_error *err)
+{
+    return attend(NULL, ids, masked, NULL, err);
+}
+
+static gqa_status way_cache_append(const int32_t *ids, bool masked, gqa_error *err)
+{
+    const gqa_tensor key = gqa_tensor_3d(kv, GQA_F32, T, RIG_HKV, RIG_DK);
+    const gqa_tensor value = gqa_tensor_3d(kv, GQA_F32, T, RIG_HKV, RIG_DV);
+    const gqa_status status = gqa_cache_append(rig.cache, 0, &key, &value, ids, err);
+    (void)masked;
+    memset(out, 0, sizeof out);
+    if (status == GQA_OK) {
+        assert_int_equal(gqa_cache_truncate(rig.cache, 0, HELD, NULL), GQA_OK);
+    }
+    return status;
+}
+
+static gqa_status way_temperature(const int32_t *ids, bool masked, gqa_error *err)
+{
+    const gqa_tensor rows = gqa_tensor_3d(out, GQA_F32, T, RIG_HQ, RIG_DK);
+    (void)masked;
+    memcpy(out, q, sizeof out);
+    return gqa_stage_query_temperature(rig.layer, ids, &rows, err);
+}
+
+static gqa_status way_table(const int32_t *ids, bool masked, gqa_error *err)
+{
+    const gqa_tensor c = gqa_tensor_2d(out, GQA_F32, T, RIG_DK / 2);
+    const gqa_tensor s = gqa_tensor_2d(out + T * RIG_DK / 2, GQA_F32, T, RIG_DK / 2);
+    (void)masked;
+    return gqa_stage_rope_table(rig.layer, ids, 1, 0, &c, &s, err);
+}
+
+static gqa_status way_rotary(const int32_t *ids, bool masked, gqa_error *err)
+{
+    gqa_inputs in;
+    float y[T * RIG_HIDDEN];
+    gqa_inputs_init(&in);
+    (void)masked;
+    (void)err;
+    in.rotary_position_ids = ids;
+    return rig_forward(&rig, NULL, &in, 1, T, rig.x, y);
+}
+
+/* What each way takes: ids above those held, below 0, equal, falling; the last two also with a
+ * mask. */
+enum { NEGATIVE = 1, EQUAL = 2, FALLING = 4, UNLESS_MASKED = 8, ABOVE_HELD = 16 };
+
+static const struct way {
+    const char *name;
+    gqa_status (*call)(const int32_t *ids, bool masked, gqa_error *err);
+    const char *field;
+    int refused;
+} ways[] = {
+    {"gqa_forward, appending", way_append, "inputs.position_ids",
+     NEGATIVE | EQUAL | FALLING | UNLESS_MASKED | ABOVE_HELD},
+    {"gqa_forward without a cache", way_alone, "inputs.position_ids",
+     NEGATIVE | EQUAL | FALLING | UNLESS_MASKED},
+    {"gqa_forward, borrow_cache", way_borrow, "inputs.position_ids",
+     NEGATIVE | EQUAL | FALLING | UNLESS_MASKED},
+    {"gqa_forward without k_proj", way_no_keys, "inputs.position_ids",
+     NEGATIVE | EQUAL | FALLING | UNLESS_MASKED},
+    {"gqa_attend, queries", way_queries, NULL, 0},
+    {"gqa_attend, queries on a cache", way_queries_cache, NULL, 0},
+    {"gqa_attend, keys", way_keys, "inputs.key_position_ids", EQUAL | FALLING | UNLESS_MASKED},
+    {"gqa_cache_append", way_cache_append, "positions", NEGATIVE | EQUAL | FALLING | ABOVE_HELD},
+    {"gqa_stage_query_temperature", way_temperature, "positions", NEGATIVE},
+    {"gqa_stage_rope_table", way_table, NULL, 0},
+    {"gqa_forward, rotary_position_ids", way_rotary, NULL, 0},
+};
+
+static const struct pattern {
+    int32_t ids[T];
+    int is; /* one of the faults above, or 0 */
+    const char *text;
+} patterns[] = {
+    {{10, 11, 19}, 0, ""},
+    {{10, 11, INT32_MAX}, 0, ""},
+    {{-5, -2, 7}, NEGATIVE, "is -5; it must be at least 0"},
+    {{INT32_MIN, -2, 7}, NEGATIVE, "is -2147483648; it must be at least 0"},
+    {{10, 10, 19}, EQUAL, "is 10; it must be above 10"},
+    {{10, 19, 18}, FALLING, "is 18; it must be above 19"},
+    {{0, 1, 2}, ABOVE_HELD, "is 0; it must be above 3"},
+};
+
+static void try(const struct way *way, const struct pattern *pattern, bool masked)
+{
+    gqa_error err = {GQA_OK, NULL, ""};
+    const uint64_t before = rig_cache_hash(rig.cache, 1);
+    const bool order = pattern->is == EQUAL || pattern->is == FALLING || pattern->is == ABOVE_HELD;
+    const bool excused = masked && order && (way->refused & UNLESS_MASKED) != 0;
+    const bool refused = (way->refused & pattern->is) != 0 && !excused;
+    const gqa_status status = way->call(pattern->ids, masked, &err);
+    if (status != (refused ? GQA_ERR_ARG : GQA_OK)) {
+        fail_msg("%s, ids %d %d %d, mask %d: status %d (%s)", way->name, (int)pattern->ids[0],
+                 (int)pattern->ids[1], (int)pattern->ids[2], masked, (int)status, err.message);
+    }
+    if (refused) {
+        assert_string_equal(err.field, way->field);
+        if (strstr(err.message, pattern->text) == NULL) {
+            fail_msg("%s: \"%s\" does not say \"%s\"", way->name, err.message, pattern->text);
+        }
+    } else {
+        for (size_t i = 0; i < sizeof out / sizeof out[0]; i++) {
+            assert_true(isfinite(out[i]));
+        }
+    }
+    assert_true(rig_cache_hash(rig.cache, 1) == before);
+}
+
+static void every_way_in(void **state)
+{
+    float y[HELD * RIG_HIDDEN];
+    (void)state;
+    rig_open(&rig, warm);
+    memset(ones, 1, sizeof ones);
+    memcpy(q, rig.x, sizeof q);
+    memcpy(kv, rig.x + 1000, sizeof kv);
+    assert_int_equal(rig_forward(&rig, rig.cache, NULL, 1, HELD, rig.x, y), GQA_OK);
+    for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++) {
+        for (size_t p = 0; p < sizeof patterns / sizeof patterns[0]; p++) {
+            try(&ways[w], &patterns[p], false);
+            try(&ways[w], &patterns[p], true);
+        }
+    }
+    rig_close(&rig);
+}
+
+/* ---- what gqa_attend makes of any ids ---- */
+
+enum { QUERIES = 150, KEYS = 300 };
+
+struct plain {
+    float query[QUERIES * RIG_HQ * RIG_DK], key[KEYS * RIG_HKV * RIG_DK];
+    float value[KEYS * RIG_HKV * RIG_DV], out[QUERIES * RIG_HQ * RIG_DV];
+    int32_t ids[QUERIES], key_ids[KEYS];
+};
+
+static void attend_plain(struct plain *p, int first, int n)
+{
+    gqa_attend_inputs in;
+    gqa_attend_output o;
+    gqa_attend_inputs_init(&in);
+    gqa_attend_output_init(&o);
+    in.query = gqa_tensor_4d(p->query + first * RIG_HQ * RIG_DK, GQA_F32, 1, n, RIG_HQ, RIG_DK);
+    in.key = gqa_tensor_4d(p->key, GQA_F32, 1, KEYS, RIG_HKV, RIG_DK);
+    in.value = gqa_tensor_4d(p->value, GQA_F32, 1, KEYS, RIG_HKV, RIG_DV);
+    in.position_ids = p->ids + first;
+    in.key_position_ids = p->key_ids;
+    o.output = gqa_tensor_4d(p->out + first * RIG_HQ * RIG_DV, GQA_F32, 1, n, RIG_HQ, RIG_DV);
+    if (gqa_attend(rig.layer, NULL, &in, &o, NULL, 0, &rig.err) != GQA_OK) {
+        fail_msg("%s", rig.err.message);
+    }
+}
+
+static void windowed(gqa_config *config)
+{
+    static const float slopes[RIG_HQ] = {0.5f, 0.25f, 0.125f, 0.0625f};
+    config->sliding_window = 40;
+    config->attention_chunk_size = 64;
+    config->alibi_slopes = slopes;
+}
+
+static void reference(gqa_config *config)
+{
+    windowed(config);
+    config->backend = GQA_BACKEND_REFERENCE;
+}
+
+/* Falling and far ids give the bits of one query at a time; ids that are all moved, below zero and
+ * to both ends, give the bits of the unmoved ones. */
+static void attend_takes_any_query_ids(void **state)
+{
+    static struct plain whole, single, moved;
+    const int32_t offsets[] = {-1000, INT32_MIN, INT32_MAX - 2 * KEYS};
+    void (*const edits[])(gqa_config *) = {windowed, reference};
+    (void)state;
+    for (int e = 0; e < 2; e++) {
+        rig_open(&rig, edits[e]);
+        for (int i = 0; i < KEYS * RIG_HKV * RIG_DK; i++) {
+            whole.key[i] = rig.x[i % 6000];
+        }
+        memcpy(whole.value, rig.x, sizeof whole.value);
+        memcpy(whole.query, rig.x + 100, sizeof whole.query);
+        for (int32_t i = 0; i < KEYS; i++) {
+            whole.key_ids[i] = 2 * i;
+        }
+        for (int32_t i = 0; i < QUERIES; i++) {
+            whole.ids[i] = i % 7 == 3 ? 2 * KEYS - 1 - i : 2 * KEYS - 1 - 4 * i % (2 * KEYS);
+        }
+        single = whole;
+        attend_plain(&whole, 0, QUERIES);
+        for (int i = 0; i < QUERIES; i++) {
+            attend_plain(&single, i, 1);
+        }
+        assert_memory_equal(whole.out, single.out, sizeof whole.out);
+        for (size_t o = 0; o < sizeof offsets / sizeof offsets[0]; o++) {
+            moved = whole;
+            for (int i = 0; i < KEYS; i++) {
+                moved.key_ids[i] += offsets[o];
+            }
+            for (int i = 0; i < QUERIES; i++) {
+                moved.ids[i] += offsets[o];
+            }
+            attend_plain(&moved, 0, QUERIES);
+            assert_memory_equal(whole.out, moved.out, sizeof whole.out);
+        }
+        rig_close(&rig);
+    }
+}
+
+/* ---- the ends ---- */
+
+/* A default that is not used is not refused: after INT32_MAX an explicit id may come, where a mask
+ * lets ids fall, and a row of no tokens; the default itself is refused. */
+static void ids_after_the_last(void **state)
+{
+    const int32_t last[1] = {INT32_MAX}, early[1] = {7}, none[1] = {0};
+    float y[RIG_HIDDEN];
+    gqa_inputs in;
+    (void)state;
+    rig_open(&rig, NULL);
+    gqa_inputs_init(&in);
+    in.position_ids = last;
+    assert_int_equal(rig_forward(&rig, rig.cache, &in, 1, 1, rig.x, y), GQA_OK);
+    in.position_ids = NULL;
+    assert_int_equal(rig_forward(&rig, rig.cache, &in, 1, 1, rig.x, y), GQA_ERR_ARG);
+    assert_string_equal(rig.err.field, "inputs.position_ids");
+    in.lengths = none;
+    assert_int_equal(rig_forward(&rig, rig.cache, &in, 1, 1, rig.x, y), GQA_OK);
+    in.lengths = NULL;
+    memset(ones, 1, sizeof ones);
+    in.mask = gqa_tensor_4d(ones, GQA_U8, 1, 1, 1, 64);
+    in.position_ids = early;
+    if (rig_forward(&rig, rig.cache, &in, 1, 1, rig.x, y) != GQA_OK) {
+        fail_msg("%s", rig.err.message);
+    }
+    assert_int_equal(gqa_cache_length(rig.cache, 0), 2);
+    rig_close(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_way_in),
+        cmocka_unit_test(attend_takes_any_query_ids),
+        cmocka_unit_test(ids_after_the_last),
+    };
+    if (forced_row_refuses(GQA_NUMERICS_F32)) {
+        return TEST_SKIPPED;
+    }
+    return cmocka_run_group_tests_name("positions", tests, NULL, NULL);
+}
