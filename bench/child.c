@@ -141,17 +141,24 @@ static void set_about(struct bench_child *child, const char *text)
     snprintf(child->about, sizeof child->about, "%s", text);
 }
 
+/* What lies at path, seen from the folder of this program: the build's bin, or an installed one. */
+static void beside(char *out, size_t size, const char *self, const char *path)
+{
+    const char *end = strrchr(self, '/');
+
+    snprintf(out, size, "%.*s%s", end == NULL ? 0 : (int)(end - self) + 1, self, path);
+}
+
 bool bench_child_start(struct bench_child *child, const char *ort)
 {
     static struct env env;
-    char self[4096], threads[16], script[4096], line[BENCH_WHY_TEXT];
+    char self[4096], threads[16], script[4200], modules[4200], line[BENCH_WHY_TEXT];
     bool ours = child->peer <= PEER_ONEDNN;
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     char *own[] = {self,        "--child", (char *)(uintptr_t)bench_peer_names[child->peer],
                    "--threads", threads,   NULL};
-    char *node[] = {"node",  "--expose-gc",
-                    script,  (char *)(uintptr_t)ort,
-                    threads, (char *)(uintptr_t)bench_peer_names[child->peer],
+    char *node[] = {"node",  "--expose-gc", script,
+                    modules, threads,       (char *)(uintptr_t)bench_peer_names[child->peer],
                     NULL};
 
     if (child->pid != 0 || child->about[0] != '\0') {
@@ -160,9 +167,13 @@ bool bench_child_start(struct bench_child *child, const char *ort)
     signal(SIGPIPE, SIG_IGN);
     self[n > 0 ? n : 0] = '\0';
     snprintf(threads, sizeof threads, "%d", (int)child->threads);
-    snprintf(script, sizeof script, "%s/onnxruntime/serve.js", GQA_BENCH_PEERS_DIR);
-    if (!ours && access(ort, R_OK) != 0) {
-        set_about(child, "onnxruntime-node is not installed: bench/peers/onnxruntime/install");
+    beside(script, sizeof script, self, "../share/gqa/peers/onnxruntime/serve.js");
+    beside(modules, sizeof modules, self, "../onnxruntime");
+    if (ort != NULL) {
+        snprintf(modules, sizeof modules, "%s", ort);
+    }
+    if (!ours && access(modules, R_OK) != 0) {
+        set_about(child, "onnxruntime-node is not installed (bench/peers/onnxruntime/install)");
         return false;
     }
     make_env(&env, child);

@@ -38,7 +38,7 @@ struct bench_child {
 };
 
 /* Start it if it is not; false (about says why) if there is no such baseline here. ort: the folder
- * that holds onnxruntime-node. */
+ * that holds onnxruntime-node; NULL: onnxruntime beside the folder of this program. */
 bool bench_child_start(struct bench_child *child, const char *ort);
 
 /* One answer. false: why. */

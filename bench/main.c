@@ -55,7 +55,7 @@ int main(int argc, char **argv)
         return 2;
     }
     if (options.help) {
-        fputs(bench_usage, stdout);
+        fputs(bench_manual_main, stdout);
         return 0;
     }
     if (options.child != NULL) {

@@ -10,25 +10,6 @@
 #include "gqa/gqa.h"
 #include "workers.h"
 
-const char bench_usage[] =
-    "gqa-bench [options]\n"
-    "  --suite NAMES       roofline, prefill, decode, window, chunked, layer, linear, threads,\n"
-    "                      overhead; several with commas; default all\n"
-    "  --filter TEXT       only cases whose name holds TEXT (or matches it, with * and ?)\n"
-    "  --peers NAMES       only these baselines; none = no baseline\n"
-    "  --threads N         threads of every case (suite threads: the most); default 1\n"
-    "  --isa NAME          auto, scalar, avx2, avx512, amx, neon\n"
-    "  --backend NAME      cpu, reference\n"
-    "  --numerics NAME     f32, bf16; default both\n"
-    "  --repetitions N     rounds of alternation per case; default 9\n"
-    "  --seconds S         a case ends after S seconds, once each part ran three times;\n"
-    "                      default 60\n"
-    "  --json FILE         write what google-benchmark's tools read\n"
-    "  --csv FILE\n"
-    "  --compare OLD.json  exit 1 if a case got slower beyond noise\n"
-    "  --onnxruntime DIR   where onnxruntime-node is installed\n"
-    "  --list              names of the cases\n";
-
 enum option_kind { TEXT, INTEGER, SECONDS, ISA, BACKEND, NUMERICS, FLAG };
 
 struct option {
@@ -111,7 +92,6 @@ bool bench_options_parse(struct bench_options *o, int argc, char **argv)
     o->numerics = -1;
     o->repetitions = 9;
     o->seconds = 60;
-    o->onnxruntime = GQA_BENCH_ORT_DIR;
     for (int i = 1; i < argc; i++) {
         size_t at = 0;
 
@@ -121,7 +101,8 @@ bool bench_options_parse(struct bench_options *o, int argc, char **argv)
         if (at < count && all[at].kind == FLAG) {
             *(bool *)all[at].value = true;
         } else if (at == count) {
-            fprintf(stderr, "gqa-bench: unknown option %s\n%s", argv[i], bench_usage);
+            fprintf(stderr, "gqa-bench: unknown option %s\ngqa-bench: see gqa-bench --help\n",
+                    argv[i]);
             return false;
         } else if (i + 1 == argc || !parse_value(&all[at], argv[i + 1])) {
             fprintf(stderr, "gqa-bench: bad value for %s: %s\n", argv[i],

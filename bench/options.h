@@ -23,7 +23,8 @@ struct bench_options {
     bool list, help;
 };
 
-extern const char bench_usage[];
+/* What --help prints; generated from manual.txt. */
+extern const char bench_manual_main[];
 
 /* false after a message on stderr. */
 bool bench_options_parse(struct bench_options *options, int argc, char **argv);

@@ -1,5 +1,5 @@
-# Which kernel sets this compiler can build, asked of the compiler itself: GQA_COMPILER_ROWS gets
-# their names. test_select compares kernels_built with it, so that no row is ever silently absent.
+# Which kernel rows this compiler can build, asked of the compiler itself: GQA_COMPILER_ROWS gets
+# their names. test_select compares rows_built with it, so that no row is ever silently absent.
 # Nothing here reads the sources of the library; the flags are those of the build.
 include(CheckCSourceCompiles)
 
@@ -12,7 +12,9 @@ function(gqa_probe_row row flags source)
 endfunction()
 
 set(GQA_COMPILER_ROWS "scalar")
-if(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
+if(GQA_SCALAR_ONLY)
+    # nothing else
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
     gqa_probe_row(avx2 "${_avx2}" "
         #include <immintrin.h>
         int main(void)

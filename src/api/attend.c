@@ -97,23 +97,42 @@ static void cover(const struct gqa__attend_call *call, int32_t longest, gqa_stat
     }
 }
 
-/* The range and the path. */
+/* TKG when every active row has a past. */
+static bool all_tkg(const struct gqa__attend_work *work)
+{
+    const struct gqa__attend_call *call = work->call;
+    bool any = false;
+
+    for (int32_t b = 0; b < call->batch; b++) {
+        if (call->in.sequences == NULL || call->in.sequences[b] >= 0) {
+            if (!work->rows[b].tkg) {
+                return false;
+            }
+            any = true;
+        }
+    }
+    return any;
+}
+
+/* The range, the path and the record of work. */
 static void report(const struct gqa__attend_work *work, gqa_attend_output *output)
 {
     const struct gqa__attend_call *call = work->call;
     gqa_attend_output result;
+    gqa_work *counts = call->out.work;
     int32_t longest = 0;
-    bool tkg = call->batch > 0;
 
     for (int32_t b = 0; b < call->batch; b++) {
         longest = (int32_t)gqa__max(longest, work->rows[b].view.length);
-        tkg = tkg && work->rows[b].tkg;
     }
     gqa__import(&result, sizeof result, output, "output", NULL);
     cover(call, longest, &result.states);
     gqa__path_fill(&result.path, call->params, work->cut,
-                   call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN, tkg);
+                   call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN, all_tkg(work));
     gqa__export(output, &result, sizeof result);
+    if (counts != NULL) {
+        gqa__export(counts, &work->work, sizeof work->work);
+    }
 }
 
 gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
@@ -128,6 +147,9 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
 
     if (status == GQA_OK) {
         status = gqa__check_workspace(workspace, size, err);
+    }
+    if (status == GQA_OK) {
+        status = gqa__check_work(call.out.work, err);
     }
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_attend_workspace_size(layer, cache, inputs, output, &size, err);

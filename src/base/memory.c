@@ -7,6 +7,8 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#elif defined(_WIN32)
+#include <malloc.h>
 #endif
 
 /* Large memory (packed weights, caches, workspaces) is read from end to end: huge pages spare it
@@ -14,6 +16,20 @@
 #define HUGE_PAGE ((size_t)2 << 20)
 
 /* size: a multiple of GQA__ALIGN */
+#if defined(_WIN32) /* has no aligned_alloc, and its aligned memory has a free of its own */
+
+static void *allocate(size_t size)
+{
+    return _aligned_malloc(size, GQA__ALIGN);
+}
+
+static void release(void *memory)
+{
+    _aligned_free(memory);
+}
+
+#else
+
 static void *allocate(size_t size)
 {
 #if defined(MADV_HUGEPAGE)
@@ -28,6 +44,13 @@ static void *allocate(size_t size)
 #endif
     return aligned_alloc(GQA__ALIGN, size);
 }
+
+static void release(void *memory)
+{
+    free(memory);
+}
+
+#endif
 
 /* The host's memory, or the system's; NULL = none. */
 static void *take(const gqa_runtime *runtime, size_t size)
@@ -71,5 +94,5 @@ void gqa__release(const gqa_runtime *runtime, void *memory)
         runtime->release(runtime->user, memory);
         return;
     }
-    free(memory);
+    release(memory);
 }

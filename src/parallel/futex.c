@@ -53,8 +53,11 @@ void gqa__futex_wake(struct gqa__futex *futex, uint32_t count)
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <sys/syscall.h>
+
+/* FUTEX_WAIT and FUTEX_WAKE with FUTEX_PRIVATE_FLAG, as linux/futex.h has them: a libc other than
+ * glibc comes without the kernel's headers. */
+enum { WAIT_PRIVATE = 0 | 128, WAKE_PRIVATE = 1 | 128 };
 
 bool gqa__futex_init(struct gqa__futex *futex)
 {
@@ -71,7 +74,7 @@ void gqa__futex_wait(struct gqa__futex *futex, uint32_t seen)
 {
     int kept = errno; /* the caller's: a value that changed meanwhile is no error of his */
 
-    syscall(SYS_futex, &futex->value, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    syscall(SYS_futex, &futex->value, WAIT_PRIVATE, seen, NULL, NULL, 0);
     errno = kept;
 }
 
@@ -79,12 +82,26 @@ void gqa__futex_wake(struct gqa__futex *futex, uint32_t count)
 {
     int kept = errno;
 
-    syscall(SYS_futex, &futex->value, FUTEX_WAKE_PRIVATE, count < INT_MAX ? count : INT_MAX, NULL,
-            NULL, 0);
+    syscall(SYS_futex, &futex->value, WAKE_PRIVATE, count < INT_MAX ? count : INT_MAX, NULL, NULL,
+            0);
     errno = kept;
 }
 
 #endif
+
+#if defined(_WIN32) /* through winpthreads, which MinGW brings */
+
+bool gqa__thread_start(pthread_t *thread, void *(*body)(void *arg), void *arg)
+{
+    return pthread_create(thread, NULL, body, arg) == 0; /* there are no signals to block */
+}
+
+static long online_cpus(void)
+{
+    return pthread_num_processors_np();
+}
+
+#else
 
 bool gqa__thread_start(pthread_t *thread, void *(*body)(void *arg), void *arg)
 {
@@ -105,9 +122,16 @@ bool gqa__thread_start(pthread_t *thread, void *(*body)(void *arg), void *arg)
     return started;
 }
 
+static long online_cpus(void)
+{
+    return sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+#endif
+
 int32_t gqa__online_cpus(void)
 {
-    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    const long n = online_cpus();
 
     return n < 1 ? 1 : n > INT32_MAX ? INT32_MAX : (int32_t)n;
 }

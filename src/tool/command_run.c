@@ -7,11 +7,6 @@
 #include "tool/progress.h"
 #include "tool/report.h"
 
-const char tool_usage_run[] =
-    "run CASE.safetensors... [--backend cpu|reference] [--numerics f32|bf16]\n"
-    "          [--isa auto|scalar|avx2|avx512|amx|neon] [--threads N] [--feed first|all]\n"
-    "          [--float-angles] [--in-place] [--out FILE] [--json]\n";
-
 struct state {
     struct tool_run_options options;
     int32_t threads;

@@ -8,7 +8,8 @@ int tool_command_info(struct tool_words *words);
 int tool_command_run(struct tool_words *words);
 int tool_command_time(struct tool_words *words);
 
-extern const char tool_usage_info[], tool_usage_run[], tool_usage_time[];
+/* What --help prints, of gqa and of each command; generated from manual.txt. */
+extern const char tool_manual_main[], tool_manual_info[], tool_manual_run[], tool_manual_time[];
 
 /* "gqa: text" and where help is, to stderr. Returns TOOL_BAD. */
 int tool_bad_usage(const struct tool_fault *fault, const char *command);

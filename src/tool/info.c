@@ -7,8 +7,6 @@
 #include "tool/commands.h"
 #include "tool/cpu.h"
 
-const char tool_usage_info[] = "info [--json]\n";
-
 static const char poor_blas[] =
     "OpenBLAS runs kernels that do not use this CPU's vector units: backend reference will be "
     "slow. "

@@ -7,23 +7,14 @@
 static const struct {
     const char *name;
     int (*run)(struct tool_words *words);
-    const char *usage;
+    const char *manual;
 } commands[] = {
-    {"info", tool_command_info, tool_usage_info},
-    {"run", tool_command_run, tool_usage_run},
-    {"time", tool_command_time, tool_usage_time},
+    {"info", tool_command_info, tool_manual_info},
+    {"run", tool_command_run, tool_manual_run},
+    {"time", tool_command_time, tool_manual_time},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
-
-static void print_usage(FILE *out)
-{
-    fputs("gqa: grouped-query attention for inference\n\nusage:\n", out);
-    for (size_t i = 0; i < COMMANDS; i++) {
-        fprintf(out, "  gqa %s", commands[i].usage);
-    }
-    fputs("  gqa COMMAND --help\n  gqa --version\n", out);
-}
 
 int main(int argc, char **argv)
 {
@@ -31,11 +22,11 @@ int main(int argc, char **argv)
     struct tool_fault fault = {""};
 
     if (argc < 2) {
-        print_usage(stderr);
+        fputs(tool_manual_main, stderr);
         return TOOL_BAD;
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
-        print_usage(stdout);
+        fputs(tool_manual_main, stdout);
         return TOOL_PASS;
     }
     if (strcmp(argv[1], "--version") == 0) {
@@ -48,7 +39,7 @@ int main(int argc, char **argv)
             continue;
         }
         if (argc > 2 && strcmp(argv[2], "--help") == 0) {
-            printf("usage: gqa %s", commands[i].usage);
+            fputs(commands[i].manual, stdout);
             return TOOL_PASS;
         }
         return commands[i].run(&words);

@@ -23,7 +23,12 @@ gqa_gate(headers ${PROJECT_SOURCE_DIR})
 gqa_gate(alone ${PROJECT_SOURCE_DIR})
 gqa_gate(warnings ${PROJECT_SOURCE_DIR} ${CMAKE_BINARY_DIR})
 gqa_gate(embed ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
+gqa_gate(install ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER}
+    "${CMAKE_CXX_COMPILER}")
+gqa_gate(plain ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
+gqa_gate(amalgam ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(readme ${PROJECT_SOURCE_DIR})
+gqa_gate(tests ${PROJECT_SOURCE_DIR})
 
 add_executable(gqa_bits ${PROJECT_SOURCE_DIR}/tests/bits.c)
 gqa_compile_options(gqa_bits)

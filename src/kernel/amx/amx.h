@@ -43,16 +43,7 @@ void gqa__amx_linear(const struct gqa__linear_args *args);
 void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows);
 bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows);
 
-/* amx.c: the table for bf16, NULL for f32 (and where the compiler cannot build it). The files
- * of kernel/amx are part of x86-64 builds only. */
-#if defined(__x86_64__)
+/* amx.c: the table for bf16, NULL for f32, and for both where the compiler cannot build it. */
 const struct gqa__kernels *gqa__amx(gqa_numerics numerics);
-#else
-static inline const struct gqa__kernels *gqa__amx(gqa_numerics numerics)
-{
-    (void)numerics;
-    return NULL;
-}
-#endif
 
 #endif

@@ -4,16 +4,7 @@
 
 #include "kernel/contract/kernel.h"
 
-/* The table for f32, NULL for bf16 (and where the compiler cannot build it). The files avx2*.c
- * are part of x86-64 builds only. */
-#if defined(__x86_64__)
+/* The table for f32, NULL for bf16, and for both where the compiler cannot build it. */
 const struct gqa__kernels *gqa__avx2(gqa_numerics numerics);
-#else
-static inline const struct gqa__kernels *gqa__avx2(gqa_numerics numerics)
-{
-    (void)numerics;
-    return NULL;
-}
-#endif
 
 #endif

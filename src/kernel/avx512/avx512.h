@@ -4,16 +4,7 @@
 
 #include "kernel/contract/kernel.h"
 
-/* The table of the numerics, NULL where the compiler cannot build the row. The files avx512*.c are
- * part of x86-64 builds only. */
-#if defined(__x86_64__)
+/* The table of the numerics, NULL where the compiler cannot build it. */
 const struct gqa__kernels *gqa__avx512(gqa_numerics numerics);
-#else
-static inline const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
-{
-    (void)numerics;
-    return NULL;
-}
-#endif
 
 #endif

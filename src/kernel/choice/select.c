@@ -68,15 +68,9 @@ static const struct gqa__kernels *neon_table(const struct gqa__cpu *cpu, gqa_num
 /* The same bits from either compilation. */
 static const struct gqa__kernels *scalar_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
 {
-#if defined(__x86_64__)
     const struct gqa__kernels *fma = cpu->avx2_fma ? gqa__scalar_fma(numerics) : NULL;
 
-    if (fma != NULL) {
-        return fma;
-    }
-#endif
-    (void)cpu;
-    return gqa__scalar_baseline(numerics);
+    return fma != NULL ? fma : gqa__scalar_baseline(numerics);
 }
 
 /* In rising order of preference. */

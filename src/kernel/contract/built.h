@@ -8,22 +8,37 @@
 #ifndef GQA__KERNEL_CONTRACT_BUILT_H
 #define GQA__KERNEL_CONTRACT_BUILT_H
 
-#if defined(__AVX2__) && defined(__FMA__)
-#define GQA__BUILT_SCALAR_FMA 1
-#else
-#define GQA__BUILT_SCALAR_FMA 0
+/* gcc for Windows keeps no vector of more than 16 bytes aligned on the stack. */
+#if defined(_WIN32) && defined(__GNUC__) && !defined(__clang__) && !defined(GQA_SCALAR_ONLY)
+#define GQA_SCALAR_ONLY 1
 #endif
 
-#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__)
+/* In one file of everything (tools/amalgamate) there is room for one width of vectors, the widest,
+ * and the plain kernels have the flags of all. */
+#if defined(GQA__AMALGAMATION)
+#define GQA__BUILD_EACH 0
+#else
+#define GQA__BUILD_EACH 1
+#endif
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) &&                      \
+    defined(__AVX512VL__) && !defined(GQA_SCALAR_ONLY)
+#define GQA__BUILT_AVX512 1
+#else
+#define GQA__BUILT_AVX512 0
+#endif
+
+#if defined(__AVX2__) && defined(__FMA__) && defined(__F16C__) && !defined(GQA_SCALAR_ONLY) &&     \
+    (GQA__BUILD_EACH || !GQA__BUILT_AVX512)
 #define GQA__BUILT_AVX2 1
 #else
 #define GQA__BUILT_AVX2 0
 #endif
 
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-#define GQA__BUILT_AVX512 1
+#if defined(__AVX2__) && defined(__FMA__) && !defined(_WIN32) && GQA__BUILD_EACH
+#define GQA__BUILT_SCALAR_FMA 1
 #else
-#define GQA__BUILT_AVX512 0
+#define GQA__BUILT_SCALAR_FMA 0
 #endif
 
 #if GQA__BUILT_AVX512 && defined(__AVX512BF16__)
@@ -41,7 +56,7 @@
 #define GQA__BUILT_AMX 0
 #endif
 
-#if defined(__ARM_NEON) && defined(__aarch64__)
+#if defined(__ARM_NEON) && defined(__aarch64__) && !defined(GQA_SCALAR_ONLY)
 #define GQA__BUILT_NEON 1
 #else
 #define GQA__BUILT_NEON 0

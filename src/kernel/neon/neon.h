@@ -4,16 +4,7 @@
 
 #include "kernel/contract/kernel.h"
 
-/* The table for f32, NULL for bf16 (and where the compiler cannot build it). The file neon.c
- * is part of AArch64 builds only. */
-#if defined(__aarch64__)
+/* The table for f32, NULL for bf16, and for both where the compiler cannot build it. */
 const struct gqa__kernels *gqa__neon(gqa_numerics numerics);
-#else
-static inline const struct gqa__kernels *gqa__neon(gqa_numerics numerics)
-{
-    (void)numerics;
-    return NULL;
-}
-#endif
 
 #endif

@@ -11,7 +11,7 @@
 
 const struct gqa__kernels *gqa__scalar_baseline(gqa_numerics numerics);
 
-/* Only on x86-64; NULL if the compiler did not switch AVX2 and FMA on. */
+/* NULL if the compiler did not switch AVX2 and FMA on. */
 const struct gqa__kernels *gqa__scalar_fma(gqa_numerics numerics);
 
 #endif
