@@ -17,6 +17,7 @@ FIRST(gqa_runtime);
 FIRST(gqa_cache_options);
 FIRST(gqa_inputs);
 FIRST(gqa_output);
+FIRST(gqa_work);
 FIRST(gqa_attend_inputs);
 FIRST(gqa_attend_output);
 FIRST(gqa_build_info);
@@ -67,11 +68,13 @@ static void test_every_function(void)
     FUNCTION(gqa_cache_read);
     FUNCTION(gqa_inputs_init_sized);
     FUNCTION(gqa_output_init_sized);
+    FUNCTION(gqa_work_init_sized);
     FUNCTION(gqa_workspace_size);
     FUNCTION(gqa_forward);
     FUNCTION(gqa_attend_inputs_init_sized);
     FUNCTION(gqa_attend_output_init_sized);
     FUNCTION(gqa_fold_block);
+    FUNCTION(gqa_cut_keys);
     FUNCTION(gqa_attend_workspace_size);
     FUNCTION(gqa_attend);
     FUNCTION(gqa_merge_states);
@@ -108,6 +111,7 @@ static void test_init(void)
     INIT(gqa_runtime, gqa_runtime_init);
     INIT(gqa_inputs, gqa_inputs_init);
     INIT(gqa_output, gqa_output_init);
+    INIT(gqa_work, gqa_work_init);
     INIT(gqa_attend_inputs, gqa_attend_inputs_init);
     INIT(gqa_attend_output, gqa_attend_output_init);
 

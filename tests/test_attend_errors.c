@@ -363,6 +363,12 @@ static void cache_of_other_dims(struct call *c)
     c->cache = other.cache;
 }
 
+static void work_not_initialised(struct call *c)
+{
+    static gqa_work work;
+    c->out.work = &work;
+}
+
 static void workspace_one_short(struct call *c)
 {
     assert_int_equal(
@@ -418,6 +424,7 @@ static const struct fault of_both[] = {
     FAULT(states_without_m, "output.states"),
     {states_strided, "states_strided", "output.states", GQA_ERR_SHAPE},
     FAULT(no_output, "output.output"),
+    FAULT(work_not_initialised, "output.work"),
     FAULT(layer_null, "layer"),
     FAULT(inputs_null, "inputs"),
     FAULT(output_null, "output"),
@@ -492,7 +499,7 @@ static void every_member_is_spoilt(void **state)
     (void)state;
     assert_int_equal(n, 19);
     n += fault_members(header, "gqa_attend_output", "output", members + n, 64 - n);
-    assert_int_equal(n, 19 + 5);
+    assert_int_equal(n, 19 + 6);
     for (int i = 0; i < n; i++) {
         bool found = mentioned(members[i], of_both, BOTH) ||
                      mentioned(members[i], of_plain, PLAIN) ||

@@ -134,6 +134,7 @@ static void run_inits(void)
     gqa_weights_init_sized(room(sizeof(gqa_weights)), sizeof(gqa_weights));
     gqa_inputs_init_sized(room(sizeof(gqa_inputs)), sizeof(gqa_inputs));
     gqa_output_init_sized(room(sizeof(gqa_output)), sizeof(gqa_output));
+    gqa_work_init_sized(room(sizeof(gqa_work)), sizeof(gqa_work));
     gqa_attend_inputs_init_sized(room(sizeof(gqa_attend_inputs)), sizeof(gqa_attend_inputs));
     gqa_attend_output_init_sized(room(sizeof(gqa_attend_output)), sizeof(gqa_attend_output));
     gqa_cache_options_init_sized(room(sizeof(gqa_cache_options)), layer, sizeof(gqa_cache_options));
@@ -143,6 +144,7 @@ static void run_inits(void)
 static void run_numbers(void)
 {
     note(gqa_fold_block());
+    done(gqa_cut_keys(0, 700, 2, room(3 * sizeof(int32_t)), room(sizeof(int32_t)), NULL));
     note((int32_t)gqa_version());
     note(gqa_isa_available(GQA_ISA_SCALAR));
     note((int32_t)gqa_layer_isa(layer));
@@ -346,10 +348,12 @@ static const struct entry {
     {"gqa_cache_read", run_cache},
     {"gqa_inputs_init_sized", run_inits},
     {"gqa_output_init_sized", run_inits},
+    {"gqa_work_init_sized", run_inits},
     {"gqa_workspace_size", run_forward},
     {"gqa_forward", run_forward},
     {"gqa_attend_inputs_init_sized", run_inits},
     {"gqa_attend_output_init_sized", run_inits},
+    {"gqa_cut_keys", run_numbers},
     {"gqa_fold_block", run_numbers},
     {"gqa_attend_workspace_size", run_attend},
     {"gqa_attend", run_attend},

@@ -16,8 +16,8 @@ typedef struct gqa_states {
     gqa_tensor m;      /* [B, T, Hq] f32, packed */
     gqa_tensor l;      /* [B, T, Hq] f32, packed */
     gqa_tensor o;      /* [B, T, Hq, Dv] f32, packed */
-    int32_t key_begin; /* the key indices they cover: a multiple of gqa_fold_block() ... */
-    int32_t key_end;   /* ... and a multiple of it, or any end that no key lies beyond */
+    int32_t key_begin; /* the key indices they cover: a multiple of gqa_fold_block(), from 0 on, */
+    int32_t key_end;   /* to key_end, not below key_begin. Equal: no keys, and every l is 0 */
 } gqa_states;
 
 typedef struct gqa_attend_inputs {
@@ -48,10 +48,12 @@ typedef struct gqa_attend_inputs {
     const int32_t *key_end;   /* [B, T]: as in gqa_inputs */
 
     /* Part of the keys: indices [range_begin, range_end), both multiples of gqa_fold_block() or
-     * range_end beyond the last key. range_end 0 = all. */
+     * range_end at or beyond the last key. range_end 0 = all. A range that begins beyond the keys
+     * is empty: its rows see no key. gqa_cut_keys proposes ranges. */
     int32_t range_begin, range_end;
     int32_t leave_out_sinks; /* 1: output and lse as without sinks */
-    const gqa_states *prior; /* states of lower keys to merge in from the left, or NULL */
+    const gqa_states *prior; /* states of lower keys to merge in from the left, or NULL; they end
+                                at range_begin or below, unless they cover no keys */
 } gqa_attend_inputs;
 
 GQA_API void gqa_attend_inputs_init_sized(gqa_attend_inputs *inputs, size_t size);
@@ -66,8 +68,12 @@ typedef struct gqa_attend_output {
     uint32_t struct_size;
     gqa_tensor output; /* [B, T, Hq, Dv] f32, bf16 or f16; a row without keys is exactly 0 */
     gqa_tensor lse;    /* [B, T, Hq] f32, natural log, sinks included unless left out */
-    gqa_states states; /* m, l and o together; key_begin and key_end are filled */
+    gqa_states states; /* m, l and o together; key_begin and key_end are filled: from the prior's
+                          begin or range_begin to range_end, or, if that is 0, to the end of the
+                          longest row. No key there: an empty range at range_begin (with a prior:
+                          the prior's range) */
     gqa_path path;     /* filled */
+    gqa_work *work;    /* as in gqa_output */
 } gqa_attend_output;
 
 GQA_API void gqa_attend_output_init_sized(gqa_attend_output *output, size_t size);
@@ -77,8 +83,24 @@ static inline void gqa_attend_output_init(gqa_attend_output *output)
     gqa_attend_output_init_sized(output, sizeof *output);
 }
 
-/* Keys per fold block: the unit at which a key range may be cut without changing a bit. */
+/* Keys per fold block, the unit of key ranges: each begins at a multiple of it. Not every such cut
+ * keeps the bits; gqa_cut_keys says which do. */
 GQA_API int32_t gqa_fold_block(void);
+
+/* Cut the keys [begin, end) into at most `wanted` parts that keep the bits: gqa_attend on each part
+ * and gqa_merge_states give m, l and o of gqa_attend on [begin, end) (backend cpu). Part i is
+ * [bounds[i], bounds[i + 1]). The longest part is as short as the rule and `wanted` allow; there
+ * are fewer parts where there is nothing left to cut, and none for an empty range.
+ *
+ * The rule. A node is a range of 2^j * gqa_fold_block() keys, j >= 0, that begins at a multiple of
+ * its length. The bits are kept when each part is what [begin, end) shares with one node. So 700
+ * keys may be cut at 512, also at 256 and 512, but not at 256 alone: [256, 700) is no such part.
+ *
+ * begin: a multiple of gqa_fold_block(), at least 0. end: not below begin; what lies beyond it must
+ * not exist, or it is a multiple too. wanted: at least 1. bounds: [wanted + 1], parts + 1 of them
+ * are written. *parts: how many. Else GQA_ERR_ARG, and nothing is written. Thread-safe. */
+GQA_API gqa_status gqa_cut_keys(int32_t begin, int32_t end, int32_t wanted, int32_t *bounds,
+                                int32_t *parts, gqa_error *err);
 
 /* Attention on plain keys and values (cache NULL) or on a cache. Uses the config's shape, scores,
  * masks and sinks; not its projections, norms, rope, temperature or gate. Workspace as in
@@ -92,14 +114,22 @@ GQA_API gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
                               void *workspace, size_t size, gqa_error *err);
 
 /* Merge n states of the same rows over rising key ranges into *out (which may be one of them).
- * Ranges may leave out keys that no row sees. Bits: equal to one walk over the whole range when
- * every range is an aligned subtree of the fold tree (begin a multiple of its length, its length a
- * power of two times gqa_fold_block()), the last one excepted. Thread-safe. */
+ * Ranges may leave out keys that no row sees. States that cover no keys (key_begin = key_end) may
+ * stand anywhere and change nothing; if all do, out is neutral and has the range of the first.
+ * Else out covers the keys from the first range's begin to the last one's end.
+ *
+ * Bits: equal to one walk over the whole range when the parts follow the rule of gqa_cut_keys. Any
+ * other ranges are merged as well, each in the place of its first block: a correct result that may
+ * differ from one walk in rounding, always the same for the same ranges.
+ *
+ * GQA_ERR_ARG: a range that is unsound, that begins before the end of one before it, or that is
+ * empty although an l is not 0. Nothing is written then. Thread-safe. */
 GQA_API gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_states *out,
                                     gqa_error *err);
 
 /* End the rows: sinks (as the phase says; not if leave_out_sinks), division, LSE. output and lse as
- * in gqa_attend_output; either may have data NULL. rows are [B, T, Hq]. */
+ * in gqa_attend_output; either may have data NULL. rows are [B, T, Hq]. The states' range must be
+ * sound (GQA_ERR_ARG); it changes nothing else. */
 GQA_API gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states,
                                      gqa_phase phase, int32_t leave_out_sinks,
                                      const gqa_tensor *output, const gqa_tensor *lse,

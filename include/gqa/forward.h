@@ -129,6 +129,45 @@ typedef struct gqa_path {
     const char *kernels; /* kernel set and numerics, static, for example "scalar/f32" */
 } gqa_path;
 
+/* What a call computed and read, counted. Numbers depend on the inputs, the layer and its kernel
+ * row (which decides how many query rows a tile has), never on threads or on the cut.
+ *
+ * A tile is some rows of one KV head, a row being a (token, query head) pair, against one fold
+ * block of keys (gqa_fold_block()). The grid has the call's tokens against all keys that their
+ * sequence has when the call ends (with gqa_attend: against the range). Every tile of it is one of:
+ *   whole     every row sees every key: no mask is applied
+ *   masked    some row may not see some key: computed, then masked element by element
+ *   skipped   no row sees any key: nothing is computed or read
+ * tiles = whole + masked. Index arithmetic alone decides, from causal order, window, chunk and
+ * range: with a mask, a bias, key bounds, an active mask, or position ids that do not rise, a tile
+ * is never whole, and none is skipped for what they hide. A row of tiles reads its keys from the
+ * first panel to the last that one of its rows sees, as far as tokens have been appended, and masks
+ * a panel that they do not fill.
+ *
+ * Backend reference has no tiles: tile_rows, tiles, tiles_masked and tiles_skipped are 0. It reads
+ * every key of the sequence (of the range) once per run of tokens and KV head, and multiplies for
+ * the pairs of row and key that see one another and for no others. */
+typedef struct gqa_work {
+    uint32_t struct_size;
+    int32_t tile_rows;     /* most rows of a tile */
+    int64_t tiles;         /* computed */
+    int64_t tiles_masked;  /* of them */
+    int64_t tiles_skipped; /* the rest of the grid */
+    int64_t keys_read;     /* keys of one KV head, once for every tile that reads them */
+    int64_t kv_bytes;      /* keys_read in bytes of K and V as they are stored, without padding */
+    /* Multiply-adds, without those of padding lanes and keys. */
+    int64_t score_madds;      /* query times key: rows x keys x Dk of every tile */
+    int64_t value_madds;      /* probability times value: rows x keys x Dv */
+    int64_t projection_madds; /* q, k, v, gate and output matrices; 0 with gqa_attend */
+} gqa_work;
+
+GQA_API void gqa_work_init_sized(gqa_work *work, size_t size);
+
+static inline void gqa_work_init(gqa_work *work)
+{
+    gqa_work_init_sized(work, sizeof *work);
+}
+
 /* Pair of key and value tensors. */
 typedef struct gqa_kv {
     gqa_tensor k, v;
@@ -152,6 +191,8 @@ typedef struct gqa_output {
                                         sink's mass included; -inf for a row that sees nothing */
     uint64_t rope_key;               /* filled: the key of cos_cache and sin_cache */
     gqa_path path;                   /* filled */
+    gqa_work *work; /* borrowed for the call, initialised, and filled (not added to) when it
+                       succeeds; NULL = not counted */
 } gqa_output;
 
 GQA_API void gqa_output_init_sized(gqa_output *output, size_t size);

@@ -82,24 +82,57 @@ static void clear_padding(const struct gqa__attend_call *call, const struct gqa_
     }
 }
 
-/* The range that the states cover, and the report. */
+/* The range that the states cover: this call's part of the keys, which is empty where it begins
+ * beyond the longest row, and the prior's before it. Empty ones give nothing to the other. */
+static void cover(const struct gqa__attend_call *call, int32_t longest, gqa_states *states)
+{
+    const gqa_attend_inputs *in = &call->in;
+
+    states->key_begin = in->range_begin;
+    states->key_end =
+        in->range_end != 0 ? in->range_end : (int32_t)gqa__max(longest, in->range_begin);
+    if (in->prior != NULL && !gqa__states_empty(&call->prior)) {
+        states->key_end = gqa__states_empty(states) ? call->prior.key_end : states->key_end;
+        states->key_begin = call->prior.key_begin;
+    }
+}
+
+/* TKG when every active row has a past. */
+static bool all_tkg(const struct gqa__attend_work *work)
+{
+    const struct gqa__attend_call *call = work->call;
+    bool any = false;
+
+    for (int32_t b = 0; b < call->batch; b++) {
+        if (call->in.sequences == NULL || call->in.sequences[b] >= 0) {
+            if (!work->rows[b].tkg) {
+                return false;
+            }
+            any = true;
+        }
+    }
+    return any;
+}
+
+/* The range, the path and the record of work. */
 static void report(const struct gqa__attend_work *work, gqa_attend_output *output)
 {
     const struct gqa__attend_call *call = work->call;
     gqa_attend_output result;
+    gqa_work *counts = call->out.work;
     int32_t longest = 0;
-    bool tkg = call->batch > 0;
 
     for (int32_t b = 0; b < call->batch; b++) {
         longest = (int32_t)gqa__max(longest, work->rows[b].view.length);
-        tkg = tkg && work->rows[b].tkg;
     }
     gqa__import(&result, sizeof result, output, "output", NULL);
-    result.states.key_begin = call->in.prior != NULL ? call->prior.key_begin : call->in.range_begin;
-    result.states.key_end = call->in.range_end != 0 ? call->in.range_end : longest;
+    cover(call, longest, &result.states);
     gqa__path_fill(&result.path, call->params, work->cut,
-                   call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN, tkg);
+                   call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_PLAIN, all_tkg(work));
     gqa__export(output, &result, sizeof result);
+    if (counts != NULL) {
+        gqa__export(counts, &work->work, sizeof work->work);
+    }
 }
 
 gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
@@ -114,6 +147,9 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
 
     if (status == GQA_OK) {
         status = gqa__check_workspace(workspace, size, err);
+    }
+    if (status == GQA_OK) {
+        status = gqa__check_work(call.out.work, err);
     }
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_attend_workspace_size(layer, cache, inputs, output, &size, err);

@@ -143,7 +143,11 @@ static gqa_status check_outputs(struct gqa__attend_call *call, gqa_error *err)
     if (status == GQA_OK && call->in.prior != NULL) {
         call->prior = *call->in.prior;
         status = fit_states(call, &call->prior, "inputs.prior", lse, err);
-        if (status == GQA_OK && call->prior.key_end > call->in.range_begin) {
+        if (status == GQA_OK) {
+            status = gqa__states_range(&call->prior, "inputs.prior", err);
+        }
+        if (status == GQA_OK && !gqa__states_empty(&call->prior) &&
+            call->prior.key_end > call->in.range_begin) {
             status =
                 gqa__fail(err, GQA_ERR_ARG, "inputs.prior", "ends at key %d, above range_begin %d",
                           call->prior.key_end, call->in.range_begin);

@@ -43,6 +43,11 @@ gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
     return GQA_OK;
 }
 
+void gqa_work_init_sized(gqa_work *work, size_t size)
+{
+    gqa__init_struct(work, size);
+}
+
 /* Zero elements of dim at row (b, t) of each of heads. */
 static void zero_token(const gqa_tensor *t, int64_t offset, int32_t heads, int64_t head_stride,
                        int64_t dim)
@@ -137,6 +142,9 @@ static gqa_status run(struct gqa__call *call, void *workspace, size_t size, gqa_
     }
     zero_padding(call, spine.rows);
     gqa__spine_run(&spine);
+    if (call->out.work != NULL) {
+        gqa__export(call->out.work, &spine.work, sizeof spine.work);
+    }
     gqa__path_fill(&call->out.path, call->params, spine.cut,
                    call->cache != NULL ? GQA_VIEW_PAGED : GQA_VIEW_CALL, all_tkg(call, spine.rows));
     call->out.rope_key = call->params->rope.key;
@@ -155,6 +163,13 @@ gqa_status gqa__check_workspace(const void *workspace, size_t size, gqa_error *e
     return GQA_OK;
 }
 
+gqa_status gqa__check_work(const gqa_work *work, gqa_error *err)
+{
+    gqa_work own;
+
+    return work != NULL ? gqa__import(&own, sizeof own, work, "output.work", err) : GQA_OK;
+}
+
 gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_inputs *inputs,
                        gqa_output *output, void *workspace, size_t size, gqa_error *err)
 {
@@ -164,6 +179,9 @@ gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_input
 
     if (status == GQA_OK) {
         status = gqa__check_workspace(workspace, size, err);
+    }
+    if (status == GQA_OK) {
+        status = gqa__check_work(call.out.work, err);
     }
     if (status == GQA_OK && workspace == NULL) {
         status = gqa_workspace_size(layer, cache, inputs, output, &size, err);

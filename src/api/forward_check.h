@@ -26,6 +26,9 @@ gqa_status gqa__check_valid(const int32_t *first_valid, const int32_t *lengths, 
 /* Shared with gqa_attend: a workspace is aligned, and NULL only with size 0. */
 gqa_status gqa__check_workspace(const void *workspace, size_t size, gqa_error *err);
 
+/* Shared with gqa_attend: output.work is a gqa_work that its init function has seen, or NULL. */
+gqa_status gqa__check_work(const gqa_work *work, gqa_error *err);
+
 /* Shared with gqa_attend: the report of a call. */
 void gqa__path_fill(gqa_path *path, const struct gqa__params *params, gqa_cut cut, gqa_view view,
                     bool tkg);

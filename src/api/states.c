@@ -70,21 +70,62 @@ void gqa__states_clear(const gqa_states *states, int64_t row, int32_t n, int32_t
     }
 }
 
-/* The level of the fold tree's node that a key range is. The last range may end anywhere: it is the
- * smallest node that holds it. A range that is no node counts as its first block. */
-static int32_t node_level(int32_t begin, int32_t end, bool last)
+gqa_status gqa__states_range(const gqa_states *states, const char *field, gqa_error *err)
 {
-    int64_t length = (int64_t)end - begin;
-    int32_t level = 0;
+    if (states->key_begin < 0 || states->key_begin % GQA__FOLD_BLOCK != 0) {
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "key_begin is %d; it must be a multiple of %d, at least 0",
+                         states->key_begin, GQA__FOLD_BLOCK);
+    }
+    if (states->key_end < states->key_begin) {
+        return gqa__fail(err, GQA_ERR_ARG, field, "key_end is %d; it must be at least key_begin %d",
+                         states->key_end, states->key_begin);
+    }
+    return GQA_OK;
+}
 
-    while (((int64_t)GQA__FOLD_BLOCK << level) < length) {
-        level++;
+bool gqa__states_empty(const gqa_states *states)
+{
+    return states->key_begin == states->key_end;
+}
+
+/* A state of no keys has no mass: nothing is lost where it is left out. */
+static gqa_status check_empty(const gqa_states *states, int32_t i, gqa_error *err)
+{
+    const float *l = states->l.data;
+    int64_t rows = states->m.shape[0] * states->m.shape[1] * states->m.shape[2];
+
+    for (int64_t row = 0; row < rows; row++) {
+        if (l[row] != 0.0f) {
+            return gqa__fail(err, GQA_ERR_ARG, "states",
+                             "[%d] covers no keys, [%d, %d), but its l is %g in row %lld; it must "
+                             "be 0",
+                             i, states->key_begin, states->key_end, (double)l[row], (long long)row);
+        }
     }
-    if (begin % ((int64_t)GQA__FOLD_BLOCK << level) != 0 ||
-        (!last && length != (int64_t)GQA__FOLD_BLOCK << level)) {
-        return 0;
+    return GQA_OK;
+}
+
+/* State i: a sound range that begins where the ranges before it have ended. Empty ones may stand
+ * anywhere. */
+static gqa_status check_order(const gqa_states *states, int32_t i, int32_t *end, gqa_error *err)
+{
+    if (gqa__states_range(states, "states", NULL) != GQA_OK) {
+        return gqa__fail(err, GQA_ERR_ARG, "states",
+                         "[%d] covers keys [%d, %d); key_begin must be a "
+                         "multiple of %d, at least 0, and key_end at least key_begin",
+                         i, states->key_begin, states->key_end, GQA__FOLD_BLOCK);
     }
-    return level;
+    if (gqa__states_empty(states)) {
+        return check_empty(states, i, err);
+    }
+    if (states->key_begin < *end) {
+        return gqa__fail(err, GQA_ERR_ARG, "states",
+                         "[%d] begins at key %d, before the end %d of those before it", i,
+                         states->key_begin, *end);
+    }
+    *end = states->key_end;
+    return GQA_OK;
 }
 
 /* All states fit each other, and their ranges rise without overlap. */
@@ -115,24 +156,20 @@ static gqa_status check_states(const gqa_states *const *states, int32_t n, gqa_s
             if (status != GQA_OK) {
                 return status;
             }
-        } else if (own->key_begin < end) {
-            return gqa__fail(err, GQA_ERR_ARG, "states",
-                             "[%d] begins at key %d, before the end %d of the one before", i,
-                             own->key_begin, end);
         }
-        if (own->key_begin % GQA__FOLD_BLOCK != 0 || own->key_end < own->key_begin) {
-            return gqa__fail(err, GQA_ERR_ARG, "states",
-                             "[%d] covers keys [%d, %d); it must begin at a multiple of %d", i,
-                             own->key_begin, own->key_end, GQA__FOLD_BLOCK);
+        status = check_order(own, i, &end, err);
+        if (status != GQA_OK) {
+            return status;
         }
-        end = own->key_end;
     }
     return GQA_OK;
 }
 
 #define CHUNK 32 /* values of o that are merged at a time */
 
-/* The merge of one row's states, CHUNK values of o at a time: a stack as in the walk. */
+/* The merge of one row's states, CHUNK values of o at a time: a stack as in the walk. Ranges that
+ * are not empty rise, so the waiting nodes shrink from the bottom of the stack to its top: there
+ * are never more than the tree has levels, whatever n is. */
 struct row_merge {
     struct gqa__fold_tree tree;
     int32_t width; /* values of this chunk */
@@ -148,36 +185,74 @@ static void merge_two(void *arg, int32_t left)
                    merge->l[left + 1], merge->o[left + 1], merge->width);
 }
 
-/* Values [d, d + width) of one row of every state, merged into slot 0. */
+/* `width` values of one row of every state, merged into slot 0. Each part stands where its first
+ * block does; before the next one comes it has climbed as far as it reaches. */
 static void merge_chunk(struct row_merge *merge, const gqa_states *const *states, int32_t n,
                         int64_t row, int64_t at)
 {
     merge->tree.depth = 0;
     for (int32_t i = 0; i < n; i++) {
         const gqa_states *from = states[i];
-        int32_t level = node_level(from->key_begin, from->key_end, i == n - 1);
         int64_t begin = from->key_begin / GQA__FOLD_BLOCK;
         int32_t top;
 
+        if (gqa__states_empty(from)) {
+            continue;
+        }
         gqa__fold_tree_settle(&merge->tree, begin, merge_two, merge);
         top = merge->tree.depth;
         merge->m[top] = ((const float *)from->m.data)[row];
         merge->l[top] = ((const float *)from->l.data)[row];
         memcpy(merge->o[top], (const float *)from->o.data + at,
                (size_t)merge->width * sizeof(float));
-        gqa__fold_tree_push(&merge->tree, level, begin >> level, merge_two, merge);
+        gqa__fold_tree_push(&merge->tree, 0, begin, merge_two, merge);
     }
     gqa__fold_tree_end(&merge->tree, merge_two, merge);
+}
+
+/* The keys from the first to the last of the ranges; all of them empty: the first one. */
+static void cover(const gqa_states *const *states, int32_t n, int32_t *begin, int32_t *end)
+{
+    bool any = false;
+
+    *begin = states[0]->key_begin;
+    *end = states[0]->key_end;
+    for (int32_t i = 0; i < n; i++) {
+        if (!gqa__states_empty(states[i])) {
+            *begin = any ? *begin : states[i]->key_begin;
+            *end = states[i]->key_end;
+            any = true;
+        }
+    }
+}
+
+/* out may be one of the states: its m and l are written after the row's last chunk. */
+static void merge_rows(const gqa_states *const *states, int32_t n, const gqa_states *to)
+{
+    int32_t dv = (int32_t)to->o.shape[3];
+    int64_t rows = to->m.shape[0] * to->m.shape[1] * to->m.shape[2];
+    struct row_merge merge;
+
+    for (int64_t row = 0; row < rows; row++) {
+        int32_t d = 0;
+        do {
+            merge.width = (int32_t)gqa__min(CHUNK, dv - d);
+            merge_chunk(&merge, states, n, row, row * dv + d);
+            memcpy((float *)to->o.data + row * dv + d, merge.o[0],
+                   (size_t)merge.width * sizeof(float));
+            d += CHUNK;
+        } while (d < dv);
+        ((float *)to->m.data)[row] = merge.m[0];
+        ((float *)to->l.data)[row] = merge.l[0];
+    }
 }
 
 gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_states *out,
                             gqa_error *err)
 {
-    struct row_merge merge;
     gqa_states to, own;
     gqa__fpmode mode;
-    int32_t dv, begin, end;
-    int64_t rows;
+    int32_t begin, end;
     gqa_status status;
 
     if (states == NULL || out == NULL || n < 1) {
@@ -190,20 +265,15 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
         return status;
     }
     mode = gqa__fpmode_enter();
-    dv = (int32_t)to.o.shape[3];
-    rows = to.m.shape[0] * to.m.shape[1] * to.m.shape[2];
-    begin = states[0]->key_begin;
-    end = states[n - 1]->key_end;
-    for (int64_t row = 0; row < rows; row++) {
-        /* out may be one of the states: its m and l are written after the row's last chunk. */
-        for (int32_t d = 0; d < dv; d += CHUNK) {
-            merge.width = (int32_t)gqa__min(CHUNK, dv - d);
-            merge_chunk(&merge, states, n, row, row * dv + d);
-            memcpy((float *)to.o.data + row * dv + d, merge.o[0],
-                   (size_t)merge.width * sizeof(float));
+    cover(states, n, &begin, &end);
+    if (begin == end) {
+        int64_t tokens = to.m.shape[0] * to.m.shape[1];
+        for (int64_t t = 0; t < tokens; t++) {
+            gqa__states_clear(&to, t * to.m.shape[2], (int32_t)to.m.shape[2],
+                              (int32_t)to.o.shape[3]);
         }
-        ((float *)to.m.data)[row] = merge.m[0];
-        ((float *)to.l.data)[row] = merge.l[0];
+    } else {
+        merge_rows(states, n, &to);
     }
     out->key_begin = begin;
     out->key_end = end;
@@ -281,6 +351,9 @@ static gqa_status finish_check(const struct gqa__shape *shape, gqa_states *state
     int64_t values[4];
     gqa_status status = gqa__states_fit(states, "states", rows, shape->dv, err);
 
+    if (status == GQA_OK) {
+        status = gqa__states_range(states, "states", err);
+    }
     if (status == GQA_OK && !gqa__present(output) && !gqa__present(lse)) {
         status = gqa__fail(err, GQA_ERR_ARG, "output", "this or lse is required");
     }

@@ -52,6 +52,7 @@ struct run {
     const struct gqa__params *params;
     struct gqa__plan plan;
     int32_t threads;
+    bool counted; /* tasks count what they do, each in its own scratch */
 };
 
 /* Index ranges of every token, cut to the segment's part of the keys; the blocks that some row
@@ -104,6 +105,7 @@ static void begin_tile(const struct run *run, int64_t index, int32_t slot, struc
     tile->scratch = &run->attention->scratch[slot];
     tile->next.count = 0;
     tile->whole = false;
+    tile->work = run->counted ? &tile->scratch->work : NULL;
     gqa__tile_begin(tile);
 }
 
@@ -192,9 +194,51 @@ static void merge_tile(void *arg, int64_t item, int32_t slot)
     leave(run);
 }
 
+/* --- the record of work ---------------------------------------------------------------------- */
+
+static void clear_counts(const struct run *run)
+{
+    for (int32_t i = 0; i < run->threads; i++) {
+        run->attention->scratch[i].work = (gqa_work){0};
+    }
+}
+
+/* Tiles of the segment's whole grid: its tiles of rows against the fold blocks of its key range. */
+static int64_t grid_of(const struct run *run, int32_t s)
+{
+    const struct gqa__segment *segment = &run->plan.segments[s];
+    const int64_t end = segment->range_end > 0 ? gqa__min(segment->range_end, segment->final_keys)
+                                               : segment->final_keys;
+    const int64_t blocks =
+        (end + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK - segment->range_begin / GQA__FOLD_BLOCK;
+
+    return (run->plan.first_tile[s + 1] - run->plan.first_tile[s]) * gqa__max(blocks, 0);
+}
+
+static void add_counts(const struct run *run, gqa_work *work)
+{
+    int64_t skipped = 0;
+
+    for (int32_t s = 0; s < run->plan.n; s++) {
+        skipped += grid_of(run, s);
+    }
+    for (int32_t i = 0; i < run->threads; i++) {
+        const gqa_work *own = &run->attention->scratch[i].work;
+        skipped -= own->tiles;
+        work->tiles += own->tiles;
+        work->tiles_masked += own->tiles_masked;
+        work->keys_read += own->keys_read;
+        work->kv_bytes += own->kv_bytes;
+        work->score_madds += own->score_madds;
+        work->value_madds += own->value_madds;
+    }
+    work->tiles_skipped += skipped;
+    work->tile_rows = run->params->kernels->tile_rows;
+}
+
 gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__params *params,
                            const struct gqa__segment *segments, int32_t n,
-                           const gqa_runtime *runtime)
+                           const gqa_runtime *runtime, gqa_work *work)
 {
     struct run run;
     struct gqa__tasks tasks;
@@ -206,6 +250,10 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
     run.plan.first_tile = attention->first_tile;
     find_spans(&run);
     run.threads = gqa__thread_count(runtime);
+    run.counted = work != NULL;
+    if (run.counted) {
+        clear_counts(&run);
+    }
     gqa__plan_make(&run.plan, params, run.threads, attention->max_parts);
 
     tasks.arg = &run;
@@ -220,6 +268,9 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
         tasks.body = merge_tile;
         tasks.items = run.plan.tiles;
         gqa__run_tasks(runtime, &tasks);
+    }
+    if (run.counted) {
+        add_counts(&run, work);
     }
     return run.plan.cut;
 }

@@ -27,9 +27,10 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
                                             const struct gqa__params *params,
                                             const struct gqa__attention_limits *limits);
 
-/* Attention of n segments within the limits. Returns how the work was cut. */
+/* Attention of n segments within the limits. Returns how the work was cut. What was done is added
+ * to *work (NULL: not counted). */
 gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__params *params,
                            const struct gqa__segment *segments, int32_t n,
-                           const gqa_runtime *runtime);
+                           const gqa_runtime *runtime, gqa_work *work);
 
 #endif

@@ -72,6 +72,7 @@ void gqa__fold_tree_settle(struct gqa__fold_tree *tree, int64_t begin,
 void gqa__fold_tree_push(struct gqa__fold_tree *tree, int32_t level, int64_t index,
                          void (*merge)(void *arg, int32_t left), void *arg)
 {
+    /* Nodes rise, so those that wait shrink from the bottom to the top: one per level at most. */
     assert(tree->depth < GQA__FOLD_DEPTH);
     tree->level[tree->depth] = level;
     tree->index[tree->depth] = index;

@@ -276,6 +276,23 @@ static bool ends_in_block(const struct gqa__tile *tile)
            segment->m == NULL && (segment->out != NULL || segment->lse != NULL);
 }
 
+/* Keys [first, end) of the tile are computed. As make_rules: no mask where all see them. */
+static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end)
+{
+    const struct gqa__shape *shape = &tile->params->shape;
+    const struct gqa__kv_view *view = &tile->segment->view;
+    const int64_t keys = gqa__min(end, view->length) - first;
+    const bool whole = !tile->params->knobs.no_verdicts && all_see(tile, first, end - first) &&
+                       !tile->explicit_mask;
+
+    tile->work->tiles++;
+    tile->work->tiles_masked += whole ? 0 : 1;
+    tile->work->keys_read += keys;
+    tile->work->kv_bytes += keys * gqa__view_key_bytes(view);
+    tile->work->score_madds += keys * tile->id.count * shape->dk;
+    tile->work->value_madds += keys * tile->id.count * shape->dv;
+}
+
 /* One fold block cut to keys [first, end): its state goes onto the stack, or, the last one, through
  * it. */
 static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end, bool last)
@@ -300,6 +317,9 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .merge_into = merge_into,
                                .prefetch = prefetch};
 
+    if (tile->work != NULL) {
+        count_block(tile, first, end);
+    }
     block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
     block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, &nonfinite);

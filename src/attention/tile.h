@@ -21,6 +21,7 @@ struct gqa__tile_scratch {
     float *slope;             /* [R] ALiBi * log2e */
     float *sink;              /* [R] logit * log2e */
     struct gqa__fold fold;
+    gqa_work work; /* what this thread did in a run, if it is counted */
 };
 
 /* A tile being walked. */
@@ -37,6 +38,7 @@ struct gqa__tile {
     int32_t key_begin, key_end; /* union of the rows' ranges */
     int32_t last_lo, first_hi;  /* every row sees the keys between them */
     bool explicit_mask;         /* a mask, bias, key bounds, active mask or unordered positions */
+    gqa_work *work;             /* what is done is added here; NULL = not counted */
     struct gqa__tile_scratch *scratch;
 };
 

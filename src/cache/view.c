@@ -39,6 +39,16 @@ void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kerne
     }
 }
 
+int64_t gqa__view_key_bytes(const struct gqa__kv_view *view)
+{
+    const struct gqa__cache_layout *layout = view->cache != NULL ? &view->cache->layout : NULL;
+    const gqa_dtype dtype_k = layout != NULL ? layout->dtype_k : view->key.dtype;
+    const gqa_dtype dtype_v = layout != NULL ? layout->dtype_v : view->value.dtype;
+
+    return (int64_t)gqa__dtype_size(dtype_k) * view->dk +
+           (int64_t)gqa__dtype_size(dtype_v) * view->dv;
+}
+
 int32_t gqa__view_position(const struct gqa__kv_view *view, int32_t index)
 {
     assert(index >= 0 && index < view->length);

@@ -38,6 +38,9 @@ void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kerne
                      const gqa_tensor *key, const gqa_tensor *value, int32_t n,
                      const int32_t *positions);
 
+/* Bytes of one key of one head, K and V, as they are stored, without padding. */
+int64_t gqa__view_key_bytes(const struct gqa__kv_view *view);
+
 int32_t gqa__view_position(const struct gqa__kv_view *view, int32_t index);
 int32_t gqa__view_column(const struct gqa__kv_view *view, int32_t index);
 void gqa__view_positions(const struct gqa__kv_view *view, int32_t first, int32_t n, int32_t *dst);

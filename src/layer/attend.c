@@ -34,6 +34,7 @@ bool gqa__attend_carve(struct gqa__attend_work *work, const struct gqa__attend_c
     work->call = call;
     work->block = (int32_t)n;
     work->cut = GQA_CUT_ROWS;
+    work->work = (gqa_work){0};
     work->direct_q = in_place(&call->in.query, shape->dk);
     work->direct_out = in_place(&call->out.output, shape->dv);
     work->rows = gqa__arena_take(arena, call->batch, sizeof *work->rows);
@@ -86,6 +87,7 @@ static void make_segment(struct gqa__attend_work *work, int32_t b, int32_t i, in
 
     memset(segment, 0, sizeof *segment);
     segment->view = row->view;
+    segment->final_keys = row->view.length;
     segment->n = n;
     segment->positions = work->positions;
     segment->q = work->q;
@@ -164,6 +166,7 @@ static void store_outputs(struct gqa__attend_work *work, int32_t b, int32_t i, i
 void gqa__attend_run(struct gqa__attend_work *work)
 {
     const struct gqa__attend_call *call = work->call;
+    gqa_work *counts = call->out.work != NULL ? &work->work : NULL;
     gqa__fpmode mode = gqa__fpmode_enter();
 
     for (int32_t b = 0; b < call->batch; b++) {
@@ -174,9 +177,9 @@ void gqa__attend_run(struct gqa__attend_work *work)
             load_queries(work, b, i, n);
             make_segment(work, b, i, n, &segment);
             if (call->params->backend == GQA_BACKEND_REFERENCE) {
-                gqa__reference_attend(call->params, &segment, 1, work->reference);
-            } else if (gqa__attention_run(work->attention, call->params, &segment, 1,
-                                          call->runtime) == GQA_CUT_KEYS) {
+                gqa__reference_attend(call->params, &segment, 1, work->reference, counts);
+            } else if (gqa__attention_run(work->attention, call->params, &segment, 1, call->runtime,
+                                          counts) == GQA_CUT_KEYS) {
                 work->cut = GQA_CUT_KEYS;
             }
             store_outputs(work, b, i, n);

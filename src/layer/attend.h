@@ -37,6 +37,7 @@ struct gqa__attend_work {
     void *reference;
     struct gqa__attention *attention;
     gqa_cut cut;
+    gqa_work work; /* so far, if output.work asks for it */
 };
 
 /* False if it does not fit. */

@@ -71,6 +71,7 @@ struct gqa__spine {
     void *reference;                  /* of backend reference */
     struct gqa__attention *attention; /* of backend cpu */
     gqa_cut cut;
+    gqa_work work; /* so far, if output.work asks for it */
 };
 
 /* A run of valid tokens of one batch row inside a block. */

@@ -181,6 +181,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->cache = call->cache != NULL ? call->cache : carve_own_cache(call, arena);
     carve_attention(spine, arena);
     spine->cut = GQA_CUT_ROWS;
+    spine->work = (gqa_work){0};
     return !arena->failed;
 }
 
@@ -287,6 +288,7 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
 
     memset(segment, 0, sizeof *segment);
     gqa__view_cache(&segment->view, spine->cache, row->sequence);
+    segment->final_keys = call->append ? row->past + row->n : segment->view.length;
     segment->n = run->n;
     segment->positions = spine->positions + run->at;
     segment->q_stride = spine->qkv.q.step;
@@ -320,14 +322,15 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
 static void attend_block(struct gqa__spine *spine, int32_t runs)
 {
     const struct gqa__call *call = spine->call;
+    gqa_work *work = call->out.work != NULL ? &spine->work : NULL;
 
     for (int32_t i = 0; i < runs; i++) {
         make_segment(spine, &spine->runs[i], &spine->segments[i]);
     }
     if (call->params->backend == GQA_BACKEND_REFERENCE) {
-        gqa__reference_attend(call->params, spine->segments, runs, spine->reference);
+        gqa__reference_attend(call->params, spine->segments, runs, spine->reference, work);
     } else if (gqa__attention_run(spine->attention, call->params, spine->segments, runs,
-                                  call->runtime) == GQA_CUT_KEYS) {
+                                  call->runtime, work) == GQA_CUT_KEYS) {
         spine->cut = GQA_CUT_KEYS;
     }
 }
@@ -363,6 +366,25 @@ static void close_columns(struct gqa__spine *spine)
     }
 }
 
+/* Multiply-adds of the matrices that the call takes its tokens through. */
+static int64_t projection_madds(const struct gqa__spine *spine)
+{
+    const struct gqa__call *call = spine->call;
+    const struct gqa__shape *shape = &call->params->shape;
+    int64_t rows = 0; /* of all matrices with `hidden` on one side */
+    int64_t tokens = 0;
+
+    if (call->from_hidden) {
+        rows += shape->q_rows + shape->gate_rows;
+        rows += call->append ? shape->k_rows + shape->v_rows : 0;
+    }
+    rows += call->project ? shape->o_in : 0;
+    for (int32_t b = 0; b < call->batch; b++) {
+        tokens += spine->rows[b].sequence >= 0 ? spine->rows[b].n : 0;
+    }
+    return tokens * rows * shape->hidden;
+}
+
 void gqa__spine_run(struct gqa__spine *spine)
 {
     const struct gqa__call *call = spine->call;
@@ -379,5 +401,6 @@ void gqa__spine_run(struct gqa__spine *spine)
     if (call->append) {
         close_columns(spine);
     }
+    spine->work.projection_madds = projection_madds(spine);
     gqa__fpmode_leave(mode);
 }

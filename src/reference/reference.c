@@ -16,6 +16,7 @@ struct work {
     float *v;            /* [keys][dv] */
     double *scores;      /* [keys] natural units, -inf where the row does not see */
     double *o;           /* [dv] */
+    int64_t pairs;       /* of row and key that see one another, so far */
 };
 
 static void carve(struct work *work, struct gqa__arena *arena, const struct gqa__shape *shape,
@@ -72,7 +73,7 @@ static double score(const struct gqa__params *params, const struct gqa__referenc
     return s + (double)gqa__reference_bias(row, key);
 }
 
-static void write_scores(const struct gqa__params *params, const struct work *work,
+static void write_scores(const struct gqa__params *params, struct work *work,
                          const struct gqa__reference_row *row)
 {
     const struct gqa__kv_view *view = &row->segment->view;
@@ -80,9 +81,11 @@ static void write_scores(const struct gqa__params *params, const struct work *wo
         struct gqa__reference_key key;
         key.position = gqa__view_position(view, work->first + j);
         key.column = gqa__view_column(view, work->first + j);
-        work->scores[j] = gqa__reference_visible(&params->shape, row, &key)
-                              ? score(params, row, &key, work->k + (int64_t)j * params->shape.dk)
-                              : -INFINITY;
+        work->scores[j] = -INFINITY;
+        if (gqa__reference_visible(&params->shape, row, &key)) {
+            work->scores[j] = score(params, row, &key, work->k + (int64_t)j * params->shape.dk);
+            work->pairs++;
+        }
     }
 }
 
@@ -106,7 +109,7 @@ static void store(const struct gqa__reference_row *row, struct gqa__reference_st
     }
 }
 
-static void attend_row(const struct gqa__params *params, const struct work *work,
+static void attend_row(const struct gqa__params *params, struct work *work,
                        const struct gqa__reference_row *row)
 {
     const struct gqa__segment *segment = row->segment;
@@ -125,7 +128,7 @@ static void attend_row(const struct gqa__params *params, const struct work *work
 }
 
 static void attend_head(const struct gqa__params *params, const struct gqa__segment *segment,
-                        int32_t kv_head, const struct work *work)
+                        int32_t kv_head, struct work *work)
 {
     const struct gqa__shape *shape = &params->shape;
     struct gqa__reference_row row;
@@ -143,8 +146,18 @@ static void attend_head(const struct gqa__params *params, const struct gqa__segm
     }
 }
 
+static void count(const struct gqa__params *params, const struct gqa__segment *segment,
+                  const struct work *work, gqa_work *to)
+{
+    const int64_t keys = (int64_t)work->keys * params->shape.hkv;
+    to->keys_read += keys;
+    to->kv_bytes += keys * gqa__view_key_bytes(&segment->view);
+    to->score_madds += work->pairs * params->shape.dk;
+    to->value_madds += work->pairs * params->shape.dv;
+}
+
 static void attend_segment(const struct gqa__params *params, const struct gqa__segment *segment,
-                           void *scratch)
+                           void *scratch, gqa_work *counted)
 {
     int64_t end = segment->range_end > 0 ? gqa__min(segment->range_end, segment->view.length)
                                          : segment->view.length;
@@ -152,19 +165,23 @@ static void attend_segment(const struct gqa__params *params, const struct gqa__s
     struct work work;
     work.first = segment->range_begin;
     work.keys = (int32_t)gqa__max(0, end - segment->range_begin);
+    work.pairs = 0;
     gqa__arena_open(&arena, scratch, gqa__reference_scratch_bytes(params, work.keys));
     carve(&work, &arena, &params->shape, work.keys);
     for (int32_t kv_head = 0; kv_head < params->shape.hkv; kv_head++) {
         attend_head(params, segment, kv_head, &work);
     }
+    if (counted != NULL) {
+        count(params, segment, &work, counted);
+    }
 }
 
 void gqa__reference_attend(const struct gqa__params *params, const struct gqa__segment *segments,
-                           int32_t n, void *scratch)
+                           int32_t n, void *scratch, gqa_work *work)
 {
     gqa__fpmode saved = gqa__fpmode_enter();
     for (int32_t i = 0; i < n; i++) {
-        attend_segment(params, &segments[i], scratch);
+        attend_segment(params, &segments[i], scratch, work);
     }
     gqa__fpmode_leave(saved);
 }

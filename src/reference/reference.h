@@ -8,6 +8,7 @@
 #ifndef GQA__REFERENCE_H
 #define GQA__REFERENCE_H
 
+#include "gqa/forward.h"
 #include "stage/segment.h"
 
 /* Bytes of scratch for segments of at most max_keys keys (inside their range); SIZE_MAX when that
@@ -15,8 +16,9 @@
 size_t gqa__reference_scratch_bytes(const struct gqa__params *params, int32_t max_keys);
 
 /* Attention of n segments, one after the other on the calling thread. scratch: that many bytes for
- * the longest of them, aligned to GQA__ALIGN. Cannot fail. */
+ * the longest of them, aligned to GQA__ALIGN. Cannot fail. Keys and bytes read and multiply-adds
+ * are added to *work (NULL: not counted); it has no tiles. */
 void gqa__reference_attend(const struct gqa__params *params, const struct gqa__segment *segments,
-                           int32_t n, void *scratch);
+                           int32_t n, void *scratch, gqa_work *work);
 
 #endif

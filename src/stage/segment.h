@@ -16,6 +16,7 @@
 
 struct gqa__segment {
     struct gqa__kv_view view; /* all keys the segment's rows may see are in it */
+    int32_t final_keys;       /* of the sequence when the call ends: for the record of work */
     int32_t n;                /* tokens */
     const int32_t *positions; /* [n] position ids */
     const float *q;           /* [n][hq][dk] f32, tokens q_stride elements apart */

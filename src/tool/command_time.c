@@ -21,6 +21,7 @@ struct state {
     int32_t calls[FEEDS];
     float *x;          /* [tokens, hidden] */
     float *out[FEEDS]; /* [tokens, hidden] */
+    gqa_work work;     /* of all calls of the feed that ran last */
     struct tool_progress progress;
 };
 
@@ -73,6 +74,19 @@ static bool make_feeds(struct state *state, struct tool_fault *fault)
     return true;
 }
 
+static void add_work(gqa_work *sum, const gqa_work *call)
+{
+    sum->tile_rows = call->tile_rows;
+    sum->tiles += call->tiles;
+    sum->tiles_masked += call->tiles_masked;
+    sum->tiles_skipped += call->tiles_skipped;
+    sum->keys_read += call->keys_read;
+    sum->kv_bytes += call->kv_bytes;
+    sum->score_madds += call->score_madds;
+    sum->value_madds += call->value_madds;
+    sum->projection_madds += call->projection_madds;
+}
+
 static bool run_feed(struct state *state, int feed, struct tool_fault *fault)
 {
     int64_t width = TOOL_GPTOSS_HIDDEN, at = 0;
@@ -85,22 +99,42 @@ static bool run_feed(struct state *state, int feed, struct tool_fault *fault)
     options.max_tokens = state->tokens;
     good = gqa_cache_create(&cache, state->layer, &options, &err) == GQA_OK ||
            tool_fault_gqa(fault, "time", "gqa_cache_create", &err);
+    gqa_work_init(&state->work);
     for (int32_t i = 0; good && i < state->calls[feed]; i++) {
         int32_t n = state->sizes[feed][i];
         gqa_inputs inputs;
         gqa_output output;
+        gqa_work work;
 
         tool_progress_step(&state->progress, "call", i + 1, state->calls[feed]);
         gqa_inputs_init(&inputs);
         gqa_output_init(&output);
+        gqa_work_init(&work);
+        output.work = &work;
         inputs.hidden_states = gqa_tensor_2d(state->x + at * width, GQA_F32, n, width);
         output.hidden_states = gqa_tensor_2d(state->out[feed] + at * width, GQA_F32, n, width);
         good = gqa_forward(state->layer, cache, &inputs, &output, NULL, 0, &err) == GQA_OK ||
                tool_fault_gqa(fault, "time", "gqa_forward", &err);
+        add_work(&state->work, &work);
         at += n;
     }
     gqa_cache_destroy(&cache);
     return good;
+}
+
+/* What the feed did. Attention: the products of scores and values. */
+static void print_work(const gqa_work *work)
+{
+    const double attention = (double)(work->score_madds + work->value_madds);
+
+    if (work->tile_rows > 0) {
+        printf("             tiles of %d rows: %lld computed, %lld of them masked, %lld skipped\n",
+               work->tile_rows, (long long)work->tiles, (long long)work->tiles_masked,
+               (long long)work->tiles_skipped);
+    }
+    printf("             K and V read: %.3f MB; multiply-adds: %.3f G projections, "
+           "%.3f G attention\n",
+           (double)work->kv_bytes * 1e-6, (double)work->projection_madds * 1e-9, attention * 1e-9);
 }
 
 /* Backend cpu promises equal bits; the reference's differences are only told. */
@@ -122,6 +156,7 @@ static bool print_feed(const struct state *state, int feed, double seconds)
         printf(same ? "  same bits as in one call" : "  largest difference %.3e", worst);
     }
     putchar('\n');
+    print_work(&state->work);
     fflush(stdout);
     return same || state->choice.backend == GQA_BACKEND_REFERENCE;
 }

@@ -29,6 +29,7 @@ gqa_gate(plain ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(amalgam ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(abi ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(readme ${PROJECT_SOURCE_DIR})
+gqa_gate(tests ${PROJECT_SOURCE_DIR})
 
 add_executable(gqa_bits ${PROJECT_SOURCE_DIR}/tests/bits.c)
 gqa_compile_options(gqa_bits)

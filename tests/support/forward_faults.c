@@ -379,6 +379,12 @@ static void cache_of_other_dims(struct call *c)
     c->cache = other.cache;
 }
 
+static void work_not_initialised(struct call *c)
+{
+    static gqa_work work;
+    c->out.work = &work;
+}
+
 static void workspace_small(struct call *c)
 {
     c->workspace = block;
@@ -496,6 +502,7 @@ const struct forward_fault hidden_faults[] = {
     FAULT(present_k_borrowed, "output.present_key_value.k"),
     FAULT(present_v_borrowed, "output.present_key_value.v"),
     FAULT(no_output, "output.hidden_states"),
+    FAULT(work_not_initialised, "output.work"),
     FAULT(layer_null, "layer"),
     FAULT(inputs_null, "inputs"),
     FAULT(output_null, "output"),

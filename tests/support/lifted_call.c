@@ -90,6 +90,26 @@ static void tree_in_window(void)
     tree(with_window);
 }
 
+/* Chunks of 4: after 6 tokens a step of 3 crosses the border at 8. Two of them are accepted, and
+ * the next step of 3 begins in the new chunk. */
+static void speculation_in_chunk(void)
+{
+    const int single[6] = {6, 7, 8, 9, 10, T};
+    struct rig rig;
+    lifted_pieces(with_chunk, single, 6, a);
+    rig_open(&rig, with_chunk);
+    lifted_run(&rig, NULL, 1, 6, rig.x, b);
+    lifted_run(&rig, NULL, 1, 3, rig.x + 6 * WIDTH, b + 6 * WIDTH);
+    lifted_same(a + 6 * WIDTH, b + 6 * WIDTH, 3);
+    gqa_cache_truncate(rig.cache, 0, 8, NULL);
+    lifted_run(&rig, NULL, 1, 3, rig.x + 8 * WIDTH, b + 8 * WIDTH);
+    lifted_same(a, b, T);
+    rig_close(&rig);
+    lifted_whole(NULL, NULL, c);
+    assert_true(lifted_differs(a, c, T)); /* the chunk acts */
+    tree(with_chunk);
+}
+
 /* past tokens, then T - past with a mask that hides column `hidden`. Returns whether row `row` of
  * the second call, which sees that column otherwise, comes out differently. */
 static bool mask_acts(void (*edit)(gqa_config *), int past, int hidden, int row)
@@ -341,15 +361,15 @@ static void present_of_this_call(void)
 }
 
 const struct lifted_row lifted_call_rows[] = {
-    {"N115", tree_in_window},         {"N213", tree_of_tokens},
-    {"N226", residual_and_no_gamma},  {"N234", phase_of_a_call},
-    {"N303", mask_in_prefill},        {"N304", mask_over_active_tokens},
-    {"N305", positions_by_default},   {"N308", active_mask_of_one},
-    {"N312", norm_on_every_path},     {"N313", axes_of_the_rotation},
-    {"N315", residual_on_every_path}, {"N316", phase_of_a_call},
-    {"N319", style_with_window},      {"N402", present_of_all_tokens},
-    {"N403", present_of_this_call},   {"N501", window_with_chunk},
-    {"N504", phase_of_a_call},        {"N506", prompt_of_one_token},
-    {"N509", mask_over_prior_keys},
+    {"N115", tree_in_window},          {"N213", tree_of_tokens},
+    {"N226", residual_and_no_gamma},   {"N234", phase_of_a_call},
+    {"N236", speculation_in_chunk},    {"N303", mask_in_prefill},
+    {"N304", mask_over_active_tokens}, {"N305", positions_by_default},
+    {"N308", active_mask_of_one},      {"N312", norm_on_every_path},
+    {"N313", axes_of_the_rotation},    {"N315", residual_on_every_path},
+    {"N316", phase_of_a_call},         {"N319", style_with_window},
+    {"N402", present_of_all_tokens},   {"N403", present_of_this_call},
+    {"N501", window_with_chunk},       {"N504", phase_of_a_call},
+    {"N506", prompt_of_one_token},     {"N509", mask_over_prior_keys},
 };
 const size_t lifted_call_count = sizeof lifted_call_rows / sizeof lifted_call_rows[0];

@@ -3,7 +3,7 @@
  * Every tile is 16 rows of 64 bytes. A tile A holds 16 rows of 32 bf16 as they lie in memory (keys,
  * value dimensions or outputs); a tile B holds 16 pairs of k for 16 lanes: [pair][lane][2]. The
  * instruction gives C [16 rows of A][16 lanes] f32 in the order that scalar/bf16.h writes down.
- * Files amx*.c are compiled with the flags of AMX and AVX-512 and nothing else is.
+ * The files of kernel/amx are compiled with the flags of AMX and AVX-512 and nothing else is.
  */
 #ifndef GQA__KERNEL_AMX_AMX_H
 #define GQA__KERNEL_AMX_AMX_H
