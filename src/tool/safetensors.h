@@ -50,6 +50,9 @@ bool tool_file_parse(struct tool_file *file, const char *path, const void *bytes
 
 void tool_file_close(struct tool_file *file);
 
+/* Both paths name one regular file. */
+bool tool_file_same(const char *a, const char *b);
+
 /* NULL if there is none. */
 const struct tool_tensor *tool_file_find(const struct tool_file *file, const char *name);
 const char *tool_file_text(const struct tool_file *file, const char *key);
