@@ -50,6 +50,19 @@ const char *tool_file_text(const struct tool_file *file, const char *key)
     return json_string_value(json_object_get(file->metadata, key));
 }
 
+double tool_tensor_value(const struct tool_tensor *tensor, int64_t i)
+{
+    if (tensor->dtype == TOOL_BF16) {
+        const uint32_t bits = (uint32_t)((const uint16_t *)tensor->data)[i] << 16;
+        float value;
+
+        memcpy(&value, &bits, sizeof value);
+        return value;
+    }
+    return tensor->dtype == TOOL_F64 ? ((const double *)tensor->data)[i]
+                                     : (double)((const float *)tensor->data)[i];
+}
+
 /* --- the frame ----------------------------------------------------------------------------------
  */
 

@@ -57,6 +57,9 @@ bool tool_file_same(const char *a, const char *b);
 const struct tool_tensor *tool_file_find(const struct tool_file *file, const char *name);
 const char *tool_file_text(const struct tool_file *file, const char *key);
 
+/* Element i of a floating-point tensor. */
+double tool_tensor_value(const struct tool_tensor *tensor, int64_t i);
+
 const char *tool_dtype_name(enum tool_dtype dtype);
 size_t tool_dtype_size(enum tool_dtype dtype);
 
