@@ -4,6 +4,11 @@
 #include <math.h>
 #include <string.h>
 
+static double square(double x)
+{
+    return x * x;
+}
+
 /* --- sizes --------------------------------------------------------------------------------------
  */
 
@@ -92,7 +97,7 @@ static void measure_past(const struct tool_case *c, const float *data, int64_t w
 static double mean_square(const struct tool_case *c, const float *y, int64_t n)
 {
     const double clip = c->config.clip_qkv > 0 ? (double)c->config.clip_qkv : INFINITY;
-    double mean = 0, square = 0;
+    double mean = 0, sum = 0;
 
     for (int64_t i = 0; i < n; i++) {
         const double value = fmin(clip, fmax(-clip, (double)y[i]));
@@ -100,9 +105,9 @@ static double mean_square(const struct tool_case *c, const float *y, int64_t n)
     }
     for (int64_t i = 0; i < n; i++) {
         const double value = fmin(clip, fmax(-clip, (double)y[i])) - mean;
-        square += value * value / (double)n;
+        sum += value * value / (double)n;
     }
-    return square + (double)c->config.qk_norm_eps;
+    return sum + (double)c->config.qk_norm_eps;
 }
 
 /* qk_norm divides a head by its rms. Its error goes with the norm of the token x that it came from:
@@ -137,10 +142,11 @@ static void measure_positions(struct tool_sizes *sizes, const struct tool_case *
 {
     const gqa_config *config = &c->config;
     const int64_t tokens = (int64_t)c->batch * c->tokens;
-    double turn = 0, far = 0, last = 0;
+    double fastest = 0, squares = 0, far = 0, last = 0;
 
     for (int32_t j = 0; j < c->pairs; j++) {
-        turn = fmax(turn, fabs(values->inv_freq[j]));
+        fastest = fmax(fastest, fabs(values->inv_freq[j]));
+        squares += 2 * square(values->inv_freq[j]);
     }
     for (int64_t i = 0; i < tokens * (c->rope_pos3 != NULL ? 3 : 1); i++) {
         far = fmax(far, fabs((double)(c->rope_pos3 != NULL ? c->rope_pos3 : c->q_pos)[i]));
@@ -148,7 +154,8 @@ static void measure_positions(struct tool_sizes *sizes, const struct tool_case *
     for (int64_t i = 0; i < tokens; i++) {
         last = fmax(last, (double)c->q_pos[i]);
     }
-    sizes->angle = turn * far;
+    sizes->angle = fastest * far;
+    sizes->turn = sqrt(squares / c->dk) * far;
     sizes->heat = 1;
     if (config->query_temperature != GQA_QUERY_TEMPERATURE_NONE) {
         sizes->heat += fabs((double)config->query_temperature_scale) *
@@ -212,11 +219,6 @@ struct machine {
     double store;   /* a value stored */
     double angle;   /* a rope angle */
 };
-
-static double square(double x)
-{
-    return x * x;
-}
 
 /* A sum of n products in f32, one after the other. */
 static double sum_of(double n)
@@ -305,7 +307,8 @@ void tool_errors(const struct tool_sizes *sizes, const struct tool_case *c,
                  const struct tool_program *program, double error[TOOL_VALUES])
 {
     const struct machine m = {square(program->operand) / 3, square(program->stored) / 3,
-                              program->float_angles ? square(TOOL_UNIT_F32 * sizes->angle) : 0};
+                              program->float_angles ? square(TOOL_UNIT_F32 * sizes->turn) : 0};
+    const double angle = program->float_angles ? TOOL_UNIT_F32 * sizes->angle : 0;
     const double *most = sizes->value;
     double relative[TOOL_VALUES] = {0}, size[TOOL_VALUES], score, weights, *e = error;
 
@@ -324,6 +327,8 @@ void tool_errors(const struct tool_sizes *sizes, const struct tool_case *c,
     for (int v = 0; v <= TOOL_V; v++) {
         e[v] = sqrt(relative[v]) * size[v];
     }
+    e[TOOL_Q] = hypot(e[TOOL_Q], angle * size[TOOL_Q]);
+    e[TOOL_K] = hypot(e[TOOL_K], angle * size[TOOL_K]);
     score = score_error(&m, sizes, c, relative[TOOL_Q], relative[TOOL_K]);
     weights = sum_of(c->keys) + m.operand + 2 * m.store;
     e[TOOL_LSE] = sqrt(square(score) + weights + 3 * m.store * square(most[TOOL_LSE]));

@@ -18,7 +18,9 @@ struct tool_sizes {
     double v;                  /* largest element, with the past */
     double attn;               /* largest norm of a token over all heads */
     double q_spread, k_spread; /* how far qk_norm enlarges the errors of some heads; 1 = not */
-    double angle, heat;        /* largest rope angle; largest query temperature */
+    double angle;              /* largest rope angle */
+    double turn;               /* the same as an rms over the dimensions of a head */
+    double heat;               /* largest query temperature */
 };
 
 void tool_sizes_measure(struct tool_sizes *sizes, const struct tool_case *c,

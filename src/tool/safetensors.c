@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DATA_ALIGN 64 /* of the first data byte in the file */
+#define DATA_ALIGN 8 /* of the first data byte in the file: the widest element */
 
 static const struct {
     const char *name;

@@ -1,9 +1,9 @@
 /* safetensors.h - a strict reader and a writer of safetensors files.
  *
  * The file: 8 bytes of little-endian header length N, N bytes of ASCII JSON without backslash
- * escapes, then data; 8 + N is a multiple of 64 and every tensor starts at a multiple of its
- * element size. The tensors cover the data without overlap, hole or rest. Whatever breaks one of
- * these rules is refused with a message that names the file, the tensor and the byte.
+ * escapes, then data; 8 + N is a multiple of 8 (written: of 64) and every tensor starts at a
+ * multiple of its element size. The tensors cover the data without overlap, hole or rest. Whatever
+ * breaks one of these rules is refused with a message that names the file, the tensor and the byte.
  */
 #ifndef GQA__TOOL_SAFETENSORS_H
 #define GQA__TOOL_SAFETENSORS_H

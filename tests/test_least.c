@@ -1,0 +1,493 @@
+/* test_least.c - files that lack what others have: what no default replaces is named, all of it in
+ * one message; what a tensor or a default replaces gives the same case; without tolerances and
+ * without f64.* a right result still passes and a wrong one still fails. */
+#ifndef GQA_TOOL_PATH
+#include <stdio.h>
+
+int main(void)
+{
+    puts("skipped: the command gqa is not built");
+    return 0;
+}
+#else
+#include "golden_edit.h"
+#include "golden_make.h"
+#include "support/forced.h"
+
+#define BLOCK "s01_gptoss_small_window.safetensors"     /* stage block: norm, biases, sinks, yarn */
+#define ATTN  "s17_fully_masked_rows_sinks.safetensors" /* stage attn: bias, sinks */
+#define HEAT  "s08_llama4_nope_temperature.safetensors"
+#define LESS  "test_least.safetensors"
+
+static const char *const files[] = {"s01_gptoss_small_window.safetensors",
+                                    "s02_gptoss_small_full.safetensors",
+                                    "s03_gptoss_small_bf16.safetensors",
+                                    "s04_llama31_kvcache.safetensors",
+                                    "s05_qwen3_qknorm.safetensors",
+                                    "s06_gemma2_softcap_window.safetensors",
+                                    "s07_llama4_chunked.safetensors",
+                                    "s08_llama4_nope_temperature.safetensors",
+                                    "s09_olmo2_projnorm_mha.safetensors",
+                                    "s10_dbrx_clip.safetensors",
+                                    "s11_glm_partial_interleaved.safetensors",
+                                    "s12_mqa_rope.safetensors",
+                                    "s13_padding_left_right.safetensors",
+                                    "s14_sinks_extreme.safetensors",
+                                    "s15_decode_continuation.safetensors",
+                                    "s16_fully_masked_rows.safetensors",
+                                    "s17_fully_masked_rows_sinks.safetensors"};
+
+#define FILES (sizeof files / sizeof files[0])
+
+/* --- what is missing ----------------------------------------------------------------------------
+ */
+
+static const struct lack {
+    const char *name, *file;
+    const char *drop;        /* metadata and tensors */
+    const char *key, *value; /* set afterwards, or NULL */
+    const char *message;
+} lacks[] = {
+    {"everything", BLOCK, "*", NULL, NULL,
+     "missing at the least: q_proj, k_proj, v_proj, ref.attn (or f64.attn); or, instead, x, wq, "
+     "wk, "
+     "wv, wo, ref.out and metadata n_q_heads"},
+    {"all but x", BLOCK, "s* n* h* w* r* f* q* k* v* b* p*", NULL, NULL,
+     "missing at the least: wq, wk, wv, wo, ref.out (or f64.out), metadata n_q_heads (or "
+     "n_kv_heads, or head_dim)"},
+    {"x", BLOCK, "stage x", NULL, NULL, "missing at the least: x"},
+    {"x, by its stage", BLOCK, "x", NULL, NULL, "missing at the least: x"},
+    {"two weights", BLOCK, "wk wv", NULL, NULL, "missing at the least: wk, wv"},
+    {"the heads", BLOCK, "n_q_heads n_kv_heads head_dim", NULL, NULL,
+     "missing at the least: metadata n_q_heads (or n_kv_heads, or head_dim)"},
+    {"out", BLOCK, "ref.out f64.out", NULL, NULL, "missing at the least: ref.out (or f64.out)"},
+    {"attn", ATTN, "ref.attn f64.attn", NULL, NULL, "missing at the least: ref.attn (or f64.attn)"},
+    {"a projection", ATTN, "stage v_proj", NULL, NULL, "missing at the least: v_proj"},
+    {"one bias of three", BLOCK, "qkv_bias bk", NULL, NULL,
+     "tensor bk is missing: bq, bk, bv come together"},
+    {"one bias of three, by its key", BLOCK, "bk", NULL, NULL,
+     "tensor bk is missing, but metadata qkv_bias asks for it"},
+    {"one norm of two", "s05_qwen3_qknorm.safetensors", "qk_norm k_norm.weight", NULL, NULL,
+     "tensor k_norm.weight is missing: q_norm.weight, k_norm.weight come together"},
+    {"frequencies without rope", BLOCK, "rope rope_dim rope_scaling rope_mscale", NULL, NULL,
+     "tensor inv_freq is there, but metadata rope, which would ask for it, is not"},
+    {"weights in stage attn", ATTN, "stage", "stage", "block", "missing at the least: x, wq, wk"},
+    {"a rope factor", BLOCK, "rope_factor", NULL, NULL, "metadata key rope_factor is missing"},
+    {"a rope context", BLOCK, "rope_orig_ctx", NULL, NULL, "metadata key rope_orig_ctx is missing"},
+    {"a truncation", BLOCK, "rope_truncate", NULL, NULL, "metadata key rope_truncate is missing"},
+    {"a temperature's scale", HEAT, "q_temp_scale", NULL, NULL,
+     "metadata key q_temp_scale is missing"},
+    {"heads that do not divide", BLOCK, "n_kv_heads head_dim", "n_q_heads", "3",
+     "tensor wq has 128 rows, no multiple of n_q_heads 3"},
+    {"a head_dim that does not divide", BLOCK, "n_q_heads n_kv_heads v_head_dim", "head_dim", "48",
+     "tensor wq has 128 rows, no multiple of head_dim 48"},
+    {"KV heads that do not divide", BLOCK, "n_q_heads v_head_dim head_dim", "n_kv_heads", "5",
+     "tensor wk has 32 rows, no multiple of n_kv_heads 5"},
+    {"sizes against the tensors", BLOCK, "", "tokens", "32",
+     "tensor x is [1, 33, 96]; it must be [1, 32, 96]"},
+};
+
+static void test_lack(void **argument)
+{
+    const struct lack *lack = *argument;
+    struct golden golden;
+    struct tool_file file;
+    struct tool_case c;
+    struct tool_fault fault = {""};
+
+    golden_load(&golden, lack->file);
+    golden_edit(&golden.file, LESS, lack->drop, lack->key, lack->value);
+    golden_free(&golden);
+    assert_true(tool_file_open(&file, LESS, &fault));
+    assert_false(tool_case_load(&c, &file, &fault));
+    if (strstr(fault.text, lack->message) == NULL) {
+        fail_msg("\"%s\"; expected \"%s\"", fault.text, lack->message);
+    }
+    tool_file_close(&file);
+    remove(LESS);
+}
+
+/* Tensors of another rank than sizes are read from. */
+static void test_rank(void **argument)
+{
+    static const char *const names[] = {"x", "wq"};
+
+    (void)argument;
+    for (int i = 0; i < 2; i++) {
+        struct golden golden;
+        struct tool_tensor *tensor;
+        struct tool_file file;
+        struct tool_case c;
+        struct tool_fault fault = {""};
+        char message[80];
+
+        golden_load(&golden, BLOCK);
+        tensor = (struct tool_tensor *)(uintptr_t)tool_file_find(&golden.file, names[i]);
+        tensor->rank = 1;
+        tensor->shape[0] = tensor->count;
+        golden_edit(&golden.file, LESS, "batch tokens hidden n_kv_heads head_dim", NULL, NULL);
+        golden_free(&golden);
+        assert_true(tool_file_open(&file, LESS, &fault));
+        assert_false(tool_case_load(&c, &file, &fault));
+        snprintf(message, sizeof message, "; it must have %d dimensions", 3 - i);
+        assert_non_null(strstr(fault.text, message));
+        assert_non_null(strstr(fault.text, names[i]));
+        tool_file_close(&file);
+    }
+    remove(LESS);
+}
+
+/* --- what is replaced ---------------------------------------------------------------------------
+ */
+
+static void same_data(const char *name, const void *a, const void *b, size_t bytes)
+{
+    if ((a == NULL) != (b == NULL) || (a != NULL && memcmp(a, b, bytes) != 0)) {
+        fail_msg("%s differs", name);
+    }
+}
+
+static void same_case(const struct tool_case *a, const struct tool_case *b)
+{
+    const size_t rows = (size_t)a->batch * (size_t)a->tokens;
+    const size_t keys = (size_t)a->batch * (size_t)a->keys;
+
+    assert_int_equal(a->block, b->block);
+    assert_int_equal(a->batch, b->batch);
+    assert_int_equal(a->tokens, b->tokens);
+    assert_int_equal(a->past, b->past);
+    assert_int_equal(a->keys, b->keys);
+    assert_int_equal(a->hidden, b->hidden);
+    assert_int_equal(a->dv, b->dv);
+    assert_int_equal(a->pairs, b->pairs);
+    assert_true(a->rope_mscale == b->rope_mscale);
+    same_data("config", &a->config, &b->config, sizeof a->config);
+    same_data("q_pos", a->q_pos, b->q_pos, rows * sizeof(int32_t));
+    same_data("k_pos", a->k_pos, b->k_pos, keys * sizeof(int32_t));
+    same_data("key_valid", a->key_valid, b->key_valid, keys);
+    same_data("row_valid", a->row_valid, b->row_valid, rows);
+}
+
+/* Sizes, switches and norms that the tensors show. A full file takes no default. */
+static void test_from_tensors(void **argument)
+{
+    static const char *const heads[] = {"n_q_heads n_kv_heads ", "n_q_heads head_dim ",
+                                        "n_kv_heads head_dim "};
+
+    (void)argument;
+    for (size_t i = 0; i < FILES; i++) {
+        for (int h = 0; h < 3; h++) {
+            struct golden whole, less;
+            char drop[256];
+
+            golden_load(&whole, files[i]);
+            assert_string_equal(whole.c.assumed, "");
+            snprintf(drop, sizeof drop,
+                     "%sstage batch tokens past hidden v_head_dim key:sinks key:attn_bias pre_norm "
+                     "qkv_bias "
+                     "out_bias inv_freq%s",
+                     heads[h],
+                     whole.c.config.qk_norm_placement == GQA_QK_NORM_POST_ROPE ? "" : " qk_norm");
+            golden_load_less(&less, files[i], LESS, drop);
+            same_case(&whole.c, &less.c);
+            assert_null(less.c.inv_freq);
+            golden_free(&whole);
+            golden_free(&less);
+        }
+    }
+    remove(LESS);
+}
+
+/* Keys at their default, and positions and flags that only count, may go; the report names them. */
+static void test_defaults(void **argument)
+{
+    struct golden whole, less;
+
+    (void)argument;
+    golden_load(&whole, "s05_qwen3_qknorm.safetensors");
+    golden_load_less(&less, "s05_qwen3_qknorm.safetensors", LESS,
+                     "scale causal window chunk softcap clip_qkv q_temp* residual rope_dim "
+                     "rope_scaling rope_factor rope_low* rope_high* rope_beta* rope_mscale mrope* "
+                     "rope_orig_ctx rope_truncate qk_norm_offset feed_schedule q_pos k_pos "
+                     "key_valid row_valid case family");
+    same_case(&whole.c, &less.c);
+    assert_string_equal(less.c.assumed,
+                        "residual 0, qk_norm_offset 0, rope_dim 32, rope_scaling none, clip_qkv 0, "
+                        "scale 0.176776695, softcap 0, q_temp 0, causal 1, window 0, chunk 0");
+    assert_int_equal(less.c.schedule_count, 1);
+    assert_string_equal(less.c.name, LESS);
+    golden_free(&whole);
+    golden_free(&less);
+    golden_load(&whole, BLOCK);
+    golden_load_less(&less, BLOCK, LESS, "rope_mscale rope_beta_fast rope_beta_slow");
+    same_case(&whole.c, &less.c);
+    golden_free(&whole);
+    golden_free(&less);
+    remove(LESS);
+}
+
+/* Positions and flags of queries and new keys stand for each other. */
+static void test_padding(void **argument)
+{
+    static const char *const drops[] = {"row_valid", "key_valid",       "q_pos",
+                                        "k_pos",     "q_pos row_valid", "k_pos key_valid"};
+    (void)argument;
+    for (size_t i = 0; i < sizeof drops / sizeof drops[0]; i++) {
+        struct golden whole, less;
+
+        golden_load(&whole, "s13_padding_left_right.safetensors");
+        golden_load_less(&less, "s13_padding_left_right.safetensors", LESS, drops[i]);
+        same_case(&whole.c, &less.c);
+        golden_free(&whole);
+        golden_free(&less);
+    }
+    remove(LESS);
+}
+
+/* The same with a past: from past_k, and in front of the first new token. */
+static void test_past(void **argument)
+{
+    const struct form form = {.name = "past",
+                              .batch = 2,
+                              .tokens = 7,
+                              .past = 5,
+                              .hidden = 24,
+                              .hq = 4,
+                              .hkv = 2,
+                              .dk = 8,
+                              .dv = 16,
+                              .rope = "half",
+                              .rope_dim = 8,
+                              .feed = "7|3,4"};
+    static const char *const drops[] = {"past",
+                                        "past k_pos",
+                                        "past q_pos",
+                                        "past k_pos q_pos",
+                                        "past key_valid row_valid",
+                                        "past v_head_dim stage"};
+    struct tool_fault fault = {""};
+
+    (void)argument;
+    write_form(&form, "test_least_past.safetensors");
+    for (size_t i = 0; i < sizeof drops / sizeof drops[0]; i++) {
+        struct golden whole, less;
+
+        assert_true(tool_file_open(&whole.file, "test_least_past.safetensors", &fault));
+        assert_true(tool_case_load(&whole.c, &whole.file, &fault));
+        golden_edit(&whole.file, LESS, drops[i], NULL, NULL);
+        assert_true(tool_file_open(&less.file, LESS, &fault));
+        if (!tool_case_load(&less.c, &less.file, &fault)) {
+            fail_msg("%s", fault.text);
+        }
+        same_case(&whole.c, &less.c);
+        golden_free(&less);
+        golden_edit(&whole.file, LESS, "past past_v", NULL, NULL);
+        assert_true(tool_file_open(&less.file, LESS, &fault));
+        assert_false(tool_case_load(&less.c, &less.file, &fault));
+        assert_non_null(strstr(fault.text, "past_v is missing: past_k, past_v come together"));
+        tool_fault_clear(&fault);
+        tool_file_close(&less.file);
+        golden_free(&whole);
+    }
+    remove(LESS);
+    remove("test_least_past.safetensors");
+}
+
+/* --- judging ------------------------------------------------------------------------------------
+ */
+
+static void run_first(const struct tool_case *c, const struct tool_run_options *options,
+                      struct tool_values *values, struct tool_report *report)
+{
+    struct tool_session session;
+    struct tool_fault fault = {""};
+
+    if (!tool_session_open(&session, c, options, &fault) ||
+        !tool_session_run(&session, &c->schedules[0], true, values, &fault)) {
+        fail_msg("%s", fault.text);
+    }
+    tool_compare(c, options, values, report);
+    tool_session_close(&session);
+}
+
+static const struct tool_check *check_of(const struct tool_report *report, const char *name,
+                                         const char *against)
+{
+    for (int i = 0; i < report->n; i++) {
+        if (strcmp(report->check[i].name, name) == 0 &&
+            strcmp(report->check[i].against, against) == 0) {
+            return &report->check[i];
+        }
+    }
+    return NULL;
+}
+
+/* What makes a file judge by ref.* alone; s11 has no ref.out. */
+static const char *no_oracle(const char *file)
+{
+    return strncmp(file, "s11", 3) == 0 ? "tol_*" : "tol_* f64.*";
+}
+
+/* Without tolerances, against the oracle or the reference alone, every right result passes; the
+ * derived tolerances are of the size of those that the files give: measured errors times 12. */
+static void test_derived(void **argument)
+{
+    const struct tool_run_options f32[] = {
+        {.backend = GQA_BACKEND_CPU},
+        {.backend = GQA_BACKEND_REFERENCE},
+        {.backend = GQA_BACKEND_CPU, .float_angles = true},
+    };
+
+    (void)argument;
+    skip_refused_numerics(GQA_NUMERICS_F32);
+    for (size_t i = 0; i < FILES; i++) {
+        for (int o = 0; o < 3; o++) {
+            for (int less_f64 = 0; less_f64 < 2; less_f64++) {
+                struct golden less;
+                struct tool_values values;
+                struct tool_report report;
+
+                golden_load_less(&less, files[i], LESS, less_f64 ? no_oracle(files[i]) : "tol_*");
+                run_first(&less.c, &f32[o], &values, &report);
+                for (int r = 0; r < report.n; r++) {
+                    const struct tool_check *check = &report.check[r];
+                    if (check->verdict != TOOL_VERDICT_PASS &&
+                        strcmp(check->against, "bf16ref") != 0) {
+                        fail_msg("%s: %s against %s: %g, tolerance %g", files[i], check->name,
+                                 check->against, check->max, check->tolerance);
+                    }
+                }
+                assert_int_equal(report.verdict, TOOL_VERDICT_PASS);
+                tool_values_free(&values);
+                golden_free(&less);
+            }
+        }
+    }
+    remove(LESS);
+}
+
+static void test_derived_size(void **argument)
+{
+    static const char *const names[] = {"q", "k", "attn", "out"};
+    const struct tool_run_options options = {.backend = GQA_BACKEND_CPU};
+
+    (void)argument;
+    skip_refused_numerics(GQA_NUMERICS_F32);
+    for (size_t i = 0; i < FILES; i++) {
+        struct golden golden;
+        struct tool_values values;
+        struct tool_report given, derived;
+
+        golden_load(&golden, files[i]);
+        run_first(&golden.c, &options, &values, &given);
+        memset(&golden.c.tolerance, 0xff, sizeof golden.c.tolerance); /* NaN: not given */
+        tool_compare(&golden.c, &options, &values, &derived);
+        for (int v = golden.c.block ? 0 : 2; v < (golden.c.block ? 4 : 3); v++) {
+            const struct tool_check *a = check_of(&given, names[v], "f64");
+            const struct tool_check *b = check_of(&derived, names[v], "f64");
+            if (a != NULL &&
+                !(b->tolerance > 0.2 * a->tolerance && b->tolerance < 12 * a->tolerance)) {
+                fail_msg("%s: %s: derived %g, given %g", files[i], names[v], b->tolerance,
+                         a->tolerance);
+            }
+            if (a != NULL && !(b->max < 0.3 * b->tolerance)) {
+                fail_msg("%s: %s: error %g, derived %g", files[i], names[v], b->max, b->tolerance);
+            }
+        }
+        tool_values_free(&values);
+        golden_free(&golden);
+    }
+}
+
+/* bf16: every case passes or, where its scores are too large to say anything, is not judged. */
+static void test_derived_bf16(void **argument)
+{
+    const struct tool_run_options options = {.backend = GQA_BACKEND_CPU,
+                                             .numerics = GQA_NUMERICS_BF16};
+
+    (void)argument;
+    skip_refused_numerics(GQA_NUMERICS_BF16);
+    for (size_t i = 0; i < FILES; i++) {
+        const bool hot = strncmp(files[i], "s06", 3) == 0; /* scores up to the softcap of 50 */
+        struct golden golden;
+        struct tool_values values;
+        struct tool_report report;
+
+        golden_load_less(&golden, files[i], LESS, no_oracle(files[i]));
+        run_first(&golden.c, &options, &values, &report);
+        if (report.verdict != (hot ? TOOL_VERDICT_NONE : TOOL_VERDICT_PASS)) {
+            fail_msg("%s: verdict %d", files[i], (int)report.verdict);
+        }
+        tool_values_free(&values);
+        golden_free(&golden);
+    }
+    remove(LESS);
+}
+
+/* An expected element moved by more than the tolerance fails, in every format of ref.*. */
+static void test_formats(void **argument)
+{
+    static const enum tool_dtype dtypes[] = {TOOL_F32, TOOL_F64, TOOL_BF16};
+    const struct tool_run_options options = {.backend = GQA_BACKEND_CPU};
+    double before = 0;
+
+    (void)argument;
+    skip_refused_numerics(GQA_NUMERICS_F32);
+    for (int d = 0; d < 3; d++) {
+        struct golden golden;
+        struct tool_tensor *tensor;
+        struct tool_values values;
+        struct tool_report report;
+        float f32[1 << 13];
+        double f64[1 << 13], tolerance;
+        uint16_t bf16[1 << 13];
+        void *const data[] = {f32, f64, bf16};
+
+        golden_load_less(&golden, BLOCK, LESS, "tol_* f64.*");
+        tensor = (struct tool_tensor *)(uintptr_t)tool_file_find(&golden.file, "ref.out");
+        assert_true(tensor->count <= 1 << 13);
+        for (int64_t i = 0; i < tensor->count; i++) {
+            uint32_t bits;
+            f32[i] = ((const float *)tensor->data)[i];
+            f64[i] = (double)f32[i];
+            memcpy(&bits, &f32[i], sizeof bits);
+            bf16[i] = (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+        }
+        tensor->dtype = dtypes[d];
+        tensor->data = data[d];
+        run_first(&golden.c, &options, &values, &report);
+        assert_int_equal(report.verdict, TOOL_VERDICT_PASS);
+        tolerance = check_of(&report, "out", "ref")->tolerance;
+        assert_true(d == 2 ? tolerance > 100 * before && tolerance < 1.1 : tolerance < 2e-4);
+        before = tolerance;
+        values.value[TOOL_OUT][777] += 1.5F * (float)tolerance;
+        tool_compare(&golden.c, &options, &values, &report);
+        assert_int_equal(report.verdict, TOOL_VERDICT_FAIL);
+        tool_values_free(&values);
+        golden_free(&golden);
+    }
+    remove(LESS);
+}
+
+int main(void)
+{
+    enum { LACKS = sizeof lacks / sizeof lacks[0] };
+    static struct CMUnitTest tests[LACKS + 9];
+    size_t n = 0;
+
+    for (; n < LACKS; n++) {
+        tests[n] =
+            (struct CMUnitTest){lacks[n].name, test_lack, NULL, NULL, (void *)(uintptr_t)&lacks[n]};
+    }
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_rank);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_from_tensors);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_defaults);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_padding);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_past);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_derived);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_derived_size);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_derived_bf16);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_formats);
+    return _cmocka_run_group_tests("least", tests, n, NULL, NULL);
+}
+#endif
