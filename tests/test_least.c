@@ -10,14 +10,18 @@ int main(void)
     return 0;
 }
 #else
+#define _POSIX_C_SOURCE 200809L
 #include "golden_edit.h"
 #include "golden_make.h"
 #include "support/forced.h"
+
+#include <sys/wait.h>
 
 #define BLOCK "s01_gptoss_small_window.safetensors"     /* stage block: norm, biases, sinks, yarn */
 #define ATTN  "s17_fully_masked_rows_sinks.safetensors" /* stage attn: bias, sinks */
 #define HEAT  "s08_llama4_nope_temperature.safetensors"
 #define LESS  "test_least.safetensors"
+#define PAST  "test_least_past.safetensors"
 
 static const char *const files[] = {"s01_gptoss_small_window.safetensors",
                                     "s02_gptoss_small_full.safetensors",
@@ -244,37 +248,39 @@ static void test_padding(void **argument)
     remove(LESS);
 }
 
-/* The same with a past: from past_k, and in front of the first new token. */
+/* The same with a past: from past_k, and in front of the first new token. Nothing but both tensors
+ * tells that a sequence does not start at 0. */
 static void test_past(void **argument)
 {
-    const struct form form = {.name = "past",
-                              .batch = 2,
-                              .tokens = 7,
-                              .past = 5,
-                              .hidden = 24,
-                              .hq = 4,
-                              .hkv = 2,
-                              .dk = 8,
-                              .dv = 16,
-                              .rope = "half",
-                              .rope_dim = 8,
-                              .feed = "7|3,4"};
     static const char *const drops[] = {"past",
                                         "past k_pos",
                                         "past q_pos",
-                                        "past k_pos q_pos",
                                         "past key_valid row_valid",
-                                        "past v_head_dim stage"};
+                                        "past v_head_dim stage",
+                                        "past k_pos q_pos"};
     struct tool_fault fault = {""};
 
     (void)argument;
-    write_form(&form, "test_least_past.safetensors");
-    for (size_t i = 0; i < sizeof drops / sizeof drops[0]; i++) {
+    for (int i = 0; i < 11; i++) {
+        const struct form form = {.name = "past",
+                                  .batch = 2,
+                                  .tokens = 7,
+                                  .past = 5,
+                                  .hidden = 24,
+                                  .hq = 4,
+                                  .hkv = 2,
+                                  .dk = 8,
+                                  .dv = 16,
+                                  .rope = "half",
+                                  .rope_dim = 8,
+                                  .first_position = i < 6 ? 0 : 3,
+                                  .feed = "7|3,4"};
         struct golden whole, less;
 
-        assert_true(tool_file_open(&whole.file, "test_least_past.safetensors", &fault));
+        write_form(&form, PAST);
+        assert_true(tool_file_open(&whole.file, PAST, &fault));
         assert_true(tool_case_load(&whole.c, &whole.file, &fault));
-        golden_edit(&whole.file, LESS, drops[i], NULL, NULL);
+        golden_edit(&whole.file, LESS, drops[i % 6], NULL, NULL);
         assert_true(tool_file_open(&less.file, LESS, &fault));
         if (!tool_case_load(&less.c, &less.file, &fault)) {
             fail_msg("%s", fault.text);
@@ -290,7 +296,7 @@ static void test_past(void **argument)
         golden_free(&whole);
     }
     remove(LESS);
-    remove("test_least_past.safetensors");
+    remove(PAST);
 }
 
 /* --- judging ------------------------------------------------------------------------------------
@@ -469,10 +475,91 @@ static void test_formats(void **argument)
     remove(LESS);
 }
 
+/* --- the command --------------------------------------------------------------------------------
+ */
+
+/* Nothing but these tensors and the metadata, written to LESS; f64.x as ref.x. */
+static void write_only(const struct form *form, const char *keep, const json_t *metadata)
+{
+    struct tool_file file;
+    struct tool_tensor tensors[8];
+    struct tool_fault fault = {""};
+    size_t n = 0;
+
+    write_form(form, PAST);
+    assert_true(tool_file_open(&file, PAST, &fault));
+    for (size_t i = 0; i < file.count; i++) {
+        if (edit_names(keep, file.tensors[i].name, false)) {
+            tensors[n] = file.tensors[i];
+            if (strcmp(tensors[n].name, "f64.out") == 0) {
+                tensors[n].name = "ref.out";
+            } else if (strcmp(tensors[n].name, "f64.attn") == 0) {
+                tensors[n].name = "ref.attn";
+            }
+            n++;
+        }
+    }
+    assert_true(tool_file_write(LESS, tensors, n, metadata, &fault));
+    tool_file_close(&file);
+    remove(PAST);
+}
+
+/* Exit status of gqa run LESS; text receives what it prints. */
+static int run_less(const char *options, char *text, size_t room)
+{
+    char command[1024];
+    FILE *pipe;
+    size_t n;
+
+    snprintf(command, sizeof command, "'%s' run " LESS " %s", GQA_TOOL_PATH, options);
+    pipe = popen(command, "r");
+    assert_non_null(pipe);
+    n = fread(text, 1, room - 1, pipe);
+    text[n] = '\0';
+    return WEXITSTATUS(pclose(pipe));
+}
+
+static const char taken[] = "qk_norm none, rope none, clip_qkv 0, scale 0.25, softcap 0, q_temp 0, "
+                            "causal 1, window 0, chunk 0";
+
+/* The least file of each stage: right, it passes; with a value changed behind its result's back it
+ * fails. The report says what was taken for granted. */
+static void test_command(void **argument)
+{
+    struct form form = {
+        .name = "least", .batch = 2, .tokens = 9, .hq = 4, .hkv = 2, .dk = 16, .dv = 8, .feed = ""};
+    char text[1 << 13];
+
+    (void)argument;
+    skip_refused_numerics(GQA_NUMERICS_F32);
+    for (int stage = 0; stage < 2; stage++) {
+        for (form.mutated = 0; form.mutated < 2; form.mutated++) {
+            json_t *metadata = stage == 1 ? json_pack("{s:s}", "n_kv_heads", "2") : NULL;
+            json_t *run, *report;
+
+            form.hidden = stage == 1 ? 24 : 0;
+            write_only(&form,
+                       stage == 1 ? "x wq wk wv wo f64.out" : "q_proj k_proj v_proj f64.attn",
+                       metadata);
+            json_decref(metadata);
+            assert_int_equal(run_less("", text, sizeof text), form.mutated);
+            assert_non_null(strstr(text, form.mutated ? "\n  FAIL\n" : "\n  PASS\n"));
+            assert_non_null(strstr(text, "  not in the file, so: "));
+            assert_non_null(strstr(text, taken));
+            assert_int_equal(run_less("--json", text, sizeof text), form.mutated);
+            report = json_loads(text, 0, NULL);
+            run = json_array_get(json_object_get(report, "runs"), 0);
+            assert_non_null(strstr(json_string_value(json_object_get(run, "defaults")), taken));
+            json_decref(report);
+        }
+    }
+    remove(LESS);
+}
+
 int main(void)
 {
     enum { LACKS = sizeof lacks / sizeof lacks[0] };
-    static struct CMUnitTest tests[LACKS + 9];
+    static struct CMUnitTest tests[LACKS + 10];
     size_t n = 0;
 
     for (; n < LACKS; n++) {
@@ -488,6 +575,7 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_derived_size);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_derived_bf16);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_formats);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_command);
     return _cmocka_run_group_tests("least", tests, n, NULL, NULL);
 }
 #endif
