@@ -375,16 +375,17 @@ static void test_derived(void **argument)
 static void test_derived_size(void **argument)
 {
     static const char *const names[] = {"q", "k", "attn", "out"};
-    const struct tool_run_options options = {.backend = GQA_BACKEND_CPU};
-
     (void)argument;
     skip_refused_numerics(GQA_NUMERICS_F32);
-    for (size_t i = 0; i < FILES; i++) {
+    for (size_t i = 0; i < 2 * FILES; i++) {
+        const char *file = files[i / 2];
+        const struct tool_run_options options = {.backend = i % 2 == 0 ? GQA_BACKEND_CPU
+                                                                       : GQA_BACKEND_REFERENCE};
         struct golden golden;
         struct tool_values values;
         struct tool_report given, derived;
 
-        golden_load(&golden, files[i]);
+        golden_load(&golden, file);
         run_first(&golden.c, &options, &values, &given);
         memset(&golden.c.tolerance, 0xff, sizeof golden.c.tolerance); /* NaN: not given */
         tool_compare(&golden.c, &options, &values, &derived);
@@ -393,11 +394,11 @@ static void test_derived_size(void **argument)
             const struct tool_check *b = check_of(&derived, names[v], "f64");
             if (a != NULL &&
                 !(b->tolerance > 0.2 * a->tolerance && b->tolerance < 12 * a->tolerance)) {
-                fail_msg("%s: %s: derived %g, given %g", files[i], names[v], b->tolerance,
+                fail_msg("%s: %s: derived %g, given %g", file, names[v], b->tolerance,
                          a->tolerance);
             }
             if (a != NULL && !(b->max < 0.3 * b->tolerance)) {
-                fail_msg("%s: %s: error %g, derived %g", files[i], names[v], b->max, b->tolerance);
+                fail_msg("%s: %s: error %g, derived %g", file, names[v], b->max, b->tolerance);
             }
         }
         tool_values_free(&values);
