@@ -476,6 +476,217 @@ static void test_formats(void **argument)
     remove(LESS);
 }
 
+/* Any names gone at random: the file loads and runs, or the fault says why not. */
+static void test_random_less(void **argument)
+{
+    const struct tool_run_options options = {.backend = GQA_BACKEND_CPU};
+    uint32_t seed = 1;
+    int loaded = 0;
+
+    (void)argument;
+    for (int i = 0; i < 500; i++) {
+        struct golden whole, less;
+        struct tool_session session;
+        struct tool_fault fault = {""};
+        char drop[4096] = "none";
+        const char *key;
+        json_t *value;
+
+        golden_load(&whole, i % 2 == 0 ? ATTN : "s13_padding_left_right.safetensors");
+        json_object_foreach(whole.file.metadata, key, value)
+        {
+            seed = seed * 1664525U + 1013904223U;
+            if (seed >> 30 == 0) {
+                snprintf(drop + strlen(drop), sizeof drop - strlen(drop), " %s", key);
+            }
+        }
+        for (size_t t = 0; t < whole.file.count; t++) {
+            seed = seed * 1664525U + 1013904223U;
+            if (seed >> 28 == 0) {
+                snprintf(drop + strlen(drop), sizeof drop - strlen(drop), " %s",
+                         whole.file.tensors[t].name);
+            }
+        }
+        golden_edit(&whole.file, LESS, drop, NULL, NULL);
+        assert_true(tool_file_open(&less.file, LESS, &fault));
+        if (tool_case_load(&less.c, &less.file, &fault)) {
+            struct tool_values values;
+            struct tool_report report;
+
+            loaded++;
+            if (tool_session_open(&session, &less.c, &options, &fault)) {
+                if (tool_session_run(&session, &less.c.schedules[0], true, &values, &fault)) {
+                    tool_compare(&less.c, &options, &values, &report);
+                }
+                tool_values_free(&values);
+                tool_session_close(&session);
+            }
+            tool_case_free(&less.c);
+        } else {
+            assert_true(fault.text[0] != '\0');
+        }
+        tool_file_close(&less.file);
+        golden_free(&whole);
+    }
+    assert_in_range(loaded, 50, 450);
+    remove(LESS);
+}
+
+/* --- a plain program ----------------------------------------------------------------------------
+ */
+
+/* Long sums, one chain each, in float; rope by float angles at far positions. */
+enum { LT = 3, LE = 3000, LH = 4, LD = 64 };
+
+struct plain {
+    float x[LT * LE], wq[LH * LD * LE], wk[LD * LE], wv[LD * LE], wo[LE * LH * LD];
+    float q[LT * LH * LD], k[LT * LD], v[LT * LD], attn[LT * LH * LD], out[LT * LE];
+    int32_t positions[LT];
+};
+
+static void plain_product(const float *x, const float *w, int ins, int outs, float *y)
+{
+    for (int t = 0; t < LT; t++) {
+        for (int o = 0; o < outs; o++) {
+            float sum = 0;
+            for (int i = 0; i < ins; i++) {
+                sum += w[o * ins + i] * x[t * ins + i];
+            }
+            y[t * outs + o] = sum;
+        }
+    }
+}
+
+static void plain_rope(const int32_t *positions, int heads, float *y)
+{
+    for (int i = 0; i < LT * heads; i++) {
+        for (int j = 0; j < LD / 2; j++) {
+            const float frequency = 1.0F / powf(10000.0F, (float)(2 * j) / LD);
+            const float angle = (float)positions[i / heads] * frequency;
+            float *u = y + i * LD + j, *w = u + LD / 2;
+            const float a = *u * cosf(angle) - *w * sinf(angle);
+            *w = *w * cosf(angle) + *u * sinf(angle);
+            *u = a;
+        }
+    }
+}
+
+static void plain_attend(struct plain *p)
+{
+    for (int row = 0; row < LT * LH; row++) {
+        float weight[LT], sum = 0;
+
+        for (int j = 0; j <= row / LH; j++) {
+            float dot = 0;
+            for (int d = 0; d < LD; d++) {
+                dot += p->q[row * LD + d] * p->k[j * LD + d];
+            }
+            weight[j] = expf(dot * 0.125F);
+            sum += weight[j];
+        }
+        for (int d = 0; d < LD; d++) {
+            float value = 0;
+            for (int j = 0; j <= row / LH; j++) {
+                value += weight[j] / sum * p->v[j * LD + d];
+            }
+            p->attn[row * LD + d] = value;
+        }
+    }
+}
+
+/* least: the least element of x and of the weights over the largest; -1 = of either sign. */
+static void plain_run(struct plain *p, float least)
+{
+    float *const data[] = {p->x, p->wq, p->wk, p->wv, p->wo};
+    const size_t sizes[] = {LT * LE, LH * LD * LE, LD * LE, LD * LE, LE * LH * LD};
+    const float scale = least < 0 ? 0.03F : 0.0007F;
+    uint32_t seed = 7;
+
+    for (int i = 0; i < 5; i++) {
+        for (size_t n = 0; n < sizes[i]; n++) {
+            seed = seed * 1664525U + 1013904223U;
+            data[i][n] = least + (1 - least) * (float)(seed >> 8) * 0x1p-24F;
+            data[i][n] *= i == 0 ? 1.0F : scale;
+        }
+    }
+    for (int t = 0; t < LT; t++) {
+        p->positions[t] = 60000 + t;
+    }
+    plain_product(p->x, p->wq, LE, LH * LD, p->q);
+    plain_product(p->x, p->wk, LE, LD, p->k);
+    plain_product(p->x, p->wv, LE, LD, p->v);
+    plain_rope(p->positions, LH, p->q);
+    plain_rope(p->positions, 1, p->k);
+    plain_attend(p);
+    plain_product(p->attn, p->wo, LH * LD, LE, p->out);
+}
+
+static void put_plain(struct out_file *o, struct plain *p)
+{
+    PUT("x", TOOL_F32, p->x, 1, LT, LE);
+    PUT("wq", TOOL_F32, p->wq, LH * LD, LE);
+    PUT("wk", TOOL_F32, p->wk, LD, LE);
+    PUT("wv", TOOL_F32, p->wv, LD, LE);
+    PUT("wo", TOOL_F32, p->wo, LE, LH * LD);
+    PUT("q_pos", TOOL_I32, p->positions, 1, LT);
+    PUT("ref.q", TOOL_F32, p->q, 1, LT, LH, LD);
+    PUT("ref.k", TOOL_F32, p->k, 1, LT, 1, LD);
+    PUT("ref.v", TOOL_F32, p->v, 1, LT, 1, LD);
+    PUT("ref.attn", TOOL_F32, p->attn, 1, LT, LH, LD);
+    PUT("ref.out", TOOL_F32, p->out, 1, LT, LE);
+}
+
+/* The worst order of sums, terms of one sign and of either, passes with room to spare; 0.2 % of one
+ * weight matrix does not. */
+static void test_plain(void **argument)
+{
+    const struct tool_run_options options = {.backend = GQA_BACKEND_CPU};
+    static struct plain plain;
+
+    (void)argument;
+    skip_refused_numerics(GQA_NUMERICS_F32);
+    for (int wrong = 0; wrong < 2; wrong++) {
+        for (int sign = 0; sign < 2; sign++) {
+            struct out_file *o = calloc(1, sizeof *o);
+            struct tool_fault fault = {""};
+            struct tool_values values;
+            struct tool_report report;
+            struct golden less;
+
+            assert_non_null(o);
+            plain_run(&plain, sign == 0 ? 0.5F : -1.0F);
+            for (int i = 0; wrong == 1 && i < LD * LE; i++) {
+                plain.wv[i] *= 1.002F;
+            }
+            put_plain(o, &plain);
+            o->metadata = json_pack("{s:s, s:s}", "head_dim", "64", "rope", "half");
+            assert_true(tool_file_write(LESS, o->tensor, o->n, o->metadata, &fault));
+            assert_true(tool_file_open(&less.file, LESS, &fault));
+            if (!tool_case_load(&less.c, &less.file, &fault)) {
+                fail_msg("%s", fault.text);
+            }
+            run_first(&less.c, &options, &values, &report);
+            assert_int_equal(report.verdict, wrong ? TOOL_VERDICT_FAIL : TOOL_VERDICT_PASS);
+            for (int r = 0; wrong == 0 && r < report.n; r++) {
+                const struct tool_check *check = &report.check[r];
+                /* The fastest pair turns by the position itself. */
+                if (strcmp(check->name, "q") == 0) {
+                    assert_true(check->tolerance > 6 * 0x1p-24 * 60000 * (double)fabsf(plain.q[0]));
+                }
+                if (!(check->max < 0.5 * check->tolerance)) {
+                    fail_msg("%s: error %g, tolerance %g", check->name, check->max,
+                             check->tolerance);
+                }
+            }
+            tool_values_free(&values);
+            golden_free(&less);
+            json_decref(o->metadata);
+            free(o);
+        }
+    }
+    remove(LESS);
+}
+
 /* --- the command --------------------------------------------------------------------------------
  */
 
@@ -560,7 +771,7 @@ static void test_command(void **argument)
 int main(void)
 {
     enum { LACKS = sizeof lacks / sizeof lacks[0] };
-    static struct CMUnitTest tests[LACKS + 10];
+    static struct CMUnitTest tests[LACKS + 12];
     size_t n = 0;
 
     for (; n < LACKS; n++) {
@@ -576,6 +787,8 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_derived_size);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_derived_bf16);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_formats);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_plain);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_random_less);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_command);
     return _cmocka_run_group_tests("least", tests, n, NULL, NULL);
 }
