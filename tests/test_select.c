@@ -55,8 +55,8 @@ static void test_built_is_what_the_compiler_can(void **state)
     }
 }
 
-/* A kernels has a table for some numerics, or is not built and is refused for that reason, never
- * for what the CPU lacks. */
+/* A row has a table for some numerics, or is not built and is refused for that reason, never for
+ * what the CPU lacks. */
 static void test_not_built_is_said(void **state)
 {
     (void)state;

@@ -1,0 +1,223 @@
+/* fuzz_cache.c - append, truncate and read of a cache against plain arrays: what was appended comes
+ * back, rounded to the storage type and no further, with its positions; capacity is counted in
+ * pages and tokens; what is refused changes nothing. */
+#include <string.h>
+
+#include "scene.h"
+
+enum { SEQUENCES = 3, TOKENS = 200, HEADS_MAX = 3, DIM_MAX = 64 };
+
+/* What one sequence holds. */
+struct line {
+    int32_t length;
+    int32_t position[TOKENS];
+    float k[TOKENS][HEADS_MAX][DIM_MAX], v[TOKENS][HEADS_MAX][DIM_MAX];
+};
+
+struct model {
+    struct scene scene;
+    gqa_layer *layer;
+    gqa_cache *cache;
+    gqa_cache_options options;
+    int64_t pages; /* of the pool */
+    int32_t heads, dk, dv;
+    struct line line[SEQUENCES];
+};
+
+static int64_t pages_of(const struct model *m, int32_t tokens)
+{
+    return (tokens + m->options.page_size - 1) / m->options.page_size;
+}
+
+static int64_t pages_left(const struct model *m)
+{
+    int64_t left = m->pages;
+
+    for (int32_t s = 0; s < m->options.max_sequences; s++) {
+        left -= pages_of(m, m->line[s].length);
+    }
+    return left;
+}
+
+static bool open_model(struct model *m, const uint8_t *data, size_t size)
+{
+    static const int32_t page_sizes[] = {16, 32, 64}, tokens[] = {TOKENS, 50, 16, 17, 1};
+    struct scene *const scene = &m->scene;
+
+    scene_open(scene, data, size);
+    scene_config(scene, true);
+    if (!scene_weights(scene) ||
+        gqa_create(&m->layer, &scene->config, &scene->weights, NULL, NULL) != GQA_OK) {
+        return false;
+    }
+    m->heads = scene->config.num_key_value_heads;
+    m->dk = scene->config.head_dim;
+    m->dv = scene->config.v_head_dim != 0 ? scene->config.v_head_dim : m->dk;
+    if (m->heads > HEADS_MAX || m->dk > DIM_MAX || m->dv > DIM_MAX) {
+        return false;
+    }
+    gqa_cache_options_init(&m->options, m->layer);
+    m->options.max_sequences = take_below(&scene->in, SEQUENCES) + 1;
+    m->options.max_tokens = TAKE_OF(&scene->in, tokens);
+    m->options.page_size = TAKE_OF(&scene->in, page_sizes);
+    m->options.num_pages = take_rarely(&scene->in, 2) ? take_below(&scene->in, 9) + 1 : 0;
+    if (take_rarely(&scene->in, 2)) {
+        m->options.dtype_k = m->options.dtype_v = GQA_BF16;
+    }
+    FUZZ_CHECK(gqa_cache_create(&m->cache, m->layer, &m->options, NULL) == GQA_OK);
+    m->pages = gqa_cache_free_pages(m->cache);
+    FUZZ_CHECK(m->options.num_pages == 0 || m->pages == m->options.num_pages);
+    return true;
+}
+
+/* --- values -------------------------------------------------------------------------------------
+ */
+
+/* One element as f32, by gqa_convert, and once more through the storage type. */
+static float stored(const gqa_tensor *t, int64_t at, gqa_dtype storage)
+{
+    const size_t size = t->dtype == GQA_F32 ? 4 : 2;
+    const gqa_tensor one =
+        gqa_tensor_1d((const unsigned char *)t->data + (size_t)at * size, t->dtype, 1);
+    float wide = 0;
+    uint16_t narrow = 0;
+    const gqa_tensor as_f32 = gqa_tensor_1d(&wide, GQA_F32, 1);
+    const gqa_tensor as_bf16 = gqa_tensor_1d(&narrow, GQA_BF16, 1);
+
+    FUZZ_CHECK(gqa_convert(&one, &as_f32, NULL) == GQA_OK);
+    if (storage == GQA_BF16) {
+        FUZZ_CHECK(gqa_convert(&as_f32, &as_bf16, NULL) == GQA_OK);
+        FUZZ_CHECK(gqa_convert(&as_bf16, &as_f32, NULL) == GQA_OK);
+    }
+    return wide;
+}
+
+/* Equal bits, or both no number. */
+static bool equal(float a, float b)
+{
+    return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
+}
+
+static void remember(struct model *m, struct line *line, int32_t token, const gqa_tensor *k,
+                     const gqa_tensor *v, int32_t row)
+{
+    for (int32_t h = 0; h < m->heads; h++) {
+        for (int32_t d = 0; d < m->dk; d++) {
+            line->k[token][h][d] =
+                stored(k, row * k->stride[0] + h * k->stride[1] + d, m->options.dtype_k);
+        }
+        for (int32_t d = 0; d < m->dv; d++) {
+            line->v[token][h][d] =
+                stored(v, row * v->stride[0] + h * v->stride[1] + d, m->options.dtype_v);
+        }
+    }
+}
+
+/* --- operations ---------------------------------------------------------------------------------
+ */
+
+static void append(struct model *m)
+{
+    struct scene *const scene = &m->scene;
+    const int32_t s = take_below(&scene->in, m->options.max_sequences);
+    const int32_t n = take_below(&scene->in, 70), step = take_below(&scene->in, 4);
+    struct line *const line = &m->line[s];
+    const int32_t last = line->length > 0 ? line->position[line->length - 1] : -1;
+    const int64_t k_shape[] = {n, m->heads, m->dk}, v_shape[] = {n, m->heads, m->dv};
+    const gqa_tensor k = scene_tensor(scene, scene_float(scene), 3, k_shape);
+    const gqa_tensor v = scene_tensor(scene, scene_float(scene), 3, v_shape);
+    int32_t *const positions = scene_ints(scene, n);
+    const bool given = take_rarely(&scene->in, 2);
+    const bool rises = !given || step > 0 || n <= 1;
+    const bool fits = line->length + n <= m->options.max_tokens &&
+                      pages_of(m, line->length + n) - pages_of(m, line->length) <= pages_left(m);
+    gqa_status status;
+
+    for (int32_t i = 0; i < n; i++) {
+        positions[i] = last + 1 + i * (given ? step : 1);
+    }
+    status = gqa_cache_append(m->cache, s, &k, &v, given ? positions : NULL, NULL);
+    FUZZ_CHECK(status == (!rises ? GQA_ERR_ARG
+                          : fits ? GQA_OK
+                                 : GQA_ERR_CACHE_FULL) ||
+               (!rises && !fits && status == GQA_ERR_CACHE_FULL));
+    for (int32_t i = 0; i < n && status == GQA_OK; i++) {
+        line->position[line->length] = positions[i];
+        remember(m, line, line->length++, &k, &v, i);
+    }
+}
+
+static void truncate_line(struct model *m)
+{
+    const int32_t s = take_below(&m->scene.in, m->options.max_sequences);
+    const int32_t length = take_below(&m->scene.in, 80) - 1;
+    const bool sound = length >= 0 && length <= m->line[s].length;
+
+    FUZZ_CHECK((gqa_cache_truncate(m->cache, s, length, NULL) == GQA_OK) == sound);
+    if (sound) {
+        m->line[s].length = length;
+    }
+}
+
+static void read_line(struct model *m)
+{
+    struct scene *const scene = &m->scene;
+    const int32_t s = take_below(&scene->in, m->options.max_sequences);
+    const int32_t first = take_below(&scene->in, 80), n = take_below(&scene->in, 80);
+    const struct line *const line = &m->line[s];
+    const int64_t k_shape[] = {m->heads, n, m->dk}, v_shape[] = {m->heads, n, m->dv};
+    const gqa_tensor k = scene_tensor(scene, GQA_F32, 3, k_shape);
+    const gqa_tensor v = scene_tensor(scene, GQA_F32, 3, v_shape);
+    int32_t *const positions = scene_ints(scene, n);
+    const gqa_status status = gqa_cache_read(m->cache, s, first, &k, &v, positions, NULL);
+
+    FUZZ_CHECK((status == GQA_OK) == (first + n <= line->length));
+    for (int32_t i = 0; i < n && status == GQA_OK; i++) {
+        FUZZ_CHECK(positions[i] == line->position[first + i]);
+        for (int32_t h = 0; h < m->heads; h++) {
+            const float *const key = (const float *)k.data + h * k.stride[0] + i * k.stride[1];
+            const float *const value = (const float *)v.data + h * v.stride[0] + i * v.stride[1];
+            for (int32_t d = 0; d < m->dk; d++) {
+                FUZZ_CHECK(equal(key[d], line->k[first + i][h][d]));
+            }
+            for (int32_t d = 0; d < m->dv; d++) {
+                FUZZ_CHECK(equal(value[d], line->v[first + i][h][d]));
+            }
+        }
+    }
+}
+
+static void check_counts(const struct model *m)
+{
+    for (int32_t s = 0; s < m->options.max_sequences; s++) {
+        FUZZ_CHECK(gqa_cache_length(m->cache, s) == m->line[s].length);
+    }
+    FUZZ_CHECK(gqa_cache_length(m->cache, m->options.max_sequences) == -1);
+    FUZZ_CHECK(gqa_cache_free_pages(m->cache) == pages_left(m));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct model m; /* large */
+
+    memset(&m, 0, sizeof m);
+    if (open_model(&m, data, size)) {
+        for (int i = 0; i < 24 && m.scene.in.left > 0; i++) {
+            const int32_t which = take_below(&m.scene.in, 4);
+            if (which < 2) {
+                append(&m);
+            } else if (which == 2) {
+                truncate_line(&m);
+            } else {
+                read_line(&m);
+            }
+            check_counts(&m);
+        }
+    }
+    gqa_cache_destroy(&m.cache);
+    gqa_destroy(&m.layer);
+    scene_close(&m.scene);
+    return 0;
+}
