@@ -1,4 +1,4 @@
-/* chunk.h - products of chunks of k with AMX, and the end of an output: what packed weights
+/* chunk.h - products of one chunk of k with AMX, and how outputs are stored: what packed weights
  * (amx/linear.c) and weights in place (amx/weights_in_place.c) share. */
 #ifndef GQA__KERNEL_AMX_CHUNK_H
 #define GQA__KERNEL_AMX_CHUNK_H
@@ -49,15 +49,17 @@ struct panels {
     bool more; /* the next 32 outputs follow */
 };
 
-/* Weights to prefetch beside a chunk: one stream of lines alone gets a part of what L3 and memory
- * give, so several run side by side in either output tile. */
+/* Weights that are prefetched beside a chunk. One stream of lines cannot use all that L3 and memory
+ * give, so several run side by side, in each of the two output tiles. */
 struct weight_prefetch {
     const unsigned char *at; /* NULL = nothing */
     int64_t panel, stream;   /* bytes to the other output tile, and from a stream to the next */
     int32_t streams, lines;  /* of a tile; lines of each that are prefetched with each k32 */
 };
 
-/* A pass over the chunk at k32 g prefetches its share of the window that follows the chunk's. */
+/* What pass number `pass` over the chunk at k32 g prefetches. There is one pass for each 32 tokens,
+ * and a window is several chunks: all passes over all chunks of one window together prefetch the
+ * next. */
 static inline struct weight_prefetch prefetch_window(const struct panels *p, int32_t g,
                                                      int32_t pass, int32_t passes)
 {
@@ -154,12 +156,12 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
     _tile_stored(3, chunk->c + 3 * TILE_FLOATS, 64);
 }
 
-/* Ask for lines of y where a pass over a chunk of a block of tokens will store its sums in the end:
- * they come in beside the products. */
+/* Prefetches lines of y, to which the sums will be stored in the end: a few tokens beside each
+ * chunk, so that the lines come in while products run. */
 INLINE void prefetch_sums(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t g)
 {
-    const int32_t first = token + g / CHUNK_K32S * 4; /* 8 chunks for 32 tokens */
+    const int32_t first = token + g / CHUNK_K32S * 4; /* 4 tokens a chunk: 32 in 8 chunks */
 
     if (g >= 8 * CHUNK_K32S || args->stream) {
         return;
