@@ -174,8 +174,9 @@ static bool make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
     return true;
 }
 
-/* The runs of keys [first, end) in panels; sets *nonfinite. Returns how many, or 0 if more than
- * one lies in the scratch, where the next one overwrites it. */
+/* The key runs of keys [first, end), one for each panel; sets *nonfinite if V of one may hold inf
+ * or NaN. Returns how many, or 0 if the view had to gather more than one: the scratch holds only
+ * the last of those. */
 static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
                          struct gqa__key_run *run, bool *nonfinite)
 {
@@ -196,7 +197,9 @@ static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
     return gathered > 1 ? 0 : n;
 }
 
-/* The entries of the kernels one after the other, fetching each panel when it is needed. */
+/* A block by the single entries of the kernel set, one after the other: for sets without `block`,
+ * for panels that share the scratch, and where V may hold inf or NaN. Each panel is looked up when
+ * it is needed. */
 static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
                         bool nonfinite)
 {
@@ -225,7 +228,7 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     }
 }
 
-/* The block's state into those to its left. */
+/* Merges the block's state into those of lower keys, as block->merge_into says. */
 static void merge_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
 {
     struct gqa__state from = block->state;
@@ -237,7 +240,8 @@ static void merge_block(const struct gqa__kernels *kernels, const struct gqa__bl
     }
 }
 
-/* The end of the tile's rows; state: or none of its own where a block finishes them. */
+/* How the tile's rows end, from the state. (A block that ends them itself does not read the state
+ * from there.) */
 static void make_finish(struct gqa__tile *tile, struct gqa__state state, struct gqa__finish *finish)
 {
     const struct gqa__segment *segment = tile->segment;
@@ -276,7 +280,8 @@ static bool ends_in_block(const struct gqa__tile *tile)
            segment->m == NULL && (segment->out != NULL || segment->lse != NULL);
 }
 
-/* Keys [first, end) of the tile are computed. As make_rules: no mask where all see them. */
+/* Counts the work of keys [first, end) of the tile. As in make_rules, no mask is needed where all
+ * rows see all of them. */
 static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end)
 {
     const struct gqa__shape *shape = &tile->params->shape;
@@ -293,8 +298,8 @@ static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end
     tile->work->value_madds += keys * tile->id.count * shape->dv;
 }
 
-/* One fold block cut to keys [first, end): its state goes onto the stack, or, the last one, through
- * it. */
+/* One fold block, cut to keys [first, end): its state is computed and put on the stack of the fold.
+ * The last block's is merged with all that wait there, and its kernel may finish the rows too. */
 static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end, bool last)
 {
     const struct gqa__kernels *kernels = tile->params->kernels;
@@ -356,7 +361,7 @@ void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_e
     }
 }
 
-/* Copy one row of every output between [ld]-lane states and row-major tensors. */
+/* The caller's prior states [row] into a state of ld lanes. store_states is the way back. */
 static void load_prior(struct gqa__tile *tile, struct gqa__state to)
 {
     const struct gqa__segment *segment = tile->segment;

@@ -5,8 +5,9 @@
 #include "base/memory.h"
 #include "linear/linear.h"
 
-/* So many outputs of all tokens leave the caches before they are read: 8 MiB. The blocks of tokens
- * of a layer have fewer, and are read at once. */
+/* With so many outputs, all tokens together (8 MiB), the first have left the caches before any is
+ * read: they are stored past the caches. Blocks of tokens within a layer have fewer, and are read
+ * at once. */
 #define GQA__STREAM_OUTPUTS (1 << 21)
 
 struct gqa__product {
@@ -36,8 +37,8 @@ static inline int32_t gqa__product_tokens(const struct gqa__product *p, int64_t 
     return (int32_t)gqa__min(step, p->tokens - block * step);
 }
 
-/* Activations and tokens of a block; y and add as if output 0 were there; weight and range are
- * left. */
+/* Activations and tokens of a token block. y and add point to where output 0 would be; weight and
+ * the range of outputs are left to the caller. */
 static inline void gqa__product_args(const struct gqa__product *p, int64_t block,
                                      struct gqa__linear_args *args)
 {

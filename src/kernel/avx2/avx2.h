@@ -1,11 +1,11 @@
-/* avx2.h - the row "avx2/f32": vectors of 8, AVX2 and FMA. */
+/* avx2.h - the kernel set avx2/f32: vectors of 8, AVX2 and FMA. */
 #ifndef GQA__KERNEL_AVX2_AVX2_H
 #define GQA__KERNEL_AVX2_AVX2_H
 
 #include "kernel/contract/kernel.h"
 
-/* The table for f32, NULL for bf16 (and where the compiler cannot build it). The files avx2*.c
- * are part of x86-64 builds only. */
+/* The table for f32, NULL for bf16 (and where the compiler cannot build it). The files of
+ * kernel/avx2 are part of x86-64 builds only. */
 #if defined(__x86_64__)
 const struct gqa__kernels *gqa__avx2(gqa_numerics numerics);
 #else

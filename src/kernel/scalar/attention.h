@@ -1,5 +1,5 @@
-/* attention.h - the parts of attention that are the same for f32 and bf16 operands: changes
- * to scores, the maximum, the merge of states, the end of a row.
+/* attention.h - the parts of attention that are the same for f32 and bf16 operands: the rules that
+ * scores go through, the maximum, the merge of states, the end of a row.
  *
  * Inner loops run over lanes with nothing carried from one to the next, so the compiler turns them
  * into vector code; every sum's order is along keys or depth, and fixed.
@@ -21,7 +21,7 @@ enum {
     SCALAR_OUT_STEP = 16    /* outputs of a projection packed side by side */
 };
 
-/* log2(e) and ln(2) as every row uses them in f32. */
+/* log2(e) and ln(2) as every kernel set uses them in f32. */
 static const float scalar_log2e = (float)GQA__LOG2E;
 static const float scalar_ln2 = (float)GQA__LN2;
 
@@ -103,8 +103,8 @@ static inline void max_scores(float *restrict m, const float *restrict s, int32_
     }
 }
 
-/* What scores are compared with: m, and 0 for a lane that sees nothing, so that -inf - m is -inf.
- */
+/* What is subtracted from the scores: m, but 0 for a lane that sees nothing, so that -inf - m is
+ * -inf there too. */
 static inline void safe_max(float *restrict safe, const float *restrict m, int32_t ld)
 {
     for (int32_t j = 0; j < ld; j++) {

@@ -23,7 +23,8 @@ INLINE int32_t lane_pair_width(int32_t ld, int32_t lane)
     return ld - lane < LANE_PAIR ? VEC : LANE_PAIR;
 }
 
-/* store_values; the difference of a value that is not finite with itself is NaN. */
+/* store_values of scalar/f32.h. A value that is not finite is found by its difference with itself:
+ * it is NaN instead of 0. */
 INLINE bool store_lanes_of(void *dst, int64_t offset, const float *src, int32_t n,
                            const gqa_dtype storage)
 {
