@@ -130,7 +130,7 @@ typedef struct gqa_path {
 } gqa_path;
 
 /* What a call computed and read, counted. Numbers depend on the inputs, the layer and its kernel
- * row (which decides how many query rows a tile has), never on threads or on the cut.
+ * set (which decides how many query rows a tile has), never on threads or on the cut.
  *
  * A tile is some rows of one KV head, a row being a (token, query head) pair, against one fold
  * block of keys (gqa_fold_block()). The grid has the call's tokens against all keys that their

@@ -71,7 +71,7 @@ GQA_API gqa_status gqa_create(gqa_layer **out, const gqa_config *config, const g
 /* NULL-safe (also *layer == NULL); sets *layer to NULL. No call may be using the layer. */
 GQA_API void gqa_destroy(gqa_layer **layer);
 
-/* The row that computes, never AUTO. */
+/* The kernel set that computes, never AUTO. */
 GQA_API gqa_isa gqa_layer_isa(const gqa_layer *layer);
 
 /* Identifies the rope configuration: layers with equal keys may share cos and sin tables.
