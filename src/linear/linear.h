@@ -37,9 +37,9 @@ struct gqa__linear {
 /* Bytes of weight (or strips), scale and bias together. false on overflow. */
 bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t *bytes);
 
-/* Set weight (or strips), scale and bias (memory from gqa__linear_bytes, zeroed by the caller);
- * then every row once, by the second function with int8, or in place every strip and the bias of
- * every row. src: [in]. */
+/* Points weight (or strips), scale and bias into memory (of gqa__linear_bytes, zeroed by the
+ * caller). Then every row is set once: by set_row, or with int8 by set_int8. In place the caller
+ * sets every strip instead, and the bias of every row. src: [in]. */
 void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias);
 void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias);
 void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t *src, float scale,
@@ -59,7 +59,7 @@ void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x
                      int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
                      void *scratch, const gqa_runtime *runtime);
 
-/* The same, with what else happens to the outputs; after->add: [tokens][add_stride], output
+/* The same, and then the epilogue `after` on the outputs; after->add: [tokens][add_stride], output
  * out_begin first; it does not overlap y. */
 void gqa__linear_run_then(const struct gqa__linear *linear, const float *x, int64_t x_stride,
                           int32_t tokens, int64_t out_begin, int64_t out_end, float *y,

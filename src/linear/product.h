@@ -58,8 +58,8 @@ static inline void gqa__product_args(const struct gqa__product *p, int64_t block
     args->stream = p->tokens * (p->out_end - p->out_begin) > GQA__STREAM_OUTPUTS;
 }
 
-/* strips.c: weights in place. Bytes of a thread's slice of the scratch; outputs that are taken at
- * once (a multiple of the kernels' out_step); a task. */
+/* strips.c, weights in place: the bytes of a thread's slice of the scratch; the outputs of a unit
+ * (a multiple of the kernel set's out_step); the body of a task. */
 size_t gqa__strips_slice(const struct gqa__linear *linear);
 int64_t gqa__strips_unit(const struct gqa__kernels *kernels);
 void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot);

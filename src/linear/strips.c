@@ -28,7 +28,7 @@ static size_t panel_bytes(const struct gqa__linear *linear)
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
-/* The packed unit, and one row of f32. */
+/* A thread's slice: a packed unit, and one row as f32. */
 size_t gqa__strips_slice(const struct gqa__linear *linear)
 {
     const size_t row = (size_t)linear->in * sizeof(float);
@@ -103,7 +103,7 @@ static void pack_slowly(void *panel, const struct unit *unit, const struct gqa__
     }
 }
 
-/* n outputs from out on, for the share's blocks of tokens. */
+/* The product of one unit, n outputs from out on, for the token blocks of the share. */
 static void run_unit(const struct gqa__product *p, const struct gqa__share *share, int64_t out,
                      int64_t n, void *slice)
 {

@@ -125,7 +125,7 @@ INLINE void softmax_tile(const struct softmax *args, const bool mark)
     store_sums(&sums, args->m, args->l);
 }
 
-/* Under flush_enter. */
+/* Both run under flush_enter; not inlined, so that nothing else does. */
 __attribute__((noinline)) static void softmax_plain(const struct softmax *args)
 {
     softmax_tile(args, false);

@@ -41,9 +41,9 @@ enum {
     TILE_FLOATS = 256
 };
 
-/* Packed weights of 32 outputs, as they are read from memory. */
+/* The packed weights of 32 outputs, and what follows them in memory. */
 struct panels {
-    const unsigned char *w; /* [k32s] tiles of the first 16 outputs; the others panel bytes on */
+    const unsigned char *w; /* [k32s] tiles of 16 outputs; those of the next 16 `panel` bytes on */
     int64_t panel;
     int32_t k32s, tile_bytes;
     bool more; /* the next 32 outputs follow */
@@ -88,18 +88,18 @@ struct side_work {
 
 /* What a chunk reads and writes. */
 struct chunk {
-    const unsigned char *w; /* tiles of the first 16 outputs; the others w_panel bytes on */
-    const unsigned char *x; /* tiles of the first 16 tokens; the others x_panel bytes on */
+    const unsigned char *w; /* tiles of 16 outputs; those of the next 16 w_panel bytes on */
+    const unsigned char *x; /* tiles of 16 tokens; those of the next 16 x_panel bytes on */
     int64_t w_panel, x_panel;
     int64_t w_step, w_row; /* bytes from a tile to the next, and from row to row of a tile */
     int32_t k32s;
     float *c;                        /* [2 outputs][2 tokens] tiles */
-    bool first;                      /* sums start from +0 */
-    struct weight_prefetch prefetch; /* its lines are prefetched on the way */
+    bool first;                      /* the sums start from +0, not from c */
+    struct weight_prefetch prefetch; /* prefetched meanwhile */
     struct side_work *side_work;     /* or NULL */
 };
 
-/* The lines that belong to k32 g of the chunk. */
+/* Prefetches the lines that belong to k32 g of the chunk. */
 INLINE void prefetch_chunk(const struct weight_prefetch *prefetch, int32_t g)
 {
     for (int32_t line = 0; line < prefetch->lines; line++) {
@@ -173,7 +173,8 @@ INLINE void prefetch_sums(const struct gqa__linear_args *args, int64_t out, int3
     }
 }
 
-/* The sums of tokens token .. of the outputs out .. out + 32 that are in the range. */
+/* Stores the sums c of the tokens from `token` on, for the outputs from out to out + 32 that are in
+ * the range. */
 static inline void store_tiles(const struct gqa__linear_args *args, float (*c)[4 * TILE_FLOATS],
                                int64_t out, int32_t token, int32_t tokens)
 {

@@ -256,7 +256,8 @@ INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64
     settle_memory();
 }
 
-/* multiply_outs for int8 weights; for many tokens a chunk of them at a time becomes bf16. */
+/* multiply_outs for int8 weights. For more than 32 tokens a chunk of weights at a time becomes
+ * bf16. */
 INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t tokens, const bool two_outs)
 {

@@ -54,7 +54,8 @@ INLINE void output_path_begin(struct output_path *path, const struct gqa__block 
     }
 }
 
-/* Rows of output from value dimensions [d, d + n) of one lane tile; strip as below. */
+/* Finishes value dimensions [d, d + n), n <= 32, of one lane tile: from strip [32][STRIP_LANES]
+ * into rows of output. */
 INLINE void finish_strip(const struct finish_lanes *rows, const float *strip, int32_t d, int32_t n)
 {
     if (n > VEC) {

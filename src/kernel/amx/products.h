@@ -90,7 +90,7 @@ struct score_place {
     int64_t lane_step; /* floats from one lane tile to the next */
 };
 
-/* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart.
+/* Scores of 32 keys and one or two lane tiles, whose packed queries lie at q and at q + q_step.
  * prefetch: or NULL. */
 INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_step,
                        const uint16_t *k, int64_t k_stride, int32_t k32s,
@@ -141,7 +141,7 @@ INLINE void score_run(float *s, int64_t s_stride, const unsigned char *q, const 
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-/* Where the tiles of a second product lie. */
+/* A product of values, V^T P, for one or two lane tiles. */
 struct value_args {
     const struct gqa__key_run *run;
     int32_t runs;
@@ -151,10 +151,10 @@ struct value_args {
     int32_t ld, dv;
     bool first;
     struct prefetch_queue *prefetch; /* for one lane tile, or NULL */
-    const struct output_path *path;  /* what becomes of the sums, or NULL: they are o */
+    const struct output_path *path;  /* merges and finishes the sums; NULL: they go to o */
 };
 
-/* One C tile to or from o; rows beyond dv go through a spare tile. */
+/* Loads one tile C from o; rows beyond dv go through a spare tile. store_o is the way back. */
 INLINE void load_o(const int tile, const float *o, int32_t ld, int32_t rows)
 {
     float spare[16 * 16];

@@ -11,7 +11,7 @@
 #include "kernel/scalar/bf16.h"
 #include "kernel/vector/convert_avx512.h"
 
-/* 16 lanes on their way through the keys. */
+/* The softmax of 16 lanes as far as it has come through the keys. */
 struct lane_sums {
     __m512 m;    /* the reference so far; -inf: nothing seen */
     __m512 l[4]; /* sums of p by key mod 4 */
@@ -66,7 +66,7 @@ INLINE bool sums_above(const struct lane_sums *sums)
     return _mm512_cmp_ps_mask(l, _mm512_set1_ps(BF16_RISEN), _CMP_NLE_UQ) != 0;
 }
 
-/* p of two keys as one row of a tile B; their sums. */
+/* p of two keys as one row of a tile B, rounded to bf16; added to their sums before rounding. */
 INLINE __m512i exponentiate_pair(const float *s, int64_t s_stride, __m512 safe, __m512 *sum0,
                                  __m512 *sum1, const bool mark)
 {
@@ -93,8 +93,8 @@ INLINE __m512i exponentiate_pair(const float *s, int64_t s_stride, __m512 safe, 
     return pair;
 }
 
-/* One tile: p of 32 keys from their scores s [32][s_stride]; adds to the sums. prefetch: or NULL.
- */
+/* p of 32 keys from their scores s [32][s_stride], as one tile B; added to the sums. prefetch: or
+ * NULL. */
 INLINE void exponentiate_32(unsigned char *tile, const float *s, int64_t s_stride,
                             struct lane_sums *sums, const bool mark,
                             struct prefetch_queue *prefetch)

@@ -16,7 +16,8 @@
 #include "kernel/amx/chunk.h"
 #include "kernel/avx512/weights_in_place.h"
 
-/* to [k32s] tiles of [16 outputs][32]: k32s of inputs from `first` on. */
+/* Makes k32s tiles of [16 outputs][32] at `to`, from k32 `first` on, of the 16 rows from `row`
+ * on. */
 INLINE void make_tiles(unsigned char *to, const struct gqa__rows *rows, int32_t row, int64_t first,
                        int64_t k32s, const gqa_dtype dtype)
 {

@@ -99,7 +99,7 @@ static inline void max_scores(float *restrict m, const float *restrict s, int32_
         }
     }
     for (int32_t j = 0; j < ld; j++) {
-        m[j] += 0.0f; /* +0, whichever zero came first */
+        m[j] += 0.0f; /* -0 becomes +0 */
     }
 }
 
@@ -127,7 +127,7 @@ static inline float merge_factor(float m, float top)
     return m == top ? 1.0f : gqa__exp2f(m - top);
 }
 
-/* One element of a merged state: l and o go the same way. */
+/* One element of a merged state, of l or of o. */
 static inline float merge_value(float left, float right, float a, float a2, float l, float l2)
 {
     const float both = fmaf(right, a2, left * a);

@@ -8,7 +8,7 @@
 
 enum {
     BLOCK_PANEL = 16,             /* panel_keys of the f32 kernels */
-    PREFETCH_KEYS = 2 * TILE_ROWS /* K rows are prefetched so many keys in advance */
+    PREFETCH_KEYS = 2 * TILE_ROWS /* how many keys in advance K rows are prefetched */
 };
 
 /* A range of keys in a block. */
@@ -40,8 +40,8 @@ static inline struct key_range lane_pair_range(const struct gqa__block *block, i
     return range;
 }
 
-/* Hide keys of VEC lanes; s [keys][s_stride], lo and hi [VEC]. Keys that every lane sees are passed
- * over. */
+/* Hides keys of VEC lanes by lo and hi [VEC]; s [keys][s_stride]. Keys that every lane sees are
+ * passed over. */
 static inline void hide_lanes(float *s, int64_t s_stride, const int32_t *lo, const int32_t *hi,
                               struct key_range range)
 {

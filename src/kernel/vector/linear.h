@@ -189,8 +189,9 @@ static inline void expand_rows(float *to, const int8_t *w, int64_t rows)
     }
 }
 
-/* Inputs k .. k + n of one block of outputs for tokens token .. token + tokens, at most SHARING
- * tiles of registers, whose chains wait in memory between the pieces of EXPANDED inputs. */
+/* One chain, inputs k .. k + n, of OUTS outputs for the tokens from `token` on, which fit SHARING
+ * token groups. EXPANDED inputs of weights at a time become f32 and serve all groups; in between
+ * the sums wait in memory. */
 static inline void expanded_inputs(const struct gqa__linear_args *args, int64_t out, int32_t token,
                                    int32_t tokens, int64_t k, int64_t n)
 {
@@ -242,7 +243,7 @@ static inline void linear_expanded(const struct gqa__linear_args *args)
 struct streams {
     const void *w;      /* [inputs][OUTS] from the first chain's first input on */
     bool int8;          /* its type; else f32 */
-    const float *x;     /* [inputs][tokens] likewise */
+    const float *x;     /* [inputs][tokens] from the same input on */
     int64_t begin, end; /* of the inputs of every chain */
     float *c;           /* [chains][tokens][OUTS], added to */
 };
@@ -368,7 +369,7 @@ static inline void linear_streams(const struct gqa__linear_args *args, int64_t o
     }
     memset(c, 0, sizeof c);
     stream_tokens(&streams, chains, tokens);
-    if (streams.end < GQA__DOT_BLOCK && chains > 1) { /* the others are longer */
+    if (streams.end < GQA__DOT_BLOCK && chains > 1) { /* the last chain is shorter */
         streams.begin = streams.end;
         streams.end = GQA__DOT_BLOCK;
         stream_tokens(&streams, chains - 1, tokens);
