@@ -134,7 +134,7 @@ struct gqa__block {
     const struct gqa__prefetch *prefetch; /* [prefetches] or NULL */
     int32_t prefetches;
     /* What becomes of the state: for sets with block_ends; the others leave it in `state`. States
-     * of earlier keys wait to be merged with it (attention/fold.h). It is merged into
+     * of lower keys wait to be merged with it (attention/fold.h). It is merged into
      * merge_into[0], that one into merge_into[1], and so on. With finish, this block was the tile's
      * last: the merged state goes straight on to the end of the rows, and only what finish stores
      * reaches memory. Without, it stays in the last of merge_into (with merges 0: in `state`). */
