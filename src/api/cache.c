@@ -1,3 +1,4 @@
+/* cache.c - the public cache functions: check the arguments, then call src/cache. */
 #include "gqa/cache.h"
 
 #include "api/positions.h"

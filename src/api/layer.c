@@ -1,3 +1,4 @@
+/* layer.c - gqa_create and gqa_destroy: a config and weights become a layer. */
 #include "gqa/layer.h"
 
 #include "base/error.h"

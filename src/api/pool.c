@@ -1,3 +1,4 @@
+/* pool.c - the public functions of gqa_pool: check the arguments, then call src/parallel. */
 #include "gqa/pool.h"
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+/* stage.c - the public stage functions, each stage of a layer alone. Rope: stage_rope.c. */
 #include "gqa/stage.h"
 
 #include "api/positions.h"

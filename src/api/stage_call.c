@@ -1,3 +1,4 @@
+/* stage_call.c - see stage_call.h. */
 #include "api/stage_call.h"
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+/* stage_rope.c - the public functions of rope: tables, rotation, frequencies. */
 #include "gqa/stage.h"
 
 #include "api/stage_call.h"

@@ -46,7 +46,7 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
     return attention;
 }
 
-/* What all tasks of a run read. */
+/* What all tasks of a run read; none writes it. */
 struct run {
     const struct gqa__attention *attention;
     const struct gqa__params *params;
@@ -55,8 +55,8 @@ struct run {
     bool counted; /* tasks count what they do, each in its own scratch */
 };
 
-/* Index ranges of every token, cut to the segment's part of the keys; the blocks that some row
- * sees. */
+/* The index range that each token sees, cut to its segment's part of the keys; and the fold blocks
+ * of which some token sees a key. */
 static void find_spans(struct run *run)
 {
     const struct gqa__attention *attention = run->attention;

@@ -36,8 +36,9 @@ static struct gqa__state state_of(const struct gqa__fold *fold, int32_t i)
     return gqa__state_at(fold->states + i * fold->state_floats, fold->kernels->tile_rows);
 }
 
-/* Let the top of the stack climb: merged with its left sibling where that waits, else (the sibling
- * is neutral) with the same bits, while its node is a right one. */
+/* Moves the top of the stack up the tree for as long as it is a right child. Its left sibling is
+ * either the state below it on the stack: the two are merged into their parent. Or it is neutral:
+ * the top becomes the parent as it is, which has the same bits. */
 static void climb(struct gqa__fold_tree *tree, void (*merge)(void *arg, int32_t left), void *arg)
 {
     int32_t top = tree->depth - 1;

@@ -1,4 +1,5 @@
-/* merge.h - the merge of two raw states of one row, in plain C: what every row's merge entry does.
+/* merge.h - the merge of two raw states of one row, in plain C: what the entry merge of every
+ * kernel set does.
  */
 #ifndef GQA__MERGE_H
 #define GQA__MERGE_H

@@ -220,7 +220,9 @@ static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
     return gathered > 1 ? 0 : n;
 }
 
-/* The entries of the kernels one after the other, fetching each panel when it is needed. */
+/* A block by the single entries of the kernel set, one after the other: for sets without `block`,
+ * for panels that share the scratch, and where V may be special. Each panel is looked up when
+ * it is needed. */
 static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
                         const uint8_t *mark)
 {
@@ -249,7 +251,7 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     }
 }
 
-/* The block's state into those to its left. */
+/* Merges the block's state into those of lower keys, as block->merge_into says. */
 static void merge_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
 {
     struct gqa__state from = block->state;
@@ -261,7 +263,8 @@ static void merge_block(const struct gqa__kernels *kernels, const struct gqa__bl
     }
 }
 
-/* The end of the tile's rows; state: or none of its own where a block finishes them. */
+/* How the tile's rows end, from the state. (A block that ends them itself does not read the state
+ * from there.) */
 static void make_finish(struct gqa__tile *tile, struct gqa__state state, struct gqa__finish *finish)
 {
     const struct gqa__segment *segment = tile->segment;
@@ -300,7 +303,8 @@ static bool ends_in_block(const struct gqa__tile *tile)
            segment->m == NULL && (segment->out != NULL || segment->lse != NULL);
 }
 
-/* Keys [first, end) of the tile are computed. As make_rules: no mask where all see them. */
+/* Counts the work of keys [first, end) of the tile. As in make_rules, no mask is needed where all
+ * rows see all of them. */
 static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end)
 {
     const struct gqa__shape *shape = &tile->params->shape;
@@ -317,8 +321,8 @@ static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end
     tile->work->value_madds += keys * tile->id.count * shape->dv;
 }
 
-/* One fold block cut to keys [first, end): its state goes onto the stack, or, the last one, through
- * it. */
+/* One fold block, cut to keys [first, end): its state is computed and put on the stack of the fold.
+ * The last block's is merged with all that wait there, and its kernel may finish the rows too. */
 static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end, bool last)
 {
     const struct gqa__kernels *kernels = tile->params->kernels;
@@ -381,7 +385,7 @@ void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_e
     }
 }
 
-/* Copy one row of every output between [ld]-lane states and row-major tensors. */
+/* The caller's prior states [row] into a state of ld lanes. store_states is the way back. */
 static void load_prior(struct gqa__tile *tile, struct gqa__state to)
 {
     const struct gqa__segment *segment = tile->segment;

@@ -1,3 +1,4 @@
+/* tensor.c - see tensor.h. */
 #include "base/tensor.h"
 
 #include <string.h>

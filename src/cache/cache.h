@@ -1,7 +1,7 @@
 /* cache.h - the one KV cache structure: pages of a pool, sequences as lists of pages.
  *
  * Page: for each KV head its K part, then its V part, as the kernel set wants them:
- *   K [page_size][k_stride] of dtype_k; V [page_size][v_stride] of dtype_v, or, if the row wants V
+ *   K [page_size][k_stride] of dtype_k; V [page_size][v_stride] of dtype_v, or, if the set wants V
  *   transposed, [dv rounded up to value_step][page_size].
  * Beside the pool, per slot: the token's position id and its column (its place among all of the
  * caller's tokens, padding counted); per page and KV head: "V holds a non-finite value", which may

@@ -1,3 +1,4 @@
+/* layout.c - the options of a cache checked, its size worked out, and its memory divided up. */
 #include "base/error.h"
 #include "base/import.h"
 #include "base/memory.h"

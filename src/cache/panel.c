@@ -1,8 +1,8 @@
 /* panel.c - contiguous keys for the products: a pointer into a page, or a copy in scratch.
  *
  * Scratch: K [GQA__FOLD_BLOCK][k_stride], then V [GQA__FOLD_BLOCK][v_stride] or, transposed,
- * [dv rounded up to value_step][keys], both of the row's operand type; then CONVERT_TOKENS tokens
- * of f32 for plain tensors of other formats.
+ * [dv rounded up to value_step][keys], both of the kernel set's operand type; then CONVERT_TOKENS
+ * tokens of f32 for plain tensors of other formats.
  */
 #include <assert.h>
 #include <string.h>

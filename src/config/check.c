@@ -1,3 +1,4 @@
+/* check.c - see check.h. */
 #include "config/check.h"
 
 #include "base/error.h"

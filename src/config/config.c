@@ -1,3 +1,4 @@
+/* config.c - see config.h: the checks of the sections are called from here. */
 #include "config/config.h"
 
 #include <string.h>

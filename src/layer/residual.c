@@ -17,15 +17,17 @@ static bool apart(const gqa_tensor *a, const gqa_tensor *b)
     return !gqa__present(b) || !gqa__tensor_overlap(a, b);
 }
 
-/* Each token's row in one is its row in the other, or they share nothing. */
+/* The two share no memory; or each token's row is at the same place in both. */
 static bool apart_or_same(const gqa_tensor *a, const gqa_tensor *b)
 {
     return apart(a, b) ||
            (a->data == b->data && plain(b) && memcmp(a->stride, b->stride, sizeof a->stride) == 0);
 }
 
-/* Nothing is written over the tensor between the norm and the end of the layer but, in the end, a
- * token's own row. */
+/* The sum is made before the norm and read once more at the end of the layer. May it stay in the
+ * caller's tensor t in the meantime? Only if no output of the call lies there. hidden_states and
+ * residual may be t itself, row for row: they are written a token at a time, when the token's sum
+ * has been read. */
 static bool outlives(const struct gqa__call *call, const gqa_tensor *t)
 {
     const gqa_output *out = &call->out;

@@ -11,11 +11,11 @@
  * that all of the task's tokens find them there. */
 enum { TASK_BYTES = 1 << 19 };
 
-/* A row may read the weights of so many blocks of outputs side by side: a task that holds more has
- * a multiple. */
+/* Some kernels read the weights of up to so many blocks of out_step outputs side by side. A task
+ * with at least so many has a multiple of them, so that no such read is left with fewer. */
 enum { TASK_BLOCKS = 4 };
 
-/* More than any row pads a matrix by, in either direction. */
+/* More than any kernel set pads a matrix by, in either direction. */
 enum { MOST_PADDING = 4096 };
 
 static size_t packed_bytes(const struct gqa__linear *linear)
@@ -34,7 +34,8 @@ bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t 
     const size_t out = (size_t)linear->out;
     const size_t vectors = (linear->int8 ? 1u : 0u) + (with_bias ? 1u : 0u);
     size_t most, weight, rest;
-    /* The row's own size function does not check: see first that a padded matrix can be counted. */
+    /* The kernel set's size function does not check: see first that a padded matrix can be
+     * counted. */
     if (!gqa__mul(out + MOST_PADDING, (size_t)linear->in + MOST_PADDING, &most) ||
         !gqa__mul(most, 2 * sizeof(float), &most)) {
         return false;
@@ -85,7 +86,7 @@ void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t 
     gqa__linear_set_bias(linear, row, bias);
 }
 
-/* Activations are packed in blocks of token_step tokens, each a piece of its own. */
+/* Activations are packed in blocks of token_step tokens, each block by itself. */
 static size_t block_bytes(const struct gqa__linear *linear)
 {
     const size_t bytes = linear->kernels->x_bytes(linear->kernels->token_step, linear->in);
@@ -127,9 +128,10 @@ static int64_t out_tasks(const struct gqa__product *p)
     return (p->out_end - p->out_begin + p->out_task - 1) / p->out_task;
 }
 
-/* Consecutive items share what should stay in the cache: the outputs' weights, or, where those of
- * the row are meant to stream, the packed tokens. In place and not streaming an item is its outputs
- * for all tokens: what was gathered serves them all. */
+/* Which outputs and token blocks item number `item` computes. Consecutive items share what should
+ * stay in a cache: the weights of the same outputs, or, for kernels that stream weights, the same
+ * packed tokens. In place and not streaming, an item is some outputs for all tokens, so that
+ * weights are gathered once. */
 static struct gqa__share share_of(const struct gqa__product *p, int64_t item)
 {
     const int64_t outs = out_tasks(p);
@@ -241,7 +243,7 @@ static void add_bias(const struct gqa__product *p)
     }
 }
 
-/* The epilogue of the rows, on what they have stored. */
+/* The epilogue of backend reference: on stored outputs, by the entries clip and scale_add. */
 static void run_after(const struct gqa__product *p)
 {
     const struct gqa__kernels *const kernels = p->linear->kernels;
@@ -301,8 +303,7 @@ static void run_plain(const struct gqa__product *p)
     run_after(p);
 }
 
-/* --- both --------------------------------------------------------------------------------------
- */
+/* --- both backends --------------------------------------------------------------------------- */
 
 static void run(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
 {

@@ -5,8 +5,9 @@
 #include "base/memory.h"
 #include "linear/linear.h"
 
-/* So many outputs of all tokens leave the caches before they are read: 8 MiB. The blocks of tokens
- * of a layer have fewer, and are read at once. */
+/* With so many outputs, all tokens together (8 MiB), the first have left the caches before any is
+ * read: they are stored past the caches. Blocks of tokens within a layer have fewer, and are read
+ * at once. */
 #define GQA__STREAM_OUTPUTS (1 << 21)
 
 struct gqa__product {
@@ -36,8 +37,8 @@ static inline int32_t gqa__product_tokens(const struct gqa__product *p, int64_t 
     return (int32_t)gqa__min(step, p->tokens - block * step);
 }
 
-/* Activations and tokens of a block; y and add as if output 0 were there; weight and range are
- * left. */
+/* Activations and tokens of a token block. y and add point to where output 0 would be; weight and
+ * the range of outputs are left to the caller. */
 static inline void gqa__product_args(const struct gqa__product *p, int64_t block,
                                      struct gqa__linear_args *args)
 {
@@ -57,8 +58,8 @@ static inline void gqa__product_args(const struct gqa__product *p, int64_t block
     args->stream = p->tokens * (p->out_end - p->out_begin) > GQA__STREAM_OUTPUTS;
 }
 
-/* strips.c: weights in place. Bytes of a thread's slice of the scratch; outputs that are taken at
- * once (a multiple of the kernels' out_step); a task. */
+/* strips.c, weights in place: the bytes of a thread's slice of the scratch; the outputs of a unit
+ * (a multiple of the kernel set's out_step); the body of a task. */
 size_t gqa__strips_slice(const struct gqa__linear *linear);
 int64_t gqa__strips_unit(const struct gqa__kernels *kernels);
 void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot);

@@ -1,3 +1,4 @@
+/* kv.c - see kv.h. */
 #include "support/kv.h"
 
 #include <math.h>

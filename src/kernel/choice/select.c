@@ -11,7 +11,7 @@
 #include "kernel/neon/neon.h"
 #include "kernel/scalar/scalar.h"
 
-/* One row: its name, its tables and what it needs. */
+/* One ISA: its name, its tables and what it needs. */
 struct candidate {
     gqa_isa isa;
     const char *name;
@@ -94,7 +94,7 @@ const char *gqa__isa_name(gqa_isa isa)
     return isa == GQA_ISA_AUTO ? "auto" : "unknown";
 }
 
-/* The compiler of a row's files gave it a table. */
+/* Was it built? Then it has a table for some numerics. */
 static bool is_built(const struct candidate *row, const struct gqa__cpu *cpu)
 {
     return row->table(cpu, GQA_NUMERICS_F32) != NULL || row->table(cpu, GQA_NUMERICS_BF16) != NULL;
@@ -130,9 +130,9 @@ uint32_t gqa__kernels_available(void)
     return bits;
 }
 
-/* The table of a row for the numerics, or NULL and *reason. The numerics are asked first: runs of
- * the AMX kernels ask the operating system for a permission, which a set that cannot serve them
- * needs not. */
+/* The table for the numerics, or NULL and *reason. Whether this machine runs it is asked last:
+ * `runs` of amx asks the operating system for a permission, which it must not do for numerics that
+ * amx does not serve. */
 static const struct gqa__kernels *table_of(const struct candidate *row, const struct gqa__cpu *cpu,
                                            gqa_numerics numerics, const char **reason)
 {
