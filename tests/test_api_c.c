@@ -30,6 +30,9 @@ static_assert((int)GQA_ROPE_NONE == 0 && (int)GQA_ROPE_SCALING_NONE == 0, "zero 
 static_assert((int)GQA_MROPE_NONE == 0 && (int)GQA_GATE_NONE == 0, "zero is default");
 static_assert((int)GQA_QUERY_TEMPERATURE_NONE == 0 && (int)GQA_PHASE_AUTO == 0, "zero is default");
 
+static_assert((int)GQA_LOG_DEBUG < (int)GQA_LOG_INFO && (int)GQA_LOG_INFO < (int)GQA_LOG_WARNING,
+              "levels rise");
+
 static int failed;
 
 static void expect(int holds, const char *what)

@@ -48,13 +48,15 @@ static void build_info_is_filled(void **state)
 /* What a host's log received. */
 struct heard {
     int lines;
+    gqa_log_level level; /* of the last one */
     char last[200];
 };
 
-static void hear(void *user, const char *line)
+static void hear(void *user, gqa_log_level level, const char *line)
 {
     struct heard *heard = user;
     heard->lines++;
+    heard->level = level;
     strncpy(heard->last, line, sizeof heard->last - 1);
 }
 
@@ -63,7 +65,7 @@ static void poor_core_is_reported(void **state)
 {
     struct gqa__cpu cpu;
     gqa_build_info info;
-    struct heard heard = {0, ""};
+    struct heard heard = {0, GQA_LOG_DEBUG, ""};
     gqa_runtime runtime;
     (void)state;
     gqa__cpu_detect(&cpu);
@@ -84,6 +86,7 @@ static void poor_core_is_reported(void **state)
     assert_int_equal(heard.lines, 0);
     gqa__blas_warn(&runtime, "Prescott");
     assert_int_equal(heard.lines, cpu.avx2_fma);
+    assert_int_equal(heard.level, cpu.avx2_fma ? GQA_LOG_WARNING : GQA_LOG_DEBUG);
     assert_true(!cpu.avx2_fma || strstr(heard.last, "\"Prescott\"") != NULL);
 }
 
@@ -94,7 +97,7 @@ static void create_logs_a_poor_core(void **state)
     const gqa_backend backends[] = {GQA_BACKEND_CPU, GQA_BACKEND_REFERENCE};
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct heard heard = {0, ""};
+        struct heard heard = {0, GQA_LOG_DEBUG, ""};
         gqa_runtime runtime;
         gqa_config config;
         gqa_weights weights;

@@ -19,10 +19,10 @@ struct call {
     int32_t *lengths;     /* [B] */
 };
 
-static void log_line(void *user, const char *line)
+static void log_line(void *user, gqa_log_level level, const char *line)
 {
     (void)user;
-    fprintf(stderr, "gqa: %s\n", line);
+    fprintf(stderr, "gqa: %s%s\n", level >= GQA_LOG_WARNING ? "warning: " : "", line);
 }
 
 bool tool_session_open(struct tool_session *session, const struct tool_case *c,
