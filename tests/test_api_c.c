@@ -95,6 +95,7 @@ static void test_every_function(void)
     FUNCTION(gqa_rope_frequencies);
     FUNCTION(gqa_build_info_sized);
     FUNCTION(gqa_version);
+    FUNCTION(gqa_api_version);
     FUNCTION(gqa_isa_available);
     FUNCTION(gqa_isa_name);
 }
@@ -160,6 +161,7 @@ static void test_info(void)
     gqa_build_info_get(&info);
     expect(info.struct_size == sizeof info, "gqa_build_info_get sets struct_size");
     expect(info.version == GQA_VERSION && gqa_version() == GQA_VERSION, "version");
+    expect(gqa_api_version() == GQA_API_VERSION && GQA_API_VERSION > 0, "version of the API");
     expect((info.kernels_built >> GQA_ISA_SCALAR & 1u) == 1u, "the scalar kernels is built");
     expect(gqa_isa_available(GQA_ISA_SCALAR) == 1, "and runs everywhere");
     expect(strcmp(gqa_isa_name(GQA_ISA_SCALAR), "scalar") == 0, "name of a row");

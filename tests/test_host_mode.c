@@ -146,6 +146,7 @@ static void run_numbers(void)
     note(gqa_fold_block());
     done(gqa_cut_keys(0, 700, 2, room(3 * sizeof(int32_t)), room(sizeof(int32_t)), NULL));
     note((int32_t)gqa_version());
+    note((int32_t)gqa_api_version());
     note(gqa_isa_available(GQA_ISA_SCALAR));
     note(gqa_layer_isa(layer));
     snprintf(room(64), 64, "%s %llx", gqa_isa_name(GQA_ISA_AVX2),
@@ -372,6 +373,7 @@ static const struct entry {
     {"gqa_rope_frequencies", run_rope},
     {"gqa_build_info_sized", run_inits},
     {"gqa_version", run_numbers},
+    {"gqa_api_version", run_numbers},
     {"gqa_isa_available", run_numbers},
     {"gqa_isa_name", run_numbers},
 };

@@ -32,6 +32,10 @@ static inline void gqa_build_info_get(gqa_build_info *info)
 /* GQA_VERSION of the library that is linked. */
 GQA_API uint32_t gqa_version(void);
 
+/* GQA_API_VERSION of the library that is linked. Not the one that the caller was compiled with: the
+ * caller has to be compiled again, and perhaps to be changed. */
+GQA_API uint32_t gqa_api_version(void);
+
 /* 1 if the kernel set is compiled in and this machine runs it. AUTO: 1. For AMX this, and
  * gqa_build_info_get, asks Linux for the use of tile data (see gqa_create). */
 GQA_API int gqa_isa_available(gqa_isa isa);

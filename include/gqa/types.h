@@ -20,7 +20,8 @@ typedef enum gqa_status {
     GQA_ERR_NOMEM = -4,       /* the allocator returned NULL */
     GQA_ERR_WORKSPACE = -5,   /* workspace smaller than gqa_workspace_size said */
     GQA_ERR_CACHE_FULL = -6,  /* no page left, or a sequence at its max_tokens */
-    GQA_ERR_COMM = -7         /* a collective of the host failed */
+    GQA_ERR_COMM = -7         /* reserved for collectives between ranks; no function of this release
+                                 returns it */
 } gqa_status;
 
 /* Filled on failure, untouched on success. Every function accepts NULL for it. */

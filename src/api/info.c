@@ -35,6 +35,11 @@ uint32_t gqa_version(void)
     return GQA_VERSION;
 }
 
+uint32_t gqa_api_version(void)
+{
+    return GQA_API_VERSION;
+}
+
 int gqa_isa_available(gqa_isa isa)
 {
     if (isa == GQA_ISA_AUTO) {
