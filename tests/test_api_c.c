@@ -96,6 +96,7 @@ static void test_every_function(void)
     FUNCTION(gqa_build_info_sized);
     FUNCTION(gqa_version);
     FUNCTION(gqa_api_version);
+    FUNCTION(gqa_cpu_features);
     FUNCTION(gqa_isa_available);
     FUNCTION(gqa_isa_name);
 }

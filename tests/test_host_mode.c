@@ -147,6 +147,7 @@ static void run_numbers(void)
     done(gqa_cut_keys(0, 700, 2, room(3 * sizeof(int32_t)), room(sizeof(int32_t)), NULL));
     note((int32_t)gqa_version());
     note((int32_t)gqa_api_version());
+    note((int32_t)gqa_cpu_features());
     note(gqa_isa_available(GQA_ISA_SCALAR));
     note(gqa_layer_isa(layer));
     snprintf(room(64), 64, "%s %llx", gqa_isa_name(GQA_ISA_AVX2),
@@ -374,6 +375,7 @@ static const struct entry {
     {"gqa_build_info_sized", run_inits},
     {"gqa_version", run_numbers},
     {"gqa_api_version", run_numbers},
+    {"gqa_cpu_features", run_numbers},
     {"gqa_isa_available", run_numbers},
     {"gqa_isa_name", run_numbers},
 };

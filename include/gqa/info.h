@@ -36,6 +36,21 @@ GQA_API uint32_t gqa_version(void);
  * caller has to be compiled again, and perhaps to be changed. */
 GQA_API uint32_t gqa_api_version(void);
 
+/* What a CPU and its operating system offer to programs, as bits. */
+typedef enum gqa_cpu_feature {
+    GQA_CPU_AVX2 = 1,        /* AVX2, FMA and F16C, and the state of ymm is saved */
+    GQA_CPU_AVX512 = 2,      /* AVX2 as above, AVX-512 F, BW, DQ and VL, and the state of zmm */
+    GQA_CPU_AVX512_BF16 = 4, /* AVX-512 as above, and its bf16 */
+    GQA_CPU_AMX_BF16 = 8, /* AMX tiles and their bf16 products, and the state of tiles is enabled.
+                             Whether this process may use them is not asked */
+    GQA_CPU_NEON = 16     /* AArch64's vectors */
+} gqa_cpu_feature;
+
+/* The bits of gqa_cpu_feature that this machine has, whatever kernel sets are built: a host that
+ * carries kernels of its own chooses by it too. Changes nothing, asks for no permission, and gives
+ * the same answer at any time. */
+GQA_API uint32_t gqa_cpu_features(void);
+
 /* 1 if the kernel set is compiled in and this machine runs it. AUTO: 1. For AMX this, and
  * gqa_build_info_get, asks Linux for the use of tile data (see gqa_create). */
 GQA_API int gqa_isa_available(gqa_isa isa);

@@ -59,6 +59,11 @@ static const struct gqa__kernels *amx_table(const struct gqa__cpu *cpu, gqa_nume
     return gqa__amx(numerics);
 }
 
+static bool runs_neon(const struct gqa__cpu *cpu)
+{
+    return cpu->neon;
+}
+
 static const struct gqa__kernels *neon_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
 {
     (void)cpu;
@@ -85,7 +90,7 @@ static const struct candidate candidates[] = {
     {GQA_ISA_AVX2, "avx2", runs_avx2, avx2_table, "AVX2, FMA and F16C"},
     {GQA_ISA_AVX512, "avx512", runs_avx512, avx512_table, "AVX-512 F, BW, DQ and VL"},
     {GQA_ISA_AMX, "amx", runs_amx, amx_table, "AMX bf16 and AVX-512 bf16"},
-    {GQA_ISA_NEON, "neon", runs_anywhere, neon_table, "NEON"}, /* as every AArch64 CPU has it */
+    {GQA_ISA_NEON, "neon", runs_neon, neon_table, "NEON"},
 };
 
 enum { CANDIDATES = sizeof candidates / sizeof candidates[0] };
