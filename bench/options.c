@@ -84,7 +84,8 @@ static bool parse_value(const struct option *option, const char *text)
     return parse_name(option, text);
 }
 
-bool bench_options_parse(struct bench_options *o, int argc, char **argv)
+/* *isa_named: --isa is among them. */
+static bool read_words(struct bench_options *o, int argc, char **argv, bool *isa_named)
 {
     const struct option all[] = {
         {"--suite", TEXT, &o->suite, 0, 0},
@@ -106,12 +107,6 @@ bool bench_options_parse(struct bench_options *o, int argc, char **argv)
     };
     const size_t count = sizeof all / sizeof all[0];
 
-    memset(o, 0, sizeof *o);
-    o->threads = 1;
-    o->numerics = -1;
-    o->repetitions = 9;
-    o->seconds = 60;
-    o->onnxruntime = GQA_BENCH_ORT_DIR;
     for (int i = 1; i < argc; i++) {
         size_t at = 0;
 
@@ -128,8 +123,30 @@ bool bench_options_parse(struct bench_options *o, int argc, char **argv)
                     i + 1 == argc ? "none" : argv[i + 1]);
             return false;
         } else {
+            *isa_named = *isa_named || all[at].value == &o->isa;
             i++;
         }
+    }
+    return true;
+}
+
+bool bench_options_parse(struct bench_options *o, int argc, char **argv)
+{
+    gqa_error err;
+    bool isa_named = false;
+
+    memset(o, 0, sizeof *o);
+    o->threads = 1;
+    o->numerics = -1;
+    o->repetitions = 9;
+    o->seconds = 60;
+    o->onnxruntime = GQA_BENCH_ORT_DIR;
+    if (!read_words(o, argc, argv, &isa_named)) {
+        return false;
+    }
+    if (!isa_named && gqa_isa_from_environment(&o->isa, &err) != GQA_OK) {
+        fprintf(stderr, "gqa-bench: %s\n", err.message);
+        return false;
     }
     return true;
 }

@@ -99,6 +99,7 @@ static void test_every_function(void)
     FUNCTION(gqa_cpu_features);
     FUNCTION(gqa_isa_available);
     FUNCTION(gqa_isa_name);
+    FUNCTION(gqa_isa_from_environment);
 }
 
 #define INIT(type, init)                                                                           \

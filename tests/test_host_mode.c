@@ -154,6 +154,13 @@ static void run_numbers(void)
              (unsigned long long)gqa_layer_rope_key(layer));
 }
 
+static void run_environment(void)
+{
+    gqa_isa isa = GQA_ISA_AUTO;
+    done(gqa_isa_from_environment(&isa, NULL));
+    note((int32_t)isa);
+}
+
 /* A call without a cache. f16 in and out: rows are converted on both ways. */
 static void forward_with(const gqa_layer *with)
 {
@@ -378,6 +385,7 @@ static const struct entry {
     {"gqa_cpu_features", run_numbers},
     {"gqa_isa_available", run_numbers},
     {"gqa_isa_name", run_numbers},
+    {"gqa_isa_from_environment", run_environment},
 };
 enum { FUNCTIONS = sizeof table / sizeof table[0] };
 

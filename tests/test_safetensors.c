@@ -405,6 +405,7 @@ static void test_usage(void **argument)
         {"run x --feed", "--feed needs a value"},
         {"run x y --out z", "--out takes the values of one file, not of 2"},
         {"run x --fast", "run does not take --fast"},
+        {"run x --isa=", "--isa is ;"},
         {"info --fast", "info does not take --fast"},
         {"time --tokens 0", "--tokens is 0"},
         {"time --tokens 10 --feed 4,5", "call sizes that add up to 10"},
@@ -441,6 +442,41 @@ static void test_time_prints_work(void **argument)
                      "0.000 G attention") == NULL) {
         fail_msg("%s", text);
     }
+}
+
+/* GQA_ISA chooses the kernel set of run and time, unless --isa does; a name that is none is said.
+ */
+static void test_environment(void **argument)
+{
+    static const struct {
+        const char *isa, *words;
+        int status;
+        const char *says;
+    } cases[] = {{"sse9", "time --tokens 3", 2, "GQA_ISA: \"sse9\" is no kernel set"},
+                 {"sse9", "run '" GQA_GOLDEN_DIR "/" ATTN "'", 2, "GQA_ISA: \"sse9\" is no kernel"},
+                 {"scalar", "time --tokens 3", 0, "cpu scalar, 1 thread"},
+                 {"scalar", "run --json '" GQA_GOLDEN_DIR "/" ATTN "'", 0, "\"isa\": \"scalar\""},
+                 {"sse9", "time --tokens 3 --isa scalar", 0, "cpu scalar, 1 thread"},
+                 {"sse9", "run --isa scalar '" GQA_GOLDEN_DIR "/" ATTN "'", 0, "cpu scalar/f32"},
+                 {"sse9", "time --tokens 3 --isa auto", 0, "3 tokens"},
+                 {"sse9", "info", 0, "kernel sets  scalar"}};
+    const char *const before = getenv("GQA_ISA");
+    char kept[64];
+
+    (void)argument;
+    snprintf(kept, sizeof kept, "%s", before != NULL ? before : "");
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static char text[32768];
+        int status;
+
+        assert_int_equal(setenv("GQA_ISA", cases[i].isa, 1), 0);
+        status = run_redirected(cases[i].words, "2>&1", text, sizeof text);
+        if (status != cases[i].status || strstr(text, cases[i].says) == NULL) {
+            fail_msg("GQA_ISA=%s gqa %s: exit status %d, \"%s\"; expected %d, \"%s\"", cases[i].isa,
+                     cases[i].words, status, text, cases[i].status, cases[i].says);
+        }
+    }
+    assert_int_equal(setenv("GQA_ISA", kept, 1), 0);
 }
 
 /* A good file beside a bad one is run, and the exit status is still 2. */
@@ -575,7 +611,7 @@ static void test_every_cut(void **argument)
 
 int main(void)
 {
-    static struct CMUnitTest tests[DAMAGES + 5];
+    static struct CMUnitTest tests[DAMAGES + 6];
     size_t n = 0;
 
     for (; n < DAMAGES; n++) {
@@ -584,6 +620,7 @@ int main(void)
     }
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_usage);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_time_prints_work);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_environment);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_good_beside_bad);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_random_bytes);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_cut);

@@ -1,13 +1,17 @@
-/* test_select.c - which kernel set a config and GQA_ISA get, and how a missing one is refused. */
+/* test_select.c - which kernel set a config gets and what GQA_ISA names, and how a missing one is
+ * refused. */
+#define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "gqa/info.h"
 #include "kernel/choice/cpu.h"
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
@@ -21,7 +25,7 @@ static bool available(gqa_isa isa)
 static const struct gqa__kernels *forced(gqa_isa isa, gqa_numerics numerics)
 {
     const struct gqa__kernels *kernels = NULL;
-    return gqa__select(&kernels, isa, NULL, numerics, NULL) == GQA_OK ? kernels : NULL;
+    return gqa__select(&kernels, isa, numerics, NULL) == GQA_OK ? kernels : NULL;
 }
 
 static void test_scalar_is_everywhere(void **state)
@@ -64,7 +68,7 @@ static void test_not_built_is_said(void **state)
         const struct gqa__kernels *kernels = NULL;
         const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
         gqa_error err = {GQA_OK, NULL, ""};
-        (void)gqa__select(&kernels, (gqa_isa)isa, NULL, GQA_NUMERICS_BF16, &err);
+        (void)gqa__select(&kernels, (gqa_isa)isa, GQA_NUMERICS_BF16, &err);
         assert_int_equal(strstr(err.message, "this library is built without it") != NULL, !built);
     }
 }
@@ -85,42 +89,51 @@ static void test_scalar_by_cpu(void **state)
     assert_ptr_equal(forced(GQA_ISA_SCALAR, GQA_NUMERICS_F32), want);
 }
 
-/* AUTO: the highest kernels that serves the numerics; an empty GQA_ISA and "auto" are the same. */
+/* AUTO: the highest kernels that serves the numerics. */
 static void test_auto_is_the_best(void **state)
 {
-    static const char *const env[] = {NULL, "", "auto"};
-
     (void)state;
     for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
-        const struct gqa__kernels *best = NULL;
+        const struct gqa__kernels *best = NULL, *kernels = NULL;
         for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-            const struct gqa__kernels *kernels = forced((gqa_isa)isa, (gqa_numerics)n);
-            best = kernels != NULL ? kernels : best;
+            const struct gqa__kernels *one = forced((gqa_isa)isa, (gqa_numerics)n);
+            best = one != NULL ? one : best;
         }
-        for (int i = 0; i < 3; i++) {
-            const struct gqa__kernels *kernels = NULL;
-            assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, env[i], (gqa_numerics)n, NULL),
-                             GQA_OK);
-            assert_ptr_equal(kernels, best);
-        }
+        assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, (gqa_numerics)n, NULL), GQA_OK);
+        assert_ptr_equal(kernels, best);
     }
 }
 
-/* Every name in GQA_ISA means the row of that name, or the same refusal. */
-static void test_env_names(void **state)
+/* gqa_isa_from_environment with GQA_ISA set to text (NULL: not set); GQA_ISA is put back. */
+static gqa_status from_environment(const char *text, gqa_isa *isa, gqa_error *err)
 {
+    const char *const before = getenv("GQA_ISA");
+    char kept[64];
+    gqa_status status;
+
+    snprintf(kept, sizeof kept, "%s", before != NULL ? before : "");
+    assert_int_equal(text != NULL ? setenv("GQA_ISA", text, 1) : unsetenv("GQA_ISA"), 0);
+    status = gqa_isa_from_environment(isa, err);
+    assert_int_equal(setenv("GQA_ISA", kept, 1), 0);
+    return status;
+}
+
+/* Every name in GQA_ISA means the kernel set of that name, be it available or not. */
+static void test_environment(void **state)
+{
+    static const char *const automatic[] = {NULL, "", "auto"};
+    gqa_isa isa;
+
     (void)state;
-    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        const char *name = gqa__isa_name((gqa_isa)isa);
-        const struct gqa__kernels *by_name = NULL, *by_config = NULL;
-        gqa_error err = {GQA_OK, NULL, ""};
-        const gqa_status status = gqa__select(&by_name, GQA_ISA_AUTO, name, GQA_NUMERICS_F32, &err);
-        assert_int_equal(status,
-                         gqa__select(&by_config, (gqa_isa)isa, NULL, GQA_NUMERICS_F32, NULL));
-        assert_ptr_equal(by_name, by_config);
-        if (status != GQA_OK) {
-            assert_string_equal(err.field, "GQA_ISA");
-        }
+    for (int i = GQA_ISA_SCALAR; i <= GQA_ISA_NEON; i++) {
+        isa = GQA_ISA_AUTO;
+        assert_int_equal(from_environment(gqa__isa_name((gqa_isa)i), &isa, NULL), GQA_OK);
+        assert_int_equal(isa, i);
+    }
+    for (int i = 0; i < 3; i++) {
+        isa = GQA_ISA_AVX2;
+        assert_int_equal(from_environment(automatic[i], &isa, NULL), GQA_OK);
+        assert_int_equal(isa, GQA_ISA_AUTO);
     }
 }
 
@@ -154,8 +167,7 @@ static void test_unavailable_is_refused(void **state)
         for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
             const struct gqa__kernels *kernels = gqa__scalar_baseline(GQA_NUMERICS_F32);
             gqa_error err = {GQA_OK, NULL, ""};
-            const gqa_status status =
-                gqa__select(&kernels, (gqa_isa)isa, NULL, (gqa_numerics)n, &err);
+            const gqa_status status = gqa__select(&kernels, (gqa_isa)isa, (gqa_numerics)n, &err);
             if (status == GQA_OK) {
                 assert_true(available((gqa_isa)isa));
                 continue;
@@ -171,33 +183,25 @@ static void test_unavailable_is_refused(void **state)
     }
 }
 
-/* A forced kernel set outweighs GQA_ISA, also a bad one. */
-static void test_config_before_env(void **state)
-{
-    const struct gqa__kernels *kernels = NULL;
-
-    (void)state;
-    assert_int_equal(gqa__select(&kernels, GQA_ISA_SCALAR, "nonsense", GQA_NUMERICS_F32, NULL),
-                     GQA_OK);
-    assert_int_equal(kernels->isa, GQA_ISA_SCALAR);
-}
-
-static void test_bad_names(void **state)
+static void test_bad_environment(void **state)
 {
     static const char *const bad[] = {
-        "sve", "AVX2", "scalar ", "0", "auto,scalar", "a name longer than the forty letters shown"};
+        "sve",         "AVX2",    "scalar ", "0",
+        "auto,scalar", "unknown", "avx51",   "a name longer than the forty letters shown"};
+    gqa_error err = {GQA_OK, NULL, ""};
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        const struct gqa__kernels *kernels = NULL;
-        gqa_error err = {GQA_OK, NULL, ""};
-        assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, bad[i], GQA_NUMERICS_F32, &err),
-                         GQA_ERR_ARG);
-        assert_null(kernels);
+        gqa_isa isa = GQA_ISA_AVX2;
+        err.field = NULL;
+        assert_int_equal(from_environment(bad[i], &isa, &err), GQA_ERR_ARG);
+        assert_int_equal(isa, GQA_ISA_AVX2);
         assert_string_equal(err.field, "GQA_ISA");
         assert_non_null(strstr(err.message, "is no kernel set"));
         assert_non_null(strstr(err.message, "or neon"));
     }
+    assert_int_equal(from_environment("scalar", NULL, &err), GQA_ERR_ARG);
+    assert_string_equal(err.field, "isa");
 }
 
 static void test_bad_isa(void **state)
@@ -209,8 +213,7 @@ static void test_bad_isa(void **state)
         if (isa >= GQA_ISA_AUTO && isa <= GQA_ISA_NEON) {
             continue;
         }
-        assert_int_equal(gqa__select(&kernels, (gqa_isa)isa, NULL, GQA_NUMERICS_F32, &err),
-                         GQA_ERR_ARG);
+        assert_int_equal(gqa__select(&kernels, (gqa_isa)isa, GQA_NUMERICS_F32, &err), GQA_ERR_ARG);
         assert_string_equal(err.field, "config.isa");
     }
 }
@@ -254,11 +257,10 @@ int main(void)
         cmocka_unit_test(test_not_built_is_said),
         cmocka_unit_test(test_scalar_by_cpu),
         cmocka_unit_test(test_auto_is_the_best),
-        cmocka_unit_test(test_env_names),
+        cmocka_unit_test(test_environment),
         cmocka_unit_test(test_what_rows_serve),
         cmocka_unit_test(test_unavailable_is_refused),
-        cmocka_unit_test(test_config_before_env),
-        cmocka_unit_test(test_bad_names),
+        cmocka_unit_test(test_bad_environment),
         cmocka_unit_test(test_bad_isa),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_cpu),

@@ -59,6 +59,17 @@ GQA_API int gqa_isa_available(gqa_isa isa);
  * NULL. */
 GQA_API const char *gqa_isa_name(gqa_isa isa);
 
+/* The kernel set that the environment variable GQA_ISA names: "scalar", "avx2", "avx512", "amx" or
+ * "neon"; GQA_ISA_AUTO where it is "auto", empty or not set. For hosts whose users may choose so:
+ *
+ *     gqa_config_init(&config);
+ *     if (gqa_isa_from_environment(&config.isa, &err) != GQA_OK) ...
+ *
+ * Any other name is GQA_ERR_ARG, field "GQA_ISA", and *isa is left as it was. Whether the set is
+ * available is for gqa_create to say. This is the only function of the library that reads the
+ * environment; no other thread may change that meanwhile. */
+GQA_API gqa_status gqa_isa_from_environment(gqa_isa *isa, gqa_error *err);
+
 #ifdef __cplusplus
 }
 #endif

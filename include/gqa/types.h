@@ -43,9 +43,8 @@ typedef enum gqa_dtype {
     GQA_I8 = 5
 } gqa_dtype;
 
-/* Instruction sets: those of x86-64 in rising order, then AArch64's. AUTO: the environment variable
- * GQA_ISA ("scalar", "avx2", "avx512", "amx", "neon") read once by gqa_create, else the best kernel
- * set that was built and that this CPU, its operating system and the numerics admit. */
+/* Instruction sets: those of x86-64 in rising order, then AArch64's. AUTO: the best kernel set that
+ * was built and that this CPU, its operating system and the numerics admit. */
 typedef enum gqa_isa {
     GQA_ISA_AUTO = 0,
     GQA_ISA_SCALAR = 1,

@@ -10,7 +10,6 @@
 #include "linear/linear.h"
 #include "parallel/runtime.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 void gqa_weights_init_sized(gqa_weights *weights, size_t size)
@@ -34,8 +33,7 @@ static gqa_status prepare(struct gqa_layer *layer, const gqa_config *config,
         status = gqa__config_check(&params->config, err);
     }
     if (status == GQA_OK) {
-        status = gqa__select(&params->kernels, params->config.isa, getenv("GQA_ISA"),
-                             params->config.numerics, err);
+        status = gqa__select(&params->kernels, params->config.isa, params->config.numerics, err);
     }
     if (status == GQA_OK) {
         gqa__shape_derive(&params->shape, &params->config);

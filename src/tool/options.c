@@ -83,6 +83,14 @@ bool tool_parse_isa(const char *text, gqa_isa *out, struct tool_fault *fault)
         fault, NULL, "--isa is %.40s; it must be auto, scalar, avx2, avx512, amx or neon", text);
 }
 
+bool tool_environment_isa(gqa_isa *out, struct tool_fault *fault)
+{
+    gqa_error err;
+
+    return gqa_isa_from_environment(out, &err) == GQA_OK ||
+           tool_fault_set(fault, NULL, "%s", err.message);
+}
+
 bool tool_parse_count(const char *name, const char *text, int32_t low, int32_t high, int32_t *out,
                       struct tool_fault *fault)
 {

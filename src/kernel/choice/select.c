@@ -105,6 +105,17 @@ const char *gqa__isa_name(gqa_isa isa)
     return isa == GQA_ISA_AUTO ? "auto" : "unknown";
 }
 
+bool gqa__isa_named(const char *name, gqa_isa *isa)
+{
+    for (int i = GQA_ISA_AUTO; i <= (int)GQA_ISA_NEON; i++) {
+        if (strcmp(name, gqa__isa_name((gqa_isa)i)) == 0) {
+            *isa = (gqa_isa)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The compiler of a row's files gave it a table. */
 static bool is_built(const struct candidate *row, const struct gqa__cpu *cpu)
 {
@@ -160,26 +171,10 @@ static const struct gqa__kernels *table_of(const struct candidate *row, const st
     return table;
 }
 
-static gqa_status find_name(const char *env, gqa_isa *isa, gqa_error *err)
+static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, gqa_numerics numerics,
+                                gqa_error *err)
 {
-    if (strcmp(env, "auto") == 0) {
-        *isa = GQA_ISA_AUTO;
-        return GQA_OK;
-    }
-    for (int32_t i = 0; i < CANDIDATES; i++) {
-        if (strcmp(env, candidates[i].name) == 0) {
-            *isa = candidates[i].isa;
-            return GQA_OK;
-        }
-    }
-    return gqa__fail(err, GQA_ERR_ARG, "GQA_ISA",
-                     "\"%.40s\" is no kernel set: expected auto, scalar, avx2, avx512, amx or neon",
-                     env);
-}
-
-static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, const char *field,
-                                gqa_numerics numerics, gqa_error *err)
-{
+    static const char field[] = "config.isa";
     struct gqa__cpu cpu;
 
     gqa__cpu_detect(&cpu);
@@ -216,22 +211,12 @@ static const struct gqa__kernels *select_best(gqa_numerics numerics)
     return best;
 }
 
-gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, const char *env,
-                       gqa_numerics numerics, gqa_error *err)
+gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, gqa_numerics numerics,
+                       gqa_error *err)
 {
-    const char *field = "config.isa";
-    gqa_status status = GQA_OK;
-
     *out = NULL;
-    if (isa == GQA_ISA_AUTO && env != NULL && env[0] != '\0') {
-        field = "GQA_ISA";
-        status = find_name(env, &isa, err);
-    }
-    if (status != GQA_OK) {
-        return status;
-    }
     if (isa != GQA_ISA_AUTO) {
-        return select_forced(out, isa, field, numerics, err);
+        return select_forced(out, isa, numerics, err);
     }
     *out = select_best(numerics);
     return GQA_OK;
