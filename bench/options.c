@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/config.h"
 #include "gqa/gqa.h"
 #include "workers.h"
 
@@ -17,7 +18,8 @@ const char bench_usage[] =
     "  --filter TEXT       only cases whose name holds TEXT (or matches it, with * and ?)\n"
     "  --peers NAMES       only these baselines; none = no baseline\n"
     "  --threads N         threads of every case (suite threads: the most); default 1\n"
-    "  --isa NAME          auto, scalar, avx2, avx512, amx, neon\n"
+    "  --isa NAME          auto, scalar, avx2, avx512, amx, neon; default what GQA_ISA says\n"
+    "  --max-isa NAME      with isa auto: no kernel set above this one\n"
     "  --backend NAME      cpu, reference\n"
     "  --numerics NAME     f32, bf16; default both\n"
     "  --repetitions N     rounds of alternation per case; default 9\n"
@@ -93,6 +95,7 @@ static bool read_words(struct bench_options *o, int argc, char **argv, bool *isa
         {"--peers", TEXT, &o->peers, 0, 0},
         {"--threads", INTEGER, &o->threads, 1, BENCH_MAX_THREADS},
         {"--isa", ISA, &o->isa, 0, 0},
+        {"--max-isa", ISA, &o->max_isa, 0, 0},
         {"--backend", BACKEND, &o->backend, 0, 0},
         {"--numerics", NUMERICS, &o->numerics, 0, 0},
         {"--repetitions", INTEGER, &o->repetitions, 1, 100000},
@@ -146,6 +149,11 @@ bool bench_options_parse(struct bench_options *o, int argc, char **argv)
     }
     if (!isa_named && gqa_isa_from_environment(&o->isa, &err) != GQA_OK) {
         fprintf(stderr, "gqa-bench: %s\n", err.message);
+        return false;
+    }
+    if (o->isa != GQA_ISA_AUTO && !gqa__isa_within(o->isa, o->max_isa)) {
+        fprintf(stderr, "gqa-bench: isa %s is above max-isa %s\n", gqa_isa_name(o->isa),
+                gqa_isa_name(o->max_isa));
         return false;
     }
     return true;

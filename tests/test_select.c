@@ -11,10 +11,11 @@
 
 #include <cmocka.h>
 
-#include "gqa/info.h"
+#include "gqa/gqa.h"
 #include "kernel/choice/cpu.h"
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
+#include "support/forced.h"
 
 static bool available(gqa_isa isa)
 {
@@ -25,7 +26,7 @@ static bool available(gqa_isa isa)
 static const struct gqa__kernels *forced(gqa_isa isa, gqa_numerics numerics)
 {
     const struct gqa__kernels *kernels = NULL;
-    return gqa__select(&kernels, isa, numerics, NULL) == GQA_OK ? kernels : NULL;
+    return gqa__select(&kernels, isa, GQA_ISA_AUTO, numerics, NULL) == GQA_OK ? kernels : NULL;
 }
 
 static void test_scalar_is_everywhere(void **state)
@@ -68,7 +69,7 @@ static void test_not_built_is_said(void **state)
         const struct gqa__kernels *kernels = NULL;
         const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
         gqa_error err = {GQA_OK, NULL, ""};
-        (void)gqa__select(&kernels, (gqa_isa)isa, GQA_NUMERICS_BF16, &err);
+        (void)gqa__select(&kernels, (gqa_isa)isa, GQA_ISA_AUTO, GQA_NUMERICS_BF16, &err);
         assert_int_equal(strstr(err.message, "this library is built without it") != NULL, !built);
     }
 }
@@ -99,8 +100,72 @@ static void test_auto_is_the_best(void **state)
             const struct gqa__kernels *one = forced((gqa_isa)isa, (gqa_numerics)n);
             best = one != NULL ? one : best;
         }
-        assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, (gqa_numerics)n, NULL), GQA_OK);
+        assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, GQA_ISA_AUTO, (gqa_numerics)n, NULL),
+                         GQA_OK);
         assert_ptr_equal(kernels, best);
+    }
+}
+
+/* Is isa within the limit? As a table, row by row of isa: limit auto, scalar, avx2, avx512, amx,
+ * neon. */
+static const bool within[6][6] = {[GQA_ISA_SCALAR] = {true, true, true, true, true, true},
+                                  [GQA_ISA_AVX2] = {true, false, true, true, true, true},
+                                  [GQA_ISA_AVX512] = {true, false, false, true, true, true},
+                                  [GQA_ISA_AMX] = {true, false, false, false, true, true},
+                                  [GQA_ISA_NEON] = {true, false, true, true, true, true}};
+
+/* AUTO with a limit: the highest kernel set within it; what a config may force is within it too. */
+static void test_limit(void **state)
+{
+    (void)state;
+    for (int limit = GQA_ISA_AUTO; limit <= GQA_ISA_NEON; limit++) {
+        for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
+            const struct gqa__kernels *best = NULL, *kernels = NULL;
+            for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
+                const struct gqa__kernels *one = forced((gqa_isa)isa, (gqa_numerics)n);
+                best = one != NULL && within[isa][limit] ? one : best;
+            }
+            assert_int_equal(
+                gqa__select(&kernels, GQA_ISA_AUTO, (gqa_isa)limit, (gqa_numerics)n, NULL), GQA_OK);
+            assert_ptr_equal(kernels, best);
+        }
+        for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
+            gqa_config config;
+            gqa_error err = {GQA_OK, NULL, ""};
+            gqa_config_init(&config);
+            config.num_attention_heads = 1;
+            config.num_key_value_heads = 1;
+            config.head_dim = 8;
+            config.isa = (gqa_isa)isa;
+            config.max_isa = (gqa_isa)limit;
+            assert_int_equal(gqa_config_check(&config, &err) == GQA_OK, within[isa][limit]);
+            assert_true(within[isa][limit] || strcmp(err.field, "config.max_isa") == 0);
+        }
+    }
+}
+
+/* gqa_create keeps the limit, for both numerics. */
+static void test_create_within_limit(void **state)
+{
+    (void)state;
+    for (int limit = GQA_ISA_AUTO; limit <= GQA_ISA_NEON; limit++) {
+        for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
+            gqa_config config;
+            gqa_layer *layer = NULL;
+            const struct gqa__kernels *kernels = NULL;
+            gqa_config_init(&config);
+            config.num_attention_heads = 1;
+            config.num_key_value_heads = 1;
+            config.head_dim = 8;
+            config.numerics = (gqa_numerics)n;
+            config.max_isa = (gqa_isa)limit;
+            assert_int_equal(create_unforced(&layer, &config, NULL, NULL, NULL), GQA_OK);
+            assert_int_equal(
+                gqa__select(&kernels, GQA_ISA_AUTO, (gqa_isa)limit, (gqa_numerics)n, NULL), GQA_OK);
+            assert_int_equal(gqa_layer_isa(layer), kernels->isa);
+            assert_true(within[gqa_layer_isa(layer)][limit]);
+            gqa_destroy(&layer);
+        }
     }
 }
 
@@ -167,7 +232,8 @@ static void test_unavailable_is_refused(void **state)
         for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
             const struct gqa__kernels *kernels = gqa__scalar_baseline(GQA_NUMERICS_F32);
             gqa_error err = {GQA_OK, NULL, ""};
-            const gqa_status status = gqa__select(&kernels, (gqa_isa)isa, (gqa_numerics)n, &err);
+            const gqa_status status =
+                gqa__select(&kernels, (gqa_isa)isa, GQA_ISA_AUTO, (gqa_numerics)n, &err);
             if (status == GQA_OK) {
                 assert_true(available((gqa_isa)isa));
                 continue;
@@ -213,7 +279,8 @@ static void test_bad_isa(void **state)
         if (isa >= GQA_ISA_AUTO && isa <= GQA_ISA_NEON) {
             continue;
         }
-        assert_int_equal(gqa__select(&kernels, (gqa_isa)isa, GQA_NUMERICS_F32, &err), GQA_ERR_ARG);
+        assert_int_equal(gqa__select(&kernels, (gqa_isa)isa, GQA_ISA_AUTO, GQA_NUMERICS_F32, &err),
+                         GQA_ERR_ARG);
         assert_string_equal(err.field, "config.isa");
     }
 }
@@ -257,6 +324,8 @@ int main(void)
         cmocka_unit_test(test_not_built_is_said),
         cmocka_unit_test(test_scalar_by_cpu),
         cmocka_unit_test(test_auto_is_the_best),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_create_within_limit),
         cmocka_unit_test(test_environment),
         cmocka_unit_test(test_what_rows_serve),
         cmocka_unit_test(test_unavailable_is_refused),

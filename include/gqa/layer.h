@@ -64,7 +64,8 @@ static inline void gqa_weights_init(gqa_weights *weights)
  * AMX: only where numerics BF16 make its row a candidate, Linux (5.16 and later) is asked for the
  * use of tile data (arch_prctl). The permission is the whole process's, children inherit it, and it
  * is refused where an alternate signal stack is too small for the larger frames; AUTO then takes
- * the next kernel set, a forced AMX kernel set is GQA_ERR_UNSUPPORTED. */
+ * the next kernel set, a forced AMX kernel set is GQA_ERR_UNSUPPORTED. With config.max_isa below
+ * AMX it is not asked. */
 GQA_API gqa_status gqa_create(gqa_layer **out, const gqa_config *config, const gqa_weights *weights,
                               const gqa_runtime *runtime, gqa_error *err);
 

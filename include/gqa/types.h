@@ -44,7 +44,7 @@ typedef enum gqa_dtype {
 } gqa_dtype;
 
 /* Instruction sets: those of x86-64 in rising order, then AArch64's. AUTO: the best kernel set that
- * was built and that this CPU, its operating system and the numerics admit. */
+ * was built and that this CPU, its operating system, the numerics and config.max_isa admit. */
 typedef enum gqa_isa {
     GQA_ISA_AUTO = 0,
     GQA_ISA_SCALAR = 1,

@@ -33,7 +33,8 @@ static gqa_status prepare(struct gqa_layer *layer, const gqa_config *config,
         status = gqa__config_check(&params->config, err);
     }
     if (status == GQA_OK) {
-        status = gqa__select(&params->kernels, params->config.isa, params->config.numerics, err);
+        status = gqa__select(&params->kernels, params->config.isa, params->config.max_isa,
+                             params->config.numerics, err);
     }
     if (status == GQA_OK) {
         gqa__shape_derive(&params->shape, &params->config);

@@ -9,8 +9,8 @@
 
 const char tool_usage_run[] =
     "run CASE.safetensors... [--backend cpu|reference] [--numerics f32|bf16]\n"
-    "          [--isa auto|scalar|avx2|avx512|amx|neon] [--threads N] [--feed first|all]\n"
-    "          [--float-angles] [--in-place] [--out FILE] [--json]\n";
+    "          [--isa auto|scalar|avx2|avx512|amx|neon] [--max-isa NAME] [--threads N]\n"
+    "          [--feed first|all] [--float-angles] [--in-place] [--out FILE] [--json]\n";
 
 struct state {
     struct tool_run_options options;
@@ -179,7 +179,9 @@ static bool read_options(struct state *state, struct tool_words *words, int *pat
             (void)(value && tool_parse_numerics(value, &state->options.numerics, fault));
         } else if (tool_option(words, "--isa", &value, fault)) {
             isa_named = true;
-            (void)(value && tool_parse_isa(value, &state->options.isa, fault));
+            (void)(value && tool_parse_isa("--isa", value, &state->options.isa, fault));
+        } else if (tool_option(words, "--max-isa", &value, fault)) {
+            (void)(value && tool_parse_isa("--max-isa", value, &state->options.max_isa, fault));
         } else if (tool_option(words, "--threads", &value, fault)) {
             (void)(value && tool_parse_count("--threads", value, 1, 1024, &state->threads, fault));
         } else if (tool_option(words, "--feed", &value, fault)) {

@@ -12,7 +12,8 @@
 
 const char tool_usage_time[] =
     "time [--tokens N] [--feed A,B,...] [--backend cpu|reference] [--numerics f32|bf16]\n"
-    "          [--isa auto|scalar|avx2|avx512|amx|neon] [--threads N] [--weights native|int8]\n";
+    "          [--isa auto|scalar|avx2|avx512|amx|neon] [--max-isa NAME] [--threads N]\n"
+    "          [--weights native|int8]\n";
 
 enum { FEEDS = 3, TOKENS_MAX = 1 << 20 };
 
@@ -227,7 +228,9 @@ static bool read_options(struct state *state, struct tool_words *words, struct t
             (void)(value && tool_parse_numerics(value, &state->choice.numerics, fault));
         } else if (tool_option(words, "--isa", &value, fault)) {
             isa_named = true;
-            (void)(value && tool_parse_isa(value, &state->choice.isa, fault));
+            (void)(value && tool_parse_isa("--isa", value, &state->choice.isa, fault));
+        } else if (tool_option(words, "--max-isa", &value, fault)) {
+            (void)(value && tool_parse_isa("--max-isa", value, &state->choice.max_isa, fault));
         } else if (tool_option(words, "--threads", &value, fault)) {
             (void)(value && tool_parse_count("--threads", value, 1, 1024, &state->threads, fault));
         } else if (tool_option(words, "--weights", &value, fault)) {

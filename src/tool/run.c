@@ -44,6 +44,7 @@ bool tool_session_open(struct tool_session *session, const struct tool_case *c,
     config.backend = options->backend;
     config.numerics = options->numerics;
     config.isa = options->isa;
+    config.max_isa = options->max_isa;
     config.rope_float_angles = options->float_angles && config.rope != GQA_ROPE_NONE;
     if (session->feed.chunk_by_mask) {
         config.attention_chunk_size = 0;

@@ -17,7 +17,7 @@ bool forced_row_refuses(gqa_numerics numerics)
     const struct gqa__kernels *kernels;
 
     if (gqa_isa_from_environment(&isa, NULL) != GQA_OK || !gqa_isa_available(isa) ||
-        gqa__select(&kernels, isa, numerics, NULL) != GQA_ERR_UNSUPPORTED) {
+        gqa__select(&kernels, isa, GQA_ISA_AUTO, numerics, NULL) != GQA_ERR_UNSUPPORTED) {
         return false;
     }
     printf("skipped: GQA_ISA=%s does not serve numerics %s\n", gqa_isa_name(isa),

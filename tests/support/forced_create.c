@@ -16,7 +16,8 @@ gqa_status __wrap_gqa_create(gqa_layer **out, const gqa_config *config, const gq
     gqa_config forced;
     gqa_isa isa = GQA_ISA_AUTO;
 
-    if (config == NULL || config->struct_size != sizeof forced || config->isa != GQA_ISA_AUTO) {
+    if (config == NULL || config->struct_size != sizeof forced || config->isa != GQA_ISA_AUTO ||
+        config->max_isa != GQA_ISA_AUTO) {
         return __real_gqa_create(out, config, weights, runtime, err);
     }
     if (gqa_isa_from_environment(&isa, err) != GQA_OK) {

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "config/config.h"
 #include "kernel/amx/amx.h"
 #include "kernel/avx2/avx2.h"
 #include "kernel/avx512/avx512.h"
@@ -197,27 +198,33 @@ static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, gq
                      (int)isa, (int)candidates[CANDIDATES - 1].isa);
 }
 
-static const struct gqa__kernels *select_best(gqa_numerics numerics)
+/* Sets above the limit are not asked: for AMX asking would change the process. */
+static const struct gqa__kernels *select_best(gqa_isa max_isa, gqa_numerics numerics)
 {
     struct gqa__cpu cpu;
     const struct gqa__kernels *best = NULL;
 
     gqa__cpu_detect(&cpu);
     for (int32_t i = 0; i < CANDIDATES; i++) {
+        const struct candidate *row = &candidates[i];
+        const struct gqa__kernels *table = NULL;
         const char *reason;
-        const struct gqa__kernels *table = table_of(&candidates[i], &cpu, numerics, &reason);
+
+        if (gqa__isa_within(row->isa, max_isa)) {
+            table = table_of(row, &cpu, numerics, &reason);
+        }
         best = table != NULL ? table : best;
     }
     return best;
 }
 
-gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, gqa_numerics numerics,
-                       gqa_error *err)
+gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, gqa_isa max_isa,
+                       gqa_numerics numerics, gqa_error *err)
 {
     *out = NULL;
     if (isa != GQA_ISA_AUTO) {
         return select_forced(out, isa, numerics, err);
     }
-    *out = select_best(numerics);
+    *out = select_best(max_isa, numerics);
     return GQA_OK;
 }
