@@ -33,7 +33,7 @@ typedef struct gqa_weights {
     gqa_tensor q_norm, k_norm; /* HEAD [Dk] or [H, Dk]; WHOLE [H*Dk]; both or neither */
     gqa_tensor q_norm_bias, k_norm_bias; /* same shapes; LAYER only; both or neither */
     gqa_tensor sinks;          /* [Hq]: one logit per query head; -inf = none; not scaled */
-    gqa_tensor tkg_sinks;      /* [Hq]: used in the TKG phase instead; absent = sinks */
+    gqa_tensor tkg_sinks;      /* [Hq]: used in token generation (TKG) instead; absent = sinks */
     gqa_tensor wo, bo;         /* [hidden, Hq*Dv], [hidden] */
     gqa_tensor post_norm;      /* [hidden]; absent with post_norm = unweighted */
     gqa_tensor post_norm_bias; /* [hidden]; LAYER only */
