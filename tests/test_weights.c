@@ -531,23 +531,18 @@ static void environment_of_the_suite(void **state)
     struct kit kit;
     gqa_layer *layer = NULL;
     gqa_error err;
-    gqa_status status;
     (void)state;
+    if (!create_is_replaced()) {
+        print_message("skipped: this linker has no --wrap\n");
+        skip();
+    }
     snprintf(kept, sizeof kept, "%s", before != NULL ? before : "");
     kit_open(&kit, "none");
     kit_fill(&kit);
     assert_int_equal(setenv("GQA_ISA", "sse9", 1), 0);
     accepted(&kit); /* isa SCALAR */
     kit.config.isa = GQA_ISA_AUTO;
-    status = gqa_create(&layer, &kit.config, &kit.weights, NULL, &err);
-    if (status == GQA_OK) {
-        gqa_destroy(&layer);
-        kit_free(&kit);
-        setenv("GQA_ISA", kept, 1);
-        print_message("skipped: this linker has no --wrap\n");
-        skip();
-    }
-    assert_int_equal(status, GQA_ERR_ARG);
+    assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_ERR_ARG);
     assert_string_equal(err.field, "GQA_ISA");
     assert_int_equal(setenv("GQA_ISA", "scalar", 1), 0);
     assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_OK);

@@ -23,6 +23,9 @@ bool forced_row_refuses(gqa_numerics numerics);
 void skip_refused(const gqa_config *config);
 void skip_refused_numerics(gqa_numerics numerics);
 
+/* Does gqa_create mind GQA_ISA in this program? False where the linker cannot replace it. */
+bool create_is_replaced(void);
+
 /* The library's own gqa_create, whatever GQA_ISA says. */
 gqa_status create_unforced(gqa_layer **out, const gqa_config *config, const gqa_weights *weights,
                            const gqa_runtime *runtime, gqa_error *err);

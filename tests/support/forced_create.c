@@ -37,7 +37,17 @@ gqa_status create_unforced(gqa_layer **out, const gqa_config *config, const gqa_
     return __real_gqa_create(out, config, weights, runtime, err);
 }
 
+bool create_is_replaced(void)
+{
+    return true;
+}
+
 #else
+
+bool create_is_replaced(void)
+{
+    return false;
+}
 
 gqa_status create_unforced(gqa_layer **out, const gqa_config *config, const gqa_weights *weights,
                            const gqa_runtime *runtime, gqa_error *err)
