@@ -1,6 +1,7 @@
 /* check_attention.c - scores, who sees whom, what follows attention, and how it is computed. */
 #include "base/error.h"
 #include "config/check.h"
+#include "config/config.h"
 
 static const char attention_only[] = "in an attention-only layer (hidden_size 0)";
 
