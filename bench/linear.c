@@ -119,8 +119,7 @@ struct bench_work *bench_linear_create(const struct bench_spec *spec, struct ben
     l->spec = *spec;
     l->work.run = run;
     l->work.destroy = destroy;
-    if (gqa__select(&l->matrix.kernels, spec->isa, getenv("GQA_ISA"), spec->numerics, &err) !=
-            GQA_OK ||
+    if (gqa__select(&l->matrix.kernels, spec->isa, spec->max_isa, spec->numerics, &err) != GQA_OK ||
         !bench_workers_lend(&host->workers, spec->threads, &l->runtime)) {
         goto fail;
     }

@@ -213,7 +213,7 @@ static const struct gqa__kernels *row_of(gqa_isa isa, gqa_numerics numerics)
 {
     const struct gqa__kernels *kernels = NULL;
     if ((gqa__kernels_available() >> isa & 1u) == 0 ||
-        gqa__select(&kernels, isa, NULL, numerics, NULL) != GQA_OK) {
+        gqa__select(&kernels, isa, GQA_ISA_AUTO, numerics, NULL) != GQA_OK) {
         return NULL;
     }
     return kernels;

@@ -42,8 +42,8 @@ typedef enum gqa_stage {
 typedef void (*gqa_tap)(void *user, gqa_stage stage, int32_t b, int32_t first,
                         const gqa_tensor *tensor);
 
-/* Which of Neuron's two forms a sequence takes: CTE is context encoding (prefill), TKG is token
- * generation (decode). Decides between sinks and tkg_sinks only. */
+/* Which of Neuron's two forms a sequence takes: context encoding (CTE), the prompt, or token
+ * generation (TKG), what follows it. Decides between sinks and tkg_sinks only. */
 typedef enum gqa_phase {
     GQA_PHASE_AUTO = 0, /* TKG where the sequence has past tokens, else CTE */
     GQA_PHASE_CTE = 1,

@@ -79,7 +79,7 @@ void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
 const char *gqa__blas_config(void); /* "none" without OpenBLAS */
 /* Does a core of this name leave the vector units of this CPU unused? */
 bool gqa__blas_poor(const char *core);
-/* If so, one line to the host's log. */
+/* If so, one line to the host's log, a warning. */
 void gqa__blas_warn(const gqa_runtime *runtime, const char *core);
 const char *gqa__blas_core(void); /* "" without */
 
