@@ -5,6 +5,7 @@
 #include "base/import.h"
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "layer/spine.h"
 
 void gqa_inputs_init_sized(gqa_inputs *inputs, size_t size)
 {

@@ -1,4 +1,4 @@
-/* block.c - the stages before and after attention, on one block of tokens.
+/* block.c - see block.h.
  *
  * Reads like the layer: residual, norm, projections, clip, q/k norm, rope, norm, temperature;
  * then, after attention, gate, output projection, post norm, residual.
@@ -6,6 +6,8 @@
  * What a token needs from no other token is a step (layer/steps.h): steps run in tasks, a few
  * tokens at a time. Products run in tasks of their own.
  */
+#include "layer/block.h"
+
 #include "layer/residual.h"
 #include "stage/stage.h"
 

@@ -1,11 +1,13 @@
-/* spine.c - see call.h: walks a call in blocks of tokens, so that the workspace does not grow with
- * the call. Where a row may see later tokens of the call, K and V of all blocks are appended in a
- * first pass, and the queries follow in a second. */
+/* spine.c - see spine.h. Where a row may see later tokens of the call, K and V of all blocks are
+ * appended in a first pass, and the queries follow in a second. */
+#include "layer/spine.h"
+
 #include <string.h>
 
 #include "base/fpmode.h"
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "layer/block.h"
 #include "layer/residual.h"
 #include "reference/reference.h"
 #include "stage/stage.h"
@@ -183,20 +185,6 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->cut = GQA_CUT_ROWS;
     spine->work = (gqa_work){0};
     return !arena->failed;
-}
-
-int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
-                           int32_t b, int32_t t)
-{
-    if (call->in.position_ids != NULL) {
-        return call->in.position_ids[(int64_t)b * call->tokens + t];
-    }
-    if (!call->append) { /* the queries are the cache's last tokens */
-        struct gqa__kv_view view;
-        gqa__view_cache(&view, call->cache, row->sequence);
-        return gqa__view_position(&view, row->past + (t - row->first_valid));
-    }
-    return row->next_position + (t - row->first_valid);
 }
 
 /* Where the next block starts: token `done` of batch row b. */

@@ -7,7 +7,7 @@
 #define GQA__STEPS_H
 
 #include "base/tensor.h"
-#include "layer/call.h"
+#include "layer/spine.h"
 
 /* Tokens [begin, end) of a block. */
 struct gqa__token_range {
