@@ -41,43 +41,34 @@ static bool want_kv(const struct gqa__token_range *range)
     return (range->parts & GQA__PART_KV) != 0;
 }
 
-/* A buffer's rows of the range; rows have width values. */
-static float *rows_of(const struct gqa__token_range *range, float *buffer, int64_t width)
-{
-    return buffer + range->begin * width;
-}
-
 static int32_t count_of(const struct gqa__token_range *range)
 {
     return range->end - range->begin;
 }
 
 static struct gqa__heads heads_of(const struct gqa__token_range *range,
-                                  const struct gqa__heads *block)
+                                  const struct gqa__place *place, int32_t heads)
 {
-    struct gqa__heads own = *block;
+    const struct gqa__heads own = {gqa__place_rows(place, range->begin), place->step, heads};
 
-    own.x += range->begin * own.step;
     return own;
 }
 
-/* The range's q, k, v and gate: NULL what this pass does not make. What is used where the caller
- * has it has no stages. */
+/* The range's q, k, v and gate: NULL what this pass does not make, or what is used where the caller
+ * has it, for which the config has no stages. */
 static struct gqa__qkv qkv_of(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__shape *shape = &spine->call->params->shape;
+    const struct gqa__places *const at = &range->spine->at;
+    const struct gqa__shape *const shape = &range->spine->call->params->shape;
     struct gqa__qkv own = {0};
 
-    if (want_q(range) && !spine->direct_q) {
-        own.q = heads_of(range, &spine->qkv.q);
+    if (want_q(range)) {
+        own.q = heads_of(range, &at->q, shape->hq);
+        own.gate = gqa__place_rows(&at->gate, range->begin);
     }
-    if (want_q(range) && shape->gate_dim > 0) {
-        own.gate = rows_of(range, spine->qkv.gate, (int64_t)shape->hq * shape->gate_dim);
-    }
-    if (want_kv(range) && !spine->direct_kv) {
-        own.k = heads_of(range, &spine->qkv.k);
-        own.v = heads_of(range, &spine->qkv.v);
+    if (want_kv(range)) {
+        own.k = heads_of(range, &at->k, shape->hkv);
+        own.v = heads_of(range, &at->v, shape->hkv);
     }
     return own;
 }
@@ -87,7 +78,7 @@ static struct gqa__qkv qkv_of(const struct gqa__token_range *range)
 static void show_sum(const struct gqa__token_range *block)
 {
     if (want_q(block)) {
-        tap(block, GQA_STAGE_RESIDUAL, block->spine->sum, 0,
+        tap(block, GQA_STAGE_RESIDUAL, block->spine->at.sum.buffer, 0,
             block->spine->call->params->shape.hidden);
     }
 }
@@ -97,7 +88,7 @@ static void show_norm(const struct gqa__token_range *block)
     const struct gqa__spine *spine = block->spine;
 
     if (spine->call->from_hidden && want_q(block)) {
-        tap(block, GQA_STAGE_X_NORM, spine->x, 0, spine->call->params->shape.hidden);
+        tap(block, GQA_STAGE_X_NORM, spine->at.x.buffer, 0, spine->call->params->shape.hidden);
     }
 }
 
@@ -111,52 +102,56 @@ static void project(const struct gqa__token_range *block)
     const struct gqa__spine *spine = block->spine;
     const struct gqa__call *call = spine->call;
 
-    gqa__stage_qkv_project(call->params, spine->x, block->end, block->parts,
-                           spine->clipped ? call->params->config.clip_qkv : 0.0f,
-                           want_q(block) ? spine->qkv.gate : NULL, spine->scratch, call->runtime);
+    gqa__stage_qkv_project(call->params, spine->at.x.buffer, block->end, block->parts,
+                           spine->at.product_clip, want_q(block) ? spine->at.gate.buffer : NULL,
+                           spine->scratch, call->runtime);
 }
 
-/* q, k, v and gate logits: out of the projection's rows, or from the caller. */
+/* The caller's projections. */
+static void load_projections(const struct gqa__token_range *range)
+{
+    const struct gqa__call *const call = range->spine->call;
+    const struct gqa__places *const at = &range->spine->at;
+
+    if (want_q(range)) {
+        gqa__load_tokens(range, &at->q, &call->in.q_proj);
+        if (at->gate.buffer != NULL) {
+            gqa__load_tokens(range, &at->gate, &call->in.gate_proj);
+        }
+    }
+    if (want_kv(range)) {
+        gqa__load_tokens(range, &at->k, &call->in.k_proj);
+        gqa__load_tokens(range, &at->v, gqa__call_v(call));
+    }
+}
+
+/* q, k, v and the gate's logits to their places. */
 static void take_projections(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__call *call = spine->call;
-    const struct gqa__shape *shape = &call->params->shape;
-    struct gqa__qkv own = qkv_of(range);
+    const struct gqa__spine *const spine = range->spine;
 
-    if (spine->whole_qkv) {
-        return;
-    }
-    if (call->from_hidden) {
-        gqa__stage_qkv_split(call->params, spine->scratch, range->begin, range->end, &own);
-        return;
-    }
-    if (own.q.x != NULL) {
-        gqa__load_tokens(range, spine->qkv.q.x, &call->in.q_proj, shape->hq, shape->dk);
-    }
-    if (own.gate != NULL) {
-        gqa__load_tokens(range, spine->qkv.gate, &call->in.gate_proj, shape->hq, shape->gate_dim);
-    }
-    if (own.k.x != NULL) {
-        gqa__load_tokens(range, spine->qkv.k.x, &call->in.k_proj, shape->hkv, shape->dk);
-        gqa__load_tokens(range, spine->qkv.v.x, gqa__call_v(call), shape->hkv, shape->dv);
+    if (spine->at.source == GQA__SOURCE_CALLER) {
+        load_projections(range);
+    } else if (spine->at.source == GQA__SOURCE_SPLIT) {
+        const struct gqa__qkv own = qkv_of(range);
+        gqa__stage_qkv_split(spine->call->params, spine->scratch, range->begin, range->end, &own);
     }
 }
 
 static void show_projections(const struct gqa__token_range *block)
 {
-    const struct gqa__qkv *qkv = &block->spine->qkv;
-    const struct gqa__shape *shape = &block->spine->call->params->shape;
+    const struct gqa__places *const at = &block->spine->at;
+    const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q_PROJ, qkv->q.x, shape->hq, shape->dk);
+        tap(block, GQA_STAGE_Q_PROJ, at->q.buffer, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K_PROJ, qkv->k.x, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V_PROJ, qkv->v.x, shape->hkv, shape->dv);
+        tap(block, GQA_STAGE_K_PROJ, at->k.buffer, shape->hkv, shape->dk);
+        tap(block, GQA_STAGE_V_PROJ, at->v.buffer, shape->hkv, shape->dv);
     }
     if (want_q(block) && shape->gate_dim > 0) {
-        tap(block, GQA_STAGE_GATE, qkv->gate, shape->hq, shape->gate_dim);
+        tap(block, GQA_STAGE_GATE, at->gate.buffer, shape->hq, shape->gate_dim);
     }
 }
 
@@ -182,8 +177,8 @@ static void make_tables(const struct gqa__token_range *range)
     struct gqa__token_run run;
 
     if (gqa__present(&call->in.cos_cache)) {
-        gqa__load_tokens(range, spine->cos, &call->in.cos_cache, 0, pairs);
-        gqa__load_tokens(range, spine->sin, &call->in.sin_cache, 0, pairs);
+        gqa__load_tokens(range, &spine->at.cos, &call->in.cos_cache);
+        gqa__load_tokens(range, &spine->at.sin, &call->in.sin_cache);
     }
     for (int32_t i = 0; i < range->runs && !gqa__present(&call->in.cos_cache); i++) {
         if (gqa__token_range_run(range, i, &run)) {
@@ -197,20 +192,20 @@ static void make_tables(const struct gqa__token_range *range)
             }
             gqa__rope_table(call->params, spine->rotary + run.at, spine->block, run.n, length,
                             spine->freq + (int64_t)range->slot * pairs,
-                            spine->cos + (int64_t)run.at * pairs,
-                            spine->sin + (int64_t)run.at * pairs);
+                            gqa__place_rows(&spine->at.cos, run.at),
+                            gqa__place_rows(&spine->at.sin, run.at));
         }
     }
-    gqa__store_tokens(range, spine->cos, &call->out.cos_cache, 0, pairs);
-    gqa__store_tokens(range, spine->sin, &call->out.sin_cache, 0, pairs);
+    gqa__store_tokens(range, &spine->at.cos, &call->out.cos_cache);
+    gqa__store_tokens(range, &spine->at.sin, &call->out.sin_cache);
 }
 
 static void rotate(const struct gqa__token_range *range, const struct gqa__qkv *own)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__params *params = spine->call->params;
-    const float *c = rows_of(range, spine->cos, params->rope.pairs);
-    const float *s = rows_of(range, spine->sin, params->rope.pairs);
+    const float *c = gqa__place_rows(&spine->at.cos, range->begin);
+    const float *s = gqa__place_rows(&spine->at.sin, range->begin);
 
     if (params->shape.rotary_dim == 0) {
         return;
@@ -229,29 +224,29 @@ static void finish_qkv(const struct gqa__token_range *range)
     struct gqa__qkv own = qkv_of(range);
     int32_t n = count_of(range);
 
-    gqa__stage_clip(params, &own, spine->clipped, n);
+    gqa__stage_clip(params, &own, spine->at.product_clip > 0.0f, n);
     gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, &own, n);
     rotate(range, &own);
     gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, &own, n);
     gqa__stage_temperature(params, spine->positions + range->begin, &own.q, n);
     if (own.k.x != NULL) {
         const gqa_kv *present = &call->out.present_key_value;
-        gqa__store_present_tokens(range, &spine->qkv.k, &present->k, params->shape.dk);
-        gqa__store_present_tokens(range, &spine->qkv.v, &present->v, params->shape.dv);
+        gqa__store_present_tokens(range, &spine->at.k, &present->k);
+        gqa__store_present_tokens(range, &spine->at.v, &present->v);
     }
 }
 
 static void show_qkv(const struct gqa__token_range *block)
 {
-    const struct gqa__qkv *qkv = &block->spine->qkv;
-    const struct gqa__shape *shape = &block->spine->call->params->shape;
+    const struct gqa__places *const at = &block->spine->at;
+    const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q, qkv->q.x, shape->hq, shape->dk);
+        tap(block, GQA_STAGE_Q, at->q.buffer, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K, qkv->k.x, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V, qkv->v.x, shape->hkv, shape->dv);
+        tap(block, GQA_STAGE_K, at->k.buffer, shape->hkv, shape->dk);
+        tap(block, GQA_STAGE_V, at->v.buffer, shape->hkv, shape->dv);
     }
 }
 
@@ -278,31 +273,26 @@ static void show_attention(const struct gqa__token_range *block)
 {
     const struct gqa__shape *shape = &block->spine->call->params->shape;
 
-    tap(block, GQA_STAGE_ATTN, block->spine->attn, shape->hq, shape->dv);
+    tap(block, GQA_STAGE_ATTN, block->spine->at.attn.buffer, shape->hq, shape->dv);
 }
 
 static void store_lse(const struct gqa__token_range *range)
 {
     const struct gqa__call *call = range->spine->call;
 
-    gqa__store_tokens(range, range->spine->lse, &call->out.lse, 0, call->params->shape.hq);
+    gqa__store_tokens(range, &range->spine->at.lse, &call->out.lse);
 }
 
 static void gate_attention(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__params *params = spine->call->params;
-    const struct gqa__shape *shape = &params->shape;
+    const struct gqa__spine *const spine = range->spine;
+    const float *const gate = gqa__place_rows(&spine->at.gate, range->begin);
 
-    if (shape->gate_dim > 0) {
-        const int64_t gates = (int64_t)shape->hq * shape->gate_dim;
-        gqa__stage_gate(params, rows_of(range, spine->qkv.gate, gates),
-                        rows_of(range, spine->attn, (int64_t)shape->hq * shape->dv),
+    if (gate != NULL) {
+        gqa__stage_gate(spine->call->params, gate, gqa__place_rows(&spine->at.attn, range->begin),
                         count_of(range));
     }
-    if (!spine->direct_attn) {
-        gqa__store_tokens(range, spine->attn, &spine->call->out.attn, shape->hq, shape->dv);
-    }
+    gqa__store_tokens(range, &spine->at.attn, &spine->call->out.attn);
 }
 
 static void show_gated(const struct gqa__token_range *block)
@@ -310,7 +300,7 @@ static void show_gated(const struct gqa__token_range *block)
     const struct gqa__shape *shape = &block->spine->call->params->shape;
 
     if (shape->gate_dim > 0) {
-        tap(block, GQA_STAGE_GATED, block->spine->attn, shape->hq, shape->dv);
+        tap(block, GQA_STAGE_GATED, block->spine->at.attn.buffer, shape->hq, shape->dv);
     }
 }
 
@@ -319,14 +309,15 @@ static const struct gqa__step after_attention[] = {{store_lse, show_attention},
 
 static void show_output(const struct gqa__token_range *block)
 {
-    tap(block, GQA_STAGE_O_PROJ, block->spine->x, 0, block->spine->call->params->shape.hidden);
+    tap(block, GQA_STAGE_O_PROJ, block->spine->at.x.buffer, 0,
+        block->spine->call->params->shape.hidden);
 }
 
 static void post(const struct gqa__token_range *range)
 {
     const struct gqa__params *params = range->spine->call->params;
 
-    gqa__stage_post(params, rows_of(range, range->spine->x, params->shape.hidden), count_of(range));
+    gqa__stage_post(params, gqa__place_rows(&range->spine->at.x, range->begin), count_of(range));
 }
 
 static void show_post(const struct gqa__token_range *block)
@@ -334,13 +325,14 @@ static void show_post(const struct gqa__token_range *block)
     const struct gqa__params *params = block->spine->call->params;
 
     if (params->config.post_norm != GQA_NORM_NONE) {
-        tap(block, GQA_STAGE_POST_NORM, block->spine->x, 0, params->shape.hidden);
+        tap(block, GQA_STAGE_POST_NORM, block->spine->at.x.buffer, 0, params->shape.hidden);
     }
 }
 
 static void show_out(const struct gqa__token_range *block)
 {
-    tap(block, GQA_STAGE_OUT, block->spine->x, 0, block->spine->call->params->shape.hidden);
+    tap(block, GQA_STAGE_OUT, block->spine->at.x.buffer, 0,
+        block->spine->call->params->shape.hidden);
 }
 
 static const struct gqa__step after_output[] = {{post, show_post}, {gqa__residual_add, show_out}};
@@ -351,14 +343,15 @@ void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n)
     struct gqa__token_range block = {spine, runs, 0, n, GQA__PART_Q, 0};
 
     gqa__block_run(&block, after_attention, 2);
-    if (call->project && gqa__residual_in_product(&block)) {
-        const struct gqa__token_run *run = &spine->runs[0];
-        const gqa_tensor *sum = spine->sum_at, *out = &call->out.hidden_states;
-        gqa__stage_oproj_add(call->params, spine->attn, n, gqa__token_row(sum, run, 0),
-                             sum->stride[1], gqa__token_row(out, run, 0), out->stride[1],
-                             spine->scratch, call->runtime);
+    if (call->project && spine->at.sum_in_product && runs == 1) {
+        gqa__stage_oproj_add(call->params, spine->at.attn.buffer, n,
+                             gqa__place_row(&spine->at.sum, &spine->runs[0], 0),
+                             gqa__place_step(&spine->at.sum),
+                             gqa__place_row(&spine->at.out, &spine->runs[0], 0),
+                             gqa__place_step(&spine->at.out), spine->scratch, call->runtime);
     } else if (call->project) {
-        gqa__stage_oproj(call->params, spine->attn, n, spine->x, spine->scratch, call->runtime);
+        gqa__stage_oproj(call->params, spine->at.attn.buffer, n, spine->at.x.buffer, spine->scratch,
+                         call->runtime);
         show_output(&block);
         gqa__block_run(&block, after_output, 2);
     }

@@ -8,7 +8,6 @@
 #include "base/memory.h"
 #include "base/tensor.h"
 #include "layer/block.h"
-#include "layer/residual.h"
 #include "reference/reference.h"
 #include "stage/stage.h"
 
@@ -81,77 +80,11 @@ static void carve_attention(struct gqa__spine *spine, struct gqa__arena *arena)
     }
 }
 
-/* f32 rows whose heads lie side by side. */
-static bool in_place(const gqa_tensor *t, int64_t dim)
-{
-    return gqa__present(t) && t->dtype == GQA_F32 && t->stride[2] == dim;
-}
-
-/* The caller's q is what the scores see: no stage between changes it, and no tap asks for it. */
-static bool q_in_place(const struct gqa__call *call)
-{
-    const gqa_config *config = &call->params->config;
-
-    return !call->from_hidden && in_place(&call->in.q_proj, call->params->shape.dk) &&
-           config->clip_qkv == 0.0f && config->qk_norm_scope == GQA_QK_NORM_OFF &&
-           config->rope == GQA_ROPE_NONE &&
-           config->query_temperature == GQA_QUERY_TEMPERATURE_NONE && call->in.tap == NULL;
-}
-
-/* The caller's k and v are what the cache keeps: as above, and nobody asks for a copy. */
-static bool kv_in_place(const struct gqa__call *call)
-{
-    const gqa_config *config = &call->params->config;
-    const gqa_tensor *v = gqa__call_v(call);
-
-    return !call->from_hidden && in_place(&call->in.k_proj, call->params->shape.dk) &&
-           in_place(v, call->params->shape.dv) && config->clip_qkv == 0.0f &&
-           config->key_multiplier == 0.0f && config->v_scale == 0.0f &&
-           config->qk_norm_scope == GQA_QK_NORM_OFF && config->v_norm == GQA_NORM_NONE &&
-           config->rope == GQA_ROPE_NONE && !gqa__present(&call->out.present_key_value.k) &&
-           !gqa__present(&call->out.present_key_value.v) && call->in.tap == NULL;
-}
-
-/* The attention's output is the call's: no gate and no projection follow, and no tap. */
-static bool attn_in_place(const struct gqa__call *call)
-{
-    return in_place(&call->out.attn, call->params->shape.dv) && !call->project &&
-           call->params->shape.gate_dim == 0 && call->in.tap == NULL;
-}
-
-/* q, k, v: the projection's rows as they are, or, where the layout or a tap asks for it, packed. */
-static void carve_qkv(struct gqa__spine *spine, struct gqa__arena *arena)
-{
-    const struct gqa__call *call = spine->call;
-    const struct gqa__shape *shape = &call->params->shape;
-    int64_t q = (int64_t)shape->hq * shape->dk;
-    int64_t k = (int64_t)shape->hkv * shape->dk;
-    int64_t v = (int64_t)shape->hkv * shape->dv;
-    int64_t n = spine->block;
-    struct gqa__qkv *qkv = &spine->qkv;
-
-    spine->clipped =
-        call->from_hidden && call->in.tap == NULL && call->params->config.gate != GQA_GATE_Q_TAIL;
-    qkv->gate = gqa__arena_take(arena, n * shape->hq * shape->gate_dim, sizeof(float));
-    spine->whole_qkv = call->from_hidden && call->in.tap == NULL &&
-                       gqa__stage_qkv_rows(call->params, spine->scratch, qkv);
-    if (!spine->whole_qkv) {
-        qkv->q =
-            gqa__packed_heads(gqa__arena_take(arena, spine->direct_q ? 0 : n * q, sizeof(float)),
-                              shape->hq, shape->dk);
-        k = spine->direct_kv ? 0 : n * k;
-        v = spine->direct_kv ? 0 : n * v;
-        qkv->k = gqa__packed_heads(gqa__arena_take(arena, k, sizeof(float)), shape->hkv, shape->dk);
-        qkv->v = gqa__packed_heads(gqa__arena_take(arena, v, sizeof(float)), shape->hkv, shape->dv);
-    }
-}
-
 bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
                       struct gqa__arena *arena)
 {
     const struct gqa__shape *shape = &call->params->shape;
     int64_t n = block_tokens(call);
-    int64_t hidden = call->need_sum || call->from_hidden || call->project ? shape->hidden : 0;
     int64_t pairs = call->params->rope.pairs;
 
     spine->call = call;
@@ -163,23 +96,12 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->rotary = gqa__arena_take(arena, n * shape->rope_axes, sizeof(int32_t));
     spine->columns = gqa__arena_take(arena, n, sizeof(int32_t));
     spine->freq = gqa__arena_take(arena, gqa__thread_count(call->runtime) * pairs, sizeof(double));
-    spine->cos = gqa__arena_take(arena, n * pairs, sizeof(float));
-    spine->sin = gqa__arena_take(arena, n * pairs, sizeof(float));
-    spine->sum = gqa__arena_take(arena, n * hidden, sizeof(float));
-    spine->x = gqa__arena_take(arena, n * hidden, sizeof(float));
-    gqa__residual_place(spine);
-    spine->direct_q = q_in_place(call);
-    spine->direct_kv = kv_in_place(call);
-    spine->direct_attn = attn_in_place(call);
-    spine->attn =
-        gqa__arena_take(arena, spine->direct_attn ? 0 : n * shape->hq * shape->dv, sizeof(float));
-    spine->lse = gqa__arena_take(arena, n * shape->hq, sizeof(float));
     spine->scratch = NULL;
     if (shape->hidden > 0) {
         spine->scratch = gqa__arena_take(
             arena, (int64_t)projection_scratch(call->params, (int32_t)n, call->runtime), 1);
     }
-    carve_qkv(spine, arena);
+    gqa__places_carve(&spine->at, call, n, spine->scratch, arena);
     spine->cache = call->cache != NULL ? call->cache : carve_own_cache(call, arena);
     carve_attention(spine, arena);
     spine->cut = GQA_CUT_ROWS;
@@ -232,22 +154,14 @@ static void write_head(void *arg, int64_t item, int32_t slot)
     const struct gqa__token_run *run = &spine->runs[item / shape->hkv];
     int32_t sequence = spine->rows[run->b].sequence;
     int32_t head = (int32_t)(item % shape->hkv);
-    int64_t k_step = spine->qkv.k.step, v_step = spine->qkv.v.step;
-    int32_t first = spine->cache->sequences[sequence].length - run->n;
-    const float *k, *v; /* [n][hkv][d] of the run */
+    const int32_t first = spine->cache->sequences[sequence].length - run->n;
 
     (void)slot;
-    if (spine->direct_kv) {
-        k = gqa__token_row(&spine->call->in.k_proj, run, 0);
-        v = gqa__token_row(gqa__call_v(spine->call), run, 0);
-        k_step = spine->call->in.k_proj.stride[1];
-        v_step = gqa__call_v(spine->call)->stride[1];
-    } else {
-        k = spine->qkv.k.x + run->at * k_step;
-        v = spine->qkv.v.x + run->at * v_step;
-    }
-    gqa__cache_write(spine->cache, sequence, head, first, run->n, k + (int64_t)head * shape->dk,
-                     k_step, v + (int64_t)head * shape->dv, v_step);
+    gqa__cache_write(spine->cache, sequence, head, first, run->n,
+                     gqa__place_row(&spine->at.k, run, 0) + (int64_t)head * shape->dk,
+                     gqa__place_step(&spine->at.k),
+                     gqa__place_row(&spine->at.v, run, 0) + (int64_t)head * shape->dv,
+                     gqa__place_step(&spine->at.v));
 }
 
 static void append_block(struct gqa__spine *spine, int32_t runs)
@@ -270,7 +184,6 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
                          struct gqa__segment *segment)
 {
     const struct gqa__call *call = spine->call;
-    const struct gqa__shape *shape = &call->params->shape;
     const struct gqa__batch_entry *row = &spine->rows[run->b];
     int64_t bounds = (int64_t)run->b * call->tokens + run->first;
 
@@ -279,21 +192,12 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
     segment->final_keys = call->append ? row->past + row->n : segment->view.length;
     segment->n = run->n;
     segment->positions = spine->positions + run->at;
-    segment->q_stride = spine->qkv.q.step;
-    segment->q = spine->qkv.q.x + run->at * segment->q_stride;
-    if (spine->direct_q) {
-        segment->q_stride = call->in.q_proj.stride[1];
-        segment->q = gqa__token_row(&call->in.q_proj, run, 0);
-    }
-    segment->out_stride = (int64_t)shape->hq * shape->dv;
-    segment->out = spine->attn + run->at * segment->out_stride;
-    if (spine->direct_attn) {
-        segment->out_stride = call->out.attn.stride[1];
-        segment->out = gqa__token_row(&call->out.attn, run, 0);
-        segment->stream =
-            (int64_t)call->batch * call->tokens * segment->out_stride > GQA__STREAM_VALUES;
-    }
-    segment->lse = gqa__present(&call->out.lse) ? spine->lse + (int64_t)run->at * shape->hq : NULL;
+    segment->q = gqa__place_row(&spine->at.q, run, 0);
+    segment->q_stride = gqa__place_step(&spine->at.q);
+    segment->out = gqa__place_row(&spine->at.attn, run, 0);
+    segment->out_stride = gqa__place_step(&spine->at.attn);
+    segment->stream = spine->at.attn_streams;
+    segment->lse = gqa__place_row(&spine->at.lse, run, 0);
     segment->sinks = gqa__stage_sinks(call->params, row->tkg);
     segment->batch = run->b;
     segment->row0 = run->first;
