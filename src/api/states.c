@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "api/forward_check.h"
+#include "api/rules.h"
 #include "attention/fold.h"
 #include "attention/merge.h"
 #include "base/error.h"

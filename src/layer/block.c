@@ -156,14 +156,14 @@ static void show_projections(const struct gqa__token_range *block)
 }
 
 /* The rotation's position of a token on one axis. */
-static int32_t rotary_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
-                               int32_t axis, int32_t b, int32_t column)
+static int32_t rotary_position(const struct gqa__call *call, int32_t axis, int32_t b,
+                               int32_t column)
 {
     int64_t bt = (int64_t)call->batch * call->tokens;
     int32_t axes = call->params->config.mrope != GQA_MROPE_NONE ? axis : 0;
 
     if (call->in.rotary_position_ids == NULL) {
-        return gqa__call_position(call, row, b, column);
+        return gqa__call_position(call, b, column);
     }
     return call->in.rotary_position_ids[axes * bt + (int64_t)b * call->tokens + column];
 }
@@ -182,12 +182,12 @@ static void make_tables(const struct gqa__token_range *range)
     }
     for (int32_t i = 0; i < range->runs && !gqa__present(&call->in.cos_cache); i++) {
         if (gqa__token_range_run(range, i, &run)) {
-            const struct gqa__batch_entry *row = &spine->rows[run.b];
+            const struct gqa__batch_entry *row = &call->rows[run.b];
             int32_t length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
                 for (int32_t t = 0; t < run.n; t++) {
                     spine->rotary[axis * spine->block + run.at + t] =
-                        rotary_position(call, row, axis, run.b, run.first + t);
+                        rotary_position(call, axis, run.b, run.first + t);
                 }
             }
             gqa__rope_table(call->params, spine->rotary + run.at, spine->block, run.n, length,
@@ -255,8 +255,8 @@ static const struct gqa__step after_projections[] = {{take_projections, show_pro
 
 void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int parts)
 {
-    const struct gqa__call *call = spine->call;
-    struct gqa__token_range block = {spine, runs, 0, n, parts, 0};
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__token_range block = {spine, runs, 0, n, parts, 0};
 
     if (call->need_sum || call->from_hidden) {
         gqa__block_run(&block, before_projections, 2);
@@ -264,7 +264,9 @@ void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int pa
     if (call->from_hidden) {
         project(&block);
     }
-    gqa__block_run(&block, after_projections, 2);
+    if (spine->at.source != GQA__SOURCE_FINAL) {
+        gqa__block_run(&block, after_projections, call->alone ? 1 : 2);
+    }
 }
 
 /* --- after attention ------------------------------------------------------------------------- */
@@ -342,7 +344,9 @@ void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n)
     const struct gqa__call *call = spine->call;
     struct gqa__token_range block = {spine, runs, 0, n, GQA__PART_Q, 0};
 
-    gqa__block_run(&block, after_attention, 2);
+    if (!spine->at.attn_final) {
+        gqa__block_run(&block, after_attention, 2);
+    }
     if (call->project && spine->at.sum_in_product && runs == 1) {
         gqa__stage_oproj_add(call->params, spine->at.attn.buffer, n,
                              gqa__place_row(&spine->at.sum, &spine->runs[0], 0),

@@ -1,13 +1,14 @@
-/* call.h - one checked call of gqa_forward.
+/* call.h - one checked call of gqa_forward or gqa_attend.
  *
- * api/forward_check.c turns the caller's structs into a gqa__call, api/forward_batch.c fills its
- * batch entries: what can fail has failed when the spine (layer/spine.h) starts.
+ * api/forward_check.c and api/attend_check.c turn the caller's structs into a gqa__call;
+ * api/forward_batch.c and api/attend_batch.c fill its batch entries: what can fail has failed when
+ * the spine (layer/spine.h) runs.
  */
 #ifndef GQA__CALL_H
 #define GQA__CALL_H
 
 #include "cache/view.h"
-#include "gqa/forward.h"
+#include "gqa/attend.h"
 #include "layer/layer.h"
 
 /* One row of the batch. */
@@ -15,10 +16,23 @@ struct gqa__batch_entry {
     int32_t sequence;      /* of the cache; -1 = inactive */
     int32_t first_valid;   /* call column of the first valid token */
     int32_t n;             /* valid tokens */
-    int32_t past;          /* tokens of the sequence before them */
+    int32_t past;          /* tokens of the sequence before them; below 0 where gqa_attend has more
+                              queries than keys */
     int32_t columns;       /* column of call column 0 */
     int32_t next_position; /* of the first valid token, if the call gives none */
     bool tkg;              /* phase */
+};
+
+/* What gqa_attend has and gqa_forward has not. */
+struct gqa__attend {
+    gqa_tensor key, value;           /* [B, K, Hkv, D] plain keys; absent with a cache */
+    const int32_t *key_lengths;      /* [B] or NULL */
+    const int32_t *key_position_ids; /* [B, K] or NULL */
+    int32_t range_begin, range_end;  /* part of the keys; range_end 0 = all */
+    bool leave_out_sinks;
+    gqa_states states; /* wanted; data NULL = none */
+    gqa_states prior;  /* merged in first; data NULL = none */
+    int32_t longest;   /* keys of the longest row */
 };
 
 struct gqa__call {
@@ -29,11 +43,17 @@ struct gqa__call {
     gqa_output out;
     int address; /* GQA__ANY_ADDRESS: the workspace's size is asked for; 0: the call is made */
     int32_t batch, tokens;
+    int32_t keys;     /* most of a sequence */
+    bool alone;       /* gqa_attend: q_proj is what the scores see, attn is the result; no stage */
     bool from_hidden; /* else from q_proj */
     bool project;     /* hidden_states is wanted */
     bool need_sum;    /* hidden_states + residual is used or returned */
     bool append;      /* K and V of this call are computed and appended */
     bool two_pass;    /* a row may see later tokens of the call: append all K and V first */
+    struct gqa__attend attend;
+    /* In the workspace, once it is carved. */
+    struct gqa__batch_entry *rows; /* [batch] */
+    struct gqa__kv_view *views;    /* [batch] the keys of each row, if the call appends none */
 };
 
 /* The caller's tensor that V comes from. */
@@ -42,8 +62,7 @@ static inline const gqa_tensor *gqa__call_v(const struct gqa__call *call)
     return call->params->config.k_eq_v ? &call->in.k_proj : &call->in.v_proj;
 }
 
-/* Position id of call column t of batch row b. */
-int32_t gqa__call_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
-                           int32_t b, int32_t t);
+/* Position id of call column t of batch row b, a valid token. */
+int32_t gqa__call_position(const struct gqa__call *call, int32_t b, int32_t t);
 
 #endif

@@ -25,15 +25,19 @@ static struct gqa__place in_workspace(struct gqa__arena *arena, int64_t n, int64
 
 /* --- q, k, v --------------------------------------------------------------------------------- */
 
-/* The caller's q is what the scores see: no stage between changes it, and no tap asks for it. */
+/* The caller's q is what the scores see: no stage between changes it, and no tap asks for it. In
+ * gqa_attend there are no stages. */
 static bool q_in_place(const struct gqa__call *call)
 {
     const gqa_config *const config = &call->params->config;
 
-    return !call->from_hidden && in_place(&call->in.q_proj, call->params->shape.dk) &&
-           config->clip_qkv == 0.0f && config->qk_norm_scope == GQA_QK_NORM_OFF &&
-           config->rope == GQA_ROPE_NONE &&
-           config->query_temperature == GQA_QUERY_TEMPERATURE_NONE && call->in.tap == NULL;
+    if (call->from_hidden || !in_place(&call->in.q_proj, call->params->shape.dk)) {
+        return false;
+    }
+    return call->alone ||
+           (config->clip_qkv == 0.0f && config->qk_norm_scope == GQA_QK_NORM_OFF &&
+            config->rope == GQA_ROPE_NONE &&
+            config->query_temperature == GQA_QUERY_TEMPERATURE_NONE && call->in.tap == NULL);
 }
 
 /* The caller's k and v are what the cache keeps: as above, and nobody asks for a copy. */
@@ -49,22 +53,32 @@ static bool kv_in_place(const struct gqa__call *call)
            !gqa__present(&call->out.present_key_value.v) && call->in.tap == NULL;
 }
 
+/* Logits of the gate for a token. */
+static int64_t gates_of(const struct gqa__call *call)
+{
+    const struct gqa__shape *const shape = &call->params->shape;
+
+    return call->alone ? 0 : (int64_t)shape->hq * shape->gate_dim;
+}
+
+/* From the caller, or split out of a projection's rows. */
 static void place_qkv(struct gqa__places *places, const struct gqa__call *call, int64_t n,
                       struct gqa__arena *arena)
 {
     const struct gqa__shape *const shape = &call->params->shape;
-    const struct gqa__place q = {&call->in.q_proj, NULL, 0};
-    const struct gqa__place k = {&call->in.k_proj, NULL, 0};
-    const struct gqa__place v = {gqa__call_v(call), NULL, 0};
     const int64_t heads = call->append ? shape->hkv : 0;
+    const bool q_final = q_in_place(call);
+    const bool kv_final = kv_in_place(call);
 
-    places->q = q_in_place(call) ? q : in_workspace(arena, n, (int64_t)shape->hq * shape->dk);
-    if (kv_in_place(call)) {
-        places->k = k;
-        places->v = v;
-    } else {
-        places->k = in_workspace(arena, n, heads * shape->dk);
-        places->v = in_workspace(arena, n, heads * shape->dv);
+    places->q = in_workspace(arena, n, q_final ? 0 : (int64_t)shape->hq * shape->dk);
+    places->k = in_workspace(arena, n, kv_final ? 0 : heads * shape->dk);
+    places->v = in_workspace(arena, n, kv_final ? 0 : heads * shape->dv);
+    places->q.tensor = q_final ? &call->in.q_proj : NULL;
+    places->k.tensor = kv_final ? &call->in.k_proj : NULL;
+    places->v.tensor = kv_final ? gqa__call_v(call) : NULL;
+    places->source = call->from_hidden ? GQA__SOURCE_SPLIT : GQA__SOURCE_CALLER;
+    if (q_final && (kv_final || !call->append) && gates_of(call) == 0) {
+        places->source = GQA__SOURCE_FINAL;
     }
 }
 
@@ -87,7 +101,6 @@ static void place_projection(struct gqa__places *places, const struct gqa__call 
         places->v = (struct gqa__place){NULL, rows.v.x, rows.v.step};
         return;
     }
-    places->source = call->from_hidden ? GQA__SOURCE_SPLIT : GQA__SOURCE_CALLER;
     place_qkv(places, call, n, arena);
 }
 
@@ -97,7 +110,7 @@ static void place_projection(struct gqa__places *places, const struct gqa__call 
 static bool attn_in_place(const struct gqa__call *call)
 {
     return in_place(&call->out.attn, call->params->shape.dv) && !call->project &&
-           call->params->shape.gate_dim == 0 && call->in.tap == NULL;
+           gates_of(call) == 0 && call->in.tap == NULL;
 }
 
 static void place_attention(struct gqa__places *places, const struct gqa__call *call, int64_t n,
@@ -111,8 +124,12 @@ static void place_attention(struct gqa__places *places, const struct gqa__call *
         places->attn = (struct gqa__place){&call->out.attn, NULL, 0};
         places->attn_streams = tokens * call->out.attn.stride[1] > GQA__STREAM_VALUES;
     } else {
-        places->attn = in_workspace(arena, n, (int64_t)shape->hq * shape->dv);
+        const bool wanted = call->project || gqa__present(&call->out.attn);
+        places->attn = in_workspace(arena, n, wanted ? (int64_t)shape->hq * shape->dv : 0);
     }
+    places->attn_final = call->in.tap == NULL && gates_of(call) == 0 &&
+                         !gqa__present(&call->out.lse) &&
+                         (places->attn.tensor != NULL || !gqa__present(&call->out.attn));
     places->lse = in_workspace(arena, n, gqa__present(&call->out.lse) ? shape->hq : 0);
 }
 
@@ -179,11 +196,10 @@ static void place_sum(struct gqa__places *places, const struct gqa__call *call, 
 void gqa__places_carve(struct gqa__places *places, const struct gqa__call *call, int64_t n,
                        void *scratch, struct gqa__arena *arena)
 {
-    const struct gqa__shape *const shape = &call->params->shape;
-    const int64_t pairs = call->params->rope.pairs;
+    const int64_t pairs = call->alone ? 0 : call->params->rope.pairs;
 
     place_projection(places, call, n, scratch, arena);
-    places->gate = in_workspace(arena, n, (int64_t)shape->hq * shape->gate_dim);
+    places->gate = in_workspace(arena, n, gates_of(call));
     places->cos = in_workspace(arena, n, pairs);
     places->sin = in_workspace(arena, n, pairs);
     place_attention(places, call, n, arena);

@@ -29,7 +29,8 @@ struct gqa__place {
 enum gqa__source {
     GQA__SOURCE_CALLER, /* from the caller's q_proj, k_proj, v_proj and gate_proj */
     GQA__SOURCE_SPLIT,  /* split out of the rows of the projection */
-    GQA__SOURCE_ROWS    /* they lie in the rows of the projection and stay there */
+    GQA__SOURCE_ROWS,   /* they lie in the rows of the projection and stay there */
+    GQA__SOURCE_FINAL   /* the caller's are used where they are: no stage touches them */
 };
 
 struct gqa__places {
@@ -44,6 +45,7 @@ struct gqa__places {
     struct gqa__place x;        /* [hidden] x_norm, later the projected output */
     struct gqa__place out;      /* [hidden] the layer's result */
     float product_clip;         /* the projection clips q, k and v to it; 0 = it does not */
+    bool attn_final;            /* nothing is stored, gated or shown after attention */
     bool attn_streams;          /* attn outgrows the caches before it is read */
     bool sum_in_product;        /* the output projection of a single run adds the sum itself */
 };

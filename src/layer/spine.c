@@ -65,31 +65,30 @@ static size_t projection_scratch(const struct gqa__params *params, int32_t token
 static void carve_attention(struct gqa__spine *spine, struct gqa__arena *arena)
 {
     const struct gqa__call *call = spine->call;
-    int32_t keys = call->cache != NULL ? call->cache->max_tokens : call->tokens;
 
     spine->reference = NULL;
     spine->attention = NULL;
     if (call->params->backend == GQA_BACKEND_REFERENCE) {
-        size_t size = gqa__reference_scratch_bytes(call->params, keys);
+        size_t size = gqa__reference_scratch_bytes(call->params, call->keys);
         arena->failed = arena->failed || size > INT64_MAX;
         spine->reference = gqa__arena_take(arena, size > INT64_MAX ? 0 : (int64_t)size, 1);
     } else {
-        struct gqa__attention_limits limits = {spine->block, spine->block, keys,
+        struct gqa__attention_limits limits = {spine->block, spine->block, call->keys,
                                                gqa__thread_count(call->runtime)};
         spine->attention = gqa__attention_carve(arena, call->params, &limits);
     }
 }
 
-bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
-                      struct gqa__arena *arena)
+bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct gqa__arena *arena)
 {
     const struct gqa__shape *shape = &call->params->shape;
     int64_t n = block_tokens(call);
-    int64_t pairs = call->params->rope.pairs;
+    int64_t pairs = call->alone ? 0 : call->params->rope.pairs;
 
     spine->call = call;
     spine->block = (int32_t)n;
-    spine->rows = gqa__arena_take(arena, call->batch, sizeof *spine->rows);
+    call->rows = gqa__arena_take(arena, call->batch, sizeof *call->rows);
+    call->views = call->append ? NULL : gqa__arena_take(arena, call->batch, sizeof *call->views);
     spine->runs = gqa__arena_take(arena, n, sizeof *spine->runs);
     spine->segments = gqa__arena_take(arena, n, sizeof *spine->segments);
     spine->positions = gqa__arena_take(arena, n, sizeof(int32_t));
@@ -97,12 +96,15 @@ bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
     spine->columns = gqa__arena_take(arena, n, sizeof(int32_t));
     spine->freq = gqa__arena_take(arena, gqa__thread_count(call->runtime) * pairs, sizeof(double));
     spine->scratch = NULL;
-    if (shape->hidden > 0) {
+    if (shape->hidden > 0 && !call->alone) {
         spine->scratch = gqa__arena_take(
             arena, (int64_t)projection_scratch(call->params, (int32_t)n, call->runtime), 1);
     }
     gqa__places_carve(&spine->at, call, n, spine->scratch, arena);
-    spine->cache = call->cache != NULL ? call->cache : carve_own_cache(call, arena);
+    spine->cache = call->cache;
+    if (call->append && call->cache == NULL) {
+        spine->cache = carve_own_cache(call, arena);
+    }
     carve_attention(spine, arena);
     spine->cut = GQA_CUT_ROWS;
     spine->work = (gqa_work){0};
@@ -121,7 +123,7 @@ static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32
 
     *runs = 0;
     while (cursor->b < spine->call->batch && n < spine->block) {
-        const struct gqa__batch_entry *row = &spine->rows[cursor->b];
+        const struct gqa__batch_entry *row = &spine->call->rows[cursor->b];
         int32_t left = row->n - cursor->done;
         int32_t take = left < spine->block - n ? left : spine->block - n;
 
@@ -133,7 +135,7 @@ static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32
             run->at = n;
             for (int32_t t = 0; t < take; t++) {
                 spine->positions[n + t] =
-                    gqa__call_position(spine->call, row, cursor->b, run->first + t);
+                    gqa__call_position(spine->call, cursor->b, run->first + t);
             }
             n += take;
             cursor->done += take;
@@ -152,7 +154,7 @@ static void write_head(void *arg, int64_t item, int32_t slot)
     const struct gqa__spine *spine = arg;
     const struct gqa__shape *shape = &spine->call->params->shape;
     const struct gqa__token_run *run = &spine->runs[item / shape->hkv];
-    int32_t sequence = spine->rows[run->b].sequence;
+    int32_t sequence = spine->call->rows[run->b].sequence;
     int32_t head = (int32_t)(item % shape->hkv);
     const int32_t first = spine->cache->sequences[sequence].length - run->n;
 
@@ -170,7 +172,7 @@ static void append_block(struct gqa__spine *spine, int32_t runs)
 
     for (int32_t i = 0; i < runs; i++) {
         const struct gqa__token_run *run = &spine->runs[i];
-        const struct gqa__batch_entry *row = &spine->rows[run->b];
+        const struct gqa__batch_entry *row = &spine->call->rows[run->b];
         for (int32_t t = 0; t < run->n; t++) {
             spine->columns[run->at + t] = row->columns + run->first + t;
         }
@@ -180,16 +182,40 @@ static void append_block(struct gqa__spine *spine, int32_t runs)
     gqa__run_tasks(spine->call->runtime, &tasks);
 }
 
+/* What gqa_attend has more. at: the segment's first row in [B, T, Hq]. */
+static void add_attend(const struct gqa__attend *attend, int64_t at, struct gqa__segment *segment)
+{
+    const int32_t dv = segment->view.dv;
+
+    segment->range_begin = attend->range_begin;
+    segment->range_end = attend->range_end;
+    if (gqa__present(&attend->states.m)) {
+        segment->m = (float *)attend->states.m.data + at;
+        segment->l = (float *)attend->states.l.data + at;
+        segment->o = (float *)attend->states.o.data + at * dv;
+    }
+    if (gqa__present(&attend->prior.m)) {
+        segment->prior_m = (const float *)attend->prior.m.data + at;
+        segment->prior_l = (const float *)attend->prior.l.data + at;
+        segment->prior_o = (const float *)attend->prior.o.data + at * dv;
+    }
+}
+
 static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *run,
                          struct gqa__segment *segment)
 {
     const struct gqa__call *call = spine->call;
-    const struct gqa__batch_entry *row = &spine->rows[run->b];
-    int64_t bounds = (int64_t)run->b * call->tokens + run->first;
+    const struct gqa__batch_entry *row = &spine->call->rows[run->b];
+    const int64_t token = (int64_t)run->b * call->tokens + run->first;
 
     memset(segment, 0, sizeof *segment);
-    gqa__view_cache(&segment->view, spine->cache, row->sequence);
-    segment->final_keys = call->append ? row->past + row->n : segment->view.length;
+    if (call->append) {
+        gqa__view_cache(&segment->view, spine->cache, row->sequence);
+        segment->final_keys = row->past + row->n;
+    } else {
+        segment->view = call->views[run->b];
+        segment->final_keys = segment->view.length;
+    }
     segment->n = run->n;
     segment->positions = spine->positions + run->at;
     segment->q = gqa__place_row(&spine->at.q, run, 0);
@@ -198,7 +224,7 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
     segment->out_stride = gqa__place_step(&spine->at.attn);
     segment->stream = spine->at.attn_streams;
     segment->lse = gqa__place_row(&spine->at.lse, run, 0);
-    segment->sinks = gqa__stage_sinks(call->params, row->tkg);
+    segment->sinks = call->attend.leave_out_sinks ? NULL : gqa__stage_sinks(call->params, row->tkg);
     segment->batch = run->b;
     segment->row0 = run->first;
     segment->mask = call->in.mask;
@@ -206,9 +232,10 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
     segment->active_mask = call->in.active_mask;
     segment->active_column = row->columns;
     if (call->in.key_begin != NULL) {
-        segment->key_begin = call->in.key_begin + bounds;
-        segment->key_end = call->in.key_end + bounds;
+        segment->key_begin = call->in.key_begin + token;
+        segment->key_end = call->in.key_end + token;
     }
+    add_attend(&call->attend, token * call->params->shape.hq, segment);
 }
 
 static void attend_block(struct gqa__spine *spine, int32_t runs)
@@ -250,7 +277,7 @@ static void run_blocks(struct gqa__spine *spine, int parts)
 static void close_columns(struct gqa__spine *spine)
 {
     for (int32_t b = 0; b < spine->call->batch; b++) {
-        const struct gqa__batch_entry *row = &spine->rows[b];
+        const struct gqa__batch_entry *row = &spine->call->rows[b];
         if (row->sequence >= 0) {
             gqa__cache_extend(spine->cache, row->sequence, 0, NULL, NULL,
                               row->columns + spine->call->tokens);
@@ -272,7 +299,7 @@ static int64_t projection_madds(const struct gqa__spine *spine)
     }
     rows += call->project ? shape->o_in : 0;
     for (int32_t b = 0; b < call->batch; b++) {
-        tokens += spine->rows[b].sequence >= 0 ? spine->rows[b].n : 0;
+        tokens += spine->call->rows[b].sequence >= 0 ? spine->call->rows[b].n : 0;
     }
     return tokens * rows * shape->hidden;
 }

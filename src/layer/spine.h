@@ -10,7 +10,6 @@
 struct gqa__spine {
     const struct gqa__call *call;
     int32_t block;                    /* most tokens of a block */
-    struct gqa__batch_entry *rows;    /* [batch] */
     struct gqa__token_run *runs;      /* [block] */
     struct gqa__segment *segments;    /* [block] */
     struct gqa_cache *cache;          /* the caller's or the call's own */
@@ -26,12 +25,11 @@ struct gqa__spine {
     gqa_work work; /* so far, if output.work asks for it */
 };
 
-/* Carve everything from the arena; in counting mode only the size is meant. False if it does not
- * fit. */
-bool gqa__spine_carve(struct gqa__spine *spine, const struct gqa__call *call,
-                      struct gqa__arena *arena);
+/* Carve everything from the arena, rows and views of the call too; in counting mode only the size
+ * is meant. False if it does not fit. */
+bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct gqa__arena *arena);
 
-/* Run the call: rows are filled and checked. Cannot fail. */
+/* Run the call: its rows and views are filled and checked. Cannot fail. */
 void gqa__spine_run(struct gqa__spine *spine);
 
 #endif
