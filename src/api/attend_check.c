@@ -40,7 +40,7 @@ static void take(struct gqa__call *call, const gqa_attend_inputs *in, const gqa_
 }
 
 /* Query, key and value. */
-static void check_tensors(struct gqa__check *check)
+static void check_tensors(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     struct gqa__attend *const attend = &call->attend;
@@ -86,7 +86,7 @@ static void check_tensors(struct gqa__check *check)
 }
 
 /* What belongs to plain keys only, or to a cache only. */
-static void check_source(struct gqa__check *check)
+static void check_source(struct gqa__call_check *check)
 {
     const struct gqa__call *const call = check->call;
     const bool plain = call->cache == NULL;
@@ -106,7 +106,7 @@ static void check_source(struct gqa__check *check)
     }
 }
 
-static void check_range(struct gqa__check *check)
+static void check_range(struct gqa__call_check *check)
 {
     const int32_t begin = check->call->attend.range_begin;
     const int32_t end = check->call->attend.range_end;
@@ -123,7 +123,7 @@ static void check_range(struct gqa__check *check)
 
 /* The call's own copy of a state. Where only a size is asked for its address becomes an aligned
  * one: nobody reads there. */
-static void fit_states(struct gqa__check *check, gqa_states *states, const char *field)
+static void fit_states(struct gqa__call_check *check, gqa_states *states, const char *field)
 {
     const struct gqa__call *const call = check->call;
     const int64_t shape[3] = {call->batch, call->tokens, call->params->shape.hq};
@@ -140,7 +140,7 @@ static void fit_states(struct gqa__check *check, gqa_states *states, const char 
     check->status = gqa__states_fit(states, field, shape, call->params->shape.dv, check->err);
 }
 
-static void check_outputs(struct gqa__check *check)
+static void check_outputs(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     gqa_output *const out = &call->out;
@@ -163,7 +163,7 @@ static void check_outputs(struct gqa__check *check)
     }
 }
 
-static void check_prior(struct gqa__check *check)
+static void check_prior(struct gqa__call_check *check)
 {
     struct gqa__attend *const attend = &check->call->attend;
     const char *const field = "inputs.prior";
@@ -183,7 +183,7 @@ static void check_prior(struct gqa__check *check)
 gqa_status gqa__attend_check(struct gqa__call *call, const struct gqa__attend_args *args,
                              int address, gqa_error *err)
 {
-    struct gqa__check check = {call, err, GQA_OK};
+    struct gqa__call_check check = {call, err, GQA_OK};
     gqa_attend_inputs in;
     gqa_attend_output out;
 

@@ -8,7 +8,7 @@
 #define COUNT(rules) (sizeof(rules) / sizeof((rules)[0]))
 
 /* B and T from the tensor that the pipeline starts with. */
-static void check_start(struct gqa__check *check)
+static void check_start(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     const struct gqa__shape *const shape = &call->params->shape;
@@ -38,7 +38,7 @@ static const char *why(bool condition, const char *text, const char *otherwise)
 }
 
 /* hidden_states, residual and the projections. */
-static void check_sources(struct gqa__check *check)
+static void check_sources(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     gqa_inputs *const in = &call->in;
@@ -91,7 +91,7 @@ static void check_sources(struct gqa__check *check)
 }
 
 /* Whether the call may have tables, and whose. */
-static void check_rope_key(struct gqa__check *check)
+static void check_rope_key(struct gqa__call_check *check)
 {
     const gqa_inputs *const in = &check->call->in;
     const uint64_t key = check->call->params->rope.key;
@@ -128,7 +128,7 @@ static void check_rope_key(struct gqa__check *check)
 }
 
 /* cos_cache, sin_cache and the positions of the rotation. */
-static void check_rope(struct gqa__check *check)
+static void check_rope(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     const int64_t b = call->batch, t = call->tokens, pairs = call->params->rope.pairs;
@@ -141,7 +141,7 @@ static void check_rope(struct gqa__check *check)
     gqa__check_rules(check, rules, COUNT(rules));
 }
 
-static void check_masks(struct gqa__check *check)
+static void check_masks(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     gqa_tensor *const active = &call->in.active_mask;
@@ -160,7 +160,7 @@ static void check_masks(struct gqa__check *check)
     gqa__check_flag(check, "inputs.borrow_cache", call->in.borrow_cache);
 }
 
-static void check_output(struct gqa__check *check)
+static void check_output(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     gqa_output *const out = &call->out;
@@ -208,7 +208,7 @@ static void check_output(struct gqa__check *check)
 }
 
 /* What the call does. */
-static void check_kind(struct gqa__check *check)
+static void check_kind(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     const gqa_inputs *const in = &call->in;
@@ -232,7 +232,7 @@ static void check_kind(struct gqa__check *check)
 gqa_status gqa__forward_check(struct gqa__call *call, const struct gqa__forward_args *args,
                               int address, gqa_error *err)
 {
-    struct gqa__check check = {call, err, GQA_OK};
+    struct gqa__call_check check = {call, err, GQA_OK};
 
     *call = (struct gqa__call){.address = address};
     gqa__check_pointers(&check, args->layer, args->inputs, args->output);

@@ -3,7 +3,7 @@
 
 #include "base/error.h"
 
-static void apply(struct gqa__check *check, const struct gqa__rule *rule)
+static void apply(struct gqa__call_check *check, const struct gqa__rule *rule)
 {
     gqa_tensor *const t = rule->tensor;
 
@@ -17,19 +17,22 @@ static void apply(struct gqa__check *check, const struct gqa__rule *rule)
         check->status =
             gqa__fail(check->err, GQA_ERR_ARG, rule->field, "must be absent: %s", rule->refused);
     } else if (gqa__present(t)) {
-        check->status = gqa__tensor_fit(t, rule->field, rule->formats | check->call->address,
-                                        rule->rank, rule->shape, true, t, check->err);
+        check->status =
+            gqa__tensor_fit(t,
+                            &(struct gqa__form){rule->field, rule->formats | check->call->address,
+                                                rule->rank, rule->shape, true},
+                            t, check->err);
     }
 }
 
-void gqa__check_rules(struct gqa__check *check, const struct gqa__rule *rules, size_t n)
+void gqa__check_rules(struct gqa__call_check *check, const struct gqa__rule *rules, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         apply(check, &rules[i]);
     }
 }
 
-void gqa__check_extent(struct gqa__check *check, const struct gqa__rule *rule)
+void gqa__check_extent(struct gqa__call_check *check, const struct gqa__rule *rule)
 {
     const gqa_tensor *const t = rule->tensor;
     const int64_t most = INT32_MAX / 4;
@@ -49,7 +52,7 @@ void gqa__check_extent(struct gqa__check *check, const struct gqa__rule *rule)
     check->call->tokens = (int32_t)t->shape[1];
 }
 
-void gqa__check_pointers(struct gqa__check *check, const gqa_layer *layer, const void *inputs,
+void gqa__check_pointers(struct gqa__call_check *check, const gqa_layer *layer, const void *inputs,
                          const void *output)
 {
     const char *const field = layer == NULL    ? "layer"
@@ -62,7 +65,7 @@ void gqa__check_pointers(struct gqa__check *check, const gqa_layer *layer, const
     }
 }
 
-void gqa__check_layer(struct gqa__check *check, const gqa_layer *layer, const gqa_cache *cache)
+void gqa__check_layer(struct gqa__call_check *check, const gqa_layer *layer, const gqa_cache *cache)
 {
     const struct gqa__shape *const shape = &layer->params.shape;
 
@@ -78,14 +81,15 @@ void gqa__check_layer(struct gqa__check *check, const gqa_layer *layer, const gq
 /* --- who sees whom --------------------------------------------------------------------------- */
 
 /* [1|B, 1|Hq, T, K] */
-static void check_mask(struct gqa__check *check, gqa_tensor *t, const char *field, int formats)
+static void check_mask(struct gqa__call_check *check, gqa_tensor *t, const char *field, int formats)
 {
     const struct gqa__call *const call = check->call;
     const int64_t most[2] = {call->batch, call->params->shape.hq};
     const int64_t shape[4] = {-1, -1, call->tokens, -1};
 
     if (check->status == GQA_OK && gqa__present(t)) {
-        check->status = gqa__tensor_fit(t, field, formats, 4, shape, false, t, check->err);
+        check->status =
+            gqa__tensor_fit(t, &(struct gqa__form){field, formats, 4, shape, false}, t, check->err);
     }
     for (int i = 0; i < 2 && check->status == GQA_OK && gqa__present(t); i++) {
         if (t->shape[i] != 1 && t->shape[i] != most[i]) {
@@ -104,7 +108,7 @@ gqa_status gqa__check_phase(gqa_phase phase, gqa_error *err)
     return GQA_OK;
 }
 
-void gqa__check_view(struct gqa__check *check)
+void gqa__check_view(struct gqa__call_check *check)
 {
     gqa_inputs *const in = &check->call->in;
 
@@ -120,7 +124,7 @@ void gqa__check_view(struct gqa__check *check)
     }
 }
 
-void gqa__check_flag(struct gqa__check *check, const char *field, int32_t value)
+void gqa__check_flag(struct gqa__call_check *check, const char *field, int32_t value)
 {
     if (check->status == GQA_OK && value != 0 && value != 1) {
         check->status =

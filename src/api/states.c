@@ -24,7 +24,8 @@ static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *part,
     if (!gqa__present(t)) {
         return gqa__fail(err, GQA_ERR_ARG, field, "%s is absent; m, l and o go together", part);
     }
-    status = gqa__tensor_fit(t, field, GQA__ONLY_F32, rank, shape, true, t, err);
+    status =
+        gqa__tensor_fit(t, &(struct gqa__form){field, GQA__ONLY_F32, rank, shape, true}, t, err);
     for (int32_t i = rank - 1; i >= 0 && status == GQA_OK; i--) {
         if (t->shape[i] > 1 && t->stride[i] != step) {
             status = gqa__fail(err, GQA_ERR_SHAPE, field,
@@ -181,8 +182,10 @@ static void merge_two(void *arg, int32_t left)
 {
     struct row_merge *merge = arg;
 
-    gqa__merge_row(&merge->m[left], &merge->l[left], merge->o[left], merge->m[left + 1],
-                   merge->l[left + 1], merge->o[left + 1], merge->width);
+    const struct gqa__row_state lower = {&merge->m[left], &merge->l[left], merge->o[left]};
+    const struct gqa__row_state upper = {lower.m + 1, lower.l + 1, merge->o[left + 1]};
+
+    gqa__merge_row(&lower, &upper, merge->width);
 }
 
 /* `width` values of one row of every state, merged into slot 0. Each part stands where its first
@@ -360,10 +363,12 @@ static gqa_status finish_check(const struct gqa__shape *shape, gqa_states *state
     memcpy(values, states->m.shape, sizeof values);
     values[3] = shape->dv;
     if (status == GQA_OK && gqa__present(output)) {
-        status = gqa__tensor_fit(output, "output", GQA__FLOATS, 4, values, true, output, err);
+        status = gqa__tensor_fit(
+            output, &(struct gqa__form){"output", GQA__FLOATS, 4, values, true}, output, err);
     }
     if (status == GQA_OK && gqa__present(lse)) {
-        status = gqa__tensor_fit(lse, "lse", GQA__ONLY_F32, 3, values, true, lse, err);
+        status = gqa__tensor_fit(lse, &(struct gqa__form){"lse", GQA__ONLY_F32, 3, values, true},
+                                 lse, err);
     }
     return status;
 }

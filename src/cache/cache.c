@@ -92,8 +92,7 @@ void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
 }
 
 void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head, int32_t first,
-                      int32_t n, const float *k, int64_t k_token_stride, const float *v,
-                      int64_t v_token_stride)
+                      int32_t n, const struct gqa__kv_rows *rows)
 {
     const struct gqa__cache_layout *layout = &cache->layout;
     const struct gqa__sequence *sequence = &cache->sequences[sequence_id];
@@ -104,10 +103,10 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
         int32_t run = (int32_t)gqa__min(n - done, layout->page_size - slot);
         int32_t page = gqa__cache_page(cache, sequence, first + done);
         layout->kernels->append_k(gqa__cache_k(cache, page, head), layout->k_stride, slot, run,
-                                  k + done * k_token_stride, k_token_stride, layout->dk,
+                                  rows->k + done * rows->k_step, rows->k_step, layout->dk,
                                   layout->dtype_k);
         if (layout->kernels->append_v(gqa__cache_v(cache, page, head), layout->v_stride, slot, run,
-                                      v + done * v_token_stride, v_token_stride, layout->dv,
+                                      rows->v + done * rows->v_step, rows->v_step, layout->dv,
                                       layout->dtype_v)) {
             cache->nonfinite[(int64_t)page * layout->hkv + head] = 1;
         }

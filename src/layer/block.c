@@ -99,12 +99,15 @@ static const struct gqa__step before_projections[] = {{gqa__residual_sum, show_s
 
 static void project(const struct gqa__token_range *block)
 {
-    const struct gqa__spine *spine = block->spine;
-    const struct gqa__call *call = spine->call;
+    const struct gqa__spine *const spine = block->spine;
+    const struct gqa__projection projection = {.x_norm = spine->at.x.buffer,
+                                               .n = block->end,
+                                               .parts = block->parts,
+                                               .clip = spine->at.product_clip,
+                                               .gate = want_q(block) ? spine->at.gate.buffer : NULL,
+                                               .scratch = spine->scratch};
 
-    gqa__stage_qkv_project(call->params, spine->at.x.buffer, block->end, block->parts,
-                           spine->at.product_clip, want_q(block) ? spine->at.gate.buffer : NULL,
-                           spine->scratch, call->runtime);
+    gqa__stage_qkv_project(spine->call->params, &projection, spine->call->runtime);
 }
 
 /* The caller's projections. */
@@ -173,7 +176,9 @@ static void make_tables(const struct gqa__token_range *range)
 {
     const struct gqa__spine *spine = range->spine;
     const struct gqa__call *call = spine->call;
-    int32_t pairs = call->params->rope.pairs;
+    struct gqa__rope_rows rows = {.axis_stride = spine->block,
+                                  .freq = spine->freq +
+                                          (int64_t)range->slot * call->params->rope.pairs};
     struct gqa__token_run run;
 
     if (gqa__present(&call->in.cos_cache)) {
@@ -183,17 +188,18 @@ static void make_tables(const struct gqa__token_range *range)
     for (int32_t i = 0; i < range->runs && !gqa__present(&call->in.cos_cache); i++) {
         if (gqa__token_range_run(range, i, &run)) {
             const struct gqa__batch_entry *row = &call->rows[run.b];
-            int32_t length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
+            rows.length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
                 for (int32_t t = 0; t < run.n; t++) {
                     spine->rotary[axis * spine->block + run.at + t] =
                         rotary_position(call, axis, run.b, run.first + t);
                 }
             }
-            gqa__rope_table(call->params, spine->rotary + run.at, spine->block, run.n, length,
-                            spine->freq + (int64_t)range->slot * pairs,
-                            gqa__place_rows(&spine->at.cos, run.at),
-                            gqa__place_rows(&spine->at.sin, run.at));
+            rows.positions = spine->rotary + run.at;
+            rows.n = run.n;
+            rows.cos = gqa__place_rows(&spine->at.cos, run.at);
+            rows.sin = gqa__place_rows(&spine->at.sin, run.at);
+            gqa__rope_table(call->params, &rows);
         }
     }
     gqa__store_tokens(range, &spine->at.cos, &call->out.cos_cache);
@@ -339,6 +345,31 @@ static void show_out(const struct gqa__token_range *block)
 
 static const struct gqa__step after_output[] = {{post, show_post}, {gqa__residual_add, show_out}};
 
+/* x = attn wo^T, and what follows it; or, where the product adds the sum, at once the result. */
+static void project_output(const struct gqa__token_range *block)
+{
+    const struct gqa__spine *const spine = block->spine;
+    const struct gqa__token_run *const run = &spine->runs[0];
+    const struct gqa__places *const at = &spine->at;
+    struct gqa__output_projection projection = {.attn = at->attn.buffer,
+                                                .n = block->end,
+                                                .out = at->x.buffer,
+                                                .out_step = at->x.step,
+                                                .scratch = spine->scratch};
+
+    if (at->sum_in_product && block->runs == 1) {
+        projection.out = gqa__place_row(&at->out, run, 0);
+        projection.out_step = gqa__place_step(&at->out);
+        projection.sum = gqa__place_row(&at->sum, run, 0);
+        projection.sum_step = gqa__place_step(&at->sum);
+    }
+    gqa__stage_oproj(spine->call->params, &projection, spine->call->runtime);
+    if (projection.sum == NULL) {
+        show_output(block);
+        gqa__block_run(block, after_output, 2);
+    }
+}
+
 void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n)
 {
     const struct gqa__call *call = spine->call;
@@ -347,16 +378,7 @@ void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n)
     if (!spine->at.attn_final) {
         gqa__block_run(&block, after_attention, 2);
     }
-    if (call->project && spine->at.sum_in_product && runs == 1) {
-        gqa__stage_oproj_add(call->params, spine->at.attn.buffer, n,
-                             gqa__place_row(&spine->at.sum, &spine->runs[0], 0),
-                             gqa__place_step(&spine->at.sum),
-                             gqa__place_row(&spine->at.out, &spine->runs[0], 0),
-                             gqa__place_step(&spine->at.out), spine->scratch, call->runtime);
-    } else if (call->project) {
-        gqa__stage_oproj(call->params, spine->at.attn.buffer, n, spine->at.x.buffer, spine->scratch,
-                         call->runtime);
-        show_output(&block);
-        gqa__block_run(&block, after_output, 2);
+    if (call->project) {
+        project_output(&block);
     }
 }

@@ -30,7 +30,10 @@ static int32_t block_tokens(const struct gqa__call *call)
 static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gqa__arena *arena)
 {
     const struct gqa__params *params = call->params;
-    struct gqa__cache_layout layout;
+    struct gqa__cache_layout layout = {.kernels = params->kernels,
+                                       .hkv = params->shape.hkv,
+                                       .dk = params->shape.dk,
+                                       .dv = params->shape.dv};
     gqa_cache_options options = {0};
     int32_t tokens = call->tokens > 0 ? call->tokens : 1;
 
@@ -41,8 +44,7 @@ static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gq
     options.num_pages = (int64_t)options.max_sequences * ((tokens + 127) / 128);
     options.dtype_k = params->config.numerics == GQA_NUMERICS_BF16 ? GQA_BF16 : GQA_F32;
     options.dtype_v = options.dtype_k;
-    if (gqa__cache_layout_init(&layout, params->kernels, params->shape.hkv, params->shape.dk,
-                               params->shape.dv, &options, NULL) != GQA_OK) {
+    if (gqa__cache_layout_init(&layout, &options, NULL) != GQA_OK) {
         arena->failed = true;
         return NULL;
     }
@@ -157,13 +159,14 @@ static void write_head(void *arg, int64_t item, int32_t slot)
     int32_t sequence = spine->call->rows[run->b].sequence;
     int32_t head = (int32_t)(item % shape->hkv);
     const int32_t first = spine->cache->sequences[sequence].length - run->n;
+    struct gqa__kv_rows rows;
 
     (void)slot;
-    gqa__cache_write(spine->cache, sequence, head, first, run->n,
-                     gqa__place_row(&spine->at.k, run, 0) + (int64_t)head * shape->dk,
-                     gqa__place_step(&spine->at.k),
-                     gqa__place_row(&spine->at.v, run, 0) + (int64_t)head * shape->dv,
-                     gqa__place_step(&spine->at.v));
+    rows.k = gqa__place_row(&spine->at.k, run, 0) + (int64_t)head * shape->dk;
+    rows.k_step = gqa__place_step(&spine->at.k);
+    rows.v = gqa__place_row(&spine->at.v, run, 0) + (int64_t)head * shape->dv;
+    rows.v_step = gqa__place_step(&spine->at.v);
+    gqa__cache_write(spine->cache, sequence, head, first, run->n, &rows);
 }
 
 static void append_block(struct gqa__spine *spine, int32_t runs)
