@@ -12,7 +12,7 @@
 void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *layer, size_t size)
 {
     gqa_cache_options own;
-    bool bf16 = layer != NULL && layer->params.kernels->numerics == GQA_NUMERICS_BF16;
+    const bool bf16 = layer != NULL && layer->params.kernels->numerics == GQA_NUMERICS_BF16;
     gqa__init_struct(options, size);
     gqa__init_struct(&own, sizeof own);
     own.max_sequences = 1;
@@ -36,7 +36,7 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
         return gqa__fail(err, GQA_ERR_ARG, "options", "is NULL");
     }
 
-    const struct gqa__shape *shape = &layer->params.shape;
+    const struct gqa__shape *const shape = &layer->params.shape;
     struct gqa__cache_layout layout = {
         .kernels = layer->params.kernels, .hkv = shape->hkv, .dk = shape->dk, .dv = shape->dv};
     gqa_cache_options own;
@@ -56,7 +56,7 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
                          "a pool of %lld pages of %zu bytes exceeds the address space",
                          (long long)own.num_pages, layout.page_bytes);
     }
-    size_t size = arena.used;
+    const size_t size = arena.used;
     void *memory;
     status = gqa__alloc(&layer->runtime, size, "options.num_pages", "a cache", &memory, err);
     if (status == GQA_ERR_NOMEM) {
@@ -80,7 +80,7 @@ void gqa_cache_destroy(gqa_cache **cache)
     if (cache == NULL || *cache == NULL) {
         return;
     }
-    gqa_runtime runtime = (*cache)->runtime;
+    const gqa_runtime runtime = (*cache)->runtime;
     gqa__release(&runtime, *cache);
     *cache = NULL;
 }
@@ -112,11 +112,11 @@ static gqa_status check_sequence(const gqa_cache *cache, int32_t sequence, gqa_e
 
 gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length, gqa_error *err)
 {
-    gqa_status status = check_sequence(cache, sequence, err);
+    const gqa_status status = check_sequence(cache, sequence, err);
     if (status != GQA_OK) {
         return status;
     }
-    int32_t held = cache->sequences[sequence].length;
+    const int32_t held = cache->sequences[sequence].length;
     if (length < 0 || length > held) {
         return gqa__fail(err, GQA_ERR_ARG, "length",
                          "is %d; it must be 0 .. %d, the tokens that sequence %d holds",
@@ -145,7 +145,7 @@ static void append_converted(gqa_cache *cache, int32_t sequence, const gqa_tenso
                              const gqa_tensor *value, int32_t first)
 {
     float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
-    int32_t dk = cache->layout.dk, dv = cache->layout.dv;
+    const int32_t dk = cache->layout.dk, dv = cache->layout.dv;
     for (int32_t head = 0; head < cache->layout.hkv; head++) {
         for (int32_t i = 0; i < (int32_t)key->shape[0]; i++) {
             gqa__load_f32(k, key, i * key->stride[0] + head * key->stride[1], dk);
@@ -165,7 +165,7 @@ struct kv {
 static gqa_status check_append(const gqa_cache *cache, const gqa_tensor *key,
                                const gqa_tensor *value, struct kv *kv, gqa_error *err)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__cache_layout *const layout = &cache->layout;
     if (!gqa__present(key)) {
         return gqa__fail(err, GQA_ERR_ARG, "key", "is missing");
     }
@@ -207,9 +207,9 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
         return status;
     }
 
-    const struct gqa__sequence *own = &cache->sequences[sequence];
+    const struct gqa__sequence *const own = &cache->sequences[sequence];
     int32_t n = (int32_t)kv.n;
-    int32_t first = own->length;
+    const int32_t first = own->length;
     status = check_positions(own, positions, n, err);
     if (status != GQA_OK) {
         return status;
@@ -224,7 +224,7 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
         return status;
     }
 
-    gqa__fpmode saved = gqa__fpmode_enter();
+    const gqa__fpmode saved = gqa__fpmode_enter();
     gqa__cache_extend(cache, sequence, n, positions, NULL, own->columns + n);
     append_converted(cache, sequence, &kv.k, &kv.v, first);
     gqa__fpmode_leave(saved);
@@ -235,7 +235,7 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
 static gqa_status check_read(const gqa_cache *cache, const gqa_tensor *key, const gqa_tensor *value,
                              struct kv *kv, gqa_error *err)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__cache_layout *const layout = &cache->layout;
     gqa_status status = GQA_OK;
     kv->n = -1;
     if (!gqa__present(key) && !gqa__present(value)) {
@@ -296,7 +296,7 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
         return status;
     }
 
-    const struct gqa__sequence *own = &cache->sequences[sequence];
+    const struct gqa__sequence *const own = &cache->sequences[sequence];
     if (first < 0 || first > own->length) {
         return gqa__fail(err, GQA_ERR_ARG, "first",
                          "is %d; it must be 0 .. %d, the tokens that sequence %d holds", (int)first,

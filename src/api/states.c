@@ -58,9 +58,9 @@ gqa_status gqa__states_fit(gqa_states *states, const char *field, const int64_t 
 
 void gqa__states_clear(const gqa_states *states, int64_t row, int32_t n, int32_t dv)
 {
-    float *m = (float *)states->m.data + row;
-    float *l = (float *)states->l.data + row;
-    float *o = (float *)states->o.data + row * dv;
+    float *const m = (float *)states->m.data + row;
+    float *const l = (float *)states->l.data + row;
+    float *const o = (float *)states->o.data + row * dv;
 
     for (int32_t i = 0; i < n; i++) {
         m[i] = -INFINITY;
@@ -93,8 +93,8 @@ bool gqa__states_empty(const gqa_states *states)
 /* A state of no keys has no mass: nothing is lost where it is left out. */
 static gqa_status check_empty(const gqa_states *states, int32_t i, gqa_error *err)
 {
-    const float *l = states->l.data;
-    int64_t rows = states->m.shape[0] * states->m.shape[1] * states->m.shape[2];
+    const float *const l = states->l.data;
+    const int64_t rows = states->m.shape[0] * states->m.shape[1] * states->m.shape[2];
 
     for (int64_t row = 0; row < rows; row++) {
         if (l[row] != 0.0f) {
@@ -180,7 +180,7 @@ struct row_merge {
 
 static void merge_two(void *arg, int32_t left)
 {
-    struct row_merge *merge = arg;
+    struct row_merge *const merge = arg;
 
     const struct gqa__row_state lower = {&merge->m[left], &merge->l[left], merge->o[left]};
     const struct gqa__row_state upper = {lower.m + 1, lower.l + 1, merge->o[left + 1]};
@@ -195,8 +195,8 @@ static void merge_chunk(struct row_merge *merge, const gqa_states *const *states
 {
     merge->tree.depth = 0;
     for (int32_t i = 0; i < n; i++) {
-        const gqa_states *from = states[i];
-        int64_t begin = from->key_begin / GQA__FOLD_BLOCK;
+        const gqa_states *const from = states[i];
+        const int64_t begin = from->key_begin / GQA__FOLD_BLOCK;
         int32_t top;
 
         if (gqa__states_empty(from)) {
@@ -232,8 +232,8 @@ static void cover(const gqa_states *const *states, int32_t n, int32_t *begin, in
 /* out may be one of the states: its m and l are written after the row's last chunk. */
 static void merge_rows(const gqa_states *const *states, int32_t n, const gqa_states *to)
 {
-    int32_t dv = (int32_t)to->o.shape[3];
-    int64_t rows = to->m.shape[0] * to->m.shape[1] * to->m.shape[2];
+    const int32_t dv = (int32_t)to->o.shape[3];
+    const int64_t rows = to->m.shape[0] * to->m.shape[1] * to->m.shape[2];
     struct row_merge merge;
 
     for (int64_t row = 0; row < rows; row++) {
@@ -259,7 +259,7 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
     gqa_status status;
 
     if (states == NULL || out == NULL || n < 1) {
-        const char *field = states == NULL ? "states" : out == NULL ? "out" : "n";
+        const char *const field = states == NULL ? "states" : out == NULL ? "out" : "n";
         return gqa__fail(err, GQA_ERR_ARG, field, "is %s", n < 1 ? "below 1" : "NULL");
     }
     to = *out;
@@ -270,7 +270,7 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
     mode = gqa__fpmode_enter();
     cover(states, n, &begin, &end);
     if (begin == end) {
-        int64_t tokens = to.m.shape[0] * to.m.shape[1];
+        const int64_t tokens = to.m.shape[0] * to.m.shape[1];
         for (int64_t t = 0; t < tokens; t++) {
             gqa__states_clear(&to, t * to.m.shape[2], (int32_t)to.m.shape[2],
                               (int32_t)to.o.shape[3]);
@@ -298,13 +298,13 @@ struct finish_call {
 /* End `count` rows (at most the kernel set's lanes) from row `first` on. */
 static void finish_rows(const struct finish_call *call, int64_t first, int32_t count)
 {
-    const struct gqa__shape *shape = &call->params->shape;
-    int32_t ld = call->params->kernels->lanes;
-    int32_t dv = shape->dv;
+    const struct gqa__shape *const shape = &call->params->shape;
+    const int32_t ld = call->params->kernels->lanes;
+    const int32_t dv = shape->dv;
     struct gqa__finish finish = {.m = call->m, .l = call->l, .o = call->o, .ld = ld, .dv = dv};
 
     for (int32_t r = 0; r < ld; r++) {
-        int64_t row = first + (r < count ? r : 0);
+        const int64_t row = first + (r < count ? r : 0);
         call->m[r] = ((const float *)call->states->m.data)[row];
         call->l[r] = ((const float *)call->states->l.data)[row];
         call->sink[r] = call->sinks != NULL
@@ -325,17 +325,17 @@ static void finish_rows(const struct finish_call *call, int64_t first, int32_t c
 /* Store `count` finished rows into the caller's tensors. */
 static void store_rows(const struct finish_call *call, int64_t first, int32_t count)
 {
-    int32_t hq = call->params->shape.hq;
-    int32_t dv = call->params->shape.dv;
-    int64_t tokens = call->states->m.shape[1];
+    const int32_t hq = call->params->shape.hq;
+    const int32_t dv = call->params->shape.dv;
+    const int64_t tokens = call->states->m.shape[1];
 
     for (int32_t r = 0; r < count; r++) {
-        int64_t row = first + r;
-        int64_t h = row % hq;
-        int64_t t = row / hq % tokens;
-        int64_t b = row / hq / tokens;
-        const gqa_tensor *out = call->output;
-        const gqa_tensor *lse = call->lse;
+        const int64_t row = first + r;
+        const int64_t h = row % hq;
+        const int64_t t = row / hq % tokens;
+        const int64_t b = row / hq / tokens;
+        const gqa_tensor *const out = call->output;
+        const gqa_tensor *const lse = call->lse;
         if (gqa__present(out)) {
             gqa__store_f32(out, b * out->stride[0] + t * out->stride[1] + h * out->stride[2],
                            call->rows + (int64_t)r * dv, dv);
@@ -350,7 +350,7 @@ static void store_rows(const struct finish_call *call, int64_t first, int32_t co
 static gqa_status finish_check(const struct gqa__shape *shape, gqa_states *states,
                                gqa_tensor *output, gqa_tensor *lse, gqa_error *err)
 {
-    int64_t rows[4] = {-1, -1, shape->hq, 1};
+    const int64_t rows[4] = {-1, -1, shape->hq, 1};
     int64_t values[4];
     gqa_status status = gqa__states_fit(states, "states", rows, shape->dv, err);
 
@@ -387,7 +387,7 @@ gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, g
     gqa_status status;
 
     if (layer == NULL || states == NULL) {
-        const char *field = layer == NULL ? "layer" : "states";
+        const char *const field = layer == NULL ? "layer" : "states";
         return gqa__fail(err, GQA_ERR_ARG, field, "is NULL");
     }
     if (leave_out_sinks != 0 && leave_out_sinks != 1) {
@@ -430,7 +430,7 @@ gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, g
     rows = from.m.shape[0] * from.m.shape[1] * from.m.shape[2];
     mode = gqa__fpmode_enter();
     for (int64_t row = 0; row < rows; row += lanes) {
-        int32_t count = (int32_t)gqa__min(lanes, rows - row);
+        const int32_t count = (int32_t)gqa__min(lanes, rows - row);
         finish_rows(&call, row, count);
         store_rows(&call, row, count);
     }

@@ -19,7 +19,7 @@ static int32_t pages_per_sequence(int32_t max_tokens, int32_t page_size)
 gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
                                       gqa_error *err)
 {
-    gqa_status status = gqa__import(out, sizeof *out, in, "options", err);
+    const gqa_status status = gqa__import(out, sizeof *out, in, "options", err);
     if (status != GQA_OK) {
         return status;
     }
@@ -106,7 +106,7 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
                                   const gqa_cache_options *options, gqa_error *err)
 {
     const struct gqa__kernels *const kernels = layout->kernels;
-    int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
+    const int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
     gqa_status status = check_dims(layout->hkv, layout->dk, layout->dv, err);
     if (status == GQA_OK) {
         status = check_dtype(kernels, options->dtype_k, "options.dtype_k", err);
@@ -122,7 +122,7 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
                          "is %d; it must be 16, 32, 64, 128, 256 or 512", (int)page_size);
     }
 
-    int64_t value_dim = gqa__round_up(layout->dv, kernels->value_step);
+    const int64_t value_dim = gqa__round_up(layout->dv, kernels->value_step);
     layout->page_size = page_size;
     layout->dtype_k = options->dtype_k;
     layout->dtype_v = options->dtype_v;
@@ -188,7 +188,7 @@ struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__c
 gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *kernels,
                               int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__cache_layout *const layout = &cache->layout;
     if (layout->kernels != kernels) {
         return gqa__fail(err, GQA_ERR_ARG, "cache",
                          "is laid out for kernels %s; the layer computes with kernels %s",

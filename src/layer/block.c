@@ -18,15 +18,15 @@
 static void tap(const struct gqa__token_range *block, gqa_stage stage, const float *buffer,
                 int32_t heads, int32_t dim)
 {
-    const struct gqa__spine *spine = block->spine;
-    const gqa_inputs *in = &spine->call->in;
+    const struct gqa__spine *const spine = block->spine;
+    const gqa_inputs *const in = &spine->call->in;
 
     for (int32_t i = 0; i < block->runs && in->tap != NULL; i++) {
-        const struct gqa__token_run *run = &spine->runs[i];
-        int32_t width = heads > 0 ? heads : 1;
-        const float *data = buffer + (int64_t)run->at * width * dim;
-        gqa_tensor view = heads > 0 ? gqa_tensor_3d(data, GQA_F32, run->n, heads, dim)
-                                    : gqa_tensor_2d(data, GQA_F32, run->n, dim);
+        const struct gqa__token_run *const run = &spine->runs[i];
+        const int32_t width = heads > 0 ? heads : 1;
+        const float *const data = buffer + (int64_t)run->at * width * dim;
+        const gqa_tensor view = heads > 0 ? gqa_tensor_3d(data, GQA_F32, run->n, heads, dim)
+                                          : gqa_tensor_2d(data, GQA_F32, run->n, dim);
         in->tap(in->tap_user, stage, run->b, run->first, &view);
     }
 }
@@ -85,7 +85,7 @@ static void show_sum(const struct gqa__token_range *block)
 
 static void show_norm(const struct gqa__token_range *block)
 {
-    const struct gqa__spine *spine = block->spine;
+    const struct gqa__spine *const spine = block->spine;
 
     if (spine->call->from_hidden && want_q(block)) {
         tap(block, GQA_STAGE_X_NORM, spine->at.x.buffer, 0, spine->call->params->shape.hidden);
@@ -162,8 +162,8 @@ static void show_projections(const struct gqa__token_range *block)
 static int32_t rotary_position(const struct gqa__call *call, int32_t axis, int32_t b,
                                int32_t column)
 {
-    int64_t bt = (int64_t)call->batch * call->tokens;
-    int32_t axes = call->params->config.mrope != GQA_MROPE_NONE ? axis : 0;
+    const int64_t bt = (int64_t)call->batch * call->tokens;
+    const int32_t axes = call->params->config.mrope != GQA_MROPE_NONE ? axis : 0;
 
     if (call->in.rotary_position_ids == NULL) {
         return gqa__call_position(call, b, column);
@@ -174,8 +174,8 @@ static int32_t rotary_position(const struct gqa__call *call, int32_t axis, int32
 /* cos and sin of the range: the caller's, or computed; handed out if asked for. */
 static void make_tables(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__call *call = spine->call;
+    const struct gqa__spine *const spine = range->spine;
+    const struct gqa__call *const call = spine->call;
     struct gqa__rope_rows rows = {.axis_stride = spine->block,
                                   .freq = spine->freq +
                                           (int64_t)range->slot * call->params->rope.pairs};
@@ -187,7 +187,7 @@ static void make_tables(const struct gqa__token_range *range)
     }
     for (int32_t i = 0; i < range->runs && !gqa__present(&call->in.cos_cache); i++) {
         if (gqa__token_range_run(range, i, &run)) {
-            const struct gqa__batch_entry *row = &call->rows[run.b];
+            const struct gqa__batch_entry *const row = &call->rows[run.b];
             rows.length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
                 for (int32_t t = 0; t < run.n; t++) {
@@ -208,10 +208,10 @@ static void make_tables(const struct gqa__token_range *range)
 
 static void rotate(const struct gqa__token_range *range, const struct gqa__qkv *own)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__params *params = spine->call->params;
-    const float *c = gqa__place_rows(&spine->at.cos, range->begin);
-    const float *s = gqa__place_rows(&spine->at.sin, range->begin);
+    const struct gqa__spine *const spine = range->spine;
+    const struct gqa__params *const params = spine->call->params;
+    const float *const c = gqa__place_rows(&spine->at.cos, range->begin);
+    const float *const s = gqa__place_rows(&spine->at.sin, range->begin);
 
     if (params->shape.rotary_dim == 0) {
         return;
@@ -224,11 +224,11 @@ static void rotate(const struct gqa__token_range *range, const struct gqa__qkv *
 /* From the projections to what attention reads and the cache keeps. */
 static void finish_qkv(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__call *call = spine->call;
-    const struct gqa__params *params = call->params;
-    struct gqa__qkv own = qkv_of(range);
-    int32_t n = count_of(range);
+    const struct gqa__spine *const spine = range->spine;
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__params *const params = call->params;
+    const struct gqa__qkv own = qkv_of(range);
+    const int32_t n = count_of(range);
 
     gqa__stage_clip(params, &own, spine->at.product_clip > 0.0f, n);
     gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, &own, n);
@@ -236,7 +236,7 @@ static void finish_qkv(const struct gqa__token_range *range)
     gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, &own, n);
     gqa__stage_temperature(params, spine->positions + range->begin, &own.q, n);
     if (own.k.x != NULL) {
-        const gqa_kv *present = &call->out.present_key_value;
+        const gqa_kv *const present = &call->out.present_key_value;
         gqa__store_present_tokens(range, &spine->at.k, &present->k);
         gqa__store_present_tokens(range, &spine->at.v, &present->v);
     }
@@ -279,14 +279,14 @@ void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int pa
 
 static void show_attention(const struct gqa__token_range *block)
 {
-    const struct gqa__shape *shape = &block->spine->call->params->shape;
+    const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     tap(block, GQA_STAGE_ATTN, block->spine->at.attn.buffer, shape->hq, shape->dv);
 }
 
 static void store_lse(const struct gqa__token_range *range)
 {
-    const struct gqa__call *call = range->spine->call;
+    const struct gqa__call *const call = range->spine->call;
 
     gqa__store_tokens(range, &range->spine->at.lse, &call->out.lse);
 }
@@ -305,7 +305,7 @@ static void gate_attention(const struct gqa__token_range *range)
 
 static void show_gated(const struct gqa__token_range *block)
 {
-    const struct gqa__shape *shape = &block->spine->call->params->shape;
+    const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (shape->gate_dim > 0) {
         tap(block, GQA_STAGE_GATED, block->spine->at.attn.buffer, shape->hq, shape->dv);
@@ -323,14 +323,14 @@ static void show_output(const struct gqa__token_range *block)
 
 static void post(const struct gqa__token_range *range)
 {
-    const struct gqa__params *params = range->spine->call->params;
+    const struct gqa__params *const params = range->spine->call->params;
 
     gqa__stage_post(params, gqa__place_rows(&range->spine->at.x, range->begin), count_of(range));
 }
 
 static void show_post(const struct gqa__token_range *block)
 {
-    const struct gqa__params *params = block->spine->call->params;
+    const struct gqa__params *const params = block->spine->call->params;
 
     if (params->config.post_norm != GQA_NORM_NONE) {
         tap(block, GQA_STAGE_POST_NORM, block->spine->at.x.buffer, 0, params->shape.hidden);
@@ -372,8 +372,8 @@ static void project_output(const struct gqa__token_range *block)
 
 void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n)
 {
-    const struct gqa__call *call = spine->call;
-    struct gqa__token_range block = {spine, runs, 0, n, GQA__PART_Q, 0};
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__token_range block = {spine, runs, 0, n, GQA__PART_Q, 0};
 
     if (!spine->at.attn_final) {
         gqa__block_run(&block, after_attention, 2);

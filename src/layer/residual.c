@@ -82,7 +82,7 @@ static void each_token(const struct gqa__token_range *range,
     struct gqa__token_run run;
 
     for (int32_t p = 0; p < range->runs; p++) {
-        bool here = gqa__token_range_run(range, p, &run);
+        const bool here = gqa__token_range_run(range, p, &run);
         for (int32_t i = 0; here && i < run.n; i++) {
             step(range, &run, i);
         }

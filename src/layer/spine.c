@@ -18,7 +18,7 @@ enum { TOKEN_BLOCK = 128, ATTENTION_BLOCK = 256 };
 static int32_t block_tokens(const struct gqa__call *call)
 {
     int32_t wanted = call->params->knobs.token_block;
-    int64_t all = gqa__max(1, (int64_t)call->batch * call->tokens);
+    const int64_t all = gqa__max(1, (int64_t)call->batch * call->tokens);
 
     if (wanted <= 0) {
         wanted = call->from_hidden || call->project ? TOKEN_BLOCK : ATTENTION_BLOCK;
@@ -29,13 +29,13 @@ static int32_t block_tokens(const struct gqa__call *call)
 /* The call's own cache: a page table over memory that holds exactly this call. */
 static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gqa__arena *arena)
 {
-    const struct gqa__params *params = call->params;
+    const struct gqa__params *const params = call->params;
     struct gqa__cache_layout layout = {.kernels = params->kernels,
                                        .hkv = params->shape.hkv,
                                        .dk = params->shape.dk,
                                        .dv = params->shape.dv};
     gqa_cache_options options = {0};
-    int32_t tokens = call->tokens > 0 ? call->tokens : 1;
+    const int32_t tokens = call->tokens > 0 ? call->tokens : 1;
 
     options.struct_size = sizeof options;
     options.max_sequences = call->batch > 0 ? call->batch : 1;
@@ -55,7 +55,7 @@ static size_t projection_scratch(const struct gqa__params *params, int32_t token
                                  const gqa_runtime *runtime)
 {
     size_t size = gqa__stage_qkv_scratch(params, tokens, runtime);
-    size_t oproj = gqa__stage_oproj_scratch(params, tokens, runtime);
+    const size_t oproj = gqa__stage_oproj_scratch(params, tokens, runtime);
     size_t gate =
         params->shape.gate_rows > 0 ? gqa__linear_scratch_bytes(&params->gate, tokens, runtime) : 0;
 
@@ -66,26 +66,26 @@ static size_t projection_scratch(const struct gqa__params *params, int32_t token
 /* Attention's memory: the walk's, or the reference's. */
 static void carve_attention(struct gqa__spine *spine, struct gqa__arena *arena)
 {
-    const struct gqa__call *call = spine->call;
+    const struct gqa__call *const call = spine->call;
 
     spine->reference = NULL;
     spine->attention = NULL;
     if (call->params->backend == GQA_BACKEND_REFERENCE) {
-        size_t size = gqa__reference_scratch_bytes(call->params, call->keys);
+        const size_t size = gqa__reference_scratch_bytes(call->params, call->keys);
         arena->failed = arena->failed || size > INT64_MAX;
         spine->reference = gqa__arena_take(arena, size > INT64_MAX ? 0 : (int64_t)size, 1);
     } else {
-        struct gqa__attention_limits limits = {spine->block, spine->block, call->keys,
-                                               gqa__thread_count(call->runtime)};
+        const struct gqa__attention_limits limits = {spine->block, spine->block, call->keys,
+                                                     gqa__thread_count(call->runtime)};
         spine->attention = gqa__attention_carve(arena, call->params, &limits);
     }
 }
 
 bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct gqa__arena *arena)
 {
-    const struct gqa__shape *shape = &call->params->shape;
-    int64_t n = block_tokens(call);
-    int64_t pairs = call->alone ? 0 : call->params->rope.pairs;
+    const struct gqa__shape *const shape = &call->params->shape;
+    const int64_t n = block_tokens(call);
+    const int64_t pairs = call->alone ? 0 : call->params->rope.pairs;
 
     spine->call = call;
     spine->block = (int32_t)n;
@@ -125,12 +125,12 @@ static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32
 
     *runs = 0;
     while (cursor->b < spine->call->batch && n < spine->block) {
-        const struct gqa__batch_entry *row = &spine->call->rows[cursor->b];
-        int32_t left = row->n - cursor->done;
-        int32_t take = left < spine->block - n ? left : spine->block - n;
+        const struct gqa__batch_entry *const row = &spine->call->rows[cursor->b];
+        const int32_t left = row->n - cursor->done;
+        const int32_t take = left < spine->block - n ? left : spine->block - n;
 
         if (take > 0) {
-            struct gqa__token_run *run = &spine->runs[(*runs)++];
+            struct gqa__token_run *const run = &spine->runs[(*runs)++];
             run->b = cursor->b;
             run->first = row->first_valid + cursor->done;
             run->n = take;
@@ -153,11 +153,11 @@ static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32
 /* One (run, KV head) of a block's append. */
 static void write_head(void *arg, int64_t item, int32_t slot)
 {
-    const struct gqa__spine *spine = arg;
-    const struct gqa__shape *shape = &spine->call->params->shape;
-    const struct gqa__token_run *run = &spine->runs[item / shape->hkv];
-    int32_t sequence = spine->call->rows[run->b].sequence;
-    int32_t head = (int32_t)(item % shape->hkv);
+    const struct gqa__spine *const spine = arg;
+    const struct gqa__shape *const shape = &spine->call->params->shape;
+    const struct gqa__token_run *const run = &spine->runs[item / shape->hkv];
+    const int32_t sequence = spine->call->rows[run->b].sequence;
+    const int32_t head = (int32_t)(item % shape->hkv);
     const int32_t first = spine->cache->sequences[sequence].length - run->n;
     struct gqa__kv_rows rows;
 
@@ -171,11 +171,12 @@ static void write_head(void *arg, int64_t item, int32_t slot)
 
 static void append_block(struct gqa__spine *spine, int32_t runs)
 {
-    struct gqa__tasks tasks = {write_head, spine, (int64_t)runs * spine->call->params->shape.hkv};
+    const struct gqa__tasks tasks = {write_head, spine,
+                                     (int64_t)runs * spine->call->params->shape.hkv};
 
     for (int32_t i = 0; i < runs; i++) {
-        const struct gqa__token_run *run = &spine->runs[i];
-        const struct gqa__batch_entry *row = &spine->call->rows[run->b];
+        const struct gqa__token_run *const run = &spine->runs[i];
+        const struct gqa__batch_entry *const row = &spine->call->rows[run->b];
         for (int32_t t = 0; t < run->n; t++) {
             spine->columns[run->at + t] = row->columns + run->first + t;
         }
@@ -207,8 +208,8 @@ static void add_attend(const struct gqa__attend *attend, int64_t at, struct gqa_
 static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *run,
                          struct gqa__segment *segment)
 {
-    const struct gqa__call *call = spine->call;
-    const struct gqa__batch_entry *row = &spine->call->rows[run->b];
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__batch_entry *const row = &spine->call->rows[run->b];
     const int64_t token = (int64_t)run->b * call->tokens + run->first;
 
     memset(segment, 0, sizeof *segment);
@@ -243,8 +244,8 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
 
 static void attend_block(struct gqa__spine *spine, int32_t runs)
 {
-    const struct gqa__call *call = spine->call;
-    gqa_work *work = call->out.work != NULL ? &spine->work : NULL;
+    const struct gqa__call *const call = spine->call;
+    gqa_work *const work = call->out.work != NULL ? &spine->work : NULL;
 
     for (int32_t i = 0; i < runs; i++) {
         make_segment(spine, &spine->runs[i], &spine->segments[i]);
@@ -280,7 +281,7 @@ static void run_blocks(struct gqa__spine *spine, int parts)
 static void close_columns(struct gqa__spine *spine)
 {
     for (int32_t b = 0; b < spine->call->batch; b++) {
-        const struct gqa__batch_entry *row = &spine->call->rows[b];
+        const struct gqa__batch_entry *const row = &spine->call->rows[b];
         if (row->sequence >= 0) {
             gqa__cache_extend(spine->cache, row->sequence, 0, NULL, NULL,
                               row->columns + spine->call->tokens);
@@ -291,8 +292,8 @@ static void close_columns(struct gqa__spine *spine)
 /* Multiply-adds of the matrices that the call takes its tokens through. */
 static int64_t projection_madds(const struct gqa__spine *spine)
 {
-    const struct gqa__call *call = spine->call;
-    const struct gqa__shape *shape = &call->params->shape;
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__shape *const shape = &call->params->shape;
     int64_t rows = 0; /* of all matrices with `hidden` on one side */
     int64_t tokens = 0;
 
@@ -309,8 +310,8 @@ static int64_t projection_madds(const struct gqa__spine *spine)
 
 void gqa__spine_run(struct gqa__spine *spine)
 {
-    const struct gqa__call *call = spine->call;
-    gqa__fpmode mode = gqa__fpmode_enter();
+    const struct gqa__call *const call = spine->call;
+    const gqa__fpmode mode = gqa__fpmode_enter();
 
     if (!call->append) {
         run_blocks(spine, GQA__PART_Q);

@@ -10,9 +10,9 @@
 bool gqa__token_range_run(const struct gqa__token_range *range, int32_t i,
                           struct gqa__token_run *part)
 {
-    const struct gqa__token_run *run = &range->spine->runs[i];
-    int32_t begin = (int32_t)gqa__max(range->begin - run->at, 0);
-    int32_t end = (int32_t)gqa__min(range->end - run->at, run->n);
+    const struct gqa__token_run *const run = &range->spine->runs[i];
+    const int32_t begin = (int32_t)gqa__max(range->begin - run->at, 0);
+    const int32_t end = (int32_t)gqa__min(range->end - run->at, run->n);
 
     part->b = run->b;
     part->first = run->first + begin;
@@ -107,7 +107,7 @@ struct steps {
 
 static void run_range(void *arg, int64_t item, int32_t slot)
 {
-    const struct steps *all = arg;
+    const struct steps *const all = arg;
     struct gqa__token_range range = *all->block;
 
     range.begin = (int32_t)item * RANGE_TOKENS;
@@ -120,8 +120,9 @@ static void run_range(void *arg, int64_t item, int32_t slot)
 
 static void run_steps(struct steps *all)
 {
-    const struct gqa__token_range *block = all->block;
-    struct gqa__tasks tasks = {run_range, all, (block->end + RANGE_TOKENS - 1) / RANGE_TOKENS};
+    const struct gqa__token_range *const block = all->block;
+    const struct gqa__tasks tasks = {run_range, all,
+                                     (block->end + RANGE_TOKENS - 1) / RANGE_TOKENS};
 
     gqa__run_tasks(block->spine->call->runtime, &tasks);
 }

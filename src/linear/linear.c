@@ -214,7 +214,7 @@ static void run_packed(struct gqa__product *p, const gqa_runtime *runtime)
 /* The i-th strip, and in *end where it ends. A matrix of its own is one strip. */
 static struct gqa__strip strip_of(const struct gqa__linear *linear, int32_t i, int64_t *end)
 {
-    struct gqa__strip whole = {linear->weight, linear->in, 0, GQA_F32};
+    const struct gqa__strip whole = {linear->weight, linear->in, 0, GQA_F32};
     if (linear->strip_count == 0) {
         *end = linear->out;
         return whole;
