@@ -287,12 +287,12 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
 /* gqa_finish_states: what its rows read and write. */
 struct finish_call {
     const struct gqa__params *params;
-    const gqa_states *states;
-    const float *sinks; /* [hq] or NULL */
-    const gqa_tensor *output, *lse;
-    float *m, *l, *sink;   /* [lanes] */
-    float *o;              /* [dv][lanes] */
-    float *rows, *row_lse; /* [lanes][dv], [lanes] */
+    gqa_states states;
+    const float *sinks;     /* [hq] or NULL */
+    gqa_tensor output, lse; /* data NULL = not wanted */
+    float *m, *l, *sink;    /* [lanes] */
+    float *o;               /* [dv][lanes] */
+    float *rows, *row_lse;  /* [lanes][dv], [lanes] */
 };
 
 /* End `count` rows (at most the kernel set's lanes) from row `first` on. */
@@ -305,13 +305,13 @@ static void finish_rows(const struct finish_call *call, int64_t first, int32_t c
 
     for (int32_t r = 0; r < ld; r++) {
         const int64_t row = first + (r < count ? r : 0);
-        call->m[r] = ((const float *)call->states->m.data)[row];
-        call->l[r] = ((const float *)call->states->l.data)[row];
+        call->m[r] = ((const float *)call->states.m.data)[row];
+        call->l[r] = ((const float *)call->states.l.data)[row];
         call->sink[r] = call->sinks != NULL
                             ? (float)((double)call->sinks[row % shape->hq] * GQA__LOG2E)
                             : -INFINITY;
         for (int32_t d = 0; d < dv; d++) {
-            call->o[(int64_t)d * ld + r] = ((const float *)call->states->o.data)[row * dv + d];
+            call->o[(int64_t)d * ld + r] = ((const float *)call->states.o.data)[row * dv + d];
         }
     }
     finish.sink = call->sinks != NULL ? call->sink : NULL;
@@ -327,15 +327,15 @@ static void store_rows(const struct finish_call *call, int64_t first, int32_t co
 {
     const int32_t hq = call->params->shape.hq;
     const int32_t dv = call->params->shape.dv;
-    const int64_t tokens = call->states->m.shape[1];
+    const int64_t tokens = call->states.m.shape[1];
 
     for (int32_t r = 0; r < count; r++) {
         const int64_t row = first + r;
         const int64_t h = row % hq;
         const int64_t t = row / hq % tokens;
         const int64_t b = row / hq / tokens;
-        const gqa_tensor *const out = call->output;
-        const gqa_tensor *const lse = call->lse;
+        const gqa_tensor *const out = &call->output;
+        const gqa_tensor *const lse = &call->lse;
         if (gqa__present(out)) {
             gqa__store_f32(out, b * out->stride[0] + t * out->stride[1] + h * out->stride[2],
                            call->rows + (int64_t)r * dv, dv);
@@ -347,30 +347,62 @@ static void store_rows(const struct finish_call *call, int64_t first, int32_t co
 }
 
 /* Fit the outputs to the states' shape. */
-static gqa_status finish_check(const struct gqa__shape *shape, gqa_states *states,
-                               gqa_tensor *output, gqa_tensor *lse, gqa_error *err)
+static gqa_status finish_check(struct finish_call *call, gqa_error *err)
 {
-    const int64_t rows[4] = {-1, -1, shape->hq, 1};
+    const struct gqa__shape *const shape = &call->params->shape;
+    const int64_t rows[3] = {-1, -1, shape->hq};
     int64_t values[4];
-    gqa_status status = gqa__states_fit(states, "states", rows, shape->dv, err);
+    const struct gqa__form output = {"output", GQA__FLOATS, 4, values, true};
+    const struct gqa__form lse = {"lse", GQA__ONLY_F32, 3, values, true};
+    gqa_status status = gqa__states_fit(&call->states, "states", rows, shape->dv, err);
 
     if (status == GQA_OK) {
-        status = gqa__states_range(states, "states", err);
+        status = gqa__states_range(&call->states, "states", err);
     }
-    if (status == GQA_OK && !gqa__present(output) && !gqa__present(lse)) {
-        status = gqa__fail(err, GQA_ERR_ARG, "output", "this or lse is required");
+    if (status == GQA_OK && !gqa__present(&call->output) && !gqa__present(&call->lse)) {
+        status = gqa__fail(err, GQA_ERR_ARG, output.field, "this or lse is required");
     }
-    memcpy(values, states->m.shape, sizeof values);
+    memcpy(values, call->states.m.shape, sizeof values);
     values[3] = shape->dv;
-    if (status == GQA_OK && gqa__present(output)) {
-        status = gqa__tensor_fit(
-            output, &(struct gqa__form){"output", GQA__FLOATS, 4, values, true}, output, err);
+    if (status == GQA_OK && gqa__present(&call->output)) {
+        status = gqa__tensor_fit(&call->output, &output, &call->output, err);
     }
-    if (status == GQA_OK && gqa__present(lse)) {
-        status = gqa__tensor_fit(lse, &(struct gqa__form){"lse", GQA__ONLY_F32, 3, values, true},
-                                 lse, err);
+    if (status == GQA_OK && gqa__present(&call->lse)) {
+        status = gqa__tensor_fit(&call->lse, &lse, &call->lse, err);
     }
     return status;
+}
+
+/* All rows, through one set of lanes from the layer's allocator. */
+static gqa_status finish_all(struct finish_call *call, const gqa_runtime *runtime, gqa_error *err)
+{
+    const int64_t lanes = call->params->kernels->lanes;
+    const int64_t floats = lanes * (4 + 2 * (int64_t)call->params->shape.dv);
+    const int64_t *const shape = call->states.m.shape; /* [B, T, Hq] */
+    const int64_t rows = shape[0] * shape[1] * shape[2];
+    void *block;
+    const gqa_status status = gqa__alloc(runtime, (size_t)floats * sizeof(float), "workspace",
+                                         "a workspace", &block, err);
+    gqa__fpmode mode;
+
+    if (status != GQA_OK) {
+        return status;
+    }
+    call->m = block;
+    call->l = call->m + lanes;
+    call->sink = call->l + lanes;
+    call->row_lse = call->sink + lanes;
+    call->o = call->row_lse + lanes;
+    call->rows = call->o + lanes * call->params->shape.dv;
+    mode = gqa__fpmode_enter();
+    for (int64_t row = 0; row < rows; row += lanes) {
+        const int32_t count = (int32_t)gqa__min(lanes, rows - row);
+        finish_rows(call, row, count);
+        store_rows(call, row, count);
+    }
+    gqa__fpmode_leave(mode);
+    gqa__release(runtime, block);
+    return GQA_OK;
 }
 
 gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, gqa_phase phase,
@@ -378,12 +410,6 @@ gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, g
                              const gqa_tensor *lse, gqa_error *err)
 {
     struct finish_call call = {0};
-    gqa_states from;
-    gqa_tensor out = {0}, out_lse = {0};
-    int64_t lanes, rows, floats;
-    gqa__fpmode mode;
-    float *memory;
-    void *block;
     gqa_status status;
 
     if (layer == NULL || states == NULL) {
@@ -394,47 +420,18 @@ gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, g
         return gqa__fail(err, GQA_ERR_ARG, "leave_out_sinks", "is %d; it must be 0 or 1",
                          leave_out_sinks);
     }
-    from = *states;
+    call.params = &layer->params;
+    call.states = *states;
     if (output != NULL) {
-        out = *output;
+        call.output = *output;
     }
     if (lse != NULL) {
-        out_lse = *lse;
+        call.lse = *lse;
     }
     status = gqa__check_phase(phase, err);
     if (status == GQA_OK) {
-        status = finish_check(&layer->params.shape, &from, &out, &out_lse, err);
+        call.sinks = leave_out_sinks ? NULL : gqa__stage_sinks(call.params, phase == GQA_PHASE_TKG);
+        status = finish_check(&call, err);
     }
-    if (status != GQA_OK) {
-        return status;
-    }
-    lanes = layer->params.kernels->lanes;
-    floats = lanes * (4 + 2 * (int64_t)layer->params.shape.dv);
-    status = gqa__alloc(&layer->runtime, (size_t)floats * sizeof(float), "workspace", "a workspace",
-                        &block, err);
-    if (status != GQA_OK) {
-        return status;
-    }
-    memory = block;
-    call.params = &layer->params;
-    call.states = &from;
-    call.sinks = leave_out_sinks ? NULL : gqa__stage_sinks(&layer->params, phase == GQA_PHASE_TKG);
-    call.output = &out;
-    call.lse = &out_lse;
-    call.m = memory;
-    call.l = memory + lanes;
-    call.sink = memory + 2 * lanes;
-    call.row_lse = memory + 3 * lanes;
-    call.o = memory + 4 * lanes;
-    call.rows = call.o + lanes * layer->params.shape.dv;
-    rows = from.m.shape[0] * from.m.shape[1] * from.m.shape[2];
-    mode = gqa__fpmode_enter();
-    for (int64_t row = 0; row < rows; row += lanes) {
-        const int32_t count = (int32_t)gqa__min(lanes, rows - row);
-        finish_rows(&call, row, count);
-        store_rows(&call, row, count);
-    }
-    gqa__fpmode_leave(mode);
-    gqa__release(&layer->runtime, memory);
-    return GQA_OK;
+    return status == GQA_OK ? finish_all(&call, &layer->runtime, err) : status;
 }
