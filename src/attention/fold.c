@@ -44,7 +44,7 @@ static void climb(struct gqa__fold_tree *tree, void (*merge)(void *arg, int32_t 
     int32_t top = tree->depth - 1;
 
     while (tree->index[top] % 2 == 1) {
-        int32_t below = top - 1;
+        const int32_t below = top - 1;
         if (below >= 0 && tree->level[below] == tree->level[top] &&
             tree->index[below] == tree->index[top] - 1) {
             merge(arg, below);
@@ -62,8 +62,8 @@ void gqa__fold_tree_settle(struct gqa__fold_tree *tree, int64_t begin,
                            void (*merge)(void *arg, int32_t left), void *arg)
 {
     while (tree->depth > 0) {
-        int32_t top = tree->depth - 1;
-        int64_t parent = tree->index[top] / 2;
+        const int32_t top = tree->depth - 1;
+        const int64_t parent = tree->index[top] / 2;
         if (((parent + 1) << (tree->level[top] + 1)) > begin) {
             break;
         }
@@ -107,9 +107,9 @@ struct gqa__state gqa__fold_next(const struct gqa__fold *fold)
 
 static void merge_states(void *arg, int32_t left)
 {
-    const struct gqa__fold *fold = arg;
-    struct gqa__state to = state_of(fold, left);
-    struct gqa__state from = state_of(fold, left + 1);
+    const struct gqa__fold *const fold = arg;
+    const struct gqa__state to = state_of(fold, left);
+    const struct gqa__state from = state_of(fold, left + 1);
 
     fold->kernels->merge(to.m, to.l, to.o, from.m, from.l, from.o, fold->dv, fold->ld);
 }

@@ -6,7 +6,14 @@
 
 #include <stdint.h>
 
-/* One row: *m, *l, o [dv] = merge of it (lower keys) and (m2, l2, o2). */
-void gqa__merge_row(float *m, float *l, float *o, float m2, float l2, const float *o2, int32_t dv);
+/* A raw state of one row. */
+struct gqa__row_state {
+    float *m, *l;
+    float *o; /* [dv] */
+};
+
+/* left (lower keys) = merge of left and right. */
+void gqa__merge_row(const struct gqa__row_state *left, const struct gqa__row_state *right,
+                    int32_t dv);
 
 #endif

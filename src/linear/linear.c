@@ -189,17 +189,18 @@ static int64_t task_outs(const struct gqa__linear *linear, int64_t step)
     return outs >= full ? outs / full * full : gqa__max(outs, step);
 }
 
-static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
+static void run_packed(struct gqa__product *p, const gqa_runtime *runtime)
 {
     const struct gqa__linear *const linear = p->linear;
     const bool in_place = linear->strip_count > 0;
     const int64_t step = in_place ? gqa__strips_unit(linear->kernels) : linear->kernels->out_step;
     struct gqa__tasks tasks;
+    p->packed = p->scratch;
     p->block_bytes = block_bytes(linear);
     p->token_blocks = block_count(linear, p->tokens);
     p->out_task = task_outs(linear, step);
     tasks.arg = p;
-    if (pack) {
+    if (!p->x_packed) {
         tasks.body = pack_task;
         tasks.items = p->token_blocks;
         gqa__run_tasks(runtime, &tasks);
@@ -215,7 +216,7 @@ static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *run
 /* The i-th strip, and in *end where it ends. A matrix of its own is one strip. */
 static struct gqa__strip strip_of(const struct gqa__linear *linear, int32_t i, int64_t *end)
 {
-    struct gqa__strip whole = {linear->weight, linear->in, 0, GQA_F32};
+    const struct gqa__strip whole = {linear->weight, linear->in, 0, GQA_F32};
     if (linear->strip_count == 0) {
         *end = linear->out;
         return whole;
@@ -229,8 +230,17 @@ static void sgemm_strip(const struct gqa__product *p, const struct gqa__strip *s
                         int64_t end)
 {
     const float *const weight = (const float *)strip->data + (begin - strip->first) * strip->stride;
-    gqa__sgemm_nt(p->tokens, end - begin, p->linear->in, p->x, p->x_stride, weight, strip->stride,
-                  p->y + begin - p->out_begin, p->y_stride);
+    const struct gqa__gemm gemm = {.m = p->tokens,
+                                   .n = end - begin,
+                                   .k = p->linear->in,
+                                   .a = p->x,
+                                   .lda = p->x_stride,
+                                   .b = weight,
+                                   .ldb = strip->stride,
+                                   .c = p->y + begin - p->out_begin,
+                                   .ldc = p->y_stride};
+
+    gqa__sgemm_nt(&gemm);
 }
 
 static void add_bias(const struct gqa__product *p)
@@ -305,60 +315,16 @@ static void run_plain(const struct gqa__product *p)
 
 /* --- both backends --------------------------------------------------------------------------- */
 
-static void run(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
+void gqa__linear_run(const struct gqa__product *product, const gqa_runtime *runtime)
 {
-    if (p->tokens <= 0 || p->out_begin >= p->out_end) {
+    struct gqa__product own = *product;
+
+    if (own.tokens <= 0 || own.out_begin >= own.out_end) {
         return;
     }
-    if (p->linear->plain) {
-        run_plain(p);
+    if (own.linear->plain) {
+        run_plain(&own);
     } else {
-        run_packed(p, pack, runtime);
+        run_packed(&own, runtime);
     }
-}
-
-void gqa__linear_run_then(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                          int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                          int64_t y_stride, const struct gqa__epilogue *after, void *scratch,
-                          const gqa_runtime *runtime)
-{
-    struct gqa__product p = {.linear = linear,
-                             .x = x,
-                             .x_stride = x_stride,
-                             .tokens = tokens,
-                             .out_begin = out_begin,
-                             .out_end = out_end,
-                             .y = y,
-                             .y_stride = y_stride,
-                             .packed = scratch,
-                             .after = *after};
-
-    run(&p, true, runtime);
-}
-
-void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
-                     void *scratch, const gqa_runtime *runtime)
-{
-    const struct gqa__epilogue nothing = {0};
-
-    gqa__linear_run_then(linear, x, x_stride, tokens, out_begin, out_end, y, y_stride, &nothing,
-                         scratch, runtime);
-}
-
-void gqa__linear_run_again(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                           int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                           int64_t y_stride, void *scratch, const gqa_runtime *runtime)
-{
-    struct gqa__product p = {.linear = linear,
-                             .x = x,
-                             .x_stride = x_stride,
-                             .tokens = tokens,
-                             .out_begin = out_begin,
-                             .out_end = out_end,
-                             .y = y,
-                             .y_stride = y_stride,
-                             .packed = scratch};
-
-    run(&p, false, runtime);
 }

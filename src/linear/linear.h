@@ -51,31 +51,40 @@ void gqa__linear_set_bias(struct gqa__linear *linear, int64_t row, float bias);
 size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens,
                                  const gqa_runtime *runtime);
 
-/* y[t][o] = sum_i w[o][i] x[t][i] (* scale[o]) + bias[o] for o in [out_begin, out_end) (multiples
- * of the set's out_step, or out). y points at output out_begin of token 0. Runs in parallel through
- * runtime: cpu cuts tokens and outputs into tasks, which changes no bit; reference calls sgemm
- * once, from the calling thread. */
-void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
-                     void *scratch, const gqa_runtime *runtime);
+/* One product, and what else happens to its outputs. */
+struct gqa__product {
+    const struct gqa__linear *linear;
+    const float *x; /* [tokens][x_stride] */
+    int64_t x_stride;
+    int32_t tokens;
+    bool x_packed; /* scratch still holds x, packed by a product with a matrix of the same
+                      kernels and `in`, both in place or none */
+    int64_t out_begin, out_end; /* multiples of the kernels' out_step, or out */
+    float *y;                   /* [tokens][y_stride], output out_begin first */
+    int64_t y_stride;
+    struct gqa__epilogue
+        after;     /* add: [tokens][add_stride], output out_begin first; apart from y */
+    void *scratch; /* gqa__linear_scratch_bytes */
+    /* Set while it runs. */
+    unsigned char *packed; /* [token_blocks][block_bytes], then one slice per thread */
+    size_t block_bytes;
+    int64_t token_blocks;
+    int64_t out_task; /* outputs per task */
+};
 
-/* The same, and then the epilogue `after` on the outputs; after->add: [tokens][add_stride], output
- * out_begin first; it does not overlap y. */
-void gqa__linear_run_then(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                          int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                          int64_t y_stride, const struct gqa__epilogue *after, void *scratch,
-                          const gqa_runtime *runtime);
-
-/* The same as gqa__linear_run with another matrix of the same kernel set and in (both in place or
- * none), and the x and tokens of the call before, for which scratch still holds the packed
- * activations. */
-void gqa__linear_run_again(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                           int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                           int64_t y_stride, void *scratch, const gqa_runtime *runtime);
+/* y[t][o] = sum_i w[o][i] x[t][i] (* scale[o]) + bias[o] for o in [out_begin, out_end). Runs in
+ * parallel through runtime: cpu cuts tokens and outputs into tasks, which changes no bit; reference
+ * calls sgemm once, from the calling thread. */
+void gqa__linear_run(const struct gqa__product *product, const gqa_runtime *runtime);
 
 /* C [m][n] = A [m][k] B [n][k]^T, row-major: OpenBLAS, or a plain product when built without it. */
-void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                   int64_t ldb, float *c, int64_t ldc);
+struct gqa__gemm {
+    int64_t m, n, k;
+    const float *a, *b;
+    float *c;
+    int64_t lda, ldb, ldc; /* from one row to the next */
+};
+void gqa__sgemm_nt(const struct gqa__gemm *gemm);
 const char *gqa__blas_config(void); /* "none" without OpenBLAS */
 /* Does a core of this name leave the vector units of this CPU unused? */
 bool gqa__blas_poor(const char *core);

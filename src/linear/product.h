@@ -1,4 +1,4 @@
-/* product.h - one product as its tasks share it: y = x w^T for a range of outputs. */
+/* product.h - a product as its tasks share it. */
 #ifndef GQA__PRODUCT_H
 #define GQA__PRODUCT_H
 
@@ -9,21 +9,6 @@
  * read: they are stored past the caches. Blocks of tokens within a layer have fewer, and are read
  * at once. */
 #define GQA__STREAM_OUTPUTS (1 << 21)
-
-struct gqa__product {
-    const struct gqa__linear *linear;
-    const float *x; /* [tokens][x_stride] */
-    int64_t x_stride;
-    int32_t tokens;
-    int64_t out_begin, out_end;
-    float *y; /* [tokens][y_stride], output out_begin first */
-    int64_t y_stride;
-    unsigned char *packed; /* [token_blocks][block_bytes], then one slice per thread */
-    size_t block_bytes;
-    int64_t token_blocks;
-    int64_t out_task;           /* outputs per task */
-    struct gqa__epilogue after; /* add: output out_begin first */
-};
 
 /* What one task does: some outputs of some blocks of tokens. */
 struct gqa__share {
