@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* golden_edit.h - a golden file less some of its metadata and tensors. Needs GQA_TOOL_PATH. */
 #ifndef GQA_TESTS_GOLDEN_EDIT_H
 #define GQA_TESTS_GOLDEN_EDIT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_command.c - the command gqa: wrong usage, GQA_ISA, and what gqa time prints. */
 #define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>

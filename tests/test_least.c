@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_least.c - files that lack what others have: what no default replaces is named, all of it in
  * one message; what a tensor or a default replaces gives the same case; and the least file of each
  * stage passes or fails as its result is right or wrong. */

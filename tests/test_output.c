@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_output.c - the programs' files and streams: output that is lost is an exit status and a
  * message, and an input that is no regular file is refused at once by what it is. */
 #ifndef GQA_TOOL_PATH

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_places.c - layer/place.c: what of a call is used where the caller has it, and what is
  * copied.
  *

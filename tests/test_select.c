@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_select.c - which kernel set a config gets and what GQA_ISA names, and how a missing one is
  * refused. */
 #define _POSIX_C_SOURCE 200809L

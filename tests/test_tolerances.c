@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_tolerances.c - derived tolerances: without tol_* and without f64.* a right result passes and
  * a wrong one fails; they are of the size that the files give, and cover a plain float program. */
 #ifndef GQA_TOOL_PATH

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend.c - gqa_attend and its structs. */
 #include "api/attend_check.h"
 #include "api/run.h"

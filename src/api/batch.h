@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* batch.h - the entries of a batch: what gqa_forward and gqa_attend check alike. */
 #ifndef GQA__BATCH_H
 #define GQA__BATCH_H

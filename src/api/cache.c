@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cache.c - the public cache functions: check the arguments, then call src/cache. */
 #include "gqa/cache.h"
 

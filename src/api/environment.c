@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* environment.c - the one function that reads the environment, for hosts that want it read. */
 #include <stdlib.h>
 

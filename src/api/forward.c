@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forward.c - gqa_forward and its structs. */
 #include "api/forward_check.h"
 #include "api/run.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* layer.c - gqa_create and gqa_destroy: a config and weights become a layer. */
 #include "gqa/layer.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pool.c - the public functions of gqa_pool: check the arguments, then call src/parallel. */
 #include "gqa/pool.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rules.h - the checks of one call, and rules that say what its tensors must be. */
 #ifndef GQA__RULES_H
 #define GQA__RULES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* run.h - a checked call, from its workspace to its results: what gqa_forward and gqa_attend do
  * alike. */
 #ifndef GQA__RUN_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* runtime.c - the defaults of gqa_runtime. It is checked in parallel/runtime.c. */
 #include "gqa/runtime.h"
 

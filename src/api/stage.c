@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* stage.c - the public stage functions, each stage of a layer alone. Rope: stage_rope.c. */
 #include "gqa/stage.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* stage_call.c - see stage_call.h. */
 #include "api/stage_call.h"
 

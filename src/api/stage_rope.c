@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* stage_rope.c - the public functions of rope: tables, rotation, frequencies. */
 #include "gqa/stage.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fpmode.c - see fpmode.h: for x86-64, for AArch64, and by fenv.h for other CPUs. */
 #include "base/fpmode.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mathd.c - see mathd.h. Where the last bit matters, values are pairs of doubles. */
 #include "base/mathd.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* number.c - f16 to f32 and back; bf16 is inline in number.h. */
 #include "base/number.h"
 

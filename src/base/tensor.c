@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tensor.c - see tensor.h. */
 #include "base/tensor.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cache.c - a cache in use: room, append, truncate, read. layout.c makes it. */
 #include "cache/cache.h"
 

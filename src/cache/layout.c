@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* layout.c - the options of a cache checked, its size worked out, and its memory divided up. */
 #include "base/error.h"
 #include "base/import.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* view.c - see view.h; the panels of a view are in panel.c. */
 #include "cache/view.h"
 

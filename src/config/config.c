@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.c - see config.h: the checks of the sections are called from here. */
 #include "config/config.h"
 

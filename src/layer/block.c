@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* block.c - see block.h.
  *
  * Reads like the layer: residual, norm, projections, clip, q/k norm, rope, norm, temperature;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* block.h - the stages before and after attention, on one block of tokens. */
 #ifndef GQA__BLOCK_H
 #define GQA__BLOCK_H

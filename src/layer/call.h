@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* call.h - one checked call of gqa_forward or gqa_attend.
  *
  * api/forward_check.c and api/attend_check.c turn the caller's structs into a gqa__call;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* place.c - see place.h: all rules that say when the caller's tensors are used where they are. */
 #include "layer/place.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* place.h - where the vectors of a call's tokens lie: in the caller's memory or in the workspace.
  *
  * Chosen once, when the workspace is carved. Every step then reads and writes a place and does not

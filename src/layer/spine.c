@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* spine.c - see spine.h. Where a row may see later tokens of the call, K and V of all blocks are
  * appended in a first pass, and the queries follow in a second. */
 #include "layer/spine.h"

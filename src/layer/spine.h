@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* spine.h - the spine: walks a call through the layer in blocks of tokens, so that the workspace
  * does not grow with the call. */
 #ifndef GQA__SPINE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* product.h - a product as its tasks share it. */
 #ifndef GQA__PRODUCT_H
 #define GQA__PRODUCT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* quantise.c - see quantise.h. */
 #include "linear/quantise.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* strips.c - weights in place: products with the caller's rows, unit by unit.
  *
  * A unit is a few outputs. Their weights are packed into the running thread's slice of the scratch,

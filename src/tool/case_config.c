@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case_config.c - metadata of a golden file -> gqa_config, tolerances. A key that is absent is
  * answered by a tensor, or by a default that is put down in `assumed`. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case_positions.c - positions and valid flags that a file leaves out.
  *
  * New tokens: q_pos and the last T columns of k_pos stand for each other; row_valid and the last T

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case_sizes.c - what a file must have at the least, and the sizes of the case: as the metadata
  * say, or, where they do not, as the shapes of the tensors give them. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cpu.h - the processor's name, and what it and the operating system offer, for gqa info. */
 #ifndef GQA__TOOL_CPU_H
 #define GQA__TOOL_CPU_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* errors.c - see errors.h: sizes measured, then one standard error carried from stage to stage. */
 #include "tool/errors.h"
 

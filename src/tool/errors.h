@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* errors.h - the rounding errors to be expected of a case's values, from the formats and the
  * lengths of the sums. The derivation is in docs/gqa-command.md, "Tolerances". */
 #ifndef GQA__TOOL_ERRORS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* output.h - standard output that is known to have arrived, for the command and for gqa-bench. */
 #ifndef GQA__TOOL_OUTPUT_H
 #define GQA__TOOL_OUTPUT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tolerance.c - see tolerance.h: the tolerances of the file, else those that errors.c derives. */
 #include "tool/tolerance.h"
 

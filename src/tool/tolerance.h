@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tolerance.h - how far a value may be from what is expected: as the file says, or, where it says
  * nothing, as the formats and the lengths of the sums justify (docs/gqa-command.md, "Tolerances").
  */

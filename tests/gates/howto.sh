@@ -2,6 +2,7 @@
 # usage: howto.sh SOURCE_DIR SHARED_LIBRARY CC
 # include/gqa/gqa.h names every public header, and its five steps compile without a warning and run:
 # six tokens and one more through a cache give the bits of seven without one.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 source_dir=$1 library=$2 cc=$3
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* command.c - see command.h. */
 #define _POSIX_C_SOURCE 200809L
 #include "support/command.h"

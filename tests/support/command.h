@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* command.h - a program of the shell, its output and exit status. */
 #ifndef TEST_COMMAND_H
 #define TEST_COMMAND_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* draw.c - see draw.h. */
 #include "support/draw.h"
 

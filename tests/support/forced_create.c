@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forced_create.c - gqa_create of the test programs, which minds GQA_ISA (see forced.h). The linker
  * puts it in the place of the library's where it has --wrap; else GQA_ISA has no effect on them. */
 #include "support/forced.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kit.c - see kit.h. */
 #include "support/kit.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kv.c - see kv.h. */
 #include "support/kv.h"
 

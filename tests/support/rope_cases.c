@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope_cases.c - see rope_cases.h. */
 #include "support/rope_cases.h"
 

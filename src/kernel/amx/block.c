@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* block.c - one fold block with AMX: scores, rules, exponentials and values of all its keys.
  *
  * Keys are taken 32 at a time, so that two units of the CPU work side by side: while the tile unit

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* chunk.h - products of one chunk of k with AMX, and how outputs are stored: what packed weights
  * (amx/linear.c) and weights in place (amx/weights_in_place.c) share. */
 #ifndef GQA__KERNEL_AMX_CHUNK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* output_path.h - what happens to the outputs of a block between the tile unit and memory: they are
  * merged into the states of lower keys that wait for them (gqa__block.merge_into) and, in the last
  * block of a tile, finished into rows of output, with the bits of merge_vector and finish_vector.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* softmax.h - the bf16 softmax of 16 lanes, 32 keys at a time: softmax_bf16 of scalar/bf16.h, with
  * p as tiles B of the product with V. All of it runs under flush_enter.
  */

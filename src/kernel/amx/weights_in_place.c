@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights_in_place.c - weights in place for AMX: the caller's rows as the tiles A of amx/linear.c.
  *
  * A tile load takes 16 rows at any one distance from each other. So rows of bf16 are loaded as

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bf16.c - the table avx512/bf16 and its attention.
  *
  * Pages are those of scalar/bf16 and amx/bf16. A lane pair is 32 lanes; the last one may have 16.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bf16_weights_in_place.c - weights in place for avx512/bf16: units of the caller's rows,
  * transposed into the packed form of avx512/bf16_linear.c. Two consecutive bf16 of a row move as
  * one value. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights_in_place.h - weights in place for the kernel sets with bf16 operands: 32 values of one of
  * the caller's rows as bf16, rounded as pack_weight rounds them. */
 #ifndef GQA__KERNEL_AVX512_WEIGHTS_IN_PLACE_H

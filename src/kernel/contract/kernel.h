@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernel.h - a kernel set: the products and element-wise passes of one instruction set.
  *
  * A kernel set is one constant table: functions AND the geometry that they were written for. The

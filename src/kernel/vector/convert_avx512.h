@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* convert_avx512.h - rounding to bf16, and transposes, with AVX-512. */
 #ifndef GQA__KERNEL_VECTOR_CONVERT_AVX512_H
 #define GQA__KERNEL_VECTOR_CONVERT_AVX512_H
