@@ -28,6 +28,7 @@ gqa_gate(install ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER}
 gqa_gate(plain ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(amalgam ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(abi ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
+gqa_gate(spdx ${PROJECT_SOURCE_DIR})
 gqa_gate(readme ${PROJECT_SOURCE_DIR})
 gqa_gate(tests ${PROJECT_SOURCE_DIR})
 
