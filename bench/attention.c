@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attention.c - a layer, its caches and its data: append and attend, or the whole layer. */
 #include <stdio.h>
 #include <stdlib.h>

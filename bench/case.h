@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case.h - one line of the table: what is timed, what bounds it, what it is compared with. */
 #ifndef GQA_BENCH_CASE_H
 #define GQA_BENCH_CASE_H

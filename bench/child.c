@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* child.c - see child.h: the parent's side. */
 #define _POSIX_C_SOURCE 200809L
 #include "child.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* child.h - a baseline in a process of its own, that answers one timed case per line.
  *
  * The child first writes "ready TEXT" (what it is), or "skip TEXT" and ends. Then for each line it

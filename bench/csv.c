@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* csv.c - the table as comma-separated values: a line per case and one per opponent of it. */
 #include "report.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fill.c - see fill.h. */
 #define _DEFAULT_SOURCE
 #include "fill.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fill.h - memory for a case's data, and numbers to put there. */
 #ifndef GQA_BENCH_FILL_H
 #define GQA_BENCH_FILL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* json.c - google-benchmark's JSON: one entry per case with its median as real_time, and one per
  * opponent, whose name ends in "/vs:LABEL". cpu_time repeats real_time, which the format wants. */
 #include <jansson.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* linear.c - one projection: y = x w^T. */
 #include <stdio.h>
 #include <stdlib.h>

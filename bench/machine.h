@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* machine.h - loops that do nothing but what bounds a kernel: multiply-adds, tile products, reads.
  */
 #ifndef GQA_BENCH_MACHINE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* machine_amx.c - tile products on registers. */
 #include <immintrin.h>
 #include <stddef.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* machine_avx2.c - the loops in AVX2. */
 #include <immintrin.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* machine_avx512.c - the loops in AVX512. */
 #include <immintrin.h>
 

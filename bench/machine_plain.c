@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* machine_plain.c - the loops in plain C, for CPUs without the others. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* main.c - gqa-bench: how fast libgqa is, against the machine and against others. */
 #include <stdio.h>
 #include <string.h>

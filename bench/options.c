@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* options.c - see options.h. */
 #define _POSIX_C_SOURCE 200809L
 #include "options.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* options.h - the command line. */
 #ifndef GQA_BENCH_OPTIONS_H
 #define GQA_BENCH_OPTIONS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* parts.c - the parts of a prefill walk through the kernel set's entries: the products of all tiles
  * and blocks that a causal (and windowed) call has, or their softmax blocks, and nothing else. */
 #include <stdio.h>

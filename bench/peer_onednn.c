@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* peer_onednn.c - attention composed of bf16 matmul, softmax, matmul; and a projection as one bf16
  * matmul, weights as they lie or in the library's own packed form. Threads: OMP_NUM_THREADS. */
 #include <stdio.h>

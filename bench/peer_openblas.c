@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* peer_openblas.c - attention composed of sgemm, softmax, sgemm; and a projection as one sgemm. */
 #include <stdio.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* peer_softmax.c - see peer_softmax.h. */
 #include "peer_softmax.h"
 

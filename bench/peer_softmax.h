@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* peer_softmax.h - the softmax between the two products of a composed attention: a plain loop that
  * the compiler vectorises for the CPU at hand. */
 #ifndef GQA_BENCH_PEER_SOFTMAX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* probe.c - a limit of the machine as a case: run in alternation with what it bounds. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* report.c - see report.h: the table. */
 #define _POSIX_C_SOURCE 200809L
 #include "report.h"

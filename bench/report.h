@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* report.h - the table on stdout, and the files. */
 #ifndef GQA_BENCH_REPORT_H
 #define GQA_BENCH_REPORT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* run.c - see run.h. A round is: the case, its limit, each opponent; then again. So what is
  * compared was timed within seconds of each other, whatever else the machine does. */
 #define _POSIX_C_SOURCE 200809L

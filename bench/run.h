@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* run.h - run a case and its opponents in alternation. */
 #ifndef GQA_BENCH_RUN_H
 #define GQA_BENCH_RUN_H

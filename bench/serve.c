@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* serve.c - see child.h: the child's side. */
 #include <stdio.h>
 #include <string.h>

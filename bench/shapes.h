@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* shapes.h - the named attention shapes. */
 #ifndef GQA_BENCH_SHAPES_H
 #define GQA_BENCH_SHAPES_H

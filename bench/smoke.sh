@@ -2,6 +2,7 @@
 # usage: smoke.sh GQA_BENCH SCRATCH_DIR
 # gqa-bench lists its cases, runs a tiny one of each suite, writes JSON and CSV that can be read,
 # and --compare tells an equal file from a faster one. Nothing is timed here.
+# SPDX-License-Identifier: Apache-2.0
 set -u
 unset GQA_ISA # the cases are of both numerics; no row serves both but scalar and avx512
 bench=$1

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* spec.h - one timed case as numbers, and as the line of text that a child process is sent. */
 #ifndef GQA_BENCH_SPEC_H
 #define GQA_BENCH_SPEC_H

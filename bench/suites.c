@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* suites.c - see suites.h. */
 #include "suites.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* suites.h - which cases there are. */
 #ifndef GQA_BENCH_SUITES_H
 #define GQA_BENCH_SUITES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* suites_attention.c - prefill, decode, window, chunked: attention alone, from q, k and v to the
  * output, keys and values appended to a cache. */
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* timing.h - a clock and what is said about a set of times. */
 #ifndef GQA_BENCH_TIMING_H
 #define GQA_BENCH_TIMING_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* work.h - a case made ready to run in this process: memory, layer, cache, data. */
 #ifndef GQA_BENCH_WORK_H
 #define GQA_BENCH_WORK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* workers.h - the pools of threads that cases run on: one per thread count, made when first asked
  * for. */
 #ifndef GQA_BENCH_WORKERS_H

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # What `cmake --install` brings: headers, libraries, find_package(gqa) and gqa.pc, all of which may
 # be moved together. Commands and their pages are installed where they are built.
 

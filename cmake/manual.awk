@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # manual.awk - a command's help, its manual page and its bash completion from one text.
 #
 #   awk -v make=c|man|completion -v command=NAME [-v prefix=SYMBOL] [-v version=V] -f manual.awk TEXT

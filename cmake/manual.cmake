@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # A command's --help, manual page and bash completion, made from one text by manual.awk.
 find_program(GQA_AWK awk)
 mark_as_advanced(GQA_AWK)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Shared by the library, the tool, the tests and the examples. Nothing here touches a global.
 
 # Warnings, C11 without extensions, and the floating-point contract (docs/numerics.md).

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A gpt-oss shaped layer (small numbers) decodes token by token; the bits are those of one call.
  *
  * The layer: RMS norm, fused QKV with bias, YaRN, a window of 8 keys, one sink per query head,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* One attention layer over six tokens: 4 query heads, 2 KV heads, rope, a window of 4 keys. */
 #include <gqa/gqa.h>
 #include <stdio.h>

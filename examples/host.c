@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A host that lends its own memory, threads, log and workspace.
  *
  * The allocator counts; parallel_for starts a thread per task, which shows the contract and is no

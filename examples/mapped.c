@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Weights used in place: a layer whose matrices stay in the mapping of a file, bf16 as a checkpoint
  * has them. gqa_create reads none of them; the system loads each page when a product first needs
  * it, and processes that map the same file share them. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* C++: attention alone on plain keys and values, in two halves of the keys, merged.
  *
  * No projections and no cache: gqa_attend reads the caller's tensors. The keys are cut at a fold

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* usage: gqa_bits [ISA]
  *
  * Prints a hash of the result bits of a handful of layers (backend cpu), one line each; with a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* golden_make.h - golden files made to order: inputs by a fixed seed, expected values by the
  * formulas of tests/golden/README.md in double. Needs GQA_TOOL_PATH. */
 #ifndef GQA_TESTS_GOLDEN_MAKE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* golden_mutants.h - the wrong conventions that tests/golden/MANIFEST.json names, each as a change
  * of a case's config, weights or inputs. Needs GQA_TOOL_PATH. */
 #ifndef GQA_TESTS_GOLDEN_MUTANTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* golden_run.h - golden files and their manifest for the tests of the tool. Needs GQA_TOOL_PATH. */
 #ifndef GQA_TESTS_GOLDEN_RUN_H
 #define GQA_TESTS_GOLDEN_RUN_H

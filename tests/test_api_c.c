@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The public headers as a C11 program sees them: every function is there, struct_size comes first,
  * zero is the harmless value of every enum, and the init functions set what they promise.
  * test_api_cpp.cpp compiles the same text as C++17. Neither needs cmocka. */

@@ -1,2 +1,3 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The same text as C++17. */
 #include "test_api_c.c"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The arena: counting gives what carving needs; and the allocator below it. */
 #include <setjmp.h>
 #include <stdarg.h>

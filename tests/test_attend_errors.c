@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_attend_errors.c - every field of gqa_attend spoilt: the error names it.
  */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_backends.c - backend cpu and backend reference on the same layer and the same caches. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_borrow.c - the columns of a call that only reads a cache. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_cache.c - random operations on a cache against a naive model of it.
  *
  * usage: test_cache [SEED]   with a seed, the random test runs that one alone

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_cache_args.c - the cache's arguments, defaults and memory: each refusal names its field. */
 #include <setjmp.h>
 #include <stdarg.h>

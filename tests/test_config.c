@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The checker: a negative case for every field, for every combination rule, and for what no field
  * may hold. Which models pass is in test_models.c. */
 #include <math.h>

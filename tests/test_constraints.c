@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_constraints.c - docs/constraints.md is true: each checked row is refused in these words,
  * each lifted row runs. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_differential.c - random layers on both backends against the double oracle.
  *
  * At least 500 configurations from fixed seeds, then as many more as it takes until every pair of

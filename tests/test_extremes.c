@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_extremes.c - the ends of f32: parameters that are denormal, logits near the largest number,
  * and large V, on every kernel row bit by bit against row8, and by hand.
  *

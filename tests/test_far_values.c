@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_far_values.c - logits near the largest f32 and large V through the
  * public calls, on every row of backend cpu and on backend reference: biases
  * and sinks are what their arithmetic says, a result is finite, and calls that

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_fold.c - the stack of states that wait: room for exactly what can wait. */
 #include <setjmp.h>
 #include <stdarg.h>

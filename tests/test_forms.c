@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_forms.c - golden files of the forms that tests/golden has no example of: a past, ragged and
  * out of order; M-RoPE; head_layernorm; holes; positions that do not start at 0 or do not rise.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_forward_errors.c - every field of a forward call spoilt: the error names it, the cache stays
  * as it was. */
 #include <setjmp.h>

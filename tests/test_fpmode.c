@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* A task computes in its own floating-point mode and leaves the host's as it was. */
 #include <fenv.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_gaps.c - gqa_merge_states over ranges that leave out blocks which no row sees: the bits of
  * one walk over all keys, because a block without visible keys is neutral wherever it stands in the
  * tree.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_golden.c - every golden file through both backends, every feed schedule, with and without
  * float32 angles and bf16, judged as tests/golden/README.md says; and the command itself on all. */
 #ifndef GQA_TOOL_PATH

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_host_mode.c - every public function in a host's own floating-point mode: each rounding
  * direction, denormals flushed or not, exceptions masked or not. Results are those of the default
  * mode, to the bit, nothing traps, and the host finds its mode and its flags as they were.

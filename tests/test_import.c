@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Public structs of any struct_size: shorter, longer, garbage; and the errors' text. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_in_place.c - layers whose matrices stay in the caller's memory.
  *
  * The bits of the packed layer on every kernel set; gqa_create touches no page of a matrix, a call

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_info.c - build information, isa names, and structs of other sizes. */
 #include <setjmp.h>
 #include <stdarg.h>

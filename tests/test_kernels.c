@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels.c - the attention entries of every row against row8, bit by bit, and against double.
  *
  * One test per row and set of sizes; its name is the command that repeats it:

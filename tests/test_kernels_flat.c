@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_flat.c - projections and element-wise entries of every row against row8, bit by bit,
  * and against double. Names and repetition as in test_kernels.c.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The same weights in other number formats, strides and layouts make the same layer, to the bit;
  * and the layer keeps nothing of the caller's. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Products: against a double product within a derived bound, and bits that do not depend on how the
  * work is cut. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The double routines against MPFR: the bounds of base/mathd.h, and what they do at the edges. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The f32 functions against MPFR: dense and random arguments, the bounds of base/mathf.h. */
 #include <math.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_models.c - configs of published models: the checker accepts them, the derived shape is what
  * their weights have, and each in miniature computes what the double oracle does.
  *

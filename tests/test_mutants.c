@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_mutants.c - the checks can fail: each wrong convention that the manifest names is applied to
  * each golden file that it names, through config, weights or inputs; gqa run's comparison must then
  * FAIL, with the error that the manifest says. It gives three digits, and this library's own error

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Number formats: all 65536 bf16 and f16 values, and rounding against a computation in double. */
 #include <math.h>
 #include <setjmp.h>

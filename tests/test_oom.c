@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_oom.c - every allocation failing in turn: GQA_ERR_NOMEM, no leak, nothing changed. And every
  * allocation returning misaligned memory in turn: GQA_ERR_ARG, which names the allocator. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_parts.c - parts of a key range: gqa_cut_keys, the ranges that gqa_attend reports, and
  * gqa_merge_states, gqa_finish_states and priors under random and hostile ranges.
  *

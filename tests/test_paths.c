@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_paths.c - gqa_output.path, a table over all combinations: kind (standard, sliding window,
  * chunked), phase (context encoding, token generation), cut (by rows, by keys) and view (a cache's
  * pages, the call's own keys, plain keys).

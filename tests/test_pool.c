@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_pool.c - gqa_pool: what runs on it, its life, and its rules. */
 #define _GNU_SOURCE
 #include <dirent.h>

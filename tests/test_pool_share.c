@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_pool_share.c - layers that share a pool: the bits of every row, a busy pool, many threads of
  * the host, and fork. */
 #define _GNU_SOURCE

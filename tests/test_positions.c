@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_positions.c - position ids at every way in: what is refused, by name and without a trace,
  * and what is served. */
 #include <math.h>

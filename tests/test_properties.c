@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_properties.c - the invariances of docs/numerics.md by memcmp, on backend cpu.
  *
  * Random layers (every option of the config, both numerics) of odd sizes, each run in many ways:

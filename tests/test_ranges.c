@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_ranges.c - gqa_attend on plain keys, on caches and in parts gives the same bits, whatever
  * lies in the slots of keys that no row sees.
  *

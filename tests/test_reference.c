@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_reference.c - backend reference against sums over explicit lists of keys, with libm. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_residual.c - hidden_states, residual and the result where the caller has them.
  *
  * Without a tap rows of f32 are read and written in place, with one they are copied: both give the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Rope: frequencies of every scaling against long double formulas, tables against MPFR, the
  * rotation against double, and the key of the tables. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_rules.c - rules of the layer that no other program tests directly, each against numbers by
  * hand or an identity: query temperature, partial rotary, cos and sin in and out, padded hidden.
  */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_safetensors.c - damaged files: each kind gives exit status 2 and its message, and no random
  * damage crashes. */
 #ifndef GQA_TOOL_PATH

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_score_scale.c - a negative score_scale is a multiplier like any other: the bits are those of
  * the positive one on queries of the other sign. The oracle sees negative ones in
  * test_differential. */

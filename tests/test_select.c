@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_select.c - which kernel set a config and GQA_ISA get, and how a missing one is refused. */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_semantics.c - docs/semantics.md is true: every row of its table is a call on both backends.
  *
  * The layer is attention only. Queries and keys are zero, so all visible keys weigh the same, and

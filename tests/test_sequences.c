@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_sequences.c - which sequence ids a batch may have: two equal ones are found at any distance,
  * soon, and before anything is written. */
 #include <setjmp.h>

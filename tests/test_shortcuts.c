@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_shortcuts.c - what is done where it lies, when nobody looks: the caller's rows may go to the
  * cache and to the scores as they are only if no stage changes them, and outputs of all formats
  * hold all heads. */

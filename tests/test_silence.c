@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_silence.c - gqa_forward with a workspace of the caller's allocates nothing, takes no mutex,
  * and makes no system call but the pool's futex; without a pool, none at all.
  *

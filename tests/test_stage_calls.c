@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The public stage functions as functions: faults of the caller, no tokens, many tokens, threads,
  * a host in another floating-point mode, memory that runs out. */
 #include <fenv.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* Every stage alone, against double formulas written here, within bounds that are derived beside
  * them. u is 2^-24, half a last place of 1 in f32. */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_states_errors.c - every argument of gqa_merge_states and gqa_finish_states spoilt. */
 #include <setjmp.h>
 #include <stdarg.h>

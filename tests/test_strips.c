@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_strips.c - products with weights in place: the bits of the packed ones, on every kernel set.
  *
  * Every strip ends at a page that may not be touched and may only be read itself; so does the

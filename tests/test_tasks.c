@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_tasks.c - gqa__run_tasks under several hosts, and the checks of gqa_runtime. */
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* The caller's tensors: what fits, what is refused and how it is said; loads, stores, conversion.
  */
 #include <math.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_view.c - panels, positions and searches of views, over pages and over plain tensors.
  *
  * The same tokens lie in a cache (beside a second sequence, so that pages alternate) and in a plain

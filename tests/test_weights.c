@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa_create: every tensor of gqa_weights absent, unwanted and of a wrong shape; values;
  * memory that runs out at every allocation. */
 #define _POSIX_C_SOURCE 200112L /* setenv */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_work.c - the record of work (gqa_output.work): tiles computed, masked and skipped, keys and
  * bytes read, multiply-adds.
  *

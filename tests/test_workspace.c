@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_workspace.c - the sizes of workspaces are asked with any non-NULL data, and no pointer but
  * the structs' is followed. */
 #include <setjmp.h>

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Time per token against context length. data: folder of the tables.
 set multiplot layout 1,2 title "Time per token against context length (bf16)"
 set logscale x 2

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Every case against the limits measured in the same run. data: folder of the tables.
 load data.'/roofs.gp'
 set title "libgqa against the machine: every case of the run"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """usage: tables.py RESULT.json FOLDER - columns for gnuplot out of a result of gqa-bench."""
 import json
 import re

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/attend.h - attention alone, raw softmax states, and their merge. */
 #ifndef GQA_ATTEND_H
 #define GQA_ATTEND_H

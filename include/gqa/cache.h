@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/cache.h - keys and values of past tokens, in pages.
  *
  * A cache holds several sequences. Tokens are appended by gqa_forward (or gqa_cache_append); each

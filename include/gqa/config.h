@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/config.h - what one attention layer is, as numbers.
  *
  * A plain struct: call gqa_config_init, then set fields. Unless a comment says otherwise a field's

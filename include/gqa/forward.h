@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/forward.h - one call of a layer: inputs, output, workspace, taps.
  *
  *   hidden_states (+ residual) -> input norm -> qkv -> clip -> q/k norm -> rope -> q/k norm

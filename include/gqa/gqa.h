@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa.h - grouped-query attention for inference, embeddable, C11.
  *
  * One gqa_layer is one attention block:

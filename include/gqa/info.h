@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/info.h - what this library is and what this machine runs. */
 #ifndef GQA_INFO_H
 #define GQA_INFO_H

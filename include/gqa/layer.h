@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/layer.h - a layer: one checked config and its weights, packed for one kernel set. */
 #ifndef GQA_LAYER_H
 #define GQA_LAYER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/pool.h - threads that the library's calls share, for hosts that have no pool of their own.
  *
  *     gqa_pool *pool;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/runtime.h - what the host lends to the library. */
 #ifndef GQA_RUNTIME_H
 #define GQA_RUNTIME_H

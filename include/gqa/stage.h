@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/stage.h - every stage of the layer callable alone, in f32.
  *
  * The functions compute exactly what gqa_forward computes at that place, on packed f32 tensors

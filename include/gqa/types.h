@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/types.h - status, error, number formats and tensor views. */
 #ifndef GQA_TYPES_H
 #define GQA_TYPES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/version.h - version numbers and symbol visibility. */
 #ifndef GQA_VERSION_H
 #define GQA_VERSION_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend.c - gqa_attend: check, carve, run. */
 #include "gqa/attend.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend_batch.c - the keys and valid queries of each row of an attend call. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend_check.c - shapes, formats and combinations of an attend call. */
 #include "api/attend_check.h"
 

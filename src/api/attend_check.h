@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend_check.h - from the caller's structs of gqa_attend to a checked gqa__attend_call. */
 #ifndef GQA__ATTEND_CHECK_H
 #define GQA__ATTEND_CHECK_H

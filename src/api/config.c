@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.c - the public face of src/config. */
 #include "config/config.h"
 #include "base/fpmode.h"

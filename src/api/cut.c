@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cut.c - gqa_cut_keys: parts of a key range whose merge has the bits of the whole.
  *
  * A part may be what the range shares with one node of the fold tree. The finest level whose nodes

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forward.c - gqa_forward: check, carve, run. */
 #include "api/forward_check.h"
 #include "base/arena.h"

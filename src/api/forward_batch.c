@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forward_batch.c - which tokens of a forward call are valid, where they go, and whether they fit.
  */
 #include "api/forward_check.h"

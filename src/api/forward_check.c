@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forward_check.c - shapes, formats and combinations of a forward call. */
 #include "api/forward_check.h"
 

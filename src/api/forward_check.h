@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forward_check.h - from the caller's structs of gqa_forward to a checked gqa__call. */
 #ifndef GQA__FORWARD_CHECK_H
 #define GQA__FORWARD_CHECK_H

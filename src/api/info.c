@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* info.c - what this library is and what this machine runs. */
 #include "gqa/info.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* positions.h - the position ids that a caller may pass: one check for every way in. */
 #ifndef GQA__POSITIONS_H
 #define GQA__POSITIONS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sequences.c - see sequences.h. */
 #include "api/sequences.h"
 

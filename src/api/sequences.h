@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sequences.h - the sequence ids of a batch. */
 #ifndef GQA__SEQUENCES_H
 #define GQA__SEQUENCES_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "api/stage_call.h"
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* stage_call.h - the checks that the public stage functions share. */
 #ifndef GQA__STAGE_CALL_H
 #define GQA__STAGE_CALL_H

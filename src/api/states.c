@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* states.c - gqa_merge_states and gqa_finish_states. */
 #include "api/states.h"
 

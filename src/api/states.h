@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* states.h - raw softmax states of the caller. */
 #ifndef GQA__STATES_H
 #define GQA__STATES_H

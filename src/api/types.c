@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* types.c - texts of statuses, and conversion between number formats. */
 #include "gqa/types.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attention.h - backend cpu: attention of query rows in tiles of rows, streaming keys and values.
  *
  * A row is a (token, query head) pair; the rows of the heads that share a KV head are folded

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fold.h - the canonical order in which partial states are merged.
  *
  * Block b of GQA__FOLD_BLOCK keys is leaf (level 0, index b) of a binary tree over the absolute

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* merge.c - see merge.h; docs/numerics.md has the formulas. */
 #include "attention/merge.h"
 

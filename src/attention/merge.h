@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* merge.h - the merge of two raw states of one row, in plain C: what every row's merge entry does.
  */
 #ifndef GQA__MERGE_H

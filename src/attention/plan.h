@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* plan.h - which work items a run has, by arithmetic alone.
  *
  * An item is one tile of rows of one KV head of one segment, or a part of its keys. Items are

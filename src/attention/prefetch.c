@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* prefetch.c - see tile.h: what a tile, and the one after it, will read next. */
 #include "attention/tile.h"
 #include "base/fold.h"

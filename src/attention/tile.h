@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tile.h - one tile of rows against a range of fold blocks. */
 #ifndef GQA__TILE_H
 #define GQA__TILE_H

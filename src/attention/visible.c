@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* visible.c - the explicit restrictions of a segment, gathered for one tile and key block. */
 #include "attention/tile.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* arena.h - carve one block of memory. In counting mode (base NULL) the same code gives the size.
  *
  * Every piece is aligned to GQA__ALIGN and has a multiple of it in bytes, so that `used` after

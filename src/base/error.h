@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* error.h - the one way a failure is reported. */
 #ifndef GQA__ERROR_H
 #define GQA__ERROR_H

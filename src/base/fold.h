@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fold.h - the canonical fold: the one constant on which the order of additions over keys rests.
  *
  * The keys of a sequence are cut at multiples of GQA__FOLD_BLOCK of their index. Each block gives a

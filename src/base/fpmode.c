@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "base/fpmode.h"
 
 #if defined(__SSE2__) || defined(_M_X64)

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fpmode.h - the floating-point mode in which every result is computed: round to nearest, nothing
  * flushed, no trap. A host thread may run in another; each task saves and restores it. */
 #ifndef GQA__FPMODE_H

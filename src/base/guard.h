@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* guard.h - refuses compiler modes in which the numerics cannot be kept (docs/numerics.md). */
 #ifndef GQA__GUARD_H
 #define GQA__GUARD_H

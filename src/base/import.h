@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* import.h - plain public structs of any struct_size. */
 #ifndef GQA__IMPORT_H
 #define GQA__IMPORT_H

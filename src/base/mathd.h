@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mathd.h - the library's own double routines for rope tables and query temperature.
  *
  * Results do not depend on the C library. log, exp and pow: relative error at most 1.2e-16 (half a

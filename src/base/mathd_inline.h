@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mathd_inline.h - the parts of mathd.h that kernel sets compile for their own instruction set:
  * sums of two doubles, and sin and cos.
  *

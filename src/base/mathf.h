@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mathf.h - the f32 functions that reach a result, as fixed sequences of fma (docs/numerics.md).
  *
  * No libm here: glibc chooses variants by CPU. Each has a stated bound, tested against MPFR; an ulp

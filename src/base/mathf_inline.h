@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* mathf_inline.h - the bodies of mathf.h.
  *
  * Coefficients are minimax fits for the stated interval, rounded to f32 one after the other with

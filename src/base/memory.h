@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* memory.h - the host's allocator, or aligned malloc. */
 #ifndef GQA__MEMORY_H
 #define GQA__MEMORY_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "base/number.h"
 
 float gqa__f16_to_f32(uint16_t h)

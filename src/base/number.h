@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* number.h - f32, bf16 and f16, bit by bit. */
 #ifndef GQA__NUMBER_H
 #define GQA__NUMBER_H

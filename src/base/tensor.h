@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tensor.h - checks on the caller's tensors, and reading and writing them as f32. */
 #ifndef GQA__TENSOR_H
 #define GQA__TENSOR_H

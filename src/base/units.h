@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* units.h - scores in base-2 units, natural units times log2 e, so that no finite logit becomes
  * infinite.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cache.h - the one KV cache structure: pages of a pool, sequences as lists of pages.
  *
  * Page: for each KV head its K part, then its V part, as the kernel set wants them:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* panel.c - contiguous keys for the products: a pointer into a page, or a copy in scratch.
  *
  * Scratch: K [GQA__FOLD_BLOCK][k_stride], then V [GQA__FOLD_BLOCK][v_stride] or, transposed,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* view.h - the keys of one sequence as attention reads them: from a cache's pages, or from plain
  * strided tensors of the caller. */
 #ifndef GQA__VIEW_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check.h - the tools with which the sections of a config are checked.
  *
  * A checker remembers the first fault; every later check is then a no-op, so a section reads as a

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check_attention.c - scores, who sees whom, what follows attention, and how it is computed. */
 #include "base/error.h"
 #include "config/check.h"

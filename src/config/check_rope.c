@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check_rope.c - the rotary embedding: which parameters its kind has, and their ranges.
  *
  * The ranges keep every frequency within 1e3, for which base/mathd.h reduces any angle exactly.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* check_shape.c - the shape, and what comes before and with the projections. */
 #include <float.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config.h - a layer's configuration: defaults, import and check. */
 #ifndef GQA__CONFIG_H
 #define GQA__CONFIG_H

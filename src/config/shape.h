@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* shape.h - a checked config turned into the numbers the rest of the library works with. */
 #ifndef GQA__SHAPE_H
 #define GQA__SHAPE_H

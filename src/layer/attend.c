@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend.c - see attend.h. */
 #include "layer/attend.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend.h - one checked call of gqa_attend: attention alone, in blocks of query tokens. */
 #ifndef GQA__ATTEND_H
 #define GQA__ATTEND_H

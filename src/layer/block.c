@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* block.c - the stages before and after attention, on one block of tokens.
  *
  * Reads like the layer: residual, norm, projections, clip, q/k norm, rope, norm, temperature;

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* call.h - one checked call of gqa_forward, and the spine that runs it.
  *
  * api/forward.c turns the caller's structs into a gqa__call; everything that can fail has been

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* layer.h - what a gqa_layer holds: immutable after gqa_create. */
 #ifndef GQA__LAYER_H
 #define GQA__LAYER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* load.c - weights into a layer: small vectors as f32 copies, matrices packed for the kernel set or
  * left where they are. */
 #include "layer/weight_source.h"

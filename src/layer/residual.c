@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* residual.c - see residual.h. */
 #include "layer/residual.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* residual.h - hidden_states + residual: the sum, the norm that reads it first and the addition
  * that reads it last.
  *

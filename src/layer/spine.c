@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* spine.c - see call.h: walks a call in blocks of tokens, so that the workspace does not grow with
  * the call. Where a row may see later tokens of the call, K and V of all blocks are appended in a
  * first pass, and the queries follow in a second. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* steps.h - steps on some tokens of a block, and the one place that runs them in tasks.
  *
  * A step reads and writes the rows of its own tokens and nothing else of the block, so steps may

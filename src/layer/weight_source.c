@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weight_source.c - see weight_source.h. */
 #include "layer/weight_source.h"
 

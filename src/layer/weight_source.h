@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weight_source.h - where the rows of a layer's matrices lie in the caller's weights. */
 #ifndef GQA__WEIGHT_SOURCE_H
 #define GQA__WEIGHT_SOURCE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights.c - which tensors a config calls for, and of which shape. */
 #include "layer/layer.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights_in_place.c - matrices that stay in the caller's memory: nothing of them is read here. */
 #include "layer/weight_source.h"
 

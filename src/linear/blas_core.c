@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* blas_core.c - is the core that OpenBLAS chose a poor one for this CPU? */
 #include <stdio.h>
 

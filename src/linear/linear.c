@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* linear.c - packing of one matrix, and its product in tasks. Weights in place: strips.c. */
 #include "linear/product.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* linear.h - one projection matrix, packed or in place, and its product with activations.
  *
  * Backend cpu packs for its kernel set; backend reference keeps plain f32 rows and uses sgemm

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* openblas.c - the one file that sees cblas.h. Without OpenBLAS: a plain product. */
 #include "linear/linear.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* product.h - one product as its tasks share it: y = x w^T for a range of outputs. */
 #ifndef GQA__PRODUCT_H
 #define GQA__PRODUCT_H

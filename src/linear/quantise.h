@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* quantise.h - one row of weights to int8 and a scale. */
 #ifndef GQA__QUANTISE_H
 #define GQA__QUANTISE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* strips.c - weights in place: the caller's rows, gathered unit by unit on their way into the
  * product.
  *

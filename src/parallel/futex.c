@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 #if defined(__linux__)
 #define _GNU_SOURCE /* pthread_setname_np, syscall */
 #elif defined(__APPLE__)

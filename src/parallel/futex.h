@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* futex.h - sleeping until a word changes, and the other calls to the system that a pool makes.
  *
  * Linux has the futex call. Elsewhere (or with GQA__NO_FUTEX) a mutex and a condition variable do

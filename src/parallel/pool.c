@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pool.c - see pool.h.
  *
  * A job is offered by one store: the ticket {epoch, n, next}. A worker joins it by moving next from

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pool.h - the threads of a gqa_pool, and one job at a time for them. */
 #ifndef GQA__POOL_H
 #define GQA__POOL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* runtime.h - the caller's gqa_runtime, checked. */
 #ifndef GQA__RUNTIME_H
 #define GQA__RUNTIME_H

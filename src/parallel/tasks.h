@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* tasks.h - run a function over a number of independent tasks through the host's parallel_for or
  * its pool. */
 #ifndef GQA__TASKS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* reference.c - attention as it is defined: every score of a row written down, then a softmax. */
 #include "reference/reference.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* reference.h - attention as it is defined: every score of a row written down, then a softmax.
  *
  * The readable truth that backend cpu is compared with. It shares no attention code with it: no

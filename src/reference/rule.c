@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rule.c - may this row see this key? */
 #include "reference/rule.h"
 

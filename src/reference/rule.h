@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rule.h - may this row see this key? One predicate, asked for every pair. */
 #ifndef GQA__REFERENCE_RULE_H
 #define GQA__REFERENCE_RULE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* softmax.c - one row: from written-down scores to a state, and from a state to its output. */
 #include "reference/softmax.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* softmax.h - one row: from written-down scores to a state, and from a state to its output. */
 #ifndef GQA__REFERENCE_SOFTMAX_H
 #define GQA__REFERENCE_SOFTMAX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* gate.c - the output gate: its product with the attention output. */
 #include "stage/stage.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* norm.c - the norm before the projections. */
 #include "stage/stage.h"
 

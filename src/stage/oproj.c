@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* oproj.c - the output projection, the norm after it and the residual. */
 #include "stage/stage.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* params.h - what every stage reads: config, derived shape, kernel set and packed weights. */
 #ifndef GQA__PARAMS_H
 #define GQA__PARAMS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* qknorm.c - the norm of q and k, per head or over the whole projection. */
 #include "stage/stage.h"
 

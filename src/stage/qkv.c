@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* qkv.c - the fused projection of q, k and v (and the gate in the tail of q), the gate's own one,
  * and what follows them before norms and rope.
  *

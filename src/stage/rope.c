@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope.c - cos and sin tables of positions, and the rotation. */
 #include "stage/stage.h"
 

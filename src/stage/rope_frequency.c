@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope_frequency.c - inverse frequencies of every rope scaling, in double. */
 #include "stage/rope_frequency.h"
 

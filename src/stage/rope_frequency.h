@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope_frequency.h - inverse frequencies of a rope configuration, in double. */
 #ifndef GQA__ROPE_FREQUENCY_H
 #define GQA__ROPE_FREQUENCY_H

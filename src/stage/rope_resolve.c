@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope_resolve.c - a rope configuration resolved once: frequencies, axes and the key of its tables.
  */
 #include "stage/stage.h"

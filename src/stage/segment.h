@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* segment.h - query rows of one sequence and the keys they may see: what both backends compute.
  *
  * A segment is a run of n consecutive valid tokens of one sequence. Backend cpu (attention) and

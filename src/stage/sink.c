@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* sink.c - which sinks a phase uses. */
 #include "stage/stage.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* span.h - who sees whom by the config's rules: causal, left and right window, chunk.
  *
  * Visibility goes by position id. In an ordered view (ids rise with the index) the keys a row sees

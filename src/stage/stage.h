@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* stage.h - the stages of a layer on n packed tokens, f32. Called by the spine and by the public
  * stage functions; none fails or allocates. Strides are the packed ones of the shape. */
 #ifndef GQA__STAGE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* temperature.c - the factor on queries that grows with the position. */
 #include "stage/stage.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case.c - see case.h: loading, feed schedules, shapes of values. */
 #include "tool/case.h"
 

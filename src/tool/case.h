@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case.h - a golden file as the library's config, weights and inputs, and what is expected. */
 #ifndef GQA__TOOL_CASE_H
 #define GQA__TOOL_CASE_H

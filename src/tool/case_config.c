@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case_config.c - metadata of a golden file -> sizes, gqa_config, tolerances. */
 #include <math.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* case_tensors.c - tensors of a golden file -> weights, inputs, expected values. */
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* command_run.c - gqa run: golden files, their schedules, a report, an exit status. */
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* command_time.c - gqa time: a gpt-oss layer fed in three ways, timed and compared. */
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* commands.h - the commands: each takes the words after its name and returns an exit status. */
 #ifndef GQA__TOOL_COMMANDS_H
 #define GQA__TOOL_COMMANDS_H

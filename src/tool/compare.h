@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* compare.h - a run's values against what a golden file expects. */
 #ifndef GQA__TOOL_COMPARE_H
 #define GQA__TOOL_COMPARE_H

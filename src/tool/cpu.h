@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cpu.h - what the processor says it can do, for gqa info. The library's own answer, which minds
  * the operating system too, is gqa_build_info. */
 #ifndef GQA__TOOL_CPU_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fault.h - how the command reports what went wrong: one line of text, no exit inside. */
 #ifndef GQA__TOOL_FAULT_H
 #define GQA__TOOL_FAULT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* feed.h - how a golden case's keys and rows become calls: past tokens in rising order, runs of
  * valid tokens, and what only a mask can say.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* info.c - gqa info: version, CPU, kernel sets, BLAS. */
 #include <jansson.h>
 #include <stdio.h>

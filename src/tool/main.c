@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* main.c - the command gqa. */
 #include <stdio.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* meta.c - see meta.h. */
 #include "tool/meta.h"
 

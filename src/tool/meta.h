@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* meta.h - the string metadata of a golden file as numbers and names. */
 #ifndef GQA__TOOL_META_H
 #define GQA__TOOL_META_H

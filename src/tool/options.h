@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* options.h - command line words. */
 #ifndef GQA__TOOL_OPTIONS_H
 #define GQA__TOOL_OPTIONS_H

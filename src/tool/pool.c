@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pool.c - see pool.h: the threads wait for a job; all, the caller included, take its tasks one by
  * one. */
 #define _POSIX_C_SOURCE 200809L

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pool.h - a small pool of threads that the command lends to the library. */
 #ifndef GQA__TOOL_POOL_H
 #define GQA__TOOL_POOL_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* progress.c - see progress.h. */
 #define _POSIX_C_SOURCE 200809L
 #include "tool/progress.h"

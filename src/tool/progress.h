@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* progress.h - one line on stderr that says how far a long run is; silent where stderr is no
  * terminal. */
 #ifndef GQA__TOOL_PROGRESS_H

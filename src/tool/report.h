@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* report.h - what a run gave, as text for people or JSON for programs. */
 #ifndef GQA__TOOL_REPORT_H
 #define GQA__TOOL_REPORT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* run.h - a golden case through the library: one layer, then each feed schedule through a cache. */
 #ifndef GQA__TOOL_RUN_H
 #define GQA__TOOL_RUN_H

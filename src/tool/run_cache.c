@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* run_cache.c - see run_cache.h. */
 #include "tool/run_cache.h"
 

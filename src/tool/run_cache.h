@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* run_cache.h - the cache of a run: filled with the file's past, read back at the end. */
 #ifndef GQA__TOOL_RUN_CACHE_H
 #define GQA__TOOL_RUN_CACHE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors.c - the reader's checks; see safetensors.h. */
 #include "tool/safetensors.h"
 

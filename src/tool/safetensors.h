@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors.h - a strict reader and a writer of safetensors files.
  *
  * The file: 8 bytes of little-endian header length N, N bytes of ASCII JSON without backslash

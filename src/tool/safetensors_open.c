@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors_open.c - a file mapped into memory; see safetensors.h. */
 #define _POSIX_C_SOURCE 200809L
 #include <errno.h>

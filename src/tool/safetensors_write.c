@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* safetensors_write.c - the writer; see safetensors.h. */
 #include <errno.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* time_layer.c - see time_layer.h. */
 #include "tool/time_layer.h"
 

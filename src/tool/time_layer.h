@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* time_layer.h - a gpt-oss attention layer with random weights, and its input. */
 #ifndef GQA__TOOL_TIME_LAYER_H
 #define GQA__TOOL_TIME_LAYER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* amx_tiles.h - the AMX tile unit in software, so that the kernel set amx can be tested on a CPU
  * that has AVX-512 bf16 but no AMX. For tests only: a build with GQA_EMULATE_AMX includes it ahead
  * of each file; those of the row take it.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bytes.h - decisions taken from a fuzzer's input, one or a few bytes each. At the end of the input
  * every decision is 0, which is always the plain choice. */
 #ifndef FUZZ_BYTES_H

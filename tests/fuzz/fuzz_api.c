@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_api.c - the public functions on random layers: configs, weights, calls, cache operations and
  * an allocator that fails. Nothing may crash or leak, a call that fails leaves the cache as it was,
  * and two worlds that differ in what changes no bit must agree to the bit (play.h). */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_cache.c - append, truncate and read of a cache against plain arrays: what was appended comes
  * back, rounded to the storage type and no further, with its positions; capacity is counted in
  * pages and tokens; what is refused changes nothing. */

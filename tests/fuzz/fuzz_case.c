@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_case.c - the command's way from a golden file to a report: safetensors, metadata, case,
  * feeds, runs, comparison. Whatever the file says, the answer is a report or a fault in words.
  *

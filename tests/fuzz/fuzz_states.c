@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_states.c - key ranges, their states, and merges. Cut at nodes of the fold tree, in either of
  * two worlds (play.h), merged and finished, the parts have the bits of one walk; a prior in between
  * changes nothing; states, counts and ranges that make no sense are refused or served, but never

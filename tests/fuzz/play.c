@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* play.c - layers and caches of both worlds, and how they are compared; see play.h. */
 #include "play.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* play.h - two worlds that must agree: one config and the same weights as two layers with a cache
  * each. World 0 is plain. World 1 differs in all that must not change a bit: kernel set, weights in
  * place, page size, threads, the caller's workspace, a tap. Every call is made in both. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* play_attend.c - one gqa_attend in both worlds. */
 #include "play.h"
 

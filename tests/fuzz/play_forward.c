@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* play_forward.c - one gqa_forward in both worlds. */
 #include <string.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* play_stages.c - one call of gqa/stage.h, gqa_convert or gqa_rope_frequencies in both worlds. */
 #include "play.h"
 

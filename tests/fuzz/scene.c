@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* scene.c - memory, tensors and the host; see scene.h. */
 #include "scene.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* scene.h - what the fuzz targets build from an input: memory of exact sizes, tensors, a host whose
  * allocator counts and fails, a layer with the weights that its config calls for, and spoilt values
  * for all of these.

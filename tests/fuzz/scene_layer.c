@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* scene_layer.c - a config and its weights from an input; see scene.h. */
 #include <string.h>
 

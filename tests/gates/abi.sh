@@ -3,6 +3,7 @@
 # A program that was linked against this library goes on working: the functions and the types of the
 # public headers are those of tests/abi.xml (libabigail). New functions pass. After a wanted change,
 # with the version that it calls for: tests/gates/abi.sh . cc update.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 source_dir=$1 cc=$2
 command -v abidw >/dev/null && command -v abidiff >/dev/null || skip "there is no libabigail"

@@ -3,6 +3,7 @@
 # Each header of src compiles alone, with every compiler that is there: nothing has to be included
 # before it. Headers of kernels are compiled with the instruction sets of this target that the
 # compiler has, narrow and wide.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 flags="-std=c11 -Wall -Wextra -Wpedantic -Werror -Wno-unused-function -fsyntax-only -DGQA_BUILDING"
 avx2="-mavx2 -mfma -mf16c"

@@ -3,6 +3,7 @@
 # What tools/amalgamate writes compiles by itself without a warning and has the bits of
 # tests/bits.expected: with the compiler's own flags (scalar kernels), and with those of the widest
 # vectors that this CPU has.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 source_dir=$1 cc=$2
 command -v python3 >/dev/null || skip "there is no python3"

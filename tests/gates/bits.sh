@@ -4,6 +4,7 @@
 # tests/bits.expected says: all of its lines, or some (those that one kernel set serves, be it named
 # by the command's last word or by GQA_ISA). After a
 # wanted change of the numerics: build/bin/gqa_bits > tests/bits.expected.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 
 check() {

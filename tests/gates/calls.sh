@@ -4,6 +4,7 @@
 # process or reads the environment; getenv only in the object of gqa_create, syscall only in the
 # detection of the CPU and in the futex, threads only where a gqa_pool starts and ends them, mutexes
 # only where there is no futex.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 cc=$1
 shift

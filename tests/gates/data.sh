@@ -2,6 +2,7 @@
 # usage: data.sh CC OBJECT...
 # No object of the library has mutable static data: .data, .bss and thread-local data are empty.
 # .data.rel.ro (constant tables of pointers) is allowed.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 cc=$1
 shift

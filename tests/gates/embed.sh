@@ -4,6 +4,7 @@
 # library, says nothing about it, and runs the README's example. Its own flags, targets and build
 # type stay its own; it gets no BLAS, and an optimised library though it has no build type. Its
 # library, which needs libgqa, is installed by its own install(EXPORT), and found and used by others.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 source_dir=$1
 export CC=$2

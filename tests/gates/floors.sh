@@ -2,6 +2,7 @@
 # usage: floors.sh SOURCE_DIR
 # Includes go down: reads the lists of floors in docs/architecture.md - of the rooms of src, and of
 # the folders of each room that has a list of its own - and every #include of src and include/gqa.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 
 # "FLOOR NAME" per room, from the lines "  5  attention, reference   what they do" of the list that

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # usage: format.sh SOURCE_DIR
 # Every C and C++ file is as clang-format 14 leaves it (.clang-format in the root).
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 tool=$(command -v clang-format-14 || command -v clang-format) || skip "there is no clang-format"
 "$tool" --version | grep -q 'version 14\.' || skip "clang-format is not version 14"

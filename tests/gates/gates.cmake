@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # The gates: house rules as tests. Each plants a violation first and must see itself fail.
 add_library(gqa_gate SHARED $<TARGET_OBJECTS:gqa_objects>)
 set_target_properties(gqa_gate PROPERTIES

@@ -2,6 +2,7 @@
 # usage: headers.sh SOURCE_DIR
 # Each public header compiles alone, as C11 and as C++17, without a warning, with every compiler
 # that is there.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 flags="-Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror -fsyntax-only"
 

@@ -4,6 +4,7 @@
 # to another prefix, it is found and used through CMake, pkg-config and a plain Makefile, as a static
 # and as a shared library, by C and by C++; the command and the manual pages are there. CXX may be
 # empty.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 source_dir=$1 build=$2 cc=$3 cxx=$4
 unset CFLAGS CXXFLAGS LDFLAGS CPPFLAGS DESTDIR GQA_ISA PKG_CONFIG_PATH PKG_CONFIG_LIBDIR

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 # Sourced by the gates. A gate defines check(), which prints each violation and returns 1 if there
 # was any. Before it judges the real thing a gate plants a violation in a scratch directory and
 # must see its own check fail: see_it_fail NAME ARGUMENTS...

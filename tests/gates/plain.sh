@@ -3,6 +3,7 @@
 # An engine may hand all of src but the command to its compiler, with no flag of an instruction set:
 # it gets the scalar kernels (on AArch64 NEON, which is always there), the same bits, and a library
 # that says so.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 source_dir=$1
 export cc=$2

@@ -3,6 +3,7 @@
 # README.md shows examples/forward.c word for word, its commands exist, .ci/run runs its test
 # command, the tests, fields and constants that README.md and docs/ name exist, and their links lead
 # somewhere.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 
 check() {

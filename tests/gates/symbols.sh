@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # usage: symbols.sh SOURCE_DIR SHARED_LIBRARY CC
 # The shared library exports exactly the functions that include/gqa declares: gqa_*, never gqa__*.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 source_dir=$1 library=$2 cc=$3
 command -v nm >/dev/null || skip "there is no nm"

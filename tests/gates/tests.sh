@@ -2,6 +2,7 @@
 # usage: tests.sh SOURCE_DIR
 # tests/README.md has a line for every test program, every header of tests/support and every gate,
 # and names none that is not there.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 
 # First cells of the page's tables: | `NAME` | ...

@@ -2,6 +2,7 @@
 # usage: warnings.sh SOURCE_DIR BUILD_DIR
 # The library's sources are free of warnings with every compiler that is there. Rows of other CPUs,
 # which are no part of the build, are left out.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 flags="-std=c11 -O1 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror -ffp-contract=off"
 

@@ -2,6 +2,7 @@
 # usage: words.sh SOURCE_DIR
 # No mark of unfinished work, no absolute path of somebody's machine, no host of a package registry.
 # Sizes: no source file above 600 lines.
+# SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 
 unfinished='\b(TO[D]O|FIX[M]E|XX[X]|HAC[K])\b|not[ ]implemented|\bstu[b]\b'

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend_bound.c - see attend_kernels.h: an answer against attention in double. */
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attend_kernels.c - see attend_kernels.h. */
 #include "support/attend_kernels.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* brief.c - see brief.h. */
 #include "support/brief.h"
 

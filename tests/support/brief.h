@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* brief.h - fewer cases for slow machines: valgrind, emulators.
  *
  * GQA_TEST_BRIEF=N makes a program that asks here run one of N random cases of each kind.

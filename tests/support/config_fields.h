@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* config_fields.h - the list of gqa_config's fields, checked by the compiler to be complete. */
 #ifndef TEST_CONFIG_FIELDS_H
 #define TEST_CONFIG_FIELDS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* constraints.h - the calls behind the rows of docs/constraints.md. */
 #ifndef TEST_CONSTRAINTS_H
 #define TEST_CONSTRAINTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* constraints_checked.c - for each checked row of docs/constraints.md the call that is refused. */
 #include "support/constraints.h"
 

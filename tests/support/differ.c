@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* differ.c - a random case on a backend, with taps on every stage. */
 #include "support/differ.h"
 

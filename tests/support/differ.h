@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* differ.h - run a random case on a backend and compare every number with the oracle. */
 #ifndef TEST_DIFFER_H
 #define TEST_DIFFER_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* differ_attend.c - gqa_attend on plain keys against the oracle. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* differ_form.c - the same call once more in another form, which must give the same bits.
  *
  * The plain form of a call has a tap and shows every stage as packed f32. The other form is drawn:

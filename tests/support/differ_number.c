@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* differ_number.c - is this the number that the oracle means? */
 #include <math.h>
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* draw.h - what the tests of stages, products and weights share: numbers, and a host with an
  * allocator that counts and can refuse, and with threads. */
 #ifndef TEST_DRAW_H

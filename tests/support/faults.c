@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* faults.c - ways to spoil a call's arguments, and the list of arguments to spoil. */
 #include "support/faults.h"
 

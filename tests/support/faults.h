@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* faults.h - ways to spoil a call's arguments, and the list of arguments to spoil. */
 #ifndef TEST_FAULTS_H
 #define TEST_FAULTS_H

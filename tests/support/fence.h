@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* fence.h - buffers that end at a page which may not be touched, with guard bytes in front. */
 #ifndef GQA_TEST_FENCE_H
 #define GQA_TEST_FENCE_H

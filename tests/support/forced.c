@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forced.c - see forced.h. */
 #include "support/forced.h"
 

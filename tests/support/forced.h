@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forced.h - tests under a forced kernel set.
  *
  * The suite may run with GQA_ISA set, so that every layer whose config.isa is AUTO gets that row. A

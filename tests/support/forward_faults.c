@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forward_faults.c - a good forward call, and every way to spoil it. */
 #include "support/forward_faults.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* forward_faults.h - a good forward call, and every way to spoil it. */
 #ifndef TEST_FORWARD_FAULTS_H
 #define TEST_FORWARD_FAULTS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* host.c - a host for tests: an allocator that counts, checks and can run dry. */
 #include "support/host.h"
 

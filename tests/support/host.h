@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* host.h - a host for tests: an allocator that counts, checks and can run dry. */
 #ifndef TEST_HOST_H
 #define TEST_HOST_H

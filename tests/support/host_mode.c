@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* host_mode.c - see host_mode.h. */
 #include "support/host_mode.h"
 

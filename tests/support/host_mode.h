@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* host_mode.h - the floating-point modes that a host's thread may be in. */
 #ifndef TEST_HOST_MODE_H
 #define TEST_HOST_MODE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels8.c - see kernels8.h. Slow on purpose: each value by a loop of its own. */
 #include "support/kernels8.h"
 

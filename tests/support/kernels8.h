@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels8.h - a second scalar kernels with other geometry, written one element at a time.
  *
  * It shares no code with src/kernel but the tables' layout: 8 lanes, tiles of 40 rows, other

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels8_flat.c - see kernels8_flat.h. */
 #include "support/kernels8_flat.h"
 

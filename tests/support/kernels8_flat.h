@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels8_flat.h - the element-wise entries of row8, as kernel.h describes them. */
 #ifndef GQA_TEST_ROW8_FLAT_H
 #define GQA_TEST_ROW8_FLAT_H

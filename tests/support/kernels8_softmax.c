@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels8_softmax.c - see kernels8_softmax.h. */
 #include "support/kernels8_softmax.h"
 

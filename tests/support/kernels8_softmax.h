@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels8_softmax.h - the softmax of row8, and how its p lies. */
 #ifndef GQA_TEST_ROW8_SOFTMAX_H
 #define GQA_TEST_ROW8_SOFTMAX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels_under_test.c - see rows.h. */
 #include "support/kernels_under_test.h"
 

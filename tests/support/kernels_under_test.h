@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels_under_test.h - the kernel sets under test, and the values they are fed. */
 #ifndef GQA_TEST_ROWS_H
 #define GQA_TEST_ROWS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kit.h - weights for a config: one heap block per tensor, so that a read beyond one is seen by the
  * sanitizers. */
 #ifndef TEST_KIT_H

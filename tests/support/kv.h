@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kv.h - what the tests of cache and views share: rows of several geometries, an allocator that
  * counts, fills with garbage and can refuse, and numbers. */
 #ifndef TEST_KV_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* lent.h - a layer that was lent something (a pool, an allocator), and one round of calls on it:
  * a prefill of two sequences that spans two fold blocks, and steps of decode. */
 #ifndef TEST_LENT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* lifted.c - calls in a row, shared by the triggers of the lifted constraints. */
 #include "support/lifted.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* lifted.h - calls in a row, shared by the triggers of the lifted constraints. */
 #ifndef TEST_LIFTED_H
 #define TEST_LIFTED_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* lifted_call.c - lifted constraints on masks and the other inputs and outputs of a call. */
 #include "support/constraints.h"
 #include "support/forced.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* lifted_layer.c - lifted constraints on configs, batches and the division of tokens over calls. */
 #include "support/constraints.h"
 #include "support/forced.h"

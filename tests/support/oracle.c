@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* oracle.c - sequences that grow, and a call from hidden states to the layer's output. */
 #include <stdlib.h>
 #include <string.h>

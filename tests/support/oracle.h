@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* oracle.h - the whole layer again, in double, for the tests.
  *
  * Written from the formulas in include/gqa and docs/semantics.md: naive loops over explicit lists

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* oracle_attend.c - who sees whom, and one row's softmax over an explicit set of keys. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* oracle_call.c - attention alone, on plain keys and values or on a cache. */
 #include <stdlib.h>
 #include <string.h>

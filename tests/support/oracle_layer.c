@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* oracle_layer.c - the oracle's copy of a layer's weights, in double. */
 #include <math.h>
 #include <stdlib.h>

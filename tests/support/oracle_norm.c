@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* oracle_norm.c - norms and the other stages that work on one token's vectors. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* oracle_num.c - reading tensors, rounding, and the arithmetic of bounded numbers. */
 #include <math.h>
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* oracle_rope.c - frequencies, tables and rotation. */
 #include <math.h>
 #include <stdlib.h>

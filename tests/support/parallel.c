@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* parallel.c - hosts' parallel_for for tests. */
 #include "support/parallel.h"
 

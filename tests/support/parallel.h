@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* parallel.h - hosts' parallel_for for tests. */
 #ifndef TEST_PARALLEL_H
 #define TEST_PARALLEL_H

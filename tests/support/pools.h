@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pools.h - pools for tests, and a job that checks how it is run. */
 #ifndef TEST_POOLS_H
 #define TEST_POOLS_H

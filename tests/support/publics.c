@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* publics.c - see publics.h. */
 #include "support/publics.h"
 

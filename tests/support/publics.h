@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* publics.h - the functions that the public headers declare. */
 #ifndef TEST_PUBLICS_H
 #define TEST_PUBLICS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* published.c - the layers of published models, and their miniatures. */
 #include "support/published.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* published.h - the layers of published models, as configs; and each of them in miniature, to be
  * computed. */
 #ifndef TEST_PUBLISHED_H

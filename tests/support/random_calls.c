@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* random_calls.c - the calls of a case: who is padded, where tokens stand, who may attend. */
 #include <math.h>
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* random_case.c - random numbers, tensors and weights of a case. */
 #include "random_case.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* random_case.h - a layer, its weights and a few calls, drawn from a seed.
  *
  * A case is a vector of choices, one per option (the table in random_options.c: every option of the

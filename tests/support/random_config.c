@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* random_config.c - from choices to a config. */
 #include <stdlib.h>
 #include <string.h>

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* random_options.c - the table of options, the rules between them, and the draw. */
 #include <stdlib.h>
 #include <string.h>

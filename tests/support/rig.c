@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rig.c - a small layer with weights for its config, a cache, and calls on them. */
 #include "support/rig.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rig.h - a small layer with weights for its config, a cache, and calls on them. */
 #ifndef TEST_RIG_H
 #define TEST_RIG_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* rope_cases.h - a layer of every rope scaling, and what its frequencies must be. */
 #ifndef TEST_ROPE_CASES_H
 #define TEST_ROPE_CASES_H

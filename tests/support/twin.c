@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* twin.c - one random layer run in many ways. */
 #include "support/twin.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* twin.h - one random layer run in many ways that must all give the same bits.
  *
  * A model is a layer config with weights and a batch of token rows. twin_run feeds it in the way

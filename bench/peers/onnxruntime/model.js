@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // model.js - an ONNX model of one com.microsoft.GroupQueryAttention node, as protobuf bytes.
 'use strict';
 

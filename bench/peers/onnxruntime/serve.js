@@ -1,3 +1,4 @@
+// SPDX-License-Identifier: Apache-2.0
 // serve.js - usage: node serve.js FOLDER THREADS NAME
 // A baseline of gqa-bench: answers one timed case per line (bench/child.h) by ONNX Runtime's
 // GroupQueryAttention. FOLDER holds node_modules/onnxruntime-node; NAME ort-int8 keeps keys and

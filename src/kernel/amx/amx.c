@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* amx.c - the table "amx/bf16": AMX products, AVX-512 for everything else.
  *
  * What is no product it shares with the AVX-512 kernels (kernel/vector); the simplest passes are

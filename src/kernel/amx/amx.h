@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* amx.h - what the files of the AMX kernels share: tile shapes, conversions, entries.
  *
  * Every tile is 16 rows of 64 bytes. A tile A holds 16 rows of 32 bf16 as they lie in memory (keys,

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attention.c - attention with AMX products and an AVX-512 softmax.
  *
  * Lanes are taken in groups of 32 (two tiles), the last one may have 16. Packed layouts:

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* block.c - a whole fold block with AMX: 32 keys of one or two lane tiles are exponentiated while
  * the tile unit computes the scores of the next 32.
  *

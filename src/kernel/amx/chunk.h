@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* chunk.h - products of chunks of k with AMX, and the end of an output: what packed weights
  * (amx/linear.c) and weights in place (amx/weights_in_place.c) share. */
 #ifndef GQA__KERNEL_AMX_CHUNK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* int8.h - tiles of int8 weights and their way to bf16.
  *
  * A tile is [16 outputs][16 even inputs, 16 odd ones]. An integer of int8 has at most 8 significant

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* linear.c - projections with AMX: Y^T [out][token] = W [out][in] X^T.
  *
  * Packed weights: [out / 16][in / 32] tiles A of [16 outputs][32] bf16. int8 weights are the same

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* output_path.h - the outputs of a block on their way out of the tile unit: merged into the states
  * to the block's left, and finished where it is the tile's last block, before they reach memory;
  * with the bits of merge_vector and finish_vector.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* products.h - the two tile products of attention: scores K Q^T, and values V^T P. Layouts as
  * in amx/attention.c. */
 #ifndef GQA__KERNEL_AMX_PRODUCTS_H

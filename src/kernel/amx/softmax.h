@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* softmax.h - the bf16 softmax of 16 lanes, 32 keys at a time; all of it runs under
  * flush_enter.
  *

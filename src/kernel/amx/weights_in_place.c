@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights_in_place.c - weights in place for AMX: the caller's rows as the tiles A of amx/linear.c.
  *
  * Rows of bf16 are tiles as they lie, where there are 16 of them at one distance and no rest of k:

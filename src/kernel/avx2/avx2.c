@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* avx2.c - the table "avx2/f32": kernel/vector with vectors of 8. */
 #include "kernel/avx2/avx2.h"
 #include "kernel/contract/built.h"

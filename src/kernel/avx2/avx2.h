@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* avx2.h - the row "avx2/f32": vectors of 8, AVX2 and FMA. */
 #ifndef GQA__KERNEL_AVX2_AVX2_H
 #define GQA__KERNEL_AVX2_AVX2_H

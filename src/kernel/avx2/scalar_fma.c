@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* scalar_fma.c - the scalar kernels once more, for a compiler that may use AVX2 and FMA.
  *
  * The build gives this file -O3 -mavx2 -mfma (x86-64 only); nothing in it names an instruction.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* append.h - append_v of bf16 pages with AVX-512: 16 tokens by 16 dimensions at a time,
  * transposed. Same bits as append_v_bf16 of scalar/bf16.h, which takes what is left over. */
 #ifndef GQA__KERNEL_AVX512_APPEND_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* avx512.c - the table "avx512/f32": kernel/vector with vectors of 16. */
 #include "kernel/avx512/avx512.h"
 #include "kernel/contract/built.h"

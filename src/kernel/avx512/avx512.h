@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* avx512.h - the rows "avx512/f32" and "avx512/bf16": vectors of 16, AVX-512 F, BW, DQ and VL. */
 #ifndef GQA__KERNEL_AVX512_AVX512_H
 #define GQA__KERNEL_AVX512_AVX512_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bf16.c - the table "avx512/bf16" and its attention.
  *
  * Pages are those of scalar/bf16 and amx/bf16. Lanes are taken in groups of 32, the last one may

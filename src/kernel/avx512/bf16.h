@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bf16.h - the product with bf16 operands on AVX-512 without AMX: f32 fma in the order of
  * scalar/bf16.h.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bf16_linear.c - projections with bf16 operands on AVX-512 (avx512/bf16.h).
  *
  * Packed weights: [out / 32][in / 2][32 outputs][2] bf16, in rounded up to 32, the rest zero; int8

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bf16_weights_in_place.c - weights in place for avx512/bf16: units of the caller's rows in the
  * packed form of avx512/bf16_linear.c, pairs of k transposed as wholes. */
 #include "kernel/avx512/bf16.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* flush.h - denormals as zero for the time of a bf16 product or softmax. What runs in
  * between is a function that is not inlined: the compiler does not know that the mode matters to
  * it. */

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* pairs.c - the product of avx512/bf16.h. */
 #include "kernel/avx512/bf16.h"
 #include "kernel/contract/built.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights_in_place.h - weights in place for the rows with bf16 operands: 32 values of a row of the
  * caller's as bf16, as their packers round them. */
 #ifndef GQA__KERNEL_AVX512_WEIGHTS_IN_PLACE_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cpu.c - see cpu.h. Compiled without instruction-set flags. */
 #include "kernel/choice/cpu.h"
 

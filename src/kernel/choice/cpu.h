@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* cpu.h - what the CPU has and the operating system enables, by raw cpuid and xgetbv. */
 #ifndef GQA__KERNEL_CHOICE_CPU_H
 #define GQA__KERNEL_CHOICE_CPU_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* select.c - see select.h. Compiled without instruction-set flags. */
 #include "kernel/choice/select.h"
 

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* select.h - which rows exist, which this machine runs, and which one a config gets. */
 #ifndef GQA__KERNEL_CHOICE_SELECT_H
 #define GQA__KERNEL_CHOICE_SELECT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* built.h - which kernels the flags of this compilation can build: the one place that reads the
  * compiler's macros.
  *

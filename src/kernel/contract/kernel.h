@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernel.h - a kernel set: the products and element-wise passes of one instruction set.
  *
  * A row is one constant table: functions AND the geometry they were written for. The walk, the

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* neon.c - the table "neon/f32": kernel/vector with vectors of 8. */
 #include "kernel/neon/neon.h"
 #include "kernel/contract/built.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* neon.h - the row "neon/f32": vectors of 8 as pairs of NEON registers. */
 #ifndef GQA__KERNEL_NEON_NEON_H
 #define GQA__KERNEL_NEON_NEON_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attention.h - the parts of attention that are the same for f32 and bf16 operands: changes
  * to scores, the maximum, the merge of states, the end of a row.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* baseline.c - the scalar kernels for every CPU of the target. */
 #include "kernel/scalar/kernels.h"
 #include "kernel/scalar/scalar.h"

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* bf16.h - bf16 operands, summed in f32 in the order and with the roundings of the AMX
  * instruction tdpbf16ps, which is the definition of a bf16 product on every row.
  *

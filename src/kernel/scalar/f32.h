@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* f32.h - f32 operands: every product is one chain of fma per result, in rising k.
  *
  *   c[i][j] = fma(a[i][k], b[k][j], c[i][j])   k = 0, 1, ..

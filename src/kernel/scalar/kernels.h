@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels.h - the tables "scalar/f32" and "scalar/bf16". Included by scalar/baseline.c and
  * avx2/scalar_fma.c alone: everything in kernel/scalar is static, so each gets its own compilation.
  */

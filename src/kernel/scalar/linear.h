@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* linear.h - what the projections of both scalar kernels share: the end of an output, and int8
  * weights.
  *

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* scalar.h - the scalar kernels: plain C, and the specification of all others.
  *
  * The same source (kernel/scalar) is compiled twice: for the baseline, and with AVX2 and FMA

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* stage.h - the element-wise passes of the stages, f32. Every NaN that is stored is the
  * canonical one. */
 #ifndef GQA__KERNEL_SCALAR_STAGE_H

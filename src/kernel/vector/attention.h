@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* attention.h - attention with f32 operands.
  *
  * Lanes are taken in pairs of vectors (2 VEC, a lane pair); the last one may be a single vector.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* block.h - a whole fold block with f32 operands: the entries of vector/attention.h lane pair
  * by lane pair, so that the scores of a pair stay in L1. */
 #ifndef GQA__KERNEL_VECTOR_BLOCK_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* convert_avx512.h - AVX-512 pieces of the AMX kernels: rounding to bf16, transposes. */
 #ifndef GQA__KERNEL_VECTOR_CONVERT_AVX512_H
 #define GQA__KERNEL_VECTOR_CONVERT_AVX512_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* kernels.h - the table of an f32 row: avx2/f32, avx512/f32 or neon/f32, as words.h has it. */
 #ifndef GQA__KERNEL_VECTOR_KERNELS_H
 #define GQA__KERNEL_VECTOR_KERNELS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* linear.h - projections with f32 operands.
  *
  * Packed weights: [out / OUTS][in][OUTS], two vectors of outputs side by side, f32 or int8.

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* output.h - the end of a projection's output, as scalar/linear.h has it. */
 #ifndef GQA__KERNEL_VECTOR_OUTPUT_H
 #define GQA__KERNEL_VECTOR_OUTPUT_H

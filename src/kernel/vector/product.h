@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* product.h - the f32 product: every result is one chain of fma in rising k (scalar/f32.h). */
 #ifndef GQA__KERNEL_VECTOR_PRODUCT_H
 #define GQA__KERNEL_VECTOR_PRODUCT_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* softmax.h - exp2, the softmax of a block, the merge of states and the end of a row, VEC
  * lanes at a time: the operations of scalar/attention.h and mathf_inline.h in their order. */
 #ifndef GQA__KERNEL_VECTOR_SOFTMAX_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* stage.h - the element-wise passes that a compiler does not vectorise from scalar/stage.h:
  * norm, rope and gate. Same operations, same order. */
 #ifndef GQA__KERNEL_VECTOR_STAGE_H

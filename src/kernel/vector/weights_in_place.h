@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* weights_in_place.h - weights in place for the f32 kernels: units of the caller's rows, transposed
  * into the packed form of vector/linear.h. */
 #ifndef GQA__KERNEL_VECTOR_WEIGHTS_IN_PLACE_H

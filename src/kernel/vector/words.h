@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* words.h - the words that kernel/vector is written in (vec, VEC, v_fma, ..), for the widest
  * vectors that the flags of the compilation allow. */
 #ifndef GQA__KERNEL_VECTOR_WORDS_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* words_avx2.h - vectors of 8 f32 in the words of kernel/vector. Needs AVX2, FMA and F16C. */
 #ifndef GQA__KERNEL_VECTOR_WORDS_AVX2_H
 #define GQA__KERNEL_VECTOR_WORDS_AVX2_H

@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* words_avx512.h - vectors of 16 f32 in the words of kernel/vector. Needs AVX-512 F and DQ. */
 #ifndef GQA__KERNEL_VECTOR_WORDS_AVX512_H
 #define GQA__KERNEL_VECTOR_WORDS_AVX512_H

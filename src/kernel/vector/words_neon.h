@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* words_neon.h - vectors of 8 f32 in the words of kernel/vector. AArch64, where NEON is baseline.
  *
  * A vector is a pair of registers, so that a product keeps 6 rows of 16 values in 24 of the 32.
