@@ -2,6 +2,9 @@
 /* forward_check.c - shapes, formats and combinations of a forward call. */
 #include "api/forward_check.h"
 
+#include <stddef.h>
+#include <string.h>
+
 #include "api/rules.h"
 #include "base/error.h"
 #include "base/import.h"
@@ -128,8 +131,8 @@ static void check_rope_key(struct gqa__call_check *check)
     }
 }
 
-/* cos_cache, sin_cache and the positions of the rotation. */
-static void check_rope(struct gqa__call_check *check)
+/* cos_cache and sin_cache, which are given. */
+static void check_tables(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     const int64_t b = call->batch, t = call->tokens, pairs = call->params->rope.pairs;
@@ -138,27 +141,23 @@ static void check_rope(struct gqa__call_check *check)
         {"inputs.sin_cache", &call->in.sin_cache, NULL, NULL, GQA__ONLY_F32, 3, {b, t, pairs}},
     };
 
-    check_rope_key(check);
     gqa__check_rules(check, rules, COUNT(rules));
 }
 
-static void check_masks(struct gqa__call_check *check)
+/* active_mask, which is given: [1|B, T, T]. */
+static void check_active_mask(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
-    gqa_tensor *const active = &call->in.active_mask;
-    const char *const field = "inputs.active_mask";
+    gqa_tensor *const t = &call->in.active_mask;
     const struct gqa__rule rule = {
-        field, active, NULL, NULL, GQA__MASKS, 3, {-1, call->tokens, call->tokens}};
+        "inputs.active_mask", t, NULL, NULL, GQA__MASKS, 3, {-1, call->tokens, call->tokens}};
 
-    gqa__check_view(check);
     gqa__check_rules(check, &rule, 1);
-    if (check->status == GQA_OK && gqa__present(active) && active->shape[0] != 1 &&
-        active->shape[0] != call->batch) {
+    if (check->status == GQA_OK && t->shape[0] != 1 && t->shape[0] != call->batch) {
         check->status =
-            gqa__fail(check->err, GQA_ERR_SHAPE, field, "shape[0] is %lld; it must be 1 or %d",
-                      (long long)active->shape[0], call->batch);
+            gqa__fail(check->err, GQA_ERR_SHAPE, rule.field, "shape[0] is %lld; it must be 1 or %d",
+                      (long long)t->shape[0], call->batch);
     }
-    gqa__check_flag(check, "inputs.borrow_cache", call->in.borrow_cache);
 }
 
 static void check_output(struct gqa__call_check *check)
@@ -235,7 +234,8 @@ gqa_status gqa__forward_check(struct gqa__call *call, const struct gqa__forward_
 {
     struct gqa__call_check check = {call, err, GQA_OK};
 
-    *call = (struct gqa__call){.address = address};
+    memset(call, 0, offsetof(struct gqa__call, in)); /* in and out: by their import */
+    call->address = address;
     gqa__check_pointers(&check, args->layer, args->inputs, args->output);
     if (check.status == GQA_OK) {
         check.status = gqa__import(&call->in, sizeof call->in, args->inputs, "inputs", err);
@@ -250,8 +250,15 @@ gqa_status gqa__forward_check(struct gqa__call *call, const struct gqa__forward_
     check_kind(&check);
     check_start(&check);
     check_sources(&check);
-    check_rope(&check);
-    check_masks(&check);
+    check_rope_key(&check);
+    if (gqa__present(&call->in.cos_cache)) {
+        check_tables(&check);
+    }
+    gqa__check_view(&check);
+    if (gqa__present(&call->in.active_mask)) {
+        check_active_mask(&check);
+    }
+    gqa__check_flag(&check, "inputs.borrow_cache", call->in.borrow_cache);
     check_output(&check);
     call->keys = call->cache != NULL ? call->cache->max_tokens : call->tokens;
     return check.status;

@@ -40,8 +40,6 @@ struct gqa__call {
     const struct gqa__params *params;
     const gqa_runtime *runtime;
     struct gqa_cache *cache; /* NULL: the call's own, in the workspace */
-    gqa_inputs in;           /* own copies; tensors have their full rank and explicit strides */
-    gqa_output out;
     int address; /* GQA__ANY_ADDRESS: the workspace's size is asked for; 0: the call is made */
     int32_t batch, tokens;
     int32_t keys;     /* most of a sequence */
@@ -55,6 +53,9 @@ struct gqa__call {
     /* In the workspace, once it is carved. */
     struct gqa__batch_entry *rows; /* [batch] */
     struct gqa__kv_view *views;    /* [batch] the keys of each row, if the call appends none */
+    /* Own copies; tensors have their full rank and explicit strides. */
+    gqa_inputs in;
+    gqa_output out;
 };
 
 /* The caller's tensor that V comes from. */
