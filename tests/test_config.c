@@ -518,7 +518,10 @@ static void interleaved_sections(void **state)
     for (int i = 0; i < 3; i++) {
         sections(&c);
         memcpy(c.mrope_sections, wrong[i], sizeof wrong[i]);
-        expect_refusal(&c, "mrope_sections", GQA_ERR_ARG, "is ",
+        expect_refusal(&c, "mrope_sections", GQA_ERR_ARG,
+                       i == 0   ? "[3] is 1;"
+                       : i == 1 ? "[1] is 4;"
+                                : "[2] is 3;",
                        i == 0   ? "must be 0"
                        : i == 1 ? "at most 3"
                                 : "at most 2");

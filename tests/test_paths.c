@@ -280,12 +280,40 @@ static void phase_of_a_batch_of_attend(void **state)
     gqa_destroy(&layer);
 }
 
+/* Keys are cut only where rows alone leave a thread without work: two sequences are two tiles. */
+static void tiles_and_threads(void **state)
+{
+    static const int past[2] = {PAST, PAST};
+    (void)state;
+    for (int threads = 1; threads <= 3; threads++) {
+        gqa_layer *layer = NULL;
+        gqa_config config;
+        gqa_runtime runtime;
+        gqa_inputs in;
+        gqa_config_init(&config);
+        config.num_attention_heads = 1;
+        config.num_key_value_heads = 1;
+        config.head_dim = DIM;
+        skip_refused(&config);
+        gqa_runtime_init(&runtime);
+        runtime.num_threads = threads;
+        runtime.parallel_for = parallel_reversed;
+        assert_int_equal(gqa_create(&layer, &config, NULL, &runtime, NULL), GQA_OK);
+        gqa_cache *cache = open_cache(layer, 2, past);
+        gqa_inputs_init(&in);
+        const gqa_path path = forward(layer, cache, in, 2, 1);
+        assert_int_equal(path.cut, threads > 2 ? GQA_CUT_KEYS : GQA_CUT_ROWS);
+        gqa_cache_destroy(&cache);
+        gqa_destroy(&layer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_combination),          cmocka_unit_test(backend_reference),
-        cmocka_unit_test(cut_needs_two_blocks),       cmocka_unit_test(phase_of_a_batch),
-        cmocka_unit_test(phase_of_a_batch_of_attend),
+        cmocka_unit_test(tiles_and_threads), cmocka_unit_test(every_combination),
+        cmocka_unit_test(backend_reference), cmocka_unit_test(cut_needs_two_blocks),
+        cmocka_unit_test(phase_of_a_batch),  cmocka_unit_test(phase_of_a_batch_of_attend),
     };
 
     return cmocka_run_group_tests_name("paths", tests, NULL, NULL);

@@ -296,6 +296,43 @@ static void convert_refusals(void **state)
     assert_string_equal(err.message, "dst: rank is 5; it must be 1..4");
 }
 
+/* Every element of every rank, no two dimensions alike; strides with gaps on either side. */
+static void convert_every_rank(void **state)
+{
+    enum { A = 5, B = 2, C = 3, D = 7, MOST = A * B * C * D };
+    static float x[2 * MOST], y[MOST];
+    static const int64_t shape[4] = {A, B, C, D};
+    (void)state;
+    for (int rank = 1; rank <= 4; rank++) {
+        for (int gap = 0; gap <= 1; gap++) {
+            gqa_tensor src = {.data = x, .dtype = GQA_F32, .rank = rank};
+            gqa_tensor dst = {.data = y, .dtype = GQA_F32, .rank = rank};
+            int64_t from = 1, to = 1;
+            for (int i = rank - 1; i >= 0; i--) {
+                src.shape[i] = dst.shape[i] = shape[i + 4 - rank];
+                src.stride[i] = from;
+                dst.stride[i] = to;
+                from = from * src.shape[i] + gap;
+                to *= src.shape[i];
+            }
+            assert_true(from <= 2 * MOST);
+            for (int i = 0; i < 2 * MOST; i++) {
+                x[i] = (float)(i + 1);
+            }
+            memset(y, 0, sizeof y);
+            assert_int_equal(gqa_convert(&src, &dst, NULL), GQA_OK);
+            for (int64_t i = 0; i < MOST; i++) {
+                int64_t rest = i, at = 0;
+                for (int d = rank - 1; d >= 0; d--) {
+                    at += rest % src.shape[d] * src.stride[d];
+                    rest /= src.shape[d];
+                }
+                assert_true(y[i] == (i < to ? (float)(at + 1) : 0.0f));
+            }
+        }
+    }
+}
+
 static void status_texts(void **state)
 {
     (void)state;
@@ -312,11 +349,11 @@ static void status_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(packed_views),    cmocka_unit_test(dropped_batch),
-        cmocka_unit_test(packed_bits),     cmocka_unit_test(refusals),
-        cmocka_unit_test(thin_dimensions), cmocka_unit_test(loads_and_stores),
-        cmocka_unit_test(convert_strided), cmocka_unit_test(convert_refusals),
-        cmocka_unit_test(status_texts),
+        cmocka_unit_test(packed_views),       cmocka_unit_test(dropped_batch),
+        cmocka_unit_test(packed_bits),        cmocka_unit_test(refusals),
+        cmocka_unit_test(thin_dimensions),    cmocka_unit_test(loads_and_stores),
+        cmocka_unit_test(convert_strided),    cmocka_unit_test(convert_refusals),
+        cmocka_unit_test(convert_every_rank), cmocka_unit_test(status_texts),
     };
 
     return cmocka_run_group_tests_name("tensor", tests, NULL, NULL);

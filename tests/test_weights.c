@@ -242,6 +242,27 @@ static void unweighted_norms(void **state)
     }
 }
 
+/* The message says which of the two is there, and which is not. */
+static void norms_of_q_and_k(void **state)
+{
+    (void)state;
+    for (int absent = 0; absent < 2; absent++) {
+        struct kit kit;
+        gqa_layer *layer = NULL;
+        gqa_error err = {0};
+        kit_open(&kit, "rms qk");
+        kit_fill(&kit);
+        gqa_tensor *const norm = absent == 0 ? &kit.weights.q_norm : &kit.weights.k_norm;
+        free(norm->data);
+        norm->data = NULL;
+        assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_ERR_ARG);
+        assert_string_equal(err.field, absent == 0 ? "weights.q_norm" : "weights.k_norm");
+        assert_non_null(strstr(err.message, absent == 0 ? "weights.k_norm is given"
+                                                        : "weights.q_norm is given"));
+        kit_free(&kit);
+    }
+}
+
 /* [Dk] and [H, Dk] may not be mixed between a weight and its bias. */
 static void norm_and_bias_of_one_rank(void **state)
 {
@@ -562,6 +583,7 @@ int main(void)
         cmocka_unit_test(an_absent_bias_names_its_flag),
         cmocka_unit_test(every_wrong_shape),
         cmocka_unit_test(unweighted_norms),
+        cmocka_unit_test(norms_of_q_and_k),
         cmocka_unit_test(norm_and_bias_of_one_rank),
         cmocka_unit_test(sink_values),
         cmocka_unit_test(integers_out_of_place),

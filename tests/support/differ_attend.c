@@ -134,10 +134,15 @@ static void compare_states(differ_place *place, const gqa_attend_output *out,
     int dv = want->width[GQA_STAGE_ATTN] / hq;
     place->what = "states";
     for (int row = 0; row < want->batch * want->tokens * hq; row++) {
-        if (!want->valid[row / hq]) {
+        place->i = row;
+        if (!want->valid[row / hq]) { /* padding: the state of no keys */
+            differ_number(place, (double)m[row], (oracle_num){-(double)INFINITY, 0.0}, GQA_F32);
+            differ_number(place, (double)l[row], (oracle_num){0.0, 0.0}, GQA_F32);
+            for (int d = 0; d < dv; d++) {
+                differ_number(place, (double)o[row * dv + d], (oracle_num){0.0, 0.0}, GQA_F32);
+            }
             continue;
         }
-        place->i = row;
         oracle_num lse = want->lse[row];
         lse.e += isfinite(lse.v) ? 4 * ORACLE_U * (fabs(lse.v) + 1.0) : 0.0;
         differ_number(place, (double)m[row] * 0.69314718055994531 + log((double)l[row]), lse,

@@ -417,6 +417,41 @@ static gqa_phase attend_phase(const gqa_attend_inputs *in, int batch, int tokens
     return in->phase != GQA_PHASE_AUTO ? in->phase : all ? GQA_PHASE_TKG : GQA_PHASE_CTE;
 }
 
+/* The states of the plain form, finished. Not with padding: its states say that nothing was seen.
+ */
+static void form_finish(random_case *c, const differ_place *place, const gqa_layer *layer,
+                        const gqa_attend_inputs *in, const gqa_attend_output *plain)
+{
+    gqa_tensor output = {0}, lse = {0};
+    gqa_error err = {0};
+    int wish = 1 + random_below(c, 3);
+    if (place->backend == GQA_BACKEND_REFERENCE || plain->states.m.data == NULL ||
+        in->first_valid != NULL || in->lengths != NULL) {
+        return;
+    }
+    if ((wish & 1) != 0) {
+        output = form_tensor(c, (gqa_dtype)random_below(c, 3), 4, plain->output.shape, 2);
+    }
+    if ((wish & 2) != 0) {
+        lse = form_tensor(c, GQA_F32, 3, plain->lse.shape, 1);
+    }
+    if (gqa_finish_states(layer, &plain->states, in->phase, in->leave_out_sinks, &output, &lse,
+                          &err) != GQA_OK) {
+        fprintf(stderr, "gqa_finish_states: %s\n", err.message);
+        place->stats->failures++;
+        random_print(stderr, c);
+        return;
+    }
+    if (output.data != NULL) {
+        form_compare(place, "finished output", &output, plain->output.data, false);
+        form_margins(place, "finished output", &output);
+    }
+    if (lse.data != NULL) {
+        form_compare(place, "finished lse", &lse, plain->lse.data, false);
+        form_margins(place, "finished lse", &lse);
+    }
+}
+
 void form_attend(random_case *c, const differ_place *place, const gqa_layer *layer,
                  const gqa_attend_inputs *inputs, const gqa_attend_output *plain)
 {
@@ -466,5 +501,6 @@ void form_attend(random_case *c, const differ_place *place, const gqa_layer *lay
         form_compare(place, "attend lse", &out.lse, plain->lse.data, false);
         form_margins(place, "attend lse", &out.lse);
     }
+    form_finish(c, place, layer, inputs, plain);
     gqa_cache_destroy(&cache);
 }

@@ -1,0 +1,173 @@
+/* test_extent.c - how far the caller's memory is read and written, and how many tokens a call may
+ * have: arrays that end at a page without access, and the last size on either side of a limit. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "support/fence.h"
+#include "support/forced.h"
+#include "support/rig.h"
+
+/* n doubles, or floats, of 1.25 at the end of a page. */
+static struct fence doubles(int n)
+{
+    struct fence fence = fence_new((size_t)n * sizeof(double));
+    for (int i = 0; i < n; i++) {
+        ((double *)fence.data)[i] = 1.25;
+    }
+    return fence;
+}
+
+static struct fence floats(int n)
+{
+    struct fence fence = fence_new((size_t)n * sizeof(float));
+    for (int i = 0; i < n; i++) {
+        ((float *)fence.data)[i] = 1.25f;
+    }
+    return fence;
+}
+
+static void create(struct model *model)
+{
+    gqa_layer *layer = NULL;
+    gqa_error err;
+    model_fill(model);
+    if (gqa_create(&layer, &model->config, &model->weights, NULL, &err) != GQA_OK) {
+        fail_msg("%s", err.message);
+    }
+    gqa_destroy(&layer);
+    model_free(model);
+}
+
+/* config.h: rotary_dim / 2 factors or frequencies, a slope per query head. */
+static void arrays_of_the_config(void **state)
+{
+    (void)state;
+    for (int rotary = 4; rotary <= RIG_DK; rotary += RIG_DK - 4) {
+        struct fence frequencies = doubles(rotary / 2);
+        struct fence near = doubles(rotary / 2);
+        struct fence far = doubles(rotary / 2);
+        struct fence slopes = floats(RIG_HQ);
+        struct model model;
+        fence_report("test_extent: an array of the config is read beyond its end\n");
+        model_init(&model);
+        model.config.rotary_dim = rotary;
+        model.config.rope_scaling = GQA_ROPE_SCALING_TABLE;
+        model.config.rope_theta = 0.0;
+        model.config.rope_inv_freq = frequencies.data;
+        create(&model);
+        model_init(&model);
+        model.config.rotary_dim = rotary;
+        model.config.rope_scaling = GQA_ROPE_SCALING_LONGROPE;
+        model.config.rope_factor = 4.0;
+        model.config.rope_original_context = 8;
+        model.config.rope_short_factors = near.data;
+        model.config.rope_long_factors = far.data;
+        create(&model);
+        model_init(&model);
+        model.config.alibi_slopes = slopes.data;
+        create(&model);
+        assert_true(fence_free(&frequencies));
+        assert_true(fence_free(&near));
+        assert_true(fence_free(&far));
+        assert_true(fence_free(&slopes));
+    }
+}
+
+/* Merging parts of no keys writes the states of the rows, all of them, and no float more. */
+static void states_of_no_keys(void **state)
+{
+    enum { B = 3, T = 2, ROWS = B * T * RIG_HQ };
+    struct fence m = floats(ROWS), l = floats(ROWS), o = floats(ROWS * RIG_DV);
+    static float zeros[ROWS * RIG_DV];
+    gqa_states empty = {.key_begin = 0, .key_end = 0};
+    gqa_states out = {.key_begin = 5, .key_end = 5};
+    const gqa_states *list[1] = {&empty};
+    gqa_error err;
+    (void)state;
+    fence_report("test_extent: states are written beyond their end\n");
+    empty.m = gqa_tensor_3d(zeros, GQA_F32, B, T, RIG_HQ);
+    empty.l = empty.m;
+    empty.o = gqa_tensor_4d(zeros, GQA_F32, B, T, RIG_HQ, RIG_DV);
+    out.m = gqa_tensor_3d(m.data, GQA_F32, B, T, RIG_HQ);
+    out.l = gqa_tensor_3d(l.data, GQA_F32, B, T, RIG_HQ);
+    out.o = gqa_tensor_4d(o.data, GQA_F32, B, T, RIG_HQ, RIG_DV);
+    if (gqa_merge_states(list, 1, &out, &err) != GQA_OK) {
+        fail_msg("%s", err.message);
+    }
+    for (int i = 0; i < ROWS; i++) {
+        assert_true(((float *)m.data)[i] < -3.4e38f);
+        assert_true(((float *)l.data)[i] == 0.0f);
+        for (int d = 0; d < RIG_DV; d++) {
+            assert_true(((float *)o.data)[i * RIG_DV + d] == 0.0f);
+        }
+    }
+    assert_true(fence_free(&m) && fence_free(&l) && fence_free(&o));
+}
+
+/* B x T tokens: each of the three at most INT32_MAX / 4. Sizes only: nothing is followed. */
+static void tokens_of_a_call(void **state)
+{
+    enum { MOST = INT32_MAX / 4 };
+    static const struct {
+        int64_t b, t;
+        gqa_status status;
+    } cases[] = {{1, MOST, GQA_OK},
+                 {MOST, 1, GQA_OK},
+                 {0, MOST, GQA_OK},
+                 {MOST, 0, GQA_OK},
+                 {1, (int64_t)MOST + 1, GQA_ERR_SHAPE},
+                 {(int64_t)MOST + 1, 1, GQA_ERR_SHAPE},
+                 {0, (int64_t)MOST + 1, GQA_ERR_SHAPE},
+                 {(int64_t)MOST + 1, 0, GQA_ERR_SHAPE},
+                 {2, MOST / 2, GQA_OK},
+                 {2, MOST / 2 + 1, GQA_ERR_SHAPE},
+                 {MOST / 2 + 1, 2, GQA_ERR_SHAPE}};
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int64_t b = cases[i].b, t = cases[i].t;
+        gqa_inputs in;
+        gqa_output out;
+        gqa_attend_inputs alone;
+        gqa_attend_output result;
+        size_t size = 0;
+        gqa_inputs_init(&in);
+        gqa_output_init(&out);
+        in.hidden_states = gqa_tensor_3d(rig.x, GQA_F32, b, t, RIG_HIDDEN);
+        out.hidden_states = in.hidden_states;
+        gqa_status status = gqa_workspace_size(rig.layer, rig.cache, &in, &out, &size, &rig.err);
+        if (status != cases[i].status) {
+            fail_msg("forward of %lld x %lld tokens: status %d", (long long)b, (long long)t,
+                     (int)status);
+        }
+        gqa_attend_inputs_init(&alone);
+        gqa_attend_output_init(&result);
+        alone.query = gqa_tensor_4d(rig.x, GQA_F32, b, t, RIG_HQ, RIG_DK);
+        result.output = gqa_tensor_4d(rig.x, GQA_F32, b, t, RIG_HQ, RIG_DV);
+        status = gqa_attend_workspace_size(rig.layer, rig.cache, &alone, &result, &size, &rig.err);
+        if (status != cases[i].status) {
+            fail_msg("attend of %lld x %lld queries: status %d", (long long)b, (long long)t,
+                     (int)status);
+        }
+    }
+    rig_close(&rig);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(arrays_of_the_config),
+        cmocka_unit_test(states_of_no_keys),
+        cmocka_unit_test(tokens_of_a_call),
+    };
+    if (forced_row_refuses(GQA_NUMERICS_F32)) {
+        return TEST_SKIPPED;
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
