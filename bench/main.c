@@ -6,6 +6,7 @@
 #include "report.h"
 #include "run.h"
 #include "suites.h"
+#include "tool/output.h"
 
 static int finish(const struct bench_options *options, const struct bench_cases *cases)
 {
@@ -45,7 +46,7 @@ static void run_all(const struct bench_options *options, struct bench_cases *cas
     bench_runner_end(&runner);
 }
 
-int main(int argc, char **argv)
+static int bench(int argc, char **argv)
 {
     struct bench_options options;
     struct bench_cases cases = {0};
@@ -78,4 +79,10 @@ int main(int argc, char **argv)
     }
     bench_cases_free(&cases);
     return status;
+}
+
+int main(int argc, char **argv)
+{
+    tool_output_open();
+    return tool_output_close("gqa-bench", bench(argc, argv), 2);
 }

@@ -56,6 +56,24 @@ grep -q REGRESSION "$scratch/out" || { echo "--compare names no regression"; fai
 expect 2 tiny --suite overhead --compare "$scratch/bad.json"
 expect 2 tiny --suite overhead --compare "$scratch/none.json"
 
+# Output that is lost is told and is exit status 2.
+if [ -w /dev/full ]; then
+    expect_full() { # COMMAND ...
+        "$@" >/dev/full 2>"$scratch/err"
+        local got=$?
+        { [ "$got" -eq 2 ] && grep -q "gqa-bench: cannot write standard output" "$scratch/err"; } ||
+            { echo "exit $got with a full disk: $*"; cat "$scratch/err"; failed=1; }
+    }
+    expect_full "$bench" --list
+    expect_full "$bench" --help
+    expect_full tiny --suite overhead --filter "*/tiny*"
+    expect_full "$bench" --child self </dev/null
+    expect 2 tiny --suite overhead --filter "*/tiny*" --json /dev/full
+    expect 2 tiny --suite overhead --filter "*/tiny*" --csv /dev/full
+    "$bench" --list >&- 2>"$scratch/err"
+    [ $? -eq 2 ] || { echo "--list to a closed stdout is not exit 2"; failed=1; }
+fi
+
 # The protocol: what a child answers.
 printf 'linear threads=1 batch=1 tokens=2 out=16 in=32\nnonsense\ndrop\n' |
     "$bench" --child self >"$scratch/out"

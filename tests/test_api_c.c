@@ -140,7 +140,7 @@ static void test_shorter_struct(void)
 
 static void test_tensor(void)
 {
-    float data[24];
+    float data[24] = {0};
     gqa_tensor t = gqa_tensor_4d(data, GQA_F32, 1, 2, 3, 4);
     expect(t.data == data && t.rank == 4 && t.stride[0] == 24 && t.stride[1] == 12, "4d");
     t = gqa_tensor_3d(data, GQA_F32, 2, 3, 4);

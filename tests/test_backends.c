@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include <math.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -92,10 +93,77 @@ static void backends_agree(void **state)
     }
 }
 
+/* Keep what the projections of q gave. */
+static void keep_q(void *user, gqa_stage stage, int32_t b, int32_t first, const gqa_tensor *tensor)
+{
+    (void)b, (void)first;
+    if (stage == GQA_STAGE_Q_PROJ) {
+        memcpy(user, tensor->data, RIG_HQ * RIG_DK * sizeof(float));
+    }
+}
+
+/* q of one token on backend reference, of weights and hidden states that are multiples of 2^-12 in
+ * [-1, 1): a sum of RIG_HIDDEN products is a multiple of 2^-24 below 32, exact in double. */
+static void project_q(int32_t reference_f64, float *q, double *exact)
+{
+    struct model model;
+    gqa_layer *layer = NULL;
+    gqa_inputs in;
+    gqa_output out;
+    float x[RIG_HIDDEN], w[RIG_HQ * RIG_DK * RIG_HIDDEN], attn[RIG_HQ * RIG_DV];
+    uint32_t seed = 77;
+    for (int i = 0; i < RIG_HIDDEN + RIG_HQ * RIG_DK * RIG_HIDDEN; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        *(i < RIG_HIDDEN ? &x[i] : &w[i - RIG_HIDDEN]) =
+            (float)((int)(seed >> 19) - 4096) / 4096.0f;
+    }
+    model_init(&model);
+    model.config.backend = GQA_BACKEND_REFERENCE;
+    model.config.reference_f64 = reference_f64;
+    model_fill(&model);
+    model.weights.wq = gqa_tensor_2d(w, GQA_F32, RIG_HQ * RIG_DK, RIG_HIDDEN);
+    assert_int_equal(gqa_create(&layer, &model.config, &model.weights, NULL, NULL), GQA_OK);
+    gqa_inputs_init(&in);
+    gqa_output_init(&out);
+    in.hidden_states = gqa_tensor_2d(x, GQA_F32, 1, RIG_HIDDEN);
+    in.tap = keep_q;
+    in.tap_user = q;
+    out.attn = gqa_tensor_3d(attn, GQA_F32, 1, RIG_HQ, RIG_DV);
+    assert_int_equal(gqa_forward(layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
+    for (int i = 0; i < RIG_HQ * RIG_DK; i++) {
+        exact[i] = 0.0;
+        for (int j = 0; j < RIG_HIDDEN; j++) {
+            exact[i] += (double)w[i * RIG_HIDDEN + j] * (double)x[j];
+        }
+    }
+    gqa_destroy(&layer);
+    model_free(&model);
+}
+
+/* reference_f64 rounds the exact sum once; without it f32 sums round on the way, so that some of
+ * the outputs are another number, but none by more than RIG_HIDDEN roundings of at most 16 u. */
+static void reference_adds_in_what_it_says(void **state)
+{
+    enum { N = RIG_HQ * RIG_DK };
+    float narrow[N], wide[N];
+    double exact[N];
+    int others = 0;
+    (void)state;
+    project_q(0, narrow, exact);
+    project_q(1, wide, exact);
+    for (int i = 0; i < N; i++) {
+        assert_true(wide[i] == (float)exact[i]);
+        assert_true(fabs((double)narrow[i] - exact[i]) <= RIG_HIDDEN * 16 * 0x1p-24);
+        others += narrow[i] != (float)exact[i] ? 1 : 0;
+    }
+    assert_true(others > 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backends_agree),
+        cmocka_unit_test(reference_adds_in_what_it_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

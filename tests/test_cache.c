@@ -253,7 +253,7 @@ static void check_pages(const struct run *run)
             check_zeros(run, page, used < run->page_size ? used : run->page_size);
             for (int32_t h = 0; h < run->hkv; h++) {
                 check(run,
-                      run->cache->nonfinite[page * run->hkv + h] ==
+                      run->cache->special[page * run->hkv + h] ==
                           model->nonfinite[i * run->hkv + h],
                       "the flag of non-finite values");
             }

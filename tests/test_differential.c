@@ -3,7 +3,8 @@
  * At least 500 configurations from fixed seeds, then as many more as it takes until every pair of
  * option values that is allowed has occurred. A pair is allowed if gqa_config_check accepts it in a
  * small config, or if some draw with it passes the rules of random_options.c and the checker.
- * Bounds: support/oracle.h.
+ * Bounds: support/oracle.h. Each call is made once more in another form (taps or none, formats,
+ * strides, outputs on inputs), which must give the same bits: support/differ_form.c.
  *
  * test_differential SEED [OPTION VALUE OPTION VALUE] repeats one case. GQA_TEST_LONG=1: ten times
  * the seeds.
@@ -145,6 +146,7 @@ static void print_stats(const struct tally *tally)
     printf("%d cases (%d to complete pairs), %lld numbers, %lld without a bound, %d failures\n",
            tally->cases, tally->completions, (long long)s->numbers, (long long)s->unbounded,
            s->failures);
+    printf("%d calls in another form, %d outputs of them on inputs\n", s->forms, s->shared);
     printf("error / bound: worst %.3g; mean per stage", s->worst);
     for (int i = 0; i < GQA_STAGE_COUNT; i++) {
         printf(" %.2g", s->count[i] > 0 ? s->sum[i] / (double)s->count[i] : 0.0);

@@ -147,7 +147,7 @@ static void run_numbers(void)
     done(gqa_cut_keys(0, 700, 2, room(3 * sizeof(int32_t)), room(sizeof(int32_t)), NULL));
     note((int32_t)gqa_version());
     note(gqa_isa_available(GQA_ISA_SCALAR));
-    note(gqa_layer_isa(layer));
+    note((int32_t)gqa_layer_isa(layer));
     snprintf(room(64), 64, "%s %llx", gqa_isa_name(GQA_ISA_AVX2),
              (unsigned long long)gqa_layer_rope_key(layer));
 }

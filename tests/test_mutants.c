@@ -1,7 +1,8 @@
 /* test_mutants.c - the checks can fail: each wrong convention that the manifest names is applied to
  * each golden file that it names, through config, weights or inputs; gqa run's comparison must then
- * FAIL, with the error that the manifest says. It gives three digits, and this library's own error
- * is at most a tenth of a tolerance: 2 % covers both. */
+ * FAIL, by the file's tolerances, and by derived ones against f64.* and against ref.out alone, with
+ * the error that the manifest says. It gives three digits, and this library's own error is at most
+ * a tenth of a tolerance: 2 % covers both. */
 #ifndef GQA_TOOL_PATH
 #include <stdio.h>
 
@@ -167,9 +168,34 @@ static void unmix(const struct tool_case *c, float *attn)
     free(row);
 }
 
+/* Reports where the file gives no tolerances. */
+struct derived {
+    struct tool_report oracle, reference;
+};
+
+/* The same values judged by derived tolerances: against f64.*, then against nothing but ref.out
+ * (ref.attn where there is none). */
+static void judge_derived(const struct tool_case *truth, const struct tool_run_options *options,
+                          const struct tool_values *values, struct derived *derived)
+{
+    struct tool_case c = *truth;
+
+    memset(&c.tolerance, 0xff, sizeof c.tolerance); /* NaN: not given */
+    tool_compare(&c, options, values, &derived->oracle);
+    memset(c.expected[TOOL_F64_ORACLE], 0, sizeof c.expected[TOOL_F64_ORACLE]);
+    for (int v = 0; v < TOOL_VALUES; v++) {
+        if (v != TOOL_OUT && (v != TOOL_ATTN || c.expected[TOOL_REF][TOOL_OUT] != NULL)) {
+            c.expected[TOOL_REF][v] = NULL;
+        }
+    }
+    c.inv_freq = NULL;
+    tool_compare(&c, options, values, &derived->reference);
+}
+
 /* Run the bent case as one call and compare it with the true one. */
 static void run_bent(struct bent *bent, const struct tool_case *truth,
-                     const struct tool_run_options *options, struct tool_report *report)
+                     const struct tool_run_options *options, struct tool_report *report,
+                     struct derived *derived)
 {
     struct tool_schedule schedule = {"one call", 8, 1, &bent->c.tokens};
     struct tool_session session;
@@ -192,6 +218,7 @@ static void run_bent(struct bent *bent, const struct tool_case *truth,
         memcpy(values.inv_freq, truth->inv_freq, (size_t)truth->pairs * sizeof(double));
     }
     tool_compare(truth, options, &values, report);
+    judge_derived(truth, options, &values, derived);
     tool_values_free(&values);
     tool_session_close(&session);
 }
@@ -227,6 +254,7 @@ static void test_mutant(void **argument)
     struct golden golden;
     struct bent bent;
     struct tool_report report;
+    struct derived derived;
     double ratio;
 
     golden_load(&golden, setting->file);
@@ -236,7 +264,7 @@ static void test_mutant(void **argument)
     if (setting->mutant != NULL) {
         setting->mutant->apply(&bent);
     }
-    run_bent(&bent, &golden.c, &options, &report);
+    run_bent(&bent, &golden.c, &options, &report, &derived);
     ratio = ratio_of(&report, golden.c.block && !(setting->mutant && setting->mutant->by_attn)
                                   ? TOOL_OUT
                                   : TOOL_ATTN);
@@ -244,6 +272,8 @@ static void test_mutant(void **argument)
         assert_true(ratio <= 1);
     } else {
         assert_int_equal(report.verdict, TOOL_VERDICT_FAIL);
+        assert_int_equal(derived.oracle.verdict, TOOL_VERDICT_FAIL);
+        assert_int_equal(derived.reference.verdict, TOOL_VERDICT_FAIL);
         if (!(fabs(ratio - setting->expected) <= 0.02 * setting->expected)) {
             fail_msg("%s: the error is %g tolerances; the manifest says %g", setting->name, ratio,
                      setting->expected);

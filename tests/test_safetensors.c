@@ -17,6 +17,7 @@ int main(void)
 
 #define BLOCK   "s01_gptoss_small_window.safetensors" /* stage block: norm, biases, sinks, yarn */
 #define ATTN    "s17_fully_masked_rows_sinks.safetensors" /* stage attn: bias, sinks */
+#define LATE    "s11_glm_partial_interleaved.safetensors" /* its only main result is f64.out */
 #define PADDED  "s13_padding_left_right.safetensors"
 #define DAMAGED "test_safetensors_damaged.safetensors"
 
@@ -141,7 +142,7 @@ static void no_header(struct bytes *bytes)
 
 static void odd_header(struct bytes *bytes)
 {
-    set_header_size(bytes, header_size(bytes) - 8);
+    set_header_size(bytes, header_size(bytes) - 4);
 }
 
 static void control_byte(struct bytes *bytes)
@@ -190,7 +191,7 @@ static const struct damage {
     {"more data", BLOCK, more_data, NULL, NULL, "64 bytes after the last tensor belong to none"},
     {"huge header", BLOCK, huge_header, NULL, NULL, "exceeds the limit of 100000000"},
     {"no header", BLOCK, no_header, NULL, NULL, "too small for a JSON object"},
-    {"odd header", BLOCK, odd_header, NULL, NULL, "no multiple of 64"},
+    {"odd header", BLOCK, odd_header, NULL, NULL, "no multiple of 8"},
     {"control byte", BLOCK, control_byte, NULL, NULL,
      "line 1, column 21: byte 0x07 is not ASCII text"},
     {"not ASCII", BLOCK, not_ascii, NULL, NULL, "line 1, column 41: byte 0xc3 is not ASCII text"},
@@ -255,8 +256,8 @@ static const struct damage {
     {"unknown tensor", BLOCK, NULL, "\"bk\":{",
      "\"mask\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[0,0]},\"bk\":{",
      "unknown tensor mask"},
-    {"main result missing", ATTN, NULL, "\"f64.attn\":{", "\"ref.q\":{",
-     "tensor f64.attn, the main result, is missing"},
+    {"main result missing", LATE, NULL, "\"f64.out\":{", "\"f64.x_norm\":{",
+     "missing at the least: ref.out (or f64.out)"},
     {"weight of another dtype", BLOCK, NULL, "\"wk\":{\"dtype\":\"F32\"",
      "\"wk\":{\"dtype\":\"I32\"", "tensor wk is I32; it must be F32 or BF16"},
     {"positions of another dtype", BLOCK, NULL, "\"q_pos\":{\"dtype\":\"I32\"",
@@ -273,7 +274,8 @@ static const struct damage {
      "tensor k_pos is [1, 33]; it must be [1, 36]"},
     {"unknown key", BLOCK, NULL, "\"window\":\"5\"", "\"window\":\"5\",\"windows\":\"5\"",
      "unknown metadata key windows"},
-    {"missing key", BLOCK, NULL, "\"softcap\":\"0.0\",", "", "metadata key softcap is missing"},
+    {"missing key", BLOCK, NULL, "\"rope_factor\":\"32.0\",", "",
+     "metadata key rope_factor is missing"},
     {"words for a number", BLOCK, NULL, "\"window\":\"5\"", "\"window\":\"five\"",
      "metadata window is \"five\"; it must be an integer from 0"},
     {"number out of range", BLOCK, NULL, "\"tokens\":\"33\"", "\"tokens\":\"99999999999\"",

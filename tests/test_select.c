@@ -61,10 +61,10 @@ static void test_not_built_is_said(void **state)
 {
     (void)state;
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        const struct gqa__kernels *row = NULL;
+        const struct gqa__kernels *kernels = NULL;
         const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
         gqa_error err = {GQA_OK, NULL, ""};
-        (void)gqa__select(&row, (gqa_isa)isa, NULL, GQA_NUMERICS_BF16, &err);
+        (void)gqa__select(&kernels, (gqa_isa)isa, NULL, GQA_NUMERICS_BF16, &err);
         assert_int_equal(strstr(err.message, "this library is built without it") != NULL, !built);
     }
 }

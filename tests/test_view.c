@@ -305,14 +305,14 @@ static void check_panel(const struct keys *keys, int32_t head, int32_t first, in
 
     /* Pages know it per page, tensors exactly. */
     nonfinite = has_nonfinite(keys, head, first, first + panel.keys, paged);
-    check(keys, panel.nonfinite || !nonfinite, "a non-finite V is not reported", first);
+    check(keys, panel.special || !nonfinite, "a non-finite V is not reported", first);
     if (paged) {
         int32_t begin = first / keys->page_size * keys->page_size;
         int32_t end =
             (first + panel.keys + keys->page_size - 1) / keys->page_size * keys->page_size;
         nonfinite = has_nonfinite(keys, head, begin, end, paged);
     }
-    check(keys, panel.nonfinite == nonfinite, "non-finite V", first);
+    check(keys, panel.special == nonfinite, "non-finite V", first);
 }
 
 static void check_load(const struct keys *keys, bool paged)

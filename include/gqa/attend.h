@@ -10,8 +10,9 @@ extern "C" {
 
 /* Raw softmax states of rows over a key range, f32. With s the scores in base-2 units (natural
  * score times log2 e): l = sum 2^(s - m), o = sum 2^(s - m) v, where the reference m is max s,
- * under numerics bf16 a value from max s - 32 to max s. A row without keys is (-inf, 0, 0). Sinks
- * are not in them. */
+ * under numerics bf16 a value from max s - 32 to max s. Beyond 31/32 of 2^128 these units are
+ * bent, so that every finite logit has a place (docs/numerics.md, the end of the range). A row
+ * without keys is (-inf, 0, 0). Sinks are not in them. */
 typedef struct gqa_states {
     gqa_tensor m;      /* [B, T, Hq] f32, packed */
     gqa_tensor l;      /* [B, T, Hq] f32, packed */

@@ -12,6 +12,7 @@
 #include "base/fpmode.h"
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "base/units.h"
 #include "stage/stage.h"
 
 /* One tensor of a state: present, f32, packed. */
@@ -304,9 +305,8 @@ static void finish_rows(const struct finish_call *call, int64_t first, int32_t c
         int64_t row = first + (r < count ? r : 0);
         call->m[r] = ((const float *)call->states->m.data)[row];
         call->l[r] = ((const float *)call->states->l.data)[row];
-        call->sink[r] = call->sinks != NULL
-                            ? (float)((double)call->sinks[row % shape->hq] * GQA__LOG2E)
-                            : -INFINITY;
+        call->sink[r] =
+            call->sinks != NULL ? gqa__to_units((double)call->sinks[row % shape->hq]) : -INFINITY;
         for (int32_t d = 0; d < dv; d++) {
             call->o[(int64_t)d * ld + r] = ((const float *)call->states->o.data)[row * dv + d];
         }

@@ -9,13 +9,16 @@
 int32_t gqa__fold_capacity(int64_t max_keys)
 {
     int64_t blocks = (max_keys + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK;
-    int32_t levels = 2;
+    int32_t states = 1; /* a node waits for every one in the index of the block being built */
 
     while (blocks > 1) {
-        blocks = (blocks + 1) / 2;
-        levels++;
+        blocks /= 2;
+        states++;
     }
-    return levels < GQA__FOLD_DEPTH ? levels : GQA__FOLD_DEPTH;
+    if (states < 2) {
+        return 2; /* the prior's states lie beside the result */
+    }
+    return states < GQA__FOLD_DEPTH ? states : GQA__FOLD_DEPTH;
 }
 
 int64_t gqa__state_floats(int32_t tile_rows, int32_t dv)

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/tensor.h"
+#include "base/units.h"
 
 void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
                              const struct gqa__params *params, int64_t max_keys)
@@ -174,20 +175,43 @@ static bool make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
     return true;
 }
 
-/* The runs of keys [first, end) in panels; sets *nonfinite. Returns how many, or 0 if more than
- * one lies in the scratch, where the next one overwrites it. */
+/* Where is V of a panel large? mark [keys]; only kernels of bf16 operands ask. */
+static void mark_large(const struct gqa__tile *tile, const struct gqa__kv_panel *panel,
+                       uint8_t *mark)
+{
+    const struct gqa__kernels *kernels = tile->params->kernels;
+    const int64_t key_step = kernels->v_transposed ? 1 : panel->v_stride;
+    const int64_t d_step = kernels->v_transposed ? panel->v_stride : 1;
+    const uint16_t *v = panel->v;
+
+    for (int32_t d = 0; d < tile->params->shape.dv && kernels->operand == GQA_BF16; d++) {
+        for (int32_t key = 0; key < panel->keys; key++) {
+            const unsigned size = v[d * d_step + key * key_step] & 0x7fffu;
+            mark[key] |= size >= GQA__LARGE_BF16 && size < 0x7f80u;
+        }
+    }
+}
+
+/* The runs of keys [first, end) in panels, and where V is large, mark [end - first]; sets *special.
+ * Returns how many, or 0 if more than one lies in the scratch, where the next one overwrites it. */
 static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
-                         struct gqa__key_run *run, bool *nonfinite)
+                         struct gqa__key_run *run, uint8_t *mark, bool *special)
 {
     struct gqa__kv_panel panel;
     int32_t n = 0;
     int32_t gathered = 0;
 
-    *nonfinite = false;
+    *special = false;
     for (int32_t k = first; k < end; k += panel.keys) {
         gqa__view_panel(&tile->segment->view, tile->id.head, k, end - k, tile->scratch->panel,
                         &panel);
-        *nonfinite = *nonfinite || panel.nonfinite;
+        if (panel.special) {
+            if (!*special) {
+                memset(mark, 0, (size_t)(end - first));
+            }
+            *special = true;
+            mark_large(tile, &panel, mark + (k - first));
+        }
         gathered += panel.gathered;
         assert(n < GQA__BLOCK_PANELS);
         run[n++] =
@@ -198,7 +222,7 @@ static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
 
 /* The entries of the kernels one after the other, fetching each panel when it is needed. */
 static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
-                        bool nonfinite)
+                        const uint8_t *mark)
 {
     const struct gqa__kernels *kernels = tile->params->kernels;
     const struct gqa__kv_view *view = &tile->segment->view;
@@ -215,9 +239,9 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
         kernels->apply_rules(block->s, block->rules);
     }
     kernels->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     nonfinite);
+                     mark);
     for (int32_t k = first; k < end; k += panel.keys) {
-        int flags = (k == first ? GQA__ACC_FIRST : 0) | (nonfinite ? GQA__ACC_MARKED : 0);
+        int flags = (k == first ? GQA__ACC_FIRST : 0) | (mark != NULL ? GQA__ACC_MARKED : 0);
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
         kernels->accumulate(block->state.o, block->ld,
                             (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
@@ -247,7 +271,7 @@ static void make_finish(struct gqa__tile *tile, struct gqa__state state, struct 
 
     for (int32_t r = 0, g = tile->id.first % shape->group; r < tile->ld && segment->sinks != NULL;
          r++, g = g + 1 < shape->group ? g + 1 : 0) {
-        sink[r] = (float)((double)segment->sinks[head0 + g] * GQA__LOG2E);
+        sink[r] = gqa__to_units((double)segment->sinks[head0 + g]);
     }
     *finish =
         (struct gqa__finish){.m = state.m,
@@ -304,7 +328,8 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
     struct gqa__score_rules rules;
     struct gqa__finish finish;
-    bool nonfinite; /* some V of the block may be */
+    uint8_t mark[GQA__FOLD_BLOCK];
+    bool special; /* some V of the block may be */
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
                                .dk = tile->params->shape.dk,
@@ -322,10 +347,10 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     }
     block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
     block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
-    block.runs = find_runs(tile, first, end, run, &nonfinite);
+    block.runs = find_runs(tile, first, end, run, mark, &special);
     block.merges = gqa__fold_place(&scratch->fold, index, last, merge_into);
-    if (kernels->block == NULL || block.runs == 0 || nonfinite) {
-        walk_panels(tile, first, &block, nonfinite);
+    if (kernels->block == NULL || block.runs == 0 || special) {
+        walk_panels(tile, first, &block, special ? mark : NULL);
         merge_block(kernels, &block);
         return;
     }

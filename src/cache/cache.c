@@ -54,7 +54,7 @@ static int32_t take_page(struct gqa_cache *cache)
     }
     memset(cache->positions + (size_t)page * slots, 0, slots * sizeof *cache->positions);
     memset(cache->columns + (size_t)page * slots, 0, slots * sizeof *cache->columns);
-    memset(cache->nonfinite + (size_t)page * heads, 0, heads * sizeof *cache->nonfinite);
+    memset(cache->special + (size_t)page * heads, 0, heads * sizeof *cache->special);
     return page;
 }
 
@@ -109,7 +109,7 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
         if (layout->kernels->append_v(gqa__cache_v(cache, page, head), layout->v_stride, slot, run,
                                       v + done * v_token_stride, v_token_stride, layout->dv,
                                       layout->dtype_v)) {
-            cache->nonfinite[(int64_t)page * layout->hkv + head] = 1;
+            cache->special[(int64_t)page * layout->hkv + head] = 1;
         }
         done += run;
     }

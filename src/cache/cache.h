@@ -49,7 +49,7 @@ struct gqa_cache {
                             and memory is read as one stream */
     int32_t *positions;  /* [num_pages][page_size] */
     int32_t *columns;    /* [num_pages][page_size] */
-    uint8_t *nonfinite;  /* [num_pages][hkv] */
+    uint8_t *special;    /* [num_pages][hkv] append_v said so of a value of V */
     int32_t *free_pages; /* [num_pages] stack of ids */
     struct gqa__sequence *sequences; /* [max_sequences] */
     gqa_runtime runtime;             /* allocator of a cache made by gqa_cache_create */

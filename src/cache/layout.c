@@ -178,7 +178,7 @@ struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__c
     own.positions =
         gqa__arena_take(arena, own.num_pages * layout->page_size, sizeof *own.positions);
     own.columns = gqa__arena_take(arena, own.num_pages * layout->page_size, sizeof *own.columns);
-    own.nonfinite = gqa__arena_take(arena, own.num_pages * layout->hkv, sizeof *own.nonfinite);
+    own.special = gqa__arena_take(arena, own.num_pages * layout->hkv, sizeof *own.special);
     own.pool = gqa__arena_take(arena, own.num_pages, layout->page_bytes);
     if (cache == NULL || arena->failed) {
         return NULL;

@@ -118,14 +118,14 @@ static void gather_columns(const struct job *job)
     }
 }
 
-static bool pages_nonfinite(const struct job *job)
+static bool pages_special(const struct job *job)
 {
     const struct gqa_cache *cache = job->view->cache;
     int32_t page_size = cache->layout.page_size;
     int32_t last = job->first + job->valid - 1;
     for (int32_t index = job->first; index <= last; index += page_size - index % page_size) {
         int64_t page = gqa__cache_page(cache, job->view->sequence, index);
-        if (cache->nonfinite[page * cache->layout.hkv + job->head] != 0) {
+        if (cache->special[page * cache->layout.hkv + job->head] != 0) {
             return true;
         }
     }
@@ -170,7 +170,7 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
         gather_rows(job, true);
         panel->v = job->v;
     }
-    panel->nonfinite = pages_nonfinite(job);
+    panel->special = pages_special(job);
     panel->gathered = !direct_k || !direct_v;
 }
 
@@ -240,7 +240,7 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
     panel->k_stride = job->k_stride;
     panel->v = job->v;
     panel->v_stride = kernels->v_transposed ? job->keys : job->value_dim;
-    panel->nonfinite = false;
+    panel->special = false;
     panel->gathered = true;
     memset(job->k, 0, (size_t)(job->keys * job->k_stride) * size);
     memset(job->v, 0, (size_t)(job->keys * job->value_dim) * size);
@@ -254,7 +254,7 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
         n = tensor_run(job, &view->value, view->dv, i, &src, &token_stride);
         if (kernels->append_v(job->v, panel->v_stride, i, n, src, token_stride, view->dv,
                               kernels->operand)) {
-            panel->nonfinite = true;
+            panel->special = true;
         }
     }
 }

@@ -27,9 +27,9 @@ struct gqa__kv_panel {
     int64_t k_stride;
     const void *v;
     int64_t v_stride;
-    int32_t keys;   /* multiple of panel_keys; slots beyond the view's length are zero */
-    bool nonfinite; /* V may hold NaN or infinity here */
-    bool gathered;  /* K or V lies in the scratch, which the next call overwrites */
+    int32_t keys;  /* multiple of panel_keys; slots beyond the view's length are zero */
+    bool special;  /* append_v said so of a value of V here */
+    bool gathered; /* K or V lies in the scratch, which the next call overwrites */
 };
 
 void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, int32_t sequence);

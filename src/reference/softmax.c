@@ -1,12 +1,14 @@
 /* softmax.c - one row: from written-down scores to a state, and from a state to its output. */
 #include "reference/softmax.h"
 
+#include <float.h>
 #include <math.h>
 #include <stddef.h>
 
 #include "base/fold.h"
 #include "base/mathd.h"
 #include "base/number.h"
+#include "base/units.h"
 
 /* A weight below 2^-126 of the row's largest is exactly 0 (docs/numerics.md). */
 static const double smallest_log = -126.0 * GQA__LN2;
@@ -93,7 +95,7 @@ static void merge(struct gqa__reference_state *state, double m, double l, const 
 
 void gqa__reference_merge(struct gqa__reference_state *state, float m, float l, const float *o)
 {
-    merge(state, (double)m * GQA__LN2, (double)l, o);
+    merge(state, gqa__from_units(m), (double)l, o);
 }
 
 void gqa__reference_sink(struct gqa__reference_state *state, float logit)
@@ -110,22 +112,28 @@ void gqa__reference_output(const struct gqa__reference_state *state, float *out)
 
 float gqa__reference_lse(const struct gqa__reference_state *state)
 {
+    double lse;
+
     if (state->l == 0.0) {
         return -INFINITY;
     }
     if (state->l != state->l) {
         return gqa__f32_from_bits(GQA__NAN_BITS);
     }
-    return gqa__canonical((float)(state->m + gqa__log(state->l)));
+    lse = state->m + gqa__log(state->l);
+    if (fabs(lse) <= DBL_MAX && fabs(lse) > (double)FLT_MAX) { /* of finite scores: is finite */
+        return (float)copysign((double)FLT_MAX, lse);
+    }
+    return gqa__canonical((float)lse);
 }
 
 /* m is rounded to f32 in base-2 units; l and o are restated relative to the rounded m. */
 void gqa__reference_export(const struct gqa__reference_state *state, float *m, float *l, float *o)
 {
-    double rounded = (double)(float)(state->m * GQA__LOG2E);
-    double shift = state->m - rounded * GQA__LN2;
+    float rounded = gqa__to_units(state->m);
+    double shift = state->m - gqa__from_units(rounded);
     double factor = fabs(shift) <= 1.0 ? gqa__exp(shift) : 1.0; /* not for an infinite m */
-    *m = (float)rounded;
+    *m = rounded;
     *l = gqa__canonical((float)(state->l * factor));
     for (int32_t d = 0; d < state->dv; d++) {
         o[d] = gqa__canonical((float)(state->o[d] * factor));

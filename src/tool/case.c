@@ -92,7 +92,8 @@ done:
 
 static bool read_schedules(struct tool_case *c, struct tool_fault *fault)
 {
-    const char *text = tool_file_text(c->file, "feed_schedule");
+    const char *given = tool_file_text(c->file, "feed_schedule");
+    const char *text = given != NULL ? given : "";
     size_t alternatives = 1;
 
     for (const char *p = text; *p != '\0'; p++) {
@@ -137,7 +138,7 @@ bool tool_case_load(struct tool_case *c, const struct tool_file *file, struct to
     c->name = name != NULL ? name : file->path;
     gqa_weights_init(&c->weights);
     if (tool_meta_check_keys(file, fault) && tool_case_config(c, fault) &&
-        tool_case_tensors(c, fault) && read_schedules(c, fault)) {
+        tool_case_tensors(c, fault) && tool_case_positions(c, fault) && read_schedules(c, fault)) {
         return true;
     }
     tool_case_free(c);
@@ -148,6 +149,10 @@ void tool_case_free(struct tool_case *c)
 {
     for (int32_t i = 0; i < c->schedule_count; i++) {
         free(c->schedules[i].sizes);
+    }
+    for (int i = 0; i < 4; i++) {
+        free(c->made[i]);
+        c->made[i] = NULL;
     }
     free(c->schedules);
     c->schedules = NULL;

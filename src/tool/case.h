@@ -43,8 +43,9 @@ struct tool_schedule {
 struct tool_case {
     const struct tool_file *file;
     const char *path;
-    const char *name; /* metadata case, else the path */
-    bool block;       /* stage block: from x; else from q_proj, k_proj, v_proj */
+    const char *name;  /* metadata case, else the path */
+    char assumed[512]; /* "key value, ..." of the defaults that were taken; empty for a full file */
+    bool block;        /* stage block: from x; else from q_proj, k_proj, v_proj */
     int32_t batch, tokens, past, keys;
     int32_t hidden, hq, hkv, dk, dv;
     int32_t pairs; /* rope_dim / 2 */
@@ -52,7 +53,7 @@ struct tool_case {
     gqa_config config; /* backend, numerics, isa and angles are set by the run */
     gqa_weights weights;
     double rope_mscale;     /* what multiplies cos and sin */
-    const double *inv_freq; /* [pairs]; NULL without rope */
+    const double *inv_freq; /* [pairs]; NULL if the file has none */
 
     gqa_tensor x;                      /* [B, T, hidden] */
     gqa_tensor q_proj, k_proj, v_proj; /* [B, T, H, D] */
@@ -63,6 +64,7 @@ struct tool_case {
     const int32_t *rope_pos3;     /* [3, B, T] or NULL */
     const uint8_t *key_valid;     /* [B, K] */
     const uint8_t *row_valid;     /* [B, T] */
+    void *made[4];                /* what of these four the file lacks */
 
     const struct tool_tensor *expected[TOOL_SOURCES][TOOL_VALUES]; /* NULL = not in the file */
     struct tool_tolerances tolerance;
@@ -82,11 +84,28 @@ const char *tool_value_name(enum tool_value value);
 int32_t tool_value_shape(const struct tool_case *c, enum tool_value value, int64_t shape[4]);
 int64_t tool_value_count(const struct tool_case *c, enum tool_value value);
 
+/* The file has this tensor; its metadata have this key. */
+static inline bool tool_case_has(const struct tool_case *c, const char *tensor)
+{
+    return tool_file_find(c->file, tensor) != NULL;
+}
+
+static inline bool tool_case_says(const struct tool_case *c, const char *key)
+{
+    return tool_file_text(c->file, key) != NULL;
+}
+
+/* case_sizes.c: stage and sizes; refuses a file that lacks what no default replaces. */
+bool tool_case_sizes(struct tool_case *c, struct tool_fault *fault);
+
 /* case_config.c: sizes, config and tolerances from the metadata. */
 bool tool_case_config(struct tool_case *c, struct tool_fault *fault);
 
 /* case_tensors.c: all tensors: each known, of the right type and shape, there if and only if the
  * metadata calls for it. */
 bool tool_case_tensors(struct tool_case *c, struct tool_fault *fault);
+
+/* case_positions.c: positions and valid flags that the file lacks. */
+bool tool_case_positions(struct tool_case *c, struct tool_fault *fault);
 
 #endif

@@ -5,13 +5,15 @@
 #include "tool/case.h"
 
 /* Which dtypes a tensor may have. */
-enum { ANY_FLOAT, ONLY_F32, ONLY_I32, ONLY_U8, ONLY_F64, ONLY_BF16 };
+enum { ANY_FLOAT, ONLY_F32, ONLY_I32, ONLY_U8, ONLY_F64, ONLY_BF16, F32_OR_F64, ANY_RESULT };
 
 /* What the schema says about one tensor of this case. */
 struct rule {
     const char *name;
     bool wanted;        /* else it must be absent */
+    bool optional;      /* though wanted it may be absent */
     const char *reason; /* the metadata that decides */
+    const char *with;   /* the tensors that come together where the metadata are silent */
     int dtypes;
     int32_t rank;
     int64_t shape[4];
@@ -30,16 +32,23 @@ static const char *const sources[TOOL_SOURCES] = {"f64", "ref", "bf16ref"};
 
 static bool dtype_fits(enum tool_dtype dtype, int dtypes)
 {
-    static const enum tool_dtype only[] = {TOOL_F32, TOOL_F32, TOOL_I32,
-                                           TOOL_U8,  TOOL_F64, TOOL_BF16};
+    static const unsigned fits[] = {1U << TOOL_F32 | 1U << TOOL_BF16,
+                                    1U << TOOL_F32,
+                                    1U << TOOL_I32,
+                                    1U << TOOL_U8,
+                                    1U << TOOL_F64,
+                                    1U << TOOL_BF16,
+                                    1U << TOOL_F32 | 1U << TOOL_F64,
+                                    1U << TOOL_F32 | 1U << TOOL_F64 | 1U << TOOL_BF16};
 
-    return dtype == only[dtypes] || (dtypes == ANY_FLOAT && dtype == TOOL_BF16);
+    return (fits[dtypes] >> dtype & 1U) != 0;
 }
 
 static bool check_tensor(const struct tool_case *c, const struct tool_tensor *tensor, int dtypes,
                          const int64_t *shape, int32_t rank, struct tool_fault *fault)
 {
-    static const char *const names[] = {"F32 or BF16", "F32", "I32", "U8", "F64", "BF16"};
+    static const char *const names[] = {"F32 or BF16", "F32",  "I32",        "U8",
+                                        "F64",         "BF16", "F32 or F64", "F32, F64 or BF16"};
     bool same = tensor->rank == rank;
     char is[96], must[96];
 
@@ -81,6 +90,7 @@ static struct rule *add(struct rules *rules, const char *name, bool wanted, cons
     rule->name = name;
     rule->wanted = wanted;
     rule->reason = reason;
+    rule->with = name;
     rule->dtypes = dtypes;
     return rule;
 }
@@ -99,16 +109,18 @@ static void add_matrix(struct rules *rules, const struct tool_case *c, const cha
     struct rule *rule = add(rules, name, c->block, "stage", ANY_FLOAT);
 
     shape_of(rule, 2, rows, columns, 0, 0);
+    rule->with = "x, wq, wk, wv, wo";
     rule->view = view;
 }
 
-static void add_vector(struct rules *rules, const char *name, bool wanted, const char *reason,
-                       int64_t size, gqa_tensor *view)
+static struct rule *add_vector(struct rules *rules, const char *name, bool wanted,
+                               const char *reason, int64_t size, gqa_tensor *view)
 {
     struct rule *rule = add(rules, name, wanted, reason, ANY_FLOAT);
 
     shape_of(rule, 1, size, 0, 0, 0);
     rule->view = view;
+    return rule;
 }
 
 static void add_weights(struct rules *rules, struct tool_case *c)
@@ -124,9 +136,9 @@ static void add_weights(struct rules *rules, struct tool_case *c)
     add_matrix(rules, c, "wk", k, c->hidden, &w->wk);
     add_matrix(rules, c, "wv", v, c->hidden, &w->wv);
     add_matrix(rules, c, "wo", c->hidden, o, &w->wo);
-    add_vector(rules, "bq", bias, "qkv_bias", q, &w->bq);
-    add_vector(rules, "bk", bias, "qkv_bias", k, &w->bk);
-    add_vector(rules, "bv", bias, "qkv_bias", v, &w->bv);
+    add_vector(rules, "bq", bias, "qkv_bias", q, &w->bq)->with = "bq, bk, bv";
+    add_vector(rules, "bk", bias, "qkv_bias", k, &w->bk)->with = "bq, bk, bv";
+    add_vector(rules, "bv", bias, "qkv_bias", v, &w->bv)->with = "bq, bk, bv";
     add_vector(rules, "bo", c->config.o_bias != 0, "out_bias", c->hidden, &w->bo);
     add_vector(rules, "sinks", c->config.learned_sinks_size != 0, "sinks", c->hq, &w->sinks);
 }
@@ -139,6 +151,7 @@ static void add_qk_norm(struct rules *rules, struct tool_case *c, const char *na
                   config->qk_norm_placement == GQA_QK_NORM_PRE_ROPE;
     struct rule *rule = add(rules, name, wanted, "qk_norm", ANY_FLOAT);
 
+    rule->with = "q_norm.weight, k_norm.weight";
     rule->view = view;
     if (config->qk_norm_scope == GQA_QK_NORM_WHOLE) {
         shape_of(rule, 1, heads * c->dk, 0, 0, 0);
@@ -155,6 +168,7 @@ static void add_heads(struct rules *rules, const struct tool_case *c, const char
     struct rule *rule = add(rules, name, !c->block, "stage", ONLY_F32);
 
     shape_of(rule, 4, c->batch, c->tokens, heads, dim);
+    rule->with = "q_proj, k_proj, v_proj";
     rule->view = view;
 }
 
@@ -164,6 +178,7 @@ static void add_data(struct rules *rules, const char *name, int dtypes, int64_t 
     struct rule *rule = add(rules, name, true, "schema", dtypes);
 
     shape_of(rule, b > 0 ? 2 : 1, a, b, 0, 0);
+    rule->optional = true;
     rule->pointer = pointer;
 }
 
@@ -187,15 +202,18 @@ static void add_inputs(struct rules *rules, struct tool_case *c, struct raw *raw
     add_data(rules, "row_valid", ONLY_U8, c->batch, c->tokens, &raw->row_valid);
     rule = add(rules, "inv_freq", c->pairs > 0, "rope", ONLY_F64);
     shape_of(rule, 1, c->pairs, 0, 0, 0);
+    rule->optional = true;
     rule->pointer = &raw->inv_freq;
     rule = add(rules, "rope_pos3", c->config.mrope != GQA_MROPE_NONE, "mrope_layout", ONLY_I32);
     shape_of(rule, 3, 3, c->batch, c->tokens, 0);
     rule->pointer = &raw->pos3;
     rule = add(rules, "past_k", c->past > 0, "past", ONLY_F32);
     shape_of(rule, 4, c->batch, c->past, c->hkv, c->dk);
+    rule->with = "past_k, past_v";
     rule->pointer = &raw->past_k;
     rule = add(rules, "past_v", c->past > 0, "past", ONLY_F32);
     shape_of(rule, 4, c->batch, c->past, c->hkv, c->dv);
+    rule->with = "past_k, past_v";
     rule->pointer = &raw->past_v;
 }
 
@@ -220,14 +238,29 @@ static void add_bias(struct rules *rules, struct tool_case *c, struct raw *raw)
 /* --- checking them ------------------------------------------------------------------------------
  */
 
+/* A tensor that should not be there, or one that should. */
+static bool refuse(const struct tool_case *c, const struct rule *rule, struct tool_fault *fault)
+{
+    if (tool_file_text(c->file, rule->reason) != NULL) {
+        return tool_fault_set(fault, c->path, "tensor %s is %s, but metadata %s asks for %s",
+                              rule->name, rule->wanted ? "missing" : "there", rule->reason,
+                              rule->wanted ? "it" : "none");
+    }
+    if (rule->wanted) {
+        return tool_fault_set(fault, c->path, "tensor %s is missing: %s come together", rule->name,
+                              rule->with);
+    }
+    return tool_fault_set(fault, c->path,
+                          "tensor %s is there, but metadata %s, which would ask for it, is not",
+                          rule->name, rule->reason);
+}
+
 static bool apply(const struct tool_case *c, const struct rule *rule, struct tool_fault *fault)
 {
     const struct tool_tensor *tensor = tool_file_find(c->file, rule->name);
 
-    if ((tensor != NULL) != rule->wanted) {
-        return tool_fault_set(fault, c->path, "tensor %s is %s, but metadata %s asks for %s",
-                              rule->name, tensor != NULL ? "there" : "missing", rule->reason,
-                              rule->wanted ? "it" : "none");
+    if ((tensor != NULL) != rule->wanted && !(rule->optional && tensor == NULL)) {
+        return refuse(c, rule, fault);
     }
     if (tensor == NULL) {
         return true;
@@ -267,6 +300,8 @@ static bool check_copy(const struct tool_case *c, const struct tool_tensor *tens
 static bool check_expected(struct tool_case *c, const struct tool_tensor *tensor, bool *found,
                            struct tool_fault *fault)
 {
+    static const int dtypes[TOOL_SOURCES] = {F32_OR_F64, ANY_RESULT, ONLY_BF16};
+
     for (int s = 0; s < TOOL_SOURCES; s++) {
         for (int v = 0; v < TOOL_VALUES; v++) {
             char name[32];
@@ -284,8 +319,7 @@ static bool check_expected(struct tool_case *c, const struct tool_tensor *tensor
                                       name);
             }
             c->expected[s][v] = tensor;
-            return check_tensor(c, tensor, s == TOOL_BF16_REF ? ONLY_BF16 : ONLY_F32, shape, rank,
-                                fault);
+            return check_tensor(c, tensor, dtypes[s], shape, rank, fault);
         }
     }
     return true;
@@ -324,7 +358,7 @@ static bool check_all(struct tool_case *c, const struct rules *rules, struct too
 static bool check_flags(const struct tool_case *c, const char *name, const uint8_t *flags,
                         int64_t n, struct tool_fault *fault)
 {
-    for (int64_t i = 0; i < n; i++) {
+    for (int64_t i = 0; flags != NULL && i < n; i++) {
         if (flags[i] > 1) {
             return tool_fault_set(fault, c->path,
                                   "tensor %s holds %d at element %lld; it must be 0 "
@@ -339,7 +373,6 @@ bool tool_case_tensors(struct tool_case *c, struct tool_fault *fault)
 {
     struct rules rules = {.n = 0};
     struct raw raw = {0};
-    enum tool_value final = c->block ? TOOL_OUT : TOOL_ATTN;
 
     add_weights(&rules, c);
     add_qk_norm(&rules, c, "q_norm.weight", c->hq, &c->weights.q_norm);
@@ -360,14 +393,7 @@ bool tool_case_tensors(struct tool_case *c, struct tool_fault *fault)
     c->past_k = raw.past_k;
     c->past_v = raw.past_v;
     c->bias = raw.bias;
-    if (!check_all(c, &rules, fault) ||
-        !check_flags(c, "key_valid", c->key_valid, (int64_t)c->batch * c->keys, fault) ||
-        !check_flags(c, "row_valid", c->row_valid, (int64_t)c->batch * c->tokens, fault)) {
-        return false;
-    }
-    if (c->expected[TOOL_F64_ORACLE][final] == NULL) {
-        return tool_fault_set(fault, c->path, "tensor f64.%s, the main result, is missing",
-                              tool_value_name(final));
-    }
-    return true;
+    return check_all(c, &rules, fault) &&
+           check_flags(c, "key_valid", c->key_valid, (int64_t)c->batch * c->keys, fault) &&
+           check_flags(c, "row_valid", c->row_valid, (int64_t)c->batch * c->tokens, fault);
 }

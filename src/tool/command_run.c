@@ -200,6 +200,9 @@ static bool read_options(struct state *state, struct tool_words *words, int *pat
     if (state->out != NULL && *paths > 1) {
         tool_fault_set(fault, NULL, "--out takes the values of one file, not of %d", *paths);
     }
+    if (state->out != NULL && *paths == 1 && tool_file_same(state->out, words->word[first])) {
+        tool_fault_set(fault, NULL, "--out %.200s would overwrite the case", state->out);
+    }
     words->at = first;
     return fault->text[0] == '\0';
 }

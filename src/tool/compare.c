@@ -5,94 +5,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tool/errors.h"
+#include "tool/tolerance.h"
+
 static const char *const source_names[TOOL_SOURCES] = {"f64", "ref", "bf16ref"};
-
-/* --- tolerances ---------------------------------------------------------------------------------
- */
-
-static double largest_finite(const struct tool_tensor *tensor)
-{
-    const float *data = tensor->data;
-    double largest = 0;
-
-    for (int64_t i = 0; i < tensor->count; i++) {
-        if (isfinite(data[i])) {
-            largest = fmax(largest, fabs((double)data[i]));
-        }
-    }
-    return largest;
-}
-
-/* Against the double oracle, numerics f32. fmax passes over a NaN, a tolerance not given. */
-static double oracle_tolerance(const struct tool_case *c, bool float_angles, enum tool_value value)
-{
-    const struct tool_tolerances *t = &c->tolerance;
-    double q = float_angles ? t->q_f32angle : t->q;
-    double k = float_angles ? t->k_f32angle : t->k;
-    double attn = float_angles ? t->attn_f32angle : t->attn;
-    double both = fmax(q, k);
-
-    switch (value) {
-    case TOOL_Q:
-        return q;
-    case TOOL_K:
-        return k;
-    case TOOL_ATTN:
-        return attn;
-    case TOOL_OUT:
-        return float_angles ? t->out_f32angle : t->out;
-    case TOOL_LSE:
-        return fmax(attn, 4e-6 * largest_finite(c->expected[TOOL_F64_ORACLE][TOOL_LSE]));
-    default:
-        return isnan(both) ? attn : both;
-    }
-}
-
-static double reference_tolerance(const struct tool_case *c, bool float_angles,
-                                  enum tool_value value)
-{
-    const struct tool_tolerances *t = &c->tolerance;
-    double given = value == TOOL_ATTN ? t->attn_ref : value == TOOL_OUT ? t->out_ref : NAN;
-    double angle = value == TOOL_ATTN ? t->attn_f32angle : t->out_f32angle;
-
-    return float_angles && !isnan(given) ? fmax(given, 2 * angle) : given;
-}
-
-double tool_tolerance(const struct tool_case *c, const struct tool_run_options *options,
-                      enum tool_source source, enum tool_value value)
-{
-    if (source == TOOL_BF16_REF) {
-        return NAN;
-    }
-    if (options->numerics == GQA_NUMERICS_BF16) {
-        if (source != TOOL_F64_ORACLE) {
-            return NAN;
-        }
-        return value == TOOL_ATTN  ? c->tolerance.attn_bf16
-               : value == TOOL_OUT ? c->tolerance.out_bf16
-                                   : NAN;
-    }
-    return source == TOOL_F64_ORACLE ? oracle_tolerance(c, options->float_angles, value)
-                                     : reference_tolerance(c, options->float_angles, value);
-}
 
 /* --- one tensor ---------------------------------------------------------------------------------
  */
-
-static double element(const struct tool_tensor *tensor, int64_t i)
-{
-    if (tensor->dtype == TOOL_BF16) {
-        uint16_t half;
-        uint32_t bits;
-        float value;
-
-        memcpy(&half, (const unsigned char *)tensor->data + 2 * i, sizeof half);
-        bits = (uint32_t)half << 16;
-        memcpy(&value, &bits, sizeof value);
-        return value;
-    }
-    return ((const float *)tensor->data)[i];
-}
 
 static struct tool_check *new_check(struct tool_report *report, const char *name,
                                     const char *against, double tolerance)
@@ -162,17 +81,18 @@ static void compare_rows(const struct tool_case *c, const struct tool_tensor *ex
 
     for (int64_t i = 0; i < expected->count; i++) {
         if (c->row_valid[i / width] != 0 &&
-            count_pair(check, (double)got[i], element(expected, i), &sum)) {
+            count_pair(check, (double)got[i], tool_tensor_value(expected, i), &sum)) {
             place(check, expected->shape, expected->rank, i);
         }
     }
     judge(check, sum);
 }
 
-static void compare_values(const struct tool_case *c, const struct tool_run_options *options,
-                           const struct tool_values *values, struct tool_report *report)
+static void compare_values(const struct tool_judge *judge, const struct tool_values *values,
+                           struct tool_report *report)
 {
-    bool bf16 = options->numerics == GQA_NUMERICS_BF16;
+    const struct tool_case *c = judge->c;
+    bool bf16 = judge->options->numerics == GQA_NUMERICS_BF16;
 
     for (int v = 0; v < TOOL_VALUES; v++) {
         enum tool_value value = (enum tool_value)v;
@@ -183,7 +103,7 @@ static void compare_values(const struct tool_case *c, const struct tool_run_opti
             }
             compare_rows(c, c->expected[s][v], values->value[v],
                          new_check(report, tool_value_name(value), source_names[s],
-                                   tool_tolerance(c, options, source, value)));
+                                   tool_tolerance(judge, source, value)));
         }
     }
 }
@@ -191,7 +111,7 @@ static void compare_values(const struct tool_case *c, const struct tool_run_opti
 /* --- the cache, the rows that see nothing, the frequencies --------------------------------------
  */
 
-/* The past must come back as it was given: bit for bit in f32. */
+/* The past must come back as it was given: bit for bit in f32, rounded once in bf16. */
 static void compare_past(const struct tool_case *c, const float *given, const float *got,
                          int64_t width, struct tool_check *check)
 {
@@ -209,31 +129,49 @@ static void compare_past(const struct tool_case *c, const float *given, const fl
     judge(check, sum);
 }
 
-static void compare_cache(const struct tool_case *c, const struct tool_run_options *options,
-                          const struct tool_values *values, struct tool_report *report)
+static double past_tolerance(const struct tool_judge *judge, const float *past, int64_t width)
 {
-    double exact = options->numerics == GQA_NUMERICS_BF16 ? NAN : 0.0;
-    const struct tool_tensor *k = c->expected[TOOL_F64_ORACLE][TOOL_K];
-    const struct tool_tensor *v = c->expected[TOOL_F64_ORACLE][TOOL_V];
+    double most = 0;
+
+    for (int64_t i = 0; i < (int64_t)judge->c->batch * judge->c->past * width; i++) {
+        most = isfinite(past[i]) ? fmax(most, fabs((double)past[i])) : most;
+    }
+    return judge->options->numerics == GQA_NUMERICS_BF16 ? most * TOOL_UNIT_BF16 : 0.0;
+}
+
+/* The new tokens as the cache gives them back, against f64.*, else against ref.*. */
+static void compare_cached(const struct tool_judge *judge, enum tool_value value, const float *got,
+                           const char *name, struct tool_report *report)
+{
+    const struct tool_case *c = judge->c;
+    const enum tool_source source =
+        c->expected[TOOL_F64_ORACLE][value] != NULL ? TOOL_F64_ORACLE : TOOL_REF;
+
+    if (c->expected[source][value] != NULL) {
+        compare_rows(
+            c, c->expected[source][value], got,
+            new_check(report, name, source_names[source], tool_tolerance(judge, source, value)));
+    }
+}
+
+static void compare_cache(const struct tool_judge *judge, const struct tool_values *values,
+                          struct tool_report *report)
+{
+    const struct tool_case *c = judge->c;
+    const int64_t k = (int64_t)c->hkv * c->dk, v = (int64_t)c->hkv * c->dv;
 
     if (values->cache_k == NULL) {
         return;
     }
-    if (k != NULL) {
-        compare_rows(c, k, values->cache_k,
-                     new_check(report, "k in cache", "f64",
-                               tool_tolerance(c, options, TOOL_F64_ORACLE, TOOL_K)));
-    }
-    if (v != NULL) {
-        compare_rows(c, v, values->cache_v,
-                     new_check(report, "v in cache", "f64",
-                               tool_tolerance(c, options, TOOL_F64_ORACLE, TOOL_V)));
-    }
+    compare_cached(judge, TOOL_K, values->cache_k, "k in cache", report);
+    compare_cached(judge, TOOL_V, values->cache_v, "v in cache", report);
     if (c->past > 0) {
-        compare_past(c, c->past_k, values->past_k, (int64_t)c->hkv * c->dk,
-                     new_check(report, "past_k in cache", "file", exact));
-        compare_past(c, c->past_v, values->past_v, (int64_t)c->hkv * c->dv,
-                     new_check(report, "past_v in cache", "file", exact));
+        compare_past(
+            c, c->past_k, values->past_k, k,
+            new_check(report, "past_k in cache", "file", past_tolerance(judge, c->past_k, k)));
+        compare_past(
+            c, c->past_v, values->past_v, v,
+            new_check(report, "past_v in cache", "file", past_tolerance(judge, c->past_v, v)));
     }
 }
 
@@ -301,7 +239,7 @@ static void compare_rope(const struct tool_case *c, const struct tool_values *va
     struct tool_check *check;
     double sum = 0;
 
-    if (c->pairs == 0) {
+    if (c->inv_freq == NULL) {
         return;
     }
     check = new_check(report, "inv_freq", "file", TOOL_INV_FREQ_TOLERANCE);
@@ -318,10 +256,12 @@ static void compare_rope(const struct tool_case *c, const struct tool_values *va
     judge(check, sum);
 }
 
-/* FAIL if a check fails; PASS if the main result was judged against the oracle. */
+/* FAIL if a check fails; PASS if the main result was judged against f64.*, else against ref.*. */
 static enum tool_verdict whole(const struct tool_case *c, const struct tool_report *report)
 {
-    const char *final = tool_value_name(c->block ? TOOL_OUT : TOOL_ATTN);
+    const enum tool_value final = c->block ? TOOL_OUT : TOOL_ATTN;
+    const bool oracle = c->expected[TOOL_F64_ORACLE][final] != NULL;
+    const char *against = source_names[oracle ? TOOL_F64_ORACLE : TOOL_REF];
     enum tool_verdict verdict = TOOL_VERDICT_NONE;
 
     for (int i = 0; i < report->n; i++) {
@@ -329,7 +269,8 @@ static enum tool_verdict whole(const struct tool_case *c, const struct tool_repo
         if (check->verdict == TOOL_VERDICT_FAIL) {
             return TOOL_VERDICT_FAIL;
         }
-        if (strcmp(check->name, final) == 0 && strcmp(check->against, "f64") == 0) {
+        if (strcmp(check->name, tool_value_name(final)) == 0 &&
+            strcmp(check->against, against) == 0) {
             verdict = check->verdict;
         }
     }
@@ -339,10 +280,13 @@ static enum tool_verdict whole(const struct tool_case *c, const struct tool_repo
 void tool_compare(const struct tool_case *c, const struct tool_run_options *options,
                   const struct tool_values *values, struct tool_report *report)
 {
+    struct tool_judge judge;
+
+    tool_judge_prepare(&judge, c, options, values);
     report->n = 0;
     compare_rope(c, values, report);
-    compare_values(c, options, values, report);
-    compare_cache(c, options, values, report);
+    compare_values(&judge, values, report);
+    compare_cache(&judge, values, report);
     compare_empty(c, values, report);
     report->verdict = whole(c, report);
 }

@@ -31,8 +31,4 @@ struct tool_report {
 void tool_compare(const struct tool_case *c, const struct tool_run_options *options,
                   const struct tool_values *values, struct tool_report *report);
 
-/* The tolerance of value against source under these options; NaN = not judged. */
-double tool_tolerance(const struct tool_case *c, const struct tool_run_options *options,
-                      enum tool_source source, enum tool_value value);
-
 #endif

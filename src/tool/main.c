@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "tool/commands.h"
+#include "tool/output.h"
 
 static const struct {
     const char *name;
@@ -16,7 +17,7 @@ static const struct {
 
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
-int main(int argc, char **argv)
+static int run_command(int argc, char **argv)
 {
     struct tool_words words = {argc, argv, 2};
     struct tool_fault fault = {""};
@@ -46,4 +47,10 @@ int main(int argc, char **argv)
     }
     tool_fault_set(&fault, NULL, "unknown command %.40s", argv[1]);
     return tool_bad_usage(&fault, "");
+}
+
+int main(int argc, char **argv)
+{
+    tool_output_open();
+    return tool_output_close("gqa", run_command(argc, argv), TOOL_BAD);
 }

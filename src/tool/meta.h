@@ -24,7 +24,7 @@ bool tool_parse_int(const char *text, int32_t *out);
 /* n numbers separated by commas; returns how many there were, -1 if one is none. */
 int tool_parse_ints(const char *text, int32_t *out, int n);
 
-/* Refuse keys that the schema does not have, and report those it has and the file lacks. */
+/* Refuse keys that the schema does not have. */
 bool tool_meta_check_keys(const struct tool_file *file, struct tool_fault *fault);
 
 #endif

@@ -62,6 +62,9 @@ void tool_report_print(FILE *out, const struct tool_done *done, const struct too
             done->options->float_angles ? ", float32 angles" : "",
             c->block ? "block" : "attention only", feed_text(done->schedule, feed),
             done->cached ? "" : ", no cache");
+    if (c->assumed[0] != '\0') {
+        fprintf(out, "  not in the file, so: %s\n", c->assumed);
+    }
     fprintf(out, "  %-17s %-8s %11s %11s %11s\n", "tensor", "against", "max error", "rms error",
             "tolerance");
     for (int i = 0; i < report->n; i++) {
@@ -93,11 +96,11 @@ json_t *tool_report_json(const struct tool_done *done, const struct tool_report 
     for (int i = 0; i < report->n; i++) {
         json_array_append_new(checks, check_json(&report->check[i]));
     }
-    return json_pack("{s:s, s:s, s:s%, s:b, s:s, s:s, s:s, s:s, s:b, s:o, s:s}", "file",
-                     done->c->path, "case", done->c->name, "feed", done->schedule->text,
-                     (size_t)done->schedule->length, "cache", done->cached, "backend",
-                     tool_backend_name(done->path.backend), "isa", gqa_isa_name(done->path.isa),
-                     "kernels", done->path.kernels, "path", kinds[done->path.kind], "float_angles",
-                     done->options->float_angles, "checks", checks, "verdict",
-                     tool_verdict_name(report->verdict));
+    return json_pack("{s:s, s:s, s:s, s:s%, s:b, s:s, s:s, s:s, s:s, s:b, s:o, s:s}", "file",
+                     done->c->path, "case", done->c->name, "defaults", done->c->assumed, "feed",
+                     done->schedule->text, (size_t)done->schedule->length, "cache", done->cached,
+                     "backend", tool_backend_name(done->path.backend), "isa",
+                     gqa_isa_name(done->path.isa), "kernels", done->path.kernels, "path",
+                     kinds[done->path.kind], "float_angles", done->options->float_angles, "checks",
+                     checks, "verdict", tool_verdict_name(report->verdict));
 }

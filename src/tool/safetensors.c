@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DATA_ALIGN 64 /* of the first data byte in the file */
+#define DATA_ALIGN 8 /* of the first data byte in the file: the widest element */
 
 static const struct {
     const char *name;
@@ -48,6 +48,19 @@ const struct tool_tensor *tool_file_find(const struct tool_file *file, const cha
 const char *tool_file_text(const struct tool_file *file, const char *key)
 {
     return json_string_value(json_object_get(file->metadata, key));
+}
+
+double tool_tensor_value(const struct tool_tensor *tensor, int64_t i)
+{
+    if (tensor->dtype == TOOL_BF16) {
+        const uint32_t bits = (uint32_t)((const uint16_t *)tensor->data)[i] << 16;
+        float value;
+
+        memcpy(&value, &bits, sizeof value);
+        return value;
+    }
+    return tensor->dtype == TOOL_F64 ? ((const double *)tensor->data)[i]
+                                     : (double)((const float *)tensor->data)[i];
 }
 
 /* --- the frame ----------------------------------------------------------------------------------

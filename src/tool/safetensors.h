@@ -1,9 +1,9 @@
 /* safetensors.h - a strict reader and a writer of safetensors files.
  *
  * The file: 8 bytes of little-endian header length N, N bytes of ASCII JSON without backslash
- * escapes, then data; 8 + N is a multiple of 64 and every tensor starts at a multiple of its
- * element size. The tensors cover the data without overlap, hole or rest. Whatever breaks one of
- * these rules is refused with a message that names the file, the tensor and the byte.
+ * escapes, then data; 8 + N is a multiple of 8 (written: of 64) and every tensor starts at a
+ * multiple of its element size. The tensors cover the data without overlap, hole or rest. Whatever
+ * breaks one of these rules is refused with a message that names the file, the tensor and the byte.
  */
 #ifndef GQA__TOOL_SAFETENSORS_H
 #define GQA__TOOL_SAFETENSORS_H
@@ -50,9 +50,15 @@ bool tool_file_parse(struct tool_file *file, const char *path, const void *bytes
 
 void tool_file_close(struct tool_file *file);
 
+/* Both paths name one regular file. */
+bool tool_file_same(const char *a, const char *b);
+
 /* NULL if there is none. */
 const struct tool_tensor *tool_file_find(const struct tool_file *file, const char *name);
 const char *tool_file_text(const struct tool_file *file, const char *key);
+
+/* Element i of a floating-point tensor. */
+double tool_tensor_value(const struct tool_tensor *tensor, int64_t i);
 
 const char *tool_dtype_name(enum tool_dtype dtype);
 size_t tool_dtype_size(enum tool_dtype dtype);

@@ -10,18 +10,31 @@
 
 #include "tool/safetensors.h"
 
+static const char *kind_name(mode_t mode)
+{
+    return S_ISDIR(mode)    ? "a directory"
+           : S_ISFIFO(mode) ? "a pipe"
+           : S_ISCHR(mode)  ? "a character device"
+           : S_ISBLK(mode)  ? "a block device"
+           : S_ISSOCK(mode) ? "a socket"
+                            : "of an unknown kind";
+}
+
 bool tool_file_open(struct tool_file *file, const char *path, struct tool_fault *fault)
 {
     struct stat status;
     void *mapping = NULL;
     bool good = false;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* O_NONBLOCK: a FIFO that nobody writes to would keep open() waiting. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 
     memset(file, 0, sizeof *file);
     if (fd < 0 || fstat(fd, &status) != 0) {
         tool_fault_set(fault, path, "%s", strerror(errno));
     } else if (!S_ISREG(status.st_mode)) {
-        tool_fault_set(fault, path, "not a regular file");
+        tool_fault_set(fault, path,
+                       "not a regular file but %s; files are mapped, so write it to one",
+                       kind_name(status.st_mode));
     } else if (status.st_size == 0) {
         tool_fault_set(fault, path, "truncated: the file is empty");
     } else {
@@ -39,6 +52,14 @@ bool tool_file_open(struct tool_file *file, const char *path, struct tool_fault 
         close(fd);
     }
     return good;
+}
+
+bool tool_file_same(const char *a, const char *b)
+{
+    struct stat one, other;
+
+    return stat(a, &one) == 0 && stat(b, &other) == 0 && S_ISREG(one.st_mode) &&
+           one.st_dev == other.st_dev && one.st_ino == other.st_ino;
 }
 
 void tool_file_close(struct tool_file *file)

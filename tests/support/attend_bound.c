@@ -29,7 +29,7 @@ static void exact_scores(const struct problem *p, int32_t row, bool bf16, struct
     for (int32_t key = 0; key < p->keys; key++) {
         double sum = 0.0, size = 0.0;
         for (int32_t d = 0; d < p->dk; d++) {
-            const double x = rounded(q[d] * PROBLEM_SCALE, bf16);
+            const double x = rounded(q[d] * p->scale, bf16);
             const double y = rounded(p->k[(int64_t)key * p->dk + d], bf16);
             sum += x * y;
             size += fabs(x * y);

@@ -10,9 +10,6 @@
 #include "base/number.h"
 #include "support/fence.h"
 
-static const float scale = PROBLEM_SCALE;
-static const float softcap = 3.0f; /* base-2 units */
-
 static int32_t up(int32_t n, int32_t step)
 {
     return (n + step - 1) / step * step;
@@ -31,6 +28,8 @@ void problem_fill(struct problem *p)
 {
     uint64_t state = p->seed * 0x9e3779b97f4a7c15u + 1;
 
+    p->softcap = p->softcap == 0.0f ? 3.0f : p->softcap;
+    p->scale = p->scale == 0.0f ? PROBLEM_SCALE : p->scale;
     p->tokens = (p->first + p->rows + p->group - 1) / p->group;
     p->q = take((int64_t)p->tokens * p->group * p->dk, 4);
     p->k = take((int64_t)p->keys * p->dk, 4);
@@ -138,7 +137,8 @@ struct page {
     struct fence k, v;
     int64_t k_stride, v_stride;
     int32_t first, keys; /* keys: a multiple of panel_keys */
-    bool nonfinite;
+    bool special;
+    uint8_t mark[GQA__FOLD_BLOCK]; /* V of the key is finite and 2^64 or more */
 };
 
 static struct page load_page(struct tile *t, int32_t first, int32_t n)
@@ -162,11 +162,15 @@ static struct page load_page(struct tile *t, int32_t first, int32_t n)
     kernels->append_k(page.k.data, page.k_stride, 0, half, k.data, p->dk, p->dk, kernels->operand);
     kernels->append_k(page.k.data, page.k_stride, half, n - half, (float *)k.data + half * p->dk,
                       p->dk, p->dk, kernels->operand);
-    page.nonfinite = kernels->append_v(page.v.data, page.v_stride, 0, half, v.data, p->dv, p->dv,
-                                       kernels->operand);
-    page.nonfinite |=
+    page.special = kernels->append_v(page.v.data, page.v_stride, 0, half, v.data, p->dv, p->dv,
+                                     kernels->operand);
+    page.special |=
         kernels->append_v(page.v.data, page.v_stride, half, n - half,
                           (float *)v.data + half * p->dv, p->dv, p->dv, kernels->operand);
+    for (int32_t i = 0; i < n * p->dv && kernels->operand == GQA_BF16; i++) {
+        const float size = fabsf(gqa__round_bf16(((float *)v.data)[i]));
+        page.mark[i / p->dv] |= size >= 0x1p64f && isfinite(size);
+    }
     release(t, &k);
     release(t, &v);
     return page;
@@ -256,7 +260,7 @@ static struct changes changes_new(const struct tile *t, int32_t begin, int32_t k
     c.rules =
         (struct gqa__score_rules){.keys = keys,
                                   .ld = t->ld,
-                                  .softcap = features & FEATURE_SOFTCAP ? softcap : 0.0f,
+                                  .softcap = features & FEATURE_SOFTCAP ? t->p->softcap : 0.0f,
                                   .slope = features & FEATURE_SLOPE ? c.slope.data : NULL,
                                   .q_pos = c.q_pos.data,
                                   .k_pos = c.k_pos.data,
@@ -300,7 +304,7 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
 {
     const struct gqa__kernels *kernels = t->kernels;
     const int32_t keys = page->keys - from;
-    const int marked = page->nonfinite ? GQA__ACC_MARKED : 0;
+    const int marked = page->special ? GQA__ACC_MARKED : 0;
     struct fence s = fence_new((size_t)keys * (size_t)t->ld * 4);
     struct fence weights = fence_new((size_t)keys * (size_t)t->ld * t->operand);
 
@@ -309,7 +313,7 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
     kernels->apply_rules(s.data, rules);
     keep_scores(t, page, from, s.data, t->answer->score);
     kernels->softmax(weights.data, t->m[block].data, t->l[block].data, s.data, keys, t->ld,
-                     marked != 0);
+                     page->special ? page->mark + from : NULL);
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
         const int32_t n = piece(t, page, key);
         const int first_flag = key == from ? GQA__ACC_FIRST : 0;
@@ -485,7 +489,7 @@ static void run_block(struct tile *t, int32_t block)
     const int32_t from = first_key(t, &page);
     struct changes changes = changes_new(t, first + from, page.keys - from);
 
-    const bool fused = t->variant.fused && !page.nonfinite && page.keys > from;
+    const bool fused = t->variant.fused && !page.special && page.keys > from;
 
     if (fused && t->kernels->block != NULL) {
         run_fused(t, &page, from, &changes.rules, block, NULL, 0, NULL);
@@ -519,7 +523,7 @@ static bool run_tile(struct tile *t)
     if (kernels->enter != NULL) {
         kernels->enter();
     }
-    kernels->pack_q(t->q.data, q.data, &t->map, t->ld, p->dk, scale);
+    kernels->pack_q(t->q.data, q.data, &t->map, t->ld, p->dk, p->scale);
     release(t, &q);
     for (int32_t i = 0; i < 2; i++) {
         t->m[i] = fence_new((size_t)t->ld * 4);

@@ -22,6 +22,7 @@ struct problem {
     enum fill fill;
     int32_t features;
     uint64_t seed;
+    float softcap, scale; /* base-2 units; of the scores. 0: 3 and PROBLEM_SCALE */
     /* Filled by problem_fill. */
     int32_t tokens;
     float *q;         /* [tokens][group][dk] */
@@ -35,7 +36,7 @@ struct problem {
     float *sink;      /* [rows] */
 };
 
-#define PROBLEM_SCALE 0.25f /* of the scores */
+#define PROBLEM_SCALE 0.25f
 
 void problem_fill(struct problem *p);
 void problem_free(struct problem *p);

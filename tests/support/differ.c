@@ -42,6 +42,7 @@ struct trial {
     const oracle_result *result;
     differ_place place;
     int *tapped[GQA_STAGE_COUNT]; /* [B * T] times that a token was shown */
+    differ_plain plain;
 };
 
 static void fail(struct trial *t, const char *what, const char *why)
@@ -76,6 +77,7 @@ static void tap(void *user, gqa_stage stage, int32_t b, int32_t first, const gqa
                                       tensor->data)[(size_t)n * (size_t)width + (size_t)t->place.i];
             size_t at = (size_t)(b * r->tokens + first + n) * (size_t)width + (size_t)t->place.i;
             differ_number(&t->place, got, r->stage[stage][at], GQA_F32);
+            t->plain.stage[stage][at] = (float)got;
         }
     }
 }
@@ -275,19 +277,47 @@ static gqa_status forward(struct trial *t, const gqa_layer *layer, gqa_cache *ca
     return status;
 }
 
-static bool run_call(struct trial *t, const gqa_layer *layer, gqa_cache *cache)
+/* Room for what the taps show. */
+static void open_plain(struct trial *t)
+{
+    const oracle_result *r = t->result;
+    size_t rows = (size_t)(r->batch * r->tokens);
+    memset(&t->plain, 0, sizeof t->plain);
+    for (int s = 0; s < GQA_STAGE_COUNT; s++) {
+        t->tapped[s] = random_memory(t->c, rows, sizeof(int));
+        if (r->stage[s] != NULL) {
+            t->plain.stage[s] = random_memory(t->c, rows * (size_t)r->width[s], sizeof(float));
+        }
+    }
+    t->plain.valid = r->valid;
+    t->plain.tokens = r->tokens;
+}
+
+/* A table [B, T, width] of f32 as [B * T][width]. */
+static float *packed_table(struct trial *t, const gqa_tensor *x)
+{
+    int T = t->result->tokens;
+    int width = (int)x->shape[2];
+    if (x->data == NULL) {
+        return NULL;
+    }
+    float *out = random_memory(t->c, (size_t)(t->result->batch * T * width), sizeof *out);
+    for (int i = 0; i < t->result->batch * T * width; i++) {
+        out[i] = (float)oracle_at(x, 0, i / width / T, i / width % T, i % width);
+    }
+    return out;
+}
+
+static bool run_call(struct trial *t, gqa_layer *layer, gqa_cache *cache, gqa_cache *other)
 {
     const random_call *call = &t->c->call[t->place.call];
-    const oracle_result *r = t->result;
     struct canvas canvas[CANVASES];
     gqa_inputs in = call->inputs;
     gqa_output out;
     gqa_error err = {0};
     gqa_output_init(&out);
     int n = lay_out(t, call, &out, canvas);
-    for (int s = 0; s < GQA_STAGE_COUNT; s++) {
-        t->tapped[s] = random_memory(t->c, (size_t)(r->batch * r->tokens), sizeof(int));
-    }
+    open_plain(t);
     in.rope_key = in.cos_cache.data != NULL ? gqa_layer_rope_key(layer) : 0;
     in.tap = tap;
     in.tap_user = t;
@@ -296,11 +326,15 @@ static bool run_call(struct trial *t, const gqa_layer *layer, gqa_cache *cache)
         return false;
     }
     check_taps(t);
+    t->plain.cos = packed_table(t, &out.cos_cache);
+    t->plain.sin = packed_table(t, &out.sin_cache);
+    t->plain.lse = packed_table(t, &out.lse);
     for (int i = 0; i < n; i++) {
         compare_canvas(t, &canvas[i]);
         check_gaps(t, &canvas[i]);
     }
-    return true;
+    in.tap_user = NULL;
+    return form_forward(t->c, &t->place, layer, other, &in, &t->plain);
 }
 
 /* The tokens that the cache holds in the end. */
@@ -371,24 +405,44 @@ static gqa_layer *create_layer(struct trial *t)
     return layer;
 }
 
+/* A cache of other pages for the calls in another form. */
+static gqa_cache *other_cache(struct trial *t, const gqa_layer *layer)
+{
+    static const int32_t pages[] = {16, 32, 64, 128, 256, 512};
+    gqa_cache_options options = t->c->cache;
+    gqa_cache *cache = NULL;
+    gqa_error err = {0};
+    options.page_size = pages[t->c->seed / 4 % 6];
+    if (gqa_cache_create(&cache, layer, &options, &err) != GQA_OK) {
+        fail(t, "gqa_cache_create", err.message);
+    }
+    return cache;
+}
+
 void differ_run(random_case *c, const differ_truth *truth, gqa_backend backend, differ_stats *stats)
 {
     struct trial t = {.c = c, .place = {.c = c, .stats = stats, .backend = backend}};
     gqa_layer *layer = create_layer(&t);
     gqa_cache *cache = NULL;
+    gqa_cache *other = NULL;
     gqa_error err = {0};
     bool good = layer != NULL;
     if (good && c->has_cache && gqa_cache_create(&cache, layer, &c->cache, &err) != GQA_OK) {
         fail(&t, "gqa_cache_create", err.message);
         good = false;
     }
+    if (good && c->has_cache) {
+        other = other_cache(&t, layer);
+        good = other != NULL;
+    }
     for (t.place.call = 0; good && t.place.call < c->calls; t.place.call++) {
         t.result = &truth->result[t.place.call];
-        good = run_call(&t, layer, cache);
+        good = run_call(&t, layer, cache, other);
     }
     if (good && c->has_cache) {
         compare_cache(&t, cache, truth);
     }
+    gqa_cache_destroy(&other);
     gqa_cache_destroy(&cache);
     gqa_destroy(&layer);
 }

@@ -16,6 +16,8 @@ typedef struct differ_stats {
     int64_t numbers;   /* compared */
     int64_t unbounded; /* of them without a finite bound: only NaN and infinity are checked */
     int failures;
+    int forms;                   /* calls made once more in another form (differ_form.c) */
+    int shared;                  /* outputs of them that lay on inputs */
     double worst;                /* largest |got - want| / bound */
     double sum[GQA_STAGE_COUNT]; /* of |got - want| / bound, per stage */
     int64_t count[GQA_STAGE_COUNT];
@@ -41,5 +43,37 @@ typedef struct differ_place {
     int call, b, t, i;
 } differ_place;
 void differ_number(const differ_place *place, double got, oracle_num want, gqa_dtype dtype);
+
+/* --- the same call in another form: differ_form.c ----------------------------------------------
+ */
+
+/* What a call gave through its tap, and its tables: packed f32, zero where the token is padding. */
+typedef struct differ_plain {
+    float *stage[GQA_STAGE_COUNT]; /* [B * T][width]; NULL where the call does not have it */
+    float *cos, *sin;              /* [B * T][pairs]; NULL without rope */
+    float *lse;                    /* [B * T][Hq] */
+    const bool *valid;             /* [B * T] */
+    int tokens;                    /* T */
+} differ_plain;
+
+/* The call on a cache of its own, in a form drawn from the seed: the same bits, and a path as the
+ * headers say. False if it failed. inputs: those of the plain form. */
+bool form_forward(random_case *c, const differ_place *place, gqa_layer *layer, gqa_cache *cache,
+                  const gqa_inputs *inputs, const differ_plain *plain);
+/* The same for gqa_attend; plain holds output and lse, packed f32. */
+void form_attend(random_case *c, const differ_place *place, const gqa_layer *layer,
+                 const gqa_attend_inputs *inputs, const gqa_attend_output *plain);
+
+/* An arrangement in memory, filled with 0xff; inner: dimensions inside of a token. */
+gqa_tensor form_tensor(random_case *c, gqa_dtype dtype, int rank, const int64_t *shape, int inner);
+/* The same values elsewhere; 16-bit ones perhaps as f32. Absent tensors stay absent. */
+void form_input(random_case *c, gqa_tensor *t, int inner);
+/* want: row-major, [B][T][heads][dim]; heads_first: got is [B, heads, T, dim]. */
+void form_compare(const differ_place *place, const char *what, const gqa_tensor *got,
+                  const float *want, bool heads_first);
+/* Was anything written between the elements or behind them? Paints the elements over. */
+void form_margins(const differ_place *place, const char *what, const gqa_tensor *t);
+void form_path(const differ_place *place, const gqa_layer *layer, const gqa_path *path,
+               gqa_phase phase, gqa_view view);
 
 #endif

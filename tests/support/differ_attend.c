@@ -196,6 +196,7 @@ static void compare(struct plain *p, const gqa_layer *layer, const oracle_layer 
     if (states) {
         compare_states(place, &out, &want);
     }
+    form_attend(c, place, layer, &p->in, &out);
     oracle_result_free(&want);
 }
 

@@ -159,7 +159,9 @@ static bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int32_t n,
     bool bad = false;
     for (int32_t i = 0; i < n; i++) {
         for (int32_t d = 0; d < dv; d++) {
-            bad |= put(page, d * v_stride + slot + i, v[i * token_stride + d], storage);
+            const int64_t at = d * v_stride + slot + i;
+            bad |= put(page, at, v[i * token_stride + d], storage);
+            bad |= fabsf(bf16_at(page, at)) >= 0x1p64f;
         }
     }
     return bad;
@@ -189,9 +191,31 @@ static void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64
     }
 }
 
+/* The score with its bias; what is beyond 31/32 of 2^128 counts a sixteenth from there on. */
+static float biased(float x, float bias)
+{
+    const float log2e = (float)GQA__LOG2E, sum = fmaf(bias, log2e, x);
+    const float last = ldexpf(31.0f, 123), most = 0x1.ff2a8ep127f;
+    if (isfinite(x) && isfinite(bias) && fabsf(sum) > last) {
+        const float part = fmaf(bias / 16.0f, log2e, x / 16.0f);
+        const float bent = fabsf(part) + (last - last / 16.0f);
+        return copysignf(bent < most ? bent : most, part);
+    }
+    return sum;
+}
+
+static float log_sum(float m, float l)
+{
+    const float last = ldexpf(31.0f, 123), ln2 = (float)GQA__LN2;
+    if (isfinite(m) && fabsf(m) > last && l == l) {
+        const float bent = 16.0f * ln2 * (fabsf(m) - (last - last / 16.0f));
+        return copysignf(fabsf(m) < 0x1.ff2a8ep127f ? bent : FLT_MAX, m);
+    }
+    return fmaf(m, ln2, gqa__logf(l));
+}
+
 static void rules(float *s, const struct gqa__score_rules *m)
 {
-    const float log2e = (float)GQA__LOG2E;
     for (int32_t key = 0; key < m->keys; key++) {
         for (int32_t r = 0; r < m->ld; r++) {
             const int32_t at = key * m->ld + r;
@@ -205,7 +229,7 @@ static void rules(float *s, const struct gqa__score_rules *m)
                 x = fmaf(-m->slope[r], (float)(away < 0 ? -away : away), x);
             }
             if (m->bias != NULL) {
-                x = fmaf(m->bias[at], log2e, x);
+                x = biased(x, m->bias[at]);
             }
             seen = seen && (m->visible == NULL || m->visible[at] != 0);
             s[at] = seen ? x : -INFINITY;
@@ -314,7 +338,7 @@ static void finish(const struct gqa__finish *f)
         }
         if (f->lse != NULL) {
             f->lse[gqa__row_offset(&f->lse_map, r)] =
-                s.l == 0.0f ? -INFINITY : canonical(fmaf(s.m, (float)GQA__LN2, gqa__logf(s.l)));
+                s.l == 0.0f ? -INFINITY : canonical(log_sum(s.m, s.l));
         }
     }
 }

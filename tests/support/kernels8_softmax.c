@@ -57,11 +57,24 @@ static float followed(const float *s, int32_t keys, int32_t ld)
     return base;
 }
 
+/* bf16: is there a score of a key whose V is large? */
+static bool sees_large(const float *s, const uint8_t *mark, int32_t keys, int32_t ld)
+{
+    for (int32_t key = 0; key < keys && mark != NULL; key++) {
+        if (mark[key] == 1 && s[key * ld] != -INFINITY) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* One lane; p by its index and the stored form. */
 static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t keys, int32_t ld,
-                         int32_t r, bool mark, bool bf16)
+                         int32_t r, const uint8_t *mark, bool bf16)
 {
-    const float top = bf16 ? followed(s + r, keys, ld) : largest(s + r, keys, ld);
+    const bool exact = !bf16 || sees_large(s + r, mark, keys, ld);
+    const float most = largest(s + r, keys, ld);
+    const float top = !exact ? followed(s + r, keys, ld) : bf16 ? no_denormal(most) + 0.0f : most;
     float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     for (int32_t key = 0; key < keys; key++) {
         const float x = s[key * ld + r], base = top == -INFINITY ? 0.0f : top;
@@ -70,9 +83,9 @@ static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t ke
                   : bf16         ? gqa__exp2f_fast(no_denormal(no_denormal(x) - base))
                                  : gqa__exp2f(x - base);
         sum[key % 4] += e;
-        e = x == -INFINITY && mark ? -0.0f : e;
+        e = x == -INFINITY && mark != NULL ? -0.0f : e;
         if (bf16) {
-            ((uint16_t *)p)[at] = mark && x == -INFINITY ? 0x8000u : weight_of(e);
+            ((uint16_t *)p)[at] = mark != NULL && x == -INFINITY ? 0x8000u : weight_of(e);
         } else {
             ((float *)p)[at] = e;
         }
@@ -81,14 +94,16 @@ static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t ke
     l[r] = canonical((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-void row8_softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+void row8_softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                      const uint8_t *mark)
 {
     for (int32_t r = 0; r < ld; r++) {
         softmax_lane(p, m, l, s, keys, ld, r, mark, false);
     }
 }
 
-void row8_softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+void row8_softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                       const uint8_t *mark)
 {
     for (int32_t r = 0; r < ld; r++) {
         softmax_lane(p, m, l, s, keys, ld, r, mark, true);

@@ -23,7 +23,8 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
                      int32_t dk, float scale);
 void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                     int32_t keys, int32_t dk);
-void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
+void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                      const uint8_t *mark);
 void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                          int32_t keys, int32_t dv, int flags);
 

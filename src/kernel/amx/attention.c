@@ -108,6 +108,7 @@ struct softmax {
     const float *s; /* [keys][s_stride] */
     int64_t s_stride;
     int32_t keys;
+    const uint8_t *mark; /* [keys] or NULL */
 };
 
 INLINE void softmax_tile(const struct softmax *args, const bool mark)
@@ -117,6 +118,11 @@ INLINE void softmax_tile(const struct softmax *args, const bool mark)
 
     for (int32_t key = 0; key < args->keys; key += 32) {
         raise_reference(&sums, args->s + key / 32 * step, args->s_stride);
+    }
+    if (mark) {
+        _mm512_storeu_ps(args->m, sums.m);
+        take_maxima(args->m, args->s, (int32_t)args->s_stride, args->mark, args->keys, AMX_ROWS);
+        sums.m = _mm512_loadu_ps(args->m);
     }
     for (int32_t key = 0; key < args->keys; key += 32) {
         exponentiate_32(args->p + key / 32 * args->p_step, args->s + key / 32 * step,
@@ -136,7 +142,8 @@ __attribute__((noinline)) static void softmax_marked(const struct softmax *args)
     softmax_tile(args, true);
 }
 
-void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark)
+void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                      const uint8_t *mark)
 {
     const int64_t step = (int64_t)ld / 16 * AMX_TILE_BYTES;
     const unsigned saved = flush_enter();
@@ -149,8 +156,9 @@ void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32
                                      l + lane,
                                      s + lane,
                                      ld,
-                                     keys};
-        (mark ? softmax_marked : softmax_plain)(&args);
+                                     keys,
+                                     mark};
+        (mark != NULL ? softmax_marked : softmax_plain)(&args);
     }
     flush_leave(saved);
 }

@@ -34,6 +34,7 @@ struct lanes {
     int32_t lane;
     struct prefetch_queue *prefetch;
     unsigned mode; /* outside of flush_enter */
+    bool changes;  /* any_change: asked outside of it too, where a softcap may be denormal */
     struct {
         int32_t begin, end;
     } seen[2]; /* keys that all 16 lanes see, by lo and hi; unset without */
@@ -99,7 +100,7 @@ __attribute__((noinline)) static void rules_of_32(float *s, const struct lanes *
     const struct gqa__score_rules *rules = lanes->block->rules;
     const int32_t lane = lanes->lane + half * 16;
 
-    if (rules->softcap != 0.0f || rules->slope != NULL || rules->bias != NULL) {
+    if (lanes->changes) {
         flush_leave(lanes->mode);
         change_lanes(s, rules, lane, key);
         (void)flush_enter();
@@ -244,6 +245,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
     if (block->rules != NULL && block->rules->lo != NULL) {
         find_seen(&lanes, two);
     }
+    lanes.changes = block->rules != NULL && any_change(block->rules);
     lanes.mode = flush_enter();
     (two ? exponentiate_two : exponentiate_one)(&lanes);
     flush_leave(lanes.mode);

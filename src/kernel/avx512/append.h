@@ -10,19 +10,20 @@
 static inline bool append_tile(uint16_t *page, int64_t v_stride, const float *v,
                                int64_t token_stride)
 {
-    const __m512i exponent = _mm512_set1_epi32(0x7f80);
-    __mmask16 nonfinite = 0;
+    const __m512i size = _mm512_set1_epi32(0x7fff);
+    const __m512i large = _mm512_set1_epi32(GQA__LARGE_BF16);
+    __mmask16 special = 0;
     __m512i r[16];
 
     for (int32_t i = 0; i < 16; i++) {
         r[i] = _mm512_cvtepu16_epi32(bf16_of(_mm512_loadu_ps(v + i * token_stride)));
-        nonfinite |= _mm512_cmpeq_epi32_mask(_mm512_and_si512(r[i], exponent), exponent);
+        special |= _mm512_cmpge_epi32_mask(_mm512_and_si512(r[i], size), large);
     }
     transpose16(r);
     for (int32_t d = 0; d < 16; d++) {
         _mm256_storeu_si256((__m256i *)(page + d * v_stride), _mm512_cvtepi32_epi16(r[d]));
     }
-    return nonfinite != 0;
+    return special != 0;
 }
 
 /* Rows of different tokens lie far apart, where no prefetcher of the CPU sees a stream. */
@@ -53,7 +54,7 @@ static inline bool append_v_transposed(void *page, int64_t v_stride, int32_t slo
 {
     uint16_t *to = (uint16_t *)page + slot;
     const int32_t whole = dv / 16 * 16;
-    bool nonfinite = false;
+    bool special = false;
     int32_t i = 0;
 
     for (; i + 16 <= n; i += 16) {
@@ -62,13 +63,13 @@ static inline bool append_v_transposed(void *page, int64_t v_stride, int32_t slo
             prefetch_row(v + next * token_stride, dv);
         }
         for (int32_t d = 0; d < whole; d += 16) {
-            nonfinite |= append_tile(to + d * v_stride + i, v_stride, row + d, token_stride);
+            special |= append_tile(to + d * v_stride + i, v_stride, row + d, token_stride);
         }
-        nonfinite |= append_v_bf16(to + whole * v_stride, v_stride, i, 16, row + whole,
-                                   token_stride, dv - whole, storage);
+        special |= append_v_bf16(to + whole * v_stride, v_stride, i, 16, row + whole, token_stride,
+                                 dv - whole, storage);
     }
     return append_v_bf16(to, v_stride, i, n - i, v + i * token_stride, token_stride, dv, storage) ||
-           nonfinite;
+           special;
 }
 
 #endif

@@ -113,10 +113,16 @@ INLINE vec reference_lanes(const float *s, int64_t stride, int32_t keys)
 
 /* Under flush_enter, as is softmax_compact. */
 __attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *l, const float *s,
-                                                      int32_t keys, int32_t ld, bool mark)
+                                                      int32_t keys, int32_t ld, const uint8_t *mark)
 {
     for (int32_t lane = 0; lane < ld; lane += VEC) {
-        const vec top = reference_lanes(s + lane, ld, keys), safe = safe_lanes(top);
+        v_store(m + lane, reference_lanes(s + lane, ld, keys));
+    }
+    if (mark != NULL) {
+        take_maxima(m, s, ld, mark, keys, ld);
+    }
+    for (int32_t lane = 0; lane < ld; lane += VEC) {
+        const vec safe = safe_lanes(v_load(m + lane));
         vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
         for (int32_t key = 0; key < keys; key += 4) {
             const float *row = s + (int64_t)key * ld + lane;
@@ -125,17 +131,16 @@ __attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *
             for (int32_t i = 0; i < 4; i++) {
                 uint16_t *to = (uint16_t *)p + (int64_t)(key + i) * ld + lane; /* [VEC] */
                 const vmask hidden = v_equal(v_load(row + (int64_t)i * ld), v_set(-INFINITY));
-                const vec value = mark ? v_select(hidden, v_set(-0.0f), e[i]) : e[i];
+                const vec value = mark != NULL ? v_select(hidden, v_set(-0.0f), e[i]) : e[i];
                 v_store_bf16(to, value);
             }
         }
-        v_store(m + lane, top);
         v_store(l + lane, join_lanes(sum));
     }
 }
 
 static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                          bool mark)
+                          const uint8_t *mark)
 {
     const unsigned saved = flush_enter();
 

@@ -74,7 +74,7 @@ struct gqa__score_rules {
 
 enum {
     GQA__ACC_FIRST = 1, /* o starts from +0 instead of its content */
-    GQA__ACC_MARKED = 2 /* v may be non-finite: where p is -0 (softmax with mark) use +0 for v */
+    GQA__ACC_MARKED = 2 /* v may be special: where p is -0 (softmax with mark) use +0 for v */
 };
 
 /* Contiguous keys of a block: K and V of the row's operand type, as score and accumulate take them.
@@ -86,6 +86,10 @@ struct gqa__key_run {
     int64_t v_stride;
     int32_t keys; /* a multiple of panel_keys */
 };
+
+/* A finite value of V is large from here on, 2^64: kernels of bf16 operands must not multiply it by
+ * probabilities of up to 2^32. */
+#define GQA__LARGE_BF16 0x5f80u
 
 #define GQA__BLOCK_PANELS 16 /* most runs of a fold block: pages of 16 tokens */
 
@@ -214,7 +218,8 @@ struct gqa__kernels {
     void (*pack_q)(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
                    int32_t dk, float scale);
     /* n tokens at slots slot .. of one page and KV head. k, v: f32, token_stride apart. storage:
-     * the page's element type. append_v returns true if a stored value is not finite. */
+     * the page's element type. append_v returns true if a stored value is special: not finite, or
+     * large where operands are bf16. */
     void (*append_k)(void *page, int64_t k_stride, int32_t slot, int32_t n, const float *k,
                      int64_t token_stride, int32_t dk, gqa_dtype storage);
     bool (*append_v)(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
@@ -227,14 +232,16 @@ struct gqa__kernels {
      * p in four chains by key mod 4, joined (0+1)+(2+3). bf16: m is the maximum t of the first 32
      * keys (aligned in the key index) of which the lane sees one, and becomes that of later 32 keys
      * where t - m > 32. p: [key][ld] operands in the row's own order; part of it from key k on
-     * starts at byte k * ld * size of operand, k a multiple of panel_keys. mark: p is -0 where s is
-     * -inf. s is overwritten. */
-    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld, bool mark);
+     * starts at byte k * ld * size of operand, k a multiple of panel_keys. mark [keys] (or NULL): p
+     * is -0 where s is -inf, and, bf16, m is max s in a lane that sees a key whose mark is 1 (V is
+     * large there). s is overwritten. */
+    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                    const uint8_t *mark);
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                        int32_t keys, int32_t dv, int flags);
     /* score, rules, softmax and accumulate of a whole block, with their bits; NULL = the walk
-     * calls them one after the other, as it does where V may be non-finite. */
+     * calls them one after the other, as it does where V may be special. */
     void (*block)(const struct gqa__block *block);
     bool block_ends; /* block merges and finishes its state */
     /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */

@@ -13,6 +13,7 @@
 #include "base/fold.h"
 #include "base/mathf.h"
 #include "base/number.h"
+#include "base/units.h"
 #include "kernel/contract/kernel.h"
 
 enum {
@@ -21,15 +22,17 @@ enum {
     SCALAR_OUT_STEP = 16    /* outputs of a projection packed side by side */
 };
 
-/* log2(e) and ln(2) as every row uses them in f32. */
-static const float scalar_log2e = (float)GQA__LOG2E;
-static const float scalar_ln2 = (float)GQA__LN2;
-
 /* ALiBi distances |q - k| of one key; exact in uint32_t for any two positions. */
 static inline float distance(int32_t q, int32_t k)
 {
     const uint32_t up = (uint32_t)q - (uint32_t)k;
     return (float)(q > k ? up : 0u - up);
+}
+
+/* Does anything but hiding happen to scores? Not to be asked where denormals count as zero. */
+static inline bool any_change(const struct gqa__score_rules *rules)
+{
+    return rules->softcap != 0.0f || rules->slope != NULL || rules->bias != NULL;
 }
 
 static inline void change_scores(float *restrict s, int32_t key,
@@ -52,7 +55,7 @@ static inline void change_scores(float *restrict s, int32_t key,
     if (rules->bias != NULL) {
         const float *restrict bias = rules->bias + (int64_t)key * ld; /* [ld] */
         for (int32_t j = 0; j < ld; j++) {
-            s[j] = gqa__canonical(fmaf(bias[j], scalar_log2e, s[j]));
+            s[j] = gqa__canonical(gqa__add_bias(s[j], bias[j]));
         }
     }
 }
@@ -184,7 +187,7 @@ static inline void finish_row(const struct gqa__finish *finish, int32_t r)
     }
     if (finish->lse != NULL) {
         float *lse = finish->lse + gqa__row_offset(&finish->lse_map, r);
-        *lse = l == 0.0f ? -INFINITY : gqa__canonical(fmaf(m, scalar_ln2, gqa__logf(l)));
+        *lse = l == 0.0f ? -INFINITY : gqa__canonical(gqa__log_sum(m, l));
     }
 }
 

@@ -188,7 +188,7 @@ static inline bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int
                                  const float *v, int64_t token_stride, int32_t dv,
                                  gqa_dtype storage)
 {
-    bool nonfinite = false;
+    bool special = false;
 
     assert(storage == GQA_BF16);
     (void)storage;
@@ -196,10 +196,10 @@ static inline bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int
         for (int32_t d = 0; d < dv; d++) {
             const uint16_t value = gqa__f32_to_bf16(v[i * token_stride + d]);
             ((uint16_t *)page)[d * v_stride + slot + i] = value;
-            nonfinite |= (value & 0x7f80u) == 0x7f80u;
+            special |= (value & 0x7fffu) >= GQA__LARGE_BF16;
         }
     }
-    return nonfinite;
+    return special;
 }
 
 /* n operand values of consecutive bf16. */
@@ -259,17 +259,37 @@ static inline void reference_scores(float *restrict m, const float *s, int32_t k
     }
 }
 
+/* m [lanes] of lanes that see a key with a large V: the largest score, so that p is at most 1 and
+ * p V does not overflow where V does not. s [keys][stride], large [keys]. */
+static inline void take_maxima(float *restrict m, const float *restrict s, int32_t stride,
+                               const uint8_t *restrict large, int32_t keys, int32_t lanes)
+{
+    for (int32_t j = 0; j < lanes; j++) {
+        float top = -INFINITY;
+        bool seen = false;
+        for (int32_t key = 0; key < keys; key++) {
+            const float score = s[(int64_t)key * stride + j];
+            top = score > top ? score : top;
+            seen = seen || (large[key] != 0 && score != -INFINITY);
+        }
+        m[j] = seen ? flush(top) + 0.0f : m[j];
+    }
+}
+
 /* p [keys][ld] bf16; l sums p before it is rounded. p is never denormal: exp2 ends at 2^-126. A
  * score, or a difference of scores, that is denormal counts as zero: vector kernels flush there. */
 static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                                bool mark)
+                                const uint8_t *mark)
 {
-    const uint16_t hidden = mark ? 0x8000u : 0u;
+    const uint16_t hidden = mark != NULL ? 0x8000u : 0u;
     float safe[SCALAR_TILE_ROWS];
     float sums[4][SCALAR_TILE_ROWS];
 
     assert(keys % K32 == 0 && ld <= SCALAR_TILE_ROWS);
     reference_scores(m, s, keys, ld);
+    if (mark != NULL) {
+        take_maxima(m, s, ld, mark, keys, ld);
+    }
     safe_max(safe, m, ld);
     memset(sums, 0, sizeof sums);
     for (int32_t key = 0; key < keys; key++) {

@@ -143,9 +143,9 @@ static inline void score_f32(float *s, int32_t ld, const void *q, const void *k,
 
 /* p [keys][ld] f32 */
 static inline void softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                               bool mark)
+                               const uint8_t *mark)
 {
-    const float hidden = mark ? -0.0f : 0.0f;
+    const float hidden = mark != NULL ? -0.0f : 0.0f;
     float safe[SCALAR_TILE_ROWS];
     float sums[4][SCALAR_TILE_ROWS];
 

@@ -146,11 +146,11 @@ static inline void score_vector(float *s, int32_t ld, const void *q, const void 
 }
 
 static inline void softmax_vector(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                                  bool mark)
+                                  const uint8_t *mark)
 {
     assert(keys % 4 == 0 && ld % VEC == 0);
     for (int32_t lane = 0; lane < ld; lane += VEC) {
-        if (mark) {
+        if (mark != NULL) {
             softmax_lanes((float *)p + lane, m + lane, l + lane, s + lane, ld, keys, true);
         } else {
             softmax_lanes((float *)p + lane, m + lane, l + lane, s + lane, ld, keys, false);

@@ -67,8 +67,7 @@ static inline void hide_lanes(float *s, int64_t s_stride, const int32_t *lo, con
 static inline void rules_of_lane_pair(float *s, const struct gqa__score_rules *rules, int32_t lane,
                                       int32_t width, struct key_range range)
 {
-    const bool each = rules->softcap != 0.0f || rules->slope != NULL || rules->bias != NULL ||
-                      rules->visible != NULL;
+    const bool each = any_change(rules) || rules->visible != NULL;
     struct gqa__score_rules part = *rules;
 
     part.ld = width;

@@ -144,7 +144,7 @@ static inline void finish_lse(const struct gqa__finish *finish, int32_t lane, in
     v_store(top, m);
     v_store(sum, l);
     for (int32_t i = 0; i < VEC; i++) {
-        top[i] = gqa__canonical(fmaf(top[i], scalar_ln2, gqa__logf(sum[i])));
+        top[i] = gqa__canonical(gqa__log_sum(top[i], sum[i]));
     }
     for (int32_t i = 0; i < rows; i++) {
         finish->lse[gqa__row_offset(&finish->lse_map, lane + i)] =
