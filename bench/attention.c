@@ -58,6 +58,7 @@ static void set_config(const struct bench_spec *spec, gqa_config *config)
     config->learned_sinks_size = spec->sinks;
     config->numerics = spec->numerics;
     config->isa = spec->isa;
+    config->max_isa = spec->max_isa;
     config->backend = spec->backend;
     config->weight_storage = spec->int8 ? GQA_WEIGHT_STORAGE_INT8 : GQA_WEIGHT_STORAGE_NATIVE;
     if (spec->kind == BENCH_LAYER) {

@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "kernel/choice/cpu.h"
+#include "gqa/info.h"
 
 extern char **environ;
 
@@ -55,10 +55,11 @@ static void env_set(struct env *env, const char *name, const char *value)
 
 static const char *core_type(void)
 {
-    struct gqa__cpu cpu;
+    const uint32_t features = gqa_cpu_features();
 
-    gqa__cpu_detect(&cpu);
-    return cpu.avx512 ? "SkylakeX" : cpu.avx2_fma ? "Haswell" : "";
+    return (features & GQA_CPU_AVX512) != 0 ? "SkylakeX"
+           : (features & GQA_CPU_AVX2) != 0 ? "Haswell"
+                                            : "";
 }
 
 static void make_env(struct env *env, const struct bench_child *child)

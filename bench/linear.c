@@ -64,8 +64,16 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
     use_copy(l, l->copy);
     l->copy = (l->copy + 1) % l->copies;
     start = bench_now();
-    gqa__linear_run(&l->matrix, l->x, l->spec.in, l->spec.tokens, 0, l->spec.out, l->y, l->spec.out,
-                    l->scratch, &l->runtime);
+    gqa__linear_run(&(struct gqa__product){.linear = &l->matrix,
+                                           .x = l->x,
+                                           .x_stride = l->spec.in,
+                                           .tokens = l->spec.tokens,
+                                           .out_begin = 0,
+                                           .out_end = l->spec.out,
+                                           .y = l->y,
+                                           .y_stride = l->spec.out,
+                                           .scratch = l->scratch},
+                    &l->runtime);
     *seconds = bench_now() - start;
     return true;
 }
@@ -119,8 +127,7 @@ struct bench_work *bench_linear_create(const struct bench_spec *spec, struct ben
     l->spec = *spec;
     l->work.run = run;
     l->work.destroy = destroy;
-    if (gqa__select(&l->matrix.kernels, spec->isa, getenv("GQA_ISA"), spec->numerics, &err) !=
-            GQA_OK ||
+    if (gqa__select(&l->matrix.kernels, spec->isa, spec->max_isa, spec->numerics, &err) != GQA_OK ||
         !bench_workers_lend(&host->workers, spec->threads, &l->runtime)) {
         goto fail;
     }

@@ -1,6 +1,7 @@
 /* machine.c - see machine.h. Compiled for the baseline. */
 #include "machine.h"
 
+#include "gqa/info.h"
 #include "kernel/choice/cpu.h"
 
 void bench_machine_detect(struct bench_machine *machine)
@@ -10,20 +11,19 @@ void bench_machine_detect(struct bench_machine *machine)
     machine->amx = NULL;
     machine->read = bench_read_plain;
 #ifdef GQA_BENCH_X86
-    struct gqa__cpu cpu;
+    const uint32_t features = gqa_cpu_features();
 
-    gqa__cpu_detect(&cpu);
-    if (cpu.avx2_fma) {
+    if ((features & GQA_CPU_AVX2) != 0) {
         machine->fma_name = "avx2";
         machine->fma = bench_fma_avx2;
         machine->read = bench_read_avx2;
     }
-    if (cpu.avx512) {
+    if ((features & GQA_CPU_AVX512) != 0) {
         machine->fma_name = "avx512";
         machine->fma = bench_fma_avx512;
         machine->read = bench_read_avx512;
     }
-    if (cpu.amx_bf16 && gqa__cpu_amx_permission()) {
+    if ((features & GQA_CPU_AMX_BF16) != 0 && gqa__cpu_amx_permission()) {
         machine->amx = bench_tiles_amx;
     }
 #endif

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config/config.h"
 #include "gqa/gqa.h"
 #include "workers.h"
 
@@ -65,7 +66,8 @@ static bool parse_value(const struct option *option, const char *text)
     return parse_name(option, text);
 }
 
-bool bench_options_parse(struct bench_options *o, int argc, char **argv)
+/* *isa_named: --isa is among them. */
+static bool read_words(struct bench_options *o, int argc, char **argv, bool *isa_named)
 {
     const struct option all[] = {
         {"--suite", TEXT, &o->suite, 0, 0},
@@ -73,6 +75,7 @@ bool bench_options_parse(struct bench_options *o, int argc, char **argv)
         {"--peers", TEXT, &o->peers, 0, 0},
         {"--threads", INTEGER, &o->threads, 1, BENCH_MAX_THREADS},
         {"--isa", ISA, &o->isa, 0, 0},
+        {"--max-isa", ISA, &o->max_isa, 0, 0},
         {"--backend", BACKEND, &o->backend, 0, 0},
         {"--numerics", NUMERICS, &o->numerics, 0, 0},
         {"--repetitions", INTEGER, &o->repetitions, 1, 100000},
@@ -87,11 +90,6 @@ bool bench_options_parse(struct bench_options *o, int argc, char **argv)
     };
     const size_t count = sizeof all / sizeof all[0];
 
-    memset(o, 0, sizeof *o);
-    o->threads = 1;
-    o->numerics = -1;
-    o->repetitions = 9;
-    o->seconds = 60;
     for (int i = 1; i < argc; i++) {
         size_t at = 0;
 
@@ -109,8 +107,34 @@ bool bench_options_parse(struct bench_options *o, int argc, char **argv)
                     i + 1 == argc ? "none" : argv[i + 1]);
             return false;
         } else {
+            *isa_named = *isa_named || all[at].value == &o->isa;
             i++;
         }
+    }
+    return true;
+}
+
+bool bench_options_parse(struct bench_options *o, int argc, char **argv)
+{
+    gqa_error err;
+    bool isa_named = false;
+
+    memset(o, 0, sizeof *o);
+    o->threads = 1;
+    o->numerics = -1;
+    o->repetitions = 9;
+    o->seconds = 60;
+    if (!read_words(o, argc, argv, &isa_named)) {
+        return false;
+    }
+    if (!isa_named && gqa_isa_from_environment(&o->isa, &err) != GQA_OK) {
+        fprintf(stderr, "gqa-bench: %s\n", err.message);
+        return false;
+    }
+    if (o->isa != GQA_ISA_AUTO && !gqa__isa_within(o->isa, o->max_isa)) {
+        fprintf(stderr, "gqa-bench: isa %s is above max-isa %s\n", gqa_isa_name(o->isa),
+                gqa_isa_name(o->max_isa));
+        return false;
     }
     return true;
 }

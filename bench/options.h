@@ -12,7 +12,7 @@ struct bench_options {
     const char *filter; /* part of a case's name, or a pattern with * and ? */
     const char *peers;  /* comma-separated labels; NULL = all */
     int32_t threads;
-    gqa_isa isa;
+    gqa_isa isa, max_isa;
     gqa_backend backend;
     int32_t numerics; /* enum gqa_numerics, or -1 = both */
     int32_t repetitions;

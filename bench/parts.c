@@ -213,8 +213,7 @@ struct bench_work *bench_parts_create(const struct bench_spec *spec, struct benc
     parts->spec = *spec;
     parts->work.run = run;
     parts->work.destroy = destroy;
-    ok = gqa__select(&parts->kernels, spec->isa, getenv("GQA_ISA"), spec->numerics, &err) ==
-             GQA_OK &&
+    ok = gqa__select(&parts->kernels, spec->isa, spec->max_isa, spec->numerics, &err) == GQA_OK &&
          bench_workers_lend(&host->workers, spec->threads, &parts->runtime);
     if (ok) {
         int32_t rows = spec->tokens * (spec->hq / spec->hkv);

@@ -37,6 +37,12 @@ tiny() { # OPTIONS ...
 }
 expect 0 tiny --filter /tiny --json "$scratch/new.json" --csv "$scratch/new.csv"
 expect 0 tiny --suite overhead --isa scalar
+expect 0 tiny --suite overhead --max-isa scalar --json "$scratch/scalar.json"
+grep -q '"kernels": "scalar/f32"' "$scratch/scalar.json" ||
+    { echo "--max-isa scalar chooses another kernel set"; failed=1; }
+expect 2 "$bench" --isa avx2 --max-isa scalar
+expect 2 env GQA_ISA=sse9 "$bench" --list
+expect 0 env GQA_ISA=sse9 "$bench" --isa auto --list
 expect 0 tiny --suite roofline --filter fma
 expect 0 tiny --filter linear/40x72
 for suite in prefill decode window chunked layer threads overhead; do

@@ -10,7 +10,7 @@ static const char *const kinds[BENCH_KINDS] = {
     [BENCH_PRODUCTS] = "products",   [BENCH_SOFTMAX] = "softmax", [BENCH_PROBE] = "probe",
 };
 
-#define FIELDS 23
+#define FIELDS 24
 
 struct field {
     const char *name;
@@ -22,6 +22,7 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
     const struct field all[FIELDS] = {
         {"numerics", (int32_t)spec->numerics},
         {"isa", (int32_t)spec->isa},
+        {"max_isa", (int32_t)spec->max_isa},
         {"backend", (int32_t)spec->backend},
         {"threads", spec->threads},
         {"hq", spec->hq},
@@ -51,16 +52,17 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
 static void set_fields(struct bench_spec *spec, const struct field field[FIELDS])
 {
     int32_t *const plain[FIELDS] = {
-        NULL,         NULL,           NULL,         &spec->threads, &spec->hq,    &spec->hkv,
-        &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past,  &spec->window,
-        &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,    &spec->form,
-        &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->place,
+        NULL,          NULL,         NULL,           NULL,         &spec->threads, &spec->hq,
+        &spec->hkv,    &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past,
+        &spec->window, &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,
+        &spec->form,   &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->place,
     };
 
     spec->numerics = (gqa_numerics)field[0].value;
     spec->isa = (gqa_isa)field[1].value;
-    spec->backend = (gqa_backend)field[2].value;
-    for (int i = 3; i < FIELDS; i++) {
+    spec->max_isa = (gqa_isa)field[2].value;
+    spec->backend = (gqa_backend)field[3].value;
+    for (int i = 4; i < FIELDS; i++) {
         *plain[i] = field[i].value;
     }
 }

@@ -25,7 +25,7 @@ enum bench_form { FORM_PLAIN, FORM_PACKED };
 struct bench_spec {
     enum bench_kind kind;
     gqa_numerics numerics;
-    gqa_isa isa;
+    gqa_isa isa, max_isa;
     gqa_backend backend;
     int32_t threads;
     int32_t hq, hkv, d, hidden; /* hidden 0 = attention alone */

@@ -28,6 +28,7 @@ struct bench_case *bench_make(struct bench_maker *maker, gqa_numerics numerics)
     one->spec.numerics = numerics;
     one->spec.threads = maker->options->threads;
     one->spec.isa = maker->options->isa;
+    one->spec.max_isa = maker->options->max_isa;
     one->spec.backend = maker->options->backend;
     return one;
 }

@@ -13,6 +13,7 @@ static void oppose(struct bench_case *one, enum bench_peer peer)
     struct bench_spec spec = one->spec;
 
     spec.isa = GQA_ISA_AUTO;
+    spec.max_isa = GQA_ISA_AUTO;
     spec.backend = GQA_BACKEND_AUTO;
     bench_case_oppose(one, bench_peer_names[peer], 0, (int32_t)peer, &spec);
 }

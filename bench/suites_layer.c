@@ -129,6 +129,7 @@ static void linear_peers(struct bench_case *one)
     struct bench_spec spec = one->spec;
 
     spec.isa = GQA_ISA_AUTO;
+    spec.max_isa = GQA_ISA_AUTO;
     spec.backend = GQA_BACKEND_AUTO;
     if (spec.numerics == GQA_NUMERICS_F32) {
         bench_case_oppose(one, "openblas", 0, PEER_OPENBLAS, &spec);
@@ -270,6 +271,7 @@ static void add_probe(struct bench_maker *maker, const char *text, int32_t threa
     one->spec.kind = BENCH_PROBE;
     one->spec.threads = threads;
     one->spec.isa = GQA_ISA_AUTO;
+    one->spec.max_isa = GQA_ISA_AUTO;
     one->spec.backend = GQA_BACKEND_AUTO;
     one->spec.probe = probe[0];
     one->spec.streams = probe[1];

@@ -66,10 +66,12 @@ static void host_parallel_for(void *user, int n, void (*task)(void *arg, int i),
     }
 }
 
-static void host_log(void *user, const char *line)
+static void host_log(void *user, gqa_log_level level, const char *line)
 {
     (void)user;
-    printf("gqa: %s\n", line);
+    if (level >= GQA_LOG_WARNING) {
+        printf("gqa: warning: %s\n", line);
+    }
 }
 
 static void fill(float *a, int n)

@@ -201,8 +201,15 @@ static gqa_isa isa_of(const char *name)
 int main(int argc, char **argv)
 {
     static struct data data;
-    struct line line = {0, GQA_NUMERICS_F32, isa_of(argc > 1 ? argv[1] : "auto")};
-    const int forced = argc > 1 || getenv("GQA_ISA") != NULL;
+    struct line line = {0, GQA_NUMERICS_F32, GQA_ISA_AUTO};
+    gqa_error bad;
+    if (argc > 1) {
+        line.isa = isa_of(argv[1]);
+    } else if (gqa_isa_from_environment(&line.isa, &bad) != GQA_OK) {
+        printf("%s\n", bad.message);
+        return 1;
+    }
+    const int forced = argc > 1 || line.isa != GQA_ISA_AUTO;
     fill_all(&data);
     for (line.which = 0; line.which < CASES; line.which++) {
         for (int numerics = GQA_NUMERICS_F32; numerics <= GQA_NUMERICS_BF16; numerics++) {

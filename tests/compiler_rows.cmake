@@ -1,4 +1,4 @@
-# Which kernel rows this compiler can build, asked of the compiler itself: GQA_COMPILER_ROWS gets
+# Which kernel sets this compiler can build, asked of the compiler itself: GQA_COMPILER_ROWS gets
 # their names. test_select compares rows_built with it, so that no row is ever silently absent.
 # Nothing here reads the sources of the library; the flags are those of the build.
 include(CheckCSourceCompiles)

@@ -4,6 +4,26 @@
 
 #include "golden_run.h"
 
+static const char *const golden_files[] = {"s01_gptoss_small_window.safetensors",
+                                           "s02_gptoss_small_full.safetensors",
+                                           "s03_gptoss_small_bf16.safetensors",
+                                           "s04_llama31_kvcache.safetensors",
+                                           "s05_qwen3_qknorm.safetensors",
+                                           "s06_gemma2_softcap_window.safetensors",
+                                           "s07_llama4_chunked.safetensors",
+                                           "s08_llama4_nope_temperature.safetensors",
+                                           "s09_olmo2_projnorm_mha.safetensors",
+                                           "s10_dbrx_clip.safetensors",
+                                           "s11_glm_partial_interleaved.safetensors",
+                                           "s12_mqa_rope.safetensors",
+                                           "s13_padding_left_right.safetensors",
+                                           "s14_sinks_extreme.safetensors",
+                                           "s15_decode_continuation.safetensors",
+                                           "s16_fully_masked_rows.safetensors",
+                                           "s17_fully_masked_rows_sinks.safetensors"};
+
+#define GOLDEN_FILES (sizeof golden_files / sizeof golden_files[0])
+
 /* Is name among these words, each a name, or a beginning and a star? "key:" before a word: of the
  * metadata alone. */
 static inline bool edit_names(const char *words, const char *name, bool key)

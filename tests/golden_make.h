@@ -531,7 +531,7 @@ static void put_metadata(struct out_file *o, const struct world *w)
     say(o, "tol_out", "3e-5");
 }
 
-static void write_form(const struct form *f, const char *path)
+static inline void write_form(const struct form *f, const char *path)
 {
     struct world *w = calloc(1, sizeof *w);
     struct out_file *o = calloc(1, sizeof *o);

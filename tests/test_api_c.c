@@ -30,6 +30,9 @@ static_assert((int)GQA_ROPE_NONE == 0 && (int)GQA_ROPE_SCALING_NONE == 0, "zero 
 static_assert((int)GQA_MROPE_NONE == 0 && (int)GQA_GATE_NONE == 0, "zero is default");
 static_assert((int)GQA_QUERY_TEMPERATURE_NONE == 0 && (int)GQA_PHASE_AUTO == 0, "zero is default");
 
+static_assert((int)GQA_LOG_DEBUG < (int)GQA_LOG_INFO && (int)GQA_LOG_INFO < (int)GQA_LOG_WARNING,
+              "levels rise");
+
 static int failed;
 
 static void expect(int holds, const char *what)
@@ -92,8 +95,11 @@ static void test_every_function(void)
     FUNCTION(gqa_rope_frequencies);
     FUNCTION(gqa_build_info_sized);
     FUNCTION(gqa_version);
+    FUNCTION(gqa_api_version);
+    FUNCTION(gqa_cpu_features);
     FUNCTION(gqa_isa_available);
     FUNCTION(gqa_isa_name);
+    FUNCTION(gqa_isa_from_environment);
 }
 
 #define INIT(type, init)                                                                           \
@@ -157,6 +163,7 @@ static void test_info(void)
     gqa_build_info_get(&info);
     expect(info.struct_size == sizeof info, "gqa_build_info_get sets struct_size");
     expect(info.version == GQA_VERSION && gqa_version() == GQA_VERSION, "version");
+    expect(gqa_api_version() == GQA_API_VERSION && GQA_API_VERSION > 0, "version of the API");
     expect((info.kernels_built >> GQA_ISA_SCALAR & 1u) == 1u, "the scalar kernels is built");
     expect(gqa_isa_available(GQA_ISA_SCALAR) == 1, "and runs everywhere");
     expect(strcmp(gqa_isa_name(GQA_ISA_SCALAR), "scalar") == 0, "name of a row");

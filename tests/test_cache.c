@@ -444,9 +444,14 @@ static void append_internal(struct run *run, int s)
         for (int32_t h = run->hkv - 1; h >= 0; h--) {
             int64_t k_step = (int64_t)run->hkv * run->dk, v_step = (int64_t)run->hkv * run->dv;
             const float *k = run->new_k + h * run->dk, *v = run->new_v + h * run->dv;
-            gqa__cache_write(run->cache, s, h, first + cut, n - cut, k + cut * k_step, k_step,
-                             v + cut * v_step, v_step);
-            gqa__cache_write(run->cache, s, h, first, cut, k, k_step, v, v_step);
+            gqa__cache_write(run->cache, s, h, first + cut, n - cut,
+                             &(struct gqa__kv_rows){.k = k + cut * k_step,
+                                                    .v = v + cut * v_step,
+                                                    .k_step = k_step,
+                                                    .v_step = v_step});
+            gqa__cache_write(
+                run->cache, s, h, first, cut,
+                &(struct gqa__kv_rows){.k = k, .v = v, .k_step = k_step, .v_step = v_step});
         }
         model_append(run, s, n, positions, columns, after);
     }
@@ -468,8 +473,11 @@ static void append_one(struct run *run, int s)
     }
     gqa__cache_extend(run->cache, s, 1, NULL, NULL, column + 1);
     for (int32_t h = 0; h < run->hkv; h++) {
-        gqa__cache_write(run->cache, s, h, index, 1, run->new_k + h * run->dk, run->dk,
-                         run->new_v + h * run->dv, run->dv);
+        gqa__cache_write(run->cache, s, h, index, 1,
+                         &(struct gqa__kv_rows){.k = run->new_k + h * run->dk,
+                                                .v = run->new_v + h * run->dv,
+                                                .k_step = run->dk,
+                                                .v_step = run->dv});
     }
     model_append(run, s, 1, &position, &column, column + 1);
 }

@@ -328,13 +328,12 @@ static void other_layers_are_refused(void **state)
 static void carved_from_an_arena(void **state)
 {
     struct fixture f;
-    struct gqa__cache_layout layout;
+    struct gqa__cache_layout layout = {.kernels = &f.kernels, .hkv = 2, .dk = 24, .dv = 16};
     struct gqa__arena arena;
     (void)state;
     open_fixture(&f, &kv_cases[6]);
     f.options.max_sequences = 2;
-    assert_int_equal(gqa__cache_layout_init(&layout, &f.kernels, 2, 24, 16, &f.options, NULL),
-                     GQA_OK);
+    assert_int_equal(gqa__cache_layout_init(&layout, &f.options, NULL), GQA_OK);
     assert_int_equal(layout.k_stride, 32);
     assert_int_equal(layout.v_stride, 16);
     assert_int_equal(layout.page_bytes, 2 * (16 * 32 + 16 * 16) * 2);

@@ -331,6 +331,7 @@ static const struct bad bads[] = {
     {reference, "reference_f64", 2, NULL, "is 2", "0..1", 0},
     {block, "weight_storage", 2, NULL, "is 2", "0..1", 0},
     {bare, "weight_storage", 1, NULL, "is 1", "hidden_size 0", 0},
+    {block, "max_isa", 6, NULL, "is 6", "0..5", 0},
 };
 
 enum { BAD_COUNT = sizeof bads / sizeof bads[0] };
@@ -460,6 +461,14 @@ static void combinations(void **state)
     normed(&c);
     c.qkv_layout = GQA_QKV_GROUPED;
     expect_refusal(&c, "gate", GQA_ERR_UNSUPPORTED, "is 3", "GQA_QKV_GROUPED");
+    block(&c);
+    c.isa = GQA_ISA_AVX512;
+    c.max_isa = GQA_ISA_AVX2;
+    expect_refusal(&c, "max_isa", GQA_ERR_ARG, "is 2", "config.isa is 3");
+    c.max_isa = GQA_ISA_SCALAR;
+    expect_refusal(&c, "max_isa", GQA_ERR_ARG, "is 1", "config.isa is 3");
+    c.isa = GQA_ISA_NEON;
+    expect_refusal(&c, "max_isa", GQA_ERR_ARG, "is 1", "config.isa is 5");
     block(&c);
     c.backend = GQA_BACKEND_REFERENCE;
     c.numerics = GQA_NUMERICS_BF16;

@@ -1,5 +1,5 @@
 /* test_extremes.c - the ends of f32: parameters that are denormal, logits near the largest number,
- * and large V, on every kernel row bit by bit against row8, and by hand.
+ * and large V, on every kernel set bit by bit against row8, and by hand.
  *
  * One test per row and kind; its name is the command that repeats it: test_extremes "NAME".
  */

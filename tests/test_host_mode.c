@@ -146,10 +146,19 @@ static void run_numbers(void)
     note(gqa_fold_block());
     done(gqa_cut_keys(0, 700, 2, room(3 * sizeof(int32_t)), room(sizeof(int32_t)), NULL));
     note((int32_t)gqa_version());
+    note((int32_t)gqa_api_version());
+    note((int32_t)gqa_cpu_features());
     note(gqa_isa_available(GQA_ISA_SCALAR));
     note((int32_t)gqa_layer_isa(layer));
     snprintf(room(64), 64, "%s %llx", gqa_isa_name(GQA_ISA_AVX2),
              (unsigned long long)gqa_layer_rope_key(layer));
+}
+
+static void run_environment(void)
+{
+    gqa_isa isa = GQA_ISA_AUTO;
+    done(gqa_isa_from_environment(&isa, NULL));
+    note((int32_t)isa);
 }
 
 /* A call without a cache. f16 in and out: rows are converted on both ways. */
@@ -372,8 +381,11 @@ static const struct entry {
     {"gqa_rope_frequencies", run_rope},
     {"gqa_build_info_sized", run_inits},
     {"gqa_version", run_numbers},
+    {"gqa_api_version", run_numbers},
+    {"gqa_cpu_features", run_numbers},
     {"gqa_isa_available", run_numbers},
     {"gqa_isa_name", run_numbers},
+    {"gqa_isa_from_environment", run_environment},
 };
 enum { FUNCTIONS = sizeof table / sizeof table[0] };
 

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -48,13 +49,15 @@ static void build_info_is_filled(void **state)
 /* What a host's log received. */
 struct heard {
     int lines;
+    gqa_log_level level; /* of the last one */
     char last[200];
 };
 
-static void hear(void *user, const char *line)
+static void hear(void *user, gqa_log_level level, const char *line)
 {
     struct heard *heard = user;
     heard->lines++;
+    heard->level = level;
     strncpy(heard->last, line, sizeof heard->last - 1);
 }
 
@@ -63,7 +66,7 @@ static void poor_core_is_reported(void **state)
 {
     struct gqa__cpu cpu;
     gqa_build_info info;
-    struct heard heard = {0, ""};
+    struct heard heard = {0, GQA_LOG_DEBUG, ""};
     gqa_runtime runtime;
     (void)state;
     gqa__cpu_detect(&cpu);
@@ -84,6 +87,7 @@ static void poor_core_is_reported(void **state)
     assert_int_equal(heard.lines, 0);
     gqa__blas_warn(&runtime, "Prescott");
     assert_int_equal(heard.lines, cpu.avx2_fma);
+    assert_int_equal(heard.level, cpu.avx2_fma ? GQA_LOG_WARNING : GQA_LOG_DEBUG);
     assert_true(!cpu.avx2_fma || strstr(heard.last, "\"Prescott\"") != NULL);
 }
 
@@ -94,7 +98,7 @@ static void create_logs_a_poor_core(void **state)
     const gqa_backend backends[] = {GQA_BACKEND_CPU, GQA_BACKEND_REFERENCE};
     (void)state;
     for (int i = 0; i < 2; i++) {
-        struct heard heard = {0, ""};
+        struct heard heard = {0, GQA_LOG_DEBUG, ""};
         gqa_runtime runtime;
         gqa_config config;
         gqa_weights weights;
@@ -170,13 +174,101 @@ static void isa_available(void **state)
     assert_int_equal(gqa_isa_available((gqa_isa)-1), 0);
 }
 
+/* Is the word one of the flags that Linux lists? True where there is no such list. */
+static bool linux_lists(const char *flag)
+{
+    static char line[16384];
+    char word[32];
+    bool listed = true;
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    snprintf(word, sizeof word, " %s ", flag);
+    while (file != NULL && fgets(line, sizeof line - 1, file) != NULL) {
+        if (strncmp(line, "flags", 5) == 0) {
+            strcpy(line + strcspn(line, "\n"), " ");
+            listed = strstr(line, word) != NULL;
+            break;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return listed;
+}
+
+/* Every bit means what the compiler's own detection and Linux say. (A tool that runs the program
+ * may hide instructions that Linux lists, so that Linux is asked in one direction only.) */
+static void cpu_features(void **state)
+{
+    static const struct {
+        gqa_cpu_feature bit;
+        const char *flag[4];
+    } lists[] = {{GQA_CPU_AVX2, {"avx2", "fma", "f16c", "avx2"}},
+                 {GQA_CPU_AVX512, {"avx512f", "avx512bw", "avx512dq", "avx512vl"}},
+                 {GQA_CPU_AVX512_BF16, {"avx512_bf16", "avx512f", "avx512f", "avx512f"}},
+#ifndef GQA_EMULATE_AMX
+                 {GQA_CPU_AMX_BF16, {"amx_tile", "amx_bf16", "amx_tile", "amx_bf16"}}
+#endif
+    };
+    const uint32_t has = gqa_cpu_features();
+    (void)state;
+    assert_int_equal(has, gqa_cpu_features());
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
+        for (int f = 0; f < 4 && (has & (uint32_t)lists[i].bit) != 0; f++) {
+            assert_true(linux_lists(lists[i].flag[f]));
+        }
+    }
+#if defined(__x86_64__)
+    assert_int_equal((has & GQA_CPU_AVX2) != 0,
+                     __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"));
+    assert_int_equal((has & GQA_CPU_AVX512) != 0,
+                     __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"));
+    assert_int_equal((has & GQA_CPU_AVX512_BF16) != 0,
+                     (has & GQA_CPU_AVX512) != 0 && __builtin_cpu_supports("avx512bf16"));
+    assert_int_equal(has & GQA_CPU_NEON, 0);
+#elif defined(__aarch64__)
+    assert_int_equal(has, GQA_CPU_NEON);
+#else
+    assert_int_equal(has, 0);
+#endif
+}
+
+/* A kernel set is available where it is built and the CPU has what it is written for. AMX may be
+ * refused by the operating system on top. */
+static void cpu_features_admit_kernel_sets(void **state)
+{
+    static const struct {
+        gqa_isa isa;
+        uint32_t needs;
+    } sets[] = {{GQA_ISA_SCALAR, 0},
+                {GQA_ISA_AVX2, GQA_CPU_AVX2},
+                {GQA_ISA_AVX512, GQA_CPU_AVX512},
+                {GQA_ISA_AMX, GQA_CPU_AMX_BF16 | GQA_CPU_AVX512_BF16},
+                {GQA_ISA_NEON, GQA_CPU_NEON}};
+    const uint32_t has = gqa_cpu_features();
+    gqa_build_info info;
+    (void)state;
+    gqa_build_info_get(&info);
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+        const bool built = (info.kernels_built >> sets[i].isa & 1u) != 0;
+        const bool runs = built && (has & sets[i].needs) == sets[i].needs;
+        const bool available = (info.kernels_available >> sets[i].isa & 1u) != 0;
+        assert_true(available == runs || (sets[i].isa == GQA_ISA_AMX && !available));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(version_is_the_headers), cmocka_unit_test(build_info_is_filled),
-        cmocka_unit_test(poor_core_is_reported),  cmocka_unit_test(create_logs_a_poor_core),
-        cmocka_unit_test(any_struct_size),        cmocka_unit_test(isa_names),
+        cmocka_unit_test(version_is_the_headers),
+        cmocka_unit_test(build_info_is_filled),
+        cmocka_unit_test(poor_core_is_reported),
+        cmocka_unit_test(create_logs_a_poor_core),
+        cmocka_unit_test(any_struct_size),
+        cmocka_unit_test(isa_names),
         cmocka_unit_test(isa_available),
+        cmocka_unit_test(cpu_features),
+        cmocka_unit_test(cpu_features_admit_kernel_sets),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

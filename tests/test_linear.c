@@ -119,8 +119,16 @@ static void unmake(struct problem *p)
 static float *run(const struct problem *p, const gqa_runtime *runtime)
 {
     float *const y = block((size_t)(p->shape.tokens * p->shape.out) * sizeof *y);
-    gqa__linear_run(&p->linear, p->x, p->stride, p->shape.tokens, 0, p->shape.out, y, p->shape.out,
-                    p->scratch, runtime);
+    gqa__linear_run(&(struct gqa__product){.linear = &p->linear,
+                                           .x = p->x,
+                                           .x_stride = p->stride,
+                                           .tokens = p->shape.tokens,
+                                           .out_begin = 0,
+                                           .out_end = p->shape.out,
+                                           .y = y,
+                                           .y_stride = p->shape.out,
+                                           .scratch = p->scratch},
+                    runtime);
     return y;
 }
 
@@ -132,8 +140,17 @@ static void check_after(const struct problem *p, const float *y, const gqa_runti
     const struct gqa__epilogue after = {2.5f, 0.22f, add, p->shape.out};
     uint64_t seed = 9;
     draw_fill(&seed, add, n, 1.0f);
-    gqa__linear_run_then(&p->linear, p->x, p->stride, p->shape.tokens, 0, p->shape.out, got,
-                         p->shape.out, &after, p->scratch, runtime);
+    gqa__linear_run(&(struct gqa__product){.linear = &p->linear,
+                                           .x = p->x,
+                                           .x_stride = p->stride,
+                                           .tokens = p->shape.tokens,
+                                           .out_begin = 0,
+                                           .out_end = p->shape.out,
+                                           .y = got,
+                                           .y_stride = p->shape.out,
+                                           .after = after,
+                                           .scratch = p->scratch},
+                    runtime);
     for (int64_t i = 0; i < n; i++) {
         const float clipped = fabsf(y[i]) > after.clip ? copysignf(after.clip, y[i]) : y[i];
         const float want = fmaf(after.factor, clipped, add[i]);
@@ -213,7 +230,7 @@ static const struct gqa__kernels *row_of(gqa_isa isa, gqa_numerics numerics)
 {
     const struct gqa__kernels *kernels = NULL;
     if ((gqa__kernels_available() >> isa & 1u) == 0 ||
-        gqa__select(&kernels, isa, NULL, numerics, NULL) != GQA_OK) {
+        gqa__select(&kernels, isa, GQA_ISA_AUTO, numerics, NULL) != GQA_OK) {
         return NULL;
     }
     return kernels;
@@ -290,9 +307,25 @@ static void cuts_of_row(const struct gqa__kernels *kernels, enum form form)
         float *const y = block((size_t)(p.shape.tokens * out) * sizeof *y);
         for (int64_t t = 0; t < p.shape.tokens; t++) {
             const float *const x = p.x + t * p.stride;
-            gqa__linear_run(&p.linear, x, p.stride, 1, middle, out, y + t * out + middle, out,
-                            p.scratch, &runtime);
-            gqa__linear_run(&p.linear, x, p.stride, 1, 0, middle, y + t * out, out, p.scratch,
+            gqa__linear_run(&(struct gqa__product){.linear = &p.linear,
+                                                   .x = x,
+                                                   .x_stride = p.stride,
+                                                   .tokens = 1,
+                                                   .out_begin = middle,
+                                                   .out_end = out,
+                                                   .y = y + t * out + middle,
+                                                   .y_stride = out,
+                                                   .scratch = p.scratch},
+                            &runtime);
+            gqa__linear_run(&(struct gqa__product){.linear = &p.linear,
+                                                   .x = x,
+                                                   .x_stride = p.stride,
+                                                   .tokens = 1,
+                                                   .out_begin = 0,
+                                                   .out_end = middle,
+                                                   .y = y + t * out,
+                                                   .y_stride = out,
+                                                   .scratch = p.scratch},
                             &runtime);
         }
         same(&p, whole, y, "tokens and outputs in parts");
@@ -331,8 +364,16 @@ static void a_product_writes_only_its_range(void **state)
         for (int64_t i = 0; i < shape.tokens * width; i++) {
             y[i] = 12345.0f;
         }
-        gqa__linear_run(&p.linear, p.x, p.stride, shape.tokens, begin, end, y + begin, width,
-                        p.scratch, &runtime);
+        gqa__linear_run(&(struct gqa__product){.linear = &p.linear,
+                                               .x = p.x,
+                                               .x_stride = p.stride,
+                                               .tokens = shape.tokens,
+                                               .out_begin = begin,
+                                               .out_end = end,
+                                               .y = y + begin,
+                                               .y_stride = width,
+                                               .scratch = p.scratch},
+                        &runtime);
         for (int64_t i = 0; i < shape.tokens * width; i++) {
             const bool inside = i % width >= begin && i % width < end;
             assert_true((y[i] != 12345.0f) == inside);

@@ -229,23 +229,35 @@ static void compare_views(struct model *m)
     in.value = heads_first(&m->c, &m->in.value);
     attend(m, NULL, &in, &got);
     same(m, &got, &want, "heads before tokens");
-    in = m->in;
-    memset(&in.key, 0, sizeof in.key);
-    memset(&in.value, 0, sizeof in.value);
-    in.sequences = swapped;
+    in.query = heads_first(&m->c, &m->in.query);
+    attend(m, NULL, &in, &got);
+    same(m, &got, &want, "queries that have to be copied");
+    struct gqa__knobs none = {0};
+    gqa_attend_inputs cached = m->in;
+    memset(&cached.key, 0, sizeof cached.key);
+    memset(&cached.value, 0, sizeof cached.value);
+    cached.sequences = swapped;
     for (size_t i = 0; i < sizeof pages / sizeof *pages; i++) {
         gqa_cache *cache = fill_cache(m, pages[i][0], pages[i][1]);
-        attend(m, cache, &in, &got);
+        attend(m, cache, &cached, &got);
         same(m, &got, &want, "a cache");
         gqa_cache_destroy(&cache);
     }
-    struct gqa__knobs knobs[] = {{.force_key_cut = true}, {.no_verdicts = true}};
-    for (size_t i = 0; i < 2; i++) {
-        m->layer->params.knobs = knobs[i];
+    static const struct {
+        const char *how;
+        struct gqa__knobs knobs;
+    } hows[] = {{"cut by keys", {.force_key_cut = true}},
+                {"no verdicts", {.no_verdicts = true}},
+                {"blocks of 3 queries, some of both rows", {.token_block = 3}},
+                {"one query at a time", {.token_block = 1}}};
+    for (size_t i = 0; i < sizeof hows / sizeof *hows; i++) {
+        m->layer->params.knobs = hows[i].knobs;
         attend(m, NULL, &m->in, &got);
-        same(m, &got, &want, i == 0 ? "cut by keys" : "no verdicts");
+        same(m, &got, &want, hows[i].how);
+        attend(m, NULL, &in, &got);
+        same(m, &got, &want, hows[i].how);
     }
-    memset(&m->layer->params.knobs, 0, sizeof knobs[0]);
+    m->layer->params.knobs = none;
 }
 
 /* --- parts -------------------------------------------------------------------------------------

@@ -11,9 +11,7 @@ int main(void)
 #else
 #define _POSIX_C_SOURCE 200809L
 #include "golden_run.h"
-#include "support/forced.h"
-
-#include <sys/wait.h>
+#include "support/command.h"
 
 #define BLOCK   "s01_gptoss_small_window.safetensors" /* stage block: norm, biases, sinks, yarn */
 #define ATTN    "s17_fully_masked_rows_sinks.safetensors" /* stage attn: bias, sinks */
@@ -333,26 +331,10 @@ static const struct damage {
 
 /* Returns the exit status (128 + signal after a crash); text receives what the shell's redirection
  * leaves on stdout. */
-static int run_redirected(const char *words, const char *redirection, char *text, size_t room)
-{
-    char command[1024];
-    int status;
-    size_t n;
-    FILE *pipe;
-
-    snprintf(command, sizeof command, "'%s' %s %s", GQA_TOOL_PATH, words, redirection);
-    pipe = popen(command, "r");
-    assert_non_null(pipe);
-    n = fread(text, 1, room - 1, pipe);
-    text[n] = '\0';
-    status = pclose(pipe);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 /* text receives stderr. */
 static int run_tool(const char *words, char *text, size_t room)
 {
-    return run_redirected(words, "2>&1 >/dev/null", text, room);
+    return run_command(GQA_TOOL_PATH, words, "2>&1 >/dev/null", text, room);
 }
 
 static void write_bytes(const struct bytes *bytes)
@@ -386,63 +368,6 @@ static void test_damage(void **argument)
     }
     remove(DAMAGED);
     free(bytes.data);
-}
-
-static void test_usage(void **argument)
-{
-    static const struct {
-        const char *words, *message;
-    } usages[] = {
-        {"", "usage:"},
-        {"walk", "unknown command walk"},
-        {"run", "run needs a file"},
-        {"run missing.safetensors", "No such file"},
-        {"run .", "not a regular file"},
-        {"run x --backend gpu", "--backend is gpu"},
-        {"run x --numerics f16", "--numerics is f16"},
-        {"run x --isa sse", "--isa is sse"},
-        {"run x --threads 0", "--threads is 0"},
-        {"run x --threads=1025", "--threads is 1025"},
-        {"run x --feed some", "--feed is some"},
-        {"run x --feed", "--feed needs a value"},
-        {"run x y --out z", "--out takes the values of one file, not of 2"},
-        {"run x --fast", "run does not take --fast"},
-        {"info --fast", "info does not take --fast"},
-        {"time --tokens 0", "--tokens is 0"},
-        {"time --tokens 10 --feed 4,5", "call sizes that add up to 10"},
-    };
-
-    (void)argument;
-    for (size_t i = 0; i < sizeof usages / sizeof usages[0]; i++) {
-        char text[1024];
-        int status;
-
-        if (strncmp(usages[i].words, "time", 4) == 0 && forced_row_refuses(GQA_NUMERICS_F32)) {
-            continue; /* the layer is refused first */
-        }
-        status = run_tool(usages[i].words, text, sizeof text);
-
-        if (status != 2 || strstr(text, usages[i].message) == NULL) {
-            fail_msg("gqa %s: exit status %d, \"%s\"; expected 2, \"%s\"", usages[i].words, status,
-                     text, usages[i].message);
-        }
-    }
-}
-
-/* gqa time prints what the library counted: 3 tokens of 8 heads are one tile per KV head, and each
- * of the 8 reads 3 keys of 64 + 64 f32. */
-static void test_time_prints_work(void **argument)
-{
-    char text[2048];
-
-    (void)argument;
-    skip_refused_numerics(GQA_NUMERICS_F32);
-    assert_int_equal(run_redirected("time --tokens 3", "2>&1", text, sizeof text), 0);
-    if (strstr(text, "tiles of 128 rows: 8 computed, 8 of them masked, 0 skipped") == NULL ||
-        strstr(text, "K and V read: 0.012 MB; multiply-adds: 0.080 G projections, "
-                     "0.000 G attention") == NULL) {
-        fail_msg("%s", text);
-    }
 }
 
 /* A good file beside a bad one is run, and the exit status is still 2. */
@@ -577,15 +502,13 @@ static void test_every_cut(void **argument)
 
 int main(void)
 {
-    static struct CMUnitTest tests[DAMAGES + 5];
+    static struct CMUnitTest tests[DAMAGES + 3];
     size_t n = 0;
 
     for (; n < DAMAGES; n++) {
         tests[n] = (struct CMUnitTest){damages[n].name, test_damage, NULL, NULL,
                                        (void *)(uintptr_t)&damages[n]};
     }
-    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_usage);
-    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_time_prints_work);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_good_beside_bad);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_random_bytes);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_every_cut);

@@ -1,16 +1,21 @@
-/* test_select.c - which kernel set a config and GQA_ISA get, and how a missing one is refused. */
+/* test_select.c - which kernel set a config gets and what GQA_ISA names, and how a missing one is
+ * refused. */
+#define _POSIX_C_SOURCE 200809L
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "gqa/gqa.h"
 #include "kernel/choice/cpu.h"
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
+#include "support/forced.h"
 
 static bool available(gqa_isa isa)
 {
@@ -21,7 +26,7 @@ static bool available(gqa_isa isa)
 static const struct gqa__kernels *forced(gqa_isa isa, gqa_numerics numerics)
 {
     const struct gqa__kernels *kernels = NULL;
-    return gqa__select(&kernels, isa, NULL, numerics, NULL) == GQA_OK ? kernels : NULL;
+    return gqa__select(&kernels, isa, GQA_ISA_AUTO, numerics, NULL) == GQA_OK ? kernels : NULL;
 }
 
 static void test_scalar_is_everywhere(void **state)
@@ -64,7 +69,7 @@ static void test_not_built_is_said(void **state)
         const struct gqa__kernels *kernels = NULL;
         const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
         gqa_error err = {GQA_OK, NULL, ""};
-        (void)gqa__select(&kernels, (gqa_isa)isa, NULL, GQA_NUMERICS_BF16, &err);
+        (void)gqa__select(&kernels, (gqa_isa)isa, GQA_ISA_AUTO, GQA_NUMERICS_BF16, &err);
         assert_int_equal(strstr(err.message, "this library is built without it") != NULL, !built);
     }
 }
@@ -85,42 +90,115 @@ static void test_scalar_by_cpu(void **state)
     assert_ptr_equal(forced(GQA_ISA_SCALAR, GQA_NUMERICS_F32), want);
 }
 
-/* AUTO: the highest kernels that serves the numerics; an empty GQA_ISA and "auto" are the same. */
+/* AUTO: the highest kernels that serves the numerics. */
 static void test_auto_is_the_best(void **state)
 {
-    static const char *const env[] = {NULL, "", "auto"};
-
     (void)state;
     for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
-        const struct gqa__kernels *best = NULL;
+        const struct gqa__kernels *best = NULL, *kernels = NULL;
         for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-            const struct gqa__kernels *kernels = forced((gqa_isa)isa, (gqa_numerics)n);
-            best = kernels != NULL ? kernels : best;
+            const struct gqa__kernels *one = forced((gqa_isa)isa, (gqa_numerics)n);
+            best = one != NULL ? one : best;
         }
-        for (int i = 0; i < 3; i++) {
-            const struct gqa__kernels *kernels = NULL;
-            assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, env[i], (gqa_numerics)n, NULL),
-                             GQA_OK);
+        assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, GQA_ISA_AUTO, (gqa_numerics)n, NULL),
+                         GQA_OK);
+        assert_ptr_equal(kernels, best);
+    }
+}
+
+/* Is isa within the limit? As a table, row by row of isa: limit auto, scalar, avx2, avx512, amx,
+ * neon. */
+static const bool within[6][6] = {[GQA_ISA_SCALAR] = {true, true, true, true, true, true},
+                                  [GQA_ISA_AVX2] = {true, false, true, true, true, true},
+                                  [GQA_ISA_AVX512] = {true, false, false, true, true, true},
+                                  [GQA_ISA_AMX] = {true, false, false, false, true, true},
+                                  [GQA_ISA_NEON] = {true, false, true, true, true, true}};
+
+/* AUTO with a limit: the highest kernel set within it; what a config may force is within it too. */
+static void test_limit(void **state)
+{
+    (void)state;
+    for (int limit = GQA_ISA_AUTO; limit <= GQA_ISA_NEON; limit++) {
+        for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
+            const struct gqa__kernels *best = NULL, *kernels = NULL;
+            for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
+                const struct gqa__kernels *one = forced((gqa_isa)isa, (gqa_numerics)n);
+                best = one != NULL && within[isa][limit] ? one : best;
+            }
+            assert_int_equal(
+                gqa__select(&kernels, GQA_ISA_AUTO, (gqa_isa)limit, (gqa_numerics)n, NULL), GQA_OK);
             assert_ptr_equal(kernels, best);
+        }
+        for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
+            gqa_config config;
+            gqa_error err = {GQA_OK, NULL, ""};
+            gqa_config_init(&config);
+            config.num_attention_heads = 1;
+            config.num_key_value_heads = 1;
+            config.head_dim = 8;
+            config.isa = (gqa_isa)isa;
+            config.max_isa = (gqa_isa)limit;
+            assert_int_equal(gqa_config_check(&config, &err) == GQA_OK, within[isa][limit]);
+            assert_true(within[isa][limit] || strcmp(err.field, "config.max_isa") == 0);
         }
     }
 }
 
-/* Every name in GQA_ISA means the row of that name, or the same refusal. */
-static void test_env_names(void **state)
+/* gqa_create keeps the limit, for both numerics. */
+static void test_create_within_limit(void **state)
 {
     (void)state;
-    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        const char *name = gqa__isa_name((gqa_isa)isa);
-        const struct gqa__kernels *by_name = NULL, *by_config = NULL;
-        gqa_error err = {GQA_OK, NULL, ""};
-        const gqa_status status = gqa__select(&by_name, GQA_ISA_AUTO, name, GQA_NUMERICS_F32, &err);
-        assert_int_equal(status,
-                         gqa__select(&by_config, (gqa_isa)isa, NULL, GQA_NUMERICS_F32, NULL));
-        assert_ptr_equal(by_name, by_config);
-        if (status != GQA_OK) {
-            assert_string_equal(err.field, "GQA_ISA");
+    for (int limit = GQA_ISA_AUTO; limit <= GQA_ISA_NEON; limit++) {
+        for (int n = GQA_NUMERICS_F32; n <= GQA_NUMERICS_BF16; n++) {
+            gqa_config config;
+            gqa_layer *layer = NULL;
+            const struct gqa__kernels *kernels = NULL;
+            gqa_config_init(&config);
+            config.num_attention_heads = 1;
+            config.num_key_value_heads = 1;
+            config.head_dim = 8;
+            config.numerics = (gqa_numerics)n;
+            config.max_isa = (gqa_isa)limit;
+            assert_int_equal(create_unforced(&layer, &config, NULL, NULL, NULL), GQA_OK);
+            assert_int_equal(
+                gqa__select(&kernels, GQA_ISA_AUTO, (gqa_isa)limit, (gqa_numerics)n, NULL), GQA_OK);
+            assert_int_equal(gqa_layer_isa(layer), kernels->isa);
+            assert_true(within[gqa_layer_isa(layer)][limit]);
+            gqa_destroy(&layer);
         }
+    }
+}
+
+/* gqa_isa_from_environment with GQA_ISA set to text (NULL: not set); GQA_ISA is put back. */
+static gqa_status from_environment(const char *text, gqa_isa *isa, gqa_error *err)
+{
+    const char *const before = getenv("GQA_ISA");
+    char kept[64];
+    gqa_status status;
+
+    snprintf(kept, sizeof kept, "%s", before != NULL ? before : "");
+    assert_int_equal(text != NULL ? setenv("GQA_ISA", text, 1) : unsetenv("GQA_ISA"), 0);
+    status = gqa_isa_from_environment(isa, err);
+    assert_int_equal(setenv("GQA_ISA", kept, 1), 0);
+    return status;
+}
+
+/* Every name in GQA_ISA means the kernel set of that name, be it available or not. */
+static void test_environment(void **state)
+{
+    static const char *const automatic[] = {NULL, "", "auto"};
+    gqa_isa isa;
+
+    (void)state;
+    for (int i = GQA_ISA_SCALAR; i <= GQA_ISA_NEON; i++) {
+        isa = GQA_ISA_AUTO;
+        assert_int_equal(from_environment(gqa__isa_name((gqa_isa)i), &isa, NULL), GQA_OK);
+        assert_int_equal(isa, i);
+    }
+    for (int i = 0; i < 3; i++) {
+        isa = GQA_ISA_AVX2;
+        assert_int_equal(from_environment(automatic[i], &isa, NULL), GQA_OK);
+        assert_int_equal(isa, GQA_ISA_AUTO);
     }
 }
 
@@ -155,7 +233,7 @@ static void test_unavailable_is_refused(void **state)
             const struct gqa__kernels *kernels = gqa__scalar_baseline(GQA_NUMERICS_F32);
             gqa_error err = {GQA_OK, NULL, ""};
             const gqa_status status =
-                gqa__select(&kernels, (gqa_isa)isa, NULL, (gqa_numerics)n, &err);
+                gqa__select(&kernels, (gqa_isa)isa, GQA_ISA_AUTO, (gqa_numerics)n, &err);
             if (status == GQA_OK) {
                 assert_true(available((gqa_isa)isa));
                 continue;
@@ -171,33 +249,25 @@ static void test_unavailable_is_refused(void **state)
     }
 }
 
-/* A forced kernel set outweighs GQA_ISA, also a bad one. */
-static void test_config_before_env(void **state)
-{
-    const struct gqa__kernels *kernels = NULL;
-
-    (void)state;
-    assert_int_equal(gqa__select(&kernels, GQA_ISA_SCALAR, "nonsense", GQA_NUMERICS_F32, NULL),
-                     GQA_OK);
-    assert_int_equal(kernels->isa, GQA_ISA_SCALAR);
-}
-
-static void test_bad_names(void **state)
+static void test_bad_environment(void **state)
 {
     static const char *const bad[] = {
-        "sve", "AVX2", "scalar ", "0", "auto,scalar", "a name longer than the forty letters shown"};
+        "sve",         "AVX2",    "scalar ", "0",
+        "auto,scalar", "unknown", "avx51",   "a name longer than the forty letters shown"};
+    gqa_error err = {GQA_OK, NULL, ""};
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        const struct gqa__kernels *kernels = NULL;
-        gqa_error err = {GQA_OK, NULL, ""};
-        assert_int_equal(gqa__select(&kernels, GQA_ISA_AUTO, bad[i], GQA_NUMERICS_F32, &err),
-                         GQA_ERR_ARG);
-        assert_null(kernels);
+        gqa_isa isa = GQA_ISA_AVX2;
+        err.field = NULL;
+        assert_int_equal(from_environment(bad[i], &isa, &err), GQA_ERR_ARG);
+        assert_int_equal(isa, GQA_ISA_AVX2);
         assert_string_equal(err.field, "GQA_ISA");
         assert_non_null(strstr(err.message, "is no kernel set"));
         assert_non_null(strstr(err.message, "or neon"));
     }
+    assert_int_equal(from_environment("scalar", NULL, &err), GQA_ERR_ARG);
+    assert_string_equal(err.field, "isa");
 }
 
 static void test_bad_isa(void **state)
@@ -209,7 +279,7 @@ static void test_bad_isa(void **state)
         if (isa >= GQA_ISA_AUTO && isa <= GQA_ISA_NEON) {
             continue;
         }
-        assert_int_equal(gqa__select(&kernels, (gqa_isa)isa, NULL, GQA_NUMERICS_F32, &err),
+        assert_int_equal(gqa__select(&kernels, (gqa_isa)isa, GQA_ISA_AUTO, GQA_NUMERICS_F32, &err),
                          GQA_ERR_ARG);
         assert_string_equal(err.field, "config.isa");
     }
@@ -254,11 +324,12 @@ int main(void)
         cmocka_unit_test(test_not_built_is_said),
         cmocka_unit_test(test_scalar_by_cpu),
         cmocka_unit_test(test_auto_is_the_best),
-        cmocka_unit_test(test_env_names),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_create_within_limit),
+        cmocka_unit_test(test_environment),
         cmocka_unit_test(test_what_rows_serve),
         cmocka_unit_test(test_unavailable_is_refused),
-        cmocka_unit_test(test_config_before_env),
-        cmocka_unit_test(test_bad_names),
+        cmocka_unit_test(test_bad_environment),
         cmocka_unit_test(test_bad_isa),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_cpu),

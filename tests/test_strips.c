@@ -187,11 +187,28 @@ static float *run(const struct problem *p, const struct gqa__linear *linear, int
     draw_fill(&state, add, (int64_t)floats, 1.0f);
     memset(scratch.data, 0xff, scratch.size); /* NaN */
     if (p->shape.out % 2 != 0) {              /* every other shape clips and adds */
-        gqa__linear_run_then(linear, p->x, p->shape.in, p->shape.tokens, begin, end, y + begin,
-                             p->shape.out, &after, scratch.data, runtime);
+        gqa__linear_run(&(struct gqa__product){.linear = linear,
+                                               .x = p->x,
+                                               .x_stride = p->shape.in,
+                                               .tokens = p->shape.tokens,
+                                               .out_begin = begin,
+                                               .out_end = end,
+                                               .y = y + begin,
+                                               .y_stride = p->shape.out,
+                                               .after = after,
+                                               .scratch = scratch.data},
+                        runtime);
     } else {
-        gqa__linear_run(linear, p->x, p->shape.in, p->shape.tokens, begin, end, y + begin,
-                        p->shape.out, scratch.data, runtime);
+        gqa__linear_run(&(struct gqa__product){.linear = linear,
+                                               .x = p->x,
+                                               .x_stride = p->shape.in,
+                                               .tokens = p->shape.tokens,
+                                               .out_begin = begin,
+                                               .out_end = end,
+                                               .y = y + begin,
+                                               .y_stride = p->shape.out,
+                                               .scratch = scratch.data},
+                        runtime);
     }
     free(add);
     check(fence_free(&scratch));

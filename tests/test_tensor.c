@@ -22,10 +22,14 @@ static void packed_views(void **state)
     gqa_tensor out;
 
     (void)state;
-    assert_int_equal(gqa__tensor_fit(&t, "q", GQA__FLOATS, 4, shape, false, &out, NULL), GQA_OK);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"q", GQA__FLOATS, 4, shape, false}, &out, NULL),
+        GQA_OK);
     assert_memory_equal(&t, &out, sizeof t);
     memset(t.stride, 0, sizeof t.stride); /* all 0 = packed */
-    assert_int_equal(gqa__tensor_fit(&t, "q", GQA__FLOATS, 4, shape, false, &t, NULL), GQA_OK);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"q", GQA__FLOATS, 4, shape, false}, &t, NULL),
+        GQA_OK);
     assert_memory_equal(t.stride, out.stride, sizeof t.stride);
     assert_int_equal(gqa__tensor_extent(&t), 3 * 5 * 7 * 9);
 }
@@ -41,20 +45,26 @@ static void dropped_batch(void **state)
 
     (void)state;
     t.stride[0] = 11;
-    assert_int_equal(gqa__tensor_fit(&t, "x", GQA__FLOATS, 3, one, true, &out, NULL), GQA_OK);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"x", GQA__FLOATS, 3, one, true}, &out, NULL),
+        GQA_OK);
     assert_int_equal(out.rank, 3);
     assert_int_equal(out.shape[0], 1);
     assert_int_equal(out.shape[1], 5);
     assert_int_equal(out.stride[1], 11);
     assert_int_equal(out.stride[2], 1);
-    assert_int_equal(gqa__tensor_fit(&t, "x", GQA__FLOATS, 3, any, true, &out, NULL), GQA_OK);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"x", GQA__FLOATS, 3, any, true}, &out, NULL),
+        GQA_OK);
     assert_int_equal(out.shape[0], 1);
-    assert_int_equal(gqa__tensor_fit(&t, "x", GQA__FLOATS, 3, two, true, &out, &err),
-                     GQA_ERR_SHAPE);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"x", GQA__FLOATS, 3, two, true}, &out, &err),
+        GQA_ERR_SHAPE);
     assert_string_equal(err.message, "x: rank is 2; the batch dimension may be left out only for "
                                      "a batch of 1, this one is 2");
-    assert_int_equal(gqa__tensor_fit(&t, "x", GQA__FLOATS, 3, one, false, &out, &err),
-                     GQA_ERR_SHAPE);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"x", GQA__FLOATS, 3, one, false}, &out, &err),
+        GQA_ERR_SHAPE);
     assert_string_equal(err.message, "x: rank is 2; it must be 3");
 }
 
@@ -67,11 +77,14 @@ static void packed_bits(void **state)
     gqa_error err;
 
     (void)state;
-    assert_int_equal(gqa__tensor_fit(&t, "mask", GQA__MASKS, 3, shape, false, &out, &err),
-                     GQA_ERR_SHAPE);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"mask", GQA__MASKS, 3, shape, false}, &out, &err),
+        GQA_ERR_SHAPE);
     assert_string_equal(err.message, "mask: stride[0] of 3 is 39 bits; it must be a multiple of 8");
     memset(t.stride, 0, sizeof t.stride);
-    assert_int_equal(gqa__tensor_fit(&t, "mask", GQA__MASKS, 3, shape, false, &out, NULL), GQA_OK);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"mask", GQA__MASKS, 3, shape, false}, &out, NULL),
+        GQA_OK);
     assert_int_equal(out.stride[1], 16);
     assert_int_equal(out.stride[0], 48);
     bytes[7] = 0x10; /* row 3 of 6, column 12 */
@@ -143,23 +156,28 @@ static void refusals(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         const struct refusal *const r = &refused[i];
-        assert_int_equal(gqa__tensor_fit(&r->t, "t", r->formats, 2, shape, false, &out, &err),
+        assert_int_equal(gqa__tensor_fit(&r->t,
+                                         &(struct gqa__form){"t", r->formats, 2, shape, false},
+                                         &out, &err),
                          r->status);
         assert_string_equal(err.field, "t");
         assert_string_equal(err.message, r->message);
     }
     odd = gqa_tensor_2d(values, GQA_F32, -1, 5);
-    assert_int_equal(gqa__tensor_fit(&odd, "t", GQA__FLOATS, 2, any, false, &out, &err),
-                     GQA_ERR_SHAPE);
+    assert_int_equal(
+        gqa__tensor_fit(&odd, &(struct gqa__form){"t", GQA__FLOATS, 2, any, false}, &out, &err),
+        GQA_ERR_SHAPE);
     assert_string_equal(err.message, "t: shape[0] of 2 is -1; it must not be negative");
     odd = gqa_tensor_2d(NULL, GQA_F32, INT64_MAX / 4, INT64_MAX / 4);
     memset(odd.stride, 0, sizeof odd.stride);
-    assert_int_equal(gqa__tensor_fit(&odd, "t", GQA__FLOATS, 2, any, false, &out, &err),
-                     GQA_ERR_SHAPE);
+    assert_int_equal(
+        gqa__tensor_fit(&odd, &(struct gqa__form){"t", GQA__FLOATS, 2, any, false}, &out, &err),
+        GQA_ERR_SHAPE);
     assert_string_equal(err.message, "t: its extents exceed the address space");
     odd = gqa_tensor_2d((char *)values + 2, GQA_F32, 3, 5);
-    assert_int_equal(gqa__tensor_fit(&odd, "t", GQA__FLOATS, 2, shape, false, &out, &err),
-                     GQA_ERR_ARG);
+    assert_int_equal(
+        gqa__tensor_fit(&odd, &(struct gqa__form){"t", GQA__FLOATS, 2, shape, false}, &out, &err),
+        GQA_ERR_ARG);
     (void)snprintf(text, sizeof text,
                    "t: data is at address %llx; it must be a multiple of the 4 bytes of an element",
                    (unsigned long long)(uintptr_t)odd.data);
@@ -174,13 +192,19 @@ static void thin_dimensions(void **state)
     gqa_tensor out;
 
     (void)state;
-    assert_int_equal(gqa__tensor_fit(&t, "t", GQA__FLOATS, 2, any, false, &out, NULL), GQA_OK);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"t", GQA__FLOATS, 2, any, false}, &out, NULL),
+        GQA_OK);
     assert_int_equal(gqa__tensor_extent(&out), 15);
     t = strided(values, GQA_F32, 0, 5, 0, 0);
-    assert_int_equal(gqa__tensor_fit(&t, "t", GQA__FLOATS, 2, any, false, &out, NULL), GQA_OK);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"t", GQA__FLOATS, 2, any, false}, &out, NULL),
+        GQA_OK);
     assert_int_equal(gqa__tensor_extent(&out), 0);
     t = strided(values, GQA_F32, 4, 5, 0, 1); /* one row for all */
-    assert_int_equal(gqa__tensor_fit(&t, "t", GQA__FLOATS, 2, any, false, &out, NULL), GQA_OK);
+    assert_int_equal(
+        gqa__tensor_fit(&t, &(struct gqa__form){"t", GQA__FLOATS, 2, any, false}, &out, NULL),
+        GQA_OK);
     assert_int_equal(gqa__tensor_extent(&out), 5);
 }
 

@@ -97,8 +97,11 @@ static void fill_cache(struct keys *keys)
         gqa__cache_extend(keys->cache, 1, n, keys->positions + first, NULL, 7 * (first + n));
         gqa__cache_extend(keys->cache, 0, 1, NULL, NULL, 1);
         for (int32_t h = 0; h < HKV; h++) {
-            gqa__cache_write(keys->cache, 1, h, first, n, keys->k + first * k_step + h * keys->dk,
-                             k_step, keys->v + first * v_step + h * keys->dv, v_step);
+            gqa__cache_write(keys->cache, 1, h, first, n,
+                             &(struct gqa__kv_rows){.k = keys->k + first * k_step + h * keys->dk,
+                                                    .v = keys->v + first * v_step + h * keys->dv,
+                                                    .k_step = k_step,
+                                                    .v_step = v_step});
         }
     }
 }

@@ -213,6 +213,10 @@ typedef struct gqa_config {
     int32_t reference_f64; /* 1: backend REFERENCE (only) accumulates products and softmax in
                               double */
     gqa_weight_storage weight_storage; /* not with hidden_size 0, which has no matrices */
+    gqa_isa max_isa; /* the highest kernel set that isa AUTO may choose: GQA_ISA_SCALAR limits every
+                        machine, AVX2, AVX512 and AMX those of x86-64 only, NEON those of AArch64
+                        only, so that one config serves both; AUTO = no limit. A forced isa above
+                        it is GQA_ERR_ARG */
 } gqa_config;
 
 /* Fill *config with the defaults named above. size is the caller's sizeof(gqa_config). */

@@ -42,7 +42,8 @@ typedef enum gqa_stage {
 typedef void (*gqa_tap)(void *user, gqa_stage stage, int32_t b, int32_t first,
                         const gqa_tensor *tensor);
 
-/* Which of Neuron's two forms a sequence takes; decides between sinks and tkg_sinks only. */
+/* Which of Neuron's two forms a sequence takes: context encoding (CTE), the prompt, or token
+ * generation (TKG), what follows it. Decides between sinks and tkg_sinks only. */
 typedef enum gqa_phase {
     GQA_PHASE_AUTO = 0, /* TKG where the sequence has past tokens, else CTE */
     GQA_PHASE_CTE = 1,
@@ -130,7 +131,7 @@ typedef struct gqa_path {
 } gqa_path;
 
 /* What a call computed and read, counted. Numbers depend on the inputs, the layer and its kernel
- * row (which decides how many query rows a tile has), never on threads or on the cut.
+ * set (which decides how many query rows a tile has), never on threads or on the cut.
  *
  * A tile is some rows of one KV head, a row being a (token, query head) pair, against one fold
  * block of keys (gqa_fold_block()). The grid has the call's tokens against all keys that their

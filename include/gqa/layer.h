@@ -33,7 +33,7 @@ typedef struct gqa_weights {
     gqa_tensor q_norm, k_norm; /* HEAD [Dk] or [H, Dk]; WHOLE [H*Dk]; both or neither */
     gqa_tensor q_norm_bias, k_norm_bias; /* same shapes; LAYER only; both or neither */
     gqa_tensor sinks;          /* [Hq]: one logit per query head; -inf = none; not scaled */
-    gqa_tensor tkg_sinks;      /* [Hq]: used in the TKG phase instead; absent = sinks */
+    gqa_tensor tkg_sinks;      /* [Hq]: used in token generation (TKG) instead; absent = sinks */
     gqa_tensor wo, bo;         /* [hidden, Hq*Dv], [hidden] */
     gqa_tensor post_norm;      /* [hidden]; absent with post_norm = unweighted */
     gqa_tensor post_norm_bias; /* [hidden]; LAYER only */
@@ -60,18 +60,19 @@ static inline void gqa_weights_init(gqa_weights *weights)
 
 /* Check config and weights, choose the kernel set, pack. weights may be NULL for an attention-only
  * layer (hidden_size 0) without norms and sinks. runtime NULL = all zero. On failure *out is NULL
- * and nothing is leaked. This is the only function that reads the environment (GQA_ISA).
+ * and nothing is leaked. Reads no environment (see gqa_isa_from_environment).
  * AMX: only where numerics BF16 make its row a candidate, Linux (5.16 and later) is asked for the
  * use of tile data (arch_prctl). The permission is the whole process's, children inherit it, and it
  * is refused where an alternate signal stack is too small for the larger frames; AUTO then takes
- * the next kernel set, a forced AMX kernel set is GQA_ERR_UNSUPPORTED. */
+ * the next kernel set, a forced AMX kernel set is GQA_ERR_UNSUPPORTED. With config.max_isa below
+ * AMX it is not asked. */
 GQA_API gqa_status gqa_create(gqa_layer **out, const gqa_config *config, const gqa_weights *weights,
                               const gqa_runtime *runtime, gqa_error *err);
 
 /* NULL-safe (also *layer == NULL); sets *layer to NULL. No call may be using the layer. */
 GQA_API void gqa_destroy(gqa_layer **layer);
 
-/* The row that computes, never AUTO. */
+/* The kernel set that computes, never AUTO. */
 GQA_API gqa_isa gqa_layer_isa(const gqa_layer *layer);
 
 /* Identifies the rope configuration: layers with equal keys may share cos and sin tables.

@@ -8,6 +8,13 @@
 extern "C" {
 #endif
 
+/* How much a line of the log matters. Levels rise; a host may show those from one on. */
+typedef enum gqa_log_level {
+    GQA_LOG_DEBUG = 0,  /* for who looks for a fault in the library */
+    GQA_LOG_INFO = 1,   /* how something was done */
+    GQA_LOG_WARNING = 2 /* correct, but not as the host would want it: slow, for instance */
+} gqa_log_level;
+
 /* Threads that the library starts and keeps for the host: gqa/pool.h. */
 typedef struct gqa_pool gqa_pool;
 
@@ -31,8 +38,9 @@ typedef struct gqa_runtime {
      * never wait for one another. The result does not depend on how they are run. */
     void (*parallel_for)(void *user, int n, void (*task)(void *arg, int i), void *arg);
 
-    /* One line without a newline, for things worth knowing that are no errors. */
-    void (*log)(void *user, const char *line);
+    /* One line without a newline, for things worth knowing that are no errors. It lives until the
+     * callback returns. This release sends warnings only. */
+    void (*log)(void *user, gqa_log_level level, const char *line);
 
     /* Instead of parallel_for, which must then be NULL. Borrowed; lend it to any number of layers.
      * A call that finds it busy runs on its own thread, with the same bits. */

@@ -20,7 +20,8 @@ typedef enum gqa_status {
     GQA_ERR_NOMEM = -4,       /* the allocator returned NULL */
     GQA_ERR_WORKSPACE = -5,   /* workspace smaller than gqa_workspace_size said */
     GQA_ERR_CACHE_FULL = -6,  /* no page left, or a sequence at its max_tokens */
-    GQA_ERR_COMM = -7         /* a collective of the host failed */
+    GQA_ERR_COMM = -7         /* reserved for collectives between ranks; no function of this release
+                                 returns it */
 } gqa_status;
 
 /* Filled on failure, untouched on success. Every function accepts NULL for it. */
@@ -42,9 +43,8 @@ typedef enum gqa_dtype {
     GQA_I8 = 5
 } gqa_dtype;
 
-/* Instruction sets: those of x86-64 in rising order, then AArch64's. AUTO: the environment variable
- * GQA_ISA ("scalar", "avx2", "avx512", "amx", "neon") read once by gqa_create, else the best kernel
- * set that was built and that this CPU, its operating system and the numerics admit. */
+/* Instruction sets: those of x86-64 in rising order, then AArch64's. AUTO: the best kernel set that
+ * was built and that this CPU, its operating system, the numerics and config.max_isa admit. */
 typedef enum gqa_isa {
     GQA_ISA_AUTO = 0,
     GQA_ISA_SCALAR = 1,

@@ -1,3 +1,4 @@
+/* cache.c - the public cache functions: check the arguments, then call src/cache. */
 #include "gqa/cache.h"
 
 #include "api/positions.h"
@@ -12,7 +13,7 @@
 void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *layer, size_t size)
 {
     gqa_cache_options own;
-    bool bf16 = layer != NULL && layer->params.kernels->numerics == GQA_NUMERICS_BF16;
+    const bool bf16 = layer != NULL && layer->params.kernels->numerics == GQA_NUMERICS_BF16;
     gqa__init_struct(options, size);
     gqa__init_struct(&own, sizeof own);
     own.max_sequences = 1;
@@ -36,13 +37,13 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
         return gqa__fail(err, GQA_ERR_ARG, "options", "is NULL");
     }
 
-    const struct gqa__shape *shape = &layer->params.shape;
-    struct gqa__cache_layout layout;
+    const struct gqa__shape *const shape = &layer->params.shape;
+    struct gqa__cache_layout layout = {
+        .kernels = layer->params.kernels, .hkv = shape->hkv, .dk = shape->dk, .dv = shape->dv};
     gqa_cache_options own;
     gqa_status status = gqa__cache_options_resolve(options, &own, err);
     if (status == GQA_OK) {
-        status = gqa__cache_layout_init(&layout, layer->params.kernels, shape->hkv, shape->dk,
-                                        shape->dv, &own, err);
+        status = gqa__cache_layout_init(&layout, &own, err);
     }
     if (status != GQA_OK) {
         return status;
@@ -56,7 +57,7 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
                          "a pool of %lld pages of %zu bytes exceeds the address space",
                          (long long)own.num_pages, layout.page_bytes);
     }
-    size_t size = arena.used;
+    const size_t size = arena.used;
     void *memory;
     status = gqa__alloc(&layer->runtime, size, "options.num_pages", "a cache", &memory, err);
     if (status == GQA_ERR_NOMEM) {
@@ -80,7 +81,7 @@ void gqa_cache_destroy(gqa_cache **cache)
     if (cache == NULL || *cache == NULL) {
         return;
     }
-    gqa_runtime runtime = (*cache)->runtime;
+    const gqa_runtime runtime = (*cache)->runtime;
     gqa__release(&runtime, *cache);
     *cache = NULL;
 }
@@ -112,11 +113,11 @@ static gqa_status check_sequence(const gqa_cache *cache, int32_t sequence, gqa_e
 
 gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length, gqa_error *err)
 {
-    gqa_status status = check_sequence(cache, sequence, err);
+    const gqa_status status = check_sequence(cache, sequence, err);
     if (status != GQA_OK) {
         return status;
     }
-    int32_t held = cache->sequences[sequence].length;
+    const int32_t held = cache->sequences[sequence].length;
     if (length < 0 || length > held) {
         return gqa__fail(err, GQA_ERR_ARG, "length",
                          "is %d; it must be 0 .. %d, the tokens that sequence %d holds",
@@ -145,21 +146,27 @@ static void append_converted(gqa_cache *cache, int32_t sequence, const gqa_tenso
                              const gqa_tensor *value, int32_t first)
 {
     float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
-    int32_t dk = cache->layout.dk, dv = cache->layout.dv;
+    const int32_t dk = cache->layout.dk, dv = cache->layout.dv;
     for (int32_t head = 0; head < cache->layout.hkv; head++) {
         for (int32_t i = 0; i < (int32_t)key->shape[0]; i++) {
             gqa__load_f32(k, key, i * key->stride[0] + head * key->stride[1], dk);
             gqa__load_f32(v, value, i * value->stride[0] + head * value->stride[1], dv);
-            gqa__cache_write(cache, sequence, head, first + i, 1, k, dk, v, dv);
+            gqa__cache_write(cache, sequence, head, first + i, 1,
+                             &(struct gqa__kv_rows){.k = k, .v = v, .k_step = dk, .v_step = dv});
         }
     }
 }
 
+/* The caller's keys and values, fitted; one that is absent has no data. */
+struct kv {
+    gqa_tensor k, v;
+    int64_t n; /* tokens */
+};
+
 static gqa_status check_append(const gqa_cache *cache, const gqa_tensor *key,
-                               const gqa_tensor *value, gqa_tensor *k, gqa_tensor *v,
-                               gqa_error *err)
+                               const gqa_tensor *value, struct kv *kv, gqa_error *err)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__cache_layout *const layout = &cache->layout;
     if (!gqa__present(key)) {
         return gqa__fail(err, GQA_ERR_ARG, "key", "is missing");
     }
@@ -168,39 +175,42 @@ static gqa_status check_append(const gqa_cache *cache, const gqa_tensor *key,
     }
 
     const int64_t k_shape[3] = {-1, layout->hkv, layout->dk};
-    gqa_status status = gqa__tensor_fit(key, "key", GQA__FLOATS, 3, k_shape, false, k, err);
+    gqa_status status = gqa__tensor_fit(
+        key, &(struct gqa__form){"key", GQA__FLOATS, 3, k_shape, false}, &kv->k, err);
     if (status != GQA_OK) {
         return status;
     }
-    const int64_t v_shape[3] = {k->shape[0], layout->hkv, layout->dv};
-    status = gqa__tensor_fit(value, "value", GQA__FLOATS, 3, v_shape, false, v, err);
+    const int64_t v_shape[3] = {kv->k.shape[0], layout->hkv, layout->dv};
+    status = gqa__tensor_fit(value, &(struct gqa__form){"value", GQA__FLOATS, 3, v_shape, false},
+                             &kv->v, err);
     if (status != GQA_OK) {
         return status;
     }
-    if (k->shape[0] > cache->max_tokens) {
+    if (kv->k.shape[0] > cache->max_tokens) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "key",
                          "shape[0] is %lld tokens; max_tokens of the cache is %d",
-                         (long long)k->shape[0], (int)cache->max_tokens);
+                         (long long)kv->k.shape[0], (int)cache->max_tokens);
     }
+    kv->n = kv->k.shape[0];
     return GQA_OK;
 }
 
 gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor *key,
                             const gqa_tensor *value, const int32_t *positions, gqa_error *err)
 {
-    gqa_tensor k, v;
+    struct kv kv;
     int64_t pages = 0;
     gqa_status status = check_sequence(cache, sequence, err);
     if (status == GQA_OK) {
-        status = check_append(cache, key, value, &k, &v, err);
+        status = check_append(cache, key, value, &kv, err);
     }
     if (status != GQA_OK) {
         return status;
     }
 
-    const struct gqa__sequence *own = &cache->sequences[sequence];
-    int32_t n = (int32_t)k.shape[0];
-    int32_t first = own->length;
+    const struct gqa__sequence *const own = &cache->sequences[sequence];
+    int32_t n = (int32_t)kv.n;
+    const int32_t first = own->length;
     status = check_positions(own, positions, n, err);
     if (status != GQA_OK) {
         return status;
@@ -215,38 +225,40 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
         return status;
     }
 
-    gqa__fpmode saved = gqa__fpmode_enter();
+    const gqa__fpmode saved = gqa__fpmode_enter();
     gqa__cache_extend(cache, sequence, n, positions, NULL, own->columns + n);
-    append_converted(cache, sequence, &k, &v, first);
+    append_converted(cache, sequence, &kv.k, &kv.v, first);
     gqa__fpmode_leave(saved);
     return GQA_OK;
 }
 
 /* Fit key and value, where given, to the same number of tokens. */
 static gqa_status check_read(const gqa_cache *cache, const gqa_tensor *key, const gqa_tensor *value,
-                             gqa_tensor *k, gqa_tensor *v, int64_t *n, gqa_error *err)
+                             struct kv *kv, gqa_error *err)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__cache_layout *const layout = &cache->layout;
     gqa_status status = GQA_OK;
-    *n = -1;
+    kv->n = -1;
     if (!gqa__present(key) && !gqa__present(value)) {
         return gqa__fail(err, GQA_ERR_ARG, "key", "is missing, and value too; give one of them");
     }
     if (gqa__present(key)) {
         const int64_t shape[3] = {layout->hkv, -1, layout->dk};
-        status = gqa__tensor_fit(key, "key", GQA__FLOATS, 3, shape, false, k, err);
+        status = gqa__tensor_fit(key, &(struct gqa__form){"key", GQA__FLOATS, 3, shape, false},
+                                 &kv->k, err);
         if (status != GQA_OK) {
             return status;
         }
-        *n = k->shape[1];
+        kv->n = kv->k.shape[1];
     }
     if (gqa__present(value)) {
-        const int64_t shape[3] = {layout->hkv, *n, layout->dv};
-        status = gqa__tensor_fit(value, "value", GQA__FLOATS, 3, shape, false, v, err);
+        const int64_t shape[3] = {layout->hkv, kv->n, layout->dv};
+        status = gqa__tensor_fit(value, &(struct gqa__form){"value", GQA__FLOATS, 3, shape, false},
+                                 &kv->v, err);
         if (status != GQA_OK) {
             return status;
         }
-        *n = v->shape[1];
+        kv->n = kv->v.shape[1];
     }
     return GQA_OK;
 }
@@ -275,33 +287,32 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
                           const gqa_tensor *key, const gqa_tensor *value, int32_t *positions,
                           gqa_error *err)
 {
-    gqa_tensor k = {0}, v = {0};
+    struct kv kv = {0};
     gqa__fpmode saved;
-    int64_t n;
     gqa_status status = check_sequence(cache, sequence, err);
     if (status == GQA_OK) {
-        status = check_read(cache, key, value, &k, &v, &n, err);
+        status = check_read(cache, key, value, &kv, err);
     }
     if (status != GQA_OK) {
         return status;
     }
 
-    const struct gqa__sequence *own = &cache->sequences[sequence];
+    const struct gqa__sequence *const own = &cache->sequences[sequence];
     if (first < 0 || first > own->length) {
         return gqa__fail(err, GQA_ERR_ARG, "first",
                          "is %d; it must be 0 .. %d, the tokens that sequence %d holds", (int)first,
                          (int)own->length, (int)sequence);
     }
-    if (n > own->length - first) {
+    if (kv.n > own->length - first) {
         return gqa__fail(err, GQA_ERR_SHAPE, gqa__present(key) ? "key" : "value",
-                         "shape[1] is %lld tokens from %d on; sequence %d holds %d", (long long)n,
-                         (int)first, (int)sequence, (int)own->length);
+                         "shape[1] is %lld tokens from %d on; sequence %d holds %d",
+                         (long long)kv.n, (int)first, (int)sequence, (int)own->length);
     }
 
     saved = gqa__fpmode_enter();
-    read_converted(cache, sequence, first, (int32_t)n, &k, &v);
+    read_converted(cache, sequence, first, (int32_t)kv.n, &kv.k, &kv.v);
     gqa__fpmode_leave(saved);
-    for (int32_t i = 0; positions != NULL && i < (int32_t)n; i++) {
+    for (int32_t i = 0; positions != NULL && i < (int32_t)kv.n; i++) {
         positions[i] = cache->positions[gqa__cache_slot(cache, own, first + i)];
     }
     return GQA_OK;

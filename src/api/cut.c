@@ -18,8 +18,8 @@ struct cut {
 
 static struct cut cut_at(int64_t begin, int64_t end, int32_t level)
 {
-    int64_t size = (int64_t)GQA__FOLD_BLOCK << level;
-    struct cut cut = {begin, end, begin / size, (end - 1) / size, size};
+    const int64_t size = (int64_t)GQA__FOLD_BLOCK << level;
+    const struct cut cut = {begin, end, begin / size, (end - 1) / size, size};
 
     return cut;
 }
@@ -33,7 +33,7 @@ static int64_t keys_of(const struct cut *cut, int64_t i)
 /* Has node i keys in both of its halves? */
 static bool halves(const struct cut *cut, int64_t i)
 {
-    int64_t middle = i * cut->size + cut->size / 2;
+    const int64_t middle = i * cut->size + cut->size / 2;
 
     return cut->size > GQA__FOLD_BLOCK && middle > cut->begin && middle < cut->end;
 }
@@ -41,8 +41,8 @@ static bool halves(const struct cut *cut, int64_t i)
 /* The node at an end that is halved once all whole ones are; -1 = none. */
 static int64_t longer_end(const struct cut *cut)
 {
-    bool left = keys_of(cut, cut->first) < cut->size && halves(cut, cut->first);
-    bool right = keys_of(cut, cut->last) < cut->size && halves(cut, cut->last);
+    const bool left = keys_of(cut, cut->first) < cut->size && halves(cut, cut->first);
+    const bool right = keys_of(cut, cut->last) < cut->size && halves(cut, cut->last);
 
     if (left && right) {
         return keys_of(cut, cut->last) > keys_of(cut, cut->first) ? cut->last : cut->first;
@@ -64,7 +64,7 @@ static int32_t fill(const struct cut *cut, int64_t spare, int32_t *bounds)
         end_node = longer_end(cut);
     }
     for (int64_t i = cut->first; i <= cut->last; i++) {
-        bool split = keys_of(cut, i) == cut->size && halves(cut, i) && spare > 0;
+        const bool split = keys_of(cut, i) == cut->size && halves(cut, i) && spare > 0;
         spare -= split;
         bounds[n++] = (int32_t)gqa__max(cut->begin, i * cut->size);
         if (split || i == end_node) {

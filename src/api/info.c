@@ -3,6 +3,7 @@
 
 #include "base/fold.h"
 #include "base/import.h"
+#include "kernel/choice/cpu.h"
 #include "kernel/choice/select.h"
 #include "linear/linear.h"
 
@@ -33,6 +34,23 @@ void gqa_build_info_sized(gqa_build_info *info, size_t size)
 uint32_t gqa_version(void)
 {
     return GQA_VERSION;
+}
+
+uint32_t gqa_api_version(void)
+{
+    return GQA_API_VERSION;
+}
+
+uint32_t gqa_cpu_features(void)
+{
+    struct gqa__cpu cpu;
+
+    gqa__cpu_detect(&cpu);
+    return (cpu.avx2_fma ? (uint32_t)GQA_CPU_AVX2 : 0) |
+           (cpu.avx512 ? (uint32_t)GQA_CPU_AVX512 : 0) |
+           (cpu.avx512_bf16 ? (uint32_t)GQA_CPU_AVX512_BF16 : 0) |
+           (cpu.amx_bf16 ? (uint32_t)GQA_CPU_AMX_BF16 : 0) |
+           (cpu.neon ? (uint32_t)GQA_CPU_NEON : 0);
 }
 
 int gqa_isa_available(gqa_isa isa)

@@ -1,3 +1,4 @@
+/* layer.c - gqa_create and gqa_destroy: a config and weights become a layer. */
 #include "gqa/layer.h"
 
 #include "base/error.h"
@@ -10,7 +11,6 @@
 #include "linear/linear.h"
 #include "parallel/runtime.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 void gqa_weights_init_sized(gqa_weights *weights, size_t size)
@@ -34,7 +34,7 @@ static gqa_status prepare(struct gqa_layer *layer, const gqa_config *config,
         status = gqa__config_check(&params->config, err);
     }
     if (status == GQA_OK) {
-        status = gqa__select(&params->kernels, params->config.isa, getenv("GQA_ISA"),
+        status = gqa__select(&params->kernels, params->config.isa, params->config.max_isa,
                              params->config.numerics, err);
     }
     if (status == GQA_OK) {

@@ -1,3 +1,4 @@
+/* pool.c - the public functions of gqa_pool: check the arguments, then call src/parallel. */
 #include "gqa/pool.h"
 
 #include "base/error.h"
@@ -9,10 +10,10 @@
 /* What a pool cannot use of its own runtime is refused. */
 static gqa_status check_runtime(const gqa_runtime *runtime, gqa_error *err)
 {
-    const char *field = runtime->num_threads != 0       ? "runtime.num_threads"
-                        : runtime->parallel_for != NULL ? "runtime.parallel_for"
-                        : runtime->pool != NULL         ? "runtime.pool"
-                                                        : NULL;
+    const char *const field = runtime->num_threads != 0       ? "runtime.num_threads"
+                              : runtime->parallel_for != NULL ? "runtime.parallel_for"
+                              : runtime->pool != NULL         ? "runtime.pool"
+                                                              : NULL;
 
     if (field != NULL) {
         return gqa__fail(err, GQA_ERR_ARG, field,

@@ -17,10 +17,10 @@ static const struct rule {
 /* ids->ids[i] is not what it must be: at least 0, or above the id before it. */
 static gqa_status refuse(const struct gqa__ids *ids, int64_t i, int64_t last, gqa_error *err)
 {
-    const char *field = rules[ids->of].field;
+    const char *const field = rules[ids->of].field;
     const int id = (int)ids->ids[i];
     const bool negative = id < 0 && !rules[ids->of].negative;
-    const char *than = negative ? "at least" : "above";
+    const char *const than = negative ? "at least" : "above";
     const long long limit = negative ? 0 : last;
 
     if (ids->row < 0) {
@@ -34,7 +34,7 @@ static gqa_status refuse(const struct gqa__ids *ids, int64_t i, int64_t last, gq
 
 gqa_status gqa__check_ids(const struct gqa__ids *ids, bool *ordered, gqa_error *err)
 {
-    const struct rule *rule = &rules[ids->of];
+    const struct rule *const rule = &rules[ids->of];
     int64_t last = ids->above;
 
     for (int64_t i = 0; ids->ids != NULL && i < ids->n; i++) {

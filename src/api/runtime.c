@@ -1,3 +1,4 @@
+/* runtime.c - the defaults of gqa_runtime. It is checked in parallel/runtime.c. */
 #include "gqa/runtime.h"
 
 #include "base/import.h"

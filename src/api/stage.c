@@ -1,3 +1,4 @@
+/* stage.c - the public stage functions, each stage of a layer alone. Rope: stage_rope.c. */
 #include "gqa/stage.h"
 
 #include "api/positions.h"
@@ -71,14 +72,17 @@ static void run_qkv(const gqa_layer *layer, const struct qkv *qkv, int64_t n, vo
     const gqa__fpmode saved = gqa__fpmode_enter();
     for (int64_t t = 0; t < n; t += BLOCK) {
         const int32_t m = block_of(n - t);
-        const float *const x = qkv->x + t * s->hidden;
         float *const gate = at(qkv->gate, t * s->hq * s->gate_dim);
         const struct gqa__qkv out = {gqa__packed_heads(qkv->q + t * s->hq * s->dk, s->hq, s->dk),
                                      gqa__packed_heads(qkv->k + t * s->hkv * s->dk, s->hkv, s->dk),
                                      gqa__packed_heads(qkv->v + t * s->hkv * s->dv, s->hkv, s->dv),
                                      gate};
-        gqa__stage_qkv_project(params, x, m, GQA__PART_Q | GQA__PART_KV, 0.0f, gate, memory,
-                               &layer->runtime);
+        const struct gqa__projection projection = {.x_norm = qkv->x + t * s->hidden,
+                                                   .n = m,
+                                                   .parts = GQA__PART_Q | GQA__PART_KV,
+                                                   .gate = gate,
+                                                   .scratch = memory};
+        gqa__stage_qkv_project(params, &projection, &layer->runtime);
         gqa__stage_qkv_split(params, memory, 0, m, &out);
     }
     gqa__fpmode_leave(saved);
@@ -226,8 +230,12 @@ gqa_status gqa_stage_output_projection(const gqa_layer *layer, const gqa_tensor 
     if (call.status == GQA_OK) {
         const gqa__fpmode saved = gqa__fpmode_enter();
         for (int64_t t = 0; t < call.n; t += BLOCK) {
-            gqa__stage_oproj(params, in + t * s->o_in, block_of(call.n - t), out + t * s->hidden,
-                             memory, &layer->runtime);
+            const struct gqa__output_projection projection = {.attn = in + t * s->o_in,
+                                                              .n = block_of(call.n - t),
+                                                              .out = out + t * s->hidden,
+                                                              .out_step = s->hidden,
+                                                              .scratch = memory};
+            gqa__stage_oproj(params, &projection, &layer->runtime);
         }
         gqa__fpmode_leave(saved);
     }

@@ -1,3 +1,4 @@
+/* stage_call.c - see stage_call.h. */
 #include "api/stage_call.h"
 
 #include "base/error.h"
@@ -40,7 +41,8 @@ float *gqa__floats(struct gqa__stage_call *call, const gqa_tensor *t, const char
     if (call->status != GQA_OK || !gqa__present(t)) {
         return NULL;
     }
-    call->status = gqa__tensor_fit(t, field, GQA__ONLY_F32, rank, shape, false, &own, call->err);
+    call->status = gqa__tensor_fit(t, &(struct gqa__form){field, GQA__ONLY_F32, rank, shape, false},
+                                   &own, call->err);
     if (call->status != GQA_OK) {
         return NULL;
     }

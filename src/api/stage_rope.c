@@ -1,3 +1,4 @@
+/* stage_rope.c - the public functions of rope: tables, rotation, frequencies. */
 #include "gqa/stage.h"
 
 #include "api/stage_call.h"
@@ -60,7 +61,8 @@ gqa_status gqa_stage_rope_table(const gqa_layer *layer, const int32_t *positions
         const int32_t n = (int32_t)call.n;
         const int32_t length = rope_length > 0 ? rope_length : length_of(positions, axes * call.n);
         const gqa__fpmode saved = gqa__fpmode_enter();
-        gqa__rope_table(params, positions, n, n, length, freq, c, s);
+        const struct gqa__rope_rows rows = {positions, n, n, length, freq, c, s};
+        gqa__rope_table(params, &rows);
         gqa__fpmode_leave(saved);
     }
     return call.status;

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "api/forward_check.h"
+#include "api/rules.h"
 #include "attention/fold.h"
 #include "attention/merge.h"
 #include "base/error.h"
@@ -25,7 +25,8 @@ static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *part,
     if (!gqa__present(t)) {
         return gqa__fail(err, GQA_ERR_ARG, field, "%s is absent; m, l and o go together", part);
     }
-    status = gqa__tensor_fit(t, field, GQA__ONLY_F32, rank, shape, true, t, err);
+    status =
+        gqa__tensor_fit(t, &(struct gqa__form){field, GQA__ONLY_F32, rank, shape, true}, t, err);
     for (int32_t i = rank - 1; i >= 0 && status == GQA_OK; i--) {
         if (t->shape[i] > 1 && t->stride[i] != step) {
             status = gqa__fail(err, GQA_ERR_SHAPE, field,
@@ -58,9 +59,9 @@ gqa_status gqa__states_fit(gqa_states *states, const char *field, const int64_t 
 
 void gqa__states_clear(const gqa_states *states, int64_t row, int32_t n, int32_t dv)
 {
-    float *m = (float *)states->m.data + row;
-    float *l = (float *)states->l.data + row;
-    float *o = (float *)states->o.data + row * dv;
+    float *const m = (float *)states->m.data + row;
+    float *const l = (float *)states->l.data + row;
+    float *const o = (float *)states->o.data + row * dv;
 
     for (int32_t i = 0; i < n; i++) {
         m[i] = -INFINITY;
@@ -93,8 +94,8 @@ bool gqa__states_empty(const gqa_states *states)
 /* A state of no keys has no mass: nothing is lost where it is left out. */
 static gqa_status check_empty(const gqa_states *states, int32_t i, gqa_error *err)
 {
-    const float *l = states->l.data;
-    int64_t rows = states->m.shape[0] * states->m.shape[1] * states->m.shape[2];
+    const float *const l = states->l.data;
+    const int64_t rows = states->m.shape[0] * states->m.shape[1] * states->m.shape[2];
 
     for (int64_t row = 0; row < rows; row++) {
         if (l[row] != 0.0f) {
@@ -180,10 +181,12 @@ struct row_merge {
 
 static void merge_two(void *arg, int32_t left)
 {
-    struct row_merge *merge = arg;
+    struct row_merge *const merge = arg;
 
-    gqa__merge_row(&merge->m[left], &merge->l[left], merge->o[left], merge->m[left + 1],
-                   merge->l[left + 1], merge->o[left + 1], merge->width);
+    const struct gqa__row_state lower = {&merge->m[left], &merge->l[left], merge->o[left]};
+    const struct gqa__row_state upper = {lower.m + 1, lower.l + 1, merge->o[left + 1]};
+
+    gqa__merge_row(&lower, &upper, merge->width);
 }
 
 /* `width` values of one row of every state, merged into slot 0. Each part stands where its first
@@ -193,8 +196,8 @@ static void merge_chunk(struct row_merge *merge, const gqa_states *const *states
 {
     merge->tree.depth = 0;
     for (int32_t i = 0; i < n; i++) {
-        const gqa_states *from = states[i];
-        int64_t begin = from->key_begin / GQA__FOLD_BLOCK;
+        const gqa_states *const from = states[i];
+        const int64_t begin = from->key_begin / GQA__FOLD_BLOCK;
         int32_t top;
 
         if (gqa__states_empty(from)) {
@@ -230,8 +233,8 @@ static void cover(const gqa_states *const *states, int32_t n, int32_t *begin, in
 /* out may be one of the states: its m and l are written after the row's last chunk. */
 static void merge_rows(const gqa_states *const *states, int32_t n, const gqa_states *to)
 {
-    int32_t dv = (int32_t)to->o.shape[3];
-    int64_t rows = to->m.shape[0] * to->m.shape[1] * to->m.shape[2];
+    const int32_t dv = (int32_t)to->o.shape[3];
+    const int64_t rows = to->m.shape[0] * to->m.shape[1] * to->m.shape[2];
     struct row_merge merge;
 
     for (int64_t row = 0; row < rows; row++) {
@@ -257,7 +260,7 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
     gqa_status status;
 
     if (states == NULL || out == NULL || n < 1) {
-        const char *field = states == NULL ? "states" : out == NULL ? "out" : "n";
+        const char *const field = states == NULL ? "states" : out == NULL ? "out" : "n";
         return gqa__fail(err, GQA_ERR_ARG, field, "is %s", n < 1 ? "below 1" : "NULL");
     }
     to = *out;
@@ -268,7 +271,7 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
     mode = gqa__fpmode_enter();
     cover(states, n, &begin, &end);
     if (begin == end) {
-        int64_t tokens = to.m.shape[0] * to.m.shape[1];
+        const int64_t tokens = to.m.shape[0] * to.m.shape[1];
         for (int64_t t = 0; t < tokens; t++) {
             gqa__states_clear(&to, t * to.m.shape[2], (int32_t)to.m.shape[2],
                               (int32_t)to.o.shape[3]);
@@ -285,30 +288,30 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
 /* gqa_finish_states: what its rows read and write. */
 struct finish_call {
     const struct gqa__params *params;
-    const gqa_states *states;
-    const float *sinks; /* [hq] or NULL */
-    const gqa_tensor *output, *lse;
-    float *m, *l, *sink;   /* [lanes] */
-    float *o;              /* [dv][lanes] */
-    float *rows, *row_lse; /* [lanes][dv], [lanes] */
+    gqa_states states;
+    const float *sinks;     /* [hq] or NULL */
+    gqa_tensor output, lse; /* data NULL = not wanted */
+    float *m, *l, *sink;    /* [lanes] */
+    float *o;               /* [dv][lanes] */
+    float *rows, *row_lse;  /* [lanes][dv], [lanes] */
 };
 
 /* End `count` rows (at most the kernel set's lanes) from row `first` on. */
 static void finish_rows(const struct finish_call *call, int64_t first, int32_t count)
 {
-    const struct gqa__shape *shape = &call->params->shape;
-    int32_t ld = call->params->kernels->lanes;
-    int32_t dv = shape->dv;
+    const struct gqa__shape *const shape = &call->params->shape;
+    const int32_t ld = call->params->kernels->lanes;
+    const int32_t dv = shape->dv;
     struct gqa__finish finish = {.m = call->m, .l = call->l, .o = call->o, .ld = ld, .dv = dv};
 
     for (int32_t r = 0; r < ld; r++) {
-        int64_t row = first + (r < count ? r : 0);
-        call->m[r] = ((const float *)call->states->m.data)[row];
-        call->l[r] = ((const float *)call->states->l.data)[row];
+        const int64_t row = first + (r < count ? r : 0);
+        call->m[r] = ((const float *)call->states.m.data)[row];
+        call->l[r] = ((const float *)call->states.l.data)[row];
         call->sink[r] =
             call->sinks != NULL ? gqa__to_units((double)call->sinks[row % shape->hq]) : -INFINITY;
         for (int32_t d = 0; d < dv; d++) {
-            call->o[(int64_t)d * ld + r] = ((const float *)call->states->o.data)[row * dv + d];
+            call->o[(int64_t)d * ld + r] = ((const float *)call->states.o.data)[row * dv + d];
         }
     }
     finish.sink = call->sinks != NULL ? call->sink : NULL;
@@ -322,17 +325,17 @@ static void finish_rows(const struct finish_call *call, int64_t first, int32_t c
 /* Store `count` finished rows into the caller's tensors. */
 static void store_rows(const struct finish_call *call, int64_t first, int32_t count)
 {
-    int32_t hq = call->params->shape.hq;
-    int32_t dv = call->params->shape.dv;
-    int64_t tokens = call->states->m.shape[1];
+    const int32_t hq = call->params->shape.hq;
+    const int32_t dv = call->params->shape.dv;
+    const int64_t tokens = call->states.m.shape[1];
 
     for (int32_t r = 0; r < count; r++) {
-        int64_t row = first + r;
-        int64_t h = row % hq;
-        int64_t t = row / hq % tokens;
-        int64_t b = row / hq / tokens;
-        const gqa_tensor *out = call->output;
-        const gqa_tensor *lse = call->lse;
+        const int64_t row = first + r;
+        const int64_t h = row % hq;
+        const int64_t t = row / hq % tokens;
+        const int64_t b = row / hq / tokens;
+        const gqa_tensor *const out = &call->output;
+        const gqa_tensor *const lse = &call->lse;
         if (gqa__present(out)) {
             gqa__store_f32(out, b * out->stride[0] + t * out->stride[1] + h * out->stride[2],
                            call->rows + (int64_t)r * dv, dv);
@@ -344,28 +347,62 @@ static void store_rows(const struct finish_call *call, int64_t first, int32_t co
 }
 
 /* Fit the outputs to the states' shape. */
-static gqa_status finish_check(const struct gqa__shape *shape, gqa_states *states,
-                               gqa_tensor *output, gqa_tensor *lse, gqa_error *err)
+static gqa_status finish_check(struct finish_call *call, gqa_error *err)
 {
-    int64_t rows[4] = {-1, -1, shape->hq, 1};
+    const struct gqa__shape *const shape = &call->params->shape;
+    const int64_t rows[3] = {-1, -1, shape->hq};
     int64_t values[4];
-    gqa_status status = gqa__states_fit(states, "states", rows, shape->dv, err);
+    const struct gqa__form output = {"output", GQA__FLOATS, 4, values, true};
+    const struct gqa__form lse = {"lse", GQA__ONLY_F32, 3, values, true};
+    gqa_status status = gqa__states_fit(&call->states, "states", rows, shape->dv, err);
 
     if (status == GQA_OK) {
-        status = gqa__states_range(states, "states", err);
+        status = gqa__states_range(&call->states, "states", err);
     }
-    if (status == GQA_OK && !gqa__present(output) && !gqa__present(lse)) {
-        status = gqa__fail(err, GQA_ERR_ARG, "output", "this or lse is required");
+    if (status == GQA_OK && !gqa__present(&call->output) && !gqa__present(&call->lse)) {
+        status = gqa__fail(err, GQA_ERR_ARG, output.field, "this or lse is required");
     }
-    memcpy(values, states->m.shape, sizeof values);
+    memcpy(values, call->states.m.shape, sizeof values);
     values[3] = shape->dv;
-    if (status == GQA_OK && gqa__present(output)) {
-        status = gqa__tensor_fit(output, "output", GQA__FLOATS, 4, values, true, output, err);
+    if (status == GQA_OK && gqa__present(&call->output)) {
+        status = gqa__tensor_fit(&call->output, &output, &call->output, err);
     }
-    if (status == GQA_OK && gqa__present(lse)) {
-        status = gqa__tensor_fit(lse, "lse", GQA__ONLY_F32, 3, values, true, lse, err);
+    if (status == GQA_OK && gqa__present(&call->lse)) {
+        status = gqa__tensor_fit(&call->lse, &lse, &call->lse, err);
     }
     return status;
+}
+
+/* All rows, through one set of lanes from the layer's allocator. */
+static gqa_status finish_all(struct finish_call *call, const gqa_runtime *runtime, gqa_error *err)
+{
+    const int64_t lanes = call->params->kernels->lanes;
+    const int64_t floats = lanes * (4 + 2 * (int64_t)call->params->shape.dv);
+    const int64_t *const shape = call->states.m.shape; /* [B, T, Hq] */
+    const int64_t rows = shape[0] * shape[1] * shape[2];
+    void *block;
+    const gqa_status status = gqa__alloc(runtime, (size_t)floats * sizeof(float), "workspace",
+                                         "a workspace", &block, err);
+    gqa__fpmode mode;
+
+    if (status != GQA_OK) {
+        return status;
+    }
+    call->m = block;
+    call->l = call->m + lanes;
+    call->sink = call->l + lanes;
+    call->row_lse = call->sink + lanes;
+    call->o = call->row_lse + lanes;
+    call->rows = call->o + lanes * call->params->shape.dv;
+    mode = gqa__fpmode_enter();
+    for (int64_t row = 0; row < rows; row += lanes) {
+        const int32_t count = (int32_t)gqa__min(lanes, rows - row);
+        finish_rows(call, row, count);
+        store_rows(call, row, count);
+    }
+    gqa__fpmode_leave(mode);
+    gqa__release(runtime, block);
+    return GQA_OK;
 }
 
 gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, gqa_phase phase,
@@ -373,63 +410,28 @@ gqa_status gqa_finish_states(const gqa_layer *layer, const gqa_states *states, g
                              const gqa_tensor *lse, gqa_error *err)
 {
     struct finish_call call = {0};
-    gqa_states from;
-    gqa_tensor out = {0}, out_lse = {0};
-    int64_t lanes, rows, floats;
-    gqa__fpmode mode;
-    float *memory;
-    void *block;
     gqa_status status;
 
     if (layer == NULL || states == NULL) {
-        const char *field = layer == NULL ? "layer" : "states";
+        const char *const field = layer == NULL ? "layer" : "states";
         return gqa__fail(err, GQA_ERR_ARG, field, "is NULL");
     }
     if (leave_out_sinks != 0 && leave_out_sinks != 1) {
         return gqa__fail(err, GQA_ERR_ARG, "leave_out_sinks", "is %d; it must be 0 or 1",
                          leave_out_sinks);
     }
-    from = *states;
+    call.params = &layer->params;
+    call.states = *states;
     if (output != NULL) {
-        out = *output;
+        call.output = *output;
     }
     if (lse != NULL) {
-        out_lse = *lse;
+        call.lse = *lse;
     }
     status = gqa__check_phase(phase, err);
     if (status == GQA_OK) {
-        status = finish_check(&layer->params.shape, &from, &out, &out_lse, err);
+        call.sinks = leave_out_sinks ? NULL : gqa__stage_sinks(call.params, phase == GQA_PHASE_TKG);
+        status = finish_check(&call, err);
     }
-    if (status != GQA_OK) {
-        return status;
-    }
-    lanes = layer->params.kernels->lanes;
-    floats = lanes * (4 + 2 * (int64_t)layer->params.shape.dv);
-    status = gqa__alloc(&layer->runtime, (size_t)floats * sizeof(float), "workspace", "a workspace",
-                        &block, err);
-    if (status != GQA_OK) {
-        return status;
-    }
-    memory = block;
-    call.params = &layer->params;
-    call.states = &from;
-    call.sinks = leave_out_sinks ? NULL : gqa__stage_sinks(&layer->params, phase == GQA_PHASE_TKG);
-    call.output = &out;
-    call.lse = &out_lse;
-    call.m = memory;
-    call.l = memory + lanes;
-    call.sink = memory + 2 * lanes;
-    call.row_lse = memory + 3 * lanes;
-    call.o = memory + 4 * lanes;
-    call.rows = call.o + lanes * layer->params.shape.dv;
-    rows = from.m.shape[0] * from.m.shape[1] * from.m.shape[2];
-    mode = gqa__fpmode_enter();
-    for (int64_t row = 0; row < rows; row += lanes) {
-        int32_t count = (int32_t)gqa__min(lanes, rows - row);
-        finish_rows(&call, row, count);
-        store_rows(&call, row, count);
-    }
-    gqa__fpmode_leave(mode);
-    gqa__release(&layer->runtime, memory);
-    return GQA_OK;
+    return status == GQA_OK ? finish_all(&call, &layer->runtime, err) : status;
 }

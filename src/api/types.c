@@ -80,7 +80,8 @@ static gqa_status fit(const gqa_tensor *t, const char *field, const int64_t *sha
     if (t->rank < 1 || t->rank > 4) {
         return gqa__fail(err, GQA_ERR_SHAPE, field, "rank is %d; it must be 1..4", (int)t->rank);
     }
-    return gqa__tensor_fit(t, field, GQA__FLOATS, rank, shape, false, out, err);
+    return gqa__tensor_fit(t, &(struct gqa__form){field, GQA__FLOATS, rank, shape, false}, out,
+                           err);
 }
 
 gqa_status gqa_convert(const gqa_tensor *src, const gqa_tensor *dst, gqa_error *err)

@@ -24,7 +24,7 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
 {
     struct gqa__attention *attention = gqa__arena_take(arena, 1, sizeof *attention);
     struct gqa__attention own;
-    int64_t floats = gqa__state_floats(params->kernels->tile_rows, params->shape.dv);
+    const int64_t floats = gqa__state_floats(params->kernels->tile_rows, params->shape.dv);
 
     own.limits = *limits;
     own.max_parts = gqa__plan_max_parts(params, limits->tokens, limits->segments, limits->keys,
@@ -46,7 +46,7 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
     return attention;
 }
 
-/* What all tasks of a run read. */
+/* What all tasks of a run read; none writes it. */
 struct run {
     const struct gqa__attention *attention;
     const struct gqa__params *params;
@@ -55,20 +55,20 @@ struct run {
     bool counted; /* tasks count what they do, each in its own scratch */
 };
 
-/* Index ranges of every token, cut to the segment's part of the keys; the blocks that some row
- * sees. */
+/* The index range that each token sees, cut to its segment's part of the keys; and the fold blocks
+ * of which some token sees a key. */
 static void find_spans(struct run *run)
 {
-    const struct gqa__attention *attention = run->attention;
+    const struct gqa__attention *const attention = run->attention;
     int64_t at = 0;
     int32_t first = INT32_MAX;
     int32_t last = 0;
 
     for (int32_t s = 0; s < run->plan.n; s++) {
-        const struct gqa__segment *segment = &run->plan.segments[s];
-        int32_t end = segment->range_end > 0
-                          ? (int32_t)gqa__min(segment->range_end, segment->view.length)
-                          : segment->view.length;
+        const struct gqa__segment *const segment = &run->plan.segments[s];
+        const int32_t end = segment->range_end > 0
+                                ? (int32_t)gqa__min(segment->range_end, segment->view.length)
+                                : segment->view.length;
         attention->first_token[s] = at;
         for (int32_t i = 0; i < segment->n; i++, at++) {
             int32_t lo = 0;
@@ -126,7 +126,7 @@ static void leave(const struct run *run)
 /* Cut by rows: an item is a tile with all its keys. */
 static void whole_tile(void *arg, int64_t item, int32_t slot)
 {
-    const struct run *run = arg;
+    const struct run *const run = arg;
     struct gqa__tile tile;
 
     enter(run);
@@ -150,7 +150,7 @@ static float *part_memory(const struct run *run, int64_t item)
 
 static void copy_state(const struct gqa__tile *tile, struct gqa__state to, struct gqa__state from)
 {
-    size_t lanes = (size_t)tile->ld * sizeof(float);
+    const size_t lanes = (size_t)tile->ld * sizeof(float);
 
     memcpy(to.m, from.m, lanes);
     memcpy(to.l, from.l, lanes);
@@ -160,11 +160,11 @@ static void copy_state(const struct gqa__tile *tile, struct gqa__state to, struc
 /* Cut by keys, first pass: an item is one part of a tile's keys. */
 static void part_of_tile(void *arg, int64_t item, int32_t slot)
 {
-    const struct run *run = arg;
-    const struct gqa__plan *plan = &run->plan;
-    int64_t part = plan->first_part + item % plan->parts;
-    int32_t begin = (int32_t)(part << plan->part_level);
-    int32_t end = (int32_t)gqa__min((part + 1) << plan->part_level, plan->block_end);
+    const struct run *const run = arg;
+    const struct gqa__plan *const plan = &run->plan;
+    const int64_t part = plan->first_part + item % plan->parts;
+    const int32_t begin = (int32_t)(part << plan->part_level);
+    const int32_t end = (int32_t)gqa__min((part + 1) << plan->part_level, plan->block_end);
     struct gqa__tile tile;
 
     enter(run);
@@ -178,14 +178,14 @@ static void part_of_tile(void *arg, int64_t item, int32_t slot)
 /* Cut by keys, second pass: an item is a tile, whose parts are merged over the fold tree. */
 static void merge_tile(void *arg, int64_t item, int32_t slot)
 {
-    const struct run *run = arg;
-    const struct gqa__plan *plan = &run->plan;
+    const struct run *const run = arg;
+    const struct gqa__plan *const plan = &run->plan;
     struct gqa__tile tile;
 
     enter(run);
     begin_tile(run, item, slot, &tile);
     for (int32_t i = 0; i < plan->parts; i++) {
-        float *memory = part_memory(run, item * plan->parts + i);
+        float *const memory = part_memory(run, item * plan->parts + i);
         copy_state(&tile, gqa__fold_next(&tile.scratch->fold),
                    gqa__state_at(memory, run->params->kernels->tile_rows));
         gqa__fold_push(&tile.scratch->fold, plan->part_level, plan->first_part + i);
@@ -206,7 +206,7 @@ static void clear_counts(const struct run *run)
 /* Tiles of the segment's whole grid: its tiles of rows against the fold blocks of its key range. */
 static int64_t grid_of(const struct run *run, int32_t s)
 {
-    const struct gqa__segment *segment = &run->plan.segments[s];
+    const struct gqa__segment *const segment = &run->plan.segments[s];
     const int64_t end = segment->range_end > 0 ? gqa__min(segment->range_end, segment->final_keys)
                                                : segment->final_keys;
     const int64_t blocks =
@@ -223,7 +223,7 @@ static void add_counts(const struct run *run, gqa_work *work)
         skipped += grid_of(run, s);
     }
     for (int32_t i = 0; i < run->threads; i++) {
-        const gqa_work *own = &run->attention->scratch[i].work;
+        const gqa_work *const own = &run->attention->scratch[i].work;
         skipped -= own->tiles;
         work->tiles += own->tiles;
         work->tiles_masked += own->tiles_masked;

@@ -36,14 +36,15 @@ static struct gqa__state state_of(const struct gqa__fold *fold, int32_t i)
     return gqa__state_at(fold->states + i * fold->state_floats, fold->kernels->tile_rows);
 }
 
-/* Let the top of the stack climb: merged with its left sibling where that waits, else (the sibling
- * is neutral) with the same bits, while its node is a right one. */
+/* Moves the top of the stack up the tree for as long as it is a right child. Its left sibling is
+ * either the state below it on the stack: the two are merged into their parent. Or it is neutral:
+ * the top becomes the parent as it is, which has the same bits. */
 static void climb(struct gqa__fold_tree *tree, void (*merge)(void *arg, int32_t left), void *arg)
 {
     int32_t top = tree->depth - 1;
 
     while (tree->index[top] % 2 == 1) {
-        int32_t below = top - 1;
+        const int32_t below = top - 1;
         if (below >= 0 && tree->level[below] == tree->level[top] &&
             tree->index[below] == tree->index[top] - 1) {
             merge(arg, below);
@@ -61,8 +62,8 @@ void gqa__fold_tree_settle(struct gqa__fold_tree *tree, int64_t begin,
                            void (*merge)(void *arg, int32_t left), void *arg)
 {
     while (tree->depth > 0) {
-        int32_t top = tree->depth - 1;
-        int64_t parent = tree->index[top] / 2;
+        const int32_t top = tree->depth - 1;
+        const int64_t parent = tree->index[top] / 2;
         if (((parent + 1) << (tree->level[top] + 1)) > begin) {
             break;
         }
@@ -106,9 +107,9 @@ struct gqa__state gqa__fold_next(const struct gqa__fold *fold)
 
 static void merge_states(void *arg, int32_t left)
 {
-    const struct gqa__fold *fold = arg;
-    struct gqa__state to = state_of(fold, left);
-    struct gqa__state from = state_of(fold, left + 1);
+    const struct gqa__fold *const fold = arg;
+    const struct gqa__state to = state_of(fold, left);
+    const struct gqa__state from = state_of(fold, left + 1);
 
     fold->kernels->merge(to.m, to.l, to.o, from.m, from.l, from.o, fold->dv, fold->ld);
 }

@@ -1,9 +1,10 @@
 /* fold.h - the canonical order in which partial states are merged.
  *
  * Block b of GQA__FOLD_BLOCK keys is leaf (level 0, index b) of a binary tree over the absolute
- * block indices; node (level, index) is the merge of (level-1, 2 index) and (level-1, 2 index + 1),
- * and a node of which nothing was visited is neutral. States come in rising order; those whose
- * right sibling is still to come wait on a stack, as the digits of a binary counter.
+ * block indices. Node (level, index) is the merge of its children, (level - 1, 2 index) and (level
+ * - 1, 2 index + 1). A node is neutral if none of its blocks was visited. States come in rising
+ * order, so those whose right sibling is still to come wait on a stack, like the digits of a binary
+ * counter.
  */
 #ifndef GQA__FOLD_STACK_H
 #define GQA__FOLD_STACK_H
@@ -50,8 +51,10 @@ void gqa__fold_begin(struct gqa__fold *fold, int32_t ld);
 struct gqa__state gqa__fold_next(const struct gqa__fold *fold);
 /* It has been written: it is node (level, index). No block is left out between pushes. */
 void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index);
-/* The same for leaf `index`, but the caller merges: the next state into left[0], that one into
- * left[1] and so on; with last also what gqa__fold_end would merge. left: room for GQA__FOLD_DEPTH.
+/* For a caller that does the merging itself, leaf `index`: the stack changes as by gqa__fold_push,
+ * but no state is touched. left[0], left[1], .. are set to the states that the caller must merge
+ * the new one (of gqa__fold_next) into: it into left[0], the result into left[1], and so on. With
+ * last, the merges that gqa__fold_end would do are among them. left: room for GQA__FOLD_DEPTH.
  * Returns how many. */
 int32_t gqa__fold_place(struct gqa__fold *fold, int64_t index, bool last, struct gqa__state *left);
 /* Merge what waits, the last one first, into the first; neutral if nothing came. The state stays

@@ -13,25 +13,26 @@ static float factor(float m, float top)
     return m == top ? 1.0f : gqa__exp2f(m - top);
 }
 
-void gqa__merge_row(float *m, float *l, float *o, float m2, float l2, const float *o2, int32_t dv)
+void gqa__merge_row(const struct gqa__row_state *left, const struct gqa__row_state *right,
+                    int32_t dv)
 {
     float top, a1, a2;
 
-    if (l2 == 0.0f) { /* the right state is neutral */
+    if (*right->l == 0.0f) { /* the right state is neutral */
         return;
     }
-    if (*l == 0.0f) {
-        *m = m2;
-        *l = l2;
-        memcpy(o, o2, (size_t)dv * sizeof *o);
+    if (*left->l == 0.0f) {
+        *left->m = *right->m;
+        *left->l = *right->l;
+        memcpy(left->o, right->o, (size_t)dv * sizeof *left->o);
         return;
     }
-    top = *m > m2 ? *m : m2;
-    a1 = factor(*m, top);
-    a2 = factor(m2, top);
-    *m = top;
-    *l = gqa__canonical(fmaf(l2, a2, *l * a1));
+    top = *left->m > *right->m ? *left->m : *right->m;
+    a1 = factor(*left->m, top);
+    a2 = factor(*right->m, top);
+    *left->m = top;
+    *left->l = gqa__canonical(fmaf(*right->l, a2, *left->l * a1));
     for (int32_t d = 0; d < dv; d++) {
-        o[d] = gqa__canonical(fmaf(o2[d], a2, o[d] * a1));
+        left->o[d] = gqa__canonical(fmaf(right->o[d], a2, left->o[d] * a1));
     }
 }

@@ -1,11 +1,19 @@
-/* merge.h - the merge of two raw states of one row, in plain C: what every row's merge entry does.
+/* merge.h - the merge of two raw states of one row, in plain C: what the entry merge of every
+ * kernel set does.
  */
 #ifndef GQA__MERGE_H
 #define GQA__MERGE_H
 
 #include <stdint.h>
 
-/* One row: *m, *l, o [dv] = merge of it (lower keys) and (m2, l2, o2). */
-void gqa__merge_row(float *m, float *l, float *o, float m2, float l2, const float *o2, int32_t dv);
+/* A raw state of one row. */
+struct gqa__row_state {
+    float *m, *l;
+    float *o; /* [dv] */
+};
+
+/* left (lower keys) = merge of left and right. */
+void gqa__merge_row(const struct gqa__row_state *left, const struct gqa__row_state *right,
+                    int32_t dv);
 
 #endif

@@ -33,7 +33,7 @@ int64_t gqa__plan_max_parts(const struct gqa__params *params, int32_t tokens, in
 static int64_t parts_wanted(const struct gqa__plan *plan, const struct gqa__params *params,
                             int32_t threads, int64_t max_parts)
 {
-    int64_t room = plan->tiles > 0 ? max_parts / plan->tiles : 0;
+    const int64_t room = plan->tiles > 0 ? max_parts / plan->tiles : 0;
 
     if (room < 2) {
         return 1;
@@ -51,8 +51,8 @@ static int64_t parts_wanted(const struct gqa__plan *plan, const struct gqa__para
 static void cut_keys(struct gqa__plan *plan, int64_t wanted)
 {
     int32_t level = 0;
-    int32_t first = plan->block_begin;
-    int32_t last = plan->block_end > first ? plan->block_end - 1 : first;
+    const int32_t first = plan->block_begin;
+    const int32_t last = plan->block_end > first ? plan->block_end - 1 : first;
 
     while ((last >> level) - (first >> level) + 1 > wanted) {
         level++;
@@ -85,17 +85,17 @@ struct gqa__tile_id gqa__plan_tile(const struct gqa__plan *plan, int64_t tile)
     int32_t hi = plan->n - 1;
 
     while (lo < hi) { /* the last segment that starts at or before the tile */
-        int32_t mid = lo + (hi - lo + 1) / 2;
+        const int32_t mid = lo + (hi - lo + 1) / 2;
         if (plan->first_tile[mid] <= tile) {
             lo = mid;
         } else {
             hi = mid - 1;
         }
     }
-    int32_t rows = plan->segments[lo].n * plan->group;
-    int64_t per_head = (rows + plan->tile_rows - 1) / plan->tile_rows;
-    int64_t local = tile - plan->first_tile[lo];
-    int64_t from_end = local % per_head; /* the last rows of every head first */
+    const int32_t rows = plan->segments[lo].n * plan->group;
+    const int64_t per_head = (rows + plan->tile_rows - 1) / plan->tile_rows;
+    const int64_t local = tile - plan->first_tile[lo];
+    const int64_t from_end = local % per_head; /* the last rows of every head first */
 
     id.segment = lo;
     id.head = (int32_t)(local / per_head);

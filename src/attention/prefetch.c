@@ -6,23 +6,24 @@
 /* What the thread's next tile reads first: its query rows, and keys and values of one block. */
 static int32_t next_tile_prefetch(const struct gqa__tile *tile, struct gqa__prefetch *list)
 {
-    const struct gqa__segment *segment = tile->segment;
-    const struct gqa__tile_id *next = &tile->next;
-    int64_t width = (int64_t)tile->map.group * tile->params->shape.dk; /* of the KV head's rows */
-    int32_t first = next->first / tile->map.group;
-    int32_t last = (next->first + next->count - 1) / tile->map.group;
+    const struct gqa__segment *const segment = tile->segment;
+    const struct gqa__tile_id *const next = &tile->next;
+    const int64_t width =
+        (int64_t)tile->map.group * tile->params->shape.dk; /* of the KV head's rows */
+    const int32_t first = next->first / tile->map.group;
+    const int32_t last = (next->first + next->count - 1) / tile->map.group;
     int32_t n = 0;
 
     if (next->count == 0 || next->segment != tile->id.segment) {
         return 0;
     }
     for (int32_t i = first; i <= last && n < GQA__BLOCK_PREFETCHES - GQA__KEY_PREFETCHES; i++) {
-        const float *rows = segment->q + i * segment->q_stride + next->head * width;
+        const float *const rows = segment->q + i * segment->q_stride + next->head * width;
         list[n++] =
             (struct gqa__prefetch){(const unsigned char *)rows, (size_t)width * sizeof *rows};
     }
     if (tile->span_lo[first] < tile->span_hi[first]) {
-        int32_t begin = tile->span_lo[first] - tile->span_lo[first] % GQA__FOLD_BLOCK;
+        const int32_t begin = tile->span_lo[first] - tile->span_lo[first] % GQA__FOLD_BLOCK;
         n += gqa__view_prefetch(&segment->view, next->head, begin, GQA__FOLD_BLOCK, list + n);
     }
     return n;
@@ -30,7 +31,7 @@ static int32_t next_tile_prefetch(const struct gqa__tile *tile, struct gqa__pref
 
 int32_t gqa__tile_prefetch(const struct gqa__tile *tile, int32_t end, struct gqa__prefetch *list)
 {
-    int64_t left = gqa__min((int64_t)tile->key_end - end, GQA__FOLD_BLOCK);
+    const int64_t left = gqa__min((int64_t)tile->key_end - end, GQA__FOLD_BLOCK);
 
     if (left <= 0) {
         return next_tile_prefetch(tile, list);

@@ -14,10 +14,10 @@
 void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
                              const struct gqa__params *params, int64_t max_keys)
 {
-    const struct gqa__kernels *kernels = params->kernels;
-    int64_t lanes = kernels->tile_rows;
-    int32_t dv = params->shape.dv;
-    int32_t capacity = gqa__fold_capacity(max_keys);
+    const struct gqa__kernels *const kernels = params->kernels;
+    const int64_t lanes = kernels->tile_rows;
+    const int32_t dv = params->shape.dv;
+    const int32_t capacity = gqa__fold_capacity(max_keys);
     struct gqa__tile_scratch own;
 
     own.q =
@@ -50,10 +50,10 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
 /* Ranges, positions and slopes of the rows; lanes beyond the rows see nothing. */
 static void set_rows(struct gqa__tile *tile)
 {
-    struct gqa__tile_scratch *scratch = tile->scratch;
-    const struct gqa__segment *segment = tile->segment;
-    const float *slopes = tile->params->slopes;
-    int32_t group = tile->map.group;
+    struct gqa__tile_scratch *const scratch = tile->scratch;
+    const struct gqa__segment *const segment = tile->segment;
+    const float *const slopes = tile->params->slopes;
+    const int32_t group = tile->map.group;
     int32_t i = tile->id.first / group, head = tile->id.first % group; /* token, head in group */
 
     tile->key_begin = INT32_MAX;
@@ -61,15 +61,15 @@ static void set_rows(struct gqa__tile *tile)
     tile->last_lo = 0;
     tile->first_hi = INT32_MAX;
     for (int32_t r = 0; r < tile->id.count; r++) {
-        int32_t lo = tile->span_lo[i];
-        int32_t hi = tile->span_hi[i];
+        const int32_t lo = tile->span_lo[i];
+        const int32_t hi = tile->span_hi[i];
 
         scratch->lo[r] = lo;
         scratch->hi[r] = hi;
         scratch->q_pos[r] = segment->positions[i];
         scratch->slope[r] = 0.0f;
         if (slopes != NULL) {
-            double slope = (double)slopes[tile->id.head * group + head];
+            const double slope = (double)slopes[tile->id.head * group + head];
             scratch->slope[r] = (float)(slope * GQA__LOG2E);
         }
         if (lo < hi) {
@@ -98,11 +98,11 @@ static void set_rows(struct gqa__tile *tile)
 
 void gqa__tile_begin(struct gqa__tile *tile)
 {
-    const struct gqa__segment *segment = tile->segment;
-    const struct gqa__shape *shape = &tile->params->shape;
-    const struct gqa__kernels *kernels = tile->params->kernels;
-    const float *q = segment->q + (int64_t)tile->id.head * shape->group * shape->dk;
-    float scale = (float)((double)shape->score_scale * GQA__LOG2E);
+    const struct gqa__segment *const segment = tile->segment;
+    const struct gqa__shape *const shape = &tile->params->shape;
+    const struct gqa__kernels *const kernels = tile->params->kernels;
+    const float *const q = segment->q + (int64_t)tile->id.head * shape->group * shape->dk;
+    const float scale = (float)((double)shape->score_scale * GQA__LOG2E);
 
     tile->map.token_stride = segment->q_stride;
     tile->map.head_stride = shape->dk;
@@ -130,12 +130,12 @@ static bool all_see(const struct gqa__tile *tile, int32_t first, int32_t keys)
 static bool make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
                        struct gqa__score_rules *rules)
 {
-    struct gqa__tile_scratch *scratch = tile->scratch;
-    const gqa_config *config = &tile->params->config;
-    const struct gqa__kv_view *view = &tile->segment->view;
-    bool has_bias = gqa__present(&tile->segment->bias);
-    bool verdict_all = !tile->params->knobs.no_verdicts && all_see(tile, first, keys);
-    int32_t exist = (int32_t)gqa__min(keys, view->length - first);
+    struct gqa__tile_scratch *const scratch = tile->scratch;
+    const gqa_config *const config = &tile->params->config;
+    const struct gqa__kv_view *const view = &tile->segment->view;
+    const bool has_bias = gqa__present(&tile->segment->bias);
+    const bool verdict_all = !tile->params->knobs.no_verdicts && all_see(tile, first, keys);
+    const int32_t exist = (int32_t)gqa__min(keys, view->length - first);
 
     if (verdict_all && !tile->explicit_mask && !has_bias && config->softcap == 0.0f &&
         tile->params->slopes == NULL) {
@@ -164,8 +164,8 @@ static bool make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
     }
     if (!verdict_all) {
         for (int32_t r = 0; r < tile->ld; r++) {
-            int64_t lo = gqa__max(0, (int64_t)scratch->lo[r] - first);
-            int64_t hi = gqa__min(keys, (int64_t)scratch->hi[r] - first);
+            const int64_t lo = gqa__max(0, (int64_t)scratch->lo[r] - first);
+            const int64_t hi = gqa__min(keys, (int64_t)scratch->hi[r] - first);
             scratch->lo_rel[r] = (int32_t)gqa__min(lo, keys);
             scratch->hi_rel[r] = (int32_t)gqa__max(hi, 0);
         }
@@ -220,14 +220,16 @@ static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
     return gathered > 1 ? 0 : n;
 }
 
-/* The entries of the kernels one after the other, fetching each panel when it is needed. */
+/* A block by the single entries of the kernel set, one after the other: for sets without `block`,
+ * for panels that share the scratch, and where V may be special. Each panel is looked up when
+ * it is needed. */
 static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
                         const uint8_t *mark)
 {
-    const struct gqa__kernels *kernels = tile->params->kernels;
-    const struct gqa__kv_view *view = &tile->segment->view;
-    size_t p_size = (size_t)block->ld * gqa__dtype_size(kernels->operand);
-    int32_t end = first + block->keys;
+    const struct gqa__kernels *const kernels = tile->params->kernels;
+    const struct gqa__kv_view *const view = &tile->segment->view;
+    const size_t p_size = (size_t)block->ld * gqa__dtype_size(kernels->operand);
+    const int32_t end = first + block->keys;
     struct gqa__kv_panel panel;
 
     for (int32_t k = first; k < end; k += panel.keys) {
@@ -241,7 +243,7 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     kernels->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
                      mark);
     for (int32_t k = first; k < end; k += panel.keys) {
-        int flags = (k == first ? GQA__ACC_FIRST : 0) | (mark != NULL ? GQA__ACC_MARKED : 0);
+        const int flags = (k == first ? GQA__ACC_FIRST : 0) | (mark != NULL ? GQA__ACC_MARKED : 0);
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
         kernels->accumulate(block->state.o, block->ld,
                             (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
@@ -249,7 +251,7 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     }
 }
 
-/* The block's state into those to its left. */
+/* Merges the block's state into those of lower keys, as block->merge_into says. */
 static void merge_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
 {
     struct gqa__state from = block->state;
@@ -261,13 +263,14 @@ static void merge_block(const struct gqa__kernels *kernels, const struct gqa__bl
     }
 }
 
-/* The end of the tile's rows; state: or none of its own where a block finishes them. */
+/* How the tile's rows end, from the state. (A block that ends them itself does not read the state
+ * from there.) */
 static void make_finish(struct gqa__tile *tile, struct gqa__state state, struct gqa__finish *finish)
 {
-    const struct gqa__segment *segment = tile->segment;
-    const struct gqa__shape *shape = &tile->params->shape;
-    float *sink = tile->scratch->sink; /* [ld] */
-    int64_t head0 = (int64_t)tile->id.head * shape->group;
+    const struct gqa__segment *const segment = tile->segment;
+    const struct gqa__shape *const shape = &tile->params->shape;
+    float *const sink = tile->scratch->sink; /* [ld] */
+    const int64_t head0 = (int64_t)tile->id.head * shape->group;
 
     for (int32_t r = 0, g = tile->id.first % shape->group; r < tile->ld && segment->sinks != NULL;
          r++, g = g + 1 < shape->group ? g + 1 : 0) {
@@ -294,17 +297,18 @@ static void make_finish(struct gqa__tile *tile, struct gqa__state state, struct 
 /* May the kernel finish the rows with their last block? */
 static bool ends_in_block(const struct gqa__tile *tile)
 {
-    const struct gqa__segment *segment = tile->segment;
+    const struct gqa__segment *const segment = tile->segment;
 
     return tile->whole && tile->params->kernels->block_ends && segment->prior_m == NULL &&
            segment->m == NULL && (segment->out != NULL || segment->lse != NULL);
 }
 
-/* Keys [first, end) of the tile are computed. As make_rules: no mask where all see them. */
+/* Counts the work of keys [first, end) of the tile. As in make_rules, no mask is needed where all
+ * rows see all of them. */
 static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end)
 {
-    const struct gqa__shape *shape = &tile->params->shape;
-    const struct gqa__kv_view *view = &tile->segment->view;
+    const struct gqa__shape *const shape = &tile->params->shape;
+    const struct gqa__kv_view *const view = &tile->segment->view;
     const int64_t keys = gqa__min(end, view->length) - first;
     const bool whole = !tile->params->knobs.no_verdicts && all_see(tile, first, end - first) &&
                        !tile->explicit_mask;
@@ -317,12 +321,12 @@ static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end
     tile->work->value_madds += keys * tile->id.count * shape->dv;
 }
 
-/* One fold block cut to keys [first, end): its state goes onto the stack, or, the last one, through
- * it. */
+/* One fold block, cut to keys [first, end): its state is computed and put on the stack of the fold.
+ * The last block's is merged with all that wait there, and its kernel may finish the rows too. */
 static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end, bool last)
 {
-    const struct gqa__kernels *kernels = tile->params->kernels;
-    struct gqa__tile_scratch *scratch = tile->scratch;
+    const struct gqa__kernels *const kernels = tile->params->kernels;
+    struct gqa__tile_scratch *const scratch = tile->scratch;
     struct gqa__state merge_into[GQA__FOLD_DEPTH];
     struct gqa__key_run run[GQA__BLOCK_PANELS];
     struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
@@ -367,32 +371,32 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
 
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end)
 {
-    int32_t step = tile->params->kernels->panel_keys;
+    const int32_t step = tile->params->kernels->panel_keys;
     int64_t begin = gqa__max(tile->key_begin, (int64_t)block_begin * GQA__FOLD_BLOCK);
     int64_t end = gqa__min(tile->key_end, (int64_t)block_end * GQA__FOLD_BLOCK);
 
     begin -= begin % step;
     end = gqa__round_up(end, step);
     for (int64_t k = begin; k < end;) {
-        int64_t block = k / GQA__FOLD_BLOCK;
-        int64_t stop = gqa__min(end, (block + 1) * GQA__FOLD_BLOCK);
+        const int64_t block = k / GQA__FOLD_BLOCK;
+        const int64_t stop = gqa__min(end, (block + 1) * GQA__FOLD_BLOCK);
         walk_block(tile, (int32_t)block, (int32_t)k, (int32_t)stop, stop == end);
         k = stop;
     }
 }
 
-/* Copy one row of every output between [ld]-lane states and row-major tensors. */
+/* The caller's prior states [row] into a state of ld lanes. store_states is the way back. */
 static void load_prior(struct gqa__tile *tile, struct gqa__state to)
 {
-    const struct gqa__segment *segment = tile->segment;
-    const struct gqa__shape *shape = &tile->params->shape;
-    int32_t ld = tile->ld;
+    const struct gqa__segment *const segment = tile->segment;
+    const struct gqa__shape *const shape = &tile->params->shape;
+    const int32_t ld = tile->ld;
 
     for (int32_t r = 0; r < ld; r++) {
-        bool real = r < tile->id.count;
-        int32_t at = tile->id.first + r;
-        int64_t row = (int64_t)(at / shape->group) * shape->hq + tile->id.head * shape->group +
-                      at % shape->group;
+        const bool real = r < tile->id.count;
+        const int32_t at = tile->id.first + r;
+        const int64_t row = (int64_t)(at / shape->group) * shape->hq +
+                            tile->id.head * shape->group + at % shape->group;
         to.m[r] = real ? segment->prior_m[row] : -INFINITY;
         to.l[r] = real ? segment->prior_l[row] : 0.0f;
         for (int32_t d = 0; d < shape->dv; d++) {
@@ -403,13 +407,13 @@ static void load_prior(struct gqa__tile *tile, struct gqa__state to)
 
 static void store_states(const struct gqa__tile *tile, struct gqa__state from)
 {
-    const struct gqa__segment *segment = tile->segment;
-    const struct gqa__shape *shape = &tile->params->shape;
+    const struct gqa__segment *const segment = tile->segment;
+    const struct gqa__shape *const shape = &tile->params->shape;
 
     for (int32_t r = 0; r < tile->id.count; r++) {
-        int32_t at = tile->id.first + r;
-        int64_t row = (int64_t)(at / shape->group) * shape->hq + tile->id.head * shape->group +
-                      at % shape->group;
+        const int32_t at = tile->id.first + r;
+        const int64_t row = (int64_t)(at / shape->group) * shape->hq +
+                            tile->id.head * shape->group + at % shape->group;
         segment->m[row] = from.m[r];
         segment->l[row] = gqa__canonical(from.l[r]);
         for (int32_t d = 0; d < shape->dv; d++) {
@@ -421,14 +425,14 @@ static void store_states(const struct gqa__tile *tile, struct gqa__state from)
 
 void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
 {
-    const struct gqa__segment *segment = tile->segment;
-    const struct gqa__shape *shape = &tile->params->shape;
-    const struct gqa__kernels *kernels = tile->params->kernels;
-    struct gqa__tile_scratch *scratch = tile->scratch;
+    const struct gqa__segment *const segment = tile->segment;
+    const struct gqa__shape *const shape = &tile->params->shape;
+    const struct gqa__kernels *const kernels = tile->params->kernels;
+    struct gqa__tile_scratch *const scratch = tile->scratch;
     struct gqa__finish finish;
 
     if (segment->prior_m != NULL) { /* lower keys: the prior states are on the left */
-        struct gqa__state prior = gqa__fold_next(&scratch->fold);
+        const struct gqa__state prior = gqa__fold_next(&scratch->fold);
         load_prior(tile, prior);
         kernels->merge(prior.m, prior.l, prior.o, state.m, state.l, state.o, shape->dv, tile->ld);
         state = prior;

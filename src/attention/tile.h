@@ -9,14 +9,14 @@
 struct gqa__tile_scratch {
     void *q;                  /* packed, q_bytes(dk, R) */
     float *s;                 /* [F][R] scores */
-    void *p;                  /* [F][R] operands of the second product */
+    void *p;                  /* [F][R] p, as the product with V reads it */
     float *bias;              /* [F][R] */
     uint8_t *visible;         /* [F][R] */
     void *panel;              /* gqa__view_scratch_bytes */
     int32_t *k_pos;           /* [F] */
     int32_t *columns;         /* [F] */
     int32_t *lo, *hi;         /* [R] key indices the row may see, from the spans of its token */
-    int32_t *lo_rel, *hi_rel; /* [R] the same, relative to the first key of a block */
+    int32_t *lo_rel, *hi_rel; /* [R] lo and hi relative to the first key of a block */
     int32_t *q_pos;           /* [R] */
     float *slope;             /* [R] ALiBi * log2e */
     float *sink;              /* [R] logit * log2e */

@@ -9,8 +9,8 @@
 /* Offset of [batch][head][row][0] in a [1|B, 1|Hq, T, K] tensor. */
 static int64_t mask_row(const gqa_tensor *t, int32_t batch, int32_t head, int32_t row)
 {
-    int64_t b = t->shape[0] == 1 ? 0 : batch;
-    int64_t h = t->shape[1] == 1 ? 0 : head;
+    const int64_t b = t->shape[0] == 1 ? 0 : batch;
+    const int64_t h = t->shape[1] == 1 ? 0 : head;
 
     return b * t->stride[0] + h * t->stride[1] + row * t->stride[2];
 }
@@ -18,15 +18,15 @@ static int64_t mask_row(const gqa_tensor *t, int32_t batch, int32_t head, int32_
 /* May token i of the segment see a key at this column and position, heads aside? */
 static bool token_sees(const struct gqa__tile *tile, int32_t i, int32_t column, int32_t position)
 {
-    const struct gqa__segment *segment = tile->segment;
+    const struct gqa__segment *const segment = tile->segment;
 
     if (segment->key_begin != NULL &&
         (column < segment->key_begin[i] || column >= segment->key_end[i])) {
         return false;
     }
     if (gqa__present(&segment->active_mask) && column >= segment->active_column) {
-        const gqa_tensor *t = &segment->active_mask;
-        int64_t b = t->shape[0] == 1 ? 0 : segment->batch;
+        const gqa_tensor *const t = &segment->active_mask;
+        const int64_t b = t->shape[0] == 1 ? 0 : segment->batch;
         int64_t at =
             b * t->stride[0] + (segment->row0 + i) * t->stride[1] + column - segment->active_column;
         if (!gqa__mask_at(t, at)) {
@@ -43,22 +43,23 @@ static bool token_sees(const struct gqa__tile *tile, int32_t i, int32_t column, 
 
 void gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys)
 {
-    struct gqa__tile_scratch *scratch = tile->scratch;
-    const struct gqa__segment *segment = tile->segment;
-    const gqa_tensor *mask = &segment->mask;
+    struct gqa__tile_scratch *const scratch = tile->scratch;
+    const struct gqa__segment *const segment = tile->segment;
+    const gqa_tensor *const mask = &segment->mask;
     const bool biased = gqa__present(&segment->bias);
-    int32_t group = tile->map.group;
+    const int32_t group = tile->map.group;
 
     for (int32_t r = 0; r < tile->ld; r++) { /* lanes beyond the rows have an empty range */
-        int32_t i = (tile->id.first + r) / group;
-        int32_t head = tile->id.head * group + (tile->id.first + r) % group;
-        bool masked = gqa__present(mask) && r < tile->id.count;
-        int64_t row = masked ? mask_row(mask, segment->batch, head, segment->row0 + i) : 0;
+        const int32_t i = (tile->id.first + r) / group;
+        const int32_t head = tile->id.head * group + (tile->id.first + r) % group;
+        const bool masked = gqa__present(mask) && r < tile->id.count;
+        const int64_t row = masked ? mask_row(mask, segment->batch, head, segment->row0 + i) : 0;
         for (int32_t k = 0; k < keys; k++) {
-            int64_t at = (int64_t)k * tile->ld + r;
-            bool in_range = first + k >= scratch->lo[r] && first + k < scratch->hi[r];
-            bool sees = in_range && token_sees(tile, i, scratch->columns[k], scratch->k_pos[k]) &&
-                        (!gqa__present(mask) || gqa__mask_at(mask, row + scratch->columns[k]));
+            const int64_t at = (int64_t)k * tile->ld + r;
+            const bool in_range = first + k >= scratch->lo[r] && first + k < scratch->hi[r];
+            const bool sees =
+                in_range && token_sees(tile, i, scratch->columns[k], scratch->k_pos[k]) &&
+                (!gqa__present(mask) || gqa__mask_at(mask, row + scratch->columns[k]));
             /* By select: NaN - inf would not mask. */
             scratch->visible[at] = sees && !(biased && scratch->bias[at] == -INFINITY);
         }
@@ -67,15 +68,16 @@ void gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys)
 
 void gqa__tile_bias(struct gqa__tile *tile, int32_t first, int32_t keys)
 {
-    struct gqa__tile_scratch *scratch = tile->scratch;
-    const struct gqa__segment *segment = tile->segment;
-    int32_t group = tile->map.group;
+    struct gqa__tile_scratch *const scratch = tile->scratch;
+    const struct gqa__segment *const segment = tile->segment;
+    const int32_t group = tile->map.group;
 
     for (int32_t r = 0; r < tile->ld; r++) {
-        int32_t i = (tile->id.first + r) / group;
-        int32_t head = tile->id.head * group + (tile->id.first + r) % group;
-        bool real = r < tile->id.count;
-        int64_t row = real ? mask_row(&segment->bias, segment->batch, head, segment->row0 + i) : 0;
+        const int32_t i = (tile->id.first + r) / group;
+        const int32_t head = tile->id.head * group + (tile->id.first + r) % group;
+        const bool real = r < tile->id.count;
+        const int64_t row =
+            real ? mask_row(&segment->bias, segment->batch, head, segment->row0 + i) : 0;
         for (int32_t k = 0; k < keys; k++) {
             float value = 0.0f;
             if (real && first + k >= scratch->lo[r] && first + k < scratch->hi[r]) {

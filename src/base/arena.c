@@ -1,3 +1,4 @@
+/* arena.c - see arena.h. */
 #include "base/arena.h"
 
 #include "base/memory.h"

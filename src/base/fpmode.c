@@ -1,3 +1,4 @@
+/* fpmode.c - see fpmode.h: for x86-64, for AArch64, and by fenv.h for other CPUs. */
 #include "base/fpmode.h"
 
 #if defined(__SSE2__) || defined(_M_X64)

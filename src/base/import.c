@@ -1,3 +1,4 @@
+/* import.c - see import.h. */
 #include "base/import.h"
 
 #include <stdbool.h>

@@ -1,3 +1,4 @@
+/* mathd.c - see mathd.h. Where the last bit matters, values are pairs of doubles. */
 #include "base/mathd.h"
 
 #include <math.h>

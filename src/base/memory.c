@@ -1,3 +1,4 @@
+/* memory.c - see memory.h. */
 #define _DEFAULT_SOURCE /* madvise */
 #include "base/memory.h"
 

@@ -1,3 +1,4 @@
+/* number.c - f16 to f32 and back; bf16 is inline in number.h. */
 #include "base/number.h"
 
 float gqa__f16_to_f32(uint16_t h)

@@ -1,3 +1,4 @@
+/* tensor.c - see tensor.h. */
 #include "base/tensor.h"
 
 #include <string.h>
@@ -62,9 +63,13 @@ static gqa_status check_format(const gqa_tensor *t, const char *field, int forma
 
 /* Put t's dimensions into out, which gets the wanted rank: one more in front if a batch of one was
  * dropped. */
-static gqa_status match_rank(const gqa_tensor *t, const char *field, int32_t rank, int64_t batch,
-                             bool drop_batch, gqa_tensor *out, gqa_error *err)
+static gqa_status match_rank(const gqa_tensor *t, const struct gqa__form *form, gqa_tensor *out,
+                             gqa_error *err)
 {
+    const char *const field = form->field;
+    const int32_t rank = form->rank;
+    const int64_t batch = form->shape[0];
+    const bool drop_batch = form->drop_batch;
     int32_t front;
 
     if (t->rank == rank) {
@@ -191,21 +196,20 @@ static gqa_status check_strides(gqa_tensor *t, const char *field, gqa_error *err
     return GQA_OK;
 }
 
-gqa_status gqa__tensor_fit(const gqa_tensor *t, const char *field, int formats, int32_t rank,
-                           const int64_t *shape, bool drop_batch, gqa_tensor *out, gqa_error *err)
+gqa_status gqa__tensor_fit(const gqa_tensor *t, const struct gqa__form *form, gqa_tensor *out,
+                           gqa_error *err)
 {
     gqa_tensor own;
-    gqa_status status;
+    gqa_status status = check_format(t, form->field, form->formats, err);
 
-    status = check_format(t, field, formats, err);
     if (status == GQA_OK) {
-        status = match_rank(t, field, rank, shape[0], drop_batch, &own, err);
+        status = match_rank(t, form, &own, err);
     }
     if (status == GQA_OK) {
-        status = check_shape(&own, field, shape, err);
+        status = check_shape(&own, form->field, form->shape, err);
     }
     if (status == GQA_OK) {
-        status = check_strides(&own, field, err);
+        status = check_strides(&own, form->field, err);
     }
     if (status == GQA_OK) {
         *out = own;

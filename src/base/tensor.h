@@ -16,15 +16,22 @@ static inline bool gqa__present(const gqa_tensor *t)
     return t != NULL && t->data != NULL;
 }
 
-/* Copy *t to *out (which may be t) with explicit strides, checking it against the rank and
- * shape[rank]; shape[i] == -1 accepts any extent >= 0. formats: GQA__FLOATS (f32, bf16, f16), alone
- * or with GQA__INT8, GQA__ONLY_F32 or GQA__MASKS; with or without GQA__ANY_ADDRESS. A tensor of one
- * dimension less is accepted with shape[0] == 1 in front if drop_batch. Refused besides: data not
- * aligned to its elements, negative strides, a last dimension that is not contiguous, extents
- * beyond the address space. Errors name the field. data may be absent only if the caller checked
- * it. */
-gqa_status gqa__tensor_fit(const gqa_tensor *t, const char *field, int formats, int32_t rank,
-                           const int64_t *shape, bool drop_batch, gqa_tensor *out, gqa_error *err);
+/* What a caller's tensor must be. */
+struct gqa__form {
+    const char *field; /* in errors */
+    int formats;       /* GQA__FLOATS (f32, bf16, f16), alone or with GQA__INT8, GQA__ONLY_F32 or
+                          GQA__MASKS; with or without GQA__ANY_ADDRESS */
+    int32_t rank;
+    const int64_t *shape; /* [rank]; -1 = any extent >= 0 */
+    bool drop_batch;      /* one dimension less will do, with shape[0] == 1 in front */
+};
+
+/* Copy *t to *out (which may be t) with explicit strides, checking it against the form. Refused
+ * besides: data not aligned to its elements, negative strides, a last dimension that is not
+ * contiguous, extents beyond the address space. Errors name the field. data may be absent only if
+ * the caller checked it. */
+gqa_status gqa__tensor_fit(const gqa_tensor *t, const struct gqa__form *form, gqa_tensor *out,
+                           gqa_error *err);
 
 /* Elements from the first to one past the last of a fitted tensor; -1 beyond the address space. */
 int64_t gqa__tensor_extent(const gqa_tensor *t);

@@ -1,3 +1,4 @@
+/* cache.c - a cache in use: room, append, truncate, read. layout.c makes it. */
 #include "cache/cache.h"
 
 #include <assert.h>
@@ -15,21 +16,21 @@ static int32_t pages_held(const struct gqa_cache *cache, int32_t length)
 
 int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence, int32_t n)
 {
-    int32_t page_size = cache->layout.page_size;
-    int64_t length = cache->sequences[sequence].length;
+    const int32_t page_size = cache->layout.page_size;
+    const int64_t length = cache->sequences[sequence].length;
     return (length + n + page_size - 1) / page_size - pages_held(cache, (int32_t)length);
 }
 
 gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int32_t n,
                            int64_t *pages, gqa_error *err)
 {
-    int32_t length = cache->sequences[sequence].length;
+    const int32_t length = cache->sequences[sequence].length;
     if (n > cache->max_tokens - length) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
                          "sequence %d holds %d tokens; %d more exceed max_tokens %d", (int)sequence,
                          (int)length, (int)n, (int)cache->max_tokens);
     }
-    int64_t total = *pages + gqa__cache_pages_for(cache, sequence, n);
+    const int64_t total = *pages + gqa__cache_pages_for(cache, sequence, n);
     if (total > cache->free_count) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
                          "%d tokens for sequence %d bring the call to %lld new pages; %lld of %lld "
@@ -44,11 +45,11 @@ gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int3
 /* Pop a page and zero all that belongs to it. */
 static int32_t take_page(struct gqa_cache *cache)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__cache_layout *const layout = &cache->layout;
     assert(cache->free_count > 0);
-    int32_t page = cache->free_pages[--cache->free_count];
-    size_t slots = (size_t)layout->page_size;
-    size_t heads = (size_t)layout->hkv;
+    const int32_t page = cache->free_pages[--cache->free_count];
+    const size_t slots = (size_t)layout->page_size;
+    const size_t heads = (size_t)layout->hkv;
     for (int32_t head = 0; head < layout->hkv; head++) {
         memset(gqa__cache_k(cache, page, head), 0, layout->k_bytes + layout->v_bytes);
     }
@@ -61,12 +62,12 @@ static int32_t take_page(struct gqa_cache *cache)
 void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
                        const int32_t *positions, const int32_t *columns, int32_t columns_after)
 {
-    struct gqa__sequence *sequence = &cache->sequences[sequence_id];
-    int32_t page_size = cache->layout.page_size;
+    struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
+    const int32_t page_size = cache->layout.page_size;
     assert(n >= 0 && n <= cache->max_tokens - sequence->length);
 
     for (int32_t i = 0; i < n; i++) {
-        int32_t index = sequence->length;
+        const int32_t index = sequence->length;
         int32_t position = 0;
         if (positions != NULL) {
             position = positions[i];
@@ -77,7 +78,7 @@ void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
             sequence->pages[index / page_size] = take_page(cache);
         }
 
-        int64_t slot = gqa__cache_slot(cache, sequence, index);
+        const int64_t slot = gqa__cache_slot(cache, sequence, index);
         cache->positions[slot] = position;
         cache->columns[slot] = columns != NULL ? columns[i] : sequence->columns + i;
         if (index == 0) {
@@ -92,22 +93,21 @@ void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
 }
 
 void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head, int32_t first,
-                      int32_t n, const float *k, int64_t k_token_stride, const float *v,
-                      int64_t v_token_stride)
+                      int32_t n, const struct gqa__kv_rows *rows)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
-    const struct gqa__sequence *sequence = &cache->sequences[sequence_id];
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
     assert(first >= 0 && n >= 0 && n <= sequence->length - first);
 
     for (int32_t done = 0; done < n;) {
-        int32_t slot = (first + done) % layout->page_size;
-        int32_t run = (int32_t)gqa__min(n - done, layout->page_size - slot);
-        int32_t page = gqa__cache_page(cache, sequence, first + done);
+        const int32_t slot = (first + done) % layout->page_size;
+        const int32_t run = (int32_t)gqa__min(n - done, layout->page_size - slot);
+        const int32_t page = gqa__cache_page(cache, sequence, first + done);
         layout->kernels->append_k(gqa__cache_k(cache, page, head), layout->k_stride, slot, run,
-                                  k + done * k_token_stride, k_token_stride, layout->dk,
+                                  rows->k + done * rows->k_step, rows->k_step, layout->dk,
                                   layout->dtype_k);
         if (layout->kernels->append_v(gqa__cache_v(cache, page, head), layout->v_stride, slot, run,
-                                      v + done * v_token_stride, v_token_stride, layout->dv,
+                                      rows->v + done * rows->v_step, rows->v_step, layout->dv,
                                       layout->dtype_v)) {
             cache->special[(int64_t)page * layout->hkv + head] = 1;
         }
@@ -118,15 +118,15 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
 /* Zero slots [slot, page_size) of a page: K and V of all heads, positions and columns. */
 static void zero_slots(struct gqa_cache *cache, int32_t page, int32_t slot)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
-    size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
-    size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
-    size_t v_size = gqa__dtype_size(layout->dtype_v);
-    size_t from = (size_t)slot, freed = (size_t)(layout->page_size - slot);
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
+    const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
+    const size_t v_size = gqa__dtype_size(layout->dtype_v);
+    const size_t from = (size_t)slot, freed = (size_t)(layout->page_size - slot);
 
     for (int32_t head = 0; head < layout->hkv; head++) {
-        unsigned char *k = gqa__cache_k(cache, page, head);
-        unsigned char *v = gqa__cache_v(cache, page, head);
+        unsigned char *const k = gqa__cache_k(cache, page, head);
+        unsigned char *const v = gqa__cache_v(cache, page, head);
         memset(k + from * k_row, 0, freed * k_row);
         if (layout->kernels->v_transposed) {
             for (int32_t d = 0; d < layout->dv; d++) {
@@ -136,7 +136,7 @@ static void zero_slots(struct gqa_cache *cache, int32_t page, int32_t slot)
             memset(v + from * v_row, 0, freed * v_row);
         }
     }
-    size_t first = (size_t)page * (size_t)layout->page_size + from;
+    const size_t first = (size_t)page * (size_t)layout->page_size + from;
     memset(cache->positions + first, 0, freed * sizeof *cache->positions);
     memset(cache->columns + first, 0, freed * sizeof *cache->columns);
 }
@@ -155,10 +155,10 @@ static bool positions_ordered(const struct gqa_cache *cache, const struct gqa__s
 void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length,
                     int32_t columns_after)
 {
-    struct gqa__sequence *sequence = &cache->sequences[sequence_id];
-    int32_t kept = pages_held(cache, length);
-    int32_t held = pages_held(cache, sequence->length);
-    int32_t slot = length % cache->layout.page_size;
+    struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
+    const int32_t kept = pages_held(cache, length);
+    const int32_t held = pages_held(cache, sequence->length);
+    const int32_t slot = length % cache->layout.page_size;
     assert(length >= 0 && length <= sequence->length);
 
     /* Last page first: taken again, they come back in the same order. */
@@ -176,7 +176,7 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
         sequence->last = 0;
         sequence->columns = columns_after >= 0 ? columns_after : 0;
     } else {
-        int64_t last = gqa__cache_slot(cache, sequence, length - 1);
+        const int64_t last = gqa__cache_slot(cache, sequence, length - 1);
         sequence->last = cache->positions[last];
         sequence->columns = columns_after >= 0 ? columns_after : cache->columns[last] + 1;
     }
@@ -202,10 +202,10 @@ static void load_elements(float *dst, const unsigned char *src, int64_t step, in
 void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence_id, int32_t head,
                      int32_t index, float *k, float *v)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
-    const struct gqa__sequence *sequence = &cache->sequences[sequence_id];
-    int32_t page = gqa__cache_page(cache, sequence, index);
-    int64_t slot = index % layout->page_size;
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
+    const int32_t page = gqa__cache_page(cache, sequence, index);
+    const int64_t slot = index % layout->page_size;
     assert(index >= 0 && index < sequence->length);
 
     if (k != NULL) {
@@ -215,8 +215,8 @@ void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence_id, int32_t
                       1, layout->dk, layout->dtype_k);
     }
     if (v != NULL) {
-        int64_t offset = layout->kernels->v_transposed ? slot : slot * layout->v_stride;
-        int64_t step = layout->kernels->v_transposed ? layout->v_stride : 1;
+        const int64_t offset = layout->kernels->v_transposed ? slot : slot * layout->v_stride;
+        const int64_t step = layout->kernels->v_transposed ? layout->v_stride : 1;
         load_elements(
             v, gqa__cache_v(cache, page, head) + (size_t)offset * gqa__dtype_size(layout->dtype_v),
             step, layout->dv, layout->dtype_v);

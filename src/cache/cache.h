@@ -1,7 +1,7 @@
 /* cache.h - the one KV cache structure: pages of a pool, sequences as lists of pages.
  *
  * Page: for each KV head its K part, then its V part, as the kernel set wants them:
- *   K [page_size][k_stride] of dtype_k; V [page_size][v_stride] of dtype_v, or, if the row wants V
+ *   K [page_size][k_stride] of dtype_k; V [page_size][v_stride] of dtype_v, or, if the set wants V
  *   transposed, [dv rounded up to value_step][page_size].
  * Beside the pool, per slot: the token's position id and its column (its place among all of the
  * caller's tokens, padding counted); per page and KV head: "V holds a non-finite value", which may
@@ -60,10 +60,10 @@ struct gqa_cache {
 gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
                                       gqa_error *err);
 
-/* Check page_size (0 = 128) and storage types of options against kernels and dims. */
+/* layout->kernels, hkv, dk and dv are set: check them, and page_size (0 = 128) and storage types of
+ * options against them, and set the rest. */
 gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
-                                  const struct gqa__kernels *kernels, int32_t hkv, int32_t dk,
-                                  int32_t dv, const gqa_cache_options *options, gqa_error *err);
+                                  const gqa_cache_options *options, gqa_error *err);
 
 /* Carve and initialise a cache (struct included) from the arena: used by gqa_cache_create and, for
  * a call without a cache, on the workspace. In counting mode, or when the arena fails, returns
@@ -91,11 +91,15 @@ gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int3
 void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence, int32_t n,
                        const int32_t *positions, const int32_t *columns, int32_t columns_after);
 
-/* Write K and V of one KV head for indices [first, first + n): f32, token_stride elements apart.
- * Different heads may be written by different tasks. */
+/* K and V of some tokens of one KV head, f32. */
+struct gqa__kv_rows {
+    const float *k, *v;     /* [n][dk], [n][dv] */
+    int64_t k_step, v_step; /* elements from a token to the next */
+};
+
+/* Write them for indices [first, first + n). Different heads may be written by different tasks. */
 void gqa__cache_write(struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t first,
-                      int32_t n, const float *k, int64_t k_token_stride, const float *v,
-                      int64_t v_token_stride);
+                      int32_t n, const struct gqa__kv_rows *rows);
 
 /* Keep the first length tokens: zero the freed slots of the last kept page, give the pages behind
  * it back. columns_after as it was then (-1: the last kept column + 1, 0 when nothing is kept). */

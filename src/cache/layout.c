@@ -1,3 +1,4 @@
+/* layout.c - the options of a cache checked, its size worked out, and its memory divided up. */
 #include "base/error.h"
 #include "base/import.h"
 #include "base/memory.h"
@@ -19,7 +20,7 @@ static int32_t pages_per_sequence(int32_t max_tokens, int32_t page_size)
 gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
                                       gqa_error *err)
 {
-    gqa_status status = gqa__import(out, sizeof *out, in, "options", err);
+    const gqa_status status = gqa__import(out, sizeof *out, in, "options", err);
     if (status != GQA_OK) {
         return status;
     }
@@ -103,11 +104,11 @@ static gqa_status check_dims(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err
 }
 
 gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
-                                  const struct gqa__kernels *kernels, int32_t hkv, int32_t dk,
-                                  int32_t dv, const gqa_cache_options *options, gqa_error *err)
+                                  const gqa_cache_options *options, gqa_error *err)
 {
-    int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
-    gqa_status status = check_dims(hkv, dk, dv, err);
+    const struct gqa__kernels *const kernels = layout->kernels;
+    const int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
+    gqa_status status = check_dims(layout->hkv, layout->dk, layout->dv, err);
     if (status == GQA_OK) {
         status = check_dtype(kernels, options->dtype_k, "options.dtype_k", err);
     }
@@ -122,23 +123,19 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
                          "is %d; it must be 16, 32, 64, 128, 256 or 512", (int)page_size);
     }
 
-    int64_t value_dim = gqa__round_up(dv, kernels->value_step);
-    layout->kernels = kernels;
-    layout->hkv = hkv;
-    layout->dk = dk;
-    layout->dv = dv;
+    const int64_t value_dim = gqa__round_up(layout->dv, kernels->value_step);
     layout->page_size = page_size;
     layout->dtype_k = options->dtype_k;
     layout->dtype_v = options->dtype_v;
-    layout->k_stride = gqa__round_up(dk, kernels->depth_step);
+    layout->k_stride = gqa__round_up(layout->dk, kernels->depth_step);
     layout->v_stride = kernels->v_transposed ? page_size : value_dim;
     if (!part_bytes(page_size, layout->k_stride, layout->dtype_k, &layout->k_bytes) ||
         !part_bytes(page_size, value_dim, layout->dtype_v, &layout->v_bytes) ||
         !gqa__add(layout->k_bytes, layout->v_bytes, &layout->page_bytes) ||
-        !gqa__mul(layout->page_bytes, (size_t)hkv, &layout->page_bytes)) {
+        !gqa__mul(layout->page_bytes, (size_t)layout->hkv, &layout->page_bytes)) {
         return gqa__fail(err, GQA_ERR_ARG, "options.page_size",
                          "a page of %d tokens and %d KV heads exceeds the address space",
-                         (int)page_size, (int)hkv);
+                         (int)page_size, (int)layout->hkv);
     }
     return GQA_OK;
 }
@@ -192,7 +189,7 @@ struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__c
 gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *kernels,
                               int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
 {
-    const struct gqa__cache_layout *layout = &cache->layout;
+    const struct gqa__cache_layout *const layout = &cache->layout;
     if (layout->kernels != kernels) {
         return gqa__fail(err, GQA_ERR_ARG, "cache",
                          "is laid out for kernels %s; the layer computes with kernels %s",

@@ -1,8 +1,8 @@
 /* panel.c - contiguous keys for the products: a pointer into a page, or a copy in scratch.
  *
  * Scratch: K [GQA__FOLD_BLOCK][k_stride], then V [GQA__FOLD_BLOCK][v_stride] or, transposed,
- * [dv rounded up to value_step][keys], both of the row's operand type; then CONVERT_TOKENS tokens
- * of f32 for plain tensors of other formats.
+ * [dv rounded up to value_step][keys], both of the kernel set's operand type; then CONVERT_TOKENS
+ * tokens of f32 for plain tensors of other formats.
  */
 #include <assert.h>
 #include <string.h>
@@ -29,21 +29,21 @@ struct job {
 
 static size_t k_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk)
 {
-    int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dk, kernels->depth_step);
-    int64_t bytes = elements * (int64_t)gqa__dtype_size(kernels->operand);
+    const int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dk, kernels->depth_step);
+    const int64_t bytes = elements * (int64_t)gqa__dtype_size(kernels->operand);
     return (size_t)gqa__round_up(bytes, GQA__ALIGN);
 }
 
 static size_t v_scratch_bytes(const struct gqa__kernels *kernels, int32_t dv)
 {
-    int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dv, kernels->value_step);
-    int64_t bytes = elements * (int64_t)gqa__dtype_size(kernels->operand);
+    const int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dv, kernels->value_step);
+    const int64_t bytes = elements * (int64_t)gqa__dtype_size(kernels->operand);
     return (size_t)gqa__round_up(bytes, GQA__ALIGN);
 }
 
 size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, int32_t dv)
 {
-    int64_t convert = CONVERT_TOKENS * gqa__max(dk, dv) * (int64_t)sizeof(float);
+    const int64_t convert = CONVERT_TOKENS * gqa__max(dk, dv) * (int64_t)sizeof(float);
     return k_scratch_bytes(kernels, dk) + v_scratch_bytes(kernels, dv) +
            (size_t)gqa__round_up(convert, GQA__ALIGN);
 }
@@ -60,7 +60,7 @@ static void copy_elements(unsigned char *dst, gqa_dtype to, const unsigned char 
     for (int64_t i = 0; i < n; i++) {
         uint16_t half;
         memcpy(&half, src + (size_t)i * sizeof half, sizeof half);
-        float value = gqa__bf16_to_f32(half);
+        const float value = gqa__bf16_to_f32(half);
         memcpy(dst + (size_t)i * sizeof value, &value, sizeof value);
     }
 }
@@ -69,19 +69,19 @@ static void copy_elements(unsigned char *dst, gqa_dtype to, const unsigned char 
  * the V part of the pages, else K. */
 static void gather_rows(const struct job *job, bool value)
 {
-    const struct gqa_cache *cache = job->view->cache;
-    const struct gqa__cache_layout *layout = &cache->layout;
-    gqa_dtype from = value ? layout->dtype_v : layout->dtype_k;
-    gqa_dtype to = layout->kernels->operand;
-    int64_t stride = value ? layout->v_stride : layout->k_stride;
-    unsigned char *dst = value ? job->v : job->k;
-    size_t from_row = (size_t)stride * gqa__dtype_size(from);
-    size_t to_row = (size_t)stride * gqa__dtype_size(to);
+    const struct gqa_cache *const cache = job->view->cache;
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const gqa_dtype from = value ? layout->dtype_v : layout->dtype_k;
+    const gqa_dtype to = layout->kernels->operand;
+    const int64_t stride = value ? layout->v_stride : layout->k_stride;
+    unsigned char *const dst = value ? job->v : job->k;
+    const size_t from_row = (size_t)stride * gqa__dtype_size(from);
+    const size_t to_row = (size_t)stride * gqa__dtype_size(to);
 
     for (int32_t done = 0; done < job->valid;) {
-        int32_t slot = (job->first + done) % layout->page_size;
-        int32_t run = (int32_t)gqa__min(job->valid - done, layout->page_size - slot);
-        int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
+        const int32_t slot = (job->first + done) % layout->page_size;
+        const int32_t run = (int32_t)gqa__min(job->valid - done, layout->page_size - slot);
+        const int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
         const unsigned char *src =
             value ? gqa__cache_v(cache, page, job->head) : gqa__cache_k(cache, page, job->head);
         copy_elements(dst + (size_t)done * to_row, to, src + (size_t)slot * from_row, from,
@@ -94,18 +94,18 @@ static void gather_rows(const struct job *job, bool value)
 /* V of transposed pages [value_dim][page_size] to scratch [value_dim][keys]. */
 static void gather_columns(const struct job *job)
 {
-    const struct gqa_cache *cache = job->view->cache;
-    const struct gqa__cache_layout *layout = &cache->layout;
-    size_t size = gqa__dtype_size(layout->dtype_v);
-    size_t to_row = (size_t)job->keys * size;
-    size_t from_row = (size_t)layout->v_stride * size;
+    const struct gqa_cache *const cache = job->view->cache;
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const size_t size = gqa__dtype_size(layout->dtype_v);
+    const size_t to_row = (size_t)job->keys * size;
+    const size_t from_row = (size_t)layout->v_stride * size;
     assert(layout->dtype_v == layout->kernels->operand);
 
     for (int32_t done = 0; done < job->valid;) {
-        int32_t slot = (job->first + done) % layout->page_size;
-        int32_t run = (int32_t)gqa__min(job->valid - done, layout->page_size - slot);
-        int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
-        const unsigned char *src = gqa__cache_v(cache, page, job->head) + (size_t)slot * size;
+        const int32_t slot = (job->first + done) % layout->page_size;
+        const int32_t run = (int32_t)gqa__min(job->valid - done, layout->page_size - slot);
+        const int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
+        const unsigned char *const src = gqa__cache_v(cache, page, job->head) + (size_t)slot * size;
         for (int64_t d = 0; d < job->value_dim; d++) {
             memcpy(job->v + (size_t)d * to_row + (size_t)done * size, src + (size_t)d * from_row,
                    (size_t)run * size);
@@ -120,11 +120,11 @@ static void gather_columns(const struct job *job)
 
 static bool pages_special(const struct job *job)
 {
-    const struct gqa_cache *cache = job->view->cache;
-    int32_t page_size = cache->layout.page_size;
-    int32_t last = job->first + job->valid - 1;
+    const struct gqa_cache *const cache = job->view->cache;
+    const int32_t page_size = cache->layout.page_size;
+    const int32_t last = job->first + job->valid - 1;
     for (int32_t index = job->first; index <= last; index += page_size - index % page_size) {
-        int64_t page = gqa__cache_page(cache, job->view->sequence, index);
+        const int64_t page = gqa__cache_page(cache, job->view->sequence, index);
         if (cache->special[page * cache->layout.hkv + job->head] != 0) {
             return true;
         }
@@ -134,14 +134,14 @@ static bool pages_special(const struct job *job)
 
 static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
 {
-    const struct gqa_cache *cache = job->view->cache;
-    const struct gqa__cache_layout *layout = &cache->layout;
-    const struct gqa__kernels *kernels = layout->kernels;
-    bool aligned = layout->page_size % kernels->panel_keys == 0;
-    bool direct_k = aligned && layout->dtype_k == kernels->operand;
-    bool direct_v = aligned && layout->dtype_v == kernels->operand;
-    int32_t slot = job->first % layout->page_size;
-    int32_t page = gqa__cache_page(cache, job->view->sequence, job->first);
+    const struct gqa_cache *const cache = job->view->cache;
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const struct gqa__kernels *const kernels = layout->kernels;
+    const bool aligned = layout->page_size % kernels->panel_keys == 0;
+    const bool direct_k = aligned && layout->dtype_k == kernels->operand;
+    const bool direct_v = aligned && layout->dtype_v == kernels->operand;
+    const int32_t slot = job->first % layout->page_size;
+    const int32_t page = gqa__cache_page(cache, job->view->sequence, job->first);
 
     if (direct_k || direct_v) {
         job->keys = (int32_t)gqa__min(job->keys, layout->page_size - slot);
@@ -150,7 +150,7 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
 
     panel->k_stride = layout->k_stride;
     if (direct_k) {
-        size_t row_bytes = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
+        const size_t row_bytes = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
         panel->k = gqa__cache_k(cache, page, job->head) + (size_t)slot * row_bytes;
     } else {
         gather_rows(job, false);
@@ -159,7 +159,7 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
 
     panel->v_stride = layout->v_stride;
     if (direct_v) {
-        int64_t elements = kernels->v_transposed ? slot : slot * layout->v_stride;
+        const int64_t elements = kernels->v_transposed ? slot : slot * layout->v_stride;
         panel->v = gqa__cache_v(cache, page, job->head) +
                    (size_t)elements * gqa__dtype_size(layout->dtype_v);
     } else if (kernels->v_transposed) {
@@ -182,7 +182,7 @@ int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_
     int32_t n = 0;
 
     for (int32_t index = first, run; cache != NULL && index < end; index += run) {
-        const struct gqa__cache_layout *layout = &cache->layout;
+        const struct gqa__cache_layout *const layout = &cache->layout;
         const int32_t slot = index % layout->page_size;
         const int32_t page = gqa__cache_page(cache, view->sequence, index);
         const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
@@ -230,9 +230,9 @@ static int32_t tensor_run(const struct job *job, const gqa_tensor *tensor, int32
 
 static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
 {
-    const struct gqa__kv_view *view = job->view;
+    const struct gqa__kv_view *const view = job->view;
     const struct gqa__kernels *kernels = view->kernels;
-    size_t size = gqa__dtype_size(kernels->operand);
+    const size_t size = gqa__dtype_size(kernels->operand);
     const float *src = NULL;
     int64_t token_stride = 0;
 
@@ -262,8 +262,8 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
 void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
                      void *scratch, struct gqa__kv_panel *panel)
 {
-    const struct gqa__kernels *kernels = view->kernels;
-    int64_t left = view->length - first;
+    const struct gqa__kernels *const kernels = view->kernels;
+    const int64_t left = view->length - first;
     struct job job = {.view = view, .head = head, .first = first};
     assert(first >= 0 && first % kernels->panel_keys == 0 && left > 0);
     assert(max_keys > 0 && max_keys % kernels->panel_keys == 0 && max_keys <= GQA__FOLD_BLOCK);

@@ -1,3 +1,4 @@
+/* view.c - see view.h; the panels of a view are in panel.c. */
 #include "cache/view.h"
 
 #include <assert.h>
@@ -41,7 +42,8 @@ void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kerne
 
 int64_t gqa__view_key_bytes(const struct gqa__kv_view *view)
 {
-    const struct gqa__cache_layout *layout = view->cache != NULL ? &view->cache->layout : NULL;
+    const struct gqa__cache_layout *const layout =
+        view->cache != NULL ? &view->cache->layout : NULL;
     const gqa_dtype dtype_k = layout != NULL ? layout->dtype_k : view->key.dtype;
     const gqa_dtype dtype_v = layout != NULL ? layout->dtype_v : view->value.dtype;
 
@@ -71,10 +73,10 @@ int32_t gqa__view_column(const struct gqa__kv_view *view, int32_t index)
 static void copy_slots(const struct gqa__kv_view *view, const int32_t *slots, int32_t first,
                        int32_t n, int32_t *dst)
 {
-    int32_t page_size = view->cache->layout.page_size;
+    const int32_t page_size = view->cache->layout.page_size;
     for (int32_t done = 0; done < n;) {
-        int64_t slot = gqa__cache_slot(view->cache, view->sequence, first + done);
-        int64_t run = gqa__min(n - done, page_size - slot % page_size);
+        const int64_t slot = gqa__cache_slot(view->cache, view->sequence, first + done);
+        const int64_t run = gqa__min(n - done, page_size - slot % page_size);
         memcpy(dst + done, slots + slot, (size_t)run * sizeof *dst);
         done += (int32_t)run;
     }
@@ -121,7 +123,7 @@ int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
         return (int32_t)guess;
     }
     while (low < high) {
-        int32_t middle = low + (high - low) / 2;
+        const int32_t middle = low + (high - low) / 2;
         if (gqa__view_position(view, middle) < position) {
             low = middle + 1;
         } else {
@@ -135,7 +137,7 @@ void gqa__view_load(const struct gqa__kv_view *view, int32_t head, int32_t index
                     float *v)
 {
     if (view->cache != NULL) {
-        int32_t sequence = (int32_t)(view->sequence - view->cache->sequences);
+        const int32_t sequence = (int32_t)(view->sequence - view->cache->sequences);
         gqa__cache_load(view->cache, sequence, head, index, k, v);
         return;
     }

@@ -21,7 +21,7 @@ struct gqa__kv_view {
     const int32_t *positions; /* [K] or NULL = the index */
 };
 
-/* Contiguous keys for score and accumulate, in the row's operand type. */
+/* Contiguous keys for score and accumulate, in the kernel set's operand type. */
 struct gqa__kv_panel {
     const void *k;
     int64_t k_stride;

@@ -1,3 +1,4 @@
+/* check.c - see check.h. */
 #include "config/check.h"
 
 #include "base/error.h"
@@ -29,24 +30,26 @@ void gqa__check_unused(struct gqa__check *check, const char *field, double value
     }
 }
 
-void gqa__check_array(struct gqa__check *check, const char *field, const double *values, int32_t n,
-                      double low, double high, const char *when, bool wanted)
+void gqa__check_factors(struct gqa__check *check, const struct gqa__factors *factors)
 {
+    const double *const values = factors->values;
+
     if (check->status != GQA_OK) {
         return;
     }
-    if (wanted != (values != NULL)) {
-        check->status = gqa__fail(check->err, GQA_ERR_ARG, field,
-                                  wanted ? "is NULL; %d values are required with %s"
-                                         : "is not NULL; its %d values have no use without %s",
-                                  (int)n, when);
+    if (factors->wanted != (values != NULL)) {
+        check->status =
+            gqa__fail(check->err, GQA_ERR_ARG, factors->field,
+                      factors->wanted ? "is NULL; %d values are required with %s"
+                                      : "is not NULL; its %d values have no use without %s",
+                      (int)factors->n, factors->when);
         return;
     }
-    for (int32_t i = 0; wanted && i < n; i++) {
-        if (!(values[i] >= low && values[i] <= high)) {
+    for (int32_t i = 0; factors->wanted && i < factors->n; i++) {
+        if (!(values[i] >= factors->low && values[i] <= factors->high)) {
             check->status =
-                gqa__fail(check->err, GQA_ERR_ARG, field, "[%d] is %g; it must be %g..%g", (int)i,
-                          values[i], low, high);
+                gqa__fail(check->err, GQA_ERR_ARG, factors->field, "[%d] is %g; it must be %g..%g",
+                          (int)i, values[i], factors->low, factors->high);
             return;
         }
     }

@@ -33,9 +33,16 @@ void gqa__check_real(struct gqa__check *check, const char *field, double value, 
 /* value is the default or 0, because the field has no use. why: "without a rope". */
 void gqa__check_unused(struct gqa__check *check, const char *field, double value, double usual,
                        const char *why);
-/* An array of n factors, each in low .. high, required if wanted, else NULL. */
-void gqa__check_array(struct gqa__check *check, const char *field, const double *values, int32_t n,
-                      double low, double high, const char *when, bool wanted);
+/* n factors, each in low .. high, required if wanted, else NULL. */
+struct gqa__factors {
+    const char *field;
+    const double *values; /* [n] or NULL */
+    int32_t n;
+    double low, high;
+    bool wanted;
+    const char *when; /* they are: "GQA_ROPE_SCALING_TABLE" */
+};
+void gqa__check_factors(struct gqa__check *check, const struct gqa__factors *factors);
 
 /* head_dim with its zero resolved; 0 if that is not possible. */
 int32_t gqa__check_head_dim(const gqa_config *config);

@@ -1,6 +1,7 @@
 /* check_attention.c - scores, who sees whom, what follows attention, and how it is computed. */
 #include "base/error.h"
 #include "config/check.h"
+#include "config/config.h"
 
 static const char attention_only[] = "in an attention-only layer (hidden_size 0)";
 
@@ -139,5 +140,12 @@ void gqa__check_backend(struct gqa__check *check)
                    GQA_WEIGHT_STORAGE_INT8);
     if (config->hidden_size == 0) {
         gqa__check_unused(check, GQA__REAL_FIELD(check, weight_storage), 0.0, attention_only);
+    }
+    gqa__check_int(check, GQA__INT_FIELD(check, max_isa), GQA_ISA_AUTO, GQA_ISA_NEON);
+    if (check->status == GQA_OK && config->isa != GQA_ISA_AUTO &&
+        !gqa__isa_within(config->isa, config->max_isa)) {
+        check->status = gqa__fail(check->err, GQA_ERR_ARG, "config.max_isa",
+                                  "is %d; config.isa is %d, a kernel set above it",
+                                  (int)config->max_isa, (int)config->isa);
     }
 }

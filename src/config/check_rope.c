@@ -181,12 +181,18 @@ static void check_tables(struct gqa__check *check)
     const bool table = config->rope_scaling == GQA_ROPE_SCALING_TABLE;
     const int32_t pairs = rotary_dim(config) / 2;
 
-    gqa__check_array(check, "config.rope_short_factors", config->rope_short_factors, pairs,
-                     DIVISOR_MIN, DIVISOR_MAX, "GQA_ROPE_SCALING_LONGROPE", longrope);
-    gqa__check_array(check, "config.rope_long_factors", config->rope_long_factors, pairs,
-                     DIVISOR_MIN, DIVISOR_MAX, "GQA_ROPE_SCALING_LONGROPE", longrope);
-    gqa__check_array(check, "config.rope_inv_freq", config->rope_inv_freq, pairs, -FREQUENCY_MAX,
-                     FREQUENCY_MAX, "GQA_ROPE_SCALING_TABLE", table);
+    const struct gqa__factors factors[] = {
+        {"config.rope_short_factors", config->rope_short_factors, pairs, DIVISOR_MIN, DIVISOR_MAX,
+         longrope, "GQA_ROPE_SCALING_LONGROPE"},
+        {"config.rope_long_factors", config->rope_long_factors, pairs, DIVISOR_MIN, DIVISOR_MAX,
+         longrope, "GQA_ROPE_SCALING_LONGROPE"},
+        {"config.rope_inv_freq", config->rope_inv_freq, pairs, -FREQUENCY_MAX, FREQUENCY_MAX, table,
+         "GQA_ROPE_SCALING_TABLE"},
+    };
+
+    for (size_t i = 0; i < sizeof factors / sizeof factors[0]; i++) {
+        gqa__check_factors(check, &factors[i]);
+    }
 }
 
 /* Interleaved sections take every third frequency; one that is too long would run out of them. */

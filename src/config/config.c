@@ -1,3 +1,4 @@
+/* config.c - see config.h: the checks of the sections are called from here. */
 #include "config/config.h"
 
 #include <string.h>
@@ -27,6 +28,19 @@ void gqa__config_init(gqa_config *config, size_t size)
 gqa_status gqa__config_import(const gqa_config *in, gqa_config *out, gqa_error *err)
 {
     return gqa__import(out, sizeof *out, in, "config", err);
+}
+
+bool gqa__isa_within(gqa_isa isa, gqa_isa limit)
+{
+    const bool of_arm = isa == GQA_ISA_NEON, limits_arm = limit == GQA_ISA_NEON;
+
+    if (limit == GQA_ISA_AUTO || isa == GQA_ISA_SCALAR) {
+        return true;
+    }
+    if (limit == GQA_ISA_SCALAR) {
+        return false;
+    }
+    return of_arm != limits_arm || (int)isa <= (int)limit;
 }
 
 gqa_status gqa__config_check(const gqa_config *config, gqa_error *err)

@@ -2,6 +2,7 @@
 #ifndef GQA__CONFIG_H
 #define GQA__CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "gqa/config.h"
@@ -15,5 +16,9 @@ gqa_status gqa__config_import(const gqa_config *in, gqa_config *out, gqa_error *
 /* The checks of gqa_config_check on an imported config, in the order of the fields; the first
  * fault is reported. Whether the machine has the kernel set is kernel/choice/select.h's to say. */
 gqa_status gqa__config_check(const gqa_config *config, gqa_error *err);
+
+/* Does the limit (config.max_isa) admit the kernel set isa? A limit of one architecture says
+ * nothing about the other's sets; SCALAR admits nothing but SCALAR, AUTO everything. */
+bool gqa__isa_within(gqa_isa isa, gqa_isa limit);
 
 #endif

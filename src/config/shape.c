@@ -1,3 +1,4 @@
+/* shape.c - see shape.h. */
 #include "config/shape.h"
 
 #include <math.h>

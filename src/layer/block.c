@@ -1,4 +1,4 @@
-/* block.c - the stages before and after attention, on one block of tokens.
+/* block.c - see block.h.
  *
  * Reads like the layer: residual, norm, projections, clip, q/k norm, rope, norm, temperature;
  * then, after attention, gate, output projection, post norm, residual.
@@ -6,6 +6,8 @@
  * What a token needs from no other token is a step (layer/steps.h): steps run in tasks, a few
  * tokens at a time. Products run in tasks of their own.
  */
+#include "layer/block.h"
+
 #include "layer/residual.h"
 #include "stage/stage.h"
 
@@ -16,15 +18,15 @@
 static void tap(const struct gqa__token_range *block, gqa_stage stage, const float *buffer,
                 int32_t heads, int32_t dim)
 {
-    const struct gqa__spine *spine = block->spine;
-    const gqa_inputs *in = &spine->call->in;
+    const struct gqa__spine *const spine = block->spine;
+    const gqa_inputs *const in = &spine->call->in;
 
     for (int32_t i = 0; i < block->runs && in->tap != NULL; i++) {
-        const struct gqa__token_run *run = &spine->runs[i];
-        int32_t width = heads > 0 ? heads : 1;
-        const float *data = buffer + (int64_t)run->at * width * dim;
-        gqa_tensor view = heads > 0 ? gqa_tensor_3d(data, GQA_F32, run->n, heads, dim)
-                                    : gqa_tensor_2d(data, GQA_F32, run->n, dim);
+        const struct gqa__token_run *const run = &spine->runs[i];
+        const int32_t width = heads > 0 ? heads : 1;
+        const float *const data = buffer + (int64_t)run->at * width * dim;
+        const gqa_tensor view = heads > 0 ? gqa_tensor_3d(data, GQA_F32, run->n, heads, dim)
+                                          : gqa_tensor_2d(data, GQA_F32, run->n, dim);
         in->tap(in->tap_user, stage, run->b, run->first, &view);
     }
 }
@@ -39,43 +41,34 @@ static bool want_kv(const struct gqa__token_range *range)
     return (range->parts & GQA__PART_KV) != 0;
 }
 
-/* A buffer's rows of the range; rows have width values. */
-static float *rows_of(const struct gqa__token_range *range, float *buffer, int64_t width)
-{
-    return buffer + range->begin * width;
-}
-
 static int32_t count_of(const struct gqa__token_range *range)
 {
     return range->end - range->begin;
 }
 
 static struct gqa__heads heads_of(const struct gqa__token_range *range,
-                                  const struct gqa__heads *block)
+                                  const struct gqa__place *place, int32_t heads)
 {
-    struct gqa__heads own = *block;
+    const struct gqa__heads own = {gqa__place_rows(place, range->begin), place->step, heads};
 
-    own.x += range->begin * own.step;
     return own;
 }
 
-/* The range's q, k, v and gate: NULL what this pass does not make. What is used where the caller
- * has it has no stages. */
+/* The range's q, k, v and gate: NULL what this pass does not make, or what is used where the caller
+ * has it, for which the config has no stages. */
 static struct gqa__qkv qkv_of(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__shape *shape = &spine->call->params->shape;
+    const struct gqa__places *const at = &range->spine->at;
+    const struct gqa__shape *const shape = &range->spine->call->params->shape;
     struct gqa__qkv own = {0};
 
-    if (want_q(range) && !spine->direct_q) {
-        own.q = heads_of(range, &spine->qkv.q);
+    if (want_q(range)) {
+        own.q = heads_of(range, &at->q, shape->hq);
+        own.gate = gqa__place_rows(&at->gate, range->begin);
     }
-    if (want_q(range) && shape->gate_dim > 0) {
-        own.gate = rows_of(range, spine->qkv.gate, (int64_t)shape->hq * shape->gate_dim);
-    }
-    if (want_kv(range) && !spine->direct_kv) {
-        own.k = heads_of(range, &spine->qkv.k);
-        own.v = heads_of(range, &spine->qkv.v);
+    if (want_kv(range)) {
+        own.k = heads_of(range, &at->k, shape->hkv);
+        own.v = heads_of(range, &at->v, shape->hkv);
     }
     return own;
 }
@@ -85,17 +78,17 @@ static struct gqa__qkv qkv_of(const struct gqa__token_range *range)
 static void show_sum(const struct gqa__token_range *block)
 {
     if (want_q(block)) {
-        tap(block, GQA_STAGE_RESIDUAL, block->spine->sum, 0,
+        tap(block, GQA_STAGE_RESIDUAL, block->spine->at.sum.buffer, 0,
             block->spine->call->params->shape.hidden);
     }
 }
 
 static void show_norm(const struct gqa__token_range *block)
 {
-    const struct gqa__spine *spine = block->spine;
+    const struct gqa__spine *const spine = block->spine;
 
     if (spine->call->from_hidden && want_q(block)) {
-        tap(block, GQA_STAGE_X_NORM, spine->x, 0, spine->call->params->shape.hidden);
+        tap(block, GQA_STAGE_X_NORM, spine->at.x.buffer, 0, spine->call->params->shape.hidden);
     }
 }
 
@@ -106,67 +99,74 @@ static const struct gqa__step before_projections[] = {{gqa__residual_sum, show_s
 
 static void project(const struct gqa__token_range *block)
 {
-    const struct gqa__spine *spine = block->spine;
-    const struct gqa__call *call = spine->call;
+    const struct gqa__spine *const spine = block->spine;
+    const struct gqa__projection projection = {.x_norm = spine->at.x.buffer,
+                                               .n = block->end,
+                                               .parts = block->parts,
+                                               .clip = spine->at.product_clip,
+                                               .gate = want_q(block) ? spine->at.gate.buffer : NULL,
+                                               .scratch = spine->scratch};
 
-    gqa__stage_qkv_project(call->params, spine->x, block->end, block->parts,
-                           spine->clipped ? call->params->config.clip_qkv : 0.0f,
-                           want_q(block) ? spine->qkv.gate : NULL, spine->scratch, call->runtime);
+    gqa__stage_qkv_project(spine->call->params, &projection, spine->call->runtime);
 }
 
-/* q, k, v and gate logits: out of the projection's rows, or from the caller. */
+/* The caller's projections. */
+static void load_projections(const struct gqa__token_range *range)
+{
+    const struct gqa__call *const call = range->spine->call;
+    const struct gqa__places *const at = &range->spine->at;
+
+    if (want_q(range)) {
+        gqa__load_tokens(range, &at->q, &call->in.q_proj);
+        if (at->gate.buffer != NULL) {
+            gqa__load_tokens(range, &at->gate, &call->in.gate_proj);
+        }
+    }
+    if (want_kv(range)) {
+        gqa__load_tokens(range, &at->k, &call->in.k_proj);
+        gqa__load_tokens(range, &at->v, gqa__call_v(call));
+    }
+}
+
+/* q, k, v and the gate's logits to their places. */
 static void take_projections(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__call *call = spine->call;
-    const struct gqa__shape *shape = &call->params->shape;
-    struct gqa__qkv own = qkv_of(range);
+    const struct gqa__spine *const spine = range->spine;
 
-    if (spine->whole_qkv) {
-        return;
-    }
-    if (call->from_hidden) {
-        gqa__stage_qkv_split(call->params, spine->scratch, range->begin, range->end, &own);
-        return;
-    }
-    if (own.q.x != NULL) {
-        gqa__load_tokens(range, spine->qkv.q.x, &call->in.q_proj, shape->hq, shape->dk);
-    }
-    if (own.gate != NULL) {
-        gqa__load_tokens(range, spine->qkv.gate, &call->in.gate_proj, shape->hq, shape->gate_dim);
-    }
-    if (own.k.x != NULL) {
-        gqa__load_tokens(range, spine->qkv.k.x, &call->in.k_proj, shape->hkv, shape->dk);
-        gqa__load_tokens(range, spine->qkv.v.x, gqa__call_v(call), shape->hkv, shape->dv);
+    if (spine->at.source == GQA__SOURCE_CALLER) {
+        load_projections(range);
+    } else if (spine->at.source == GQA__SOURCE_SPLIT) {
+        const struct gqa__qkv own = qkv_of(range);
+        gqa__stage_qkv_split(spine->call->params, spine->scratch, range->begin, range->end, &own);
     }
 }
 
 static void show_projections(const struct gqa__token_range *block)
 {
-    const struct gqa__qkv *qkv = &block->spine->qkv;
-    const struct gqa__shape *shape = &block->spine->call->params->shape;
+    const struct gqa__places *const at = &block->spine->at;
+    const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q_PROJ, qkv->q.x, shape->hq, shape->dk);
+        tap(block, GQA_STAGE_Q_PROJ, at->q.buffer, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K_PROJ, qkv->k.x, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V_PROJ, qkv->v.x, shape->hkv, shape->dv);
+        tap(block, GQA_STAGE_K_PROJ, at->k.buffer, shape->hkv, shape->dk);
+        tap(block, GQA_STAGE_V_PROJ, at->v.buffer, shape->hkv, shape->dv);
     }
     if (want_q(block) && shape->gate_dim > 0) {
-        tap(block, GQA_STAGE_GATE, qkv->gate, shape->hq, shape->gate_dim);
+        tap(block, GQA_STAGE_GATE, at->gate.buffer, shape->hq, shape->gate_dim);
     }
 }
 
 /* The rotation's position of a token on one axis. */
-static int32_t rotary_position(const struct gqa__call *call, const struct gqa__batch_entry *row,
-                               int32_t axis, int32_t b, int32_t column)
+static int32_t rotary_position(const struct gqa__call *call, int32_t axis, int32_t b,
+                               int32_t column)
 {
-    int64_t bt = (int64_t)call->batch * call->tokens;
-    int32_t axes = call->params->config.mrope != GQA_MROPE_NONE ? axis : 0;
+    const int64_t bt = (int64_t)call->batch * call->tokens;
+    const int32_t axes = call->params->config.mrope != GQA_MROPE_NONE ? axis : 0;
 
     if (call->in.rotary_position_ids == NULL) {
-        return gqa__call_position(call, row, b, column);
+        return gqa__call_position(call, b, column);
     }
     return call->in.rotary_position_ids[axes * bt + (int64_t)b * call->tokens + column];
 }
@@ -174,41 +174,44 @@ static int32_t rotary_position(const struct gqa__call *call, const struct gqa__b
 /* cos and sin of the range: the caller's, or computed; handed out if asked for. */
 static void make_tables(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__call *call = spine->call;
-    int32_t pairs = call->params->rope.pairs;
+    const struct gqa__spine *const spine = range->spine;
+    const struct gqa__call *const call = spine->call;
+    struct gqa__rope_rows rows = {.axis_stride = spine->block,
+                                  .freq = spine->freq +
+                                          (int64_t)range->slot * call->params->rope.pairs};
     struct gqa__token_run run;
 
     if (gqa__present(&call->in.cos_cache)) {
-        gqa__load_tokens(range, spine->cos, &call->in.cos_cache, 0, pairs);
-        gqa__load_tokens(range, spine->sin, &call->in.sin_cache, 0, pairs);
+        gqa__load_tokens(range, &spine->at.cos, &call->in.cos_cache);
+        gqa__load_tokens(range, &spine->at.sin, &call->in.sin_cache);
     }
     for (int32_t i = 0; i < range->runs && !gqa__present(&call->in.cos_cache); i++) {
         if (gqa__token_range_run(range, i, &run)) {
-            const struct gqa__batch_entry *row = &spine->rows[run.b];
-            int32_t length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
+            const struct gqa__batch_entry *const row = &call->rows[run.b];
+            rows.length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
                 for (int32_t t = 0; t < run.n; t++) {
                     spine->rotary[axis * spine->block + run.at + t] =
-                        rotary_position(call, row, axis, run.b, run.first + t);
+                        rotary_position(call, axis, run.b, run.first + t);
                 }
             }
-            gqa__rope_table(call->params, spine->rotary + run.at, spine->block, run.n, length,
-                            spine->freq + (int64_t)range->slot * pairs,
-                            spine->cos + (int64_t)run.at * pairs,
-                            spine->sin + (int64_t)run.at * pairs);
+            rows.positions = spine->rotary + run.at;
+            rows.n = run.n;
+            rows.cos = gqa__place_rows(&spine->at.cos, run.at);
+            rows.sin = gqa__place_rows(&spine->at.sin, run.at);
+            gqa__rope_table(call->params, &rows);
         }
     }
-    gqa__store_tokens(range, spine->cos, &call->out.cos_cache, 0, pairs);
-    gqa__store_tokens(range, spine->sin, &call->out.sin_cache, 0, pairs);
+    gqa__store_tokens(range, &spine->at.cos, &call->out.cos_cache);
+    gqa__store_tokens(range, &spine->at.sin, &call->out.sin_cache);
 }
 
 static void rotate(const struct gqa__token_range *range, const struct gqa__qkv *own)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__params *params = spine->call->params;
-    const float *c = rows_of(range, spine->cos, params->rope.pairs);
-    const float *s = rows_of(range, spine->sin, params->rope.pairs);
+    const struct gqa__spine *const spine = range->spine;
+    const struct gqa__params *const params = spine->call->params;
+    const float *const c = gqa__place_rows(&spine->at.cos, range->begin);
+    const float *const s = gqa__place_rows(&spine->at.sin, range->begin);
 
     if (params->shape.rotary_dim == 0) {
         return;
@@ -221,35 +224,35 @@ static void rotate(const struct gqa__token_range *range, const struct gqa__qkv *
 /* From the projections to what attention reads and the cache keeps. */
 static void finish_qkv(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__call *call = spine->call;
-    const struct gqa__params *params = call->params;
-    struct gqa__qkv own = qkv_of(range);
-    int32_t n = count_of(range);
+    const struct gqa__spine *const spine = range->spine;
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__params *const params = call->params;
+    const struct gqa__qkv own = qkv_of(range);
+    const int32_t n = count_of(range);
 
-    gqa__stage_clip(params, &own, spine->clipped, n);
+    gqa__stage_clip(params, &own, spine->at.product_clip > 0.0f, n);
     gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, &own, n);
     rotate(range, &own);
     gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, &own, n);
     gqa__stage_temperature(params, spine->positions + range->begin, &own.q, n);
     if (own.k.x != NULL) {
-        const gqa_kv *present = &call->out.present_key_value;
-        gqa__store_present_tokens(range, &spine->qkv.k, &present->k, params->shape.dk);
-        gqa__store_present_tokens(range, &spine->qkv.v, &present->v, params->shape.dv);
+        const gqa_kv *const present = &call->out.present_key_value;
+        gqa__store_present_tokens(range, &spine->at.k, &present->k);
+        gqa__store_present_tokens(range, &spine->at.v, &present->v);
     }
 }
 
 static void show_qkv(const struct gqa__token_range *block)
 {
-    const struct gqa__qkv *qkv = &block->spine->qkv;
-    const struct gqa__shape *shape = &block->spine->call->params->shape;
+    const struct gqa__places *const at = &block->spine->at;
+    const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q, qkv->q.x, shape->hq, shape->dk);
+        tap(block, GQA_STAGE_Q, at->q.buffer, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K, qkv->k.x, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V, qkv->v.x, shape->hkv, shape->dv);
+        tap(block, GQA_STAGE_K, at->k.buffer, shape->hkv, shape->dk);
+        tap(block, GQA_STAGE_V, at->v.buffer, shape->hkv, shape->dv);
     }
 }
 
@@ -258,8 +261,8 @@ static const struct gqa__step after_projections[] = {{take_projections, show_pro
 
 void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int parts)
 {
-    const struct gqa__call *call = spine->call;
-    struct gqa__token_range block = {spine, runs, 0, n, parts, 0};
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__token_range block = {spine, runs, 0, n, parts, 0};
 
     if (call->need_sum || call->from_hidden) {
         gqa__block_run(&block, before_projections, 2);
@@ -267,48 +270,45 @@ void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int pa
     if (call->from_hidden) {
         project(&block);
     }
-    gqa__block_run(&block, after_projections, 2);
+    if (spine->at.source != GQA__SOURCE_FINAL) {
+        gqa__block_run(&block, after_projections, call->alone ? 1 : 2);
+    }
 }
 
 /* --- after attention ------------------------------------------------------------------------- */
 
 static void show_attention(const struct gqa__token_range *block)
 {
-    const struct gqa__shape *shape = &block->spine->call->params->shape;
+    const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
-    tap(block, GQA_STAGE_ATTN, block->spine->attn, shape->hq, shape->dv);
+    tap(block, GQA_STAGE_ATTN, block->spine->at.attn.buffer, shape->hq, shape->dv);
 }
 
 static void store_lse(const struct gqa__token_range *range)
 {
-    const struct gqa__call *call = range->spine->call;
+    const struct gqa__call *const call = range->spine->call;
 
-    gqa__store_tokens(range, range->spine->lse, &call->out.lse, 0, call->params->shape.hq);
+    gqa__store_tokens(range, &range->spine->at.lse, &call->out.lse);
 }
 
 static void gate_attention(const struct gqa__token_range *range)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__params *params = spine->call->params;
-    const struct gqa__shape *shape = &params->shape;
+    const struct gqa__spine *const spine = range->spine;
+    const float *const gate = gqa__place_rows(&spine->at.gate, range->begin);
 
-    if (shape->gate_dim > 0) {
-        const int64_t gates = (int64_t)shape->hq * shape->gate_dim;
-        gqa__stage_gate(params, rows_of(range, spine->qkv.gate, gates),
-                        rows_of(range, spine->attn, (int64_t)shape->hq * shape->dv),
+    if (gate != NULL) {
+        gqa__stage_gate(spine->call->params, gate, gqa__place_rows(&spine->at.attn, range->begin),
                         count_of(range));
     }
-    if (!spine->direct_attn) {
-        gqa__store_tokens(range, spine->attn, &spine->call->out.attn, shape->hq, shape->dv);
-    }
+    gqa__store_tokens(range, &spine->at.attn, &spine->call->out.attn);
 }
 
 static void show_gated(const struct gqa__token_range *block)
 {
-    const struct gqa__shape *shape = &block->spine->call->params->shape;
+    const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (shape->gate_dim > 0) {
-        tap(block, GQA_STAGE_GATED, block->spine->attn, shape->hq, shape->dv);
+        tap(block, GQA_STAGE_GATED, block->spine->at.attn.buffer, shape->hq, shape->dv);
     }
 }
 
@@ -317,47 +317,68 @@ static const struct gqa__step after_attention[] = {{store_lse, show_attention},
 
 static void show_output(const struct gqa__token_range *block)
 {
-    tap(block, GQA_STAGE_O_PROJ, block->spine->x, 0, block->spine->call->params->shape.hidden);
+    tap(block, GQA_STAGE_O_PROJ, block->spine->at.x.buffer, 0,
+        block->spine->call->params->shape.hidden);
 }
 
 static void post(const struct gqa__token_range *range)
 {
-    const struct gqa__params *params = range->spine->call->params;
+    const struct gqa__params *const params = range->spine->call->params;
 
-    gqa__stage_post(params, rows_of(range, range->spine->x, params->shape.hidden), count_of(range));
+    gqa__stage_post(params, gqa__place_rows(&range->spine->at.x, range->begin), count_of(range));
 }
 
 static void show_post(const struct gqa__token_range *block)
 {
-    const struct gqa__params *params = block->spine->call->params;
+    const struct gqa__params *const params = block->spine->call->params;
 
     if (params->config.post_norm != GQA_NORM_NONE) {
-        tap(block, GQA_STAGE_POST_NORM, block->spine->x, 0, params->shape.hidden);
+        tap(block, GQA_STAGE_POST_NORM, block->spine->at.x.buffer, 0, params->shape.hidden);
     }
 }
 
 static void show_out(const struct gqa__token_range *block)
 {
-    tap(block, GQA_STAGE_OUT, block->spine->x, 0, block->spine->call->params->shape.hidden);
+    tap(block, GQA_STAGE_OUT, block->spine->at.x.buffer, 0,
+        block->spine->call->params->shape.hidden);
 }
 
 static const struct gqa__step after_output[] = {{post, show_post}, {gqa__residual_add, show_out}};
 
+/* x = attn wo^T, and what follows it; or, where the product adds the sum, at once the result. */
+static void project_output(const struct gqa__token_range *block)
+{
+    const struct gqa__spine *const spine = block->spine;
+    const struct gqa__token_run *const run = &spine->runs[0];
+    const struct gqa__places *const at = &spine->at;
+    struct gqa__output_projection projection = {.attn = at->attn.buffer,
+                                                .n = block->end,
+                                                .out = at->x.buffer,
+                                                .out_step = at->x.step,
+                                                .scratch = spine->scratch};
+
+    if (at->sum_in_product && block->runs == 1) {
+        projection.out = gqa__place_row(&at->out, run, 0);
+        projection.out_step = gqa__place_step(&at->out);
+        projection.sum = gqa__place_row(&at->sum, run, 0);
+        projection.sum_step = gqa__place_step(&at->sum);
+    }
+    gqa__stage_oproj(spine->call->params, &projection, spine->call->runtime);
+    if (projection.sum == NULL) {
+        show_output(block);
+        gqa__block_run(block, after_output, 2);
+    }
+}
+
 void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n)
 {
-    const struct gqa__call *call = spine->call;
-    struct gqa__token_range block = {spine, runs, 0, n, GQA__PART_Q, 0};
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__token_range block = {spine, runs, 0, n, GQA__PART_Q, 0};
 
-    gqa__block_run(&block, after_attention, 2);
-    if (call->project && gqa__residual_in_product(&block)) {
-        const struct gqa__token_run *run = &spine->runs[0];
-        const gqa_tensor *sum = spine->sum_at, *out = &call->out.hidden_states;
-        gqa__stage_oproj_add(call->params, spine->attn, n, gqa__token_row(sum, run, 0),
-                             sum->stride[1], gqa__token_row(out, run, 0), out->stride[1],
-                             spine->scratch, call->runtime);
-    } else if (call->project) {
-        gqa__stage_oproj(call->params, spine->attn, n, spine->x, spine->scratch, call->runtime);
-        show_output(&block);
-        gqa__block_run(&block, after_output, 2);
+    if (!spine->at.attn_final) {
+        gqa__block_run(&block, after_attention, 2);
+    }
+    if (call->project) {
+        project_output(&block);
     }
 }

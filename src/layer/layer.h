@@ -19,11 +19,11 @@ gqa_status gqa__weights_check(const struct gqa__params *params, gqa_weights *wei
                               gqa_error *err);
 
 /* weights_in_place.c: may the checked weights be used in place, if they ask for it? */
-gqa_status gqa__place_check(const struct gqa__params *params, const gqa_weights *weights,
-                            gqa_error *err);
+gqa_status gqa__in_place_check(const struct gqa__params *params, const gqa_weights *weights,
+                               gqa_error *err);
 /* The strips of a linear (its out is set) in the caller's memory, into strips; NULL = count. */
-int32_t gqa__place_strips(const struct gqa__params *params, const gqa_weights *weights,
-                          const struct gqa__linear *linear, struct gqa__strip *strips);
+int32_t gqa__in_place_strips(const struct gqa__params *params, const gqa_weights *weights,
+                             const struct gqa__linear *linear, struct gqa__strip *strips);
 
 /* load.c: check the weights (NULL = none) and pack them into layer->params. params.config, shape,
  * row and backend and runtime are set; the config's pointers are replaced by copies. */

@@ -145,7 +145,7 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
     linear->int8 = layer->params.config.weight_storage == GQA_WEIGHT_STORAGE_INT8;
     linear->f64 = linear->plain && layer->params.config.reference_f64 != 0;
     if (weights->in_place) {
-        linear->strip_count = gqa__place_strips(&layer->params, weights, linear, NULL);
+        linear->strip_count = gqa__in_place_strips(&layer->params, weights, linear, NULL);
     }
     if (!gqa__linear_bytes(linear, with_bias, &size)) {
         return gqa__fail(err, GQA_ERR_ARG, "weights",
@@ -245,7 +245,7 @@ static gqa_status pack_matrices(struct gqa_layer *layer, const gqa_weights *weig
 static void place_matrix(const struct gqa__params *params, const gqa_weights *weights,
                          struct gqa__linear *linear)
 {
-    gqa__place_strips(params, weights, linear, linear->strips);
+    gqa__in_place_strips(params, weights, linear, linear->strips);
     for (int64_t row = 0; row < linear->out; row++) {
         const struct gqa__weight_source from = gqa__weight_source_of(params, weights, linear, row);
         if (linear->int8) {
@@ -301,7 +301,7 @@ gqa_status gqa__layer_load(struct gqa_layer *layer, const gqa_weights *weights, 
         status = gqa__weights_check(&layer->params, &own, err);
     }
     if (status == GQA_OK) {
-        status = gqa__place_check(&layer->params, &own, err);
+        status = gqa__in_place_check(&layer->params, &own, err);
     }
     if (status == GQA_OK) {
         status = load_vectors(layer, &own, err);

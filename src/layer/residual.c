@@ -1,113 +1,48 @@
 /* residual.c - see residual.h. */
 #include "layer/residual.h"
 
-#include <string.h>
-
 #include "stage/stage.h"
 
-/* --- where the sum lies ---------------------------------------------------------------------- */
-
-static bool plain(const gqa_tensor *t)
+static const struct gqa__place *sum_of(const struct gqa__token_range *range)
 {
-    return gqa__present(t) && t->dtype == GQA_F32;
-}
+    const struct gqa__places *const at = &range->spine->at;
 
-static bool apart(const gqa_tensor *a, const gqa_tensor *b)
-{
-    return !gqa__present(b) || !gqa__tensor_overlap(a, b);
-}
-
-/* Each token's row in one is its row in the other, or they share nothing. */
-static bool apart_or_same(const gqa_tensor *a, const gqa_tensor *b)
-{
-    return apart(a, b) ||
-           (a->data == b->data && plain(b) && memcmp(a->stride, b->stride, sizeof a->stride) == 0);
-}
-
-/* Nothing is written over the tensor between the norm and the end of the layer but, in the end, a
- * token's own row. */
-static bool outlives(const struct gqa__call *call, const gqa_tensor *t)
-{
-    const gqa_output *out = &call->out;
-
-    return apart_or_same(t, &out->hidden_states) && apart_or_same(t, &out->residual) &&
-           apart(t, &out->attn) && apart(t, &out->lse) && apart(t, &out->cos_cache) &&
-           apart(t, &out->sin_cache) && apart(t, &out->present_key_value.k) &&
-           apart(t, &out->present_key_value.v);
-}
-
-void gqa__residual_place(struct gqa__spine *spine)
-{
-    const struct gqa__call *call = spine->call;
-    const gqa_tensor *t =
-        gqa__present(&call->in.residual) ? &call->out.residual : &call->in.hidden_states;
-    bool direct = call->in.tap == NULL;
-
-    spine->sum_at = direct && plain(t) && outlives(call, t) ? t : NULL;
-    spine->direct_out =
-        direct && plain(&call->out.hidden_states) && call->params->config.add_residual;
-    spine->sum_apart = spine->sum_at != NULL && apart(spine->sum_at, &call->out.hidden_states);
-}
-
-bool gqa__residual_in_product(const struct gqa__token_range *block)
-{
-    const struct gqa__spine *spine = block->spine;
-    const gqa_config *config = &spine->call->params->config;
-
-    return spine->direct_out && spine->sum_apart && block->runs == 1 &&
-           config->post_norm == GQA_NORM_NONE && config->attn_out_multiplier == 0.0f;
-}
-
-/* --- steps ----------------------------------------------------------------------------------- */
-
-static float *row_of(float *buffer, const struct gqa__token_range *range,
-                     const struct gqa__token_run *run, int32_t i)
-{
-    return buffer + (int64_t)(run->at + i) * range->spine->call->params->shape.hidden;
-}
-
-/* Token i's sum. A pass for K and V alone leaves the outputs as they are. */
-static float *sum_of(const struct gqa__token_range *range, const struct gqa__token_run *run,
-                     int32_t i)
-{
-    const struct gqa__spine *spine = range->spine;
-    const gqa_tensor *t = spine->sum_at;
-
-    if (t == &spine->call->out.residual && (range->parts & GQA__PART_Q) == 0) {
-        t = NULL;
-    }
-    return t != NULL ? gqa__token_row(t, run, i) : row_of(spine->sum, range, run, i);
+    return (range->parts & GQA__PART_Q) != 0 ? &at->sum : &at->kv_sum;
 }
 
 /* Token i of the caller's tensor: where it is, or as f32 in own. */
 static const float *load(const gqa_tensor *t, const struct gqa__token_run *run, int32_t i,
                          float *own)
 {
+    const int64_t offset = gqa__token_offset(t, run, i);
+
     if (t->dtype == GQA_F32) {
-        return gqa__token_row(t, run, i);
+        return (const float *)t->data + offset;
     }
-    gqa__load_f32(own, t, gqa__token_offset(t, run, i), t->shape[2]);
+    gqa__load_f32(own, t, offset, t->shape[2]);
     return own;
 }
 
 static void sum_token(const struct gqa__token_range *range, const struct gqa__token_run *run,
                       int32_t i)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__call *call = spine->call;
-    const gqa_tensor *out = &call->out.residual;
-    int64_t hidden = call->params->shape.hidden;
-    float *sum = sum_of(range, run, i);
+    const struct gqa__spine *const spine = range->spine;
+    const struct gqa__call *const call = spine->call;
+    const gqa_tensor *const in = &call->in.hidden_states;
+    const gqa_tensor *const out = &call->out.residual;
+    const struct gqa__place *const place = sum_of(range);
+    const int64_t hidden = call->params->shape.hidden;
+    float *const sum = gqa__place_row(place, run, i);
 
     if (gqa__present(&call->in.residual)) {
-        const float *a = load(&call->in.hidden_states, run, i, row_of(spine->sum, range, run, i));
-        const float *b = load(&call->in.residual, run, i, row_of(spine->x, range, run, i));
+        const float *const a = load(in, run, i, gqa__place_own(place, run, i));
+        const float *const b =
+            load(&call->in.residual, run, i, gqa__place_own(&spine->at.x, run, i));
         call->params->kernels->add(sum, a, b, hidden);
-    } else if (spine->sum_at == NULL) {
-        gqa__load_f32(sum, &call->in.hidden_states,
-                      gqa__token_offset(&call->in.hidden_states, run, i), hidden);
+    } else if (place->tensor != in) {
+        gqa__load_f32(sum, in, gqa__token_offset(in, run, i), hidden);
     }
-    if (gqa__present(out) && spine->sum_at != out && (range->parts & GQA__PART_Q) != 0) {
+    if (gqa__present(out) && place->tensor != out && (range->parts & GQA__PART_Q) != 0) {
         gqa__store_f32(out, gqa__token_offset(out, run, i), sum, hidden);
     }
 }
@@ -115,27 +50,27 @@ static void sum_token(const struct gqa__token_range *range, const struct gqa__to
 static void norm_token(const struct gqa__token_range *range, const struct gqa__token_run *run,
                        int32_t i)
 {
-    const struct gqa__spine *spine = range->spine;
+    const struct gqa__spine *const spine = range->spine;
 
     if (spine->call->from_hidden) {
-        gqa__stage_input_norm(spine->call->params, sum_of(range, run, i),
-                              row_of(spine->x, range, run, i));
+        gqa__stage_input_norm(spine->call->params, gqa__place_row(sum_of(range), run, i),
+                              gqa__place_row(&spine->at.x, run, i));
     }
 }
 
 static void add_token(const struct gqa__token_range *range, const struct gqa__token_run *run,
                       int32_t i)
 {
-    const struct gqa__spine *spine = range->spine;
-    const struct gqa__params *params = spine->call->params;
-    const gqa_tensor *out = &spine->call->out.hidden_states;
-    float *x = row_of(spine->x, range, run, i);
-    float *y = spine->direct_out ? gqa__token_row(out, run, i) : x;
+    const struct gqa__spine *const spine = range->spine;
+    const struct gqa__params *const params = spine->call->params;
+    const gqa_tensor *const out = &spine->call->out.hidden_states;
+    float *const y = gqa__place_row(&spine->at.out, run, i);
 
     if (params->config.add_residual) {
-        gqa__stage_residual(params, sum_of(range, run, i), x, y);
+        gqa__stage_residual(params, gqa__place_row(&spine->at.sum, run, i),
+                            gqa__place_row(&spine->at.x, run, i), y);
     }
-    if (!spine->direct_out) {
+    if (spine->at.out.tensor != out) {
         gqa__store_f32(out, gqa__token_offset(out, run, i), y, params->shape.hidden);
     }
 }
@@ -147,7 +82,7 @@ static void each_token(const struct gqa__token_range *range,
     struct gqa__token_run run;
 
     for (int32_t p = 0; p < range->runs; p++) {
-        bool here = gqa__token_range_run(range, p, &run);
+        const bool here = gqa__token_range_run(range, p, &run);
         for (int32_t i = 0; here && i < run.n; i++) {
             step(range, &run, i);
         }

@@ -10,9 +10,9 @@
 bool gqa__token_range_run(const struct gqa__token_range *range, int32_t i,
                           struct gqa__token_run *part)
 {
-    const struct gqa__token_run *run = &range->spine->runs[i];
-    int32_t begin = (int32_t)gqa__max(range->begin - run->at, 0);
-    int32_t end = (int32_t)gqa__min(range->end - run->at, run->n);
+    const struct gqa__token_run *const run = &range->spine->runs[i];
+    const int32_t begin = (int32_t)gqa__max(range->begin - run->at, 0);
+    const int32_t end = (int32_t)gqa__min(range->end - run->at, run->n);
 
     part->b = run->b;
     part->first = run->first + begin;
@@ -21,65 +21,77 @@ bool gqa__token_range_run(const struct gqa__token_range *range, int32_t i,
     return begin < end;
 }
 
-/* Heads of a token that are handled in one run: all of them, where they lie side by side. */
-static int32_t parts_of_token(const gqa_tensor *t, int32_t heads, int32_t dim)
+/* A token's values in a tensor [B, T, H, D] or [B, T, D], as runs that lie together: one, unless
+ * something lies between its heads. */
+struct pieces {
+    int32_t count;
+    int64_t n;    /* values of each */
+    int64_t step; /* from one to the next in the tensor */
+};
+
+static struct pieces pieces_of(const gqa_tensor *t)
 {
-    return heads > 0 && t->stride[2] != dim ? heads : 1;
+    const int64_t n = t->shape[t->rank - 1];
+    const int64_t heads = t->rank == 4 ? t->shape[2] : 1;
+    const struct pieces whole = {1, heads * n, 0};
+    const struct pieces each = {(int32_t)heads, n, t->stride[2]};
+
+    return heads > 1 && t->stride[2] != n ? each : whole;
 }
 
-void gqa__load_tokens(const struct gqa__token_range *range, float *buffer, const gqa_tensor *from,
-                      int32_t heads, int32_t dim)
+void gqa__load_tokens(const struct gqa__token_range *range, const struct gqa__place *to,
+                      const gqa_tensor *from)
 {
-    int32_t width = parts_of_token(from, heads, dim);
+    const struct pieces pieces = pieces_of(from);
     struct gqa__token_run run;
 
-    dim = heads > 0 ? heads * dim / width : dim;
+    for (int32_t i = 0; i < range->runs && to->tensor != from; i++) {
+        const bool here = gqa__token_range_run(range, i, &run);
+        for (int32_t t = 0; here && t < run.n; t++) {
+            float *const row = gqa__place_own(to, &run, t);
+            const int64_t offset = gqa__token_offset(from, &run, t);
+            for (int32_t p = 0; p < pieces.count; p++) {
+                gqa__load_f32(row + p * pieces.n, from, offset + p * pieces.step, pieces.n);
+            }
+        }
+    }
+}
+
+void gqa__store_tokens(const struct gqa__token_range *range, const struct gqa__place *from,
+                       const gqa_tensor *to)
+{
+    struct pieces pieces;
+    struct gqa__token_run run;
+
+    if (!gqa__present(to) || from->tensor == to) {
+        return;
+    }
+    pieces = pieces_of(to);
     for (int32_t i = 0; i < range->runs; i++) {
-        bool here = gqa__token_range_run(range, i, &run);
+        const bool here = gqa__token_range_run(range, i, &run);
         for (int32_t t = 0; here && t < run.n; t++) {
-            float *row = buffer + (int64_t)(run.at + t) * width * dim;
-            int64_t offset = gqa__token_offset(from, &run, t);
-            for (int32_t h = 0; h < width; h++) {
-                int64_t head = width > 1 ? h * from->stride[2] : 0;
-                gqa__load_f32(row + (int64_t)h * dim, from, offset + head, dim);
+            const float *const row = gqa__place_own(from, &run, t);
+            const int64_t offset = gqa__token_offset(to, &run, t);
+            for (int32_t p = 0; p < pieces.count; p++) {
+                gqa__store_f32(to, offset + p * pieces.step, row + p * pieces.n, pieces.n);
             }
         }
     }
 }
 
-void gqa__store_tokens(const struct gqa__token_range *range, const float *buffer,
-                       const gqa_tensor *to, int32_t heads, int32_t dim)
-{
-    int32_t width = parts_of_token(to, heads, dim);
-    struct gqa__token_run run;
-
-    dim = heads > 0 ? heads * dim / width : dim;
-    for (int32_t i = 0; i < range->runs && gqa__present(to); i++) {
-        bool here = gqa__token_range_run(range, i, &run);
-        for (int32_t t = 0; here && t < run.n; t++) {
-            const float *row = buffer + (int64_t)(run.at + t) * width * dim;
-            int64_t offset = gqa__token_offset(to, &run, t);
-            for (int32_t h = 0; h < width; h++) {
-                int64_t head = width > 1 ? h * to->stride[2] : 0;
-                gqa__store_f32(to, offset + head, row + (int64_t)h * dim, dim);
-            }
-        }
-    }
-}
-
-void gqa__store_present_tokens(const struct gqa__token_range *range, const struct gqa__heads *from,
-                               const gqa_tensor *to, int32_t dim)
+void gqa__store_present_tokens(const struct gqa__token_range *range, const struct gqa__place *from,
+                               const gqa_tensor *to)
 {
     struct gqa__token_run run;
 
     for (int32_t i = 0; i < range->runs && gqa__present(to); i++) {
-        bool here = gqa__token_range_run(range, i, &run);
+        const bool here = gqa__token_range_run(range, i, &run);
         for (int32_t t = 0; here && t < run.n; t++) {
-            const float *row = from->x + (run.at + t) * from->step;
-            for (int32_t h = 0; h < from->heads; h++) {
-                int64_t offset =
+            const float *const row = gqa__place_own(from, &run, t);
+            for (int64_t h = 0; h < to->shape[1]; h++) {
+                const int64_t offset =
                     run.b * to->stride[0] + h * to->stride[1] + (run.first + t) * to->stride[2];
-                gqa__store_f32(to, offset, row + (int64_t)h * dim, dim);
+                gqa__store_f32(to, offset, row + h * to->shape[3], to->shape[3]);
             }
         }
     }
@@ -95,7 +107,7 @@ struct steps {
 
 static void run_range(void *arg, int64_t item, int32_t slot)
 {
-    const struct steps *all = arg;
+    const struct steps *const all = arg;
     struct gqa__token_range range = *all->block;
 
     range.begin = (int32_t)item * RANGE_TOKENS;
@@ -108,8 +120,9 @@ static void run_range(void *arg, int64_t item, int32_t slot)
 
 static void run_steps(struct steps *all)
 {
-    const struct gqa__token_range *block = all->block;
-    struct gqa__tasks tasks = {run_range, all, (block->end + RANGE_TOKENS - 1) / RANGE_TOKENS};
+    const struct gqa__token_range *const block = all->block;
+    const struct gqa__tasks tasks = {run_range, all,
+                                     (block->end + RANGE_TOKENS - 1) / RANGE_TOKENS};
 
     gqa__run_tasks(block->spine->call->runtime, &tasks);
 }

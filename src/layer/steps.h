@@ -7,7 +7,7 @@
 #define GQA__STEPS_H
 
 #include "base/tensor.h"
-#include "layer/call.h"
+#include "layer/spine.h"
 
 /* Tokens [begin, end) of a block. */
 struct gqa__token_range {
@@ -32,14 +32,15 @@ void gqa__block_run(const struct gqa__token_range *block, const struct gqa__step
 bool gqa__token_range_run(const struct gqa__token_range *range, int32_t i,
                           struct gqa__token_run *part);
 
-/* Rows of the range of buffer [block][heads][dim] (heads 0: [block][dim]) from the caller's tensor
- * [B, T, H, D] or [B, T, D], and the way back; a store to an absent tensor does nothing. */
-void gqa__load_tokens(const struct gqa__token_range *range, float *buffer, const gqa_tensor *from,
-                      int32_t heads, int32_t dim);
-void gqa__store_tokens(const struct gqa__token_range *range, const float *buffer,
-                       const gqa_tensor *to, int32_t heads, int32_t dim);
-/* present_key_value has heads before tokens: [B, Hkv, T, D]. from: the block's. */
-void gqa__store_present_tokens(const struct gqa__token_range *range, const struct gqa__heads *from,
-                               const gqa_tensor *to, int32_t dim);
+/* Rows of the range to a place in the workspace, from the caller's tensor [B, T, H, D] or [B, T,
+ * D], and the way back. Nothing is done where the place is that tensor, nor to store to an absent
+ * one. */
+void gqa__load_tokens(const struct gqa__token_range *range, const struct gqa__place *to,
+                      const gqa_tensor *from);
+void gqa__store_tokens(const struct gqa__token_range *range, const struct gqa__place *from,
+                       const gqa_tensor *to);
+/* present_key_value has heads before tokens: [B, Hkv, T, D]. */
+void gqa__store_present_tokens(const struct gqa__token_range *range, const struct gqa__place *from,
+                               const gqa_tensor *to);
 
 #endif

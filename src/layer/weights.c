@@ -41,8 +41,9 @@ static void apply_formats(struct check *check, const struct rule *rule, int form
             gqa__fail(check->err, GQA_ERR_ARG, rule->field,
                       "is given, but %s = %d has no use for it", rule->cause, (int)rule->value);
     } else {
-        check->status = gqa__tensor_fit(rule->tensor, rule->field, formats, rule->rank, rule->shape,
-                                        false, rule->tensor, check->err);
+        check->status = gqa__tensor_fit(
+            rule->tensor, &(struct gqa__form){rule->field, formats, rule->rank, rule->shape, false},
+            rule->tensor, check->err);
     }
 }
 

@@ -4,8 +4,8 @@
 #include "base/error.h"
 #include "base/tensor.h"
 
-gqa_status gqa__place_check(const struct gqa__params *params, const gqa_weights *weights,
-                            gqa_error *err)
+gqa_status gqa__in_place_check(const struct gqa__params *params, const gqa_weights *weights,
+                               gqa_error *err)
 {
     const gqa_tensor *const matrices[] = {&weights->wq,   &weights->wk,    &weights->wv,
                                           &weights->wqkv, &weights->wgate, &weights->wo};
@@ -47,8 +47,8 @@ gqa_status gqa__place_check(const struct gqa__params *params, const gqa_weights 
     return GQA_OK;
 }
 
-int32_t gqa__place_strips(const struct gqa__params *params, const gqa_weights *weights,
-                          const struct gqa__linear *linear, struct gqa__strip *strips)
+int32_t gqa__in_place_strips(const struct gqa__params *params, const gqa_weights *weights,
+                             const struct gqa__linear *linear, struct gqa__strip *strips)
 {
     int32_t count = 0;
     for (int64_t row = 0; row < linear->out; count++) {

@@ -50,5 +50,5 @@ void gqa__blas_warn(const gqa_runtime *runtime, const char *core)
         "backend reference: OpenBLAS took this CPU for \"%.40s\"; its products are slow. "
         "Set OPENBLAS_CORETYPE before the process starts",
         core);
-    runtime->log(runtime->user, line);
+    runtime->log(runtime->user, GQA_LOG_WARNING, line);
 }

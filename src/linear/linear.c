@@ -11,11 +11,11 @@
  * that all of the task's tokens find them there. */
 enum { TASK_BYTES = 1 << 19 };
 
-/* A row may read the weights of so many blocks of outputs side by side: a task that holds more has
- * a multiple. */
+/* Some kernels read the weights of up to so many blocks of out_step outputs side by side. A task
+ * with at least so many has a multiple of them, so that no such read is left with fewer. */
 enum { TASK_BLOCKS = 4 };
 
-/* More than any row pads a matrix by, in either direction. */
+/* More than any kernel set pads a matrix by, in either direction. */
 enum { MOST_PADDING = 4096 };
 
 static size_t packed_bytes(const struct gqa__linear *linear)
@@ -34,7 +34,8 @@ bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t 
     const size_t out = (size_t)linear->out;
     const size_t vectors = (linear->int8 ? 1u : 0u) + (with_bias ? 1u : 0u);
     size_t most, weight, rest;
-    /* The row's own size function does not check: see first that a padded matrix can be counted. */
+    /* The kernel set's size function does not check: see first that a padded matrix can be
+     * counted. */
     if (!gqa__mul(out + MOST_PADDING, (size_t)linear->in + MOST_PADDING, &most) ||
         !gqa__mul(most, 2 * sizeof(float), &most)) {
         return false;
@@ -85,7 +86,7 @@ void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t 
     gqa__linear_set_bias(linear, row, bias);
 }
 
-/* Activations are packed in blocks of token_step tokens, each a piece of its own. */
+/* Activations are packed in blocks of token_step tokens, each block by itself. */
 static size_t block_bytes(const struct gqa__linear *linear)
 {
     const size_t bytes = linear->kernels->x_bytes(linear->kernels->token_step, linear->in);
@@ -127,9 +128,10 @@ static int64_t out_tasks(const struct gqa__product *p)
     return (p->out_end - p->out_begin + p->out_task - 1) / p->out_task;
 }
 
-/* Consecutive items share what should stay in the cache: the outputs' weights, or, where those of
- * the row are meant to stream, the packed tokens. In place and not streaming an item is its outputs
- * for all tokens: what was gathered serves them all. */
+/* Which outputs and token blocks item number `item` computes. Consecutive items share what should
+ * stay in a cache: the weights of the same outputs, or, for kernels that stream weights, the same
+ * packed tokens. In place and not streaming, an item is some outputs for all tokens, so that
+ * weights are gathered once. */
 static struct gqa__share share_of(const struct gqa__product *p, int64_t item)
 {
     const int64_t outs = out_tasks(p);
@@ -187,17 +189,18 @@ static int64_t task_outs(const struct gqa__linear *linear, int64_t step)
     return outs >= full ? outs / full * full : gqa__max(outs, step);
 }
 
-static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
+static void run_packed(struct gqa__product *p, const gqa_runtime *runtime)
 {
     const struct gqa__linear *const linear = p->linear;
     const bool in_place = linear->strip_count > 0;
     const int64_t step = in_place ? gqa__strips_unit(linear->kernels) : linear->kernels->out_step;
     struct gqa__tasks tasks;
+    p->packed = p->scratch;
     p->block_bytes = block_bytes(linear);
     p->token_blocks = block_count(linear, p->tokens);
     p->out_task = task_outs(linear, step);
     tasks.arg = p;
-    if (pack) {
+    if (!p->x_packed) {
         tasks.body = pack_task;
         tasks.items = p->token_blocks;
         gqa__run_tasks(runtime, &tasks);
@@ -213,7 +216,7 @@ static void run_packed(struct gqa__product *p, bool pack, const gqa_runtime *run
 /* The i-th strip, and in *end where it ends. A matrix of its own is one strip. */
 static struct gqa__strip strip_of(const struct gqa__linear *linear, int32_t i, int64_t *end)
 {
-    struct gqa__strip whole = {linear->weight, linear->in, 0, GQA_F32};
+    const struct gqa__strip whole = {linear->weight, linear->in, 0, GQA_F32};
     if (linear->strip_count == 0) {
         *end = linear->out;
         return whole;
@@ -227,8 +230,17 @@ static void sgemm_strip(const struct gqa__product *p, const struct gqa__strip *s
                         int64_t end)
 {
     const float *const weight = (const float *)strip->data + (begin - strip->first) * strip->stride;
-    gqa__sgemm_nt(p->tokens, end - begin, p->linear->in, p->x, p->x_stride, weight, strip->stride,
-                  p->y + begin - p->out_begin, p->y_stride);
+    const struct gqa__gemm gemm = {.m = p->tokens,
+                                   .n = end - begin,
+                                   .k = p->linear->in,
+                                   .a = p->x,
+                                   .lda = p->x_stride,
+                                   .b = weight,
+                                   .ldb = strip->stride,
+                                   .c = p->y + begin - p->out_begin,
+                                   .ldc = p->y_stride};
+
+    gqa__sgemm_nt(&gemm);
 }
 
 static void add_bias(const struct gqa__product *p)
@@ -241,7 +253,7 @@ static void add_bias(const struct gqa__product *p)
     }
 }
 
-/* The epilogue of the rows, on what they have stored. */
+/* The epilogue of backend reference: on stored outputs, by the entries clip and scale_add. */
 static void run_after(const struct gqa__product *p)
 {
     const struct gqa__kernels *const kernels = p->linear->kernels;
@@ -301,63 +313,18 @@ static void run_plain(const struct gqa__product *p)
     run_after(p);
 }
 
-/* --- both --------------------------------------------------------------------------------------
- */
+/* --- both backends --------------------------------------------------------------------------- */
 
-static void run(struct gqa__product *p, bool pack, const gqa_runtime *runtime)
+void gqa__linear_run(const struct gqa__product *product, const gqa_runtime *runtime)
 {
-    if (p->tokens <= 0 || p->out_begin >= p->out_end) {
+    struct gqa__product own = *product;
+
+    if (own.tokens <= 0 || own.out_begin >= own.out_end) {
         return;
     }
-    if (p->linear->plain) {
-        run_plain(p);
+    if (own.linear->plain) {
+        run_plain(&own);
     } else {
-        run_packed(p, pack, runtime);
+        run_packed(&own, runtime);
     }
-}
-
-void gqa__linear_run_then(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                          int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                          int64_t y_stride, const struct gqa__epilogue *after, void *scratch,
-                          const gqa_runtime *runtime)
-{
-    struct gqa__product p = {.linear = linear,
-                             .x = x,
-                             .x_stride = x_stride,
-                             .tokens = tokens,
-                             .out_begin = out_begin,
-                             .out_end = out_end,
-                             .y = y,
-                             .y_stride = y_stride,
-                             .packed = scratch,
-                             .after = *after};
-
-    run(&p, true, runtime);
-}
-
-void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
-                     void *scratch, const gqa_runtime *runtime)
-{
-    const struct gqa__epilogue nothing = {0};
-
-    gqa__linear_run_then(linear, x, x_stride, tokens, out_begin, out_end, y, y_stride, &nothing,
-                         scratch, runtime);
-}
-
-void gqa__linear_run_again(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                           int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                           int64_t y_stride, void *scratch, const gqa_runtime *runtime)
-{
-    struct gqa__product p = {.linear = linear,
-                             .x = x,
-                             .x_stride = x_stride,
-                             .tokens = tokens,
-                             .out_begin = out_begin,
-                             .out_end = out_end,
-                             .y = y,
-                             .y_stride = y_stride,
-                             .packed = scratch};
-
-    run(&p, false, runtime);
 }

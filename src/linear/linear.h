@@ -12,7 +12,8 @@
 #include "kernel/contract/kernel.h"
 #include "parallel/tasks.h"
 
-/* Rows of a matrix that stay where the caller has them: from row `first` up to the next strip. */
+/* A strip: rows of a matrix that stay where the caller has them, from row `first` up to the next
+ * strip. */
 struct gqa__strip {
     const void *data; /* [rows][stride] */
     int64_t stride;   /* elements */
@@ -36,48 +37,58 @@ struct gqa__linear {
 /* Bytes of weight (or strips), scale and bias together. false on overflow. */
 bool gqa__linear_bytes(const struct gqa__linear *linear, bool with_bias, size_t *bytes);
 
-/* Set weight (or strips), scale and bias (memory from gqa__linear_bytes, zeroed by the caller);
- * then every row once, by the second function with int8, or in place every strip and the bias of
- * every row. src: [in]. */
+/* Points weight (or strips), scale and bias into memory (of gqa__linear_bytes, zeroed by the
+ * caller). Then every row is set once: by set_row, or with int8 by set_int8. In place the caller
+ * sets every strip instead, and the bias of every row. src: [in]. */
 void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias);
 void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias);
 void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t *src, float scale,
                           float bias);
 void gqa__linear_set_bias(struct gqa__linear *linear, int64_t row, float bias);
 
-/* Scratch for packed activations of at most tokens tokens, and in place for each thread's weights
- * on their way; depends on row, in and whether in place only. */
+/* Scratch for packed activations of at most tokens tokens, and, in place, for the weights that each
+ * thread gathers; depends on the kernel set, in and whether in place only. */
 size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens,
                                  const gqa_runtime *runtime);
 
-/* y[t][o] = sum_i w[o][i] x[t][i] (* scale[o]) + bias[o] for o in [out_begin, out_end) (multiples
- * of the row's out_step, or out). y points at output out_begin of token 0. Runs in parallel through
- * runtime: cpu cuts tokens and outputs into tasks, which changes no bit; reference calls sgemm
- * once, from the calling thread. */
-void gqa__linear_run(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                     int32_t tokens, int64_t out_begin, int64_t out_end, float *y, int64_t y_stride,
-                     void *scratch, const gqa_runtime *runtime);
+/* One product, and what else happens to its outputs. */
+struct gqa__product {
+    const struct gqa__linear *linear;
+    const float *x; /* [tokens][x_stride] */
+    int64_t x_stride;
+    int32_t tokens;
+    bool x_packed; /* scratch still holds x, packed by a product with a matrix of the same
+                      kernels and `in`, both in place or none */
+    int64_t out_begin, out_end; /* multiples of the kernels' out_step, or out */
+    float *y;                   /* [tokens][y_stride], output out_begin first */
+    int64_t y_stride;
+    struct gqa__epilogue
+        after;     /* add: [tokens][add_stride], output out_begin first; apart from y */
+    void *scratch; /* gqa__linear_scratch_bytes */
+    /* Set while it runs. */
+    unsigned char *packed; /* [token_blocks][block_bytes], then one slice per thread */
+    size_t block_bytes;
+    int64_t token_blocks;
+    int64_t out_task; /* outputs per task */
+};
 
-/* The same, with what else happens to the outputs; after->add: [tokens][add_stride], output
- * out_begin first; it does not overlap y. */
-void gqa__linear_run_then(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                          int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                          int64_t y_stride, const struct gqa__epilogue *after, void *scratch,
-                          const gqa_runtime *runtime);
-
-/* The same as gqa__linear_run with another matrix of the same row and in (both in place or none),
- * and the x and tokens of the call before, for which scratch still holds the packed activations. */
-void gqa__linear_run_again(const struct gqa__linear *linear, const float *x, int64_t x_stride,
-                           int32_t tokens, int64_t out_begin, int64_t out_end, float *y,
-                           int64_t y_stride, void *scratch, const gqa_runtime *runtime);
+/* y[t][o] = sum_i w[o][i] x[t][i] (* scale[o]) + bias[o] for o in [out_begin, out_end). Runs in
+ * parallel through runtime: cpu cuts tokens and outputs into tasks, which changes no bit; reference
+ * calls sgemm once, from the calling thread. */
+void gqa__linear_run(const struct gqa__product *product, const gqa_runtime *runtime);
 
 /* C [m][n] = A [m][k] B [n][k]^T, row-major: OpenBLAS, or a plain product when built without it. */
-void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                   int64_t ldb, float *c, int64_t ldc);
+struct gqa__gemm {
+    int64_t m, n, k;
+    const float *a, *b;
+    float *c;
+    int64_t lda, ldb, ldc; /* from one row to the next */
+};
+void gqa__sgemm_nt(const struct gqa__gemm *gemm);
 const char *gqa__blas_config(void); /* "none" without OpenBLAS */
 /* Does a core of this name leave the vector units of this CPU unused? */
 bool gqa__blas_poor(const char *core);
-/* If so, one line to the host's log. */
+/* If so, one line to the host's log, a warning. */
 void gqa__blas_warn(const gqa_runtime *runtime, const char *core);
 const char *gqa__blas_core(void); /* "" without */
 

@@ -7,14 +7,14 @@
 
 #include <cblas.h>
 
-void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                   int64_t ldb, float *c, int64_t ldc)
+void gqa__sgemm_nt(const struct gqa__gemm *gemm)
 {
-    if (m <= 0 || n <= 0) {
+    if (gemm->m <= 0 || gemm->n <= 0) {
         return;
     }
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)k, 1.0f,
-                a, (blasint)lda, b, (blasint)ldb, 0.0f, c, (blasint)ldc);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)gemm->m, (blasint)gemm->n,
+                (blasint)gemm->k, 1.0f, gemm->a, (blasint)gemm->lda, gemm->b, (blasint)gemm->ldb,
+                0.0f, gemm->c, (blasint)gemm->ldc);
 }
 
 const char *gqa__blas_config(void)
@@ -31,18 +31,17 @@ const char *gqa__blas_core(void)
 
 #include <math.h>
 
-void gqa__sgemm_nt(int64_t m, int64_t n, int64_t k, const float *a, int64_t lda, const float *b,
-                   int64_t ldb, float *c, int64_t ldc)
+void gqa__sgemm_nt(const struct gqa__gemm *gemm)
 {
-    for (int64_t i = 0; i < m; i++) {
-        for (int64_t j = 0; j < n; j++) {
-            const float *const x = a + i * lda; /* [k] */
-            const float *const w = b + j * ldb; /* [k] */
+    for (int64_t i = 0; i < gemm->m; i++) {
+        for (int64_t j = 0; j < gemm->n; j++) {
+            const float *const x = gemm->a + i * gemm->lda; /* [k] */
+            const float *const w = gemm->b + j * gemm->ldb; /* [k] */
             float sum = 0.0f;
-            for (int64_t p = 0; p < k; p++) {
+            for (int64_t p = 0; p < gemm->k; p++) {
                 sum = fmaf(w[p], x[p], sum);
             }
-            c[i * ldc + j] = sum;
+            gemm->c[i * gemm->ldc + j] = sum;
         }
     }
 }

@@ -1,28 +1,14 @@
-/* product.h - one product as its tasks share it: y = x w^T for a range of outputs. */
+/* product.h - a product as its tasks share it. */
 #ifndef GQA__PRODUCT_H
 #define GQA__PRODUCT_H
 
 #include "base/memory.h"
 #include "linear/linear.h"
 
-/* So many outputs of all tokens leave the caches before they are read: 8 MiB. The blocks of tokens
- * of a layer have fewer, and are read at once. */
+/* With so many outputs, all tokens together (8 MiB), the first have left the caches before any is
+ * read: they are stored past the caches. Blocks of tokens within a layer have fewer, and are read
+ * at once. */
 #define GQA__STREAM_OUTPUTS (1 << 21)
-
-struct gqa__product {
-    const struct gqa__linear *linear;
-    const float *x; /* [tokens][x_stride] */
-    int64_t x_stride;
-    int32_t tokens;
-    int64_t out_begin, out_end;
-    float *y; /* [tokens][y_stride], output out_begin first */
-    int64_t y_stride;
-    unsigned char *packed; /* [token_blocks][block_bytes], then one slice per thread */
-    size_t block_bytes;
-    int64_t token_blocks;
-    int64_t out_task;           /* outputs per task */
-    struct gqa__epilogue after; /* add: output out_begin first */
-};
 
 /* What one task does: some outputs of some blocks of tokens. */
 struct gqa__share {
@@ -36,8 +22,8 @@ static inline int32_t gqa__product_tokens(const struct gqa__product *p, int64_t 
     return (int32_t)gqa__min(step, p->tokens - block * step);
 }
 
-/* Activations and tokens of a block; y and add as if output 0 were there; weight and range are
- * left. */
+/* Activations and tokens of a token block. y and add point to where output 0 would be; weight and
+ * the range of outputs are left to the caller. */
 static inline void gqa__product_args(const struct gqa__product *p, int64_t block,
                                      struct gqa__linear_args *args)
 {
@@ -57,8 +43,8 @@ static inline void gqa__product_args(const struct gqa__product *p, int64_t block
     args->stream = p->tokens * (p->out_end - p->out_begin) > GQA__STREAM_OUTPUTS;
 }
 
-/* strips.c: weights in place. Bytes of a thread's slice of the scratch; outputs that are taken at
- * once (a multiple of the kernels' out_step); a task. */
+/* strips.c, weights in place: the bytes of a thread's slice of the scratch; the outputs of a unit
+ * (a multiple of the kernel set's out_step); the body of a task. */
 size_t gqa__strips_slice(const struct gqa__linear *linear);
 int64_t gqa__strips_unit(const struct gqa__kernels *kernels);
 void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot);

@@ -1,3 +1,4 @@
+/* quantise.c - see quantise.h. */
 #include "linear/quantise.h"
 
 #include <math.h>

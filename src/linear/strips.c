@@ -1,9 +1,8 @@
-/* strips.c - weights in place: the caller's rows, gathered unit by unit on their way into the
- * product.
+/* strips.c - weights in place: products with the caller's rows, unit by unit.
  *
- * A unit is a few outputs whose operands are packed into the running thread's slice of the scratch,
- * once for all tokens; the kernel set then sees them as a matrix of its own. A kernels that can do
- * without the copy (linear_rows) gets the rows as they lie.
+ * A unit is a few outputs. Their weights are packed into the running thread's slice of the scratch,
+ * once for all tokens; the kernel set then sees a small matrix. Where it can do without that copy
+ * (linear_rows) it gets the rows as they lie.
  */
 #include "linear/product.h"
 
@@ -12,7 +11,7 @@
 
 #include "base/tensor.h"
 
-/* Outputs of a unit: with many tokens more, as each unit streams all activations. */
+/* Outputs of a unit: more with many tokens, for each unit streams all activations once. */
 enum { MOST_OUTS = GQA__UNIT_ROWS / 2, FEW_OUTS = MOST_OUTS / 2 };
 
 int64_t gqa__strips_unit(const struct gqa__kernels *kernels)
@@ -29,7 +28,7 @@ static size_t panel_bytes(const struct gqa__linear *linear)
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
-/* The packed unit, and one row of f32. */
+/* A thread's slice: a packed unit, and one row as f32. */
 size_t gqa__strips_slice(const struct gqa__linear *linear)
 {
     const size_t row = (size_t)linear->in * sizeof(float);
@@ -64,7 +63,7 @@ struct unit {
     bool mixed; /* of several formats */
 };
 
-/* Lanes beyond the last output repeat its row. */
+/* Rows beyond the last output repeat its row. */
 static void find_rows(struct unit *unit, const struct gqa__linear *linear, int64_t out, int64_t n)
 {
     struct gqa__rows *const rows = &unit->rows;
@@ -86,7 +85,8 @@ static void find_rows(struct unit *unit, const struct gqa__linear *linear, int64
     }
 }
 
-/* Row by row, as gqa_create packs, integers as they are and the others through f32. buffer: [in] */
+/* Packs a unit row by row, as gqa_create packs a matrix: integers as they are, the others through
+ * f32. buffer: [in] */
 static void pack_slowly(void *panel, const struct unit *unit, const struct gqa__linear *linear,
                         float *buffer)
 {
@@ -103,7 +103,7 @@ static void pack_slowly(void *panel, const struct unit *unit, const struct gqa__
     }
 }
 
-/* n outputs from out on, for the share's blocks of tokens. */
+/* The product of one unit, n outputs from out on, for the token blocks of the share. */
 static void run_unit(const struct gqa__product *p, const struct gqa__share *share, int64_t out,
                      int64_t n, void *slice)
 {

@@ -1,3 +1,4 @@
+/* futex.c - see futex.h. */
 #if defined(__linux__)
 #define _GNU_SOURCE /* pthread_setname_np, syscall */
 #elif defined(__APPLE__)

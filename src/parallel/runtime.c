@@ -1,3 +1,4 @@
+/* runtime.c - see runtime.h. */
 #include "parallel/runtime.h"
 
 #include "base/error.h"

@@ -1,3 +1,4 @@
+/* tasks.c - see tasks.h. */
 #include "parallel/tasks.h"
 
 #include <stdatomic.h>

@@ -10,7 +10,7 @@
 #include "base/number.h"
 #include "base/units.h"
 
-/* A weight below 2^-126 of the row's largest is exactly 0 (docs/numerics.md). */
+/* An exponential below 2^-126 of the row's largest is exactly 0 (docs/numerics.md). */
 static const double smallest_log = -126.0 * GQA__LN2;
 
 static double keep(const struct gqa__reference_state *state, double x)

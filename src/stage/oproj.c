@@ -15,22 +15,24 @@ static float residual_factor(const struct gqa__params *params)
     return factor == 0.0f ? 1.0f : factor;
 }
 
-void gqa__stage_oproj(const struct gqa__params *params, const float *attn, int32_t n, float *o,
-                      void *scratch, const gqa_runtime *runtime)
+void gqa__stage_oproj(const struct gqa__params *params,
+                      const struct gqa__output_projection *projection, const gqa_runtime *runtime)
 {
-    const struct gqa__linear *const linear = &params->o;
-    gqa__linear_run(linear, attn, linear->in, n, 0, linear->out, o, linear->out, scratch, runtime);
-}
+    struct gqa__product product = {.linear = &params->o,
+                                   .x = projection->attn,
+                                   .x_stride = params->o.in,
+                                   .tokens = projection->n,
+                                   .out_end = params->o.out,
+                                   .y = projection->out,
+                                   .y_stride = projection->out_step,
+                                   .scratch = projection->scratch};
 
-void gqa__stage_oproj_add(const struct gqa__params *params, const float *attn, int32_t n,
-                          const float *sum, int64_t sum_stride, float *out, int64_t out_stride,
-                          void *scratch, const gqa_runtime *runtime)
-{
-    const struct gqa__linear *const linear = &params->o;
-    const struct gqa__epilogue after = {
-        .factor = residual_factor(params), .add = sum, .add_stride = sum_stride};
-    gqa__linear_run_then(linear, attn, linear->in, n, 0, linear->out, out, out_stride, &after,
-                         scratch, runtime);
+    if (projection->sum != NULL) {
+        product.after.factor = residual_factor(params);
+        product.after.add = projection->sum;
+        product.after.add_stride = projection->sum_step;
+    }
+    gqa__linear_run(&product, runtime);
 }
 
 void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n)

@@ -57,31 +57,40 @@ static void split(const struct gqa__shape *shape, const float *row, float *q, fl
     }
 }
 
-void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_norm, int32_t n,
-                            int parts, float clip, float *gate, void *scratch,
-                            const gqa_runtime *runtime)
+void gqa__stage_qkv_project(const struct gqa__params *params,
+                            const struct gqa__projection *projection, const gqa_runtime *runtime)
 {
-    const struct gqa__epilogue after = {.clip = clip};
     const struct gqa__shape *const shape = &params->shape;
-    const struct gqa__linear *const linear = &params->qkv;
+    const int64_t out = params->qkv.out;
     const int64_t out_step = params->kernels->out_step;
-    float *const proj = scratch; /* [n][qkv.out] */
-    void *const packed = (unsigned char *)scratch + projection_bytes(params, n);
-    int64_t begin = 0, end = linear->out;
+    struct gqa__product product = {.linear = &params->qkv,
+                                   .x = projection->x_norm,
+                                   .x_stride = shape->hidden,
+                                   .tokens = projection->n,
+                                   .out_end = out,
+                                   .y_stride = out,
+                                   .after = {.clip = projection->clip}};
 
+    product.scratch =
+        (unsigned char *)projection->scratch + projection_bytes(params, projection->n);
     /* A part begins and ends inside a block of outputs: the whole block is computed. */
-    if ((parts & GQA__PART_Q) == 0) {
-        begin = shape->q_rows / out_step * out_step;
+    if ((projection->parts & GQA__PART_Q) == 0) {
+        product.out_begin = shape->q_rows / out_step * out_step;
     }
-    if ((parts & GQA__PART_KV) == 0) {
-        end = gqa__min(gqa__round_up(shape->q_rows, out_step), linear->out);
+    if ((projection->parts & GQA__PART_KV) == 0) {
+        product.out_end = gqa__min(gqa__round_up(shape->q_rows, out_step), out);
     }
-    gqa__linear_run_then(linear, x_norm, shape->hidden, n, begin, end, proj + begin, linear->out,
-                         &after, packed, runtime);
-    if (gate != NULL && shape->gate_rows > 0) {
-        const int64_t rows = params->gate.out;
-        gqa__linear_run_again(&params->gate, x_norm, shape->hidden, n, 0, rows, gate, rows, packed,
-                              runtime);
+    product.y = (float *)projection->scratch + product.out_begin; /* [n][qkv.out] */
+    gqa__linear_run(&product, runtime);
+    if (projection->gate != NULL && shape->gate_rows > 0) {
+        product.linear = &params->gate;
+        product.x_packed = true;
+        product.out_begin = 0;
+        product.out_end = params->gate.out;
+        product.y = projection->gate;
+        product.y_stride = params->gate.out;
+        product.after.clip = 0.0f;
+        gqa__linear_run(&product, runtime);
     }
 }
 

@@ -36,15 +36,14 @@ static void table_row(const struct gqa__params *params, const int32_t *positions
     }
 }
 
-void gqa__rope_table(const struct gqa__params *params, const int32_t *positions,
-                     int64_t axis_stride, int32_t n, int32_t rope_length, double *freq,
-                     float *cos_out, float *sin_out)
+void gqa__rope_table(const struct gqa__params *params, const struct gqa__rope_rows *rows)
 {
     const int64_t pairs = params->rope.pairs;
-    gqa__rope_frequencies(params, rope_length, freq);
-    for (int64_t i = 0; i < n; i++) {
-        table_row(params, positions + i, axis_stride, freq, cos_out + i * pairs,
-                  sin_out + i * pairs);
+
+    gqa__rope_frequencies(params, rows->length, rows->freq);
+    for (int64_t i = 0; i < rows->n; i++) {
+        table_row(params, rows->positions + i, rows->axis_stride, rows->freq, rows->cos + i * pairs,
+                  rows->sin + i * pairs);
     }
 }
 

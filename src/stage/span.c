@@ -4,8 +4,8 @@
 /* Start of the chunk that holds p, counted from origin; floor also below the origin. */
 static int64_t chunk_start(int64_t p, int64_t origin, int64_t chunk)
 {
-    int64_t d = p - origin;
-    int64_t q = d / chunk - (d % chunk < 0);
+    const int64_t d = p - origin;
+    const int64_t q = d / chunk - (d % chunk < 0);
     return origin + q * chunk;
 }
 
@@ -20,7 +20,7 @@ struct gqa__span gqa__span_of(const struct gqa__shape *shape, int32_t origin, in
         span.first = (int64_t)p - shape->window + 1;
     }
     if (shape->chunk > 0) {
-        int64_t start = chunk_start(p, origin, shape->chunk);
+        const int64_t start = chunk_start(p, origin, shape->chunk);
         span.first = start > span.first ? start : span.first;
         span.last = start + shape->chunk - 1 < span.last ? start + shape->chunk - 1 : span.last;
     }
@@ -30,7 +30,7 @@ struct gqa__span gqa__span_of(const struct gqa__shape *shape, int32_t origin, in
 void gqa__span_range(const struct gqa__shape *shape, const struct gqa__kv_view *view, int32_t p,
                      int32_t *lo, int32_t *hi)
 {
-    struct gqa__span span = gqa__span_of(shape, view->origin, p);
+    const struct gqa__span span = gqa__span_of(shape, view->origin, p);
 
     *lo = gqa__view_lower_bound(view, span.first);
     *hi = gqa__view_lower_bound(view, span.last + 1);

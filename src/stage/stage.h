@@ -8,16 +8,21 @@
 /* norm.c: one token, x [hidden] -> x_norm; input norm and attn_in_multiplier. */
 void gqa__stage_input_norm(const struct gqa__params *params, const float *x, float *x_norm);
 
-/* qkv.c: x_norm [n][hidden] -> proj [n][qkv.out] (the front of scratch), rows [q | k | v] with
- * bias, clamped to +-clip unless that is 0. parts chooses which ranges are computed (others are
- * left as they are). With a gate of its own (ELEMENT, HEAD) and gate not NULL also its logits
- * [n][hq][gate_dim]. */
+/* qkv.c: x_norm -> proj [n][qkv.out] (the front of scratch), rows [q | k | v] with bias. parts
+ * chooses which ranges are computed (others are left as they are). */
 enum { GQA__PART_Q = 1, GQA__PART_KV = 2 };
+struct gqa__projection {
+    const float *x_norm; /* [n][hidden] */
+    int32_t n;
+    int parts;   /* GQA__PART_* */
+    float clip;  /* q, k and v are clamped to +-clip; 0 = they are not */
+    float *gate; /* [n][hq][gate_dim] logits of a gate of its own (ELEMENT, HEAD), or NULL */
+    void *scratch;
+};
 size_t gqa__stage_qkv_scratch(const struct gqa__params *params, int32_t tokens,
                               const gqa_runtime *runtime);
-void gqa__stage_qkv_project(const struct gqa__params *params, const float *x_norm, int32_t n,
-                            int parts, float clip, float *gate, void *scratch,
-                            const gqa_runtime *runtime);
+void gqa__stage_qkv_project(const struct gqa__params *params,
+                            const struct gqa__projection *projection, const gqa_runtime *runtime);
 
 /* Vectors of some tokens: x [.][heads][dim], the heads side by side, tokens step elements apart.
  * x NULL = none. */
@@ -60,10 +65,16 @@ void gqa__rope_resolve(struct gqa__rope *rope, const gqa_config *config,
                        const struct gqa__shape *shape, void *memory);
 /* Frequencies for a length (0 = 1) into out [pairs]. */
 void gqa__rope_frequencies(const struct gqa__params *params, int32_t rope_length, double *out);
-/* Tables of n positions; positions[axis * axis_stride + i]. freq: scratch [pairs] doubles. */
-void gqa__rope_table(const struct gqa__params *params, const int32_t *positions,
-                     int64_t axis_stride, int32_t n, int32_t rope_length, double *freq,
-                     float *cos_out, float *sin_out);
+/* Tables of n positions. */
+struct gqa__rope_rows {
+    const int32_t *positions; /* positions[axis * axis_stride + i] */
+    int64_t axis_stride;
+    int32_t n;
+    int32_t length;   /* chooses the frequencies */
+    double *freq;     /* [pairs] scratch */
+    float *cos, *sin; /* [n][pairs] */
+};
+void gqa__rope_table(const struct gqa__params *params, const struct gqa__rope_rows *rows);
 /* Rotate x (dim dk) in place with tables [n][pairs]. */
 void gqa__stage_rope(const struct gqa__params *params, const float *c, const float *s,
                      const struct gqa__heads *x, int32_t n);
@@ -78,13 +89,19 @@ void gqa__stage_gate(const struct gqa__params *params, const float *gate, float 
 /* oproj.c */
 size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens,
                                 const gqa_runtime *runtime);
-void gqa__stage_oproj(const struct gqa__params *params, const float *attn, int32_t n, float *o,
-                      void *scratch, const gqa_runtime *runtime);
-/* The same where no multiplier and no norm follows: out = sum + residual_multiplier * o, rows of
- * [hidden], sum_stride and out_stride apart, which do not overlap. */
-void gqa__stage_oproj_add(const struct gqa__params *params, const float *attn, int32_t n,
-                          const float *sum, int64_t sum_stride, float *out, int64_t out_stride,
-                          void *scratch, const gqa_runtime *runtime);
+/* out = attn wo^T, or, where no multiplier and no norm follows and sum is given, sum +
+ * residual_multiplier * that. */
+struct gqa__output_projection {
+    const float *attn; /* [n][hq][dv] */
+    int32_t n;
+    float *out; /* [n][hidden], out_step apart */
+    int64_t out_step;
+    const float *sum; /* [n][hidden], sum_step apart, or NULL; does not overlap out */
+    int64_t sum_step;
+    void *scratch;
+};
+void gqa__stage_oproj(const struct gqa__params *params,
+                      const struct gqa__output_projection *projection, const gqa_runtime *runtime);
 /* Multiplier and post norm in place; then one token [hidden], out = sum + residual_multiplier * o,
  * or out = o. */
 void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n);

@@ -50,7 +50,7 @@ struct tool_case {
     int32_t hidden, hq, hkv, dk, dv;
     int32_t pairs; /* rope_dim / 2 */
 
-    gqa_config config; /* backend, numerics, isa and angles are set by the run */
+    gqa_config config; /* backend, numerics, isa, max_isa and angles are set by the run */
     gqa_weights weights;
     double rope_mscale;     /* what multiplies cos and sin */
     const double *inv_freq; /* [pairs]; NULL if the file has none */

@@ -164,6 +164,7 @@ static bool read_options(struct state *state, struct tool_words *words, int *pat
 {
     int first = words->at;
     const char *value;
+    bool isa_named = false;
 
     *paths = 0;
     while (words->at < words->n && fault->text[0] == '\0') {
@@ -172,7 +173,10 @@ static bool read_options(struct state *state, struct tool_words *words, int *pat
         } else if (tool_option(words, "--numerics", &value, fault)) {
             (void)(value && tool_parse_numerics(value, &state->options.numerics, fault));
         } else if (tool_option(words, "--isa", &value, fault)) {
-            (void)(value && tool_parse_isa(value, &state->options.isa, fault));
+            isa_named = true;
+            (void)(value && tool_parse_isa("--isa", value, &state->options.isa, fault));
+        } else if (tool_option(words, "--max-isa", &value, fault)) {
+            (void)(value && tool_parse_isa("--max-isa", value, &state->options.max_isa, fault));
         } else if (tool_option(words, "--threads", &value, fault)) {
             (void)(value && tool_parse_count("--threads", value, 1, 1024, &state->threads, fault));
         } else if (tool_option(words, "--feed", &value, fault)) {
@@ -204,7 +208,8 @@ static bool read_options(struct state *state, struct tool_words *words, int *pat
         tool_fault_set(fault, NULL, "--out %.200s would overwrite the case", state->out);
     }
     words->at = first;
-    return fault->text[0] == '\0';
+    return fault->text[0] == '\0' &&
+           (isa_named || tool_environment_isa(&state->options.isa, fault));
 }
 
 static int finish(const struct state *state)

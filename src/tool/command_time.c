@@ -209,6 +209,7 @@ static int run_all(struct state *state, struct tool_fault *fault)
 static bool read_options(struct state *state, struct tool_words *words, struct tool_fault *fault)
 {
     const char *value;
+    bool isa_named = false;
 
     while (words->at < words->n && fault->text[0] == '\0') {
         if (tool_option(words, "--tokens", &value, fault)) {
@@ -221,7 +222,10 @@ static bool read_options(struct state *state, struct tool_words *words, struct t
         } else if (tool_option(words, "--numerics", &value, fault)) {
             (void)(value && tool_parse_numerics(value, &state->choice.numerics, fault));
         } else if (tool_option(words, "--isa", &value, fault)) {
-            (void)(value && tool_parse_isa(value, &state->choice.isa, fault));
+            isa_named = true;
+            (void)(value && tool_parse_isa("--isa", value, &state->choice.isa, fault));
+        } else if (tool_option(words, "--max-isa", &value, fault)) {
+            (void)(value && tool_parse_isa("--max-isa", value, &state->choice.max_isa, fault));
         } else if (tool_option(words, "--threads", &value, fault)) {
             (void)(value && tool_parse_count("--threads", value, 1, 1024, &state->threads, fault));
         } else if (tool_option(words, "--weights", &value, fault)) {
@@ -230,7 +234,7 @@ static bool read_options(struct state *state, struct tool_words *words, struct t
             tool_fault_set(fault, NULL, "time does not take %.40s", words->word[words->at]);
         }
     }
-    return fault->text[0] == '\0';
+    return fault->text[0] == '\0' && (isa_named || tool_environment_isa(&state->choice.isa, fault));
 }
 
 int tool_command_time(struct tool_words *words)

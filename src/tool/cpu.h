@@ -1,11 +1,10 @@
-/* cpu.h - what the processor says it can do, for gqa info. The library's own answer, which minds
- * the operating system too, is gqa_build_info. */
+/* cpu.h - the processor's name, and what it and the operating system offer, for gqa info. */
 #ifndef GQA__TOOL_CPU_H
 #define GQA__TOOL_CPU_H
 
 struct tool_cpu {
-    char name[64];           /* brand, or the architecture */
-    const char *feature[16]; /* static names */
+    char name[64];          /* brand, or the architecture */
+    const char *feature[8]; /* static names of what gqa_cpu_features says */
     int features;
 };
 

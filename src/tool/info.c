@@ -15,8 +15,8 @@ static const char poor_blas[] =
 
 static void print_text(const gqa_build_info *info, const struct tool_cpu *cpu)
 {
-    printf("libgqa       %u.%u.%u, %s\n", info->version >> 16 & 255, info->version >> 8 & 255,
-           info->version & 255, info->compiler);
+    printf("libgqa       %u.%u.%u, API %u, %s\n", info->version >> 16 & 255,
+           info->version >> 8 & 255, info->version & 255, gqa_api_version(), info->compiler);
     printf("cpu          %s\n", cpu->name);
     printf("features    ");
     for (int i = 0; i < cpu->features; i++) {
@@ -63,12 +63,13 @@ static int print_json(const gqa_build_info *info, const struct tool_cpu *cpu)
     }
     snprintf(version, sizeof version, "%u.%u.%u", info->version >> 16 & 255,
              info->version >> 8 & 255, info->version & 255);
-    object = json_pack("{s:s, s:s, s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:b, s:s}", "version",
-                       version, "compiler", info->compiler, "cpu", cpu->name, "features", features,
-                       "kernels_built", row_names(info->kernels_built), "kernels_available",
-                       row_names(info->kernels_available), "fold_block", info->fold_block, "blas",
-                       info->blas, "blas_core", info->blas_core, "blas_poor", info->blas_poor,
-                       "warning", info->blas_poor ? poor_blas : "");
+    object =
+        json_pack("{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:b, s:s}", "version",
+                  version, "api_version", (int)gqa_api_version(), "compiler", info->compiler, "cpu",
+                  cpu->name, "features", features, "kernels_built", row_names(info->kernels_built),
+                  "kernels_available", row_names(info->kernels_available), "fold_block",
+                  info->fold_block, "blas", info->blas, "blas_core", info->blas_core, "blas_poor",
+                  info->blas_poor, "warning", info->blas_poor ? poor_blas : "");
     text = json_dumps(object, JSON_INDENT(2));
     json_decref(object);
     if (text == NULL) {

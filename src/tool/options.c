@@ -71,7 +71,7 @@ bool tool_parse_weights(const char *text, gqa_weight_storage *out, struct tool_f
     return true;
 }
 
-bool tool_parse_isa(const char *text, gqa_isa *out, struct tool_fault *fault)
+bool tool_parse_isa(const char *name, const char *text, gqa_isa *out, struct tool_fault *fault)
 {
     for (int i = GQA_ISA_AUTO; i <= GQA_ISA_NEON; i++) {
         if (strcmp(text, gqa_isa_name((gqa_isa)i)) == 0) {
@@ -80,7 +80,15 @@ bool tool_parse_isa(const char *text, gqa_isa *out, struct tool_fault *fault)
         }
     }
     return tool_fault_set(
-        fault, NULL, "--isa is %.40s; it must be auto, scalar, avx2, avx512, amx or neon", text);
+        fault, NULL, "%s is %.40s; it must be auto, scalar, avx2, avx512, amx or neon", name, text);
+}
+
+bool tool_environment_isa(gqa_isa *out, struct tool_fault *fault)
+{
+    gqa_error err;
+
+    return gqa_isa_from_environment(out, &err) == GQA_OK ||
+           tool_fault_set(fault, NULL, "%s", err.message);
 }
 
 bool tool_parse_count(const char *name, const char *text, int32_t low, int32_t high, int32_t *out,

@@ -22,7 +22,10 @@ bool tool_flag(struct tool_words *words, const char *name);
 bool tool_parse_backend(const char *text, gqa_backend *out, struct tool_fault *fault);
 bool tool_parse_numerics(const char *text, gqa_numerics *out, struct tool_fault *fault);
 bool tool_parse_weights(const char *text, gqa_weight_storage *out, struct tool_fault *fault);
-bool tool_parse_isa(const char *text, gqa_isa *out, struct tool_fault *fault);
+/* name: of the option, "--isa" or "--max-isa". */
+bool tool_parse_isa(const char *name, const char *text, gqa_isa *out, struct tool_fault *fault);
+/* What the environment variable GQA_ISA names. */
+bool tool_environment_isa(gqa_isa *out, struct tool_fault *fault);
 /* low .. high */
 bool tool_parse_count(const char *name, const char *text, int32_t low, int32_t high, int32_t *out,
                       struct tool_fault *fault);

@@ -19,10 +19,10 @@ struct call {
     int32_t *lengths;     /* [B] */
 };
 
-static void log_line(void *user, const char *line)
+static void log_line(void *user, gqa_log_level level, const char *line)
 {
     (void)user;
-    fprintf(stderr, "gqa: %s\n", line);
+    fprintf(stderr, "gqa: %s%s\n", level >= GQA_LOG_WARNING ? "warning: " : "", line);
 }
 
 bool tool_session_open(struct tool_session *session, const struct tool_case *c,
@@ -44,6 +44,7 @@ bool tool_session_open(struct tool_session *session, const struct tool_case *c,
     config.backend = options->backend;
     config.numerics = options->numerics;
     config.isa = options->isa;
+    config.max_isa = options->max_isa;
     config.rope_float_angles = options->float_angles && config.rope != GQA_ROPE_NONE;
     if (session->feed.chunk_by_mask) {
         config.attention_chunk_size = 0;

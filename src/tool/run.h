@@ -9,7 +9,7 @@
 struct tool_run_options {
     gqa_backend backend;
     gqa_numerics numerics;
-    gqa_isa isa;
+    gqa_isa isa, max_isa;
     bool float_angles;
     bool in_place;          /* matrices are used from the mapped file, where the case has any */
     struct tool_pool *pool; /* NULL = one thread */

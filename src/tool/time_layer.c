@@ -49,6 +49,7 @@ static void set_config(gqa_config *config, const gqa_config *choice)
     config->backend = choice->backend;
     config->numerics = choice->numerics;
     config->isa = choice->isa;
+    config->max_isa = choice->max_isa;
     config->weight_storage = choice->weight_storage;
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # usage: calls.sh CC OBJECT...
 # What the library calls outside itself: a short list of functions, nothing that prints, ends the
-# process or reads the environment; getenv only in the object of gqa_create, syscall only in the
-# detection of the CPU and in the futex, threads only where a gqa_pool starts and ends them, mutexes
+# process or reads the environment; getenv only in the object of gqa_isa_from_environment, which the
+# host calls or does not, syscall only in the detection of the CPU and in the futex, threads only where a gqa_pool starts and ends them, mutexes
 # only where there is no futex.
 . "$(dirname "$0")/lib.sh"
 cc=$1
@@ -25,10 +25,11 @@ check() {
     # "FILE.o SYMBOL". An object built without NDEBUG has asserts: the one way in which it may end.
     nm -A -u "$@" | sed -E 's/^([^:]*\/)?([^:]*):.* ([^ ]+)$/\2 \3/' |
         grep -vE "^[^ ]+ ($allowed|__assert_fail|__assert)\$" >"$scratch/calls"
-    nm -A --defined-only "$@" | sed -nE 's/^([^:]*\/)?([^:]*):.* gqa_create$/\2/p' >"$scratch/create"
+    nm -A --defined-only "$@" | sed -nE 's/^([^:]*\/)?([^:]*):.* gqa_isa_from_environment$/\2/p' \
+        >"$scratch/reader"
     while read -r object symbol; do
         case $symbol in
-        getenv) grep -qxF "$object" "$scratch/create" ;;
+        getenv) grep -qxF "$object" "$scratch/reader" ;;
         syscall) [[ $object == cpu.c.o || $object == futex.c.o ]] ;; # arch_prctl, futex: no wrapper
         pthread_create | pthread_setname_np) [ "$object" = futex.c.o ] ;; # a worker, and its name
         pthread_sigmask | sigfillset) [ "$object" = futex.c.o ] ;; # it handles no signal of the host
@@ -54,8 +55,8 @@ plant "a call of abort" '#include <stdlib.h>
 void gqa__x(void) { abort(); }'
 plant "a call of printf" '#include <stdio.h>
 void gqa__x(int i) { printf("%d", i); }'
-plant "a call of getenv outside gqa_create" '#include <stdlib.h>
-char *gqa__x(void) { return getenv("HOME"); }'
+plant "a call of getenv in the object of gqa_create" '#include <stdlib.h>
+char *gqa_create(void) { return getenv("GQA_ISA"); }'
 plant "a system call outside cpu.c" '#include <unistd.h>
 long gqa__x(void) { return syscall(1L); }'
 plant "a thread outside a pool" '#include <pthread.h>

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 source_dir=$1
 export CC=$2
-unset CFLAGS CXXFLAGS LDFLAGS GQA_ISA
+unset CFLAGS CXXFLAGS LDFLAGS
 if [ -x "$(command -v ninja)" ]; then export CMAKE_GENERATOR=Ninja; fi
 
 mkdir "$scratch/host" "$scratch/user"

@@ -28,8 +28,10 @@ gqa_gate(install ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR} ${CMAKE_C_COMPILER}
 gqa_gate(plain ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(amalgam ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
 gqa_gate(abi ${PROJECT_SOURCE_DIR} ${CMAKE_C_COMPILER})
+gqa_gate(spdx ${PROJECT_SOURCE_DIR})
 gqa_gate(readme ${PROJECT_SOURCE_DIR})
 gqa_gate(tests ${PROJECT_SOURCE_DIR})
+gqa_gate(howto ${PROJECT_SOURCE_DIR} $<TARGET_FILE:gqa_gate> ${CMAKE_C_COMPILER})
 
 add_executable(gqa_bits ${PROJECT_SOURCE_DIR}/tests/bits.c)
 gqa_compile_options(gqa_bits)

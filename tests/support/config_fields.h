@@ -80,9 +80,10 @@
     X(e, numerics, backend)                                                                        \
     X(e, isa, numerics)                                                                            \
     X(i, reference_f64, isa)                                                                       \
-    X(e, weight_storage, reference_f64)
+    X(e, weight_storage, reference_f64)                                                            \
+    X(e, max_isa, weight_storage)
 
-#define LAST_FIELD weight_storage
+#define LAST_FIELD max_isa
 
 /* The list covers the struct: between a field and the one before it lies less than the field's
  * alignment, so at most padding. */

@@ -1,3 +1,4 @@
+/* draw.c - see draw.h. */
 #include "support/draw.h"
 
 #include <pthread.h>

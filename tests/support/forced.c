@@ -6,34 +6,21 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include <cmocka.h>
 
 #include "kernel/choice/select.h"
 
-/* Does a row of this name run on this machine? */
-static bool runs_here(const char *name)
-{
-    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        if (strcmp(gqa__isa_name((gqa_isa)isa), name) == 0) {
-            return gqa_isa_available((gqa_isa)isa) != 0;
-        }
-    }
-    return false;
-}
-
 bool forced_row_refuses(gqa_numerics numerics)
 {
-    const char *env = getenv("GQA_ISA");
+    gqa_isa isa = GQA_ISA_AUTO;
     const struct gqa__kernels *kernels;
 
-    if (env == NULL || !runs_here(env) ||
-        gqa__select(&kernels, GQA_ISA_AUTO, env, numerics, NULL) != GQA_ERR_UNSUPPORTED) {
+    if (gqa_isa_from_environment(&isa, NULL) != GQA_OK || !gqa_isa_available(isa) ||
+        gqa__select(&kernels, isa, GQA_ISA_AUTO, numerics, NULL) != GQA_ERR_UNSUPPORTED) {
         return false;
     }
-    printf("skipped: GQA_ISA=%s does not serve numerics %s\n", env,
+    printf("skipped: GQA_ISA=%s does not serve numerics %s\n", gqa_isa_name(isa),
            numerics == GQA_NUMERICS_BF16 ? "bf16" : "f32");
     fflush(stdout);
     return true;

@@ -35,7 +35,7 @@ static const struct gqa__kernels *fma_row(gqa_numerics numerics)
 static const struct gqa__kernels *chosen(gqa_isa isa, gqa_numerics numerics)
 {
     const struct gqa__kernels *kernels = NULL;
-    return gqa__select(&kernels, isa, NULL, numerics, NULL) == GQA_OK ? kernels : NULL;
+    return gqa__select(&kernels, isa, GQA_ISA_AUTO, numerics, NULL) == GQA_OK ? kernels : NULL;
 }
 
 int32_t rows_under_test(struct kernels_under_test *rows)

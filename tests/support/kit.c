@@ -1,3 +1,4 @@
+/* kit.c - see kit.h. */
 #include "support/kit.h"
 
 #include <setjmp.h>

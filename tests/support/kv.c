@@ -1,3 +1,4 @@
+/* kv.c - see kv.h. */
 #include "support/kv.h"
 
 #include <math.h>
@@ -23,7 +24,7 @@ void kv_layer(struct gqa_layer *layer, struct gqa__kernels *kernels, const struc
               int32_t hkv, int32_t dk, int32_t dv)
 {
     const struct gqa__kernels *scalar = NULL;
-    if (gqa__select(&scalar, GQA_ISA_SCALAR, NULL, kv->numerics, NULL) != GQA_OK) {
+    if (gqa__select(&scalar, GQA_ISA_SCALAR, GQA_ISA_AUTO, kv->numerics, NULL) != GQA_OK) {
         abort();
     }
     *kernels = *scalar;

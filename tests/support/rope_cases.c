@@ -1,3 +1,4 @@
+/* rope_cases.c - see rope_cases.h. */
 #include "support/rope_cases.h"
 
 #include <math.h>

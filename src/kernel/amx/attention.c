@@ -25,7 +25,7 @@ size_t gqa__amx_q_bytes(int32_t dk, int32_t ld)
     return (size_t)round_to_k32(dk) * (size_t)ld * sizeof(uint16_t);
 }
 
-/* 32 scaled values of one row from d on, zero beyond dk. */
+/* The first 32 of the `left` values that remain of a row, scaled; zero beyond them. */
 INLINE __m512i load_row(const float *row, int32_t left, __m512 scale)
 {
     const __mmask16 lo = left >= 16 ? 0xffffu : (__mmask16)((1u << left) - 1u);
@@ -39,7 +39,7 @@ INLINE __m512i load_row(const float *row, int32_t left, __m512 scale)
     return factor_pair(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale));
 }
 
-/* Ask for n floats. */
+/* Prefetches n floats of a query row. */
 INLINE void prefetch_query_row(const float *row, int32_t n)
 {
     for (int32_t i = 0; i < n; i += 16) {
@@ -131,7 +131,7 @@ INLINE void softmax_tile(const struct softmax *args, const bool mark)
     store_sums(&sums, args->m, args->l);
 }
 
-/* Under flush_enter. */
+/* Both run under flush_enter; not inlined, so that nothing else does. */
 __attribute__((noinline)) static void softmax_plain(const struct softmax *args)
 {
     softmax_tile(args, false);
@@ -165,7 +165,8 @@ void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-/* V may hold NaN: the scalar kernels' sums, which leave out what p = -0 marks. */
+/* V may hold inf or NaN: p is taken out of its tiles, 32 keys at a time, and accumulate_bf16 of
+ * scalar/bf16.h leaves out the keys that p = -0 marks. */
 static void accumulate_marked(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                               int32_t keys, int32_t dv, int flags)
 {

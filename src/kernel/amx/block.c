@@ -1,10 +1,15 @@
-/* block.c - a whole fold block with AMX: 32 keys of one or two lane tiles are exponentiated while
- * the tile unit computes the scores of the next 32.
+/* block.c - one fold block with AMX: scores, rules, exponentials and values of all its keys.
  *
- * The scores of 32 keys lie in one of two places, [lane tile][32][16], for the time of their
- * softmax only. That works because the reference of the exponentials is rarely raised: where a
- * lane's is, after keys of it have been exponentiated, the rest of the keys only raises references,
- * and then all keys are gone through once more with the final ones, which no key raises.
+ * Keys are taken 32 at a time, so that two units of the CPU work side by side: while the tile unit
+ * computes the scores of the next 32 keys, the vector unit exponentiates the last 32. So there are
+ * never more than two sets of scores, in two buffers [lane tile][32 keys][16 lanes] that take
+ * turns.
+ *
+ * A lane's exponentials are relative to its reference m (reference_scores of scalar/bf16.h), which
+ * a later key may raise. Those made before are then stale, and their scores are gone. That is rare,
+ * so it is simply done over: the pass goes on to the last key, but only raises references, and a
+ * second pass, which starts with the final references, makes all exponentials. No key raises those
+ * again.
  */
 #include "kernel/amx/amx.h"
 #include "kernel/contract/built.h"
@@ -21,29 +26,30 @@
 #include "kernel/vector/convert_avx512.h"
 
 enum {
-    LANE_SCORES = 32 * AMX_ROWS, /* floats: 32 keys of a lane tile */
-    PLACE = 2 * LANE_SCORES      /* ... of two */
+    LANE_SCORES = 32 * AMX_ROWS, /* floats: the scores of 32 keys, one lane tile */
+    PLACE = 2 * LANE_SCORES      /* one of the two buffers: two lane tiles */
 };
 
-/* One or two lane tiles of a block. */
+/* What a pass works on: one or two lane tiles (of 16 lanes) of a block. */
 struct lanes {
     const struct gqa__block *block;
-    const unsigned char *q; /* tiles of the first */
-    int64_t q_step;         /* bytes to those of the second */
+    const unsigned char *q; /* packed queries of the first lane tile */
+    int64_t q_step;         /* bytes from there to those of the second */
     int64_t p_step;         /* bytes between tiles of 32 keys */
     int32_t lane;
     struct prefetch_queue *prefetch;
-    unsigned mode; /* outside of flush_enter */
+    unsigned mode; /* floating-point mode of the caller */
     bool changes;  /* any_change: asked outside of it too, where a softcap may be denormal */
     struct {
         int32_t begin, end;
-    } seen[2]; /* keys that all 16 lanes see, by lo and hi; unset without */
+    } seen[2]; /* per lane tile: keys that all its lanes see; not set without lo and hi */
 };
 
 /* --- rules ---------------------------------------------------------------------------------- */
 
-/* Softcap, slope and bias of lanes [lane, lane + 16) and keys [key, key + 32); s [32][16]. Not
- * inlined: in between the mode is that of the caller of the block. */
+/* Softcap, slope and bias of lanes [lane, lane + 16) and keys [key, key + 32); s [32][16]. Runs in
+ * the caller's floating-point mode, and is not inlined so that the compiler keeps it apart from
+ * code that runs under flush_enter. */
 __attribute__((noinline)) static void change_lanes(float *s, const struct gqa__score_rules *rules,
                                                    int32_t lane, int32_t key)
 {
@@ -60,7 +66,7 @@ __attribute__((noinline)) static void change_lanes(float *s, const struct gqa__s
     }
 }
 
-/* Hide by bytes. */
+/* Hides the keys of which rules->visible is 0; s [32][16]. */
 static void hide_unseen(float *s, const struct gqa__score_rules *rules, int32_t lane, int32_t key)
 {
     for (int32_t i = 0; i < 32; i++) {
@@ -71,7 +77,7 @@ static void hide_unseen(float *s, const struct gqa__score_rules *rules, int32_t 
     }
 }
 
-/* Hide by lo and hi: only keys that not all lanes see. */
+/* Hides the keys outside of rules->lo and hi. Keys that all lanes see are passed over. */
 static void hide_outside(float *s, const struct lanes *lanes, int32_t half, int32_t key)
 {
     const struct gqa__score_rules *rules = lanes->block->rules;
@@ -115,12 +121,12 @@ __attribute__((noinline)) static void rules_of_32(float *s, const struct lanes *
 
 /* --- probabilities -------------------------------------------------------------------------- */
 
-/* The next 32 keys of the runs. */
+/* Where the next 32 keys lie: a key run of the block, and a key of the run. */
 struct cursor {
     int32_t run, key;
 };
 
-/* Scores of the next 32 keys. */
+/* The scores of the next 32 keys into s; the cursor moves on. */
 INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s, const bool two)
 {
     const struct gqa__key_run *run = &lanes->block->run[next->run];
@@ -135,7 +141,8 @@ INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s,
     }
 }
 
-/* By the 32 keys s; true: some of what was exponentiated is stale. */
+/* Raises references by the scores s of 32 keys. True: some lane that has exponentials already got a
+ * new reference, so they are stale. */
 INLINE bool raise_references(struct lane_sums *a, struct lane_sums *b, const float *s,
                              const bool two)
 {
@@ -144,9 +151,9 @@ INLINE bool raise_references(struct lane_sums *a, struct lane_sums *b, const flo
     return (two && raise_reference(b, s + LANE_SCORES, 16)) || stale;
 }
 
-/* All keys once; maxima are taken only where a lane has no reference yet or the sums show that some
- * key may raise one. False: references were raised too late for some p; again with what they are.
- */
+/* One pass over all keys. Taking maxima costs time, so it is done only while a lane has no
+ * reference yet, and where the sums show that a key may raise one. False: exponentials are stale;
+ * go over all keys again with the references that are there now. */
 INLINE bool exponentiate_keys(const struct lanes *lanes, struct lane_sums *a, struct lane_sums *b,
                               const bool two)
 {

@@ -1,4 +1,4 @@
-/* chunk.h - products of chunks of k with AMX, and the end of an output: what packed weights
+/* chunk.h - products of one chunk of k with AMX, and how outputs are stored: what packed weights
  * (amx/linear.c) and weights in place (amx/weights_in_place.c) share. */
 #ifndef GQA__KERNEL_AMX_CHUNK_H
 #define GQA__KERNEL_AMX_CHUNK_H
@@ -41,23 +41,25 @@ enum {
     TILE_FLOATS = 256
 };
 
-/* Packed weights of 32 outputs, as they are read from memory. */
+/* The packed weights of 32 outputs, and what follows them in memory. */
 struct panels {
-    const unsigned char *w; /* [k32s] tiles of the first 16 outputs; the others panel bytes on */
+    const unsigned char *w; /* [k32s] tiles of 16 outputs; those of the next 16 `panel` bytes on */
     int64_t panel;
     int32_t k32s, tile_bytes;
     bool more; /* the next 32 outputs follow */
 };
 
-/* Weights to prefetch beside a chunk: one stream of lines alone gets a part of what L3 and memory
- * give, so several run side by side in either output tile. */
+/* Weights that are prefetched beside a chunk. One stream of lines cannot use all that L3 and memory
+ * give, so several run side by side, in each of the two output tiles. */
 struct weight_prefetch {
     const unsigned char *at; /* NULL = nothing */
     int64_t panel, stream;   /* bytes to the other output tile, and from a stream to the next */
     int32_t streams, lines;  /* of a tile; lines of each that are prefetched with each k32 */
 };
 
-/* A pass over the chunk at k32 g prefetches its share of the window that follows the chunk's. */
+/* What pass number `pass` over the chunk at k32 g prefetches. There is one pass for each 32 tokens,
+ * and a window is several chunks: all passes over all chunks of one window together prefetch the
+ * next. */
 static inline struct weight_prefetch prefetch_window(const struct panels *p, int32_t g,
                                                      int32_t pass, int32_t passes)
 {
@@ -86,18 +88,18 @@ struct side_work {
 
 /* What a chunk reads and writes. */
 struct chunk {
-    const unsigned char *w; /* tiles of the first 16 outputs; the others w_panel bytes on */
-    const unsigned char *x; /* tiles of the first 16 tokens; the others x_panel bytes on */
+    const unsigned char *w; /* tiles of 16 outputs; those of the next 16 w_panel bytes on */
+    const unsigned char *x; /* tiles of 16 tokens; those of the next 16 x_panel bytes on */
     int64_t w_panel, x_panel;
     int64_t w_step, w_row; /* bytes from a tile to the next, and from row to row of a tile */
     int32_t k32s;
     float *c;                        /* [2 outputs][2 tokens] tiles */
-    bool first;                      /* sums start from +0 */
-    struct weight_prefetch prefetch; /* its lines are prefetched on the way */
+    bool first;                      /* the sums start from +0, not from c */
+    struct weight_prefetch prefetch; /* prefetched meanwhile */
     struct side_work *side_work;     /* or NULL */
 };
 
-/* The lines that belong to k32 g of the chunk. */
+/* Prefetches the lines that belong to k32 g of the chunk. */
 INLINE void prefetch_chunk(const struct weight_prefetch *prefetch, int32_t g)
 {
     for (int32_t line = 0; line < prefetch->lines; line++) {
@@ -154,12 +156,12 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
     _tile_stored(3, chunk->c + 3 * TILE_FLOATS, 64);
 }
 
-/* Ask for lines of y where a pass over a chunk of a block of tokens will store its sums in the end:
- * they come in beside the products. */
+/* Prefetches lines of y, to which the sums will be stored in the end: a few tokens beside each
+ * chunk, so that the lines come in while products run. */
 INLINE void prefetch_sums(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t g)
 {
-    const int32_t first = token + g / CHUNK_K32S * 4; /* 8 chunks for 32 tokens */
+    const int32_t first = token + g / CHUNK_K32S * 4; /* 4 tokens a chunk: 32 in 8 chunks */
 
     if (g >= 8 * CHUNK_K32S || args->stream) {
         return;
@@ -171,7 +173,8 @@ INLINE void prefetch_sums(const struct gqa__linear_args *args, int64_t out, int3
     }
 }
 
-/* The sums of tokens token .. of the outputs out .. out + 32 that are in the range. */
+/* Stores the sums c of the tokens from `token` on, for the outputs from out to out + 32 that are in
+ * the range. */
 static inline void store_tiles(const struct gqa__linear_args *args, float (*c)[4 * TILE_FLOATS],
                                int64_t out, int32_t token, int32_t tokens)
 {

@@ -134,8 +134,9 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
 
 enum { STREAM_TILES = 4 };
 
-/* Up to 16 tokens with up to STREAM_TILES output tiles: a matter of reading the weights, and each
- * tile's are a stream of their own. */
+/* Up to 16 tokens with up to STREAM_TILES output tiles. So few tokens cost as much time as it takes
+ * to read the weights, so the tiles run side by side, the weights of each a read stream of its
+ * own. */
 INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_t token,
                         const int32_t tiles)
 {
@@ -198,8 +199,8 @@ static void stream_range(const struct gqa__linear_args *args, int32_t token)
 
 /* --- int8 weights ---------------------------------------------------------------------------- */
 
-/* Weights become bf16 this many k32s before their product, in a ring: a tile cannot be loaded
- * from stores that are still on their way to L1. */
+/* int8 weights become bf16 LEAD_K32S k32s before their product, in a ring of RING_K32S: a tile
+ * cannot be loaded from stores that are still on their way to L1. */
 enum { LEAD_K32S = 2, RING_K32S = 4 };
 
 INLINE void expand_k32(unsigned char *to, const struct panels *from, int32_t g, const bool two_outs)
@@ -214,8 +215,8 @@ INLINE void expand_k32(unsigned char *to, const struct panels *from, int32_t g, 
     }
 }
 
-/* One or two output tiles by one or two token tiles over all of k, few tokens: a matter of reading
- * the weights. x, x_panel and c as in struct chunk. */
+/* One or two output tiles by one or two token tiles over all of k. So few tokens cost as much time
+ * as it takes to read the weights. x, x_panel and c as in struct chunk. */
 INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64_t x_panel,
                         float *c, const bool two_outs, const bool two_tokens)
 {
@@ -255,7 +256,8 @@ INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64
     settle_memory();
 }
 
-/* multiply_outs for int8 weights; for many tokens a chunk of them at a time becomes bf16. */
+/* multiply_outs for int8 weights. For more than 32 tokens a chunk of weights at a time becomes
+ * bf16. */
 INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t tokens, const bool two_outs)
 {

@@ -1,9 +1,10 @@
-/* output_path.h - the outputs of a block on their way out of the tile unit: merged into the states
- * to the block's left, and finished where it is the tile's last block, before they reach memory;
- * with the bits of merge_vector and finish_vector.
+/* output_path.h - what happens to the outputs of a block between the tile unit and memory: they are
+ * merged into the states of lower keys that wait for them (gqa__block.merge_into) and, in the last
+ * block of a tile, finished into rows of output, with the bits of merge_vector and finish_vector.
  *
- * The block's own o is never stored: it would go to L2 and come back, and rows of output would all
- * leave at once instead of beside the products of values.
+ * A strip of 32 x 32 outputs at a time goes that way while the products of the next one run. The
+ * block's own o is never stored as a whole: it would go to L2 and come back, and all rows of output
+ * would be written at once instead of beside the products.
  */
 #ifndef GQA__KERNEL_AMX_OUTPUT_PATH_H
 #define GQA__KERNEL_AMX_OUTPUT_PATH_H
@@ -15,17 +16,18 @@
 
 enum { STRIP_LANES = 32 }; /* a strip of outputs: [32 value dimensions][32 lanes] */
 
-/* What becomes of the outputs of one or two lane tiles of a block. */
+/* How the outputs of one or two lane tiles of a block are merged and finished. */
 struct output_path {
     const struct gqa__state *merge_into; /* [merges] nearest first */
     int32_t merges, ld;
     int32_t lane;                              /* the first */
     struct merge_lanes by[2][GQA__FOLD_DEPTH]; /* [lane tile][merge] */
-    bool finish;                               /* into rows, not into the last state */
-    struct finish_lanes rows[2];               /* [lane tile] */
+    bool finish;                 /* the result goes into rows; else into the last of merge_into */
+    struct finish_lanes rows[2]; /* [lane tile] */
 };
 
-/* m and l of the block are known: m and l of the result, and how outputs will be merged. */
+/* Called when m and l of the block are known: works out m and l of the result, and the factors by
+ * which outputs will be merged. */
 INLINE void output_path_begin(struct output_path *path, const struct gqa__block *block,
                               int32_t lane, const bool two)
 {
@@ -52,7 +54,8 @@ INLINE void output_path_begin(struct output_path *path, const struct gqa__block 
     }
 }
 
-/* Rows of output from value dimensions [d, d + n) of one lane tile; strip as below. */
+/* Finishes value dimensions [d, d + n), n <= 32, of one lane tile: from strip [32][STRIP_LANES]
+ * into rows of output. */
 INLINE void finish_strip(const struct finish_lanes *rows, const float *strip, int32_t d, int32_t n)
 {
     if (n > VEC) {
@@ -68,7 +71,8 @@ INLINE void finish_strip(const struct finish_lanes *rows, const float *strip, in
     }
 }
 
-/* Value dimensions [d, d + n) of the block, strip [32][STRIP_LANES]. */
+/* Merges and finishes value dimensions [d, d + n) of the block, which lie in strip
+ * [32][STRIP_LANES]. */
 INLINE void output_path_strip(const struct output_path *path, float *strip, int32_t d, int32_t n,
                               const bool two)
 {

@@ -1,4 +1,4 @@
-/* products.h - the two tile products of attention: scores K Q^T, and values V^T P. Layouts as
+/* products.h - the two products of attention by tiles: scores K Q^T, and values V^T P. Layouts as
  * in amx/attention.c. */
 #ifndef GQA__KERNEL_AMX_PRODUCTS_H
 #define GQA__KERNEL_AMX_PRODUCTS_H
@@ -11,20 +11,23 @@
 
 /* --- prefetch -------------------------------------------------------------------------------- */
 
-/* What is read after this block, prefetched a few lines at a time from several regions side by
- * side, into L2: memory answers several streams faster than one. */
+/* Memory that is read after this block, on its way into L2. The regions of the list are taken
+ * PREFETCH_STREAMS at a time, side by side, because memory answers several streams faster than one.
+ * A round is one cache line of each of them. The rounds are spread over the work of the block: each
+ * step of the work adds a fraction of a round to `due`, and when a whole one is due it is
+ * prefetched. */
 struct prefetch_queue {
-    const struct gqa__prefetch *at; /* [left] */
+    const struct gqa__prefetch *at; /* [left] regions that are not done */
     int32_t left;
-    size_t done; /* bytes of the first PREFETCH_STREAMS regions */
-    int32_t due; /* PREFETCH_ONE for each round that is to be prefetched */
-    /* What becomes due: by two tiles of K; by four keys of 16 lanes that are exponentiated; by 32
-     * keys of two tiles of values. */
+    size_t done; /* bytes already prefetched of each of the first PREFETCH_STREAMS */
+    int32_t due; /* rounds that are due, in units of 1 / PREFETCH_ONE */
+    /* What a step adds to due: a product of two tiles of K; the exponentials of four keys of 16
+     * lanes; a product of two tiles of V. */
     int32_t scores, exponentials, values;
 };
 
 enum {
-    PREFETCH_STREAMS = 4, /* K and V of two pages; a round is a line of each */
+    PREFETCH_STREAMS = 4, /* K and V of two pages */
     PREFETCH_ONE = 1 << 10
 };
 
@@ -50,15 +53,15 @@ INLINE void prefetch_lines(struct prefetch_queue *prefetch, int32_t more)
     }
 }
 
-/* What becomes due at each of some steps, for all to be prefetched when they are done. */
+/* What each of `steps` steps must add for all rounds to be prefetched by the last of them. */
 INLINE int32_t prefetch_rate(size_t rounds, int32_t steps)
 {
     return (int32_t)(rounds * PREFETCH_ONE / (size_t)steps) + 1;
 }
 
-/* All that the block prefetches, spread over its steps. 16 lanes wait for memory whatever they do,
- * so all three kinds of steps prefetch, in the proportion of their times; more lanes have time for
- * it in their exponentials. */
+/* The queue of a block. With 16 lanes each kind of step waits for memory whatever it does, so all
+ * three prefetch, in the proportion of their times. With more lanes the exponentials have time for
+ * all of it. */
 INLINE struct prefetch_queue prefetch_begin(const struct gqa__block *block)
 {
     const int32_t exponentials = block->keys / 4 * (block->ld / 16);
@@ -87,7 +90,7 @@ struct score_place {
     int64_t lane_step; /* floats from one lane tile to the next */
 };
 
-/* Scores of 32 keys and one or two lane tiles; q: tiles of the first, the next one step apart.
+/* Scores of 32 keys and one or two lane tiles, whose packed queries lie at q and at q + q_step.
  * prefetch: or NULL. */
 INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_step,
                        const uint16_t *k, int64_t k_stride, int32_t k32s,
@@ -138,7 +141,7 @@ INLINE void score_run(float *s, int64_t s_stride, const unsigned char *q, const 
 
 /* --- values ---------------------------------------------------------------------------------- */
 
-/* Where the tiles of a second product lie. */
+/* A product of values, V^T P, for one or two lane tiles. */
 struct value_args {
     const struct gqa__key_run *run;
     int32_t runs;
@@ -148,10 +151,10 @@ struct value_args {
     int32_t ld, dv;
     bool first;
     struct prefetch_queue *prefetch; /* for one lane tile, or NULL */
-    const struct output_path *path;  /* what becomes of the sums, or NULL: they are o */
+    const struct output_path *path;  /* merges and finishes the sums; NULL: they go to o */
 };
 
-/* One C tile to or from o; rows beyond dv go through a spare tile. */
+/* Loads one tile C from o; rows beyond dv go through a spare tile. store_o is the way back. */
 INLINE void load_o(const int tile, const float *o, int32_t ld, int32_t rows)
 {
     float spare[16 * 16];
@@ -208,8 +211,8 @@ INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows)
     }
 }
 
-/* The four C tiles from value dimension d on, on their way out. Tiles that hold nothing are stored
- * too. */
+/* Takes the four tiles C, from value dimension d on, through the output path. Those that were not
+ * computed hold zeros and come along. */
 INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_lanes)
 {
     float strip[32 * STRIP_LANES] __attribute__((aligned(64)));
@@ -225,7 +228,7 @@ INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_l
     output_path_strip(args->path, strip, d, left < 32 ? left : 32, two_lanes);
 }
 
-/* Value dimensions [d, d + 32) or, with one, [d, d + 16), for one or two lane tiles. */
+/* Value dimensions [d, d + 32) or, without two_dims, [d, d + 16), for one or two lane tiles. */
 INLINE void value_tiles(const struct value_args *args, int32_t d, const bool two_dims,
                         const bool two_lanes)
 {

@@ -1,7 +1,5 @@
-/* softmax.h - the bf16 softmax of 16 lanes, 32 keys at a time; all of it runs under
- * flush_enter.
- *
- * softmax_bf16 of scalar/bf16.h, with p as the tiles B of the second product.
+/* softmax.h - the bf16 softmax of 16 lanes, 32 keys at a time: softmax_bf16 of scalar/bf16.h, with
+ * p as tiles B of the product with V. All of it runs under flush_enter.
  */
 #ifndef GQA__KERNEL_AMX_SOFTMAX_H
 #define GQA__KERNEL_AMX_SOFTMAX_H
@@ -13,7 +11,7 @@
 #include "kernel/scalar/bf16.h"
 #include "kernel/vector/convert_avx512.h"
 
-/* 16 lanes on their way through the keys. */
+/* The softmax of 16 lanes as far as it has come through the keys. */
 struct lane_sums {
     __m512 m;    /* the reference so far; -inf: nothing seen */
     __m512 l[4]; /* sums of p by key mod 4 */
@@ -40,8 +38,8 @@ INLINE __m512 max_of_32(const float *s, int64_t s_stride)
     return _mm512_add_ps(m0, _mm512_setzero_ps());
 }
 
-/* reference_scores by 32 more keys. True: a lane that had a reference has a larger one, and what
- * was exponentiated with the old one is stale. */
+/* One step of reference_scores (scalar/bf16.h), by the scores of 32 more keys. True: a lane that
+ * had a reference got a larger one, and exponentials made with the old one are stale. */
 INLINE bool raise_reference(struct lane_sums *sums, const float *s, int64_t s_stride)
 {
     const __m512 top = max_of_32(s, s_stride);
@@ -59,8 +57,8 @@ INLINE bool all_seen(const struct lane_sums *sums)
     return _mm512_cmp_ps_mask(sums->m, _mm512_set1_ps(-INFINITY), _CMP_EQ_OQ) == 0;
 }
 
-/* May a key that was exponentiated since m was set be one that raises it? Then p > 2^32, or NaN, is
- * in a sum. */
+/* Could a key that was exponentiated raise the reference it was exponentiated with? Then its p is
+ * above 2^32, or NaN, and so is a sum. */
 INLINE bool sums_above(const struct lane_sums *sums)
 {
     const __m512 l =
@@ -68,7 +66,7 @@ INLINE bool sums_above(const struct lane_sums *sums)
     return _mm512_cmp_ps_mask(l, _mm512_set1_ps(BF16_RISEN), _CMP_NLE_UQ) != 0;
 }
 
-/* p of two keys as one row of a tile B; their sums. */
+/* p of two keys as one row of a tile B, rounded to bf16; added to their sums before rounding. */
 INLINE __m512i exponentiate_pair(const float *s, int64_t s_stride, __m512 safe, __m512 *sum0,
                                  __m512 *sum1, const bool mark)
 {
@@ -95,8 +93,8 @@ INLINE __m512i exponentiate_pair(const float *s, int64_t s_stride, __m512 safe, 
     return pair;
 }
 
-/* One tile: p of 32 keys from their scores s [32][s_stride]; adds to the sums. prefetch: or NULL.
- */
+/* p of 32 keys from their scores s [32][s_stride], as one tile B; added to the sums. prefetch: or
+ * NULL. */
 INLINE void exponentiate_32(unsigned char *tile, const float *s, int64_t s_stride,
                             struct lane_sums *sums, const bool mark,
                             struct prefetch_queue *prefetch)

@@ -1,9 +1,10 @@
 /* weights_in_place.c - weights in place for AMX: the caller's rows as the tiles A of amx/linear.c.
  *
- * Rows of bf16 are tiles as they lie, where there are 16 of them at one distance and no rest of k:
- * a tile load takes any row stride. (Rows that lie a multiple of 4096 bytes apart share a set of L1
- * and come from L2 every time, which the products hide.) Of other rows and formats the tiles of a
- * chunk of k are made in L1, beside the products of the chunk before.
+ * A tile load takes 16 rows at any one distance from each other. So rows of bf16 are loaded as
+ * tiles from where they lie, if they are equally far apart and their length is a multiple of 32.
+ * (Rows a multiple of 4096 bytes apart share a set of L1 and come from L2 every time, which the
+ * products hide.) Of other rows and formats the tiles of one chunk of k are made in L1, while the
+ * products of the chunk before run.
  */
 #include "kernel/amx/amx.h"
 #include "kernel/contract/built.h"
@@ -15,7 +16,8 @@
 #include "kernel/amx/chunk.h"
 #include "kernel/avx512/weights_in_place.h"
 
-/* to [k32s] tiles of [16 outputs][32]: k32s of inputs from `first` on. */
+/* Makes k32s tiles of [16 outputs][32] at `to`, from k32 `first` on, of the 16 rows from `row`
+ * on. */
 INLINE void make_tiles(unsigned char *to, const struct gqa__rows *rows, int32_t row, int64_t first,
                        int64_t k32s, const gqa_dtype dtype)
 {
@@ -72,9 +74,10 @@ static int64_t tile_stride(const struct gqa__rows *rows)
 
 enum { CHUNK_BYTES = CHUNK_K32S * AMX_TILE_BYTES };
 
-/* The next chunk on its way: its rows are prefetched, or its tiles made in L1, some at a time. */
+/* Side work for the chunk after the current one, some rows at each step: its tiles are made in L1,
+ * or, where the rows are tiles as they lie, they are prefetched. */
 struct next_chunk {
-    struct side_work side_work; /* first, so that a step finds the rest */
+    struct side_work side_work; /* must be first: a step gets its address and finds the rest */
     const struct gqa__rows *rows;
     unsigned char *to;     /* [2][CHUNK_K32S] tiles */
     int64_t first, k32s;   /* of k */
@@ -82,7 +85,7 @@ struct next_chunk {
     int32_t rows_a_step;
 };
 
-/* One row of all its k32s. */
+/* One row of the tiles, over all k32s of the chunk. */
 INLINE void next_chunk_row(const struct next_chunk *r, const gqa_dtype dtype)
 {
     unsigned char *to = r->to + r->row / 16 * CHUNK_BYTES + r->row % 16 * 64;
@@ -112,7 +115,7 @@ static void next_chunk_step(struct side_work *side_work)
     }
 }
 
-/* The same where the rows are tiles themselves. */
+/* The same where the rows are tiles as they lie: prefetch. */
 static void prefetch_step(struct side_work *side_work)
 {
     struct next_chunk *r = (struct next_chunk *)side_work;
@@ -126,7 +129,7 @@ static void prefetch_step(struct side_work *side_work)
     }
 }
 
-/* The chunk that begins at k32 g, in `steps` steps. */
+/* The next chunk begins at k32 g of `all`, and is to be ready after `steps` steps. */
 static void next_chunk_begin(struct next_chunk *r, unsigned char *to, int64_t g, int64_t all,
                              int32_t steps)
 {
@@ -186,7 +189,7 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
 
 /* --- few tokens ------------------------------------------------------------------------------ */
 
-/* Ask for a line of each of 16 rows. */
+/* Prefetches a cache line of each of 16 rows. */
 INLINE void prefetch_tile_lines(uintptr_t at, int64_t stride)
 {
 #pragma GCC unroll 16

@@ -1,4 +1,4 @@
-/* avx2.h - the row "avx2/f32": vectors of 8, AVX2 and FMA. */
+/* avx2.h - the kernel set avx2/f32: vectors of 8, AVX2 and FMA. */
 #ifndef GQA__KERNEL_AVX2_AVX2_H
 #define GQA__KERNEL_AVX2_AVX2_H
 

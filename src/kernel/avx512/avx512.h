@@ -1,4 +1,5 @@
-/* avx512.h - the rows "avx512/f32" and "avx512/bf16": vectors of 16, AVX-512 F, BW, DQ and VL. */
+/* avx512.h - the kernel sets avx512/f32 and avx512/bf16: vectors of 16, AVX-512 F, BW, DQ and
+ * VL. */
 #ifndef GQA__KERNEL_AVX512_AVX512_H
 #define GQA__KERNEL_AVX512_AVX512_H
 

@@ -1,7 +1,7 @@
-/* bf16.c - the table "avx512/bf16" and its attention.
+/* bf16.c - the table avx512/bf16 and its attention.
  *
- * Pages are those of scalar/bf16 and amx/bf16. Lanes are taken in groups of 32, the last one may
- * have 16. Packed layouts, with bf16 values kept as f32 but for p outside a block:
+ * Pages are those of scalar/bf16 and amx/bf16. A lane pair is 32 lanes; the last one may have 16.
+ * bf16 values are kept as f32, except p outside a block. Packed layouts:
  *   q  [lane pair][dk rounded up to 32][width of the pair] f32
  *   p  [keys][ld] bf16; within a block [keys][width of the pair] f32, in place of the scores
  */
@@ -18,7 +18,7 @@
 #include "kernel/vector/block.h"
 #include "kernel/vector/stage.h"
 
-/* factor_value */
+/* factor_value of scalar/bf16.h, VEC at a time. */
 INLINE vec v_factor(vec x)
 {
     return v_round_bf16(v_drop(v_less(_mm512_abs_ps(x), v_set(FLT_MIN)), x));
@@ -75,7 +75,8 @@ static void score_pairs(float *s, int32_t ld, const void *q, const void *k, int6
 
 /* --- softmax --------------------------------------------------------------------------------- */
 
-/* Four keys of VEC lanes: p rounded to bf16 (probability_to_bf16) into e; adds to the sums. */
+/* Four keys of VEC lanes: their p, rounded to bf16 (probability_to_bf16), into e. Adds p before
+ * rounding to the sums. */
 INLINE void exponentiate_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4])
 {
     const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32(-0x10000);
@@ -149,7 +150,8 @@ static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, i
     flush_leave(saved);
 }
 
-/* In place on compact scores [keys][stride]. */
+/* The same within a block: VEC lanes of scores [keys][stride] become p in place, rounded to bf16
+ * but kept as f32. */
 __attribute__((noinline)) static void softmax_compact(float *m, float *l, float *s, int64_t stride,
                                                       int32_t keys)
 {

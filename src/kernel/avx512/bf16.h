@@ -1,9 +1,10 @@
 /* bf16.h - the product with bf16 operands on AVX-512 without AMX: f32 fma in the order of
  * scalar/bf16.h.
  *
- * The flushing of that order is the CPU's own: with FTZ and DAZ set, denormal operands count as
- * zero, and results that are tiny after rounding become zero. The mode is set around functions that
- * are not inlined, so that no other operation of the compiler's moves into it.
+ * The CPU itself does the flushing that this order asks for: with FTZ and DAZ set, denormal
+ * operands count as zero, and results that are tiny after rounding become zero. The mode is set
+ * around functions that are not inlined, so that the compiler cannot move other operations into
+ * it.
  */
 #ifndef GQA__KERNEL_AVX512_BF16_H
 #define GQA__KERNEL_AVX512_BF16_H

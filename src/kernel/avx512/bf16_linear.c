@@ -24,7 +24,7 @@ enum {
     PAIR_K32 = 32,
     PREFETCH_BYTES = 2048, /* how far in advance weights are prefetched */
     BLOCK_TOKENS = 32,     /* tokens whose sums are kept before the bias is added */
-    EXPANDED = 64          /* inputs of int8 weights that are f32 at a time, groups of 32 */
+    EXPANDED = 64          /* inputs of int8 weights expanded to f32 at a time */
 };
 
 static int64_t padded_inputs(int64_t in)

@@ -1,5 +1,6 @@
-/* bf16_weights_in_place.c - weights in place for avx512/bf16: units of the caller's rows in the
- * packed form of avx512/bf16_linear.c, pairs of k transposed as wholes. */
+/* bf16_weights_in_place.c - weights in place for avx512/bf16: units of the caller's rows,
+ * transposed into the packed form of avx512/bf16_linear.c. Two consecutive bf16 of a row move as
+ * one value. */
 #include "kernel/avx512/bf16.h"
 #include "kernel/contract/built.h"
 

@@ -1,6 +1,6 @@
-/* flush.h - denormals as zero for the time of a bf16 product or softmax. What runs in
- * between is a function that is not inlined: the compiler does not know that the mode matters to
- * it. */
+/* flush.h - denormals count as zero, for the time of a bf16 product or softmax. What runs between
+ * flush_enter and flush_leave must be a function that is not inlined: the compiler does not know
+ * that the mode matters to it. */
 #ifndef GQA__KERNEL_AVX512_FLUSH_H
 #define GQA__KERNEL_AVX512_FLUSH_H
 

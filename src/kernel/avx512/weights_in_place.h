@@ -1,5 +1,5 @@
-/* weights_in_place.h - weights in place for the rows with bf16 operands: 32 values of a row of the
- * caller's as bf16, as their packers round them. */
+/* weights_in_place.h - weights in place for the kernel sets with bf16 operands: 32 values of one of
+ * the caller's rows as bf16, rounded as pack_weight rounds them. */
 #ifndef GQA__KERNEL_AVX512_WEIGHTS_IN_PLACE_H
 #define GQA__KERNEL_AVX512_WEIGHTS_IN_PLACE_H
 
@@ -17,8 +17,9 @@ enum {
     ROW_PREFETCH = 512 /* bytes of a row are prefetched in advance */
 };
 
-/* Where the bytes of a row to prefetch lie, while its values from k on are read: ahead in the row,
- * and at its end at the start of the row of the next unit. */
+/* What to prefetch while the values of a row from k on are read, in bytes from the row's start:
+ * ROW_PREFETCH bytes further on, and beyond the row's end the start of the row that follows in the
+ * next unit. */
 static inline int64_t prefetch_offset(const struct gqa__rows *rows, int64_t k,
                                       const gqa_dtype dtype)
 {

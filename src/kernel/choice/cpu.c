@@ -58,6 +58,7 @@ void gqa__cpu_detect(struct gqa__cpu *cpu)
 #ifdef GQA__EMULATED_AMX
     cpu->amx_bf16 = true;
 #endif
+    cpu->neon = false;
 }
 
 #if defined(GQA__EMULATED_AMX) /* a build for tests: tiles in software */
@@ -101,7 +102,11 @@ bool gqa__cpu_amx_permission(void)
 
 void gqa__cpu_detect(struct gqa__cpu *cpu)
 {
-    *cpu = (struct gqa__cpu){false, false, false, false};
+#if defined(__aarch64__) || defined(_M_ARM64)
+    *cpu = (struct gqa__cpu){.neon = true};
+#else
+    *cpu = (struct gqa__cpu){.neon = false};
+#endif
 }
 
 #endif

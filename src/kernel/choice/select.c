@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "config/config.h"
 #include "kernel/amx/amx.h"
 #include "kernel/avx2/avx2.h"
 #include "kernel/avx512/avx512.h"
@@ -11,7 +12,7 @@
 #include "kernel/neon/neon.h"
 #include "kernel/scalar/scalar.h"
 
-/* One row: its name, its tables and what it needs. */
+/* One ISA: its name, its tables and what it needs. */
 struct candidate {
     gqa_isa isa;
     const char *name;
@@ -59,6 +60,11 @@ static const struct gqa__kernels *amx_table(const struct gqa__cpu *cpu, gqa_nume
     return gqa__amx(numerics);
 }
 
+static bool runs_neon(const struct gqa__cpu *cpu)
+{
+    return cpu->neon;
+}
+
 static const struct gqa__kernels *neon_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
 {
     (void)cpu;
@@ -79,7 +85,7 @@ static const struct candidate candidates[] = {
     {GQA_ISA_AVX2, "avx2", runs_avx2, avx2_table, "AVX2, FMA and F16C"},
     {GQA_ISA_AVX512, "avx512", runs_avx512, avx512_table, "AVX-512 F, BW, DQ and VL"},
     {GQA_ISA_AMX, "amx", runs_amx, amx_table, "AMX bf16 and AVX-512 bf16"},
-    {GQA_ISA_NEON, "neon", runs_anywhere, neon_table, "NEON"}, /* as every AArch64 CPU has it */
+    {GQA_ISA_NEON, "neon", runs_neon, neon_table, "NEON"},
 };
 
 enum { CANDIDATES = sizeof candidates / sizeof candidates[0] };
@@ -94,7 +100,18 @@ const char *gqa__isa_name(gqa_isa isa)
     return isa == GQA_ISA_AUTO ? "auto" : "unknown";
 }
 
-/* The compiler of a row's files gave it a table. */
+bool gqa__isa_named(const char *name, gqa_isa *isa)
+{
+    for (int i = GQA_ISA_AUTO; i <= (int)GQA_ISA_NEON; i++) {
+        if (strcmp(name, gqa__isa_name((gqa_isa)i)) == 0) {
+            *isa = (gqa_isa)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Was it built? Then it has a table for some numerics. */
 static bool is_built(const struct candidate *row, const struct gqa__cpu *cpu)
 {
     return row->table(cpu, GQA_NUMERICS_F32) != NULL || row->table(cpu, GQA_NUMERICS_BF16) != NULL;
@@ -130,9 +147,9 @@ uint32_t gqa__kernels_available(void)
     return bits;
 }
 
-/* The table of a row for the numerics, or NULL and *reason. The numerics are asked first: runs of
- * the AMX kernels ask the operating system for a permission, which a set that cannot serve them
- * needs not. */
+/* The table for the numerics, or NULL and *reason. Whether this machine runs it is asked last:
+ * `runs` of amx asks the operating system for a permission, which it must not do for numerics that
+ * amx does not serve. */
 static const struct gqa__kernels *table_of(const struct candidate *row, const struct gqa__cpu *cpu,
                                            gqa_numerics numerics, const char **reason)
 {
@@ -149,26 +166,10 @@ static const struct gqa__kernels *table_of(const struct candidate *row, const st
     return table;
 }
 
-static gqa_status find_name(const char *env, gqa_isa *isa, gqa_error *err)
+static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, gqa_numerics numerics,
+                                gqa_error *err)
 {
-    if (strcmp(env, "auto") == 0) {
-        *isa = GQA_ISA_AUTO;
-        return GQA_OK;
-    }
-    for (int32_t i = 0; i < CANDIDATES; i++) {
-        if (strcmp(env, candidates[i].name) == 0) {
-            *isa = candidates[i].isa;
-            return GQA_OK;
-        }
-    }
-    return gqa__fail(err, GQA_ERR_ARG, "GQA_ISA",
-                     "\"%.40s\" is no kernel set: expected auto, scalar, avx2, avx512, amx or neon",
-                     env);
-}
-
-static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, const char *field,
-                                gqa_numerics numerics, gqa_error *err)
-{
+    static const char field[] = "config.isa";
     struct gqa__cpu cpu;
 
     gqa__cpu_detect(&cpu);
@@ -191,37 +192,33 @@ static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, co
                      (int)isa, (int)candidates[CANDIDATES - 1].isa);
 }
 
-static const struct gqa__kernels *select_best(gqa_numerics numerics)
+/* Sets above the limit are not asked: for AMX asking would change the process. */
+static const struct gqa__kernels *select_best(gqa_isa max_isa, gqa_numerics numerics)
 {
     struct gqa__cpu cpu;
     const struct gqa__kernels *best = NULL;
 
     gqa__cpu_detect(&cpu);
     for (int32_t i = 0; i < CANDIDATES; i++) {
+        const struct candidate *row = &candidates[i];
+        const struct gqa__kernels *table = NULL;
         const char *reason;
-        const struct gqa__kernels *table = table_of(&candidates[i], &cpu, numerics, &reason);
+
+        if (gqa__isa_within(row->isa, max_isa)) {
+            table = table_of(row, &cpu, numerics, &reason);
+        }
         best = table != NULL ? table : best;
     }
     return best;
 }
 
-gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, const char *env,
+gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, gqa_isa max_isa,
                        gqa_numerics numerics, gqa_error *err)
 {
-    const char *field = "config.isa";
-    gqa_status status = GQA_OK;
-
     *out = NULL;
-    if (isa == GQA_ISA_AUTO && env != NULL && env[0] != '\0') {
-        field = "GQA_ISA";
-        status = find_name(env, &isa, err);
-    }
-    if (status != GQA_OK) {
-        return status;
-    }
     if (isa != GQA_ISA_AUTO) {
-        return select_forced(out, isa, field, numerics, err);
+        return select_forced(out, isa, numerics, err);
     }
-    *out = select_best(numerics);
+    *out = select_best(max_isa, numerics);
     return GQA_OK;
 }

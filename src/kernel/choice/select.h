@@ -1,4 +1,4 @@
-/* select.h - which rows exist, which this machine runs, and which one a config gets. */
+/* select.h - which kernel sets exist, which this machine runs, and which one a config gets. */
 #ifndef GQA__KERNEL_CHOICE_SELECT_H
 #define GQA__KERNEL_CHOICE_SELECT_H
 
@@ -10,9 +10,12 @@ uint32_t gqa__kernels_available(void); /* of those, what CPU and operating syste
 /* "scalar", "avx2", "avx512", "amx", "neon", "auto"; "unknown" for other values. */
 const char *gqa__isa_name(gqa_isa isa);
 
-/* The row for config.isa and numerics. AUTO: env (the value of GQA_ISA, or NULL), else the best.
- * GQA_ERR_UNSUPPORTED names the row that is missing, GQA_ERR_ARG an unknown name in env. */
-gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, const char *env,
+/* The reverse: false, and *isa as it was, for a text that is none of those names. */
+bool gqa__isa_named(const char *name, gqa_isa *isa);
+
+/* The kernel set for config.isa, max_isa and numerics; AUTO: the best that max_isa admits. A forced
+ * isa is within max_isa (gqa__config_check). GQA_ERR_UNSUPPORTED names the set that is missing. */
+gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, gqa_isa max_isa,
                        gqa_numerics numerics, gqa_error *err);
 
 #endif

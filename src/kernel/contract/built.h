@@ -1,7 +1,7 @@
 /* built.h - which kernels the flags of this compilation can build: the one place that reads the
  * compiler's macros.
  *
- * A file of a row is empty, and the row's function gives NULL, where its GQA__BUILT_ is 0; what
+ * Where its GQA__BUILT_ is 0, a kernel set's files are empty and its function gives NULL; what
  * gqa_build_info_get says was built is what these functions give. Clang before 18 spells the macros
  * of AMX without the inner underscore.
  */

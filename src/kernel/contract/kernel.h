@@ -1,18 +1,19 @@
 /* kernel.h - a kernel set: the products and element-wise passes of one instruction set.
  *
- * A row is one constant table: functions AND the geometry they were written for. The walk, the
- * plan, the cache and the projections read geometry from the table and hold no constant of their
- * own. A row is a coherent set: what its packers write only its own products read. The scalar
- * kernels (kernel/scalar) is the specification; every other f32 or bf16 set gives its bits.
+ * A kernel set is one constant table: functions AND the geometry that they were written for. The
+ * walk, the plan, the cache and the projections read the geometry from the table and hold no
+ * constant of their own. The functions of a table belong together: what its packers write, only its
+ * own products read. The scalar kernels (kernel/scalar) are the specification; every other set of
+ * the same numerics gives their bits.
  *
  * Words. A lane is one attention row: a (token, query head) pair of one KV head. A tile is up to
- * tile_rows lanes; its buffers have ld lanes, ld = rows rounded up to a multiple of `lanes`. Lanes
- * beyond the rows hold anything finite and are never stored. Scores are transposed: s[key][ld].
- * All scores are in base-2 units: log2(e) is in the scale of Q.
+ * tile_rows lanes. Its buffers are ld lanes wide: the number of rows, rounded up to a multiple of
+ * `lanes`. Lanes beyond the rows hold anything finite and are never stored. Scores are transposed:
+ * s[key][ld]. All scores are in base-2 units: log2(e) is in the scale of Q.
  *
- * No entry allocates, fails, threads, logs or touches memory beyond its stated extent. Scores, p
- * and o may hold any NaN and a zero of either sign, which later steps never turn into another
- * number; what finish stores, and every m and l, has the canonical NaN and no -0.
+ * No entry of the table allocates, fails, starts threads, logs or touches memory beyond its stated
+ * extent. Scores, p and o may hold any NaN and a zero of either sign, which later steps never turn
+ * into another number; what finish stores, and every m and l, has the canonical NaN and no -0.
  */
 #ifndef GQA__KERNEL_CONTRACT_KERNEL_H
 #define GQA__KERNEL_CONTRACT_KERNEL_H
@@ -67,18 +68,18 @@ struct gqa__score_rules {
         *slope; /* [ld] ALiBi slope * log2e, with q_pos and k_pos: s = fma(-slope, |q-k|, s) */
     const int32_t *q_pos;   /* [ld] */
     const int32_t *k_pos;   /* [keys] */
-    const float *bias;      /* [keys][ld] natural units: s = fma(bias, log2e, s); or NULL */
+    const float *bias;      /* [keys][ld] natural units: s = gqa__add_bias; or NULL */
     const int32_t *lo, *hi; /* [ld] lane sees keys lo <= key < hi of this block; NULL = all */
     const uint8_t *visible; /* [keys][ld] and only where 1; NULL = all */
 };                          /* a key the lane does not see gets s = -inf, by select */
 
 enum {
     GQA__ACC_FIRST = 1, /* o starts from +0 instead of its content */
-    GQA__ACC_MARKED = 2 /* v may be special: where p is -0 (softmax with mark) use +0 for v */
+    GQA__ACC_MARKED = 2 /* V may be special: v counts as +0 where p is -0 (softmax with mark) */
 };
 
-/* Contiguous keys of a block: K and V of the row's operand type, as score and accumulate take them.
- */
+/* A key run: keys of a block that lie one after the other in memory, K and V in the set's operand
+ * type, as score and accumulate take them. */
 struct gqa__key_run {
     const void *k;
     int64_t k_stride;
@@ -91,25 +92,26 @@ struct gqa__key_run {
  * probabilities of up to 2^32. */
 #define GQA__LARGE_BF16 0x5f80u
 
-#define GQA__BLOCK_PANELS 16 /* most runs of a fold block: pages of 16 tokens */
+#define GQA__BLOCK_PANELS 16 /* most key runs of a fold block: it may lie in pages of 16 tokens */
 
-/* Memory that the next block, or the next tile, will read: a kernel may prefetch it while it
- * computes, so that it need not wait for it. */
+/* Memory that will be read soon, by the next block or the next tile. A kernel may prefetch it while
+ * it computes, so that nobody waits for it later. */
 struct gqa__prefetch {
     const unsigned char *at;
     size_t bytes;
 };
 
-#define GQA__KEY_PREFETCHES (2 * GQA__BLOCK_PANELS) /* K and V of every run of a block */
-#define GQA__BLOCK_PREFETCHES                                                                      \
-    (GQA__KEY_PREFETCHES + 128) /* ... and the query rows of that many tokens */
+#define GQA__KEY_PREFETCHES   (2 * GQA__BLOCK_PANELS)     /* K and V of every run of a block */
+#define GQA__BLOCK_PREFETCHES (GQA__KEY_PREFETCHES + 128) /* ... and of queries of 128 tokens */
 
 /* The state of a tile's rows over some keys: m [ld], l [ld], o [dv][ld]. */
 struct gqa__state {
     float *m, *l, *o;
 };
 
-/* The end of a row: sink, division, LSE, store. */
+/* How the rows of a tile end: from their state over all keys to what the caller gets. The sink, if
+ * there is one, is merged in as a last key without a value; o is divided by l; the result and its
+ * LSE are stored. */
 struct gqa__finish {
     const float *m, *l, *o; /* [ld], [ld], [dv][ld] */
     int32_t ld, dv;
@@ -134,12 +136,14 @@ struct gqa__block {
     struct gqa__state state;              /* the block's own */
     const struct gqa__prefetch *prefetch; /* [prefetches] or NULL */
     int32_t prefetches;
-    /* Where the state goes, for a row with block_ends. */
-    const struct gqa__state *merge_into; /* [merges] states to the left, nearest first, that it is
-                                      merged into, one into the next */
+    /* What becomes of the state: for sets with block_ends; the others leave it in `state`. States
+     * of lower keys wait to be merged with it (attention/fold.h). It is merged into
+     * merge_into[0], that one into merge_into[1], and so on. With finish, this block was the tile's
+     * last: the merged state goes straight on to the end of the rows, and only what finish stores
+     * reaches memory. Without, it stays in the last of merge_into (with merges 0: in `state`). */
+    const struct gqa__state *merge_into; /* [merges] states of lower keys, nearest first */
     int32_t merges;
-    const struct gqa__finish *finish; /* the result is finished, without its m, l and o; or NULL:
-                                         the last of merge_into has the result */
+    const struct gqa__finish *finish; /* its own m, l and o are not read; or NULL */
 };
 
 /* What else happens to a product's output, in this order, before it is stored; zeros: nothing. */
@@ -151,7 +155,8 @@ struct gqa__epilogue {
 };
 
 /* Y = X W^T for a range of outputs. With scale the weights are int8 (pack_int8): the product is
- * that with the integers, in the row's order, and y = sum * scale, or fma(sum, scale, bias). */
+ * taken with the integers, in the set's own order, and y = sum * scale, or fma(sum, scale,
+ * bias). */
 struct gqa__linear_args {
     const void *weight;         /* packed, the whole matrix */
     const float *scale;         /* [out], or NULL: weights of the operand type (pack_weight) */
@@ -168,7 +173,8 @@ struct gqa__linear_args {
 
 #define GQA__UNIT_ROWS 128 /* most rows of a unit; out_step is at most half of it */
 
-/* A few rows of a matrix where the caller has them: outputs that follow one another. */
+/* A unit of weights in place: a few rows of a matrix, which are consecutive outputs, where the
+ * caller keeps them. */
 struct gqa__rows {
     const void *row[GQA__UNIT_ROWS]; /* [count] each of `in` elements, aligned to them */
     int32_t valid;                   /* rows that exist; the others repeat the last */
@@ -228,22 +234,24 @@ struct gqa__kernels {
     void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
                   int32_t keys, int32_t dk);
     void (*apply_rules)(float *s, const struct gqa__score_rules *rules);
-    /* Per lane m = max s (NaN left out, never -0), p = exp2(s - m) (0 where s is -inf), l = sum of
-     * p in four chains by key mod 4, joined (0+1)+(2+3). bf16: m is the maximum t of the first 32
-     * keys (aligned in the key index) of which the lane sees one, and becomes that of later 32 keys
-     * where t - m > 32. p: [key][ld] operands in the row's own order; part of it from key k on
-     * starts at byte k * ld * size of operand, k a multiple of panel_keys. mark [keys] (or NULL): p
-     * is -0 where s is -inf, and, bf16, m is max s in a lane that sees a key whose mark is 1 (V is
-     * large there). s is overwritten. */
+    /* Per lane: m = the largest score, NaN left out, never -0; p = exp2(s - m), 0 where s is -inf;
+     * l = the sum of p, in four chains by key mod 4, joined as (0+1)+(2+3). With bf16 m is a
+     * reference instead: the largest score of the first k32 of keys (aligned in the key index) of
+     * which the lane sees one, replaced by the largest of a later k32 only where that is more than
+     * 32 higher. p: [key][ld] of the operand type, in whatever order accumulate reads it; what
+     * belongs to the keys from k on starts at byte k * ld * size of operand, k a multiple of
+     * panel_keys. mark [keys], or NULL: p is -0 where s is -inf, and with bf16 m is the largest
+     * score in a lane that sees a key whose mark is 1 (V is large there). s is overwritten. */
     void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
                     const uint8_t *mark);
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
                        int32_t keys, int32_t dv, int flags);
-    /* score, rules, softmax and accumulate of a whole block, with their bits; NULL = the walk
-     * calls them one after the other, as it does where V may be special. */
+    /* score, apply_rules, softmax and accumulate of a whole block in one call, with the same bits.
+     * NULL: the walk calls them one after the other, as it always does where V may be
+     * special. */
     void (*block)(const struct gqa__block *block);
-    bool block_ends; /* block merges and finishes its state */
+    bool block_ends; /* block does merges and finish too; else the walk does */
     /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
     void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
                   int32_t dv, int32_t ld);
@@ -257,10 +265,11 @@ struct gqa__kernels {
     size_t (*x_bytes)(int32_t tokens, int64_t in);
     void (*pack_x)(void *dst, const float *x, int64_t x_stride, int32_t tokens, int64_t in);
     void (*linear)(const struct gqa__linear_args *args);
-    /* Weights in place. pack_rows: the bytes that pack_weight of a matrix of rows->count outputs
-     * would leave, but for the payload of a NaN; NULL = the caller goes row by row. linear_rows:
-     * the product of linear straight from the rows (weight is not read; the range is all that is
-     * valid), or false where a packed copy is better; NULL = always. */
+    /* Weights in place. pack_rows packs a unit: the bytes that pack_weight of a matrix of
+     * rows->count outputs would leave, but for the payload of a NaN. NULL: the caller packs row by
+     * row. linear_rows makes the product of linear straight from the rows (args->weight is not
+     * read, and the range is all valid rows), or returns false where a packed copy is faster. NULL:
+     * always is. */
     void (*pack_rows)(void *dst, const struct gqa__rows *rows);
     bool (*linear_rows)(const struct gqa__linear_args *args, const struct gqa__rows *rows);
 

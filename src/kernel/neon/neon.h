@@ -1,4 +1,4 @@
-/* neon.h - the row "neon/f32": vectors of 8 as pairs of NEON registers. */
+/* neon.h - the kernel set neon/f32: vectors of 8 as pairs of NEON registers. */
 #ifndef GQA__KERNEL_NEON_NEON_H
 #define GQA__KERNEL_NEON_NEON_H
 

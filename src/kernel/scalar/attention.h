@@ -1,5 +1,5 @@
-/* attention.h - the parts of attention that are the same for f32 and bf16 operands: changes
- * to scores, the maximum, the merge of states, the end of a row.
+/* attention.h - the parts of attention that are the same for f32 and bf16 operands: the rules that
+ * scores go through, the maximum, the merge of states, the end of a row.
  *
  * Inner loops run over lanes with nothing carried from one to the next, so the compiler turns them
  * into vector code; every sum's order is along keys or depth, and fixed.
@@ -102,12 +102,12 @@ static inline void max_scores(float *restrict m, const float *restrict s, int32_
         }
     }
     for (int32_t j = 0; j < ld; j++) {
-        m[j] += 0.0f; /* +0, whichever zero came first */
+        m[j] += 0.0f; /* -0 becomes +0 */
     }
 }
 
-/* What scores are compared with: m, and 0 for a lane that sees nothing, so that -inf - m is -inf.
- */
+/* What is subtracted from the scores: m, but 0 for a lane that sees nothing, so that -inf - m is
+ * -inf there too. */
 static inline void safe_max(float *restrict safe, const float *restrict m, int32_t ld)
 {
     for (int32_t j = 0; j < ld; j++) {
@@ -130,7 +130,7 @@ static inline float merge_factor(float m, float top)
     return m == top ? 1.0f : gqa__exp2f(m - top);
 }
 
-/* One element of a merged state: l and o go the same way. */
+/* One element of a merged state, of l or of o. */
 static inline float merge_value(float left, float right, float a, float a2, float l, float l2)
 {
     const float both = fmaf(right, a2, left * a);

@@ -1,5 +1,5 @@
-/* bf16.h - bf16 operands, summed in f32 in the order and with the roundings of the AMX
- * instruction tdpbf16ps, which is the definition of a bf16 product on every row.
+/* bf16.h - bf16 operands, summed in f32 in the order and with the roundings of the AMX instruction
+ * tdpbf16ps, which is the definition of a bf16 product in every kernel set.
  *
  * k runs in k32s, groups of 32 aligned at 0, the last one filled with zeros. Per result and k32,
  * with a and b rounded to bf16:
@@ -7,11 +7,11 @@
  *   even = fma(a[30], b[30], .. fma(a[2], b[2], fma(a[0], b[0], +0)))    and odd likewise
  *   c = c + (even + odd)
  *
- * Operands that are denormal count as zero of their sign, and so does every result (of each fma,
- * of the inner sum, of the outer sum) that is tiny: one that, rounded to 24 bits with an unbounded
+ * Operands that are denormal count as zero of their sign, and so does every result (of each fma, of
+ * the inner sum, of the outer sum) that is tiny: one that, rounded to 24 bits with an unbounded
  * exponent, is below 2^-126 in magnitude. For a sum that is the same as the f32 result being
  * denormal. For an fma it is not quite: the exact value 2^-126 - 0.75 * 2^-150 rounds to 2^-126 in
- * f32, yet is tiny. Projections have no restart: c runs over all groups, then the bias is added.
+ * f32, yet is tiny. Projections have no restart: c runs over all k32s, then the bias is added.
  */
 #ifndef GQA__KERNEL_SCALAR_BF16_H
 #define GQA__KERNEL_SCALAR_BF16_H
@@ -240,10 +240,10 @@ static inline uint16_t probability_to_bf16(float p)
 #define BF16_RISE  32.0f
 #define BF16_RISEN 0x1p+32f /* exp2 of it */
 
-/* m [ld]: what the exponentials of a lane refer to. It is the maximum of the first group of keys of
- * which the lane sees one, and follows that of a later group only when it must; a vector kernel can
- * so exponentiate one group while the scores of the next are computed. NaN is left out, a denormal
- * counts as zero, never -0. s [keys][ld] */
+/* m [ld]: the reference of each lane, to which its exponentials are relative. It is the largest
+ * score of the first k32 of keys of which the lane sees one, and follows that of a later k32 only
+ * when it must; so a vector kernel can exponentiate one k32 while the scores of the next are
+ * computed. NaN is left out, a denormal counts as zero, never -0. s [keys][ld] */
 static inline void reference_scores(float *restrict m, const float *s, int32_t keys, int32_t ld)
 {
     for (int32_t j = 0; j < ld; j++) {

@@ -15,7 +15,7 @@
 #include "kernel/scalar/attention.h"
 #include "kernel/scalar/linear.h"
 
-enum { F32_ROWS = 8 }; /* rows of a, and chains in flight, of the block product */
+enum { F32_ROWS = 8 }; /* rows of a that chain_block takes at once */
 
 /* Element (i, k) of a is at[i * row + k * step]. */
 struct strip {
@@ -166,7 +166,8 @@ static inline void softmax_f32(void *p, float *m, float *l, float *s, int32_t ke
     join_sums(l, sums, ld);
 }
 
-/* v [keys][v_stride], where a lane's p is -0 taken as +0: one dimension, SCALAR_LANES lanes. */
+/* One value dimension for SCALAR_LANES lanes: where a lane's p is -0, v counts as +0. c
+ * [SCALAR_LANES], p [keys][ld] */
 static inline void chain_marked(float *restrict c, const struct strip v, const float *restrict p,
                                 int64_t ld, int32_t keys)
 {
@@ -180,7 +181,7 @@ static inline void chain_marked(float *restrict c, const struct strip v, const f
     }
 }
 
-/* c of rows value dimensions from o, or +0, and back. */
+/* Sums c of `rows` value dimensions from o, or +0; store_lanes: back to o. */
 static inline void load_lanes(float (*restrict c)[SCALAR_LANES], const float *restrict o,
                               int32_t ld, int32_t rows, int flags)
 {
@@ -275,8 +276,9 @@ static inline void pack_x_f32(void *dst, const float *x, int64_t x_stride, int32
     }
 }
 
-/* One partial chain c [width] of outputs out .. of a token: added to y, or its start; the last one
- * takes the bias. */
+/* Adds one partial chain c [width], which began at input k, to y of a token's outputs from out on;
+ * the chain that begins at input 0 comes first and is stored. After the last chain an output gets
+ * its scale, bias and epilogue. */
 static inline void add_chain(const struct gqa__linear_args *args, int32_t token, int64_t out,
                              const float *restrict c, int32_t width, int64_t k)
 {

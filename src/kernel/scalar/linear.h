@@ -1,8 +1,8 @@
-/* linear.h - what the projections of both scalar kernels share: the end of an output, and int8
+/* linear.h - what the projections of both scalar kernel sets share: the end of an output, and int8
  * weights.
  *
- * An integer of int8 is exact in f32 and in bf16, so a product with int8 weights is the row's own
- * product with the integers. The scale of an output comes in once, at its end.
+ * An integer of int8 is exact in f32 and in bf16, so the product with int8 weights is the set's own
+ * product, with the integers. The scale of an output comes in once, at its end.
  */
 #ifndef GQA__KERNEL_SCALAR_LINEAR_H
 #define GQA__KERNEL_SCALAR_LINEAR_H

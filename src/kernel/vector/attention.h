@@ -15,7 +15,7 @@
 
 enum {
     LANE_PAIR = 2 * VEC, /* lanes that a product takes at once */
-    VALUE_KEYS = 64      /* keys of a product of values: so many rows of p and V stay in L1 */
+    VALUE_KEYS = 64 /* keys of one product of values: so that their rows of p and V stay in L1 */
 };
 
 INLINE int32_t lane_pair_width(int32_t ld, int32_t lane)
@@ -23,7 +23,8 @@ INLINE int32_t lane_pair_width(int32_t ld, int32_t lane)
     return ld - lane < LANE_PAIR ? VEC : LANE_PAIR;
 }
 
-/* store_values; the difference of a value that is not finite with itself is NaN. */
+/* store_values of scalar/f32.h. A value that is not finite is found by its difference with itself:
+ * it is NaN instead of 0. */
 INLINE bool store_lanes_of(void *dst, int64_t offset, const float *src, int32_t n,
                            const gqa_dtype storage)
 {
@@ -77,7 +78,7 @@ static inline bool append_v_lanes(void *page, int64_t v_stride, int32_t slot, in
     return nonfinite;
 }
 
-/* VEC lanes of q from lane on into dst [dk][width]. */
+/* Packs VEC lanes of q, from lane on, into dst [dk][width]. */
 static inline void pack_lanes(float *dst, int32_t width, const float *q,
                               const struct gqa__row_map *map, int32_t lane, int32_t dk, float scale)
 {

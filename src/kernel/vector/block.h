@@ -1,5 +1,5 @@
-/* block.h - a whole fold block with f32 operands: the entries of vector/attention.h lane pair
- * by lane pair, so that the scores of a pair stay in L1. */
+/* block.h - one fold block with f32 operands: the entries of vector/attention.h, one lane pair
+ * after the other, so that the scores of a pair stay in L1. */
 #ifndef GQA__KERNEL_VECTOR_BLOCK_H
 #define GQA__KERNEL_VECTOR_BLOCK_H
 
@@ -8,7 +8,7 @@
 
 enum {
     BLOCK_PANEL = 16,             /* panel_keys of the f32 kernels */
-    PREFETCH_KEYS = 2 * TILE_ROWS /* K rows are prefetched so many keys in advance */
+    PREFETCH_KEYS = 2 * TILE_ROWS /* how many keys in advance K rows are prefetched */
 };
 
 /* A range of keys in a block. */
@@ -40,8 +40,8 @@ static inline struct key_range lane_pair_range(const struct gqa__block *block, i
     return range;
 }
 
-/* Hide keys of VEC lanes; s [keys][s_stride], lo and hi [VEC]. Keys that every lane sees are passed
- * over. */
+/* Hides keys of VEC lanes by lo and hi [VEC]; s [keys][s_stride]. Keys that every lane sees are
+ * passed over. */
 static inline void hide_lanes(float *s, int64_t s_stride, const int32_t *lo, const int32_t *hi,
                               struct key_range range)
 {
@@ -97,14 +97,16 @@ static inline struct key_range run_range(const struct gqa__key_run *run, int32_t
     return (struct key_range){begin > 0 ? begin : 0, end < run->keys ? end : run->keys};
 }
 
-/* Rows of stride elements from `from` on, as a product of depth dk passes TILE_ROWS of them. */
+/* Prefetches rows of `stride` elements from `from` on, beside a product of depth dk: TILE_ROWS of
+ * them while it computes TILE_ROWS rows. */
 INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, int32_t dk)
 {
     const int64_t tile = TILE_ROWS * stride * (int64_t)sizeof(float);
     return (struct operand_prefetch){(uintptr_t)from, tile / dk, tile};
 }
 
-/* The first lane pair prefetches K in advance, and V of the same keys. */
+/* The scores of a lane pair. The first pair prefetches the K rows PREFETCH_KEYS further on, and the
+ * V rows of the same keys; the others find them in the cache. */
 static inline void score_runs(const struct gqa__block *block, int32_t lane, int32_t width,
                               struct key_range range)
 {

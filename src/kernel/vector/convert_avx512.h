@@ -1,4 +1,4 @@
-/* convert_avx512.h - AVX-512 pieces of the AMX kernels: rounding to bf16, transposes. */
+/* convert_avx512.h - rounding to bf16, and transposes, with AVX-512. */
 #ifndef GQA__KERNEL_VECTOR_CONVERT_AVX512_H
 #define GQA__KERNEL_VECTOR_CONVERT_AVX512_H
 
@@ -6,8 +6,8 @@
 
 #include "kernel/contract/built.h"
 
-/* gcc's tile loads do not say that they read memory: what was just written must be said to be
- * there. */
+/* gcc does not know that a tile load reads memory: this tells it that what was written before must
+ * be in memory now. */
 static inline void settle_memory(void)
 {
     __asm__ volatile("" : : : "memory");

@@ -1,4 +1,5 @@
-/* kernels.h - the table of an f32 row: avx2/f32, avx512/f32 or neon/f32, as words.h has it. */
+/* kernels.h - the table of an f32 kernel set: avx2/f32, avx512/f32 or neon/f32, whichever the flags
+ * of the compilation make words.h choose. */
 #ifndef GQA__KERNEL_VECTOR_KERNELS_H
 #define GQA__KERNEL_VECTOR_KERNELS_H
 

@@ -1,12 +1,13 @@
 /* linear.h - projections with f32 operands.
  *
- * Packed weights: [out / OUTS][in][OUTS], two vectors of outputs side by side, f32 or int8.
- * Packed activations: groups [in][rows] of as many tokens each (token_group_rows), fewer in the
- * last.
+ * Packed weights: [out / OUTS][in][OUTS], two vectors of outputs side by side, f32 or int8. Packed
+ * activations: a token group after the other, each [in][rows] with token_group_rows tokens, fewer
+ * in the last.
  *
- * From STREAM_TOKENS + 1 tokens on the products are tiles of registers. Fewer tokens are a matter
- * of reading the weights: the partial chains of GQA__DOT_BLOCK inputs do not depend on each other,
- * so several of them run side by side, each a read stream of its own.
+ * From STREAM_TOKENS + 1 tokens on, sums are kept in registers, OUTS outputs of one token group at
+ * a time. Fewer tokens cost as much time as it takes to read the weights. The partial chains of
+ * GQA__DOT_BLOCK inputs do not depend on each other, so several of them run side by side, the
+ * weights of each a read stream of its own.
  */
 #ifndef GQA__KERNEL_VECTOR_LINEAR_H
 #define GQA__KERNEL_VECTOR_LINEAR_H
@@ -60,7 +61,8 @@ static inline void pack_int8_vector(void *dst, int64_t row, const int8_t *src, i
     }
 }
 
-/* Tokens of a group: as many as registers hold, but the groups are even. */
+/* Tokens of a token group: no more than the registers have room for, and the groups of a call as
+ * even as they can be. */
 static inline int32_t token_group_rows(int32_t tokens)
 {
     const int32_t groups = (tokens + MOST_ROWS - 1) / MOST_ROWS;
@@ -95,8 +97,9 @@ static inline void pack_x_vector(void *dst, const float *x, int64_t x_stride, in
     }
 }
 
-/* Adds the chains c [rows][OUTS] over inputs k .. of tokens token .. to y; the first ones are its
- * start. */
+/* Adds the chains c [rows][OUTS] that begin at input k to y of the tokens from `token` on; those
+ * that begin at input 0 come first and are stored. After the last chain an output gets its scale,
+ * bias and epilogue. */
 static inline void add_chains(const struct gqa__linear_args *args, int64_t out, int32_t token,
                               int32_t rows, const float *c, int64_t k)
 {
@@ -138,8 +141,8 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
     }
 }
 
-/* One block of outputs for one group of tokens, chain after chain. Meanwhile the group prefetches
- * its share of the next block's weights: all groups together prefetch all of them. */
+/* OUTS outputs for one token group, chain after chain. Meanwhile it prefetches its share of the
+ * next OUTS outputs' weights: all groups together prefetch all of them. */
 static inline void linear_tile(const struct gqa__linear_args *args, int64_t out, int32_t token)
 {
     const int32_t left = args->tokens - token, group = token_group_rows(args->tokens);
@@ -186,8 +189,9 @@ static inline void expand_rows(float *to, const int8_t *w, int64_t rows)
     }
 }
 
-/* Inputs k .. k + n of one block of outputs for tokens token .. token + tokens, at most SHARING
- * tiles of registers, whose chains wait in memory between the pieces of EXPANDED inputs. */
+/* One chain, inputs k .. k + n, of OUTS outputs for the tokens from `token` on, which fit SHARING
+ * token groups. EXPANDED inputs of weights at a time become f32 and serve all groups; in between
+ * the sums wait in memory. */
 static inline void expanded_inputs(const struct gqa__linear_args *args, int64_t out, int32_t token,
                                    int32_t tokens, int64_t k, int64_t n)
 {
@@ -239,18 +243,19 @@ static inline void linear_expanded(const struct gqa__linear_args *args)
 struct streams {
     const void *w;      /* [inputs][OUTS] from the first chain's first input on */
     bool int8;          /* its type; else f32 */
-    const float *x;     /* [inputs][tokens] likewise */
+    const float *x;     /* [inputs][tokens] from the same input on */
     int64_t begin, end; /* of the inputs of every chain */
     float *c;           /* [chains][tokens][OUTS], added to */
 };
 
-/* The vector at place at of the weights. */
+/* VEC weights, `at` elements from the start. */
 INLINE vec stream_weights(const struct streams *p, int64_t at, const bool int8)
 {
     return int8 ? v_load_i8((const int8_t *)p->w + at) : v_load((const float *)p->w + at);
 }
 
-/* Ask for the row of weights PREFETCH_ROWS rows of f32 further, wherever that is. */
+/* Prefetches the weights that lie PREFETCH_ROWS rows of f32 further on, even if that is beyond the
+ * end: a prefetch of an address that does not exist does nothing. */
 INLINE void prefetch_stream(const struct streams *p, int64_t at, const bool int8)
 {
     const uintptr_t far = PREFETCH_ROWS * OUTS * sizeof(float);
@@ -364,7 +369,7 @@ static inline void linear_streams(const struct gqa__linear_args *args, int64_t o
     }
     memset(c, 0, sizeof c);
     stream_tokens(&streams, chains, tokens);
-    if (streams.end < GQA__DOT_BLOCK && chains > 1) { /* the others are longer */
+    if (streams.end < GQA__DOT_BLOCK && chains > 1) { /* the last chain is shorter */
         streams.begin = streams.end;
         streams.end = GQA__DOT_BLOCK;
         stream_tokens(&streams, chains - 1, tokens);

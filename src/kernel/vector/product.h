@@ -6,7 +6,8 @@
 
 #include "kernel/vector/words.h"
 
-/* Memory that a product prefetches because it is needed soon: addresses, for no byte is read. */
+/* What a product prefetches because it is needed soon. Addresses, not pointers: nothing is read
+ * there, so they may lie beyond the end of an object. */
 struct operand_prefetch {
     uintptr_t at; /* for k = 0 */
     int64_t step; /* bytes to the next k's */
@@ -97,7 +98,7 @@ static inline void product_one(const struct product *p, int32_t rows)
     product_rows(p, rows, (struct product_kind){false, 0});
 }
 
-/* All rows of a tile. */
+/* _far: with both prefetches, and here always TILE_ROWS rows. */
 static inline void product_one_far(const struct product *p)
 {
     product_tile(p, TILE_ROWS, (struct product_kind){false, 2});

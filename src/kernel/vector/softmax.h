@@ -1,12 +1,12 @@
-/* softmax.h - exp2, the softmax of a block, the merge of states and the end of a row, VEC
- * lanes at a time: the operations of scalar/attention.h and mathf_inline.h in their order. */
+/* softmax.h - exp2, the softmax of a block, the merge of states and the end of a row, VEC lanes at
+ * a time: the operations of scalar/attention.h and base/mathf_inline.h, in their order. */
 #ifndef GQA__KERNEL_VECTOR_SOFTMAX_H
 #define GQA__KERNEL_VECTOR_SOFTMAX_H
 
 #include "kernel/scalar/attention.h"
 #include "kernel/vector/words.h"
 
-/* gqa__exp2f */
+/* gqa__exp2f of base/mathf.h, VEC at a time. */
 INLINE vec v_exp2(vec x)
 {
     const vec rounder = v_set(GQA__ROUNDER);
@@ -37,7 +37,7 @@ INLINE vec max_lanes(const float *s, int64_t s_stride, int32_t keys)
     return v_add(v_max(v_max(m0, m1), v_max(m2, m3)), v_zero());
 }
 
-/* p of one key from its scores; adds to a sum. */
+/* p of one key from its scores; added to *sum too. */
 INLINE void exponentiate(float *p, const float *s, vec safe, vec *sum, const bool mark)
 {
     const vec score = v_load(s);
@@ -67,7 +67,7 @@ INLINE void softmax_lanes(float *p, float *m, float *l, const float *s, int64_t 
 
 /* --- states ---------------------------------------------------------------------------------- */
 
-/* Weights and choices of a merge, VEC lanes. */
+/* How two states are merged, VEC lanes: by which factors, and where one of them is neutral. */
 struct merge_lanes {
     vec a, a2;               /* merge_factor of the left and the right state */
     vmask no_left, no_right; /* l == 0 */
@@ -84,7 +84,8 @@ INLINE vec merge_values(const struct merge_lanes *by, vec left, vec right)
     return v_select(by->no_left, right, v_select(by->no_right, left, both));
 }
 
-/* The larger m goes to *top, the merged one is returned. */
+/* Sets *by for the merge of the state (m, l) on the left and (m2, l2) on the right; returns the
+ * merged m. */
 INLINE vec merge_begin(struct merge_lanes *by, vec m, vec l, vec m2, vec l2)
 {
     const vec top = v_max(m, m2);
@@ -102,7 +103,7 @@ struct lane_outputs {
     int64_t stride;
 };
 
-/* n values of d: to (which may be either) becomes left merged with right. */
+/* n value dimensions: left merged with right, into `to`, which may be either of them. */
 INLINE void merge_outputs(const struct merge_lanes *by, struct lane_outputs to,
                           struct lane_outputs left, struct lane_outputs right, int32_t n)
 {
@@ -152,7 +153,7 @@ static inline void finish_lse(const struct gqa__finish *finish, int32_t lane, in
     }
 }
 
-/* What turns o into the output of VEC lanes. */
+/* How o becomes the output of VEC lanes. */
 struct finish_lanes {
     vec scale;       /* the sink's share and 1 / l */
     vmask nothing;   /* lanes that see nothing */
@@ -192,8 +193,8 @@ static inline int32_t finish_rows_from(const struct gqa__finish *finish, int32_t
     return left < 0 ? 0 : left < VEC ? left : VEC;
 }
 
-/* finish_rows: the sink is the state (sink, 1, 0) on the right of (m_left, left). Stores the LSE.
- */
+/* Sets *by from m and l of VEC lanes, and stores their LSE. As in finish_row of scalar/attention.h,
+ * the sink is merged in as the state (sink, 1, 0) on the right. */
 static inline void finish_begin(struct finish_lanes *by, const struct gqa__finish *finish,
                                 int32_t lane, vec m_left, vec left)
 {

@@ -13,7 +13,7 @@ enum {
 
 /* --- norm ------------------------------------------------------------------------------------ */
 
-/* sum_values */
+/* sum_values of scalar/stage.h, VEC chains at a time. */
 static inline float sum_lanes(const float *x, int64_t n)
 {
     float chain[NORM_CHAINS];
@@ -37,7 +37,7 @@ static inline float sum_lanes(const float *x, int64_t n)
     return join_chains(chain);
 }
 
-/* sum_squares */
+/* sum_squares of scalar/stage.h, VEC chains at a time. */
 static inline float square_lanes(const float *x, float mean, int64_t n)
 {
     const vec center = v_set(mean);
@@ -72,7 +72,7 @@ INLINE vec round_lanes(vec x, const gqa_dtype cast)
     return cast == GQA_F16 ? v_round_f16(x) : x;
 }
 
-/* The values after the sums; cast is a constant where it is called. */
+/* y of norm_vector, when mean and rs are known; cast is a constant where it is called. */
 INLINE void apply_norm(const struct gqa__norm_args *args, float mean, float rs,
                        const gqa_dtype cast)
 {
@@ -113,7 +113,7 @@ static inline void norm_lanes(const struct gqa__norm_args *args)
 
 /* --- rope ------------------------------------------------------------------------------------ */
 
-/* rotate */
+/* rotate of scalar/stage.h, VEC pairs at a time. */
 INLINE void rotate_lanes(vec *a, vec *b, vec c, vec s)
 {
     const vec first = v_fms(*a, c, v_mul(*b, s));

@@ -36,8 +36,8 @@ INLINE float load_one(const void *row, int64_t k, const gqa_dtype dtype)
                              : gqa__f16_to_f32(((const uint16_t *)row)[k]);
 }
 
-/* Once for each cache line of the rows of a block: prefetch what lies ROWS_PREFETCH bytes behind k,
- * at the end of the rows for the start of those of the next unit. */
+/* While the rows are read at k: once for each cache line, prefetches what lies ROWS_PREFETCH bytes
+ * further on in every row, and beyond their ends the start of the next unit's rows. */
 INLINE void prefetch_row_lines(const struct gqa__rows *rows, int32_t row, int64_t k,
                                const gqa_dtype dtype)
 {
@@ -105,7 +105,8 @@ static inline void pack_rows_vector(void *dst, const struct gqa__rows *rows)
 
 /* --- few tokens ------------------------------------------------------------------------------ */
 
-/* Inputs k .. k + n of one block of outputs, a chain for each: pieces are transposed in L1. */
+/* Inputs k .. k + n of OUTS outputs, one chain: the rows are transposed piece by piece in L1, and
+ * used from there. */
 static inline void stream_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
                                int32_t out, int64_t k, int64_t n)
 {

@@ -22,7 +22,7 @@ enum {
     VECTOR_TOKENS = 96,   /* tokens of a block of a projection */
     VEC = 8,              /* values of a vector */
     TILE_ROWS = 6,        /* rows of a product in registers, two vectors wide: 12 of 16 registers */
-    MOST_ROWS = TILE_ROWS /* the same where there are many rows */
+    MOST_ROWS = TILE_ROWS /* rows of a product that has many */
 };
 
 INLINE vec v_zero(void)
@@ -195,7 +195,7 @@ INLINE vec swap_middle(vec x)
     return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(x), 0xd8));
 }
 
-/* The values at even and at odd places of lo [VEC], hi [VEC]; and back. */
+/* v_split: the values at even and at odd places of lo and hi, 2 VEC values. v_join: back. */
 INLINE void v_split(vec lo, vec hi, vec *even, vec *odd)
 {
     *even = swap_middle(_mm256_shuffle_ps(lo, hi, 0x88));

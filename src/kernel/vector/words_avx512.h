@@ -23,7 +23,7 @@ enum {
     VECTOR_TOKENS = 128, /* tokens of a block of a projection */
     VEC = 16,            /* values of a vector */
     TILE_ROWS = 8,       /* rows of a product in registers, two vectors wide: 16 of 32 registers */
-    MOST_ROWS = 14       /* the same where there are many rows: 28 */
+    MOST_ROWS = 14       /* rows of a product that has many: 28 of 32 registers */
 };
 
 INLINE vec v_zero(void)
@@ -189,7 +189,7 @@ INLINE vec v_round_f16(vec x)
         _mm512_maskz_cvtps_ph((__mmask16)0xffff, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
-/* The values at even and at odd places of lo [VEC], hi [VEC]; and back. */
+/* v_split: the values at even and at odd places of lo and hi, 2 VEC values. v_join: back. */
 INLINE void v_split(vec lo, vec hi, vec *even, vec *odd)
 {
     const ivec at = _mm512_set_epi32(30, 28, 26, 24, 22, 20, 18, 16, 14, 12, 10, 8, 6, 4, 2, 0);

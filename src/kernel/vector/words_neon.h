@@ -34,7 +34,7 @@ enum {
     VECTOR_TOKENS = 96,   /* tokens of a block of a projection */
     VEC = 8,              /* values of a vector */
     TILE_ROWS = 6,        /* rows of a product in registers, two vectors wide: 24 of 32 registers */
-    MOST_ROWS = TILE_ROWS /* the same where there are many rows */
+    MOST_ROWS = TILE_ROWS /* rows of a product that has many */
 };
 
 INLINE vec v_set(float x)
@@ -230,7 +230,7 @@ INLINE vec v_round_f16(vec x)
     return (vec){vcvt_f32_f16(vcvt_f16_f32(x.lo)), vcvt_f32_f16(vcvt_f16_f32(x.hi))};
 }
 
-/* The values at even and at odd places of lo [VEC], hi [VEC]; and back. */
+/* v_split: the values at even and at odd places of lo and hi, 2 VEC values. v_join: back. */
 INLINE void v_split(vec lo, vec hi, vec *even, vec *odd)
 {
     *even = (vec){vuzp1q_f32(lo.lo, lo.hi), vuzp1q_f32(hi.lo, hi.hi)};

@@ -1,0 +1,20 @@
+/* batch.h - the entries of a batch: what gqa_forward and gqa_attend check alike. */
+#ifndef GQA__BATCH_H
+#define GQA__BATCH_H
+
+#include "layer/call.h"
+
+/* Clear entry b (and its view) and set its sequence; false if it is inactive. */
+bool gqa__batch_begin(const struct gqa__call *call, int32_t b);
+
+/* Which of its tokens are valid. */
+gqa_status gqa__check_valid(const struct gqa__call *call, int32_t b, gqa_error *err);
+
+/* Mask and bias have a column for each of the row's. */
+gqa_status gqa__check_columns(const struct gqa__call *call, int32_t b, int64_t columns,
+                              gqa_error *err);
+
+/* CTE or TKG: what the call says, else TKG where there is a past. */
+void gqa__batch_phase(const struct gqa__call *call, int32_t b);
+
+#endif

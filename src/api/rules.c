@@ -1,0 +1,133 @@
+/* rules.c - see rules.h. */
+#include "api/rules.h"
+
+#include "base/error.h"
+
+static void apply(struct gqa__call_check *check, const struct gqa__rule *rule)
+{
+    gqa_tensor *const t = rule->tensor;
+
+    if (check->status != GQA_OK) {
+        return;
+    }
+    if (!gqa__present(t) && rule->required != NULL) {
+        check->status =
+            gqa__fail(check->err, GQA_ERR_ARG, rule->field, "is required: %s", rule->required);
+    } else if (gqa__present(t) && rule->refused != NULL) {
+        check->status =
+            gqa__fail(check->err, GQA_ERR_ARG, rule->field, "must be absent: %s", rule->refused);
+    } else if (gqa__present(t)) {
+        check->status =
+            gqa__tensor_fit(t,
+                            &(struct gqa__form){rule->field, rule->formats | check->call->address,
+                                                rule->rank, rule->shape, true},
+                            t, check->err);
+    }
+}
+
+void gqa__check_rules(struct gqa__call_check *check, const struct gqa__rule *rules, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        apply(check, &rules[i]);
+    }
+}
+
+void gqa__check_extent(struct gqa__call_check *check, const struct gqa__rule *rule)
+{
+    const gqa_tensor *const t = rule->tensor;
+    const int64_t most = INT32_MAX / 4;
+
+    apply(check, rule);
+    if (check->status != GQA_OK) {
+        return;
+    }
+    if (t->shape[0] > most || t->shape[1] > most ||
+        (t->shape[0] > 0 && t->shape[1] > most / t->shape[0])) {
+        check->status = gqa__fail(check->err, GQA_ERR_SHAPE, rule->field,
+                                  "has %lld x %lld tokens; the limit is %lld",
+                                  (long long)t->shape[0], (long long)t->shape[1], (long long)most);
+        return;
+    }
+    check->call->batch = (int32_t)t->shape[0];
+    check->call->tokens = (int32_t)t->shape[1];
+}
+
+void gqa__check_pointers(struct gqa__call_check *check, const gqa_layer *layer, const void *inputs,
+                         const void *output)
+{
+    const char *const field = layer == NULL    ? "layer"
+                              : inputs == NULL ? "inputs"
+                              : output == NULL ? "output"
+                                               : NULL;
+
+    if (check->status == GQA_OK && field != NULL) {
+        check->status = gqa__fail(check->err, GQA_ERR_ARG, field, "is NULL");
+    }
+}
+
+void gqa__check_layer(struct gqa__call_check *check, const gqa_layer *layer, const gqa_cache *cache)
+{
+    const struct gqa__shape *const shape = &layer->params.shape;
+
+    check->call->params = &layer->params;
+    check->call->runtime = &layer->runtime;
+    check->call->cache = (gqa_cache *)(uintptr_t)cache;
+    if (check->status == GQA_OK && cache != NULL) {
+        check->status = gqa__cache_matches(cache, layer->params.kernels, shape->hkv, shape->dk,
+                                           shape->dv, check->err);
+    }
+}
+
+/* --- who sees whom --------------------------------------------------------------------------- */
+
+/* [1|B, 1|Hq, T, K] */
+static void check_mask(struct gqa__call_check *check, gqa_tensor *t, const char *field, int formats)
+{
+    const struct gqa__call *const call = check->call;
+    const int64_t most[2] = {call->batch, call->params->shape.hq};
+    const int64_t shape[4] = {-1, -1, call->tokens, -1};
+
+    if (check->status == GQA_OK && gqa__present(t)) {
+        check->status =
+            gqa__tensor_fit(t, &(struct gqa__form){field, formats, 4, shape, false}, t, check->err);
+    }
+    for (int i = 0; i < 2 && check->status == GQA_OK && gqa__present(t); i++) {
+        if (t->shape[i] != 1 && t->shape[i] != most[i]) {
+            check->status =
+                gqa__fail(check->err, GQA_ERR_SHAPE, field, "shape[%d] is %lld; it must be 1 or %d",
+                          i, (long long)t->shape[i], (int)most[i]);
+        }
+    }
+}
+
+gqa_status gqa__check_phase(gqa_phase phase, gqa_error *err)
+{
+    if ((int)phase < GQA_PHASE_AUTO || (int)phase > GQA_PHASE_TKG) {
+        return gqa__fail(err, GQA_ERR_ARG, "inputs.phase", "is %d; it must be 0..2", (int)phase);
+    }
+    return GQA_OK;
+}
+
+void gqa__check_view(struct gqa__call_check *check)
+{
+    gqa_inputs *const in = &check->call->in;
+
+    check_mask(check, &in->mask, "inputs.mask", GQA__MASKS);
+    check_mask(check, &in->bias, "inputs.bias", GQA__FLOATS | check->call->address);
+    if (check->status == GQA_OK && (in->key_begin == NULL) != (in->key_end == NULL)) {
+        check->status = gqa__fail(check->err, GQA_ERR_ARG,
+                                  in->key_begin == NULL ? "inputs.key_begin" : "inputs.key_end",
+                                  "is NULL; key_begin and key_end go together");
+    }
+    if (check->status == GQA_OK) {
+        check->status = gqa__check_phase(in->phase, check->err);
+    }
+}
+
+void gqa__check_flag(struct gqa__call_check *check, const char *field, int32_t value)
+{
+    if (check->status == GQA_OK && value != 0 && value != 1) {
+        check->status =
+            gqa__fail(check->err, GQA_ERR_ARG, field, "is %d; it must be 0 or 1", (int)value);
+    }
+}

@@ -1,0 +1,35 @@
+/* spine.h - the spine: walks a call through the layer in blocks of tokens, so that the workspace
+ * does not grow with the call. */
+#ifndef GQA__SPINE_H
+#define GQA__SPINE_H
+
+#include "attention/attention.h"
+#include "layer/place.h"
+
+/* Working buffers of a block of tokens, and the state of the call. [n]: block tokens. */
+struct gqa__spine {
+    const struct gqa__call *call;
+    int32_t block;                    /* most tokens of a block */
+    struct gqa__token_run *runs;      /* [block] */
+    struct gqa__segment *segments;    /* [block] */
+    struct gqa_cache *cache;          /* the caller's or the call's own */
+    int32_t *positions;               /* [block] */
+    int32_t *rotary;                  /* [axes][block] */
+    int32_t *columns;                 /* [block] */
+    double *freq;                     /* [threads][pairs] */
+    struct gqa__places at;            /* q, k, v, attn, ...: where they lie */
+    void *scratch;                    /* of the projections */
+    void *reference;                  /* of backend reference */
+    struct gqa__attention *attention; /* of backend cpu */
+    gqa_cut cut;
+    gqa_work work; /* so far, if output.work asks for it */
+};
+
+/* Carve everything from the arena, rows and views of the call too; in counting mode only the size
+ * is meant. False if it does not fit. */
+bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct gqa__arena *arena);
+
+/* Run the call: its rows and views are filled and checked. Cannot fail. */
+void gqa__spine_run(struct gqa__spine *spine);
+
+#endif
