@@ -74,23 +74,22 @@ static bool open_model(struct model *m, const uint8_t *data, size_t size)
 /* --- values -------------------------------------------------------------------------------------
  */
 
-/* One element as f32, by gqa_convert, and once more through the storage type. */
-static float stored(const gqa_tensor *t, int64_t at, gqa_dtype storage)
+/* The values as f32, packed, after a round through the storage type. */
+static const float *stored(struct model *m, const gqa_tensor *t, gqa_dtype storage)
 {
-    const size_t size = t->dtype == GQA_F32 ? 4 : 2;
-    const gqa_tensor one =
-        gqa_tensor_1d((const unsigned char *)t->data + (size_t)at * size, t->dtype, 1);
-    float wide = 0;
-    uint16_t narrow = 0;
-    const gqa_tensor as_f32 = gqa_tensor_1d(&wide, GQA_F32, 1);
-    const gqa_tensor as_bf16 = gqa_tensor_1d(&narrow, GQA_BF16, 1);
+    const int64_t n = t->shape[0] * t->shape[1] * t->shape[2];
+    const gqa_tensor wide = gqa_tensor_3d(scene_memory(&m->scene, (size_t)n * 4), GQA_F32,
+                                          t->shape[0], t->shape[1], t->shape[2]);
+    gqa_tensor narrow = wide;
 
-    FUZZ_CHECK(gqa_convert(&one, &as_f32, NULL) == GQA_OK);
+    narrow.dtype = GQA_BF16;
+    narrow.data = scene_memory(&m->scene, (size_t)n * 2);
+    FUZZ_CHECK(gqa_convert(t, &wide, NULL) == GQA_OK);
     if (storage == GQA_BF16) {
-        FUZZ_CHECK(gqa_convert(&as_f32, &as_bf16, NULL) == GQA_OK);
-        FUZZ_CHECK(gqa_convert(&as_bf16, &as_f32, NULL) == GQA_OK);
+        FUZZ_CHECK(gqa_convert(&wide, &narrow, NULL) == GQA_OK);
+        FUZZ_CHECK(gqa_convert(&narrow, &wide, NULL) == GQA_OK);
     }
-    return wide;
+    return wide.data;
 }
 
 /* Equal bits, or both no number. */
@@ -99,19 +98,16 @@ static bool equal(float a, float b)
     return memcmp(&a, &b, sizeof a) == 0 || (isnan(a) && isnan(b));
 }
 
-static void remember(struct model *m, struct line *line, int32_t token, const gqa_tensor *k,
-                     const gqa_tensor *v, int32_t row)
+/* Token row of k [n, heads, dk] and v [n, heads, dv]. */
+static void remember(struct model *m, struct line *line, const float *k, const float *v,
+                     int32_t row)
 {
     for (int32_t h = 0; h < m->heads; h++) {
-        for (int32_t d = 0; d < m->dk; d++) {
-            line->k[token][h][d] =
-                stored(k, row * k->stride[0] + h * k->stride[1] + d, m->options.dtype_k);
-        }
-        for (int32_t d = 0; d < m->dv; d++) {
-            line->v[token][h][d] =
-                stored(v, row * v->stride[0] + h * v->stride[1] + d, m->options.dtype_v);
-        }
+        const int32_t at = row * m->heads + h;
+        memcpy(line->k[line->length][h], k + at * m->dk, (size_t)m->dk * sizeof *k);
+        memcpy(line->v[line->length][h], v + at * m->dv, (size_t)m->dv * sizeof *v);
     }
+    line->length++;
 }
 
 /* --- operations ---------------------------------------------------------------------------------
@@ -142,9 +138,13 @@ static void append(struct model *m)
                           : fits ? GQA_OK
                                  : GQA_ERR_CACHE_FULL) ||
                (!rises && !fits && status == GQA_ERR_CACHE_FULL));
-    for (int32_t i = 0; i < n && status == GQA_OK; i++) {
-        line->position[line->length] = positions[i];
-        remember(m, line, line->length++, &k, &v, i);
+    if (status == GQA_OK) {
+        const float *const all_k = stored(m, &k, m->options.dtype_k);
+        const float *const all_v = stored(m, &v, m->options.dtype_v);
+        for (int32_t i = 0; i < n; i++) {
+            line->position[line->length] = positions[i];
+            remember(m, line, all_k, all_v, i);
+        }
     }
 }
 

@@ -135,6 +135,14 @@ static bool attend_range(struct cut *cut, int32_t begin, int32_t end, const gqa_
     return true;
 }
 
+static void attend_sound_range(struct cut *cut, int32_t begin, int32_t end, const gqa_states *prior,
+                               gqa_states *to)
+{
+    const bool served = attend_range(cut, begin, end, prior, to);
+
+    FUZZ_CHECK(served);
+}
+
 /* --- sound cuts ----------------------------------------------------------------------------------
  */
 
@@ -151,8 +159,8 @@ static void cut_node(struct cut *cut, int32_t begin, int32_t length)
         cut_node(cut, begin + length / 2, length / 2);
         return;
     }
-    FUZZ_CHECK(attend_range(cut, begin, last ? cut->keys : begin + length, NULL,
-                            &cut->part[cut->parts].states));
+    attend_sound_range(cut, begin, last ? cut->keys : begin + length, NULL,
+                       &cut->part[cut->parts].states);
     cut->parts++;
 }
 
@@ -189,8 +197,8 @@ static void check_prior(struct cut *cut)
     if (middle >= cut->keys) {
         return;
     }
-    FUZZ_CHECK(attend_range(cut, 0, middle, NULL, &left));
-    FUZZ_CHECK(attend_range(cut, middle, 0, &left, &both));
+    attend_sound_range(cut, 0, middle, NULL, &left);
+    attend_sound_range(cut, middle, 0, &left, &both);
     FUZZ_CHECK(same_states(&both, &cut->whole));
 }
 
@@ -219,7 +227,9 @@ static void spoil_states(struct cut *cut, gqa_states *s)
     struct bytes *const in = &cut->play->scene.in;
 
     s->key_begin = take_rarely(in, 2) ? BLOCK * (take_below(in, 80) - 40) : take_odd_int(in);
-    s->key_end = take_rarely(in, 2) ? s->key_begin + BLOCK * take_below(in, 4) : take_odd_int(in);
+    s->key_end = take_rarely(in, 2)
+                     ? (int32_t)((uint32_t)s->key_begin + BLOCK * (uint32_t)take_below(in, 4))
+                     : take_odd_int(in);
     scene_spoil_tensors(&cut->play->scene, s, offsetof(gqa_states, m),
                         offsetof(gqa_states, key_begin));
 }

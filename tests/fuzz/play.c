@@ -145,6 +145,7 @@ bool play_open(struct play *play, const uint8_t *data, size_t size, bool attenti
     if (!take_rarely(&scene->in, 6)) {
         open_caches(play);
     }
+    play->world[0].host.refuse = play->world[0].host.crooked = 0; /* until the next plan */
     return true;
 }
 

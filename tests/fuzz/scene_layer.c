@@ -8,6 +8,8 @@
 /* --- the config --------------------------------------------------------------------------------
  */
 
+enum { PAIRS_MAX = 256, HEADS_MAX = 4096 }; /* of any config (gqa/config.h) */
+
 static int32_t flag(struct scene *scene)
 {
     return take_rarely(&scene->in, 3) ? 1 : 0;
@@ -67,8 +69,11 @@ static void draw_projections(struct scene *scene, gqa_config *g)
     g->weight_storage = flag(scene) != 0 ? GQA_WEIGHT_STORAGE_INT8 : GQA_WEIGHT_STORAGE_NATIVE;
 }
 
-static const double *numbers(struct scene *scene, int32_t n, double first)
+/* Just as many as are needed; in hostile scenes, whose sizes may still change, as many as any
+ * config may ask for. */
+static const double *numbers(struct scene *scene, int32_t pairs, double first)
 {
+    const int32_t n = scene->hostile ? PAIRS_MAX : pairs;
     double *to = scene_memory(scene, (size_t)n * sizeof *to);
 
     for (int32_t i = 0; i < n; i++) {
@@ -150,8 +155,9 @@ static void draw_scores(struct scene *scene, gqa_config *g)
         g->query_temperature_floor = 3.0f;
     }
     if (flag(scene) != 0) {
-        float *slopes = scene_memory(scene, (size_t)g->num_attention_heads * sizeof *slopes);
-        for (int32_t h = 0; h < g->num_attention_heads; h++) {
+        const int32_t n = scene->hostile ? HEADS_MAX : g->num_attention_heads;
+        float *slopes = scene_memory(scene, (size_t)n * sizeof *slopes);
+        for (int32_t h = 0; h < n; h++) {
             slopes[h] = 0.3f / (float)(1 + h);
         }
         g->alibi_slopes = slopes;
