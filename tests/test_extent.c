@@ -1,3 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
 /* test_extent.c - how far the caller's memory is read and written, and how many tokens a call may
  * have: arrays that end at a page without access, and the last size on either side of a limit. */
 #include <setjmp.h>
