@@ -160,12 +160,28 @@ static void tokens_of_a_call(void **state)
     rig_close(&rig);
 }
 
+/* gqa_stage_rope: any number of heads that an int32_t holds. */
+static void heads_of_a_rotation(void **state)
+{
+    struct rig rig;
+    (void)state;
+    rig_open(&rig, NULL);
+    for (int over = 0; over <= 1; over++) {
+        const gqa_tensor table = gqa_tensor_2d(rig.x, GQA_F32, 0, RIG_DK / 2);
+        const gqa_tensor x = gqa_tensor_3d(rig.x, GQA_F32, 0, (int64_t)INT32_MAX + over, RIG_DK);
+        assert_int_equal(gqa_stage_rope(rig.layer, &table, &table, &x, NULL),
+                         over == 0 ? GQA_OK : GQA_ERR_SHAPE);
+    }
+    rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arrays_of_the_config),
         cmocka_unit_test(states_of_no_keys),
         cmocka_unit_test(tokens_of_a_call),
+        cmocka_unit_test(heads_of_a_rotation),
     };
     if (forced_row_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;
