@@ -175,7 +175,7 @@ static int64_t span_of(const gqa_tensor *t)
     }
     if (packed && t->dtype == GQA_BITS) { /* rows begin at a byte */
         last = (last + 1) / (double)t->shape[t->rank - 1] *
-                   (double)((t->shape[t->rank - 1] + 7) / 8 * 8) -
+                   ceil((double)t->shape[t->rank - 1] / 8) * 8 -
                1;
     }
     last = ((last + 1) * (double)bits_of(t->dtype) + 7) / 8;
@@ -240,7 +240,8 @@ void scene_spoil_tensor(struct scene *scene, gqa_tensor *tensor)
         tensor->shape[at] = take_odd_long(in);
         break;
     case 4:
-        tensor->shape[at] += take_below(in, 3) - 1;
+        tensor->shape[at] =
+            (int64_t)((uint64_t)tensor->shape[at] + (uint64_t)take_below(in, 3) - 1);
         break;
     case 5:
         tensor->stride[at] = take_odd_long(in);
