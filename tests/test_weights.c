@@ -514,8 +514,7 @@ static void faults_before_the_weights(void **state)
     kit_free(&kit);
 }
 
-/* gqa_create does not read the environment: a bad GQA_ISA is nothing to it, and a good one neither.
- */
+/* gqa_create does not read the environment, be the value of GQA_ISA good or bad. */
 static void environment(void **state)
 {
     static const char *const values[] = {"sse9", "scalar", ""};
