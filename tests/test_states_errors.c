@@ -88,6 +88,28 @@ static void spoilt_merges(void **state)
     assert_string_equal(err.field, "n");
 }
 
+/* All states of a merge, and its result, are of the same rows and Dv; each alone with another
+ * extent is refused, as the last, the first or the only one. */
+static void rows_that_differ(void **state)
+{
+    (void)state;
+    for (int which = 0; which < 4; which++) { /* B, T, Hq, Dv: one less */
+        const int64_t b = which == 0 ? B - 1 : B, t = which == 1 ? T - 1 : T;
+        const int64_t hq = which == 2 ? RIG_HQ - 1 : RIG_HQ, dv = which == 3 ? RIG_DV - 1 : RIG_DV;
+        gqa_states a = states_in(lower, 0, BLOCK_KEYS), c = states_in(written, BLOCK_KEYS, 300);
+        gqa_states out = a, odd = c;
+        const gqa_states *list[1] = {&a};
+        gqa_error err = {GQA_OK, NULL, ""};
+        odd.m = gqa_tensor_3d(c.m.data, GQA_F32, b, t, hq);
+        odd.l = gqa_tensor_3d(c.l.data, GQA_F32, b, t, hq);
+        odd.o = gqa_tensor_4d(c.o.data, GQA_F32, b, t, hq, dv);
+        merge_refused(&a, &odd, &out, GQA_ERR_SHAPE, "states");
+        merge_refused(&a, &c, &odd, GQA_ERR_SHAPE, "out");
+        assert_int_equal(gqa_merge_states(list, 1, &odd, &err), GQA_ERR_SHAPE);
+        assert_string_equal(err.field, "out");
+    }
+}
+
 static void finish_refused(const gqa_layer *layer, const gqa_states *states, gqa_phase phase,
                            int32_t leave_out, const gqa_tensor *output, const gqa_tensor *lse,
                            gqa_status status, const char *field)
@@ -137,6 +159,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spoilt_merges),
+        cmocka_unit_test(rows_that_differ),
         cmocka_unit_test(spoilt_finishes),
         cmocka_unit_test(unspoilt),
     };
