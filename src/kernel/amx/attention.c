@@ -27,7 +27,7 @@ size_t gqa__amx_q_bytes(int32_t dk, int32_t ld)
 }
 
 /* The first 32 of the `left` values that remain of a row, scaled; zero beyond them. */
-INLINE __m512i load_row(const float *row, int32_t left, __m512 scale)
+INLINE __m512i load_query_row(const float *row, int32_t left, __m512 scale)
 {
     const __mmask16 lo = left >= 16 ? 0xffffu : (__mmask16)((1u << left) - 1u);
     const int32_t rest = left - 16;
@@ -69,7 +69,8 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
         for (int32_t d = 0; d < dk; d += AMX_DEPTH) {
             __m512i r[AMX_ROWS];
             for (int32_t i = 0; i < AMX_ROWS; i++) {
-                r[i] = i < rows ? load_row(row[i] + d, dk - d, factor) : _mm512_setzero_si512();
+                r[i] =
+                    i < rows ? load_query_row(row[i] + d, dk - d, factor) : _mm512_setzero_si512();
             }
             transpose16(r);
             for (int32_t i = 0; i < AMX_ROWS; i++) {
@@ -129,7 +130,7 @@ INLINE void softmax_tile(const struct softmax *args, const bool mark)
         exponentiate_32(args->p + key / 32 * args->p_step, args->s + key / 32 * step,
                         args->s_stride, &sums, mark, NULL);
     }
-    store_sums(&sums, args->m, args->l);
+    store_lane_sums(&sums, args->m, args->l);
 }
 
 /* Both run under flush_enter; not inlined, so that nothing else does. */

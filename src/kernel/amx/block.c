@@ -198,9 +198,9 @@ INLINE void exponentiate_lanes(const struct lanes *lanes, const bool two)
     while (!exponentiate_keys(lanes, &a, &b, two)) {
         /* once more at most */
     }
-    store_sums(&a, block->state.m + lanes->lane, block->state.l + lanes->lane);
+    store_lane_sums(&a, block->state.m + lanes->lane, block->state.l + lanes->lane);
     if (two) {
-        store_sums(&b, block->state.m + lanes->lane + 16, block->state.l + lanes->lane + 16);
+        store_lane_sums(&b, block->state.m + lanes->lane + 16, block->state.l + lanes->lane + 16);
     }
 }
 

@@ -116,7 +116,7 @@ INLINE void exponentiate_32(unsigned char *tile, const float *s, int64_t s_strid
 }
 
 /* m and l [16] of the state. */
-INLINE void store_sums(const struct lane_sums *sums, float *m, float *l)
+INLINE void store_lane_sums(const struct lane_sums *sums, float *m, float *l)
 {
     _mm512_storeu_ps(m, sums->m);
     _mm512_storeu_ps(l, canonical(_mm512_add_ps(_mm512_add_ps(sums->l[0], sums->l[1]),

@@ -200,8 +200,9 @@ INLINE void prefetch_tile_lines(uintptr_t at, int64_t stride)
 }
 
 /* Up to 32 tokens with one or two tiles of 16 rows, stride bytes apart: nothing is copied. */
-INLINE void stream_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
-                        int32_t out, int64_t stride, const bool two_outs, const bool two_tokens)
+INLINE void stream_tile_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
+                             int32_t out, int64_t stride, const bool two_outs,
+                             const bool two_tokens)
 {
     const int64_t panel = k32_count(args->in) * AMX_TILE_BYTES;
     const unsigned char *const w = rows->row[out], *const w2 = w + 16 * stride;
@@ -244,11 +245,11 @@ static void stream_all(const struct gqa__linear_args *args, const struct gqa__ro
     for (int32_t out = 0; out < rows->count; out += 32) {
         const bool two_outs = out + 16 < rows->count;
         if (two_outs && args->tokens > 16) {
-            stream_rows(args, rows, out, stride, true, true);
+            stream_tile_rows(args, rows, out, stride, true, true);
         } else if (two_outs) {
-            stream_rows(args, rows, out, stride, true, false);
+            stream_tile_rows(args, rows, out, stride, true, false);
         } else {
-            stream_rows(args, rows, out, stride, false, args->tokens > 16);
+            stream_tile_rows(args, rows, out, stride, false, args->tokens > 16);
         }
     }
 }
