@@ -109,7 +109,7 @@ void random_set(const gqa_tensor *t, const int64_t *index, double value)
         memcpy(bytes + 2 * offset, &h, 2);
         break;
     case GQA_U8: /* any byte but 0 is true */
-        bytes[offset] = value != 0.0 ? (unsigned char)(1 + offset % 255) : 0;
+        bytes[offset] = (unsigned char)(value != 0.0 ? 1 + offset % 255 : 0);
         break;
     case GQA_I8:
         ((int8_t *)t->data)[offset] = (int8_t)fmax(fmin(nearbyint(value), 127.0), -128.0);
