@@ -9,15 +9,15 @@ static int32_t next_tile_prefetch(const struct gqa__tile *tile, struct gqa__pref
 {
     const struct gqa__segment *const segment = tile->segment;
     const struct gqa__tile_id *const next = &tile->next;
-    const int64_t width =
-        (int64_t)tile->map.group * tile->params->shape.dk; /* of the KV head's rows */
-    const int32_t first = next->first / tile->map.group;
-    const int32_t last = (next->first + next->count - 1) / tile->map.group;
-    int32_t n = 0;
+    const int32_t group = tile->map.group;
+    const int64_t width = (int64_t)group * tile->params->shape.dk; /* of the KV head's rows */
+    int32_t first, last, n = 0;
 
-    if (next->count == 0 || next->segment != tile->id.segment) {
+    if (next->count == 0 || next->segment != tile->id.segment) { /* there may be no next */
         return 0;
     }
+    first = next->first / group;
+    last = (next->first + next->count - 1) / group;
     for (int32_t i = first; i <= last && n < GQA__BLOCK_PREFETCHES - GQA__KEY_PREFETCHES; i++) {
         const float *const rows = segment->q + i * segment->q_stride + next->head * width;
         list[n++] =
