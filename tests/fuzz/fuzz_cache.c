@@ -52,7 +52,9 @@ static bool open_model(struct model *m, const uint8_t *data, size_t size)
         return false;
     }
     m->heads = scene->config.num_key_value_heads;
-    m->dk = scene->config.head_dim;
+    m->dk = scene->config.head_dim != 0 /* 0: derived, as the header says */
+                ? scene->config.head_dim
+                : scene->config.hidden_size / scene->config.num_attention_heads;
     m->dv = scene->config.v_head_dim != 0 ? scene->config.v_head_dim : m->dk;
     if (m->heads > HEADS_MAX || m->dk > DIM_MAX || m->dv > DIM_MAX) {
         return false;
