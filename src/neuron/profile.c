@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* profile.c - the table of profiles. */
+#include "neuron/neuron.h"
+
+const struct gqa__neuron_path *gqa__neuron_path(gqa_neuron_profile profile)
+{
+    static const struct gqa__neuron_path *const paths[] = {&gqa__neuron_flash_fwd};
+
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        if (paths[i]->profile == profile) {
+            return paths[i];
+        }
+    }
+    return NULL;
+}
