@@ -69,8 +69,13 @@ static void test_case(void **argument)
 int main(void)
 {
     static const char *const names[] = {
-        "n01_flash_causal_512", "n02_flash_window128_512",   "n03_flash_window200_2048",
-        "n04_flash_wcte_512",   "n05_flash_window1_f32_gqa",
+        "n01_flash_causal_512",      "n02_flash_window128_512",
+        "n03_flash_window200_2048",  "n04_flash_wcte_512",
+        "n05_flash_window1_f32_gqa", "n14_native_window_sinks",
+        "n15_native_masked_rows",    "n16_native_masked_rows_sinks",
+        "n17_native_d128",           "n18_tkg_ragged_sinks",
+        "n19_tkg_spec_tree",         "n20_flash_decoding_4",
+        "n21_paged_mixed",
     };
     static struct setting settings[100];
     static struct CMUnitTest tests[100];
