@@ -57,6 +57,7 @@ void gqa__native_carve_rows(const struct gqa__neuron *call, struct gqa__arena *a
     rows->q = gqa__arena_take(arena, n * call->dim, sizeof *rows->q);
     rows->m = gqa__arena_take(arena, n, sizeof *rows->m);
     rows->l = gqa__arena_take(arena, n, sizeof *rows->l);
+    rows->seen = gqa__arena_take(arena, n, sizeof *rows->seen);
 }
 
 void gqa__native_carve_part(const struct gqa__neuron *call, struct gqa__arena *arena, int32_t keys,
@@ -105,6 +106,7 @@ void gqa__native_open(const struct gqa__neuron_worker *worker, int64_t item,
     rows->sink = rows->has_sink ? gqa__neuron_sink(call, rows->head) : 0.0f;
     for (int32_t r = 0; r < rows->rows; r++) {
         rows->m[r] = rows->has_sink ? rows->sink : -INFINITY;
+        rows->seen[r] = 0;
     }
     const struct gqa__neuron_rows queries = {&call->in.q, rows->batch, rows->first, rows->rows,
                                              rows->head};
@@ -187,6 +189,7 @@ static void emit_scores(const struct gqa__native_rows *rows, const struct gqa__n
     for (int32_t r = 0; r < rows->rows; r++) {
         const int64_t in_row = count_seen(part->sees + (int64_t)r * part->keys, part->keys);
         tile.rows_without_keys += in_row == 0;
+        rows->seen[r] += in_row;
         seen += in_row;
     }
     tile.fate = seen == 0                                 ? GQA_NEURON_ALL_MASKED
@@ -221,7 +224,8 @@ void gqa__native_scores(const struct gqa__native_rows *rows, const struct gqa__n
         part->s[i] = part->sees[i] != 0 ? s : part->unseen;
     }
     for (int32_t r = 0; r < rows->rows && keys > 0; r++) {
-        rows->m[r] = fmaxf(rows->m[r], gqa__engine_max(part->s + (int64_t)r * keys, keys));
+        const float most = gqa__engine_max(part->s + (int64_t)r * keys, keys);
+        rows->m[r] = most > rows->m[r] ? most : rows->m[r];
     }
     emit_scores(rows, part);
 }
@@ -295,6 +299,9 @@ void gqa__native_close(const struct gqa__native_rows *rows, const float *o)
                                          rows->head};
     gqa_neuron_tile tile = event_of(rows, NULL, GQA_NEURON_ROWS);
 
+    for (int32_t r = 0; r < rows->rows; r++) {
+        rows->worker->count->rows_without_keys += rows->seen[r] == 0 && !rows->has_sink;
+    }
     gqa__neuron_store(&out, o);
     tile.m = rows->m;
     tile.l = rows->l;

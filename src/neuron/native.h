@@ -23,9 +23,10 @@ struct gqa__native_rows {
     int32_t first, rows; /* first query row, and how many */
     bool has_sink;
     float sink;
-    float *q; /* [rows][dim] */
-    float *m; /* [rows] */
-    float *l; /* [rows] */
+    float *q;      /* [rows][dim] */
+    float *m;      /* [rows] */
+    float *l;      /* [rows] */
+    int64_t *seen; /* [rows] keys that each row sees, of the parts that have been scored */
 };
 
 /* Some keys, and what these rows make of them. */

@@ -59,6 +59,7 @@ struct gqa__neuron_worker {
 /* What a slot has counted. */
 struct gqa__neuron_count {
     int64_t events, tiles, tiles_skipped, hbm_bytes, madds;
+    int64_t rows_without_keys; /* counted by the profile: they got an average of values, not 0 */
 };
 
 struct gqa__neuron_path {

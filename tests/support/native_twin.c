@@ -202,10 +202,12 @@ void native_exact_row(const struct native_row *row, double *out)
  * divisor is off by at most u, the quotient is rounded to f32 and to T. So a score s is off by
  *     ds <= (3 u + w) |s| + D w A / sqrt(D), all times 1.01 for the products of small terms.
  * All scores are off by at most the largest ds, so each e / l is off by a factor of at most
- * exp(2 ds); exp is off by w and so is each of the n terms of l, the division by w, and p is
- * rounded to T: sum |dp| <= (1 + u) exp(2 ds + (n + 4) w) - 1. A product with V is summed in f32 (n
- * w) and rounded to T, there are two, and their sum is rounded: 3 u + 2 n w more. All of it times
- * the largest |v|. A row that sees nothing has scores of one value, and ds = 0. */
+ * exp(2 ds). Each exp is off by w, and so is each addition of the n terms of l and the division; of
+ * l over ranks, an exp, a product and the sum more. p is rounded to T:
+ *     sum p <= G = (1 + u) exp(2 ds + (2 n + 16) w), sum |dp| <= G - 1.
+ * A product with V is summed in f32 (n w) and rounded to T, the sum of two such is rounded, and
+ * that over ranks: G (3 u + 2 n w) (1 + u)^2 more. All of it times the largest |v|. A row that sees
+ * nothing has scores of one value, and ds = 0. */
 double native_exact_bound(const struct native_row *row)
 {
     const struct native_keys *const parts[2] = {&row->prior, &row->active};
@@ -229,5 +231,6 @@ double native_exact_bound(const struct native_row *row)
             }
         }
     }
-    return v_max * ((1.0 + u) * exp(2.0 * ds + (n + 4.0) * w) - 1.0 + 3.0 * u + 2.0 * n * w);
+    const double g = (1.0 + u) * exp(2.0 * ds + (2.0 * n + 16.0) * w);
+    return v_max * (g - 1.0 + g * (3.0 * u + 2.0 * n * w) * (1.0 + u) * (1.0 + u));
 }

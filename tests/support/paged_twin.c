@@ -88,9 +88,6 @@ static int linear_position(const struct paged_twin *twin, int c)
     const int blocks = twin->kv_tile / twin->block_size;
     const int pieces = blocks < 128 ? 128 : blocks;
     const int piece = twin->kv_tile / pieces;
-    if (pieces % 128 != 0 || twin->kv_tile % pieces != 0 || pieces % blocks != 0) {
-        return c;
-    }
     const int load = c / (128 * piece);
     const int offset = c % (128 * piece) / 128;
     return (load * 128 + c % 128) * piece + offset;
@@ -271,4 +268,91 @@ void paged_twin_run(struct paged_twin *twin, enum paged_wrong wrong)
             twin->out[at * twin->d + i] = bf16(twin->o[at * twin->d + i] * factor);
         }
     }
+}
+
+/* The keys of a row that the definition lets it see: n rows of k and v. */
+struct seen_keys {
+    int n;
+    const float *k[PAGED_KEYS], *v[PAGED_KEYS];
+};
+
+static void find_keys(const struct paged_twin *twin, int token, int head, struct seen_keys *seen)
+{
+    const int request = request_of_token(twin, token);
+    const int group = head / (twin->hq / twin->hkv);
+    seen->n = 0;
+    for (int i = 0; i < twin->context_lens[request]; i++) {
+        const int block = twin->block_table[request * twin->width + i / twin->block_size];
+        const int at = ((block * twin->hkv + group) * twin->block_size + i % twin->block_size);
+        seen->k[seen->n] = twin->k_cache + at * twin->d;
+        seen->v[seen->n++] = twin->v_cache + at * twin->d;
+    }
+    for (int t = 0; t <= token; t++) {
+        if (request_of_token(twin, t) == request) {
+            seen->k[seen->n] = twin->k + (t * twin->hkv + group) * twin->d;
+            seen->v[seen->n++] = twin->v + (t * twin->hkv + group) * twin->d;
+        }
+    }
+}
+
+/* Let u = 2^-8 and w = 2^-24. q times scale is rounded to f32 and bf16, the product is summed in at
+ * most f32: with A = scale sum |q_i k_i| a score is off by ds = (u + 2 w + D w) A. In each of the
+ * steps (tiles of the schedule and the active one) l gets the errors of an exp, a sum and a log (at
+ * most 4 w), and of an addition, w |l|; o those of an exp, a product and an addition, 4 w; sums of
+ * n keys in f32 are off by n w. P is rounded to bf16 (u) when it meets V, l is made of what it was
+ * before. So with E = steps (8 + |l|) w + 2 n w the output before its last rounding is off by
+ * ((1 + u) exp(2 ds + E) - 1) times the largest |v|, and that rounding adds u of it. */
+static double row_bound(const struct paged_twin *twin, const struct seen_keys *seen,
+                        const float *query, double l)
+{
+    const double u = 0x1p-8;
+    const double w = 0x1p-24;
+    double a_max = 0.0;
+    double v_max = 0.0;
+    for (int j = 0; j < seen->n; j++) {
+        double a = 0.0;
+        for (int i = 0; i < twin->d; i++) {
+            a += fabs((double)query[i] * (double)twin->scale * (double)seen->k[j][i]);
+            v_max = fmax(v_max, fabs((double)seen->v[j][i]));
+        }
+        a_max = fmax(a_max, a);
+    }
+    const double ds = (u + 2.0 * w + twin->d * w) * a_max;
+    const double steps = 2.0 + (double)(PAGED_BLOCKS * twin->block_size) / twin->kv_tile;
+    const double e = steps * (8.0 + fabs(l)) * w + 2.0 * seen->n * w;
+    const double g = (1.0 + u) * exp(2.0 * ds + e);
+    return v_max * (g - 1.0 + u * g);
+}
+
+bool paged_exact_row(const struct paged_twin *twin, int token, int head, double *out, double *bound)
+{
+    static struct seen_keys seen;
+    static double s[PAGED_KEYS];
+    const float *const query = twin->q + (token * twin->hq + head) * twin->d;
+    double m = -INFINITY;
+    double l = 0.0;
+    if (request_of_token(twin, token) < 0) {
+        return false;
+    }
+    find_keys(twin, token, head, &seen);
+    for (int j = 0; j < seen.n; j++) {
+        s[j] = 0.0;
+        for (int i = 0; i < twin->d; i++) {
+            s[j] += (double)query[i] * (double)twin->scale * (double)seen.k[j][i];
+        }
+        m = fmax(m, s[j]);
+    }
+    memset(out, 0, (size_t)twin->d * sizeof *out);
+    for (int j = 0; j < seen.n; j++) {
+        const double e = exp(s[j] - m);
+        l += e;
+        for (int i = 0; i < twin->d; i++) {
+            out[i] += e * (double)seen.v[j][i];
+        }
+    }
+    for (int i = 0; i < twin->d; i++) {
+        out[i] /= l;
+    }
+    *bound = row_bound(twin, &seen, query, m + log(l));
+    return true;
 }
