@@ -185,7 +185,7 @@ typedef struct gqa_neuron_call {
         windowed_context_encoding; /* flash_fwd, 2.27: 1: keys 0 .. W - 1 are the window before */
 
     int32_t prior_used;       /* cte: prior keys that are seen, 0 .. P */
-    int32_t cp_degree;        /* cte: ranks of context parallelism; 0 or 1 = none */
+    int32_t cp_degree;        /* cte: ranks of context parallelism, 1 .. 32; 0 = none */
     int32_t cp_offset;        /* cte: position of row 0 (strided: the rank) */
     int32_t cp_strided;       /* cte: 1: row t has position cp_offset + t * cp_degree */
     const int32_t *bound_min; /* cte: [T] keys [bound_min, bound_max) of packed sequences; */

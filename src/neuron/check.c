@@ -11,7 +11,7 @@
 #include "base/tensor.h"
 
 /* The largest extent of a dimension, so that tile arithmetic stays within int32_t. */
-#define GQA__EXTENT_MAX (1 << 30)
+#define GQA__EXTENT_MAX (1 << 29)
 
 /* --- warnings and limits -----------------------------------------------------------------------
  */
