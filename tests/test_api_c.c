@@ -94,6 +94,8 @@ static void test_every_function(void)
     FUNCTION(gqa_stage_output_projection);
     FUNCTION(gqa_stage_output);
     FUNCTION(gqa_rope_frequencies);
+    FUNCTION(gqa_neuron_schedule_size);
+    FUNCTION(gqa_neuron_schedule_fill);
     FUNCTION(gqa_build_info_sized);
     FUNCTION(gqa_version);
     FUNCTION(gqa_api_version);

@@ -69,11 +69,27 @@ static void test_case(void **argument)
 int main(void)
 {
     static const char *const names[] = {
-        "n01_flash_causal_512",    "n02_flash_window128_512",   "n03_flash_window200_2048",
-        "n04_flash_wcte_512",      "n05_flash_window1_f32_gqa", "n06_cte_causal_sinks_tail",
-        "n07_cte_window100_sinks", "n08_cte_window200",         "n09_cte_prefix",
-        "n10_cte_cp_window_sinks", "n11_cte_cp_strided_sinks",  "n12_cte_sections_sinks",
+        "n01_flash_causal_512",
+        "n02_flash_window128_512",
+        "n03_flash_window200_2048",
+        "n04_flash_wcte_512",
+        "n05_flash_window1_f32_gqa",
+        "n06_cte_causal_sinks_tail",
+        "n07_cte_window100_sinks",
+        "n08_cte_window200",
+        "n09_cte_prefix",
+        "n10_cte_cp_window_sinks",
+        "n11_cte_cp_strided_sinks",
+        "n12_cte_sections_sinks",
         "n13_cte_packed",
+        "n14_native_window_sinks",
+        "n15_native_masked_rows",
+        "n16_native_masked_rows_sinks",
+        "n17_native_d128",
+        "n18_tkg_ragged_sinks",
+        "n19_tkg_spec_tree",
+        "n20_flash_decoding_4",
+        "n21_paged_mixed",
     };
     static struct setting settings[100];
     static struct CMUnitTest tests[100];

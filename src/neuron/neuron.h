@@ -59,6 +59,7 @@ struct gqa__neuron_worker {
 /* What a slot has counted. */
 struct gqa__neuron_count {
     int64_t events, tiles, tiles_skipped, hbm_bytes, madds;
+    int64_t rows_without_keys; /* counted by the profile: they got an average of values, not 0 */
 };
 
 struct gqa__neuron_path {
@@ -84,6 +85,11 @@ const struct gqa__neuron_path *gqa__neuron_path(gqa_neuron_profile profile);
 
 extern const struct gqa__neuron_path gqa__neuron_flash_fwd;
 extern const struct gqa__neuron_path gqa__neuron_cte;
+extern const struct gqa__neuron_path gqa__neuron_native_prefill;
+extern const struct gqa__neuron_path gqa__neuron_native_prefix;
+extern const struct gqa__neuron_path gqa__neuron_native_tkg;
+extern const struct gqa__neuron_path gqa__neuron_flash_decoding;
+extern const struct gqa__neuron_path gqa__neuron_paged_schedule;
 
 /* Import, check and complete a call. formats: 0, or GQA__ANY_ADDRESS when a size is asked for. */
 gqa_status gqa__neuron_check(struct gqa__neuron *call, const gqa_neuron_call *in,

@@ -58,12 +58,18 @@ static void run_item(void *arg, int64_t item, int32_t slot)
 static void add_up(struct gqa__neuron *call, const struct gqa__neuron_count *counts)
 {
     gqa_neuron_output *const out = &call->out;
+    int64_t rows_without_keys = 0;
 
     for (int32_t i = 0; i < call->slots; i++) {
         out->tiles += counts[i].tiles;
         out->tiles_skipped += counts[i].tiles_skipped;
         out->hbm_bytes += counts[i].hbm_bytes;
         out->madds += counts[i].madds;
+        rows_without_keys += counts[i].rows_without_keys;
+    }
+    if (rows_without_keys > 0) {
+        gqa__neuron_warn(call, GQA_NEURON_WARN_ROWS_WITHOUT_KEYS, "output.out",
+                         "a row that sees no key gets an average of values, not 0");
     }
 }
 

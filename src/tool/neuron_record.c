@@ -146,7 +146,14 @@ static void see(void *user, const gqa_neuron_tile *tile)
     case GQA_NEURON_CTE:
         tool_neuron_record_cte(record, tile);
         break;
+    case GQA_NEURON_FLASH_DECODING:
+        tool_neuron_record_decoding(record, tile);
+        break;
+    case GQA_NEURON_PAGED_SCHEDULE:
+        tool_neuron_record_paged(record, tile);
+        break;
     default:
+        tool_neuron_record_native(record, tile);
         break;
     }
 }
@@ -196,5 +203,5 @@ bool tool_neuron_record_run(struct tool_neuron_record *record, gqa_neuron_accumu
     if (gqa_neuron_attention(&call, output, NULL, NULL, 0, &err) != GQA_OK) {
         return tool_fault_gqa(fault, record->c->path, "gqa_neuron_attention", &err);
     }
-    return true;
+    return call.profile != GQA_NEURON_PAGED_SCHEDULE || tool_neuron_record_schedule(record, fault);
 }

@@ -52,5 +52,11 @@ int32_t tool_neuron_probe(const struct tool_neuron_record *record, const char *k
 /* One event each. */
 void tool_neuron_record_flash(struct tool_neuron_record *record, const gqa_neuron_tile *tile);
 void tool_neuron_record_cte(struct tool_neuron_record *record, const gqa_neuron_tile *tile);
+void tool_neuron_record_native(struct tool_neuron_record *record, const gqa_neuron_tile *tile);
+void tool_neuron_record_decoding(struct tool_neuron_record *record, const gqa_neuron_tile *tile);
+void tool_neuron_record_paged(struct tool_neuron_record *record, const gqa_neuron_tile *tile);
+
+/* The schedule of a paged call. */
+bool tool_neuron_record_schedule(struct tool_neuron_record *record, struct tool_fault *fault);
 
 #endif
