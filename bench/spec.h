@@ -54,7 +54,7 @@ void bench_spec_print(const struct bench_spec *spec, char text[BENCH_SPEC_TEXT])
 /* false if a word is unknown. */
 bool bench_spec_parse(struct bench_spec *spec, const char *text);
 
-/* (query, key) pairs that a call's rows see, of one head and all batch rows. */
+/* (query, key) pairs that a call's rows see, of one head and all batch entries. */
 double bench_spec_pairs(const struct bench_spec *spec);
 
 /* Floating-point operations: 4 Hq D pairs, and 2 for each weight and token. */

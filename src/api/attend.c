@@ -40,7 +40,7 @@ gqa_status gqa_attend_workspace_size(const gqa_layer *layer, const gqa_cache *ca
 }
 
 /* The range that the states cover: this call's part of the keys, which is empty where it begins
- * beyond the longest row, and the prior's before it. Empty ones give nothing to the other. */
+ * beyond the longest entry, and the prior's before it. Empty ones give nothing to the other. */
 static void cover(const struct gqa__attend *attend, gqa_states *states)
 {
     states->key_begin = attend->range_begin;

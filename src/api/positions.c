@@ -24,12 +24,13 @@ static gqa_status refuse(const struct gqa__ids *ids, int64_t i, int64_t last, gq
     const char *const than = negative ? "at least" : "above";
     const long long limit = negative ? 0 : last;
 
-    if (ids->row < 0) {
+    if (ids->entry < 0) {
         return gqa__fail(err, GQA_ERR_ARG, field, "[%lld] is %d; it must be %s %lld", (long long)i,
                          id, than, limit);
     }
-    return gqa__fail(err, GQA_ERR_ARG, field, "row %d, token %lld is %d; it must be %s %lld%s",
-                     (int)ids->row, (long long)(ids->first + i), id, than, limit,
+    return gqa__fail(err, GQA_ERR_ARG, field,
+                     "batch entry %d, token %lld is %d; it must be %s %lld%s", (int)ids->entry,
+                     (long long)(ids->first + i), id, than, limit,
                      negative ? "" : " (ids rise unless a mask is given)");
 }
 

@@ -50,7 +50,7 @@ static int32_t count_of(const struct gqa__token_range *range)
 static struct gqa__heads heads_of(const struct gqa__token_range *range,
                                   const struct gqa__place *place, int32_t heads)
 {
-    const struct gqa__heads own = {gqa__place_rows(place, range->begin), place->step, heads};
+    const struct gqa__heads own = {gqa__place_vectors(place, range->begin), place->step, heads};
 
     return own;
 }
@@ -65,7 +65,7 @@ static struct gqa__qkv qkv_of(const struct gqa__token_range *range)
 
     if (want_q(range)) {
         own.q = heads_of(range, &at->q, shape->hq);
-        own.gate = gqa__place_rows(&at->gate, range->begin);
+        own.gate = gqa__place_vectors(&at->gate, range->begin);
     }
     if (want_kv(range)) {
         own.k = heads_of(range, &at->k, shape->hkv);
@@ -188,8 +188,8 @@ static void make_tables(const struct gqa__token_range *range)
     }
     for (int32_t i = 0; i < range->runs && !gqa__present(&call->in.cos_cache); i++) {
         if (gqa__token_range_run(range, i, &run)) {
-            const struct gqa__batch_entry *const row = &call->rows[run.b];
-            rows.length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
+            const struct gqa__batch_entry *const entry = &call->entries[run.b];
+            rows.length = call->in.rope_length > 0 ? call->in.rope_length : entry->past + entry->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
                 for (int32_t t = 0; t < run.n; t++) {
                     spine->rotary[axis * spine->block + run.at + t] =
@@ -198,8 +198,8 @@ static void make_tables(const struct gqa__token_range *range)
             }
             rows.positions = spine->rotary + run.at;
             rows.n = run.n;
-            rows.cos = gqa__place_rows(&spine->at.cos, run.at);
-            rows.sin = gqa__place_rows(&spine->at.sin, run.at);
+            rows.cos = gqa__place_vectors(&spine->at.cos, run.at);
+            rows.sin = gqa__place_vectors(&spine->at.sin, run.at);
             gqa__rope_table(call->params, &rows);
         }
     }
@@ -211,8 +211,8 @@ static void rotate(const struct gqa__token_range *range, const struct gqa__qkv *
 {
     const struct gqa__spine *const spine = range->spine;
     const struct gqa__params *const params = spine->call->params;
-    const float *const c = gqa__place_rows(&spine->at.cos, range->begin);
-    const float *const s = gqa__place_rows(&spine->at.sin, range->begin);
+    const float *const c = gqa__place_vectors(&spine->at.cos, range->begin);
+    const float *const s = gqa__place_vectors(&spine->at.sin, range->begin);
 
     if (params->shape.rotary_dim == 0) {
         return;
@@ -295,11 +295,11 @@ static void store_lse(const struct gqa__token_range *range)
 static void gate_attention(const struct gqa__token_range *range)
 {
     const struct gqa__spine *const spine = range->spine;
-    const float *const gate = gqa__place_rows(&spine->at.gate, range->begin);
+    const float *const gate = gqa__place_vectors(&spine->at.gate, range->begin);
 
     if (gate != NULL) {
-        gqa__stage_gate(spine->call->params, gate, gqa__place_rows(&spine->at.attn, range->begin),
-                        count_of(range));
+        gqa__stage_gate(spine->call->params, gate,
+                        gqa__place_vectors(&spine->at.attn, range->begin), count_of(range));
     }
     gqa__store_tokens(range, &spine->at.attn, &spine->call->out.attn);
 }
@@ -326,7 +326,7 @@ static void post(const struct gqa__token_range *range)
 {
     const struct gqa__params *const params = range->spine->call->params;
 
-    gqa__stage_post(params, gqa__place_rows(&range->spine->at.x, range->begin), count_of(range));
+    gqa__stage_post(params, gqa__place_vectors(&range->spine->at.x, range->begin), count_of(range));
 }
 
 static void show_post(const struct gqa__token_range *block)
@@ -359,9 +359,9 @@ static void project_output(const struct gqa__token_range *block)
                                                 .scratch = spine->scratch};
 
     if (at->sum_in_product && block->runs == 1) {
-        projection.out = gqa__place_row(&at->out, run, 0);
+        projection.out = gqa__place_vector(&at->out, run, 0);
         projection.out_step = gqa__place_step(&at->out);
-        projection.sum = gqa__place_row(&at->sum, run, 0);
+        projection.sum = gqa__place_vector(&at->sum, run, 0);
         projection.sum_step = gqa__place_step(&at->sum);
     }
     gqa__stage_oproj(spine->call->params, &projection, spine->call->runtime);

@@ -277,6 +277,6 @@ bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa_
 
 #else
 
-typedef int gqa__amx_rows_not_built; /* a translation unit is not empty */
+typedef int gqa__amx_weights_in_place_not_built; /* a translation unit is not empty */
 
 #endif
