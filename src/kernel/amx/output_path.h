@@ -60,15 +60,15 @@ INLINE void output_path_begin(struct output_path *path, const struct gqa__block 
 INLINE void finish_strip(const struct finish_lanes *rows, const float *strip, int32_t d, int32_t n)
 {
     if (n > VEC) {
-        finish_tile(rows, strip, STRIP_LANES, d, VEC);
+        finish_values(rows, strip, STRIP_LANES, d, VEC);
         strip += VEC * STRIP_LANES;
         d += VEC;
         n -= VEC;
     }
     if (n == VEC) {
-        finish_tile(rows, strip, STRIP_LANES, d, VEC);
+        finish_values(rows, strip, STRIP_LANES, d, VEC);
     } else {
-        finish_tile(rows, strip, STRIP_LANES, d, n);
+        finish_values(rows, strip, STRIP_LANES, d, n);
     }
 }
 

@@ -128,13 +128,13 @@ static inline void k32_rows(float *c, int64_t c_row, const float *a, int64_t a_r
     int32_t i = 0;
 
     for (; i + BF16_ROWS <= rows; i += BF16_ROWS) {
-        float tile[BF16_ROWS][SCALAR_LANES];
+        float sums[BF16_ROWS][SCALAR_LANES];
         for (int32_t r = 0; r < BF16_ROWS; r++) {
-            memcpy(tile[r], c + (i + r) * c_row, sizeof tile[r]);
+            memcpy(sums[r], c + (i + r) * c_row, sizeof sums[r]);
         }
-        k32_block(tile, a + i * a_row, a_row, b, b_step);
+        k32_block(sums, a + i * a_row, a_row, b, b_step);
         for (int32_t r = 0; r < BF16_ROWS; r++) {
-            memcpy(c + (i + r) * c_row, tile[r], sizeof tile[r]);
+            memcpy(c + (i + r) * c_row, sums[r], sizeof sums[r]);
         }
     }
     for (; i < rows; i++) {

@@ -8,8 +8,8 @@
 #include "kernel/vector/words.h"
 
 enum {
-    BLOCK_PANEL = 16,             /* panel_keys of the f32 kernels */
-    PREFETCH_KEYS = 2 * TILE_ROWS /* how many keys in advance K rows are prefetched */
+    BLOCK_PANEL = 16,              /* panel_keys of the f32 kernels */
+    PREFETCH_KEYS = 2 * GROUP_ROWS /* how many keys in advance K rows are prefetched */
 };
 
 /* A range of keys in a block. */
@@ -98,12 +98,12 @@ static inline struct key_range run_range(const struct gqa__key_run *run, int32_t
     return (struct key_range){begin > 0 ? begin : 0, end < run->keys ? end : run->keys};
 }
 
-/* Prefetches rows of `stride` elements from `from` on, beside a product of depth dk: TILE_ROWS of
- * them while it computes TILE_ROWS rows. */
+/* Prefetches rows of `stride` elements from `from` on, beside a product of depth dk: GROUP_ROWS of
+ * them while it computes GROUP_ROWS rows. */
 INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, int32_t dk)
 {
-    const int64_t tile = TILE_ROWS * stride * (int64_t)sizeof(float);
-    return (struct operand_prefetch){(uintptr_t)from, tile / dk, tile};
+    const int64_t group = GROUP_ROWS * stride * (int64_t)sizeof(float);
+    return (struct operand_prefetch){(uintptr_t)from, group / dk, group};
 }
 
 /* The scores of a lane pair. The first pair prefetches the K rows PREFETCH_KEYS further on, and the

@@ -164,8 +164,8 @@ struct finish_lanes {
 };
 
 /* o [n][ld]: value dimensions [d, d + n), n <= VEC. */
-INLINE void finish_tile(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
-                        const int32_t n)
+INLINE void finish_values(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
+                          const int32_t n)
 {
     vec r[VEC];
 
@@ -236,10 +236,10 @@ static inline void finish_vector(const struct gqa__finish *finish)
 
         finish_begin(&by, finish, lane, v_load(finish->m + lane), v_load(finish->l + lane));
         for (; d + VEC <= finish->dv && by.rows > 0; d += VEC) {
-            finish_tile(&by, o + d * ld, ld, d, VEC);
+            finish_values(&by, o + d * ld, ld, d, VEC);
         }
         if (d < finish->dv && by.rows > 0) {
-            finish_tile(&by, o + d * ld, ld, d, finish->dv - d);
+            finish_values(&by, o + d * ld, ld, d, finish->dv - d);
         }
     }
     if (finish->stream) {
