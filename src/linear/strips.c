@@ -21,7 +21,7 @@ int64_t gqa__strips_unit(const struct gqa__kernels *kernels)
     return gqa__round_up(MOST_OUTS, kernels->out_step);
 }
 
-static size_t panel_bytes(const struct gqa__linear *linear)
+static size_t unit_bytes(const struct gqa__linear *linear)
 {
     const int64_t out = gqa__strips_unit(linear->kernels);
     const size_t bytes = linear->int8 ? linear->kernels->int8_bytes(out, linear->in)
@@ -33,7 +33,7 @@ static size_t panel_bytes(const struct gqa__linear *linear)
 size_t gqa__strips_slice(const struct gqa__linear *linear)
 {
     const size_t row = (size_t)linear->in * sizeof(float);
-    return panel_bytes(linear) + (size_t)gqa__round_up((int64_t)row, GQA__ALIGN);
+    return unit_bytes(linear) + (size_t)gqa__round_up((int64_t)row, GQA__ALIGN);
 }
 
 /* The strip that holds the row. */
@@ -88,19 +88,19 @@ static void find_rows(struct unit *unit, const struct gqa__linear *linear, int64
 
 /* Packs a unit row by row, as gqa_create packs a matrix: integers as they are, the others through
  * f32. buffer: [in] */
-static void pack_slowly(void *panel, const struct unit *unit, const struct gqa__linear *linear,
+static void pack_slowly(void *packed, const struct unit *unit, const struct gqa__linear *linear,
                         float *buffer)
 {
     const struct gqa__rows *const rows = &unit->rows;
-    memset(panel, 0, panel_bytes(linear));
+    memset(packed, 0, unit_bytes(linear));
     for (int32_t i = 0; i < rows->valid; i++) {
         const gqa_tensor row = gqa_tensor_1d(rows->row[i], unit->dtypes[i], rows->in);
         if (linear->int8) {
-            linear->kernels->pack_int8(panel, i, rows->row[i], rows->count, rows->in);
+            linear->kernels->pack_int8(packed, i, rows->row[i], rows->count, rows->in);
             continue;
         }
         gqa__load_f32(buffer, &row, 0, rows->in);
-        linear->kernels->pack_weight(panel, i, buffer, rows->count, rows->in);
+        linear->kernels->pack_weight(packed, i, buffer, rows->count, rows->in);
     }
 }
 
@@ -130,7 +130,7 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
         }
         if (!packed && (unit.mixed || p->linear->int8 || kernels->pack_rows == NULL)) {
             pack_slowly(slice, &unit, p->linear,
-                        (float *)(void *)((unsigned char *)slice + panel_bytes(p->linear)));
+                        (float *)(void *)((unsigned char *)slice + unit_bytes(p->linear)));
         } else if (!packed) {
             kernels->pack_rows(slice, &unit.rows);
         }

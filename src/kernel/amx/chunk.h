@@ -42,10 +42,10 @@ enum {
     TILE_FLOATS = 256
 };
 
-/* The packed weights of 32 outputs, and what follows them in memory. */
-struct panels {
-    const unsigned char *w; /* [k32s] tiles of 16 outputs; those of the next 16 `panel` bytes on */
-    int64_t panel;
+/* Bands: the packed weights of 32 outputs, 16 outputs a band; and what follows them in memory. */
+struct bands {
+    const unsigned char *w; /* [k32s] tiles of 16 outputs; the next band is `band` bytes on */
+    int64_t band;
     int32_t k32s, tile_bytes;
     bool more; /* the next 32 outputs follow */
 };
@@ -54,21 +54,21 @@ struct panels {
  * give, so several run side by side, in each of the two output tiles. */
 struct weight_prefetch {
     const unsigned char *at; /* NULL = nothing */
-    int64_t panel, stream;   /* bytes to the other output tile, and from a stream to the next */
+    int64_t band, stream;    /* bytes to the other output tile, and from a stream to the next */
     int32_t streams, lines;  /* of a tile; lines of each that are prefetched with each k32 */
 };
 
 /* What pass number `pass` over the chunk at k32 g prefetches. There is one pass for each 32 tokens,
  * and a window is several chunks: all passes over all chunks of one window together prefetch the
  * next. */
-static inline struct weight_prefetch prefetch_window(const struct panels *p, int32_t g,
-                                                     int32_t pass, int32_t passes)
+static inline struct weight_prefetch prefetch_window(const struct bands *p, int32_t g, int32_t pass,
+                                                     int32_t passes)
 {
     const int32_t begin = g / WINDOW_K32S * WINDOW_K32S, next = begin + WINDOW_K32S;
     const int32_t left = p->k32s - g;
     const int32_t k32s = left < CHUNK_K32S ? left : CHUNK_K32S;
     const int32_t lines = 32 * p->tile_bytes / AMX_TILE_BYTES; /* of two tiles */
-    struct weight_prefetch prefetch = {NULL, p->panel, 0, lines / 8, (4 + passes - 1) / passes};
+    struct weight_prefetch prefetch = {NULL, p->band, 0, lines / 8, (4 + passes - 1) / passes};
     const int64_t share = (int64_t)((g - begin) * passes + pass * k32s) * prefetch.lines * 64;
 
     if (next < p->k32s) {
@@ -76,7 +76,7 @@ static inline struct weight_prefetch prefetch_window(const struct panels *p, int
         prefetch.at = p->w + (int64_t)next * p->tile_bytes + share;
         prefetch.stream = (int64_t)(rest < WINDOW_K32S ? rest : WINDOW_K32S) * 256;
     } else if (p->more) {
-        prefetch.at = p->w + 2 * p->panel + share;
+        prefetch.at = p->w + 2 * p->band + share;
         prefetch.stream = (int64_t)(p->k32s < WINDOW_K32S ? p->k32s : WINDOW_K32S) * 256;
     }
     return prefetch;
@@ -89,9 +89,9 @@ struct side_work {
 
 /* What a chunk reads and writes. */
 struct chunk {
-    const unsigned char *w; /* tiles of 16 outputs; those of the next 16 w_panel bytes on */
-    const unsigned char *x; /* tiles of 16 tokens; those of the next 16 x_panel bytes on */
-    int64_t w_panel, x_panel;
+    const unsigned char *w; /* tiles of 16 outputs; the next 16 are w_band bytes on */
+    const unsigned char *x; /* tiles of 16 tokens; the next 16 are x_band bytes on */
+    int64_t w_band, x_band;
     int64_t w_step, w_row; /* bytes from a tile to the next, and from row to row of a tile */
     int32_t k32s;
     float *c;                        /* [2 outputs][2 tokens] tiles */
@@ -107,7 +107,7 @@ INLINE void prefetch_chunk(const struct weight_prefetch *prefetch, int32_t g)
         const uintptr_t at = (uintptr_t)prefetch->at + (uintptr_t)(g * prefetch->lines + line) * 64;
         for (int32_t i = 0; i < prefetch->streams; i++) {
             v_prefetch(at + (uintptr_t)(i * prefetch->stream));
-            v_prefetch(at + (uintptr_t)(prefetch->panel + i * prefetch->stream));
+            v_prefetch(at + (uintptr_t)(prefetch->band + i * prefetch->stream));
         }
     }
 }
@@ -134,11 +134,11 @@ INLINE void multiply_chunk(const struct chunk *chunk, const bool two_outs, const
         _tile_loadd(6, chunk->x + at, 64);
         _tile_dpbf16ps(0, 4, 6);
         if (two_tokens) {
-            _tile_loadd(7, chunk->x + chunk->x_panel + at, 64);
+            _tile_loadd(7, chunk->x + chunk->x_band + at, 64);
             _tile_dpbf16ps(1, 4, 7);
         }
         if (two_outs) {
-            _tile_loadd(5, w + chunk->w_panel, chunk->w_row);
+            _tile_loadd(5, w + chunk->w_band, chunk->w_row);
             _tile_dpbf16ps(2, 5, 6);
         }
         if (two_outs && two_tokens) {

@@ -145,7 +145,7 @@ static void next_chunk_begin(struct next_chunk *r, unsigned char *to, int64_t g,
 INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
                           int32_t out, int64_t stride, const bool two_outs)
 {
-    const int64_t k32s = k32_count(args->in), x_panel = k32s * AMX_TILE_BYTES;
+    const int64_t k32s = k32_count(args->in), x_band = k32s * AMX_TILE_BYTES;
     const int32_t passes = (args->tokens + 31) / 32;
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     unsigned char w[2][2 * CHUNK_BYTES] __attribute__((aligned(64)));
@@ -159,8 +159,8 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
     for (int64_t g = 0; g < k32s; g += CHUNK_K32S) {
         unsigned char *const tiles = next.to;
         struct chunk chunk = {.w = tiles,
-                              .w_panel = CHUNK_BYTES,
-                              .x_panel = x_panel,
+                              .w_band = CHUNK_BYTES,
+                              .x_band = x_band,
                               .w_step = AMX_TILE_BYTES,
                               .w_row = 64,
                               .k32s = (int32_t)next.k32s,
@@ -168,14 +168,14 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
                               .side_work = &next.side_work};
         if (stride != 0) {
             chunk.w = (const unsigned char *)rows->row[out] + g * 64;
-            chunk.w_panel = 16 * stride;
+            chunk.w_band = 16 * stride;
             chunk.w_step = 64;
             chunk.w_row = stride;
         }
         next_chunk_begin(&next, tiles == w[0] ? w[1] : w[0], g + CHUNK_K32S, k32s,
                          passes * chunk.k32s);
         for (int32_t t = 0; t < args->tokens; t += 32) {
-            chunk.x = (const unsigned char *)args->x + t / 16 * x_panel + g * AMX_TILE_BYTES;
+            chunk.x = (const unsigned char *)args->x + t / 16 * x_band + g * AMX_TILE_BYTES;
             chunk.c = c[t / 32];
             prefetch_sums(args, out, t, (int32_t)g);
             if (t + 16 < args->tokens) {
@@ -204,7 +204,7 @@ INLINE void stream_tile_rows(const struct gqa__linear_args *args, const struct g
                              int32_t out, int64_t stride, const bool two_outs,
                              const bool two_tokens)
 {
-    const int64_t panel = k32_count(args->in) * AMX_TILE_BYTES;
+    const int64_t band = k32_count(args->in) * AMX_TILE_BYTES;
     const unsigned char *const w = rows->row[out], *const w2 = w + 16 * stride;
     const unsigned char *const x = args->x;
     float c[1][4 * TILE_FLOATS] __attribute__((aligned(64)));
@@ -225,7 +225,7 @@ INLINE void stream_tile_rows(const struct gqa__linear_args *args, const struct g
             _tile_dpbf16ps(2, 5, 6);
         }
         if (two_tokens) {
-            _tile_loadd(7, x + panel + k * 32, 64);
+            _tile_loadd(7, x + band + k * 32, 64);
             _tile_dpbf16ps(1, 4, 7);
         }
         if (two_outs && two_tokens) {
