@@ -216,17 +216,17 @@ INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows)
  * computed hold zeros and come along. */
 INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_lanes)
 {
-    float strip[32 * STRIP_LANES] __attribute__((aligned(64)));
+    float patch[32 * PATCH_LANES] __attribute__((aligned(64)));
     const int32_t left = args->dv - d;
 
-    _tile_stored(0, strip, STRIP_LANES * sizeof(float));
-    _tile_stored(2, strip + 16 * STRIP_LANES, STRIP_LANES * sizeof(float));
+    _tile_stored(0, patch, PATCH_LANES * sizeof(float));
+    _tile_stored(2, patch + 16 * PATCH_LANES, PATCH_LANES * sizeof(float));
     if (two_lanes) {
-        _tile_stored(1, strip + 16, STRIP_LANES * sizeof(float));
-        _tile_stored(3, strip + 16 * STRIP_LANES + 16, STRIP_LANES * sizeof(float));
+        _tile_stored(1, patch + 16, PATCH_LANES * sizeof(float));
+        _tile_stored(3, patch + 16 * PATCH_LANES + 16, PATCH_LANES * sizeof(float));
     }
     settle_memory();
-    output_path_strip(args->path, strip, d, left < 32 ? left : 32, two_lanes);
+    output_path_patch(args->path, patch, d, left < 32 ? left : 32, two_lanes);
 }
 
 /* Value dimensions [d, d + 32) or, without two_dims, [d, d + 16), for one or two lane tiles. */

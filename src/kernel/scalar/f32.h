@@ -19,14 +19,14 @@
 enum { F32_ROWS = 8 }; /* rows of a that chain_block takes at once */
 
 /* Element (i, k) of a is at[i * row + k * step]. */
-struct strip {
+struct strided {
     const float *at;
     int64_t row, step;
 };
 
 /* c[F32_ROWS][SCALAR_LANES] over n values of k; b [n][b_step]. The rows are written out so that
  * the compiler keeps each in a register. */
-static inline void chain_block(float (*restrict c)[SCALAR_LANES], const struct strip a,
+static inline void chain_block(float (*restrict c)[SCALAR_LANES], const struct strided a,
                                const float *restrict b, int64_t b_step, int64_t n)
 {
     for (int64_t k = 0; k < n; k++) {
@@ -50,7 +50,7 @@ static inline void chain_block(float (*restrict c)[SCALAR_LANES], const struct s
 }
 
 /* One row of a: c [width], width a constant multiple of SCALAR_LANES. */
-static inline void chain_row(float *restrict c, int32_t width, const struct strip a,
+static inline void chain_row(float *restrict c, int32_t width, const struct strided a,
                              const float *restrict b, int64_t b_step, int64_t n)
 {
     for (int64_t k = 0; k < n; k++) {
@@ -130,7 +130,7 @@ static inline void score_f32(float *s, int32_t ld, const void *q, const void *k,
 {
     assert(keys % F32_ROWS == 0 && ld % SCALAR_LANES == 0 && dk <= GQA__DOT_BLOCK);
     for (int32_t key = 0; key < keys; key += F32_ROWS) {
-        const struct strip a = {(const float *)k + key * k_stride, k_stride, 1};
+        const struct strided a = {(const float *)k + key * k_stride, k_stride, 1};
         for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
             float c[F32_ROWS][SCALAR_LANES];
             memset(c, 0, sizeof c);
@@ -169,7 +169,7 @@ static inline void softmax_f32(void *p, float *m, float *l, float *s, int32_t ke
 
 /* One value dimension for SCALAR_LANES lanes: where a lane's p is -0, v counts as +0. c
  * [SCALAR_LANES], p [keys][ld] */
-static inline void chain_marked(float *restrict c, const struct strip v, const float *restrict p,
+static inline void chain_marked(float *restrict c, const struct strided v, const float *restrict p,
                                 int64_t ld, int32_t keys)
 {
     for (int32_t key = 0; key < keys; key++) {
@@ -211,7 +211,7 @@ static inline void accumulate_f32(float *o, int32_t ld, const void *p, const voi
         for (int32_t d = 0; d < dv;) {
             const bool block = dv - d >= F32_ROWS && !(flags & GQA__ACC_MARKED);
             const int32_t rows = block ? F32_ROWS : 1;
-            const struct strip a = {(const float *)v + d, 1, v_stride};
+            const struct strided a = {(const float *)v + d, 1, v_stride};
             float *out = o + (int64_t)d * ld + lane;
             float c[F32_ROWS][SCALAR_LANES];
 
@@ -300,7 +300,7 @@ static inline void linear_inputs(const struct gqa__linear_args *args, const floa
     int32_t t = 0;
 
     for (; t + F32_ROWS <= args->tokens; t += F32_ROWS) {
-        const struct strip a = {(const float *)args->x + t * args->in + k, args->in, 1};
+        const struct strided a = {(const float *)args->x + t * args->in + k, args->in, 1};
         for (int32_t half = 0; half < SCALAR_OUT_STEP; half += SCALAR_LANES) {
             float c[F32_ROWS][SCALAR_LANES];
             memset(c, 0, sizeof c);
@@ -311,7 +311,7 @@ static inline void linear_inputs(const struct gqa__linear_args *args, const floa
         }
     }
     for (; t < args->tokens; t++) {
-        const struct strip a = {(const float *)args->x + t * args->in + k, args->in, 1};
+        const struct strided a = {(const float *)args->x + t * args->in + k, args->in, 1};
         float c[SCALAR_OUT_STEP] = {0.0f};
         chain_row(c, SCALAR_OUT_STEP, a, w, SCALAR_OUT_STEP, n);
         add_chain(args, t, out, c, SCALAR_OUT_STEP, k);
