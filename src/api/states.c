@@ -175,7 +175,7 @@ static gqa_status check_states(const gqa_states *const *states, int32_t n, gqa_s
  * are never more than the tree has levels, whatever n is. */
 struct row_merge {
     struct gqa__fold_tree tree;
-    int32_t width; /* values of this chunk */
+    int32_t width; /* values of this piece */
     float m[GQA__FOLD_DEPTH], l[GQA__FOLD_DEPTH];
     float o[GQA__FOLD_DEPTH][CHUNK];
 };
@@ -231,7 +231,7 @@ static void cover(const gqa_states *const *states, int32_t n, int32_t *begin, in
     }
 }
 
-/* out may be one of the states: its m and l are written after the row's last chunk. */
+/* out may be one of the states: its m and l are written after the row's last piece. */
 static void merge_rows(const gqa_states *const *states, int32_t n, const gqa_states *to)
 {
     const int32_t dv = (int32_t)to->o.shape[3];

@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernel/amx/chunk.h"
 #include "kernel/amx/int8.h"
+#include "kernel/amx/slab.h"
 
 size_t gqa__amx_weight_bytes(int64_t out, int64_t in)
 {
@@ -105,28 +105,28 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * band;
     const struct bands bands = {w, band, k32s, AMX_TILE_BYTES, out + 32 < args->out};
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
-    const int32_t step = tokens > 32 ? CHUNK_K32S : k32s;
+    const int32_t step = tokens > 32 ? SLAB_K32S : k32s;
 
     for (int32_t g = 0; g < k32s; g += step) {
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         for (int32_t t = 0; t < tokens; t += 32) {
-            struct chunk chunk = {.w = w + at,
-                                  .x = x + t / 16 * band + at,
-                                  .w_band = band,
-                                  .x_band = band,
-                                  .w_step = AMX_TILE_BYTES,
-                                  .w_row = 64,
-                                  .k32s = k32s - g < step ? k32s - g : step,
-                                  .c = c[t / 32],
-                                  .first = g == 0};
+            struct slab slab = {.w = w + at,
+                                .x = x + t / 16 * band + at,
+                                .w_band = band,
+                                .x_band = band,
+                                .w_step = AMX_TILE_BYTES,
+                                .w_row = 64,
+                                .k32s = k32s - g < step ? k32s - g : step,
+                                .c = c[t / 32],
+                                .first = g == 0};
             if (tokens > 32) {
-                chunk.prefetch = prefetch_window(&bands, g, t / 32, (tokens + 31) / 32);
+                slab.prefetch = prefetch_window(&bands, g, t / 32, (tokens + 31) / 32);
                 prefetch_sums(args, out, token + t, g);
             }
             if (t + 16 < tokens) {
-                multiply_chunk(&chunk, two_outs, true);
+                multiply_slab(&slab, two_outs, true);
             } else {
-                multiply_chunk(&chunk, two_outs, false);
+                multiply_slab(&slab, two_outs, false);
             }
         }
     }
@@ -217,7 +217,7 @@ INLINE void expand_k32(unsigned char *to, const struct bands *from, int32_t g, c
 }
 
 /* One or two output tiles by one or two token tiles over all of k. So few tokens cost as much time
- * as it takes to read the weights. x, x_band and c as in struct chunk. */
+ * as it takes to read the weights. x, x_band and c as in struct slab. */
 INLINE void stream_int8(const struct bands *from, const unsigned char *x, int64_t x_band, float *c,
                         const bool two_outs, const bool two_tokens)
 {
@@ -257,7 +257,7 @@ INLINE void stream_int8(const struct bands *from, const unsigned char *x, int64_
     settle_memory();
 }
 
-/* multiply_outs for int8 weights. For more than 32 tokens a chunk of weights at a time becomes
+/* multiply_outs for int8 weights. For more than 32 tokens a slab of weights at a time becomes
  * bf16. */
 INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t tokens, const bool two_outs)
@@ -269,37 +269,37 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_band;
     const struct bands bands = {w, w_band, k32s, AMX_INT8_BYTES, out + 32 < args->out};
     float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
-    unsigned char wide[2 * CHUNK_K32S * AMX_TILE_BYTES] __attribute__((aligned(64)));
+    unsigned char wide[2 * SLAB_K32S * AMX_TILE_BYTES] __attribute__((aligned(64)));
 
     if (tokens <= 16) {
         stream_int8(&bands, x, x_band, c[0], two_outs, false);
     } else if (tokens <= 32) {
         stream_int8(&bands, x, x_band, c[0], two_outs, true);
     }
-    for (int32_t g = 0; g < k32s && tokens > 32; g += CHUNK_K32S) {
-        const int32_t some = k32s - g < CHUNK_K32S ? k32s - g : CHUNK_K32S;
+    for (int32_t g = 0; g < k32s && tokens > 32; g += SLAB_K32S) {
+        const int32_t some = k32s - g < SLAB_K32S ? k32s - g : SLAB_K32S;
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         expand_tiles(wide, w + g * AMX_INT8_BYTES, some);
         if (two_outs) {
-            expand_tiles(wide + CHUNK_K32S * AMX_TILE_BYTES, w + w_band + g * AMX_INT8_BYTES, some);
+            expand_tiles(wide + SLAB_K32S * AMX_TILE_BYTES, w + w_band + g * AMX_INT8_BYTES, some);
         }
         for (int32_t t = 0; t < tokens; t += 32) {
-            const struct chunk chunk = {.w = wide,
-                                        .x = x + t / 16 * x_band + at,
-                                        .w_band = CHUNK_K32S * AMX_TILE_BYTES,
-                                        .x_band = x_band,
-                                        .w_step = AMX_TILE_BYTES,
-                                        .w_row = 64,
-                                        .k32s = some,
-                                        .c = c[t / 32],
-                                        .first = g == 0,
-                                        .prefetch =
-                                            prefetch_window(&bands, g, t / 32, (tokens + 31) / 32)};
+            const struct slab slab = {.w = wide,
+                                      .x = x + t / 16 * x_band + at,
+                                      .w_band = SLAB_K32S * AMX_TILE_BYTES,
+                                      .x_band = x_band,
+                                      .w_step = AMX_TILE_BYTES,
+                                      .w_row = 64,
+                                      .k32s = some,
+                                      .c = c[t / 32],
+                                      .first = g == 0,
+                                      .prefetch =
+                                          prefetch_window(&bands, g, t / 32, (tokens + 31) / 32)};
             prefetch_sums(args, out, token + t, g);
             if (t + 16 < tokens) {
-                multiply_chunk(&chunk, two_outs, true);
+                multiply_slab(&slab, two_outs, true);
             } else {
-                multiply_chunk(&chunk, two_outs, false);
+                multiply_slab(&slab, two_outs, false);
             }
         }
     }
