@@ -168,16 +168,16 @@ static gqa_status check_states(const gqa_states *const *states, int32_t n, gqa_s
     return GQA_OK;
 }
 
-#define CHUNK 32 /* values of o that are merged at a time */
+#define PIECE 32 /* values of o that are merged at a time */
 
-/* The merge of one row's states, CHUNK values of o at a time: a stack as in the walk. Ranges that
+/* The merge of one row's states, PIECE values of o at a time: a stack as in the walk. Ranges that
  * are not empty rise, so the waiting nodes shrink from the bottom of the stack to its top: there
  * are never more than the tree has levels, whatever n is. */
 struct row_merge {
     struct gqa__fold_tree tree;
     int32_t width; /* values of this piece */
     float m[GQA__FOLD_DEPTH], l[GQA__FOLD_DEPTH];
-    float o[GQA__FOLD_DEPTH][CHUNK];
+    float o[GQA__FOLD_DEPTH][PIECE];
 };
 
 static void merge_two(void *arg, int32_t left)
@@ -190,9 +190,9 @@ static void merge_two(void *arg, int32_t left)
     gqa__merge_row(&lower, &upper, merge->width);
 }
 
-/* `width` values of one row of every state, merged into slot 0. Each part stands where its first
+/* `width` values of one row of every state, merged into state 0. Each part stands where its first
  * block does; before the next one comes it has climbed as far as it reaches. */
-static void merge_chunk(struct row_merge *merge, const gqa_states *const *states, int32_t n,
+static void merge_piece(struct row_merge *merge, const gqa_states *const *states, int32_t n,
                         int64_t row, int64_t at)
 {
     merge->tree.depth = 0;
@@ -241,11 +241,11 @@ static void merge_rows(const gqa_states *const *states, int32_t n, const gqa_sta
     for (int64_t row = 0; row < rows; row++) {
         int32_t d = 0;
         do {
-            merge.width = (int32_t)gqa__min(CHUNK, dv - d);
-            merge_chunk(&merge, states, n, row, row * dv + d);
+            merge.width = (int32_t)gqa__min(PIECE, dv - d);
+            merge_piece(&merge, states, n, row, row * dv + d);
             memcpy((float *)to->o.data + row * dv + d, merge.o[0],
                    (size_t)merge.width * sizeof(float));
-            d += CHUNK;
+            d += PIECE;
         } while (d < dv);
         ((float *)to->m.data)[row] = merge.m[0];
         ((float *)to->l.data)[row] = merge.l[0];

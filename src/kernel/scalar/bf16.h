@@ -390,7 +390,7 @@ static inline void pack_weight_bf16(void *dst, int64_t row, const float *src, in
 
 static inline size_t int8_bytes_bf16(int64_t out, int64_t in)
 {
-    return int8_panel_bytes(out, round_to_k32(in));
+    return int8_packed_bytes(out, round_to_k32(in));
 }
 
 /* dst [out / SCALAR_OUT_STEP][in rounded up][SCALAR_OUT_STEP] */

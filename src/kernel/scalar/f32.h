@@ -252,7 +252,7 @@ static inline void pack_weight_f32(void *dst, int64_t row, const float *src, int
 
 static inline size_t int8_bytes_f32(int64_t out, int64_t in)
 {
-    return int8_panel_bytes(out, in);
+    return int8_packed_bytes(out, in);
 }
 
 /* dst [out / SCALAR_OUT_STEP][in][SCALAR_OUT_STEP] */
