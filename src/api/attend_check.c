@@ -128,14 +128,14 @@ static void fit_states(struct gqa__call_check *check, gqa_states *states, const 
 {
     const struct gqa__call *const call = check->call;
     const int64_t shape[3] = {call->batch, call->tokens, call->params->shape.hq};
-    gqa_tensor *const parts[3] = {&states->m, &states->l, &states->o};
+    gqa_tensor *const tensors[3] = {&states->m, &states->l, &states->o};
 
     if (check->status != GQA_OK) {
         return;
     }
     for (int i = 0; i < 3; i++) {
-        if (gqa__present(parts[i]) && call->address == GQA__ANY_ADDRESS) {
-            parts[i]->data = (void *)(((uintptr_t)parts[i]->data & ~(uintptr_t)3) | 4);
+        if (gqa__present(tensors[i]) && call->address == GQA__ANY_ADDRESS) {
+            tensors[i]->data = (void *)(((uintptr_t)tensors[i]->data & ~(uintptr_t)3) | 4);
         }
     }
     check->status = gqa__states_fit(states, field, shape, call->params->shape.dv, check->err);

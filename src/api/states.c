@@ -17,21 +17,21 @@
 #include "stage/stage.h"
 
 /* One tensor of a state: present, f32, packed. */
-static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *part, int32_t rank,
+static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *name, int32_t rank,
                              const int64_t *shape, gqa_error *err)
 {
     gqa_status status;
     int64_t step = 1;
 
     if (!gqa__present(t)) {
-        return gqa__fail(err, GQA_ERR_ARG, field, "%s is absent; m, l and o go together", part);
+        return gqa__fail(err, GQA_ERR_ARG, field, "%s is absent; m, l and o go together", name);
     }
     status =
         gqa__tensor_fit(t, &(struct gqa__form){field, GQA__ONLY_F32, rank, shape, true}, t, err);
     for (int32_t i = rank - 1; i >= 0 && status == GQA_OK; i--) {
         if (t->shape[i] > 1 && t->stride[i] != step) {
             status = gqa__fail(err, GQA_ERR_SHAPE, field,
-                               "%s.stride[%d] is %lld; states are packed (%lld)", part, i,
+                               "%s.stride[%d] is %lld; states are packed (%lld)", name, i,
                                (long long)t->stride[i], (long long)step);
         }
         step *= t->shape[i];

@@ -74,8 +74,9 @@ static gqa_status check_dtype(const struct gqa__kernels *kernels, gqa_dtype dtyp
     return GQA_OK;
 }
 
-/* Bytes of one page and head: rows * columns elements, rounded up to whole cache lines. */
-static bool part_bytes(int64_t rows, int64_t columns, gqa_dtype dtype, size_t *bytes)
+/* Bytes of K or V of one page and head: rows * columns elements, rounded up to whole cache lines.
+ */
+static bool kv_bytes(int64_t rows, int64_t columns, gqa_dtype dtype, size_t *bytes)
 {
     size_t total;
     if (!gqa__mul((size_t)rows, (size_t)columns, &total) ||
@@ -130,8 +131,8 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
     layout->dtype_v = options->dtype_v;
     layout->k_stride = gqa__round_up(layout->dk, kernels->depth_step);
     layout->v_stride = kernels->v_transposed ? page_size : value_dim;
-    if (!part_bytes(page_size, layout->k_stride, layout->dtype_k, &layout->k_bytes) ||
-        !part_bytes(page_size, value_dim, layout->dtype_v, &layout->v_bytes) ||
+    if (!kv_bytes(page_size, layout->k_stride, layout->dtype_k, &layout->k_bytes) ||
+        !kv_bytes(page_size, value_dim, layout->dtype_v, &layout->v_bytes) ||
         !gqa__add(layout->k_bytes, layout->v_bytes, &layout->page_bytes) ||
         !gqa__mul(layout->page_bytes, (size_t)layout->hkv, &layout->page_bytes)) {
         return gqa__fail(err, GQA_ERR_ARG, "options.page_size",

@@ -67,7 +67,7 @@ static void copy_elements(unsigned char *dst, gqa_dtype to, const unsigned char 
 }
 
 /* Rows of stride elements from slot-major pages to scratch; rows beyond valid are zeroed. value:
- * the V part of the pages, else K. */
+ * V of the pages, else K. */
 static void gather_rows(const struct job *job, bool value)
 {
     const struct gqa_cache *const cache = job->view->cache;

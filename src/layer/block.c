@@ -34,12 +34,12 @@ static void tap(const struct gqa__token_range *block, gqa_stage stage, const flo
 
 static bool want_q(const struct gqa__token_range *range)
 {
-    return (range->parts & GQA__PART_Q) != 0;
+    return (range->makes & GQA__MAKE_Q) != 0;
 }
 
 static bool want_kv(const struct gqa__token_range *range)
 {
-    return (range->parts & GQA__PART_KV) != 0;
+    return (range->makes & GQA__MAKE_KV) != 0;
 }
 
 static int32_t count_of(const struct gqa__token_range *range)
@@ -103,7 +103,7 @@ static void project(const struct gqa__token_range *block)
     const struct gqa__spine *const spine = block->spine;
     const struct gqa__projection projection = {.x_norm = spine->at.x.buffer,
                                                .n = block->end,
-                                               .parts = block->parts,
+                                               .makes = block->makes,
                                                .clip = spine->at.product_clip,
                                                .gate = want_q(block) ? spine->at.gate.buffer : NULL,
                                                .scratch = spine->scratch};
@@ -260,10 +260,10 @@ static void show_qkv(const struct gqa__token_range *block)
 static const struct gqa__step after_projections[] = {{take_projections, show_projections},
                                                      {finish_qkv, show_qkv}};
 
-void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int parts)
+void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int makes)
 {
     const struct gqa__call *const call = spine->call;
-    const struct gqa__token_range block = {spine, runs, 0, n, parts, 0};
+    const struct gqa__token_range block = {spine, runs, 0, n, makes, 0};
 
     if (call->need_sum || call->from_hidden) {
         gqa__block_run(&block, before_projections, 2);
@@ -374,7 +374,7 @@ static void project_output(const struct gqa__token_range *block)
 void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n)
 {
     const struct gqa__call *const call = spine->call;
-    const struct gqa__token_range block = {spine, runs, 0, n, GQA__PART_Q, 0};
+    const struct gqa__token_range block = {spine, runs, 0, n, GQA__MAKE_Q, 0};
 
     if (!spine->at.attn_final) {
         gqa__block_run(&block, after_attention, 2);

@@ -8,7 +8,7 @@ static const struct gqa__place *sum_of(const struct gqa__token_range *range)
 {
     const struct gqa__places *const at = &range->spine->at;
 
-    return (range->parts & GQA__PART_Q) != 0 ? &at->sum : &at->kv_sum;
+    return (range->makes & GQA__MAKE_Q) != 0 ? &at->sum : &at->kv_sum;
 }
 
 /* Token i of the caller's tensor: where it is, or as f32 in own. */
@@ -43,7 +43,7 @@ static void sum_token(const struct gqa__token_range *range, const struct gqa__to
     } else if (place->tensor != in) {
         gqa__load_f32(sum, in, gqa__token_offset(in, run, i), hidden);
     }
-    if (gqa__present(out) && place->tensor != out && (range->parts & GQA__PART_Q) != 0) {
+    if (gqa__present(out) && place->tensor != out && (range->makes & GQA__MAKE_Q) != 0) {
         gqa__store_f32(out, gqa__token_offset(out, run, i), sum, hidden);
     }
 }

@@ -260,19 +260,19 @@ static void attend_block(struct gqa__spine *spine, int32_t runs)
     }
 }
 
-/* Every block of the call through the given parts of the pipeline. */
-static void run_blocks(struct gqa__spine *spine, int parts)
+/* Every block of the call through what makes what is asked for. */
+static void run_blocks(struct gqa__spine *spine, int makes)
 {
     struct cursor cursor = {0, 0};
     int32_t runs;
     int32_t n;
 
     while ((n = next_block(spine, &cursor, &runs)) > 0) {
-        gqa__block_before(spine, runs, n, parts);
-        if ((parts & GQA__PART_KV) != 0) {
+        gqa__block_before(spine, runs, n, makes);
+        if ((makes & GQA__MAKE_KV) != 0) {
             append_block(spine, runs);
         }
-        if ((parts & GQA__PART_Q) != 0) {
+        if ((makes & GQA__MAKE_Q) != 0) {
             attend_block(spine, runs);
             gqa__block_after(spine, runs, n);
         }
@@ -316,12 +316,12 @@ void gqa__spine_run(struct gqa__spine *spine)
     const gqa__fpmode mode = gqa__fpmode_enter();
 
     if (!call->append) {
-        run_blocks(spine, GQA__PART_Q);
+        run_blocks(spine, GQA__MAKE_Q);
     } else if (call->two_pass) {
-        run_blocks(spine, GQA__PART_KV);
-        run_blocks(spine, GQA__PART_Q);
+        run_blocks(spine, GQA__MAKE_KV);
+        run_blocks(spine, GQA__MAKE_Q);
     } else {
-        run_blocks(spine, GQA__PART_Q | GQA__PART_KV);
+        run_blocks(spine, GQA__MAKE_Q | GQA__MAKE_KV);
     }
     if (call->append) {
         close_columns(spine);

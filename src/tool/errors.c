@@ -117,18 +117,18 @@ static double spread_of(const struct tool_case *c, const struct rows *x, const f
                         int64_t heads)
 {
     const bool whole = c->config.qk_norm_scope == GQA_QK_NORM_WHOLE;
-    const int64_t parts = whole ? 1 : heads, width = whole ? heads * c->dk : c->dk;
+    const int64_t vectors = whole ? 1 : heads, width = whole ? heads * c->dk : c->dk;
     double spread = 1, unused = 0;
 
-    for (int64_t part = 0; part < parts; part++) {
+    for (int64_t i = 0; i < vectors; i++) {
         double low = INFINITY, high = 0;
         for (int64_t token = 0; token < x->n; token++) {
             const double from = row_norm(x, token, &unused);
             if (c->row_valid[token] != 0 && from > 0) {
-                const double part_of =
-                    sqrt(mean_square(c, y + (token * parts + part) * width, width)) / from;
-                low = fmin(low, part_of);
-                high = fmax(high, part_of);
+                const double share =
+                    sqrt(mean_square(c, y + (token * vectors + i) * width, width)) / from;
+                low = fmin(low, share);
+                high = fmax(high, share);
             }
         }
         if (low > 0 && low < INFINITY) {

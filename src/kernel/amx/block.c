@@ -54,16 +54,15 @@ struct lanes {
 __attribute__((noinline)) static void change_lanes(float *s, const struct gqa__score_rules *rules,
                                                    int32_t lane, int32_t key)
 {
-    struct gqa__score_rules part = *rules;
+    struct gqa__score_rules own = *rules;
 
-    part.ld = 16;
-    part.slope = rules->slope != NULL ? rules->slope + lane : NULL;
-    part.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
+    own.ld = 16;
+    own.slope = rules->slope != NULL ? rules->slope + lane : NULL;
+    own.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
     for (int32_t i = 0; i < 32; i++) {
-        part.k_pos = rules->k_pos != NULL ? rules->k_pos + key + i : NULL;
-        part.bias =
-            rules->bias != NULL ? rules->bias + (int64_t)(key + i) * rules->ld + lane : NULL;
-        change_scores(s + i * 16, 0, &part); /* key 0 of these slices */
+        own.k_pos = rules->k_pos != NULL ? rules->k_pos + key + i : NULL;
+        own.bias = rules->bias != NULL ? rules->bias + (int64_t)(key + i) * rules->ld + lane : NULL;
+        change_scores(s + i * 16, 0, &own); /* key 0 of these slices */
     }
 }
 

@@ -69,20 +69,20 @@ static inline void rules_of_lane_pair(float *s, const struct gqa__score_rules *r
                                       int32_t width, struct key_range range)
 {
     const bool each = any_change(rules) || rules->visible != NULL;
-    struct gqa__score_rules part = *rules;
+    struct gqa__score_rules own = *rules;
 
-    part.ld = width;
-    part.slope = rules->slope != NULL ? rules->slope + lane : NULL;
-    part.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
-    part.lo = NULL;
-    part.hi = NULL;
+    own.ld = width;
+    own.slope = rules->slope != NULL ? rules->slope + lane : NULL;
+    own.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
+    own.lo = NULL;
+    own.hi = NULL;
     for (int32_t key = range.begin; key < range.end && each; key++) {
         const int64_t at = (int64_t)key * rules->ld + lane;
-        part.k_pos = rules->k_pos != NULL ? rules->k_pos + key : NULL;
-        part.bias = rules->bias != NULL ? rules->bias + at : NULL;
-        part.visible = rules->visible != NULL ? rules->visible + at : NULL;
-        change_scores(s + key * width, 0, &part); /* its key 0 is this key */
-        hide_keys(s + key * width, 0, &part);
+        own.k_pos = rules->k_pos != NULL ? rules->k_pos + key : NULL;
+        own.bias = rules->bias != NULL ? rules->bias + at : NULL;
+        own.visible = rules->visible != NULL ? rules->visible + at : NULL;
+        change_scores(s + key * width, 0, &own); /* its key 0 is this key */
+        hide_keys(s + key * width, 0, &own);
     }
     for (int32_t j = 0; j < width && rules->lo != NULL; j += VEC) {
         hide_lanes(s + j, width, rules->lo + lane + j, rules->hi + lane + j, range);
