@@ -36,7 +36,7 @@ struct bench_spec {
     int32_t cold;          /* 1: rotate over more than a GiB of caches or weights */
     int32_t out, in;       /* linear */
     int32_t int8;          /* 1: weights of a linear or layer as int8 */
-    int32_t place;         /* linear, layer: 1: weights in place, row-major */
+    int32_t in_place;      /* linear, layer: 1: weights in place, row-major */
     int32_t form;          /* linear in oneDNN */
     int32_t probe;         /* which limit */
     int32_t streams;       /* PROBE_READ */

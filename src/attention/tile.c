@@ -353,7 +353,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
     block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, mark, &special);
-    block.merges = gqa__fold_place(&scratch->fold, index, last, merge_into);
+    block.merges = gqa__fold_list_merges(&scratch->fold, index, last, merge_into);
     if (kernels->block == NULL || block.runs == 0 || special) {
         walk_panels(tile, first, &block, special ? mark : NULL);
         merge_block(kernels, &block);

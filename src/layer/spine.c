@@ -260,7 +260,7 @@ static void attend_block(struct gqa__spine *spine, int32_t runs)
     }
 }
 
-/* Every block of the call through what makes what is asked for. */
+/* Every block of the call, for what is asked for (GQA__MAKE_*). */
 static void run_blocks(struct gqa__spine *spine, int makes)
 {
     struct cursor cursor = {0, 0};

@@ -28,7 +28,7 @@
 
 enum {
     LANE_SCORES = 32 * AMX_ROWS, /* floats: the scores of 32 keys, one lane tile */
-    PLACE = 2 * LANE_SCORES      /* one of the two buffers: two lane tiles */
+    TWO_SCORES = 2 * LANE_SCORES /* one of the two buffers: two lane tiles */
 };
 
 /* What a pass works on: one or two lane tiles (of 16 lanes) of a block. */
@@ -166,9 +166,9 @@ INLINE bool exponentiate_keys(const struct lanes *lanes, struct lane_sums *a, st
     *b = no_sums(b->m);
     score_next(lanes, &next, block->s, two);
     for (int32_t key = 0; key < block->keys; key += 32, p += lanes->p_step) {
-        float *s = block->s + key / 32 % 2 * PLACE;
+        float *s = block->s + key / 32 % 2 * TWO_SCORES;
         if (key + 32 < block->keys) {
-            score_next(lanes, &next, block->s + (key / 32 + 1) % 2 * PLACE, two);
+            score_next(lanes, &next, block->s + (key / 32 + 1) % 2 * TWO_SCORES, two);
         }
         for (int32_t half = 0; half < (two ? 2 : 1) && block->rules != NULL; half++) {
             rules_of_32(s + half * LANE_SCORES, lanes, half, key);
