@@ -127,8 +127,8 @@ static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32
     *runs = 0;
     while (cursor->b < spine->call->batch && n < spine->block) {
         const struct gqa__batch_entry *const entry = &spine->call->entries[cursor->b];
-        const int32_t left = entry->n - cursor->done;
-        const int32_t take = left < spine->block - n ? left : spine->block - n;
+        const int32_t rest = entry->n - cursor->done;
+        const int32_t take = rest < spine->block - n ? rest : spine->block - n;
 
         if (take > 0) {
             struct gqa__token_run *const run = &spine->runs[(*runs)++];

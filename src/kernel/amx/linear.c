@@ -23,11 +23,11 @@ size_t gqa__amx_weight_bytes(int64_t out, int64_t in)
 }
 
 /* 16 values from k on, zero beyond in. */
-INLINE __m512 load_values(const float *src, int64_t left)
+INLINE __m512 load_values(const float *src, int64_t rest)
 {
-    const __mmask16 mask = left >= 16  ? 0xffffu
-                           : left <= 0 ? (__mmask16)0
-                                       : (__mmask16)((1u << left) - 1u);
+    const __mmask16 mask = rest >= 16  ? 0xffffu
+                           : rest <= 0 ? (__mmask16)0
+                                       : (__mmask16)((1u << rest) - 1u);
 
     return _mm512_maskz_loadu_ps(mask, src);
 }
@@ -182,12 +182,12 @@ INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_
 static void stream_range(const struct gqa__linear_args *args, int32_t token)
 {
     for (int64_t out = args->out_begin; out < args->out_end; out += STREAM_TILES * 16) {
-        const int64_t left = args->out_end - out;
-        if (left > 48) {
+        const int64_t rest = args->out_end - out;
+        if (rest > 48) {
             stream_outs(args, out, token, 4);
-        } else if (left > 32) {
+        } else if (rest > 32) {
             stream_outs(args, out, token, 3);
-        } else if (left > 16) {
+        } else if (rest > 16) {
             stream_outs(args, out, token, 2);
         } else {
             stream_outs(args, out, token, 1);
@@ -310,8 +310,8 @@ void gqa__amx_linear(const struct gqa__linear_args *args)
 {
     assert(args->out_begin % 16 == 0);
     for (int32_t token = 0; token < args->tokens; token += BLOCK_TOKENS) {
-        const int32_t left = args->tokens - token;
-        const int32_t tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
+        const int32_t rest = args->tokens - token;
+        const int32_t tokens = rest < BLOCK_TOKENS ? rest : BLOCK_TOKENS;
         if (tokens <= 16 && args->scale == NULL) {
             stream_range(args, token);
             continue;

@@ -18,8 +18,8 @@ static inline int64_t k32_count(int64_t in)
 static inline void store_tile(const struct gqa__linear_args *args, float *c, int64_t out,
                               int32_t token)
 {
-    const int64_t left = args->out_end - out;
-    const int32_t outs = left < 16 ? (int32_t)left : 16;
+    const int64_t rest = args->out_end - out;
+    const int32_t outs = rest < 16 ? (int32_t)rest : 16;
     const int32_t rows = args->tokens - token < 16 ? args->tokens - token : 16;
     __m512i r[16];
 
@@ -65,16 +65,16 @@ static inline struct weight_prefetch prefetch_window(const struct bands *p, int3
                                                      int32_t passes)
 {
     const int32_t begin = g / WINDOW_K32S * WINDOW_K32S, next = begin + WINDOW_K32S;
-    const int32_t left = p->k32s - g;
-    const int32_t k32s = left < SLAB_K32S ? left : SLAB_K32S;
+    const int32_t rest = p->k32s - g;
+    const int32_t k32s = rest < SLAB_K32S ? rest : SLAB_K32S;
     const int32_t lines = 32 * p->tile_bytes / AMX_TILE_BYTES; /* of two tiles */
     struct weight_prefetch prefetch = {NULL, p->band, 0, lines / 8, (4 + passes - 1) / passes};
     const int64_t share = (int64_t)((g - begin) * passes + pass * k32s) * prefetch.lines * 64;
 
     if (next < p->k32s) {
-        const int32_t rest = p->k32s - next;
+        const int32_t after = p->k32s - next;
         prefetch.at = p->w + (int64_t)next * p->tile_bytes + share;
-        prefetch.stream = (int64_t)(rest < WINDOW_K32S ? rest : WINDOW_K32S) * 256;
+        prefetch.stream = (int64_t)(after < WINDOW_K32S ? after : WINDOW_K32S) * 256;
     } else if (p->more) {
         prefetch.at = p->w + 2 * p->band + share;
         prefetch.stream = (int64_t)(p->k32s < WINDOW_K32S ? p->k32s : WINDOW_K32S) * 256;

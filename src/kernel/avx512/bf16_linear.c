@@ -252,8 +252,8 @@ static void store_outputs(const struct gqa__linear_args *args, int64_t out, int3
                           int32_t rows, const float *c)
 {
     for (int32_t j = 0; j < PAIR_OUTS; j += VEC) {
-        const int64_t left = args->out_end - out - j;
-        const int32_t n = left < VEC ? (int32_t)left : VEC;
+        const int64_t rest = args->out_end - out - j;
+        const int32_t n = rest < VEC ? (int32_t)rest : VEC;
         if (n <= 0) {
             break;
         }
@@ -272,8 +272,8 @@ void gqa__avx512_linear(const struct gqa__linear_args *args)
     assert(args->out_begin % PAIR_OUTS == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += PAIR_OUTS) {
         for (int32_t t = 0; t < args->tokens; t += BLOCK_TOKENS) {
-            const int32_t left = args->tokens - t;
-            const int32_t rows = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
+            const int32_t rest = args->tokens - t;
+            const int32_t rows = rest < BLOCK_TOKENS ? rest : BLOCK_TOKENS;
             const unsigned saved = flush_enter();
             product_block(args, c, out, t, rows);
             flush_leave(saved);

@@ -455,12 +455,12 @@ static inline void linear_bf16(const struct gqa__linear_args *args)
 
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {
-        const int64_t left = args->out_end - out;
-        const int32_t valid = (int32_t)(left < SCALAR_OUT_STEP ? left : SCALAR_OUT_STEP);
+        const int64_t rest = args->out_end - out;
+        const int32_t valid = (int32_t)(rest < SCALAR_OUT_STEP ? rest : SCALAR_OUT_STEP);
 
         for (int32_t t = 0; t < args->tokens; t += BF16_TOKENS) {
-            const int32_t rest = args->tokens - t;
-            const int32_t rows = rest < BF16_TOKENS ? rest : BF16_TOKENS;
+            const int32_t tokens = args->tokens - t;
+            const int32_t rows = tokens < BF16_TOKENS ? tokens : BF16_TOKENS;
             float c[BF16_TOKENS][SCALAR_OUT_STEP];
 
             linear_block(args, out, c, (const float *)args->x + t * padded, rows);

@@ -323,8 +323,8 @@ static inline void linear_f32(const struct gqa__linear_args *args)
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {
         for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
-            const int64_t left = args->in - k;
-            const int64_t n = left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK;
+            const int64_t rest = args->in - k;
+            const int64_t n = rest < GQA__DOT_BLOCK ? rest : GQA__DOT_BLOCK;
             const int64_t at = out * args->in + k * SCALAR_OUT_STEP;
             if (args->scale != NULL) {
                 float w[GQA__DOT_BLOCK * SCALAR_OUT_STEP]; /* [n][SCALAR_OUT_STEP] */

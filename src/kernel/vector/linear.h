@@ -109,8 +109,8 @@ static inline void add_chains(const struct gqa__linear_args *args, int64_t out, 
     for (int32_t i = 0; i < rows; i++) {
         float *y = args->y + (token + i) * args->y_stride + out; /* [OUTS] */
         for (int32_t j = 0; j < OUTS; j += VEC) {
-            const int64_t left = args->out_end - out - j;
-            const int32_t n = left <= 0 ? 0 : left < VEC ? (int32_t)left : VEC;
+            const int64_t rest = args->out_end - out - j;
+            const int32_t n = rest <= 0 ? 0 : rest < VEC ? (int32_t)rest : VEC;
             vec total = v_load(c + i * OUTS + j);
             if (n == 0) {
                 break;
@@ -131,8 +131,8 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
     for (int32_t i = 0; i < rows; i++) {
         float *y = args->y + (token + i) * args->y_stride + out; /* [OUTS] */
         for (int32_t j = 0; j < OUTS; j += VEC) {
-            const int64_t left = args->out_end - out - j;
-            const int32_t n = left <= 0 ? 0 : left < VEC ? (int32_t)left : VEC;
+            const int64_t rest = args->out_end - out - j;
+            const int32_t n = rest <= 0 ? 0 : rest < VEC ? (int32_t)rest : VEC;
             if (n > 0) {
                 store_output(args, y + j,
                              output_values(args, v_load(sum + i * OUTS + j), token + i, out + j, n),
@@ -146,8 +146,8 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
  * next OUTS outputs' weights: all groups together prefetch all of them. */
 static inline void linear_group(const struct gqa__linear_args *args, int64_t out, int32_t token)
 {
-    const int32_t left = args->tokens - token, group = token_group_rows(args->tokens);
-    const int32_t rows = left < group ? left : group;
+    const int32_t tokens = args->tokens - token, group = token_group_rows(args->tokens);
+    const int32_t rows = tokens < group ? tokens : group;
     const float *x = (const float *)args->x + token * args->in;    /* [in][rows] */
     const float *w = (const float *)args->weight + out * args->in; /* [in][OUTS] */
     const int64_t groups = (args->tokens + group - 1) / group;
@@ -230,9 +230,9 @@ static inline void linear_expanded(const struct gqa__linear_args *args)
         const int32_t tokens = args->tokens - t < most ? args->tokens - t : most;
         for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
             for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
-                const int64_t left = args->in - k;
+                const int64_t rest = args->in - k;
                 expanded_inputs(args, out, t, tokens, k,
-                                left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
+                                rest < GQA__DOT_BLOCK ? rest : GQA__DOT_BLOCK);
             }
         }
     }
@@ -356,13 +356,13 @@ static inline void linear_streams(const struct gqa__linear_args *args, int64_t o
                                   int32_t chains)
 {
     const int32_t tokens = args->tokens;
-    const int64_t left = args->in - k - (chains - 1) * GQA__DOT_BLOCK; /* of the last chain */
+    const int64_t rest = args->in - k - (chains - 1) * GQA__DOT_BLOCK; /* of the last chain */
     float c[GROUP_ROWS * OUTS];
     const int64_t at = out * args->in + k * OUTS;
     struct streams streams = {.w = (const float *)args->weight + at,
                               .int8 = args->scale != NULL,
                               .x = (const float *)args->x + k * tokens,
-                              .end = left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK,
+                              .end = rest < GQA__DOT_BLOCK ? rest : GQA__DOT_BLOCK,
                               .c = c};
 
     if (streams.int8) {

@@ -189,9 +189,9 @@ INLINE void finish_values(const struct finish_lanes *by, const float *o, int64_t
 static inline int32_t finish_rows_from(const struct gqa__finish *finish, int32_t lane)
 {
     const int32_t count = finish->out != NULL ? finish->out_map.count : finish->lse_map.count;
-    const int32_t left = count - lane;
+    const int32_t rest = count - lane;
 
-    return left < 0 ? 0 : left < VEC ? left : VEC;
+    return rest < 0 ? 0 : rest < VEC ? rest : VEC;
 }
 
 /* Sets *by from m and l of VEC lanes, and stores their LSE. As in finish_row of scalar/attention.h,
