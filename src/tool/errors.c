@@ -288,7 +288,7 @@ static double bias_size(const struct tool_case *c)
     return most;
 }
 
-/* Standard error of a score that carries weight. */
+/* Standard error of a score that counts. */
 static double score_error(const struct machine *m, const struct tool_sizes *s,
                           const struct tool_case *c, double q, double k)
 {
@@ -296,7 +296,8 @@ static double score_error(const struct machine *m, const struct tool_sizes *s,
     const double scale = given > 0 ? given : 1 / sqrt(c->dk);
     const double all = scale * s->q * s->k;
     const double cap = c->config.softcap > 0 ? (double)c->config.softcap : 0;
-    /* A row's scores, weighted, add up to its LSE less an entropy of at most log keys. */
+    /* A row's scores, each times its probability, add up to its LSE less an entropy of at most log
+     * keys. */
     const double heavy = fmin(all, s->value[TOOL_LSE] + log(c->keys));
 
     return sqrt(square(all) * (q + k) / c->dk +
@@ -311,7 +312,7 @@ void tool_errors(const struct tool_sizes *sizes, const struct tool_case *c,
                               program->float_angles ? square(TOOL_UNIT_F32 * sizes->turn) : 0};
     const double angle = program->float_angles ? TOOL_UNIT_F32 * sizes->angle : 0;
     const double *most = sizes->value;
-    double relative[TOOL_VALUES] = {0}, size[TOOL_VALUES], score, weights, *e = error;
+    double relative[TOOL_VALUES] = {0}, size[TOOL_VALUES], score, softmax, *e = error;
 
     memcpy(size, sizes->value, sizeof size);
     if (c->block) {
@@ -331,9 +332,9 @@ void tool_errors(const struct tool_sizes *sizes, const struct tool_case *c,
     e[TOOL_Q] = hypot(e[TOOL_Q], angle * size[TOOL_Q]);
     e[TOOL_K] = hypot(e[TOOL_K], angle * size[TOOL_K]);
     score = score_error(&m, sizes, c, relative[TOOL_Q], relative[TOOL_K]);
-    weights = sum_of(c->keys) + m.operand + 2 * m.store;
-    e[TOOL_LSE] = sqrt(square(score) + weights + 3 * m.store * square(most[TOOL_LSE]));
-    e[TOOL_ATTN] = sqrt(square(e[TOOL_V]) + square(sizes->v) * (square(score) + weights) +
+    softmax = sum_of(c->keys) + m.operand + 2 * m.store;
+    e[TOOL_LSE] = sqrt(square(score) + softmax + 3 * m.store * square(most[TOOL_LSE]));
+    e[TOOL_ATTN] = sqrt(square(e[TOOL_V]) + square(sizes->v) * (square(score) + softmax) +
                         m.store * square(most[TOOL_ATTN]));
     if (c->block) {
         const double n = (double)c->hq * c->dv;

@@ -174,10 +174,10 @@ static inline void chain_marked(float *restrict c, const struct strided v, const
 {
     for (int32_t key = 0; key < keys; key++) {
         const float value = v.at[key * v.step];
-        const float *restrict weight = p + key * ld; /* [SCALAR_LANES] */
+        const float *restrict p_key = p + key * ld; /* [SCALAR_LANES] */
         for (int32_t j = 0; j < SCALAR_LANES; j++) {
-            const float seen = gqa__f32_bits(weight[j]) == 0x80000000u ? 0.0f : value;
-            c[j] = fmaf(seen, weight[j], c[j]);
+            const float seen = gqa__f32_bits(p_key[j]) == 0x80000000u ? 0.0f : value;
+            c[j] = fmaf(seen, p_key[j], c[j]);
         }
     }
 }
@@ -207,7 +207,7 @@ static inline void accumulate_f32(float *o, int32_t ld, const void *p, const voi
 {
     assert(ld % SCALAR_LANES == 0);
     for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
-        const float *weight = (const float *)p + lane;
+        const float *p_lane = (const float *)p + lane;
         for (int32_t d = 0; d < dv;) {
             const bool block = dv - d >= F32_ROWS && !(flags & GQA__ACC_MARKED);
             const int32_t rows = block ? F32_ROWS : 1;
@@ -217,11 +217,11 @@ static inline void accumulate_f32(float *o, int32_t ld, const void *p, const voi
 
             load_lanes(c, out, ld, rows, flags);
             if (block) {
-                chain_block(c, a, weight, ld, keys);
+                chain_block(c, a, p_lane, ld, keys);
             } else if (flags & GQA__ACC_MARKED) {
-                chain_marked(c[0], a, weight, ld, keys);
+                chain_marked(c[0], a, p_lane, ld, keys);
             } else {
-                chain_row(c[0], SCALAR_LANES, a, weight, ld, keys);
+                chain_row(c[0], SCALAR_LANES, a, p_lane, ld, keys);
             }
             store_lanes(out, ld, c, rows);
             d += rows;
