@@ -104,18 +104,18 @@ static void pack_slowly(void *packed, const struct unit *unit, const struct gqa_
     }
 }
 
-/* The product of one unit, n outputs from out on, for the token blocks of the share. */
+/* The product of one unit, n outputs from out on, for the packets of tokens of the share. */
 static void run_unit(const struct gqa__product *p, const struct gqa__share *share, int64_t out,
                      int64_t n, void *slice)
 {
-    const bool once = share->block_end - share->block_begin == 1;
+    const bool once = share->packet_end - share->packet_begin == 1;
     const struct gqa__kernels *const kernels = p->linear->kernels;
     bool packed = false;
     struct unit unit;
     find_rows(&unit, p->linear, out, n);
-    for (int64_t block = share->block_begin; block < share->block_end; block++) {
+    for (int64_t packet = share->packet_begin; packet < share->packet_end; packet++) {
         struct gqa__linear_args args;
-        gqa__product_args(p, block, &args);
+        gqa__product_args(p, packet, &args);
         args.weight = slice;
         args.out = n;
         args.out_begin = 0;
@@ -141,10 +141,10 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
 
 void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot)
 {
-    const bool once = share->block_end - share->block_begin == 1;
+    const bool once = share->packet_end - share->packet_begin == 1;
     const int64_t few = gqa__round_up(FEW_OUTS, p->linear->kernels->out_step);
     const int64_t unit = once ? few : gqa__strips_unit(p->linear->kernels);
-    unsigned char *const slices = p->packed + (size_t)p->token_blocks * p->block_bytes;
+    unsigned char *const slices = p->packed + (size_t)p->packets * p->packet_bytes;
     unsigned char *const slice = slices + (size_t)slot * gqa__strips_slice(p->linear);
     for (int64_t out = share->out_begin; out < share->out_end; out += unit) {
         run_unit(p, share, out, gqa__min(unit, share->out_end - out), slice);

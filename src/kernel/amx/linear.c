@@ -104,7 +104,7 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * band;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * band;
     const struct bands bands = {w, band, k32s, AMX_TILE_BYTES, out + 32 < args->out};
-    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    float c[MOST_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     const int32_t step = tokens > 32 ? SLAB_K32S : k32s;
 
     for (int32_t g = 0; g < k32s; g += step) {
@@ -268,7 +268,7 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_band;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_band;
     const struct bands bands = {w, w_band, k32s, AMX_INT8_BYTES, out + 32 < args->out};
-    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    float c[MOST_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     unsigned char wide[2 * SLAB_K32S * AMX_TILE_BYTES] __attribute__((aligned(64)));
 
     if (tokens <= 16) {
@@ -309,9 +309,9 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
 void gqa__amx_linear(const struct gqa__linear_args *args)
 {
     assert(args->out_begin % 16 == 0);
-    for (int32_t token = 0; token < args->tokens; token += BLOCK_TOKENS) {
+    for (int32_t token = 0; token < args->tokens; token += MOST_TOKENS) {
         const int32_t rest = args->tokens - token;
-        const int32_t tokens = rest < BLOCK_TOKENS ? rest : BLOCK_TOKENS;
+        const int32_t tokens = rest < MOST_TOKENS ? rest : MOST_TOKENS;
         if (tokens <= 16 && args->scale == NULL) {
             stream_range(args, token);
             continue;

@@ -33,10 +33,10 @@ static inline void store_tile(const struct gqa__linear_args *args, float *c, int
     }
 }
 
-/* Products of up to BLOCK_TOKENS tokens with 32 outputs, k in slabs: the weights of a slab stay
+/* Products of up to MOST_TOKENS tokens with 32 outputs, k in slabs: the weights of a slab stay
  * in L1 while all tokens use them, and the sums wait in memory in between. */
 enum {
-    BLOCK_TOKENS = 128,
+    MOST_TOKENS = 128,
     SLAB_K32S = 8,    /* 16 KiB of weights */
     WINDOW_K32S = 32, /* weights are prefetched a window of slabs in advance */
     TILE_FLOATS = 256

@@ -147,7 +147,7 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
 {
     const int64_t k32s = k32_count(args->in), x_band = k32s * AMX_TILE_BYTES;
     const int32_t passes = (args->tokens + 31) / 32;
-    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    float c[MOST_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
     unsigned char w[2][2 * SLAB_BYTES] __attribute__((aligned(64)));
     struct next_slab next = {.side_work = {stride != 0 ? prefetch_step : next_slab_step},
                              .rows = rows,
@@ -258,7 +258,7 @@ bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa_
 {
     const int64_t stride = tile_stride(rows);
 
-    if (args->tokens > BLOCK_TOKENS) {
+    if (args->tokens > MOST_TOKENS) {
         return false;
     }
     if (args->tokens <= 32 && stride != 0) {

@@ -24,7 +24,7 @@ enum {
     PAIR_TOKENS = 4,     /* tokens of a token group */
     PAIR_K32 = 32,
     PREFETCH_BYTES = 2048, /* how far in advance weights are prefetched */
-    BLOCK_TOKENS = 32,     /* tokens whose sums are kept before the bias is added */
+    SUM_TOKENS = 32,       /* tokens whose sums are kept before the bias is added */
     EXPANDED = 64          /* inputs of int8 weights expanded to f32 at a time */
 };
 
@@ -267,13 +267,13 @@ static void store_outputs(const struct gqa__linear_args *args, int64_t out, int3
 
 void gqa__avx512_linear(const struct gqa__linear_args *args)
 {
-    float c[BLOCK_TOKENS * PAIR_OUTS];
+    float c[SUM_TOKENS * PAIR_OUTS];
 
     assert(args->out_begin % PAIR_OUTS == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += PAIR_OUTS) {
-        for (int32_t t = 0; t < args->tokens; t += BLOCK_TOKENS) {
+        for (int32_t t = 0; t < args->tokens; t += SUM_TOKENS) {
             const int32_t rest = args->tokens - t;
-            const int32_t rows = rest < BLOCK_TOKENS ? rest : BLOCK_TOKENS;
+            const int32_t rows = rest < SUM_TOKENS ? rest : SUM_TOKENS;
             const unsigned saved = flush_enter();
             product_block(args, c, out, t, rows);
             flush_leave(saved);
