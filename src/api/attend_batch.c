@@ -70,7 +70,7 @@ static gqa_status check_keys(const struct gqa__call *call, int32_t b, gqa_error 
     return status;
 }
 
-static gqa_status check_entry(const struct gqa__call *call, int32_t b, gqa_error *err)
+static gqa_status check_attend_entry(const struct gqa__call *call, int32_t b, gqa_error *err)
 {
     struct gqa__batch_entry *const entry = &call->entries[b];
     gqa_status status = gqa__check_valid(call, b, err);
@@ -98,7 +98,7 @@ gqa_status gqa__attend_entries(struct gqa__call *call, gqa_error *err)
     call->attend.longest = 0;
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
         if (gqa__batch_begin(call, b)) {
-            status = check_entry(call, b, err);
+            status = check_attend_entry(call, b, err);
             gqa__batch_phase(call, b);
             call->attend.longest = (int32_t)gqa__max(call->attend.longest, call->views[b].length);
         }

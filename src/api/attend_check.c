@@ -9,7 +9,8 @@
 #include "base/import.h"
 
 /* The caller's structs as a call of the spine: what both have lies in the same fields. */
-static void take(struct gqa__call *call, const gqa_attend_inputs *in, const gqa_attend_output *out)
+static void take_structs(struct gqa__call *call, const gqa_attend_inputs *in,
+                         const gqa_attend_output *out)
 {
     struct gqa__attend *const attend = &call->attend;
 
@@ -199,7 +200,7 @@ gqa_status gqa__attend_check(struct gqa__call *call, const struct gqa__attend_ar
     if (check.status != GQA_OK) {
         return check.status;
     }
-    take(call, &in, &out);
+    take_structs(call, &in, &out);
     gqa__check_layer(&check, args->layer, args->cache);
     check_tensors(&check);
     check_source(&check);

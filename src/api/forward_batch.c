@@ -11,7 +11,7 @@
 /* The entry's own position ids, if it has any: above `above`, and rising, unless masks say who sees
  * whom. Clears *ordered if they do not rise: then a row may see a later token of the call (at an
  * equal position, too). */
-static gqa_status check_positions(const struct gqa__call *call, int32_t b, int64_t above,
+static gqa_status check_entry_ids(const struct gqa__call *call, int32_t b, int64_t above,
                                   bool *ordered, gqa_error *err)
 {
     const gqa_inputs *const in = &call->in;
@@ -48,8 +48,8 @@ static gqa_status check_room(const struct gqa__call *call, int32_t b, gqa_error 
 }
 
 /* An entry that appends: room in the sequence, its positions and columns. */
-static gqa_status check_append(const struct gqa__call *call, int32_t b, bool *ordered,
-                               gqa_error *err)
+static gqa_status check_appending(const struct gqa__call *call, int32_t b, bool *ordered,
+                                  gqa_error *err)
 {
     struct gqa__batch_entry *const entry = &call->entries[b];
     int64_t last = (int64_t)INT32_MIN - 1;
@@ -75,13 +75,13 @@ static gqa_status check_append(const struct gqa__call *call, int32_t b, bool *or
         }
         entry->next_position = (int32_t)last + 1;
     }
-    return check_positions(call, b, last, ordered, err);
+    return check_entry_ids(call, b, last, ordered, err);
 }
 
 /* An entry that reads only: its queries are the sequence's last tokens. Position ids that it has of
  * its own need not be those of the cache. */
-static gqa_status check_borrow(const struct gqa__call *call, int32_t b, bool *ordered,
-                               gqa_error *err)
+static gqa_status check_reading(const struct gqa__call *call, int32_t b, bool *ordered,
+                                gqa_error *err)
 {
     struct gqa__batch_entry *const entry = &call->entries[b];
     struct gqa__kv_view *const view = &call->views[b];
@@ -106,7 +106,7 @@ static gqa_status check_borrow(const struct gqa__call *call, int32_t b, bool *or
         }
         entry->columns = first > 0 ? first : 0;
     }
-    return check_positions(call, b, -1, NULL, err);
+    return check_entry_ids(call, b, -1, NULL, err);
 }
 
 /* Columns of the entry once the call is done, padding included. */
@@ -117,14 +117,14 @@ static int64_t columns_of(const struct gqa__call *call, int32_t b)
     return call->append ? (int64_t)entry->columns + call->tokens : call->views[b].sequence->columns;
 }
 
-static gqa_status check_entry(struct gqa__call *call, int32_t b, gqa_error *err)
+static gqa_status check_forward_entry(struct gqa__call *call, int32_t b, gqa_error *err)
 {
     bool ordered = true;
     gqa_status status = gqa__check_valid(call, b, err);
 
     if (status == GQA_OK) {
-        status = call->append ? check_append(call, b, &ordered, err)
-                              : check_borrow(call, b, &ordered, err);
+        status = call->append ? check_appending(call, b, &ordered, err)
+                              : check_reading(call, b, &ordered, err);
     }
     if (status == GQA_OK) {
         status = gqa__check_columns(call, b, columns_of(call, b), err);
@@ -167,7 +167,7 @@ gqa_status gqa__forward_entries(struct gqa__call *call, gqa_error *err)
     }
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
         if (gqa__batch_begin(call, b)) {
-            status = check_entry(call, b, err);
+            status = check_forward_entry(call, b, err);
             gqa__batch_phase(call, b);
         }
     }

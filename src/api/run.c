@@ -84,7 +84,7 @@ static bool all_tkg(const struct gqa__call *call)
     return any;
 }
 
-static void report(struct gqa__call *call, const struct gqa__spine *spine)
+static void fill_report(struct gqa__call *call, const struct gqa__spine *spine)
 {
     const struct gqa__params *const params = call->params;
     gqa_path *const path = &call->out.path;
@@ -158,7 +158,7 @@ static gqa_status run_in(struct gqa__call *call, void *workspace, size_t size, g
     if (status == GQA_OK) {
         clear_padding(call);
         gqa__spine_run(&spine);
-        report(call, &spine);
+        fill_report(call, &spine);
     }
     return status;
 }

@@ -216,7 +216,7 @@ static void merge_piece(struct row_merge *merge, const gqa_states *const *states
 }
 
 /* The keys from the first to the last of the ranges; all of them empty: the first one. */
-static void cover(const gqa_states *const *states, int32_t n, int32_t *begin, int32_t *end)
+static void join_ranges(const gqa_states *const *states, int32_t n, int32_t *begin, int32_t *end)
 {
     bool any = false;
 
@@ -270,7 +270,7 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
         return status;
     }
     mode = gqa__fpmode_enter();
-    cover(states, n, &begin, &end);
+    join_ranges(states, n, &begin, &end);
     if (begin == end) {
         const int64_t tokens = to.m.shape[0] * to.m.shape[1];
         for (int64_t t = 0; t < tokens; t++) {
@@ -298,7 +298,7 @@ struct finish_call {
 };
 
 /* End `count` rows (at most the kernel set's lanes) from row `first` on. */
-static void finish_rows(const struct finish_call *call, int64_t first, int32_t count)
+static void finish_some(const struct finish_call *call, int64_t first, int32_t count)
 {
     const struct gqa__shape *const shape = &call->params->shape;
     const int32_t ld = call->params->kernels->lanes;
@@ -398,7 +398,7 @@ static gqa_status finish_all(struct finish_call *call, const gqa_runtime *runtim
     mode = gqa__fpmode_enter();
     for (int64_t row = 0; row < rows; row += lanes) {
         const int32_t count = (int32_t)gqa__min(lanes, rows - row);
-        finish_rows(call, row, count);
+        finish_some(call, row, count);
         store_rows(call, row, count);
     }
     gqa__fpmode_leave(mode);

@@ -106,7 +106,7 @@ struct gqa__state gqa__fold_next(const struct gqa__fold *fold)
     return state_of(fold, fold->tree.depth);
 }
 
-static void merge_states(void *arg, int32_t left)
+static void merge_waiting(void *arg, int32_t left)
 {
     const struct gqa__fold *const fold = arg;
     const struct gqa__state to = state_of(fold, left);
@@ -117,7 +117,7 @@ static void merge_states(void *arg, int32_t left)
 
 void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index)
 {
-    gqa__fold_tree_push(&fold->tree, level, index, merge_states, fold);
+    gqa__fold_tree_push(&fold->tree, level, index, merge_waiting, fold);
 }
 
 struct merge_list {
@@ -149,7 +149,7 @@ struct gqa__state gqa__fold_end(struct gqa__fold *fold)
 {
     struct gqa__state state = state_of(fold, 0);
 
-    gqa__fold_tree_end(&fold->tree, merge_states, fold);
+    gqa__fold_tree_end(&fold->tree, merge_waiting, fold);
     if (fold->tree.depth == 0) {
         for (int32_t i = 0; i < fold->ld; i++) {
             state.m[i] = -INFINITY;

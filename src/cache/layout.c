@@ -88,7 +88,7 @@ static bool kv_bytes(int64_t rows, int64_t columns, gqa_dtype dtype, size_t *byt
     return true;
 }
 
-static gqa_status check_dims(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
+static gqa_status check_sizes(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
 {
     if (hkv < 1) {
         return gqa__fail(err, GQA_ERR_ARG, "config.num_key_value_heads",
@@ -110,7 +110,7 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
 {
     const struct gqa__kernels *const kernels = layout->kernels;
     const int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
-    gqa_status status = check_dims(layout->hkv, layout->dk, layout->dv, err);
+    gqa_status status = check_sizes(layout->hkv, layout->dk, layout->dv, err);
     if (status == GQA_OK) {
         status = check_dtype(kernels, options->dtype_k, "options.dtype_k", err);
     }

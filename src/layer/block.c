@@ -16,8 +16,8 @@
 
 /* Show the block's buffer [block][heads][dim] to the tap run by run, as [n, dim] or
  * [n, heads, dim]. */
-static void tap(const struct gqa__token_range *block, gqa_stage stage, const float *buffer,
-                int32_t heads, int32_t dim)
+static void show_stage(const struct gqa__token_range *block, gqa_stage stage, const float *buffer,
+                       int32_t heads, int32_t dim)
 {
     const struct gqa__spine *const spine = block->spine;
     const gqa_inputs *const in = &spine->call->in;
@@ -79,8 +79,8 @@ static struct gqa__qkv qkv_of(const struct gqa__token_range *range)
 static void show_sum(const struct gqa__token_range *block)
 {
     if (want_q(block)) {
-        tap(block, GQA_STAGE_RESIDUAL, block->spine->at.sum.buffer, 0,
-            block->spine->call->params->shape.hidden);
+        show_stage(block, GQA_STAGE_RESIDUAL, block->spine->at.sum.buffer, 0,
+                   block->spine->call->params->shape.hidden);
     }
 }
 
@@ -89,7 +89,8 @@ static void show_norm(const struct gqa__token_range *block)
     const struct gqa__spine *const spine = block->spine;
 
     if (spine->call->from_hidden && want_q(block)) {
-        tap(block, GQA_STAGE_X_NORM, spine->at.x.buffer, 0, spine->call->params->shape.hidden);
+        show_stage(block, GQA_STAGE_X_NORM, spine->at.x.buffer, 0,
+                   spine->call->params->shape.hidden);
     }
 }
 
@@ -148,14 +149,14 @@ static void show_projections(const struct gqa__token_range *block)
     const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q_PROJ, at->q.buffer, shape->hq, shape->dk);
+        show_stage(block, GQA_STAGE_Q_PROJ, at->q.buffer, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K_PROJ, at->k.buffer, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V_PROJ, at->v.buffer, shape->hkv, shape->dv);
+        show_stage(block, GQA_STAGE_K_PROJ, at->k.buffer, shape->hkv, shape->dk);
+        show_stage(block, GQA_STAGE_V_PROJ, at->v.buffer, shape->hkv, shape->dv);
     }
     if (want_q(block) && shape->gate_dim > 0) {
-        tap(block, GQA_STAGE_GATE, at->gate.buffer, shape->hq, shape->gate_dim);
+        show_stage(block, GQA_STAGE_GATE, at->gate.buffer, shape->hq, shape->gate_dim);
     }
 }
 
@@ -207,7 +208,7 @@ static void make_tables(const struct gqa__token_range *range)
     gqa__store_tokens(range, &spine->at.sin, &call->out.sin_cache);
 }
 
-static void rotate(const struct gqa__token_range *range, const struct gqa__qkv *own)
+static void rotate_range(const struct gqa__token_range *range, const struct gqa__qkv *own)
 {
     const struct gqa__spine *const spine = range->spine;
     const struct gqa__params *const params = spine->call->params;
@@ -233,7 +234,7 @@ static void finish_qkv(const struct gqa__token_range *range)
 
     gqa__stage_clip(params, &own, spine->at.product_clip > 0.0f, n);
     gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, &own, n);
-    rotate(range, &own);
+    rotate_range(range, &own);
     gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, &own, n);
     gqa__stage_temperature(params, spine->positions + range->begin, &own.q, n);
     if (own.k.x != NULL) {
@@ -249,11 +250,11 @@ static void show_qkv(const struct gqa__token_range *block)
     const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q, at->q.buffer, shape->hq, shape->dk);
+        show_stage(block, GQA_STAGE_Q, at->q.buffer, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K, at->k.buffer, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V, at->v.buffer, shape->hkv, shape->dv);
+        show_stage(block, GQA_STAGE_K, at->k.buffer, shape->hkv, shape->dk);
+        show_stage(block, GQA_STAGE_V, at->v.buffer, shape->hkv, shape->dv);
     }
 }
 
@@ -282,7 +283,7 @@ static void show_attention(const struct gqa__token_range *block)
 {
     const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
-    tap(block, GQA_STAGE_ATTN, block->spine->at.attn.buffer, shape->hq, shape->dv);
+    show_stage(block, GQA_STAGE_ATTN, block->spine->at.attn.buffer, shape->hq, shape->dv);
 }
 
 static void store_lse(const struct gqa__token_range *range)
@@ -309,7 +310,7 @@ static void show_gated(const struct gqa__token_range *block)
     const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (shape->gate_dim > 0) {
-        tap(block, GQA_STAGE_GATED, block->spine->at.attn.buffer, shape->hq, shape->dv);
+        show_stage(block, GQA_STAGE_GATED, block->spine->at.attn.buffer, shape->hq, shape->dv);
     }
 }
 
@@ -318,8 +319,8 @@ static const struct gqa__step after_attention[] = {{store_lse, show_attention},
 
 static void show_output(const struct gqa__token_range *block)
 {
-    tap(block, GQA_STAGE_O_PROJ, block->spine->at.x.buffer, 0,
-        block->spine->call->params->shape.hidden);
+    show_stage(block, GQA_STAGE_O_PROJ, block->spine->at.x.buffer, 0,
+               block->spine->call->params->shape.hidden);
 }
 
 static void post(const struct gqa__token_range *range)
@@ -334,14 +335,14 @@ static void show_post(const struct gqa__token_range *block)
     const struct gqa__params *const params = block->spine->call->params;
 
     if (params->config.post_norm != GQA_NORM_NONE) {
-        tap(block, GQA_STAGE_POST_NORM, block->spine->at.x.buffer, 0, params->shape.hidden);
+        show_stage(block, GQA_STAGE_POST_NORM, block->spine->at.x.buffer, 0, params->shape.hidden);
     }
 }
 
 static void show_out(const struct gqa__token_range *block)
 {
-    tap(block, GQA_STAGE_OUT, block->spine->at.x.buffer, 0,
-        block->spine->call->params->shape.hidden);
+    show_stage(block, GQA_STAGE_OUT, block->spine->at.x.buffer, 0,
+               block->spine->call->params->shape.hidden);
 }
 
 static const struct gqa__step after_output[] = {{post, show_post}, {gqa__residual_add, show_out}};

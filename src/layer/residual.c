@@ -4,7 +4,7 @@
 
 #include "stage/stage.h"
 
-static const struct gqa__place *sum_of(const struct gqa__token_range *range)
+static const struct gqa__place *sum_place(const struct gqa__token_range *range)
 {
     const struct gqa__places *const at = &range->spine->at;
 
@@ -31,7 +31,7 @@ static void sum_token(const struct gqa__token_range *range, const struct gqa__to
     const struct gqa__call *const call = spine->call;
     const gqa_tensor *const in = &call->in.hidden_states;
     const gqa_tensor *const out = &call->out.residual;
-    const struct gqa__place *const place = sum_of(range);
+    const struct gqa__place *const place = sum_place(range);
     const int64_t hidden = call->params->shape.hidden;
     float *const sum = gqa__place_vector(place, run, i);
 
@@ -54,7 +54,7 @@ static void norm_token(const struct gqa__token_range *range, const struct gqa__t
     const struct gqa__spine *const spine = range->spine;
 
     if (spine->call->from_hidden) {
-        gqa__stage_input_norm(spine->call->params, gqa__place_vector(sum_of(range), run, i),
+        gqa__stage_input_norm(spine->call->params, gqa__place_vector(sum_place(range), run, i),
                               gqa__place_vector(&spine->at.x, run, i));
     }
 }

@@ -115,12 +115,12 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
 }
 
 /* Where the next block starts: token `done` of batch entry b. */
-struct cursor {
+struct block_cursor {
     int32_t b, done;
 };
 
 /* Fill the next block with valid tokens, entry after entry. Returns its tokens; *runs counts. */
-static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32_t *runs)
+static int32_t next_block(struct gqa__spine *spine, struct block_cursor *cursor, int32_t *runs)
 {
     int32_t n = 0;
 
@@ -263,7 +263,7 @@ static void attend_block(struct gqa__spine *spine, int32_t runs)
 /* Every block of the call, for what is asked for (GQA__MAKE_*). */
 static void run_blocks(struct gqa__spine *spine, int makes)
 {
-    struct cursor cursor = {0, 0};
+    struct block_cursor cursor = {0, 0};
     int32_t runs;
     int32_t n;
 

@@ -106,7 +106,7 @@ struct steps {
     int32_t count;
 };
 
-static void run_range(void *arg, int64_t item, int32_t slot)
+static void run_steps_on_range(void *arg, int64_t item, int32_t slot)
 {
     const struct steps *const all = arg;
     struct gqa__token_range range = *all->block;
@@ -122,7 +122,7 @@ static void run_range(void *arg, int64_t item, int32_t slot)
 static void run_steps(struct steps *all)
 {
     const struct gqa__token_range *const block = all->block;
-    const struct gqa__tasks tasks = {run_range, all,
+    const struct gqa__tasks tasks = {run_steps_on_range, all,
                                      (block->end + RANGE_TOKENS - 1) / RANGE_TOKENS};
 
     gqa__run_tasks(block->spine->call->runtime, &tasks);

@@ -90,7 +90,7 @@ static uint64_t next_ticket(struct gqa_pool *pool, uint32_t last)
     }
 }
 
-static void *worker(void *arg)
+static void *work_for_pool(void *arg)
 {
     struct gqa_pool *pool = arg;
     uint32_t last = 0;
@@ -196,7 +196,7 @@ gqa_status gqa__pool_create(gqa_pool **out, int32_t threads, const gqa_runtime *
         goto no_pending;
     }
     while (pool->workers < threads - 1 &&
-           gqa__thread_start(&pool->thread[pool->workers], worker, pool)) {
+           gqa__thread_start(&pool->thread[pool->workers], work_for_pool, pool)) {
         pool->workers++;
     }
     if (pool->workers == threads - 1) {

@@ -154,7 +154,7 @@ static void clip(const struct gqa__params *params, float *x, int64_t count)
     }
 }
 
-static void scale(const struct gqa__params *params, float *x, float factor, int64_t count)
+static void scale_vectors(const struct gqa__params *params, float *x, float factor, int64_t count)
 {
     if (x != NULL && factor != 0.0f) {
         params->kernels->scale(x, x, factor, count);
@@ -177,7 +177,7 @@ void gqa__stage_clip(const struct gqa__params *params, const struct gqa__qkv *x,
         if (v != NULL && params->config.v_norm != GQA_NORM_NONE) {
             norm_values(params, v, shape->hkv);
         }
-        scale(params, v, params->config.v_scale, v_count);
-        scale(params, k, params->config.key_multiplier, k_count);
+        scale_vectors(params, v, params->config.v_scale, v_count);
+        scale_vectors(params, k, params->config.key_multiplier, k_count);
     }
 }

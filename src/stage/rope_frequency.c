@@ -10,7 +10,7 @@
 #define TWO_PI 6.283185307179586476925
 
 /* out[j] = theta^(-2j/d); theta^0 is exactly 1. */
-static void plain(const struct gqa__frequency_spacing *spacing, double theta, double *out)
+static void unscaled(const struct gqa__frequency_spacing *spacing, double theta, double *out)
 {
     out[0] = 1.0;
     for (int32_t j = 1; j < spacing->pairs; j++) {
@@ -86,15 +86,15 @@ static void scale_yarn(const gqa_config *config, const struct gqa__frequency_spa
     }
 }
 
-static void divide(double *out, const double *factors, int32_t pairs)
+static void divide_by_factors(double *out, const double *factors, int32_t pairs)
 {
     for (int32_t j = 0; j < pairs; j++) {
         out[j] /= factors[j];
     }
 }
 
-static void scale(const gqa_config *config, const struct gqa__frequency_spacing *spacing,
-                  bool beyond, double *out)
+static void apply_scaling(const gqa_config *config, const struct gqa__frequency_spacing *spacing,
+                          bool beyond, double *out)
 {
     switch (config->rope_scaling) {
     case GQA_ROPE_SCALING_LINEAR:
@@ -109,8 +109,8 @@ static void scale(const gqa_config *config, const struct gqa__frequency_spacing 
         scale_yarn(config, spacing, out);
         break;
     case GQA_ROPE_SCALING_LONGROPE:
-        divide(out, beyond ? config->rope_long_factors : config->rope_short_factors,
-               spacing->pairs);
+        divide_by_factors(out, beyond ? config->rope_long_factors : config->rope_short_factors,
+                          spacing->pairs);
         break;
     default: /* none; the NTK kinds changed the base */
         break;
@@ -131,8 +131,8 @@ void gqa__frequencies(const gqa_config *config, struct gqa__frequency_spacing sp
     } else if (config->rope_scaling == GQA_ROPE_SCALING_DYNAMIC && beyond) {
         theta = ntk_base(config, &spacing, dynamic_growth(config, length));
     }
-    plain(&spacing, theta, out);
-    scale(config, &spacing, beyond, out);
+    unscaled(&spacing, theta, out);
+    apply_scaling(config, &spacing, beyond, out);
     for (int32_t j = config->rope_proportional_dim / 2;
          j < spacing.pairs && config->rope_proportional_dim > 0; j++) {
         out[j] = 0.0;

@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Carve the arrays. The caller gives the memory that the same code counted. */
-static void carve(struct gqa__rope *rope, const gqa_config *config, struct gqa__arena *arena)
+static void carve_tables(struct gqa__rope *rope, const gqa_config *config, struct gqa__arena *arena)
 {
     rope->inv_freq = gqa__arena_take(arena, rope->pairs, sizeof *rope->inv_freq);
     rope->inv_freq_long = NULL;
@@ -28,7 +28,7 @@ size_t gqa__rope_bytes(const gqa_config *config, const struct gqa__shape *shape)
     }
     rope.pairs = shape->rotary_dim / 2;
     gqa__arena_count(&arena);
-    carve(&rope, config, &arena);
+    carve_tables(&rope, config, &arena);
     return arena.used;
 }
 
@@ -123,7 +123,7 @@ void gqa__rope_resolve(struct gqa__rope *rope, const gqa_config *config,
     }
     rope->pairs = spacing.pairs;
     gqa__arena_open(&arena, memory, gqa__rope_bytes(config, shape));
-    carve(rope, config, &arena);
+    carve_tables(rope, config, &arena);
     rope->attention_factor = gqa__rope_attention_factor(config);
     gqa__frequencies(config, spacing, 1, rope->inv_freq);
     if (rope->inv_freq_long != NULL) {

@@ -21,7 +21,7 @@ struct rows {
     int64_t group;
 };
 
-static double number(const gqa_tensor *view, int64_t i)
+static double element_of(const gqa_tensor *view, int64_t i)
 {
     if (view->dtype == GQA_BF16) {
         const uint32_t bits = (uint32_t)((const uint16_t *)view->data)[i] << 16;
@@ -39,7 +39,7 @@ static double row_norm(const struct rows *rows, int64_t row, double *largest)
     double sum = 0;
 
     for (int64_t i = 0; i < rows->width; i++) {
-        const double size = fabs(number(&rows->view, (rows->first + row) * rows->width + i));
+        const double size = fabs(element_of(&rows->view, (rows->first + row) * rows->width + i));
         if (isfinite(size)) {
             *largest = fmax(*largest, size);
             sum += size * size;
@@ -222,7 +222,7 @@ struct machine {
 };
 
 /* A sum of n products in f32, one after the other. */
-static double sum_of(double n)
+static double error_of_sum(double n)
 {
     return square(TOOL_UNIT_F32) * n / 4;
 }
@@ -230,13 +230,13 @@ static double sum_of(double n)
 /* A norm over n values, then the product with its weight. */
 static double norm_of(const struct machine *m, double n)
 {
-    return sum_of(n) / 4 + 4 * square(TOOL_UNIT_F32) + 2 * m->store;
+    return error_of_sum(n) / 4 + 4 * square(TOOL_UNIT_F32) + 2 * m->store;
 }
 
 /* A product with rows of n weights; input: of what comes in. */
 static double projection(const struct machine *m, double n, double input)
 {
-    return input + 2 * m->operand + sum_of(n) + m->store;
+    return input + 2 * m->operand + error_of_sum(n) + m->store;
 }
 
 /* From projected to what attention multiplies: *relative (squared) and *size change with it. */
@@ -301,7 +301,7 @@ static double score_error(const struct machine *m, const struct tool_sizes *s,
     const double heavy = fmin(all, s->value[TOOL_LSE] + log(c->keys));
 
     return sqrt(square(all) * (q + k) / c->dk +
-                square(heavy) * (sum_of(c->dk) + sum_of(c->hidden) + 2 * m->store) +
+                square(heavy) * (error_of_sum(c->dk) + error_of_sum(c->hidden) + 2 * m->store) +
                 square(cap) * 4 * m->store + square(bias_size(c)) * m->store);
 }
 
@@ -332,7 +332,7 @@ void tool_errors(const struct tool_sizes *sizes, const struct tool_case *c,
     e[TOOL_Q] = hypot(e[TOOL_Q], angle * size[TOOL_Q]);
     e[TOOL_K] = hypot(e[TOOL_K], angle * size[TOOL_K]);
     score = score_error(&m, sizes, c, relative[TOOL_Q], relative[TOOL_K]);
-    softmax = sum_of(c->keys) + m.operand + 2 * m.store;
+    softmax = error_of_sum(c->keys) + m.operand + 2 * m.store;
     e[TOOL_LSE] = sqrt(square(score) + softmax + 3 * m.store * square(most[TOOL_LSE]));
     e[TOOL_ATTN] = sqrt(square(e[TOOL_V]) + square(sizes->v) * (square(score) + softmax) +
                         m.store * square(most[TOOL_ATTN]));

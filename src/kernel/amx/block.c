@@ -122,12 +122,13 @@ __attribute__((noinline)) static void rules_of_32(float *s, const struct lanes *
 /* --- probabilities -------------------------------------------------------------------------- */
 
 /* Where the next 32 keys lie: a key run of the block, and a key of the run. */
-struct cursor {
+struct score_cursor {
     int32_t run, key;
 };
 
 /* The scores of the next 32 keys into s; the cursor moves on. */
-INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s, const bool two)
+INLINE void score_next(const struct lanes *lanes, struct score_cursor *next, float *s,
+                       const bool two)
 {
     const struct gqa__key_run *run = &lanes->block->run[next->run];
     const struct score_place to = {s, 16, LANE_SCORES};
@@ -159,7 +160,7 @@ INLINE bool exponentiate_keys(const struct lanes *lanes, struct lane_sums *a, st
 {
     const struct gqa__block *block = lanes->block;
     unsigned char *p = block->p;
-    struct cursor next = {0, 0};
+    struct score_cursor next = {0, 0};
     bool stale = false;
 
     *a = no_sums(a->m);
