@@ -189,7 +189,7 @@ struct raw {
     const void *q_pos, *k_pos, *key_valid, *row_valid, *inv_freq, *pos3, *past_k, *past_v, *bias;
 };
 
-static void add_inputs(struct tensor_rules *rules, struct tool_case *c, struct raw *raw)
+static void add_input_rules(struct tensor_rules *rules, struct tool_case *c, struct raw *raw)
 {
     struct tensor_rule *rule = add(rules, "x", c->block, "stage", ANY_FLOAT);
 
@@ -382,7 +382,7 @@ bool tool_case_tensors(struct tool_case *c, struct tool_fault *fault)
     add_weights(&rules, c);
     add_qk_norm(&rules, c, "q_norm.weight", c->hq, &c->weights.q_norm);
     add_qk_norm(&rules, c, "k_norm.weight", c->hkv, &c->weights.k_norm);
-    add_inputs(&rules, c, &raw);
+    add_input_rules(&rules, c, &raw);
     add_bias_rule(&rules, c, &raw);
     for (int i = 0; i < rules.n; i++) {
         if (!read_tensor(c, &rules.rule[i], fault)) {

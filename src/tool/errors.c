@@ -234,7 +234,7 @@ static double norm_of(const struct machine *m, double n)
 }
 
 /* A product with rows of n weights; input: of what comes in. */
-static double projection(const struct machine *m, double n, double input)
+static double error_of_product(const struct machine *m, double n, double input)
 {
     return input + 2 * m->operand + error_of_sum(n) + m->store;
 }
@@ -268,7 +268,7 @@ static void errors_of_block(const struct machine *m, const struct tool_sizes *s,
 
     relative[TOOL_X_NORM] = norm ? norm_of(m, c->hidden) : m->store;
     for (int i = 0; i < 3; i++) {
-        relative[values[i]] = projection(m, c->hidden, norm ? relative[TOOL_X_NORM] : 0);
+        relative[values[i]] = error_of_product(m, c->hidden, norm ? relative[TOOL_X_NORM] : 0);
         size[values[i]] = fmax(s->value[values[i]], norms[i] * s->x_norm / sqrt(c->hidden));
     }
 }
@@ -340,7 +340,7 @@ void tool_errors(const struct tool_sizes *sizes, const struct tool_case *c,
         const double n = (double)c->hq * c->dv;
         const double typical = fmax(most[TOOL_O_PROJ], sizes->wo * sizes->attn / sqrt(n));
         e[TOOL_O_PROJ] =
-            sqrt(projection(&m, n, 0) * square(typical) + square(sizes->wo * e[TOOL_ATTN]));
+            sqrt(error_of_product(&m, n, 0) * square(typical) + square(sizes->wo * e[TOOL_ATTN]));
         e[TOOL_OUT] = sqrt(square(e[TOOL_O_PROJ]) + 2 * m.store * square(most[TOOL_OUT]));
     }
 }

@@ -247,15 +247,9 @@ static void accumulate_pair_runs(const struct gqa__block *block, int32_t lane, i
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__key_run *run = &block->run[i];
         const struct key_range own = run_range(run, offset, range);
-        const struct values values = {block->state.o + lane,
-                                      block->ld,
-                                      block->s + (int64_t)(offset + own.begin) * width,
-                                      width,
-                                      NULL,
-                                      run->v_stride,
-                                      own.end - own.begin,
-                                      block->dv,
-                                      width};
+        const struct values values =
+            run_values(block, run, lane, width, offset + own.begin, own.end - own.begin);
+
         if (own.begin < own.end) {
             accumulate_pairs_lanes(&values, (const uint16_t *)run->v + own.begin,
                                    offset + own.begin == range.begin);

@@ -134,6 +134,21 @@ static inline void score_runs(const struct gqa__block *block, int32_t lane, int3
     }
 }
 
+/* keys of a run, the first one key `at` of the block, with their p; where V lies is left open. */
+static inline struct values run_values(const struct gqa__block *block,
+                                       const struct gqa__key_run *run, int32_t lane, int32_t width,
+                                       int32_t at, int32_t keys)
+{
+    return (struct values){.o = block->state.o + lane,
+                           .o_stride = block->ld,
+                           .p = block->s + (int64_t)at * width,
+                           .p_stride = width,
+                           .v_stride = run->v_stride,
+                           .keys = keys,
+                           .dv = block->dv,
+                           .width = width};
+}
+
 static inline void accumulate_runs(const struct gqa__block *block, int32_t lane, int32_t width,
                                    struct key_range range)
 {
@@ -142,15 +157,10 @@ static inline void accumulate_runs(const struct gqa__block *block, int32_t lane,
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__key_run *run = &block->run[i];
         const struct key_range own = run_range(run, offset, range);
-        const struct values values = {block->state.o + lane,
-                                      block->ld,
-                                      block->s + (int64_t)(offset + own.begin) * width,
-                                      width,
-                                      (const float *)run->v + own.begin * run->v_stride,
-                                      run->v_stride,
-                                      own.end - own.begin,
-                                      block->dv,
-                                      width};
+        struct values values =
+            run_values(block, run, lane, width, offset + own.begin, own.end - own.begin);
+
+        values.v = (const float *)run->v + own.begin * run->v_stride;
         if (own.begin < own.end) {
             value_lane_pair(&values, offset + own.begin == range.begin);
         }
