@@ -67,7 +67,7 @@ static const float *copy_scores(struct tool_trace *trace, const gqa_neuron_tile 
     return to;
 }
 
-static void look(struct tool_trace *trace, struct tool_trace_event *event,
+static void find_seen_keys(struct tool_trace *trace, struct tool_trace_event *event,
                  const gqa_neuron_tile *tile)
 {
     const size_t rows = (size_t)tile->rows;
@@ -92,7 +92,7 @@ static void look(struct tool_trace *trace, struct tool_trace_event *event,
     }
 }
 
-static void keep(struct tool_trace *trace, const gqa_neuron_tile *tile)
+static void keep_event(struct tool_trace *trace, const gqa_neuron_tile *tile)
 {
     struct tool_trace_event *const event = &trace->events[trace->count++];
     const bool dumped = tile->order == trace->dump;
@@ -111,11 +111,11 @@ static void keep(struct tool_trace *trace, const gqa_neuron_tile *tile)
     event->tile.o = NULL;
     event->tile.blocks = NULL;
     if (tile->event == GQA_NEURON_MM1 && tile->s != NULL) {
-        look(trace, event, tile);
+        find_seen_keys(trace, event, tile);
     }
 }
 
-static void see(void *user, const gqa_neuron_tile *tile)
+static void trace_event(void *user, const gqa_neuron_tile *tile)
 {
     struct tool_trace *const trace = user;
 
@@ -133,7 +133,7 @@ static void see(void *user, const gqa_neuron_tile *tile)
         trace->events = more;
         trace->room = room;
     }
-    keep(trace, tile);
+    keep_event(trace, tile);
 }
 
 /* --- a run -------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ bool tool_trace_run(struct tool_trace *trace, const gqa_neuron_call *call,
     trace->output.out = *q;
     memset(trace->output.out.stride, 0, sizeof trace->output.out.stride);
     trace->output.out.data = calloc((size_t)count + 1, sizeof(float));
-    traced.trace = see;
+    traced.trace = trace_event;
     traced.trace_user = trace;
     if (trace->output.out.data == NULL) {
         return tool_fault_set(fault, NULL, "no memory for the result");
