@@ -102,8 +102,8 @@ static void outputs(struct native_row *row, enum native_wrong wrong)
     native_twin_product(row, prior);
     native_twin_product(row, active);
     for (int i = 0; i < row->d; i++) {
-        float out = active->n == 0 ? prior->o[i] : prior->n == 0 ? active->o[i] : 0.0f;
-        if (prior->n > 0 && active->n > 0) {
+        float out = active->o[i];
+        if (row->parts) {
             out = native_twin_round((double)(prior->o[i] + active->o[i]), row->bf16);
         }
         row->out[i] = out;
@@ -140,7 +140,7 @@ void native_twin_row(struct native_row *row, enum native_wrong wrong)
     row->m = highest(&row->active, highest(&row->prior, sink ? *row->sink : -INFINITY));
     /* The sink is summed with the prior keys, or with all of them where there is one part. */
     const double start = sink ? (double)native_twin_exp(*row->sink - row->m) : 0.0;
-    if (row->prior.n > 0) {
+    if (row->parts) {
         const float prior = exponentials(&row->prior, row->m, start);
         row->l = prior + exponentials(&row->active, row->m, 0.0);
     } else {
