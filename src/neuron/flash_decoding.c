@@ -141,7 +141,9 @@ static gqa_tensor slots_of(const gqa_tensor *by_position, int32_t rank, int32_t 
     gqa_tensor slots = *by_position;
     const int64_t bytes = (int64_t)gqa__dtype_size(slots.dtype);
 
-    slots.data = (unsigned char *)slots.data + rank * slots.stride[1] * bytes;
+    if (rank < slots.shape[1]) { /* else it has none */
+        slots.data = (unsigned char *)slots.data + rank * slots.stride[1] * bytes;
+    }
     slots.stride[1] *= ranks;
     return slots;
 }

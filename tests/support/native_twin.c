@@ -58,7 +58,7 @@ void native_twin_scores(const struct native_row *row, struct native_keys *keys,
     const bool raw_t =
         row->bf16 && wrong != NATIVE_SCORES_F32 && wrong != NATIVE_SCORES_ONE_ROUNDING;
     const bool s_t = row->bf16 && wrong != NATIVE_SCORES_F32;
-    const float divisor = native_twin_sqrt(row->d, row->bf16 && wrong != NATIVE_SQRT_D_F32);
+    const float divisor = native_twin_sqrt(row->d, s_t && wrong != NATIVE_SQRT_D_F32);
     for (int j = 0; j < keys->n; j++) {
         const float raw = native_twin_round(product(row, keys, j), raw_t);
         const float fill = wrong == NATIVE_MASK_INF ? -INFINITY : keys->fill;
