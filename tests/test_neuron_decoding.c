@@ -442,7 +442,7 @@ static void refusals(void **state)
     (void)state;
     call_open(&call, &o, 2);
     in->lift_limits = 0;
-    neuron_rig_refused(&call.rig, GQA_ERR_UNSUPPORTED, "call.k", "one KV head");
+    neuron_rig_refused(&call.rig, GQA_ERR_UNSUPPORTED, "call.k", "spreads one KV head");
     in->lift_limits = 1;
     neuron_rig_run(&call.rig, NULL);
     assert_int_equal(neuron_rig_warnings(&call.rig, GQA_NEURON_WARN_LIMIT_LIFTED), 1);

@@ -315,6 +315,20 @@ static void skipped_loads(void **state)
     call_close(&call);
 }
 
+/* 1024 new tokens are two sub-tiles of 512; the second one is not computed for the first four of
+ * eight row tiles, two heads each. The prior phase computes all: one key tile, eight row tiles. */
+static void right_of_the_diagonal(void **state)
+{
+    static struct call call;
+
+    (void)state;
+    call_open(&call, &sizes[3], 6);
+    neuron_rig_run(&call.rig, NULL);
+    assert_int_equal(call.rig.output.tiles_skipped, 4 * 2);
+    assert_int_equal(call.rig.output.tiles, (8 + 8 + 4) * 2);
+    call_close(&call);
+}
+
 /* --- what it says and refuses -------------------------------------------------------------------
  */
 
@@ -461,6 +475,7 @@ int main(void)
         cmocka_unit_test(warnings),
         cmocka_unit_test(limits),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(right_of_the_diagonal),
         cmocka_unit_test(empty_schedule),
     };
     return cmocka_run_group_tests_name("neuron_paged", tests, NULL, NULL);
