@@ -213,7 +213,9 @@ static void score_tile(const struct step *step, int32_t i, const struct gqa__cte
     int64_t visible = 0;
 
     gqa__neuron_load_turned(&keys, x->k, GQA__CTE_K_TILE);
-    gqa__engine_round_all(GQA_BF16, x->k, (int64_t)call->dim * GQA__CTE_K_TILE);
+    for (int64_t d = 0; d < call->dim; d++) {
+        gqa__engine_round_all(GQA_BF16, x->k + d * GQA__CTE_K_TILE, tile->keys);
+    }
     gqa__psum_group(&scores);
     for (int32_t r = 0; r < step->rows; r++) {
         float *const row = s + r * score_step(step);

@@ -461,7 +461,9 @@ static void load_keys(const struct gqa__neuron *call, const struct scratch *x,
     gqa__neuron_load_turned(&rows, x->k, tile);
     rows.tensor = &call->in.v;
     gqa__neuron_load(&rows, x->v);
-    gqa__engine_round_all(GQA_BF16, x->k, call->dim * tile);
+    for (int64_t d = 0; d < call->dim; d++) {
+        gqa__engine_round_all(GQA_BF16, x->k + d * tile, step->keys);
+    }
     gqa__engine_round_all(GQA_BF16, x->v, (int64_t)step->keys * call->dim);
 }
 

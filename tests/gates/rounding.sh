@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # usage: rounding.sh SOURCE_DIR CC
-# Every rounding point of Neuron's profiles is seen by a test: src/neuron is changed in one place at a
-# time - a rounding left out, a sum taken of something else, another tile - and test_neuron must fail.
+# Every rounding point of Neuron's kernels is seen by a test: src/neuron is changed in one place at a
+# time - a rounding left out, a sum taken of something else, another tile - and test_neuron or
+# test_neuron_kernels must fail.
 # SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 source_dir=$1
@@ -13,29 +14,30 @@ flags="$flags -I$source_dir/include -I$scratch/src -I$source_dir/src -I$source_d
 flags="$flags $(pkg-config --cflags cmocka jansson)"
 flags="$flags -DGQA_TOOL_PATH=\"\" -DGQA_SOURCE_DIR=\"$source_dir\""
 
-# What is changed: FILE | TEXT | BY WHAT | why that is wrong. The text is in the file exactly once.
+# What is changed: FILE | TEXT | BY WHAT | why that is wrong. The text is in the file exactly once;
+# blanks and line ends are alike.
 mutants() {
     cat <<'LIST'
 flash_fwd.c | gqa__engine_round_all(GQA_BF16, p, step->keys); | | P is not rounded
 flash_fwd.c | p[c] = gqa__engine_exp(s[c] - m); | p[c] = gqa__round_bf16(gqa__engine_exp(s[c] - m)); | the row sum is of the rounded P
 flash_fwd.c | gqa__round_bf16(step->x->q[e] * call->in.scale) | step->x->q[e] * call->in.scale | q is scaled in f32
 flash_fwd.c | gqa__engine_round_all(GQA_BF16, step->x->q, n); | | q is not rounded before it is scaled
-flash_fwd.c | gqa__engine_round_all(GQA_BF16, x->k, call->dim * tile); | | K is not rounded
+flash_fwd.c | gqa__engine_round_all(GQA_BF16, x->k + d * tile, step->keys); | | K is not rounded
 flash_fwd.c | gqa__engine_round_all(GQA_BF16, x->v, (int64_t)step->keys * call->dim); | | V is not rounded
 flash_fwd.c | m_new + gqa__engine_log(gqa__engine_exp(step->l[r] - m_new) + x->row_sum[r]) | step->l[r] * x->alpha[r] + x->row_sum[r] | l is a plain sum
 flash_fwd.c | o[d] = gqa__round_bf16(o[d] * factor); | o[d] = o[d] * factor; | the result is not rounded to bf16 for f32 I/O
-flash_fwd.c | if (in->seq_tile == 0) { | if (true) { in->seq_tile = 512; } if (false) { | another sequence tile
+flash_fwd.c | if (in->seq_tile == 0) { | in->seq_tile = 512; if (false) { | another sequence tile
 flash_fwd.c | gqa__min(MOST_REDUCTION, tile / 2) | tile | one sum for the row
 flash_fwd.c | MASKED = -9984.0f | MASKED = -30000.0f | another mask constant
 flash_fwd.c | reach - window + 1 - k0 | reach - window - k0 | a window of one more
 flash_fwd.c | reach - window + 1 - k0 | reach - window + 2 - k0 | a window of one less
 flash_fwd.c | if (reach < first) { | if (reach <= first) { | a tile on the diagonal is skipped
 flash_fwd.c | last <= reach - window | last < reach - window | a tile left of the window is computed
+flash_fwd.c | fate == GQA_NEURON_WHOLE) { run_step(step); | true) { run_step(step); | no tile is skipped
 cte.c | gqa__engine_round_all(GQA_BF16, p, tile->keys); | | P is not rounded
 cte.c | p[c] = gqa__engine_exp(p[c] - step->m[r]); | p[c] = gqa__round_bf16(gqa__engine_exp(p[c] - step->m[r])); | the tile sum is of the rounded P
-cte.c | gqa__engine_round(call->io, step->x->q[e] / call->divisor) | step->x->q[e] / call->divisor | q is not rounded after the division
 cte.c | gqa__engine_round_all(GQA_BF16, step->x->q, n); | | q is not rounded to bf16 for f32 I/O
-cte.c | gqa__engine_round_all(GQA_BF16, x->k, (int64_t)call->dim * GQA__CTE_K_TILE); | | K is not rounded
+cte.c | gqa__engine_round_all(GQA_BF16, x->k + d * GQA__CTE_K_TILE, tile->keys); | | K is not rounded
 cte.c | gqa__engine_round_all(GQA_BF16, v, (int64_t)tile->keys * call->dim); | | V is not rounded
 cte.c | gqa__engine_round(call->io, o[d] * recip[r]) | gqa__engine_round(call->io, o[d] / step->l[r]) | a division for the reciprocal
 cte.c | if (!last) { | if (false) { | O stays f32 between sections
@@ -43,12 +45,18 @@ cte.c | x->sums[r * width + width - 1] = gqa__engine_exp(logit - step->m[r]); | 
 cte.c | step->x->section_max[r] = logit > MASKED ? logit : MASKED; | step->x->section_max[r] = MASKED; | the sink is dropped from the maximum
 cte.c | step->section == 0; const float logit = sink ? gqa__neuron_sink(step->call, step->head) : 0.0f; | true; const float logit = sink ? gqa__neuron_sink(step->call, step->head) : 0.0f; | the sink counts in every section
 cte.c | MASKED = -FLT_MAX | MASKED = -9984.0f | another mask constant
+cte.c | MASKED * scale : MASKED | MASKED : MASKED | a static mask is not scaled
+cte.c | s[c] * scale : fill | s[c] : fill | scores are not scaled
 cte.h | GQA__CTE_LARGE_TILE = 2048 | GQA__CTE_LARGE_TILE = 4096 | one PV group per 4096 keys
 cte.h | GQA__CTE_SECTION = 8192 | GQA__CTE_SECTION = 10240 | other sections
+cte.h | GQA__CTE_SMALL_WINDOW = 128 | GQA__CTE_SMALL_WINDOW = 64 | static masks for a small window
 cte_plan.c | range.end - in->window | range.end - in->window - 1 | a window of one more
 cte_plan.c | range.end - in->window | range.end - in->window + 1 | a window of one less
+cte_plan.c | in->prior_used - (in->window - 1) | in->prior_used - in->window | a window of one more in the prefix
 cte_plan.c | in->bound_max[t] + (in->bidirectional == 0) | in->bound_max[t] | the key at the bound is not admitted
 cte_plan.c | plan.skips = in->bidirectional == 0 && !contiguous | plan.skips = in->bidirectional == 0 | contiguous context parallelism skips tiles
+cte_plan.c | row * degree + degree - 1 : row | row : row | strided ranks skip as if they were contiguous
+cte_plan.c | gqa__max(0, (int64_t)in->cp_offset - (plan->active - call->tokens)) | 0 | keys are loaded from the first on
 check.c | call->in.divisor == GQA_NEURON_SQRT_D_ROUNDED ? gqa__engine_round(call->io, root) : root | root | sqrt(D) is not rounded
 engine.c | double bank[GQA__PSUM_FREE] | float bank[GQA__PSUM_FREE] | exact accumulation is not exact
 engine.c | double wide = 0.0; | float wide = 0.0f; | exact sums are not exact
@@ -56,73 +64,83 @@ LIST
 }
 
 compile() { # FILE OBJECT
-    $cc $flags -c "$1" -o "$2"
+    $cc $flags -c "$1" -o "$2" || exit 1
 }
 
-# The parts that no mutant changes, once.
+# All objects; those of the room from the copy in the scratch directory, where mutants are.
 prepare() {
     local file
-    mkdir -p "$scratch/fixed" "$scratch/src"
+    mkdir -p "$scratch/fixed" "$scratch/room" "$scratch/src"
     cp -r "$source_dir/src/neuron" "$scratch/src/"
+    shopt -s nullglob
     for file in "$source_dir"/src/base/*.c "$source_dir"/src/parallel/*.c \
-        "$source_dir"/src/api/{neuron*,types}.c "$source_dir"/src/tool/{neuron_*,safetensors*,fault,meta}.c \
-        "$source_dir"/tests/test_neuron.c; do
-        compile "$file" "$scratch/fixed/$(basename "$(dirname "$file")")_$(basename "$file").o" || exit 1
+        "$source_dir"/src/api/{maps_*,neuron*,types,runtime}.c \
+        "$source_dir"/src/tool/{neuron_*,safetensors*,fault,meta}.c \
+        "$source_dir"/tests/support/{neuron_*,native_twin,draw,host,parallel}.c; do
+        compile "$file" "$scratch/fixed/$(basename "$(dirname "$file")")_$(basename "$file").o"
+    done
+    for file in "$scratch"/src/neuron/*.c; do
+        compile "$file" "$scratch/room/$(basename "$file").o"
+    done
+    for file in test_neuron test_neuron_kernels; do
+        compile "$source_dir/tests/$file.c" "$scratch/$file.o"
     done
 }
 
-# Build test_neuron with the room as it lies in the scratch directory. One that does not compile is
-# our mistake, not a violation.
-build() {
+# The objects of a changed file of the room, and the programs. What does not compile is our mistake,
+# not a violation.
+build() { # FILE
     local file
-    for file in "$scratch"/src/neuron/*.c; do
-        compile "$file" "$scratch/$(basename "$file").o" || exit 1
+    for file in "$scratch"/src/neuron/${1/%.h/*.c}; do
+        compile "$file" "$scratch/room/$(basename "$file").o"
     done
-    $cc "$scratch"/*.o "$scratch"/fixed/*.o -o "$scratch/test_neuron" \
-        $(pkg-config --libs cmocka jansson) -lm -lpthread || exit 1
+    for file in test_neuron test_neuron_kernels; do
+        $cc "$scratch/$file.o" "$scratch"/room/*.o "$scratch"/fixed/*.o -o "$scratch/$file" \
+            $(pkg-config --libs cmocka jansson) -lm -lpthread || exit 1
+    done
 }
 
 check() {
-    "$scratch/test_neuron"
+    "$scratch/test_neuron" && "$scratch/test_neuron_kernels"
 }
 
-# Replace TEXT by OTHER in the scratch copy; line ends and indentation count as one blank.
+# Replace TEXT by OTHER in the scratch copy.
 replace() { # FILE TEXT OTHER
     awk -v text="$2" -v other="$3" '
         { whole = whole (NR == 1 ? "" : "\n") $0 }
         END {
-            flat = whole
-            gsub(/\n *\/\//, "\n//", flat)
             n = split(text, word, / +/)
-            pattern = ""
             for (i = 1; i <= n; i++) {
                 w = word[i]
                 gsub(/[][(){}.*+?^$|\\&]/, "\\\\&", w)
                 pattern = pattern (i == 1 ? "" : "[ \n]+") w
             }
-            rest = flat; count = 0
-            while (match(rest, pattern)) {
-                count++
+            for (rest = whole; match(rest, pattern); count++) {
                 rest = substr(rest, RSTART + RLENGTH)
             }
             if (count != 1) exit 1
-            match(flat, pattern)
-            print substr(flat, 1, RSTART - 1) other substr(flat, RSTART + RLENGTH)
+            match(whole, pattern)
+            print substr(whole, 1, RSTART - 1) other substr(whole, RSTART + RLENGTH)
         }' "$source_dir/src/neuron/$1" >"$scratch/changed" &&
         mv "$scratch/changed" "$scratch/src/neuron/$1"
 }
 
+trim() {
+    sed 's/^ *//; s/ *$//' <<<"$1"
+}
+
 prepare
-build
+build check.c
 check >"$scratch/log" || { cat "$scratch/log"; exit 1; }
 while IFS='|' read -r file text other why; do
-    file=${file// /} text=$(sed 's/^ *//; s/ *$//' <<<"$text") other=$(sed 's/^ *//; s/ *$//' <<<"$other")
-    if ! replace "$file" "$text" "$other"; then
-        echo "src/neuron/$file does not hold this text once: $text"
+    file=$(trim "$file")
+    if ! replace "$file" "$(trim "$text")" "$(trim "$other")"; then
+        echo "src/neuron/$file does not hold this once:$text"
         exit 1
     fi
-    build
+    build "$file"
     see_it_fail "$file:$why"
     cp "$source_dir/src/neuron/$file" "$scratch/src/neuron/$file"
+    build "$file"
 done < <(mutants)
 echo "ok"
