@@ -170,9 +170,12 @@ typedef struct gqa_neuron_call {
         v_prior; /* [B, P, Hkv, D]; flash_decoding: by position, P = ranks * S_rank */
     gqa_tensor k_cache, v_cache; /* paged_schedule: [blocks, Hkv, block size, D] */
     gqa_tensor sinks;            /* [Hq], any float format, rounded to the I/O type */
-    gqa_tensor mask;             /* native_prefill: [1|B, 1, T, K] GQA_U8 or GQA_BITS, 1 = attend */
-    gqa_tensor prior_mask;       /* native_tkg: [1|B, 1, T, P] */
-    gqa_tensor active_mask;      /* native_tkg: [1|B, 1, T, T]; absent: all of them attend */
+    /* Masks, GQA_U8 or GQA_BITS, 1 = attend; absent: all attend. A row that sees no key gets
+     * an average over all of them; exactly 0 if there are sinks. */
+    gqa_tensor mask; /* native_prefill: [1|B, 1, T, K]; causality, window, padding: all of it */
+    gqa_tensor prior_mask;  /* native_tkg: [1|B, 1, T, P]; native_prefix ignores it */
+    gqa_tensor active_mask; /* native_tkg: [1|B, 1, T, T], ignored for T = 1; native_prefix: absent:
+                               causal */
 
     int32_t window;        /* W keys, the query's own included; 0 = no window */
     int32_t right_window;  /* 0; anything else is refused as flash_fwd does */
@@ -192,7 +195,8 @@ typedef struct gqa_neuron_call {
     const int32_t *bound_max; /* cte: [T]; both or neither */
 
     int32_t ranks;            /* flash_decoding: ranks that share the KV head */
-    const int32_t *positions; /* flash_decoding: [B, T] of the new tokens */
+    const int32_t *positions; /* flash_decoding: [B, T] of the new tokens; prior slots count that
+                                 lie before the first of a batch entry, at most P */
 
     int32_t requests;            /* paged_schedule */
     const int32_t *query_lens;   /* paged_schedule: [requests] */

@@ -58,10 +58,12 @@ static gqa_status check_positions(const struct gqa__neuron *call, gqa_error *err
 static gqa_status check(struct gqa__neuron *call, gqa_error *err)
 {
     const int32_t ranks = call->in.ranks;
-    const struct gqa__neuron_limit heads = {"call.k", "the number of heads", call->hkv,
-                                            "1 (flash_decoding serves the group of one KV head)"};
-    struct gqa__neuron_limit slots = {"call.k_prior", "shape[1]", call->prior,
-                                      "a multiple of call.ranks (every rank holds as many slots)"};
+    const struct gqa__neuron_limit heads = {
+        "call.k", "the number of heads", call->hkv,
+        "1 (flash decoding spreads one KV head over its ranks)"};
+    struct gqa__neuron_limit slots = {
+        "call.k_prior", "shape[1]", call->prior,
+        "a multiple of call.ranks (every rank's cache is seq_len / num_cores_per_group long)"};
     gqa_status status = gqa__native_check_new_tokens(call, err);
 
     gqa__native_drop_sinks(call, "flash_decoding drops learned sinks");
@@ -141,7 +143,9 @@ static gqa_tensor slots_of(const gqa_tensor *by_position, int32_t rank, int32_t 
     gqa_tensor slots = *by_position;
     const int64_t bytes = (int64_t)gqa__dtype_size(slots.dtype);
 
-    slots.data = (unsigned char *)slots.data + rank * slots.stride[1] * bytes;
+    if (rank < slots.shape[1]) { /* else it has none */
+        slots.data = (unsigned char *)slots.data + rank * slots.stride[1] * bytes;
+    }
     slots.stride[1] *= ranks;
     return slots;
 }

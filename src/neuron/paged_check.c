@@ -53,14 +53,12 @@ static bool power_of_two(int64_t n)
     return n > 0 && (n & (n - 1)) == 0;
 }
 
-/* The asserts of the kernel. */
+/* The asserts of the kernel. The last one, that a load fills 128 partitions with whole pieces of
+ * blocks, follows from these. */
 static gqa_status check_limits(struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
     const int32_t blocks = gqa__paged_blocks(call);
-    const bool tiled = blocks >= GQA__PARTITIONS ||
-                       (GQA__PARTITIONS % blocks == 0 &&
-                        gqa__paged_block_size(call) % (GQA__PARTITIONS / blocks) == 0);
     const struct {
         bool holds;
         struct gqa__neuron_limit limit;
@@ -80,10 +78,6 @@ static gqa_status check_limits(struct gqa__neuron *call, gqa_error *err)
         {power_of_two(blocks),
          {"call.kv_tile", "the blocks of a tile", blocks,
           "a power of two (the paged kernel asserts it)"}},
-        {tiled,
-         {"call.k_cache", "the block size", gqa__paged_block_size(call),
-          "cut by 128 / (blocks of a tile) where these are below 128 (the paged kernel asserts "
-          "it)"}},
     };
 
     for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++) {

@@ -58,7 +58,7 @@ void native_twin_scores(const struct native_row *row, struct native_keys *keys,
     const bool raw_t =
         row->bf16 && wrong != NATIVE_SCORES_F32 && wrong != NATIVE_SCORES_ONE_ROUNDING;
     const bool s_t = row->bf16 && wrong != NATIVE_SCORES_F32;
-    const float divisor = native_twin_sqrt(row->d, row->bf16 && wrong != NATIVE_SQRT_D_F32);
+    const float divisor = native_twin_sqrt(row->d, s_t && wrong != NATIVE_SQRT_D_F32);
     for (int j = 0; j < keys->n; j++) {
         const float raw = native_twin_round(product(row, keys, j), raw_t);
         const float fill = wrong == NATIVE_MASK_INF ? -INFINITY : keys->fill;
@@ -102,8 +102,8 @@ static void outputs(struct native_row *row, enum native_wrong wrong)
     native_twin_product(row, prior);
     native_twin_product(row, active);
     for (int i = 0; i < row->d; i++) {
-        float out = active->n == 0 ? prior->o[i] : prior->n == 0 ? active->o[i] : 0.0f;
-        if (prior->n > 0 && active->n > 0) {
+        float out = active->o[i];
+        if (row->parts) {
             out = native_twin_round((double)(prior->o[i] + active->o[i]), row->bf16);
         }
         row->out[i] = out;
@@ -140,7 +140,7 @@ void native_twin_row(struct native_row *row, enum native_wrong wrong)
     row->m = highest(&row->active, highest(&row->prior, sink ? *row->sink : -INFINITY));
     /* The sink is summed with the prior keys, or with all of them where there is one part. */
     const double start = sink ? (double)native_twin_exp(*row->sink - row->m) : 0.0;
-    if (row->prior.n > 0) {
+    if (row->parts) {
         const float prior = exponentials(&row->prior, row->m, start);
         row->l = prior + exponentials(&row->active, row->m, 0.0);
     } else {

@@ -24,9 +24,9 @@ extern const char *const native_wrong_names[NATIVE_WRONGS];
 
 /* The keys of one part of a row. */
 struct native_keys {
-    const float *k, *v;  /* row j at j * stride, [D] each */
-    int64_t stride;      /* elements */
-    int n;               /* 0: the part does not exist */
+    const float *k, *v; /* row j at j * stride, [D] each */
+    int64_t stride;     /* elements */
+    int n;
     const uint8_t *mask; /* [n], 1 = attend; NULL = all */
     float fill;          /* score of a key that is not attended */
     float *raw, *s, *p;  /* [n] T(q.k), scores, weights: written */
@@ -35,7 +35,8 @@ struct native_keys {
 
 struct native_row {
     int d;
-    bool bf16; /* T; else f32 */
+    bool bf16;  /* T; else f32 */
+    bool parts; /* prior and active; else active alone */
     const float *q;
     const float *sink; /* NULL = none */
     struct native_keys prior, active;

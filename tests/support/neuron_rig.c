@@ -50,22 +50,23 @@ int neuron_rig_number(struct neuron_rig *rig, int below)
 
 static int64_t elements(const struct neuron_shape *shape)
 {
-    return shape->d == 0 ? shape->a : (int64_t)shape->a * shape->b * shape->c * shape->d;
+    return shape->b < 0 ? shape->a : (int64_t)shape->a * shape->b * shape->c * shape->d;
 }
 
 /* Memory for the tensor, its rows GAP elements further apart than they are long. */
 static void lay_out(struct neuron_rig *rig, gqa_tensor *tensor, const struct neuron_shape *shape,
                     size_t size, int gap)
 {
-    const int64_t row = shape->d == 0 ? shape->a : shape->d;
-    const int64_t rows = shape->d == 0 ? 1 : elements(shape) / (shape->d > 0 ? shape->d : 1);
+    const bool vector = shape->b < 0;
+    const int64_t row = vector ? shape->a : shape->d;
+    const int64_t rows = vector ? 1 : (int64_t)shape->a * shape->b * shape->c;
 
     memset(tensor, 0, sizeof *tensor);
     tensor->dtype = shape->dtype;
-    tensor->rank = shape->d == 0 ? 1 : 4;
+    tensor->rank = vector ? 1 : 4;
     tensor->shape[0] = shape->a;
     tensor->stride[0] = 1;
-    if (shape->d != 0) {
+    if (!vector) {
         tensor->shape[1] = shape->b;
         tensor->shape[2] = shape->c;
         tensor->shape[3] = shape->d;

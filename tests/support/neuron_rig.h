@@ -25,7 +25,7 @@ void *neuron_rig_memory(struct neuron_rig *rig, int64_t count, size_t size);
 /* In [0, below). */
 int neuron_rig_number(struct neuron_rig *rig, int below);
 
-/* Fill the tensor, [a, b, c, d] or, with d = 0, [a], with numbers of the format f32 or bf16 in
+/* Fill the tensor, [a, b, c, d] or, with b below 0, [a], with numbers of the format f32 or bf16 in
  * [-scale, scale); returns them as floats, in the same order. The rows of the tensor are further
  * apart than they are long. */
 struct neuron_shape {

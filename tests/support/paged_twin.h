@@ -18,7 +18,7 @@ enum paged_wrong {
 };
 extern const char *const paged_wrong_names[PAGED_WRONGS];
 
-enum { PAGED_REQUESTS = 8, PAGED_BLOCKS = 512, PAGED_KEYS = 2048, PAGED_DIM = 128 };
+enum { PAGED_REQUESTS = 8, PAGED_BLOCKS = 1024, PAGED_KEYS = 2048, PAGED_DIM = 136 };
 
 struct paged_twin {
     int hq, hkv, d, tokens; /* tokens: rows of q, padding included */
