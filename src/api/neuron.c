@@ -35,8 +35,8 @@ struct neuron_arguments {
     int formats;
 };
 
-static gqa_status prepare_neuron(struct gqa__neuron *call, const struct neuron_arguments *arguments, size_t *size,
-                          gqa_error *err)
+static gqa_status prepare_neuron(struct gqa__neuron *call, const struct neuron_arguments *arguments,
+                                 size_t *size, gqa_error *err)
 {
     gqa_runtime runtime;
     gqa_status status = gqa__runtime_import(arguments->runtime, &runtime, err);

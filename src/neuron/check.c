@@ -210,7 +210,7 @@ static gqa_status check_query(struct gqa__neuron *call, int formats, gqa_error *
 }
 
 static gqa_status check_key_pair(const struct gqa__neuron *call, struct heads_rule *k,
-                             struct heads_rule *v, int formats, gqa_error *err)
+                                 struct heads_rule *v, int formats, gqa_error *err)
 {
     gqa_status status = fit_heads(call, k, formats, err);
 
@@ -258,8 +258,8 @@ static gqa_status check_key_tensors(struct gqa__neuron *call, int formats, gqa_e
 }
 
 /* A mask [1|B, 1, T, columns], if it is there. */
-static gqa_status check_one_mask(const struct gqa__neuron *call, const char *field, gqa_tensor *mask,
-                             int64_t columns, gqa_error *err)
+static gqa_status check_one_mask(const struct gqa__neuron *call, const char *field,
+                                 gqa_tensor *mask, int64_t columns, gqa_error *err)
 {
     const int64_t shape[4] = {-1, 1, call->tokens, columns};
     const struct gqa__form form = {field, GQA__MASKS, 4, shape, false};

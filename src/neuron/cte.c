@@ -49,7 +49,7 @@ static int32_t resident_groups(const struct gqa__neuron *call, const struct gqa_
 }
 
 static void carve_cte(const struct gqa__neuron *call, const struct gqa__cte_plan *plan,
-                  struct gqa__arena *arena, struct cte_scratch *x)
+                      struct gqa__arena *arena, struct cte_scratch *x)
 {
     const int64_t rows = GQA__PARTITIONS;
     const int64_t state = rows * resident_groups(call, plan);
@@ -130,8 +130,8 @@ static gqa_neuron_tile tile_event(const struct cte_step *step, gqa_neuron_event 
 }
 
 /* Tile number i of `size` keys of the section: false where there are no keys. */
-static bool tile_at(const struct cte_step *step, int32_t i, int32_t size, struct gqa__cte_tile *tile,
-                    gqa_neuron_fate *fate)
+static bool tile_at(const struct cte_step *step, int32_t i, int32_t size,
+                    struct gqa__cte_tile *tile, gqa_neuron_fate *fate)
 {
     const int32_t slot = step->section * step->plan->section_len + i * size;
 
@@ -141,7 +141,8 @@ static bool tile_at(const struct cte_step *step, int32_t i, int32_t size, struct
 }
 
 static struct gqa__neuron_rows cte_rows_of(const struct cte_step *step, const gqa_tensor *prior,
-                                       const gqa_tensor *active, const struct gqa__cte_tile *tile)
+                                           const gqa_tensor *active,
+                                           const struct gqa__cte_tile *tile)
 {
     const struct gqa__neuron_rows rows = {tile->prior ? prior : active, step->batch,
                                           tile->prior ? tile->first
@@ -176,8 +177,8 @@ static void load_cte_query(const struct cte_step *step)
 
 /* Scale and mask the scores of row r of a tile. A static mask is scaled with the scores. Returns
  * how many keys the row sees. */
-static int64_t mask_cte_row(const struct cte_step *step, const struct gqa__cte_tile *tile, int32_t r,
-                        gqa_neuron_masking masking, float *s)
+static int64_t mask_cte_row(const struct cte_step *step, const struct gqa__cte_tile *tile,
+                            int32_t r, gqa_neuron_masking masking, float *s)
 {
     const float scale = step->call->in.scale;
     const float fill = masking == GQA_NEURON_MASKING_AFFINE ? MASKED * scale : MASKED;
@@ -258,7 +259,8 @@ static void score_section(const struct cte_step *step)
 /* --- EXP ---------------------------------------------------------------------------------------
  */
 
-static void exponentiate_tile(const struct cte_step *step, int32_t i, const struct gqa__cte_tile *tile)
+static void exponentiate_tile(const struct cte_step *step, int32_t i,
+                              const struct gqa__cte_tile *tile)
 {
     const struct cte_scratch *const x = step->x;
     float *const s = x->s + (int64_t)i * GQA__CTE_K_TILE;
@@ -537,7 +539,8 @@ static int64_t cte_items(const struct gqa__neuron *call)
 }
 
 /* Some groups of one head, through all sections. */
-static void run_cte(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch, int64_t item)
+static void run_cte(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch,
+                    int64_t item)
 {
     const struct gqa__neuron *const call = worker->call;
     const struct gqa__cte_plan plan = gqa__cte_plan(call);

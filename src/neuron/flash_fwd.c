@@ -197,7 +197,8 @@ struct flash_scratch {
     float *o;                          /* [resident][128][dim] */
 };
 
-static void carve_flash(const struct gqa__neuron *call, struct gqa__arena *arena, struct flash_scratch *x)
+static void carve_flash(const struct gqa__neuron *call, struct gqa__arena *arena,
+                        struct flash_scratch *x)
 {
     const int64_t rows = GQA__PARTITIONS;
     const int64_t state = rows * resident_tiles(call);
@@ -275,7 +276,8 @@ static void load_flash_query(const struct flash_step *step)
 
 /* Keep the keys that row t sees of the sub-tile at key k0, and replace the others. Returns how many
  * it sees. */
-static int32_t mask_flash_row(const struct flash_step *step, float *s, int64_t t, int64_t k0, int32_t keys)
+static int32_t mask_flash_row(const struct flash_step *step, float *s, int64_t t, int64_t k0,
+                              int32_t keys)
 {
     const int64_t window = step->call->in.window;
     const int64_t reach = step->call->in.windowed_context_encoding != 0 ? t + window : t;
@@ -452,7 +454,7 @@ static void skip_flash_step(const struct flash_step *step, gqa_neuron_fate fate)
  */
 
 static void load_flash_keys(const struct gqa__neuron *call, const struct flash_scratch *x,
-                      const struct flash_step *step)
+                            const struct flash_step *step)
 {
     const int64_t tile = call->in.seq_tile;
     struct gqa__neuron_rows rows = {&call->in.k, step->batch, step->j * (int32_t)tile, step->keys,
@@ -537,7 +539,8 @@ static int64_t flash_items(const struct gqa__neuron *call)
 }
 
 /* Some query tiles of one head: the kernel's program, from its loop over blocks on. */
-static void run_flash(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch, int64_t item)
+static void run_flash(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch,
+                      int64_t item)
 {
     const struct gqa__neuron *const call = worker->call;
     const int32_t resident = resident_tiles(call);

@@ -20,7 +20,8 @@ struct neuron_job {
     struct neuron_layout layout;
 };
 
-static void carve_workspace(struct gqa__neuron *call, struct gqa__arena *arena, struct neuron_layout *layout)
+static void carve_workspace(struct gqa__neuron *call, struct gqa__arena *arena,
+                            struct neuron_layout *layout)
 {
     struct gqa__arena slot;
 

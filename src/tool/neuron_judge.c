@@ -23,7 +23,7 @@ static bool is_float(const struct tool_tensor *tensor)
 }
 
 static struct value_bounds bounds_of(const struct tool_file *file, const struct tool_tensor *tensor,
-                               gqa_neuron_accumulation accumulation)
+                                     gqa_neuron_accumulation accumulation)
 {
     struct tool_fault fault = {""};
     struct value_bounds bounds = {true, 0.0, 0.0, NULL, NULL, 1};
@@ -92,8 +92,8 @@ static void judge_element(const struct value_bounds *bounds, const struct tool_t
 }
 
 static struct tool_neuron_check judge_value(const struct tool_neuron_record *record,
-                                      const struct tool_neuron_value *value,
-                                      gqa_neuron_accumulation accumulation)
+                                            const struct tool_neuron_value *value,
+                                            gqa_neuron_accumulation accumulation)
 {
     const struct tool_tensor *const expected = value->expected;
     const struct value_bounds bounds = bounds_of(record->c->file, expected, accumulation);

@@ -5,7 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Scores at or below this one are masked: Neuron's masks are -9984 and the lowest finite numbers. */
+/* Scores at or below this one are masked: Neuron's masks are -9984 and the lowest finite numbers.
+ */
 #define LOWEST_SCORE (-9984.0f)
 
 const char *tool_trace_event_name(gqa_neuron_event event)
@@ -17,9 +18,9 @@ const char *tool_trace_event_name(gqa_neuron_event event)
 
 const char *tool_trace_fate_name(gqa_neuron_fate fate)
 {
-    static const char *const names[] = {"whole",          "masked",         "all masked",
-                                        "filled",         "skipped causal", "skipped window",
-                                        "skipped prior",  "skipped bounds"};
+    static const char *const names[] = {"whole",         "masked",         "all masked",
+                                        "filled",        "skipped causal", "skipped window",
+                                        "skipped prior", "skipped bounds"};
 
     return (unsigned)fate < 8 ? names[fate] : "unknown";
 }
@@ -68,7 +69,7 @@ static const float *copy_scores(struct tool_trace *trace, const gqa_neuron_tile 
 }
 
 static void find_seen_keys(struct tool_trace *trace, struct tool_trace_event *event,
-                 const gqa_neuron_tile *tile)
+                           const gqa_neuron_tile *tile)
 {
     const size_t rows = (size_t)tile->rows;
 
@@ -124,8 +125,7 @@ static void trace_event(void *user, const gqa_neuron_tile *tile)
     }
     if (trace->count == trace->room) {
         const int64_t room = trace->room == 0 ? 256 : 2 * trace->room;
-        struct tool_trace_event *const more =
-            realloc(trace->events, (size_t)room * sizeof *more);
+        struct tool_trace_event *const more = realloc(trace->events, (size_t)room * sizeof *more);
         if (more == NULL) {
             trace->starved = true;
             return;
@@ -139,8 +139,7 @@ static void trace_event(void *user, const gqa_neuron_tile *tile)
 /* --- a run -------------------------------------------------------------------------------------
  */
 
-bool tool_trace_run(struct tool_trace *trace, const gqa_neuron_call *call,
-                    struct tool_fault *fault)
+bool tool_trace_run(struct tool_trace *trace, const gqa_neuron_call *call, struct tool_fault *fault)
 {
     const gqa_tensor *const q = &call->q;
     gqa_neuron_call traced = *call;
@@ -155,6 +154,11 @@ bool tool_trace_run(struct tool_trace *trace, const gqa_neuron_call *call,
     trace->output.out = *q;
     memset(trace->output.out.stride, 0, sizeof trace->output.out.stride);
     trace->output.out.data = calloc((size_t)count + 1, sizeof(float));
+    trace->tokens = (int32_t)(q->rank >= 3 ? q->shape[q->rank - 3] : 0);
+    if (call->profile == GQA_NEURON_FLASH_DECODING && call->ranks > 0) {
+        const int64_t slots = call->k_prior.shape[call->k_prior.rank == 4];
+        trace->hidden = (int32_t)(slots - slots / call->ranks);
+    }
     traced.trace = trace_event;
     traced.trace_user = trace;
     if (trace->output.out.data == NULL) {
@@ -173,7 +177,7 @@ void tool_trace_free(struct tool_trace *trace)
 {
     for (int64_t i = 0; i < trace->count; i++) {
         const gqa_neuron_tile *const tile = &trace->events[i].tile;
-        const float *const copies[] = {tile->m,       tile->l,        tile->alpha, tile->row_sum,
+        const float *const copies[] = {tile->m,        tile->l, tile->alpha, tile->row_sum,
                                        tile->tile_max, tile->s, tile->p};
         for (size_t j = 0; j < sizeof copies / sizeof copies[0]; j++) {
             free((void *)(uintptr_t)copies[j]);
@@ -186,6 +190,16 @@ void tool_trace_free(struct tool_trace *trace)
     trace->count = trace->room = 0;
 }
 
+int32_t tool_trace_row(const struct tool_trace *trace, const gqa_neuron_tile *tile)
+{
+    return tile->query + tile->rank * trace->tokens;
+}
+
+int32_t tool_trace_key(const struct tool_trace *trace, const gqa_neuron_tile *tile)
+{
+    return tile->part == GQA_NEURON_ACTIVE ? tile->key - trace->hidden : tile->key;
+}
+
 struct tool_trace_extent tool_trace_extent(const struct tool_trace *trace)
 {
     struct tool_trace_extent extent = {1, 1};
@@ -193,7 +207,8 @@ struct tool_trace_extent tool_trace_extent(const struct tool_trace *trace)
     for (int64_t i = 0; i < trace->count; i++) {
         const gqa_neuron_tile *const tile = &trace->events[i].tile;
         if (tile->event == GQA_NEURON_MM1) {
-            const int32_t rows = tile->query + tile->rows, keys = tile->key + tile->keys;
+            const int32_t rows = tool_trace_row(trace, tile) + tile->rows,
+                          keys = tool_trace_key(trace, tile) + tile->keys;
             extent.rows = rows > extent.rows ? rows : extent.rows;
             extent.keys = keys > extent.keys ? keys : extent.keys;
         }

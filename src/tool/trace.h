@@ -14,11 +14,13 @@ struct tool_trace_event {
 };
 
 struct tool_trace {
-    int32_t batch, head; /* which events are kept */
-    int64_t dump;        /* of this event s and p are kept too; -1 = of none */
+    int32_t batch, head;             /* which events are kept */
+    int64_t dump;                    /* of this event s and p are kept too; -1 = of none */
     struct tool_trace_event *events; /* [count] */
     int64_t count, room;
-    bool starved; /* there was no memory for an event */
+    int32_t tokens; /* rows of the call */
+    int32_t hidden; /* keys of other ranks, in front of the active ones, that are not shown */
+    bool starved;   /* there was no memory for an event */
     gqa_neuron_output output;
 };
 
@@ -30,6 +32,11 @@ void tool_trace_free(struct tool_trace *trace);
 const char *tool_trace_event_name(gqa_neuron_event event);
 const char *tool_trace_fate_name(gqa_neuron_fate fate);
 const char *tool_trace_masking_name(gqa_neuron_masking masking);
+
+/* Where a tile's first row and key are shown: the ranks of flash_decoding lie one below the other,
+ * each with its own prior keys. */
+int32_t tool_trace_row(const struct tool_trace *trace, const gqa_neuron_tile *tile);
+int32_t tool_trace_key(const struct tool_trace *trace, const gqa_neuron_tile *tile);
 
 /* Rows and keys that the kept events span. */
 struct tool_trace_extent {

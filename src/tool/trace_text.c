@@ -19,13 +19,15 @@ static char fate_mark(gqa_neuron_fate fate)
     return (unsigned)fate < 8 ? marks[fate] : '?';
 }
 
-static void mark(char *grid, const struct tool_trace_extent *cells, const gqa_neuron_tile *tile)
+static void mark(char *grid, const struct tool_trace_extent *cells, const struct tool_trace *trace,
+                 const gqa_neuron_tile *tile)
 {
-    const int32_t last_row = (tile->query + tile->rows - 1) / CELL;
-    const int32_t last_column = (tile->key + tile->keys - 1) / CELL;
+    const int32_t row = tool_trace_row(trace, tile), key = tool_trace_key(trace, tile);
+    const int32_t last_row = (row + tile->rows - 1) / CELL;
+    const int32_t last_column = (key + tile->keys - 1) / CELL;
 
-    for (int32_t r = tile->query / CELL; r <= last_row; r++) {
-        for (int32_t c = tile->key / CELL; c <= last_column; c++) {
+    for (int32_t r = row / CELL; r <= last_row; r++) {
+        for (int32_t c = key / CELL; c <= last_column; c++) {
             grid[(int64_t)r * cells->keys + c] = fate_mark(tile->fate);
         }
     }
@@ -45,8 +47,9 @@ static void print_grid(FILE *out, const struct tool_trace *trace)
     }
     memset(grid, ' ', (size_t)cells.rows * (size_t)cells.keys);
     for (int64_t i = 0; i < trace->count; i++) {
-        if (trace->events[i].tile.event == GQA_NEURON_MM1 && trace->events[i].tile.keys > 0) {
-            mark(grid, &cells, &trace->events[i].tile);
+        const gqa_neuron_tile *const tile = &trace->events[i].tile;
+        if (tile->event == GQA_NEURON_MM1 && tile->keys > 0) {
+            mark(grid, &cells, trace, tile);
         }
     }
     for (int32_t r = 0; r < cells.rows; r++) {
@@ -80,8 +83,9 @@ void tool_trace_print(FILE *out, const struct tool_trace *trace,
         }
     }
     fprintf(out, "  %lld rows of computed tiles see no key there\n", (long long)without);
-    fprintf(out, "  all heads: %lld tiles computed, %lld not; %lld bytes loaded; %lld "
-                 "multiply-adds\n",
+    fprintf(out,
+            "  all heads: %lld tiles computed, %lld not; %lld bytes loaded; %lld "
+            "multiply-adds\n",
             (long long)output->tiles, (long long)output->tiles_skipped,
             (long long)output->hbm_bytes, (long long)output->madds);
     for (int32_t i = 0; i < output->warning_count; i++) {
@@ -113,13 +117,12 @@ static json_t *event_json(const struct tool_trace_event *event)
     json_t *object = json_pack(
         "{s:I, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I}",
         "order", (json_int_t)tile->order, "event", tool_trace_event_name(tile->event), "fate",
-        tool_trace_fate_name(tile->fate), "masking", tool_trace_masking_name(tile->masking),
-        "part", tile->part == GQA_NEURON_PRIOR ? "prior" : "active", "rank", (int)tile->rank,
-        "schedule", (int)tile->schedule, "section", (int)tile->section, "large",
-        (int)tile->large, "tile", (int)tile->tile, "query", (int)tile->query, "rows",
-        (int)tile->rows, "key", (int)tile->key, "keys", (int)tile->keys, "rows_without_keys",
-        (int)tile->rows_without_keys, "hbm_bytes", (json_int_t)tile->hbm_bytes, "multiply_adds",
-        (json_int_t)tile->madds);
+        tool_trace_fate_name(tile->fate), "masking", tool_trace_masking_name(tile->masking), "part",
+        tile->part == GQA_NEURON_PRIOR ? "prior" : "active", "rank", (int)tile->rank, "schedule",
+        (int)tile->schedule, "section", (int)tile->section, "large", (int)tile->large, "tile",
+        (int)tile->tile, "query", (int)tile->query, "rows", (int)tile->rows, "key", (int)tile->key,
+        "keys", (int)tile->keys, "rows_without_keys", (int)tile->rows_without_keys, "hbm_bytes",
+        (json_int_t)tile->hbm_bytes, "multiply_adds", (json_int_t)tile->madds);
 
     if (object != NULL) {
         set_floats(object, "m", tile->m, tile->rows);
@@ -142,15 +145,13 @@ json_t *tool_trace_json(const struct tool_trace *trace, const struct tool_trace_
         json_array_append_new(events, event_json(&trace->events[i]));
     }
     for (int32_t i = 0; i < output->warning_count; i++) {
-        json_array_append_new(warnings,
-                              json_pack("{s:s, s:s}", "field", output->warnings[i].field, "text",
-                                        output->warnings[i].text));
+        json_array_append_new(warnings, json_pack("{s:s, s:s}", "field", output->warnings[i].field,
+                                                  "text", output->warnings[i].text));
     }
     return json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:o, s:o}", "case", title->name,
                      "profile", gqa_neuron_profile_name(title->call->profile), "batch",
                      (int)trace->batch, "head", (int)trace->head, "tiles",
-                     (json_int_t)output->tiles, "tiles_skipped",
-                     (json_int_t)output->tiles_skipped, "hbm_bytes",
-                     (json_int_t)output->hbm_bytes, "multiply_adds", (json_int_t)output->madds,
-                     "warnings", warnings, "events", events);
+                     (json_int_t)output->tiles, "tiles_skipped", (json_int_t)output->tiles_skipped,
+                     "hbm_bytes", (json_int_t)output->hbm_bytes, "multiply_adds",
+                     (json_int_t)output->madds, "warnings", warnings, "events", events);
 }

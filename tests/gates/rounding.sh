@@ -33,7 +33,7 @@ flash_fwd.c | reach - window + 1 - k0 | reach - window - k0 | a window of one mo
 flash_fwd.c | reach - window + 1 - k0 | reach - window + 2 - k0 | a window of one less
 flash_fwd.c | if (reach < first) { | if (reach <= first) { | a tile on the diagonal is skipped
 flash_fwd.c | last <= reach - window | last < reach - window | a tile left of the window is computed
-flash_fwd.c | fate == GQA_NEURON_WHOLE) { run_step(step); | true) { run_step(step); | no tile is skipped
+flash_fwd.c | fate == GQA_NEURON_WHOLE) { flash_step(step); | true) { flash_step(step); | no tile is skipped
 cte.c | gqa__engine_round_all(GQA_BF16, p, tile->keys); | | P is not rounded
 cte.c | p[c] = gqa__engine_exp(p[c] - step->m[r]); | p[c] = gqa__round_bf16(gqa__engine_exp(p[c] - step->m[r])); | the tile sum is of the rounded P
 cte.c | gqa__engine_round_all(GQA_BF16, step->x->q, n); | | q is not rounded to bf16 for f32 I/O
