@@ -28,14 +28,14 @@ const char *gqa_neuron_profile_name(gqa_neuron_profile profile)
 }
 
 /* What the two functions are given. */
-struct arguments {
+struct neuron_arguments {
     const gqa_neuron_call *call;
     const gqa_neuron_output *output;
     const gqa_runtime *runtime;
     int formats;
 };
 
-static gqa_status prepare(struct gqa__neuron *call, const struct arguments *arguments, size_t *size,
+static gqa_status prepare_neuron(struct gqa__neuron *call, const struct neuron_arguments *arguments, size_t *size,
                           gqa_error *err)
 {
     gqa_runtime runtime;
@@ -59,13 +59,13 @@ static gqa_status prepare(struct gqa__neuron *call, const struct arguments *argu
 gqa_status gqa_neuron_workspace_size(const gqa_neuron_call *call, const gqa_neuron_output *output,
                                      const gqa_runtime *runtime, size_t *size, gqa_error *err)
 {
-    const struct arguments arguments = {call, output, runtime, GQA__ANY_ADDRESS};
+    const struct neuron_arguments arguments = {call, output, runtime, GQA__ANY_ADDRESS};
     struct gqa__neuron checked;
 
     if (size == NULL) {
         return gqa__fail(err, GQA_ERR_ARG, "size", "is NULL");
     }
-    return prepare(&checked, &arguments, size, err);
+    return prepare_neuron(&checked, &arguments, size, err);
 }
 
 static gqa_status check_workspace(const void *workspace, size_t size, size_t needed, gqa_error *err)
@@ -89,12 +89,12 @@ gqa_status gqa_neuron_attention(const gqa_neuron_call *call, gqa_neuron_output *
                                 const gqa_runtime *runtime, void *workspace, size_t size,
                                 gqa_error *err)
 {
-    const struct arguments arguments = {call, output, runtime, 0};
+    const struct neuron_arguments arguments = {call, output, runtime, 0};
     struct gqa__neuron checked;
     gqa_neuron_output result;
     void *own = NULL;
     size_t needed;
-    gqa_status status = prepare(&checked, &arguments, &needed, err);
+    gqa_status status = prepare_neuron(&checked, &arguments, &needed, err);
 
     if (status == GQA_OK) {
         status = check_workspace(workspace, size, needed, err);

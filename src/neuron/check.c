@@ -209,7 +209,7 @@ static gqa_status check_query(struct gqa__neuron *call, int formats, gqa_error *
     return GQA_OK;
 }
 
-static gqa_status check_pair(const struct gqa__neuron *call, struct heads_rule *k,
+static gqa_status check_key_pair(const struct gqa__neuron *call, struct heads_rule *k,
                              struct heads_rule *v, int formats, gqa_error *err)
 {
     gqa_status status = fit_heads(call, k, formats, err);
@@ -225,7 +225,7 @@ static gqa_status check_pair(const struct gqa__neuron *call, struct heads_rule *
 }
 
 /* k, v, and what the profile takes of prior keys and caches. */
-static gqa_status check_keys(struct gqa__neuron *call, int formats, gqa_error *err)
+static gqa_status check_key_tensors(struct gqa__neuron *call, int formats, gqa_error *err)
 {
     gqa_neuron_call *const in = &call->in;
     struct heads_rule k = {"call.k", &in->k, {call->batch, -1, -1, call->dim}};
@@ -234,7 +234,7 @@ static gqa_status check_keys(struct gqa__neuron *call, int formats, gqa_error *e
     struct heads_rule v_prior = {"call.v_prior", &in->v_prior, {0, 0, 0, 0}};
     struct heads_rule k_cache = {"call.k_cache", &in->k_cache, {-1, 0, -1, call->dim}};
     struct heads_rule v_cache = {"call.v_cache", &in->v_cache, {0, 0, 0, 0}};
-    gqa_status status = check_pair(call, &k, &v, formats, err);
+    gqa_status status = check_key_pair(call, &k, &v, formats, err);
 
     if (status != GQA_OK) {
         return status;
@@ -248,17 +248,17 @@ static gqa_status check_keys(struct gqa__neuron *call, int formats, gqa_error *e
     call->group = call->hq / call->hkv;
     k_prior.shape[2] = k_cache.shape[1] = call->hkv;
     if (gqa__present(&in->k_prior) || gqa__present(&in->v_prior)) {
-        status = check_pair(call, &k_prior, &v_prior, formats, err);
+        status = check_key_pair(call, &k_prior, &v_prior, formats, err);
         call->prior = status == GQA_OK ? (int32_t)in->k_prior.shape[1] : 0;
     }
     if (status == GQA_OK && (call->path->takes & GQA__TAKES_CACHE) != 0) {
-        status = check_pair(call, &k_cache, &v_cache, formats, err);
+        status = check_key_pair(call, &k_cache, &v_cache, formats, err);
     }
     return status;
 }
 
 /* A mask [1|B, 1, T, columns], if it is there. */
-static gqa_status check_mask(const struct gqa__neuron *call, const char *field, gqa_tensor *mask,
+static gqa_status check_one_mask(const struct gqa__neuron *call, const char *field, gqa_tensor *mask,
                              int64_t columns, gqa_error *err)
 {
     const int64_t shape[4] = {-1, 1, call->tokens, columns};
@@ -293,18 +293,18 @@ static gqa_status check_masks(struct gqa__neuron *call, int formats, gqa_error *
         status = gqa__tensor_fit(&in->sinks, &sinks, &in->sinks, err);
     }
     if (status == GQA_OK) {
-        status = check_mask(call, "call.mask", &in->mask, call->keys, err);
+        status = check_one_mask(call, "call.mask", &in->mask, call->keys, err);
     }
     if (status == GQA_OK) {
-        status = check_mask(call, "call.prior_mask", &in->prior_mask, call->prior, err);
+        status = check_one_mask(call, "call.prior_mask", &in->prior_mask, call->prior, err);
     }
     if (status == GQA_OK) {
-        status = check_mask(call, "call.active_mask", &in->active_mask, call->tokens, err);
+        status = check_one_mask(call, "call.active_mask", &in->active_mask, call->tokens, err);
     }
     return status;
 }
 
-static gqa_status check_outputs(struct gqa__neuron *call, int formats, gqa_error *err)
+static gqa_status check_results(struct gqa__neuron *call, int formats, gqa_error *err)
 {
     gqa_neuron_output *const out = &call->out;
     const int64_t groups = (call->tokens + GQA__PARTITIONS - 1) / GQA__PARTITIONS;
@@ -359,7 +359,7 @@ static gqa_status check_overlap(const struct gqa__neuron *call, gqa_error *err)
 /* --- enums and numbers -------------------------------------------------------------------------
  */
 
-static gqa_status check_numbers(const struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_enums(const struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
 
@@ -398,7 +398,7 @@ static void set_divisor(struct gqa__neuron *call)
 /* Everything that is the same for all profiles. */
 static gqa_status check_common(struct gqa__neuron *call, int formats, gqa_error *err)
 {
-    gqa_status status = check_numbers(call, err);
+    gqa_status status = check_enums(call, err);
 
     if (status == GQA_OK) {
         status = check_optionals(call, err);
@@ -407,13 +407,13 @@ static gqa_status check_common(struct gqa__neuron *call, int formats, gqa_error 
         status = check_query(call, formats, err);
     }
     if (status == GQA_OK) {
-        status = check_keys(call, formats, err);
+        status = check_key_tensors(call, formats, err);
     }
     if (status == GQA_OK) {
         status = check_masks(call, formats, err);
     }
     if (status == GQA_OK) {
-        status = check_outputs(call, formats, err);
+        status = check_results(call, formats, err);
     }
     if (status == GQA_OK && (formats & GQA__ANY_ADDRESS) == 0) {
         status = check_overlap(call, err);

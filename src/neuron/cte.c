@@ -27,7 +27,7 @@ static const float MASKED = -FLT_MAX; /* _FLOAT32_MIN */
 /* --- scratch -----------------------------------------------------------------------------------
  */
 
-struct scratch {
+struct cte_scratch {
     float *q;                   /* [128][dim] bf16 values */
     float *k;                   /* [dim][512] bf16 values */
     float *v;                   /* [2048][dim] bf16 values of the V tiles that are computed */
@@ -48,8 +48,8 @@ static int32_t resident_groups(const struct gqa__neuron *call, const struct gqa_
     return call->in.trace == NULL ? 1 : plan->groups;
 }
 
-static void carve(const struct gqa__neuron *call, const struct gqa__cte_plan *plan,
-                  struct gqa__arena *arena, struct scratch *x)
+static void carve_cte(const struct gqa__neuron *call, const struct gqa__cte_plan *plan,
+                  struct gqa__arena *arena, struct cte_scratch *x)
 {
     const int64_t rows = GQA__PARTITIONS;
     const int64_t state = rows * resident_groups(call, plan);
@@ -73,34 +73,34 @@ static void carve(const struct gqa__neuron *call, const struct gqa__cte_plan *pl
     x->stored = gqa__arena_take(arena, state * call->dim, f32);
 }
 
-static void count_scratch(const struct gqa__neuron *call, struct gqa__arena *arena)
+static void count_cte(const struct gqa__neuron *call, struct gqa__arena *arena)
 {
     const struct gqa__cte_plan plan = gqa__cte_plan(call);
-    struct scratch x;
+    struct cte_scratch x;
 
-    carve(call, &plan, arena, &x);
+    carve_cte(call, &plan, arena, &x);
 }
 
 /* --- one group in one section ------------------------------------------------------------------
  */
 
-struct step {
+struct cte_step {
     const struct gqa__neuron_worker *worker;
     const struct gqa__neuron *call;
     const struct gqa__cte_plan *plan;
-    const struct scratch *x;
+    const struct cte_scratch *x;
     int32_t batch, head;
     int32_t section;
     int32_t group, rows;   /* rows of the group that are queries: the last one may have fewer */
     float *m, *l, *stored; /* state of the group: [128], [128], [128][dim] */
 };
 
-static int64_t score_step(const struct step *step)
+static int64_t score_step(const struct cte_step *step)
 {
     return (int64_t)step->plan->k_tiles * GQA__CTE_K_TILE;
 }
 
-static gqa_neuron_tile event(const struct step *step, gqa_neuron_event kind)
+static gqa_neuron_tile cte_event(const struct cte_step *step, gqa_neuron_event kind)
 {
     gqa_neuron_tile tile = gqa__neuron_event(step->worker, kind);
 
@@ -115,10 +115,10 @@ static gqa_neuron_tile event(const struct step *step, gqa_neuron_event kind)
 }
 
 /* The same for tile number i of `size` keys of the section. */
-static gqa_neuron_tile tile_event(const struct step *step, gqa_neuron_event kind, int32_t i,
+static gqa_neuron_tile tile_event(const struct cte_step *step, gqa_neuron_event kind, int32_t i,
                                   const struct gqa__cte_tile *tile)
 {
-    gqa_neuron_tile tell = event(step, kind);
+    gqa_neuron_tile tell = cte_event(step, kind);
 
     tell.tile = i;
     tell.key = tile->slot;
@@ -130,7 +130,7 @@ static gqa_neuron_tile tile_event(const struct step *step, gqa_neuron_event kind
 }
 
 /* Tile number i of `size` keys of the section: false where there are no keys. */
-static bool tile_at(const struct step *step, int32_t i, int32_t size, struct gqa__cte_tile *tile,
+static bool tile_at(const struct cte_step *step, int32_t i, int32_t size, struct gqa__cte_tile *tile,
                     gqa_neuron_fate *fate)
 {
     const int32_t slot = step->section * step->plan->section_len + i * size;
@@ -140,7 +140,7 @@ static bool tile_at(const struct step *step, int32_t i, int32_t size, struct gqa
     return tile->keys > 0;
 }
 
-static struct gqa__neuron_rows keys_of(const struct step *step, const gqa_tensor *prior,
+static struct gqa__neuron_rows cte_rows_of(const struct cte_step *step, const gqa_tensor *prior,
                                        const gqa_tensor *active, const struct gqa__cte_tile *tile)
 {
     const struct gqa__neuron_rows rows = {tile->prior ? prior : active, step->batch,
@@ -153,7 +153,7 @@ static struct gqa__neuron_rows keys_of(const struct step *step, const gqa_tensor
 
 /* q divided by sqrt(D) in the I/O type, which the caller does, or as it is where scores are
  * scaled; then bf16. */
-static void load_query(const struct step *step)
+static void load_cte_query(const struct cte_step *step)
 {
     const struct gqa__neuron *const call = step->call;
     const int64_t n = (int64_t)step->rows * call->dim;
@@ -176,7 +176,7 @@ static void load_query(const struct step *step)
 
 /* Scale and mask the scores of row r of a tile. A static mask is scaled with the scores. Returns
  * how many keys the row sees. */
-static int64_t mask_row(const struct step *step, const struct gqa__cte_tile *tile, int32_t r,
+static int64_t mask_cte_row(const struct cte_step *step, const struct gqa__cte_tile *tile, int32_t r,
                         gqa_neuron_masking masking, float *s)
 {
     const float scale = step->call->in.scale;
@@ -192,12 +192,12 @@ static int64_t mask_row(const struct step *step, const struct gqa__cte_tile *til
     return gqa__max(end - begin, 0);
 }
 
-static void score_tile(const struct step *step, int32_t i, const struct gqa__cte_tile *tile)
+static void score_cte_tile(const struct cte_step *step, int32_t i, const struct gqa__cte_tile *tile)
 {
     const struct gqa__neuron *const call = step->call;
-    const struct scratch *const x = step->x;
+    const struct cte_scratch *const x = step->x;
     const gqa_neuron_masking masking = gqa__cte_masking(call, step->plan, step->group, tile);
-    const struct gqa__neuron_rows keys = keys_of(step, &call->in.k_prior, &call->in.k, tile);
+    const struct gqa__neuron_rows keys = cte_rows_of(step, &call->in.k_prior, &call->in.k, tile);
     float *const s = x->s + (int64_t)i * GQA__CTE_K_TILE;
     const struct gqa__psum scores = {.accumulation = call->in.accumulation,
                                      .a = x->q,
@@ -219,7 +219,7 @@ static void score_tile(const struct step *step, int32_t i, const struct gqa__cte
     gqa__psum_group(&scores);
     for (int32_t r = 0; r < step->rows; r++) {
         float *const row = s + r * score_step(step);
-        const int64_t seen = mask_row(step, tile, r, masking, row);
+        const int64_t seen = mask_cte_row(step, tile, r, masking, row);
         x->tile_max[r] = gqa__engine_max(row, tile->keys);
         x->section_max[r] = x->tile_max[r] > x->section_max[r] ? x->tile_max[r] : x->section_max[r];
         visible += seen;
@@ -235,7 +235,7 @@ static void score_tile(const struct step *step, int32_t i, const struct gqa__cte
     gqa__neuron_emit(step->worker, &tell);
 }
 
-static void score_section(const struct step *step)
+static void score_section(const struct cte_step *step)
 {
     struct gqa__cte_tile tile;
     gqa_neuron_fate fate;
@@ -245,7 +245,7 @@ static void score_section(const struct step *step)
             continue;
         }
         if (fate == GQA_NEURON_WHOLE) {
-            score_tile(step, i, &tile);
+            score_cte_tile(step, i, &tile);
         } else {
             gqa_neuron_tile tell = tile_event(step, GQA_NEURON_MM1, i, &tile);
             tell.fate = fate;
@@ -258,9 +258,9 @@ static void score_section(const struct step *step)
 /* --- EXP ---------------------------------------------------------------------------------------
  */
 
-static void exponentiate_tile(const struct step *step, int32_t i, const struct gqa__cte_tile *tile)
+static void exponentiate_tile(const struct cte_step *step, int32_t i, const struct gqa__cte_tile *tile)
 {
-    const struct scratch *const x = step->x;
+    const struct cte_scratch *const x = step->x;
     float *const s = x->s + (int64_t)i * GQA__CTE_K_TILE;
     gqa_neuron_tile tell = tile_event(step, GQA_NEURON_EXP, i, tile);
 
@@ -280,9 +280,9 @@ static void exponentiate_tile(const struct step *step, int32_t i, const struct g
 
 /* Exponentials of the tiles that were computed, and the sink's in section 0: its place is the last
  * of the sums. */
-static void exponentiate_section(const struct step *step)
+static void exponentiate_section(const struct cte_step *step)
 {
-    const struct scratch *const x = step->x;
+    const struct cte_scratch *const x = step->x;
     const int32_t width = step->plan->k_tiles + 1;
     const bool sink = step->call->in.sinks.data != NULL && step->section == 0;
     const float logit = sink ? gqa__neuron_sink(step->call, step->head) : 0.0f;
@@ -304,12 +304,12 @@ static void exponentiate_section(const struct step *step)
  */
 
 /* V tile number i joins the PSUM group of its large tile, which has `keys` keys so far. */
-static void gather_tile(const struct step *step, int32_t i, const struct gqa__cte_tile *tile,
+static void gather_tile(const struct cte_step *step, int32_t i, const struct gqa__cte_tile *tile,
                         int32_t keys)
 {
     const struct gqa__neuron *const call = step->call;
-    const struct scratch *const x = step->x;
-    const struct gqa__neuron_rows values = keys_of(step, &call->in.v_prior, &call->in.v, tile);
+    const struct cte_scratch *const x = step->x;
+    const struct gqa__neuron_rows values = cte_rows_of(step, &call->in.v_prior, &call->in.v, tile);
     float *const v = x->v + (int64_t)keys * call->dim;
     gqa_neuron_tile tell = tile_event(step, GQA_NEURON_MM2, i, tile);
 
@@ -325,10 +325,10 @@ static void gather_tile(const struct step *step, int32_t i, const struct gqa__ct
 }
 
 /* o += P v over the V tiles of large tile number j that are computed. */
-static void multiply_large_tile(const struct step *step, int32_t j)
+static void multiply_large_tile(const struct cte_step *step, int32_t j)
 {
     const struct gqa__neuron *const call = step->call;
-    const struct scratch *const x = step->x;
+    const struct cte_scratch *const x = step->x;
     const int32_t per_large = GQA__CTE_LARGE_TILE / GQA__CTE_V_TILE;
     const int32_t end = (int32_t)gqa__min((j + 1) * per_large, step->plan->v_tiles);
     struct gqa__psum values = {.accumulation = call->in.accumulation,
@@ -340,7 +340,7 @@ static void multiply_large_tile(const struct step *step, int32_t j)
                                .out_step = call->dim,
                                .rows = step->rows,
                                .columns = call->dim};
-    gqa_neuron_tile tell = event(step, GQA_NEURON_LARGE);
+    gqa_neuron_tile tell = cte_event(step, GQA_NEURON_LARGE);
     struct gqa__cte_tile tile;
     gqa_neuron_fate fate;
 
@@ -371,7 +371,7 @@ static void multiply_large_tile(const struct step *step, int32_t j)
 /* --- state -------------------------------------------------------------------------------------
  */
 
-static void update_max(const struct step *step)
+static void update_max(const struct cte_step *step)
 {
     for (int32_t r = 0; r < step->rows; r++) {
         const float most = step->x->section_max[r];
@@ -381,7 +381,7 @@ static void update_max(const struct step *step)
     }
 }
 
-static void update_sum(const struct step *step)
+static void update_sum(const struct cte_step *step)
 {
     const int32_t width = step->plan->k_tiles + 1;
 
@@ -394,7 +394,7 @@ static void update_sum(const struct step *step)
 }
 
 /* O = O alpha + o; in section 0 there is no O yet. */
-static void update_output(const struct step *step)
+static void update_output(const struct cte_step *step)
 {
     const int32_t dim = step->call->dim;
 
@@ -409,7 +409,7 @@ static void update_output(const struct step *step)
 }
 
 /* Entry [p, g] of the kernel's softmax cache; 0 where p is no query. */
-static void store_softmax(const struct step *step, const gqa_tensor *cache, const float *from)
+static void store_softmax(const struct cte_step *step, const gqa_tensor *cache, const float *from)
 {
     for (int32_t p = 0; cache->data != NULL && p < GQA__PARTITIONS; p++) {
         gqa__store_f32(cache,
@@ -420,13 +420,13 @@ static void store_softmax(const struct step *step, const gqa_tensor *cache, cons
 }
 
 /* out = io(O (1 / l)) */
-static void finish(const struct step *step)
+static void finish_group(const struct cte_step *step)
 {
     const struct gqa__neuron *const call = step->call;
     const struct gqa__neuron_rows rows = {&call->out.out, step->batch, step->group * GQA__CTE_GROUP,
                                           step->rows, step->head};
     float recip[GQA__PARTITIONS] = {0.0f}, neg_max[GQA__PARTITIONS] = {0.0f};
-    gqa_neuron_tile tell = event(step, GQA_NEURON_ROWS);
+    gqa_neuron_tile tell = cte_event(step, GQA_NEURON_ROWS);
 
     for (int32_t r = 0; r < step->rows; r++) {
         recip[r] = 1.0f / step->l[r];
@@ -448,7 +448,7 @@ static void finish(const struct step *step)
 
 /* Bytes that the section loads for this group: its q; K and V with the first group, for all of
  * them; and O of the sections before. */
-static int64_t section_bytes(const struct step *step, bool computed)
+static int64_t section_bytes(const struct cte_step *step, bool computed)
 {
     const int64_t width = (step->call->io == GQA_BF16 ? 2 : 4) * (int64_t)step->call->dim;
     const int32_t begin = step->section * step->plan->section_len;
@@ -466,9 +466,9 @@ static int64_t section_bytes(const struct step *step, bool computed)
     return rows * width;
 }
 
-static void skip_section(const struct step *step)
+static void skip_section(const struct cte_step *step)
 {
-    gqa_neuron_tile tell = event(step, GQA_NEURON_SECTION);
+    gqa_neuron_tile tell = cte_event(step, GQA_NEURON_SECTION);
 
     score_section(step); /* tells of each tile that it is skipped */
     tell.fate = GQA_NEURON_SKIPPED_CAUSAL;
@@ -476,7 +476,7 @@ static void skip_section(const struct step *step)
     gqa__neuron_emit(step->worker, &tell);
 }
 
-static void start_max(const struct step *step)
+static void start_max(const struct cte_step *step)
 {
     const bool sink = step->call->in.sinks.data != NULL && step->section == 0;
     const float logit = sink ? gqa__neuron_sink(step->call, step->head) : MASKED;
@@ -487,10 +487,10 @@ static void start_max(const struct step *step)
 }
 
 /* One group in one section. */
-static void run_step(const struct step *step)
+static void run_cte_group(const struct cte_step *step)
 {
     const struct gqa__cte_plan *const plan = step->plan;
-    gqa_neuron_tile tell = event(step, GQA_NEURON_SECTION);
+    gqa_neuron_tile tell = cte_event(step, GQA_NEURON_SECTION);
     bool last;
 
     if (!gqa__cte_computes_section(step->call, plan, step->group, step->section)) {
@@ -499,7 +499,7 @@ static void run_step(const struct step *step)
     }
     last = step->section == plan->sections - 1 ||
            !gqa__cte_computes_section(step->call, plan, step->group, step->section + 1);
-    load_query(step);
+    load_cte_query(step);
     start_max(step);
     score_section(step);
     update_max(step);
@@ -521,14 +521,14 @@ static void run_step(const struct step *step)
     tell.o = last ? NULL : step->stored;
     gqa__neuron_emit(step->worker, &tell);
     if (last) {
-        finish(step);
+        finish_group(step);
     }
 }
 
 /* --- items -------------------------------------------------------------------------------------
  */
 
-static int64_t items(const struct gqa__neuron *call)
+static int64_t cte_items(const struct gqa__neuron *call)
 {
     const struct gqa__cte_plan plan = gqa__cte_plan(call);
     const int64_t heads = (int64_t)call->batch * call->hq;
@@ -537,7 +537,7 @@ static int64_t items(const struct gqa__neuron *call)
 }
 
 /* Some groups of one head, through all sections. */
-static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch, int64_t item)
+static void run_cte(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch, int64_t item)
 {
     const struct gqa__neuron *const call = worker->call;
     const struct gqa__cte_plan plan = gqa__cte_plan(call);
@@ -545,10 +545,10 @@ static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *scra
     const int64_t head = item / (plan.groups / resident);
     const int32_t begin = (int32_t)(item % (plan.groups / resident)) * resident;
     const int64_t state = (int64_t)resident * GQA__PARTITIONS;
-    struct scratch x;
-    struct step step = {.worker = worker, .call = call, .plan = &plan, .x = &x};
+    struct cte_scratch x;
+    struct cte_step step = {.worker = worker, .call = call, .plan = &plan, .x = &x};
 
-    carve(call, &plan, scratch, &x);
+    carve_cte(call, &plan, scratch, &x);
     step.batch = (int32_t)(head / call->hq);
     step.head = (int32_t)(head % call->hq);
     for (int64_t r = 0; r < state; r++) {
@@ -564,7 +564,7 @@ static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *scra
             step.m = x.m + (int64_t)n * GQA__PARTITIONS;
             step.l = x.l + (int64_t)n * GQA__PARTITIONS;
             step.stored = x.stored + (int64_t)n * GQA__PARTITIONS * call->dim;
-            run_step(&step);
+            run_cte_group(&step);
         }
     }
 }
@@ -578,7 +578,7 @@ const struct gqa__neuron_path gqa__neuron_cte = {
     GQA__TAKES_MASK | GQA__TAKES_PRIOR_MASK,
     gqa__cte_check,
     NULL,
-    items,
-    count_scratch,
-    run,
+    cte_items,
+    count_cte,
+    run_cte,
 };

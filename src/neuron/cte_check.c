@@ -7,7 +7,7 @@
 
 enum { MOST_DIM = 128, MOST_ROWS = 131072, MOST_BATCH = 512, MOST_DEGREE = 32 };
 
-static gqa_status check_limits(struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_cte_limits(struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
     const bool scaled = in->scale != 1.0f;
@@ -83,7 +83,7 @@ static gqa_status check_parallel(const struct gqa__neuron *call, gqa_error *err)
     return GQA_OK;
 }
 
-static gqa_status check_arguments(const struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_cte_arguments(const struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
 
@@ -161,7 +161,7 @@ static bool any_bound_admitted(const struct gqa__neuron *call)
     return false;
 }
 
-static void warn(struct gqa__neuron *call)
+static void warn_cte(struct gqa__neuron *call)
 {
     const struct gqa__cte_plan plan = gqa__cte_plan(call);
 
@@ -189,12 +189,12 @@ gqa_status gqa__cte_check(struct gqa__neuron *call, gqa_error *err)
 
     in->release = in->release == GQA_NEURON_NEWEST ? GQA_NEURON_2_29 : in->release;
     in->scale = in->scale == 0.0f ? 1.0f : in->scale;
-    status = check_arguments(call, err);
+    status = check_cte_arguments(call, err);
     if (status == GQA_OK) {
-        status = check_limits(call, err);
+        status = check_cte_limits(call, err);
     }
     if (status == GQA_OK) {
-        warn(call);
+        warn_cte(call);
     }
     return status;
 }

@@ -4,7 +4,7 @@
 
 #include "base/memory.h"
 
-static int32_t divide_up(int32_t n, int32_t by)
+static int32_t cte_divide_up(int32_t n, int32_t by)
 {
     return n / by + (n % by != 0);
 }
@@ -39,11 +39,11 @@ struct gqa__cte_plan gqa__cte_plan(const struct gqa__neuron *call)
     choose_active(call, &plan);
     plan.slots = plan.prior_padded + plan.active;
     plan.section_len = plan.slots > GQA__CTE_SECTION_THRESHOLD ? GQA__CTE_SECTION : plan.slots;
-    plan.sections = plan.slots > 0 ? divide_up(plan.slots, plan.section_len) : 0;
-    plan.k_tiles = divide_up(plan.section_len, GQA__CTE_K_TILE);
-    plan.v_tiles = divide_up(plan.section_len, GQA__CTE_V_TILE);
-    plan.large_tiles = divide_up(plan.section_len, GQA__CTE_LARGE_TILE);
-    plan.groups = divide_up(call->tokens, GQA__CTE_GROUP);
+    plan.sections = plan.slots > 0 ? cte_divide_up(plan.slots, plan.section_len) : 0;
+    plan.k_tiles = cte_divide_up(plan.section_len, GQA__CTE_K_TILE);
+    plan.v_tiles = cte_divide_up(plan.section_len, GQA__CTE_V_TILE);
+    plan.large_tiles = cte_divide_up(plan.section_len, GQA__CTE_LARGE_TILE);
+    plan.groups = cte_divide_up(call->tokens, GQA__CTE_GROUP);
     return plan;
 }
 

@@ -35,7 +35,7 @@ enum {
 /* --- limits ------------------------------------------------------------------------------------
  */
 
-static gqa_status check_limits(struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_flash_limits(struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
     const struct gqa__neuron_limit dim = {"call.q", "head_dim", call->dim,
@@ -57,7 +57,7 @@ static gqa_status check_limits(struct gqa__neuron *call, gqa_error *err)
     return status;
 }
 
-static gqa_status check_arguments(struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_flash_arguments(struct gqa__neuron *call, gqa_error *err)
 {
     gqa_neuron_call *const in = &call->in;
 
@@ -100,7 +100,7 @@ static gqa_status check_arguments(struct gqa__neuron *call, gqa_error *err)
     return GQA_OK;
 }
 
-static gqa_status check(struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_flash(struct gqa__neuron *call, gqa_error *err)
 {
     gqa_neuron_call *const in = &call->in;
     gqa_status status;
@@ -113,9 +113,9 @@ static gqa_status check(struct gqa__neuron *call, gqa_error *err)
     if (in->scale == 0.0f) {
         in->scale = (float)(1.0 / sqrt((double)call->dim));
     }
-    status = check_arguments(call, err);
+    status = check_flash_arguments(call, err);
     if (status == GQA_OK) {
-        status = check_limits(call, err);
+        status = check_flash_limits(call, err);
     }
     if (status != GQA_OK) {
         return status;
@@ -144,14 +144,14 @@ static gqa_status check(struct gqa__neuron *call, gqa_error *err)
 /* --- geometry ----------------------------------------------------------------------------------
  */
 
-static int32_t divide_up(int32_t n, int32_t by)
+static int32_t tiles_of_128(int32_t n, int32_t by)
 {
     return n / by + (n % by != 0);
 }
 
 static int32_t query_tiles(const struct gqa__neuron *call)
 {
-    return call->in.lift_limits != 0 ? divide_up(call->tokens, GQA__PARTITIONS)
+    return call->in.lift_limits != 0 ? tiles_of_128(call->tokens, GQA__PARTITIONS)
                                      : call->tokens / GQA__PARTITIONS;
 }
 
@@ -185,7 +185,7 @@ static gqa_neuron_fate large_tile_fate(const struct gqa__neuron *call, int32_t i
 /* --- scratch -----------------------------------------------------------------------------------
  */
 
-struct scratch {
+struct flash_scratch {
     float *q;                          /* [128][dim] bf16 values, scaled */
     float *k;                          /* [dim][seq_tile] bf16 values */
     float *v;                          /* [seq_tile][dim] bf16 values */
@@ -197,7 +197,7 @@ struct scratch {
     float *o;                          /* [resident][128][dim] */
 };
 
-static void carve(const struct gqa__neuron *call, struct gqa__arena *arena, struct scratch *x)
+static void carve_flash(const struct gqa__neuron *call, struct gqa__arena *arena, struct flash_scratch *x)
 {
     const int64_t rows = GQA__PARTITIONS;
     const int64_t state = rows * resident_tiles(call);
@@ -218,28 +218,28 @@ static void carve(const struct gqa__neuron *call, struct gqa__arena *arena, stru
     x->o = gqa__arena_take(arena, state * call->dim, f32);
 }
 
-static void count_scratch(const struct gqa__neuron *call, struct gqa__arena *arena)
+static void count_flash(const struct gqa__neuron *call, struct gqa__arena *arena)
 {
-    struct scratch x;
+    struct flash_scratch x;
 
-    carve(call, arena, &x);
+    carve_flash(call, arena, &x);
 }
 
 /* --- one query tile against one large tile -----------------------------------------------------
  */
 
 /* Query tile i of a head against large tile j. */
-struct step {
+struct flash_step {
     const struct gqa__neuron_worker *worker;
     const struct gqa__neuron *call;
-    const struct scratch *x;
+    const struct flash_scratch *x;
     int32_t batch, head;
     int32_t i, rows;  /* query tile, and its rows */
     int32_t j, keys;  /* large tile, and its keys */
     float *m, *l, *o; /* state of the query tile: [128], [128], [128][dim] */
 };
 
-static gqa_neuron_tile event(const struct step *step, gqa_neuron_event kind)
+static gqa_neuron_tile flash_event(const struct flash_step *step, gqa_neuron_event kind)
 {
     gqa_neuron_tile tile = gqa__neuron_event(step->worker, kind);
 
@@ -255,7 +255,7 @@ static gqa_neuron_tile event(const struct step *step, gqa_neuron_event kind)
 }
 
 /* Rows of q: bf16, times the scale in f32, bf16. */
-static void load_query(const struct step *step)
+static void load_flash_query(const struct flash_step *step)
 {
     const struct gqa__neuron *const call = step->call;
     const int64_t n = (int64_t)step->rows * call->dim;
@@ -275,7 +275,7 @@ static void load_query(const struct step *step)
 
 /* Keep the keys that row t sees of the sub-tile at key k0, and replace the others. Returns how many
  * it sees. */
-static int32_t mask_row(const struct step *step, float *s, int64_t t, int64_t k0, int32_t keys)
+static int32_t mask_flash_row(const struct flash_step *step, float *s, int64_t t, int64_t k0, int32_t keys)
 {
     const int64_t window = step->call->in.window;
     const int64_t reach = step->call->in.windowed_context_encoding != 0 ? t + window : t;
@@ -289,10 +289,10 @@ static int32_t mask_row(const struct step *step, float *s, int64_t t, int64_t k0
 }
 
 /* Scores of one sub-tile of 512 keys, masked, and their maximum. */
-static void score_sub_tile(const struct step *step, int32_t sub)
+static void score_flash_sub_tile(const struct flash_step *step, int32_t sub)
 {
     const struct gqa__neuron *const call = step->call;
-    const struct scratch *const x = step->x;
+    const struct flash_scratch *const x = step->x;
     const int64_t tile = call->in.seq_tile;
     const int32_t first = sub * SUB_TILE; /* within the large tile */
     const int32_t keys = (int32_t)gqa__min(SUB_TILE, step->keys - first);
@@ -310,7 +310,7 @@ static void score_sub_tile(const struct step *step, int32_t sub)
                                      step->rows,
                                      call->dim,
                                      keys};
-    gqa_neuron_tile tell = event(step, GQA_NEURON_MM1);
+    gqa_neuron_tile tell = flash_event(step, GQA_NEURON_MM1);
     int64_t visible = 0;
 
     if (computed) {
@@ -321,7 +321,7 @@ static void score_sub_tile(const struct step *step, int32_t sub)
         if (!computed) {
             memset(s, 0, (size_t)keys * sizeof *s);
         }
-        const int32_t seen = mask_row(step, s, query + r, k0, keys);
+        const int32_t seen = mask_flash_row(step, s, query + r, k0, keys);
         const float most = gqa__engine_max(s, keys);
         x->tile_max[r] = sub == 0 || most > x->tile_max[r] ? most : x->tile_max[r];
         visible += seen;
@@ -342,7 +342,7 @@ static void score_sub_tile(const struct step *step, int32_t sub)
 
 /* Exponentials of a row against its new maximum, their sum by pieces of the reduction tile, and
  * their rounding. */
-static float exponentiate_row(const struct step *step, int32_t r, float m)
+static float exponentiate_flash_row(const struct flash_step *step, int32_t r, float m)
 {
     const gqa_neuron_accumulation accumulation = step->call->in.accumulation;
     const int32_t tile = step->call->in.seq_tile;
@@ -370,22 +370,22 @@ static float exponentiate_row(const struct step *step, int32_t r, float m)
     return sum;
 }
 
-static void update_row(const struct step *step, int32_t r)
+static void update_flash_row(const struct flash_step *step, int32_t r)
 {
-    const struct scratch *const x = step->x;
+    const struct flash_scratch *const x = step->x;
     const float m_new = x->tile_max[r] > step->m[r] ? x->tile_max[r] : step->m[r];
 
     x->alpha[r] = gqa__engine_exp(step->m[r] - m_new);
-    x->row_sum[r] = exponentiate_row(step, r, m_new);
+    x->row_sum[r] = exponentiate_flash_row(step, r, m_new);
     step->m[r] = m_new;
     step->l[r] = m_new + gqa__engine_log(gqa__engine_exp(step->l[r] - m_new) + x->row_sum[r]);
 }
 
 /* o = o alpha + P v */
-static void accumulate_output(const struct step *step)
+static void flash_output(const struct flash_step *step)
 {
     const struct gqa__neuron *const call = step->call;
-    const struct scratch *const x = step->x;
+    const struct flash_scratch *const x = step->x;
     const struct gqa__psum values = {call->in.accumulation,
                                      x->p,
                                      x->v,
@@ -408,37 +408,37 @@ static void accumulate_output(const struct step *step)
     }
 }
 
-static void run_step(const struct step *step)
+static void flash_step(const struct flash_step *step)
 {
-    const struct scratch *const x = step->x;
-    gqa_neuron_tile tell = event(step, GQA_NEURON_EXP);
+    const struct flash_scratch *const x = step->x;
+    gqa_neuron_tile tell = flash_event(step, GQA_NEURON_EXP);
 
-    load_query(step);
+    load_flash_query(step);
     for (int32_t sub = 0; sub * SUB_TILE < step->keys; sub++) {
-        score_sub_tile(step, sub);
+        score_flash_sub_tile(step, sub);
     }
     for (int32_t r = 0; r < step->rows; r++) {
-        update_row(step, r);
+        update_flash_row(step, r);
     }
     tell.p = x->p;
     tell.row_sum = x->row_sum;
     gqa__neuron_emit(step->worker, &tell);
-    accumulate_output(step);
-    tell = event(step, GQA_NEURON_MM2);
+    flash_output(step);
+    tell = flash_event(step, GQA_NEURON_MM2);
     tell.p = x->p;
     tell.madds = (int64_t)step->rows * step->keys * step->call->dim;
     gqa__neuron_emit(step->worker, &tell);
 }
 
 /* A skipped tile leaves the state as it was. */
-static void skip_step(const struct step *step, gqa_neuron_fate fate)
+static void skip_flash_step(const struct flash_step *step, gqa_neuron_fate fate)
 {
     for (int32_t r = 0; r < step->rows; r++) {
         step->x->alpha[r] = 1.0f;
         step->x->row_sum[r] = 0.0f;
     }
     for (int32_t sub = 0; sub * SUB_TILE < step->keys; sub++) {
-        gqa_neuron_tile tell = event(step, GQA_NEURON_MM1);
+        gqa_neuron_tile tell = flash_event(step, GQA_NEURON_MM1);
         tell.fate = fate;
         tell.tile = sub;
         tell.key += sub * SUB_TILE;
@@ -451,8 +451,8 @@ static void skip_step(const struct step *step, gqa_neuron_fate fate)
 /* --- a block of query tiles --------------------------------------------------------------------
  */
 
-static void load_keys(const struct gqa__neuron *call, const struct scratch *x,
-                      const struct step *step)
+static void load_flash_keys(const struct gqa__neuron *call, const struct flash_scratch *x,
+                      const struct flash_step *step)
 {
     const int64_t tile = call->in.seq_tile;
     struct gqa__neuron_rows rows = {&call->in.k, step->batch, step->j * (int32_t)tile, step->keys,
@@ -467,20 +467,20 @@ static void load_keys(const struct gqa__neuron *call, const struct scratch *x,
     gqa__engine_round_all(GQA_BF16, x->v, (int64_t)step->keys * call->dim);
 }
 
-static void run_tile(struct step *step, bool first_of_block)
+static void flash_tile(struct flash_step *step, bool first_of_block)
 {
     const struct gqa__neuron *const call = step->call;
     const int64_t width = call->io == GQA_BF16 ? 2 : 4;
     const gqa_neuron_fate fate = large_tile_fate(call, step->i, step->j);
-    gqa_neuron_tile tell = event(step, GQA_NEURON_LARGE);
+    gqa_neuron_tile tell = flash_event(step, GQA_NEURON_LARGE);
 
     if (fate == GQA_NEURON_WHOLE) {
-        run_step(step);
+        flash_step(step);
         tell.hbm_bytes = (int64_t)step->rows * call->dim * width; /* q is loaded each time */
         tell.s = step->x->s;
         tell.p = step->x->p;
     } else {
-        skip_step(step, fate);
+        skip_flash_step(step, fate);
     }
     if (first_of_block) { /* K and V, once for the block, used or not */
         tell.hbm_bytes += 2 * (int64_t)step->keys * call->dim * width;
@@ -495,12 +495,12 @@ static void run_tile(struct step *step, bool first_of_block)
 }
 
 /* out = bf16(o exp(m - l)) */
-static void finish(struct step *step)
+static void finish_flash(struct flash_step *step)
 {
     const struct gqa__neuron *const call = step->call;
     const struct gqa__neuron_rows rows = {&call->out.out, step->batch, step->i * GQA__PARTITIONS,
                                           step->rows, step->head};
-    gqa_neuron_tile tell = event(step, GQA_NEURON_ROWS);
+    gqa_neuron_tile tell = flash_event(step, GQA_NEURON_ROWS);
 
     for (int32_t r = 0; r < step->rows; r++) {
         const float factor = gqa__engine_exp(step->m[r] - step->l[r]);
@@ -518,7 +518,7 @@ static void finish(struct step *step)
 }
 
 /* Query tile i with its state, the n-th of those that are resident. */
-static void choose(struct step *step, int32_t i, int32_t n)
+static void choose_query_tile(struct flash_step *step, int32_t i, int32_t n)
 {
     const struct gqa__neuron *const call = step->call;
     const int64_t state = (int64_t)n * GQA__PARTITIONS;
@@ -530,25 +530,25 @@ static void choose(struct step *step, int32_t i, int32_t n)
     step->o = step->x->o + state * call->dim;
 }
 
-static int64_t items(const struct gqa__neuron *call)
+static int64_t flash_items(const struct gqa__neuron *call)
 {
     return (int64_t)call->batch * call->hq *
-           divide_up(query_tiles(call), resident_tiles(call) > 0 ? resident_tiles(call) : 1);
+           tiles_of_128(query_tiles(call), resident_tiles(call) > 0 ? resident_tiles(call) : 1);
 }
 
 /* Some query tiles of one head: the kernel's program, from its loop over blocks on. */
-static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch, int64_t item)
+static void run_flash(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch, int64_t item)
 {
     const struct gqa__neuron *const call = worker->call;
     const int32_t resident = resident_tiles(call);
     const int32_t tiles = query_tiles(call);
-    const int32_t blocks = divide_up(tiles, resident);
+    const int32_t blocks = tiles_of_128(tiles, resident);
     const int32_t begin = (int32_t)(item % blocks) * resident;
     const int32_t end = (int32_t)gqa__min(begin + resident, tiles);
-    struct scratch x;
-    struct step step = {worker, call, &x, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL};
+    struct flash_scratch x;
+    struct flash_step step = {worker, call, &x, 0, 0, 0, 0, 0, 0, NULL, NULL, NULL};
 
-    carve(call, scratch, &x);
+    carve_flash(call, scratch, &x);
     step.batch = (int32_t)(item / blocks / call->hq);
     step.head = (int32_t)(item / blocks % call->hq);
     for (int64_t r = 0; r < (int64_t)resident * GQA__PARTITIONS; r++) {
@@ -557,15 +557,15 @@ static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *scra
     memset(x.o, 0, (size_t)resident * GQA__PARTITIONS * (size_t)call->dim * sizeof *x.o);
     for (step.j = 0; (int64_t)step.j * call->in.seq_tile < call->keys; step.j++) {
         step.keys = (int32_t)gqa__min(call->in.seq_tile, call->keys - step.j * call->in.seq_tile);
-        load_keys(call, &x, &step);
+        load_flash_keys(call, &x, &step);
         for (int32_t i = begin; i < end; i++) {
-            choose(&step, i, i - begin);
-            run_tile(&step, i % call->in.attn_core_tile == 0);
+            choose_query_tile(&step, i, i - begin);
+            flash_tile(&step, i % call->in.attn_core_tile == 0);
         }
     }
     for (int32_t i = begin; i < end; i++) {
-        choose(&step, i, i - begin);
-        finish(&step);
+        choose_query_tile(&step, i, i - begin);
+        finish_flash(&step);
     }
 }
 
@@ -575,9 +575,9 @@ const struct gqa__neuron_path gqa__neuron_flash_fwd = {
     GQA__TAKES_WINDOW | GQA__TAKES_BIDIRECTIONAL | GQA__TAKES_SCALE | GQA__TAKES_FLASH |
         GQA__TAKES_Q_SCALED,
     GQA__TAKES_SINKS | GQA__TAKES_MASK,
-    check,
+    check_flash,
     NULL,
-    items,
-    count_scratch,
-    run,
+    flash_items,
+    count_flash,
+    run_flash,
 };

@@ -9,18 +9,18 @@
 #include "parallel/tasks.h"
 
 /* Where everything of the call lies in the workspace. */
-struct layout {
+struct neuron_layout {
     struct gqa__neuron_count *counts; /* [slots] */
     unsigned char *scratch;           /* [slots][slot_bytes] */
     size_t slot_bytes;
 };
 
-struct job {
+struct neuron_job {
     const struct gqa__neuron *call;
-    struct layout layout;
+    struct neuron_layout layout;
 };
 
-static void carve(struct gqa__neuron *call, struct gqa__arena *arena, struct layout *layout)
+static void carve_workspace(struct gqa__neuron *call, struct gqa__arena *arena, struct neuron_layout *layout)
 {
     struct gqa__arena slot;
 
@@ -36,17 +36,17 @@ static void carve(struct gqa__neuron *call, struct gqa__arena *arena, struct lay
 size_t gqa__neuron_bytes(struct gqa__neuron *call)
 {
     struct gqa__arena arena;
-    struct layout layout;
+    struct neuron_layout layout;
 
     gqa__arena_count(&arena);
-    carve(call, &arena, &layout);
+    carve_workspace(call, &arena, &layout);
     return arena.failed ? SIZE_MAX : arena.used;
 }
 
 static void run_item(void *arg, int64_t item, int32_t slot)
 {
-    const struct job *const job = arg;
-    const struct layout *const layout = &job->layout;
+    const struct neuron_job *const job = arg;
+    const struct neuron_layout *const layout = &job->layout;
     const struct gqa__neuron_worker worker = {job->call, &layout->counts[slot]};
     struct gqa__arena arena;
 
@@ -77,7 +77,7 @@ void gqa__neuron_run(struct gqa__neuron *call, void *workspace, size_t size)
 {
     const gqa__fpmode saved = gqa__fpmode_enter();
     struct gqa__arena arena;
-    struct job job = {call, {NULL, NULL, 0}};
+    struct neuron_job job = {call, {NULL, NULL, 0}};
     const struct gqa__tasks tasks = {run_item, &job, call->path->items(call)};
     gqa_runtime runtime = call->runtime;
 
@@ -87,7 +87,7 @@ void gqa__neuron_run(struct gqa__neuron *call, void *workspace, size_t size)
         runtime.pool = NULL;
     }
     gqa__arena_open(&arena, workspace, size);
-    carve(call, &arena, &job.layout);
+    carve_workspace(call, &arena, &job.layout);
     memset(job.layout.counts, 0, (size_t)call->slots * sizeof *job.layout.counts);
     gqa__run_tasks(&runtime, &tasks);
     add_up(call, job.layout.counts);

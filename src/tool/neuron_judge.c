@@ -9,7 +9,7 @@
 #include "tool/meta.h"
 
 /* How far a value may be from the expected one. */
-struct bounds {
+struct value_bounds {
     bool exact; /* not at all */
     double absolute, relative;
     const struct tool_tensor *units; /* ulps.out, or NULL */
@@ -22,11 +22,11 @@ static bool is_float(const struct tool_tensor *tensor)
     return tensor->dtype == TOOL_F32 || tensor->dtype == TOOL_BF16;
 }
 
-static struct bounds bounds_of(const struct tool_file *file, const struct tool_tensor *tensor,
+static struct value_bounds bounds_of(const struct tool_file *file, const struct tool_tensor *tensor,
                                gqa_neuron_accumulation accumulation)
 {
     struct tool_fault fault = {""};
-    struct bounds bounds = {true, 0.0, 0.0, NULL, NULL, 1};
+    struct value_bounds bounds = {true, 0.0, 0.0, NULL, NULL, 1};
     char key[128];
 
     snprintf(key, sizeof key, "tol_abs:%s", tensor->name);
@@ -54,7 +54,7 @@ static double bf16_unit(double x)
     return ldexp(1.0, exponent - 8);
 }
 
-static double bound_at(const struct bounds *bounds, double expected, int64_t i)
+static double bound_at(const struct value_bounds *bounds, double expected, int64_t i)
 {
     const int units = bounds->units == NULL ? 255 : ((const uint8_t *)bounds->units->data)[i];
 
@@ -65,7 +65,7 @@ static double bound_at(const struct bounds *bounds, double expected, int64_t i)
                                 : bounds->absolute + bounds->relative * fabs(expected);
 }
 
-static void judge_element(const struct bounds *bounds, const struct tool_tensor *expected,
+static void judge_element(const struct value_bounds *bounds, const struct tool_tensor *expected,
                           const struct tool_tensor *got, int64_t i, struct tool_neuron_check *check)
 {
     const size_t size = tool_dtype_size(expected->dtype);
@@ -91,12 +91,12 @@ static void judge_element(const struct bounds *bounds, const struct tool_tensor 
     }
 }
 
-static struct tool_neuron_check judge(const struct tool_neuron_record *record,
+static struct tool_neuron_check judge_value(const struct tool_neuron_record *record,
                                       const struct tool_neuron_value *value,
                                       gqa_neuron_accumulation accumulation)
 {
     const struct tool_tensor *const expected = value->expected;
-    const struct bounds bounds = bounds_of(record->c->file, expected, accumulation);
+    const struct value_bounds bounds = bounds_of(record->c->file, expected, accumulation);
     struct tool_neuron_check check = {expected->name, expected->count, 0, 0, 0.0, 0.0, false,
                                       false};
     struct tool_tensor got = *expected;
@@ -116,7 +116,7 @@ void tool_neuron_judge(const struct tool_neuron_record *record,
     memset(report, 0, sizeof *report);
     report->pass = record->count > 0 && record->count <= TOOL_NEURON_CHECKS_MAX;
     for (size_t i = 0; i < record->count && i < TOOL_NEURON_CHECKS_MAX; i++) {
-        report->check[report->n] = judge(record, &record->values[i], accumulation);
+        report->check[report->n] = judge_value(record, &record->values[i], accumulation);
         report->pass &= report->check[report->n].pass;
         report->n++;
     }

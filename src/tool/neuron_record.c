@@ -135,7 +135,7 @@ void tool_neuron_record_close(struct tool_neuron_record *record)
     memset(record, 0, sizeof *record);
 }
 
-static void see(void *user, const gqa_neuron_tile *tile)
+static void record_event(void *user, const gqa_neuron_tile *tile)
 {
     struct tool_neuron_record *const record = user;
 
@@ -198,7 +198,7 @@ bool tool_neuron_record_run(struct tool_neuron_record *record, gqa_neuron_accumu
     want(record, "exp.neg_max", &output->neg_max);
     want(record, "exp.recip", &output->recip);
     call.accumulation = accumulation;
-    call.trace = see;
+    call.trace = record_event;
     call.trace_user = record;
     if (gqa_neuron_attention(&call, output, NULL, NULL, 0, &err) != GQA_OK) {
         return tool_fault_gqa(fault, record->c->path, "gqa_neuron_attention", &err);

@@ -5,7 +5,7 @@
 #include <math.h>
 
 /* The result against exact arithmetic, which the file tells for information. */
-struct distance {
+struct from_exact {
     double max, rms, relative; /* relative: rms by the rms of the exact result */
     bool known;
 };
@@ -15,11 +15,11 @@ const char *tool_neuron_accumulation_name(gqa_neuron_accumulation accumulation)
     return accumulation == GQA_NEURON_EXACT ? "exact" : "float32";
 }
 
-static struct distance distance_of(const struct tool_neuron_record *record)
+static struct from_exact distance_of(const struct tool_neuron_record *record)
 {
     const struct tool_neuron_value *const value = tool_neuron_value_of(record, "exp.out");
     const struct tool_tensor *const exact = tool_file_find(record->c->file, "f64.out");
-    struct distance distance = {0.0, 0.0, 0.0, false};
+    struct from_exact distance = {0.0, 0.0, 0.0, false};
     struct tool_tensor got;
     double sum = 0.0, size = 0.0;
 
@@ -45,7 +45,7 @@ static struct distance distance_of(const struct tool_neuron_record *record)
 /* --- text --------------------------------------------------------------------------------------
  */
 
-static void print_check(FILE *out, const struct tool_neuron_check *check)
+static void print_neuron_check(FILE *out, const struct tool_neuron_check *check)
 {
     fprintf(out, "  %-28s %9lld %9lld %11.3e %9.3f  %s%s\n", check->name, (long long)check->count,
             (long long)check->differing, check->error, check->share, check->pass ? "PASS" : "FAIL",
@@ -58,7 +58,7 @@ void tool_neuron_print(FILE *out, const struct tool_neuron_done *done,
     const struct tool_neuron_case *const c = done->record->c;
     const gqa_neuron_output *const output = done->output;
     const gqa_tensor *const q = &c->call.q;
-    const struct distance distance = distance_of(done->record);
+    const struct from_exact distance = distance_of(done->record);
 
     fprintf(out, "%s: profile %s, %lld query heads of %lld, %s; accumulation %s\n", c->name,
             gqa_neuron_profile_name(c->call.profile), (long long)q->shape[q->rank - 2],
@@ -70,7 +70,7 @@ void tool_neuron_print(FILE *out, const struct tool_neuron_done *done,
     fprintf(out, "  %-28s %9s %9s %11s %9s\n", "tensor", "elements", "differ", "max error",
             "of bound");
     for (int i = 0; i < report->n; i++) {
-        print_check(out, &report->check[i]);
+        print_neuron_check(out, &report->check[i]);
     }
     fprintf(out, "  %lld tiles computed, %lld skipped; %lld bytes loaded; %lld multiply-adds\n",
             (long long)output->tiles, (long long)output->tiles_skipped,
@@ -85,7 +85,7 @@ void tool_neuron_print(FILE *out, const struct tool_neuron_done *done,
 /* --- JSON --------------------------------------------------------------------------------------
  */
 
-static json_t *check_json(const struct tool_neuron_check *check)
+static json_t *neuron_check_json(const struct tool_neuron_check *check)
 {
     return json_pack("{s:s, s:I, s:I, s:I, s:o, s:f, s:b, s:s}", "tensor", check->name, "elements",
                      (json_int_t)check->count, "differing", (json_int_t)check->differing, "outside",
@@ -99,11 +99,11 @@ json_t *tool_neuron_json(const struct tool_neuron_done *done,
 {
     const struct tool_neuron_case *const c = done->record->c;
     const gqa_neuron_output *const output = done->output;
-    const struct distance distance = distance_of(done->record);
+    const struct from_exact distance = distance_of(done->record);
     json_t *checks = json_array(), *warnings = json_array(), *object;
 
     for (int i = 0; i < report->n; i++) {
-        json_array_append_new(checks, check_json(&report->check[i]));
+        json_array_append_new(checks, neuron_check_json(&report->check[i]));
     }
     for (int32_t i = 0; i < output->warning_count; i++) {
         json_array_append_new(
