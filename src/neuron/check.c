@@ -445,7 +445,7 @@ gqa_status gqa__neuron_check(struct gqa__neuron *call, const gqa_neuron_call *in
     status = check_common(call, formats, err);
     if (status == GQA_OK) {
         set_divisor(call);
-        status = call->path->check(call, err);
+        status = call->path->check == NULL ? GQA_OK : call->path->check(call, err);
     }
     return status;
 }

@@ -55,7 +55,7 @@ static gqa_status check_positions(const struct gqa__neuron *call, gqa_error *err
     return GQA_OK;
 }
 
-static gqa_status check(struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_decoding(struct gqa__neuron *call, gqa_error *err)
 {
     const int32_t ranks = call->in.ranks;
     const struct gqa__neuron_limit heads = {
@@ -89,7 +89,7 @@ struct rank {
     float *o;     /* [rows][dim] */
 };
 
-struct work {
+struct decoding_work {
     struct gqa__native_rows rows; /* with m and l of the group */
     struct rank *ranks;           /* [ranks] */
     float *of_ranks;              /* [ranks] one value of each */
@@ -114,7 +114,8 @@ static void carve_rank(const struct gqa__neuron *call, struct gqa__arena *arena,
     rank->o = gqa__arena_take(arena, n * call->dim, sizeof *rank->o);
 }
 
-static void carve(const struct gqa__neuron *call, struct gqa__arena *arena, struct work *work)
+static void carve_decoding(const struct gqa__neuron *call, struct gqa__arena *arena,
+                           struct decoding_work *work)
 {
     gqa__native_carve_rows(call, arena, &work->rows);
     work->ranks = gqa__arena_take(arena, call->in.ranks, sizeof *work->ranks);
@@ -130,11 +131,11 @@ static void carve(const struct gqa__neuron *call, struct gqa__arena *arena, stru
     }
 }
 
-static void scratch(const struct gqa__neuron *call, struct gqa__arena *arena)
+static void decoding_scratch(const struct gqa__neuron *call, struct gqa__arena *arena)
 {
-    struct work work;
+    struct decoding_work work;
 
-    carve(call, arena, &work);
+    carve_decoding(call, arena, &work);
 }
 
 /* A rank's slots of a tensor that is stored by position. */
@@ -150,7 +151,7 @@ static gqa_tensor slots_of(const gqa_tensor *by_position, int32_t rank, int32_t 
     return slots;
 }
 
-static void load(const struct gqa__native_rows *rows, struct rank *rank)
+static void load_rank(const struct gqa__native_rows *rows, struct rank *rank)
 {
     const gqa_neuron_call *const in = &rows->worker->call->in;
     const gqa_tensor k = slots_of(&in->k_prior, rows->rank, in->ranks);
@@ -163,7 +164,7 @@ static void load(const struct gqa__native_rows *rows, struct rank *rank)
 }
 
 /* Prior slots before the first new token, and the new tokens that the rank owns. */
-static void look(const struct gqa__native_rows *rows, struct rank *rank)
+static void look_rank(const struct gqa__native_rows *rows, struct rank *rank)
 {
     const struct gqa__neuron *const call = rows->worker->call;
     const int32_t *const positions = call->in.positions + (int64_t)rows->batch * call->tokens;
@@ -182,7 +183,7 @@ static void look(const struct gqa__native_rows *rows, struct rank *rank)
 }
 
 /* First half: scores, and m_r and l_r, which all ranks gather. */
-static void score(const struct gqa__native_rows *group, struct rank *rank)
+static void score_rank(const struct gqa__native_rows *group, struct rank *rank)
 {
     struct gqa__native_rows rows = *group;
 
@@ -195,8 +196,8 @@ static void score(const struct gqa__native_rows *group, struct rank *rank)
     rank->active.part = GQA_NEURON_ACTIVE;
     rank->active.first = rows.worker->call->prior;
     rank->active.unseen = gqa__native_lowest(GQA_F32);
-    load(&rows, rank);
-    look(&rows, rank);
+    load_rank(&rows, rank);
+    look_rank(&rows, rank);
     gqa__native_scores(&rows, &rank->prior);
     gqa__native_scores(&rows, &rank->active);
     for (int32_t r = 0; r < rows.rows; r++) {
@@ -206,7 +207,7 @@ static void score(const struct gqa__native_rows *group, struct rank *rank)
 }
 
 /* M and L of the group. */
-static void gather(struct work *work)
+static void gather_ranks(struct decoding_work *work)
 {
     const gqa_neuron_call *const in = &work->rows.worker->call->in;
 
@@ -224,7 +225,7 @@ static void gather(struct work *work)
 }
 
 /* Second half: the rank's share of the output. */
-static void weigh(const struct gqa__native_rows *group, struct rank *rank)
+static void weigh_rank(const struct gqa__native_rows *group, struct rank *rank)
 {
     const struct gqa__neuron *const call = group->worker->call;
 
@@ -243,7 +244,7 @@ static void weigh(const struct gqa__native_rows *group, struct rank *rank)
 }
 
 /* The sum over the ranks. */
-static void reduce(struct work *work)
+static void reduce_ranks(struct decoding_work *work)
 {
     const struct gqa__neuron *const call = work->rows.worker->call;
 
@@ -256,22 +257,23 @@ static void reduce(struct work *work)
     }
 }
 
-static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *arena, int64_t item)
+static void run_decoding(const struct gqa__neuron_worker *worker, struct gqa__arena *arena,
+                         int64_t item)
 {
     const int32_t ranks = worker->call->in.ranks;
-    struct work work;
+    struct decoding_work work;
 
-    carve(worker->call, arena, &work);
+    carve_decoding(worker->call, arena, &work);
     gqa__native_open(worker, item, &work.rows);
     for (work.rows.rank = 0; work.rows.rank < ranks; work.rows.rank++) {
-        score(&work.rows, &work.ranks[work.rows.rank]);
+        score_rank(&work.rows, &work.ranks[work.rows.rank]);
     }
-    gather(&work);
+    gather_ranks(&work);
     for (work.rows.rank = 0; work.rows.rank < ranks; work.rows.rank++) {
-        weigh(&work.rows, &work.ranks[work.rows.rank]);
+        weigh_rank(&work.rows, &work.ranks[work.rows.rank]);
     }
     work.rows.rank = 0;
-    reduce(&work);
+    reduce_ranks(&work);
     gqa__native_close(&work.rows, work.out);
 }
 
@@ -280,8 +282,8 @@ const struct gqa__neuron_path gqa__neuron_flash_decoding = {
     .name = "flash_decoding",
     .takes = GQA__TAKES_PRIOR | GQA__TAKES_RANKS | GQA__TAKES_DIVISOR,
     .drops = GQA__TAKES_SINKS,
-    .check = check,
+    .check = check_decoding,
     .items = gqa__native_items,
-    .scratch = scratch,
-    .run = run,
+    .scratch = decoding_scratch,
+    .run = run_decoding,
 };

@@ -80,27 +80,27 @@ void gqa__native_carve_part(const struct gqa__neuron *call, struct gqa__arena *a
 /* --- items --------------------------------------------------------------------------------------
  */
 
-static int64_t tiles_of(const struct gqa__neuron *call)
+static int64_t row_tiles(const struct gqa__neuron *call)
 {
     return ((int64_t)call->tokens + GQA__PARTITIONS - 1) / GQA__PARTITIONS;
 }
 
 int64_t gqa__native_items(const struct gqa__neuron *call)
 {
-    return (int64_t)call->batch * call->hq * tiles_of(call);
+    return (int64_t)call->batch * call->hq * row_tiles(call);
 }
 
 void gqa__native_open(const struct gqa__neuron_worker *worker, int64_t item,
                       struct gqa__native_rows *rows)
 {
     const struct gqa__neuron *const call = worker->call;
-    const int64_t head = item / tiles_of(call);
+    const int64_t head = item / row_tiles(call);
 
     rows->worker = worker;
     rows->batch = (int32_t)(head / call->hq);
     rows->head = (int32_t)(head % call->hq);
     rows->rank = 0;
-    rows->first = (int32_t)(item % tiles_of(call)) * GQA__PARTITIONS;
+    rows->first = (int32_t)(item % row_tiles(call)) * GQA__PARTITIONS;
     rows->rows = (int32_t)gqa__min(call->tokens - rows->first, GQA__PARTITIONS);
     rows->has_sink = gqa__present(&call->in.sinks);
     rows->sink = rows->has_sink ? gqa__neuron_sink(call, rows->head) : 0.0f;

@@ -11,31 +11,23 @@
  */
 #include "neuron/native.h"
 
-#include "base/tensor.h"
-
-static gqa_status check(struct gqa__neuron *call, gqa_error *err)
-{
-    (void)err;
-    (void)call;
-    return GQA_OK;
-}
-
-static void carve(const struct gqa__neuron *call, struct gqa__arena *arena,
-                  struct gqa__native_rows *rows, struct gqa__native_part *part)
+static void carve_prefill(const struct gqa__neuron *call, struct gqa__arena *arena,
+                          struct gqa__native_rows *rows, struct gqa__native_part *part)
 {
     gqa__native_carve_rows(call, arena, rows);
     gqa__native_carve_part(call, arena, call->keys, part);
 }
 
-static void scratch(const struct gqa__neuron *call, struct gqa__arena *arena)
+static void prefill_scratch(const struct gqa__neuron *call, struct gqa__arena *arena)
 {
     struct gqa__native_rows rows;
     struct gqa__native_part part;
 
-    carve(call, arena, &rows, &part);
+    carve_prefill(call, arena, &rows, &part);
 }
 
-static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *arena, int64_t item)
+static void run_prefill(const struct gqa__neuron_worker *worker, struct gqa__arena *arena,
+                        int64_t item)
 {
     const struct gqa__neuron *const call = worker->call;
     const struct gqa__native_source source = {&call->in.k, &call->in.v};
@@ -43,7 +35,7 @@ static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *aren
                                     .unseen = gqa__native_lowest(call->io)};
     struct gqa__native_rows rows;
 
-    carve(call, arena, &rows, &part);
+    carve_prefill(call, arena, &rows, &part);
     gqa__native_open(worker, item, &rows);
     gqa__native_load(&rows, &source, &part);
     gqa__native_look(&rows, &call->in.mask, &part);
@@ -60,8 +52,7 @@ const struct gqa__neuron_path gqa__neuron_native_prefill = {
     .profile = GQA_NEURON_NATIVE_PREFILL,
     .name = "native_prefill",
     .takes = GQA__TAKES_SINKS | GQA__TAKES_MASK | GQA__TAKES_DIVISOR,
-    .check = check,
     .items = gqa__native_items,
-    .scratch = scratch,
-    .run = run,
+    .scratch = prefill_scratch,
+    .run = run_prefill,
 };

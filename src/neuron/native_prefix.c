@@ -11,7 +11,7 @@
 
 #include "base/tensor.h"
 
-static gqa_status check(struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_prefix(struct gqa__neuron *call, gqa_error *err)
 {
     gqa__native_drop_sinks(call, "native_prefix drops learned sinks");
     if (gqa__present(&call->in.prior_mask)) {
@@ -33,7 +33,8 @@ static void look_back(const struct gqa__native_rows *rows, const struct gqa__nat
     }
 }
 
-static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *arena, int64_t item)
+static void run_prefix(const struct gqa__neuron_worker *worker, struct gqa__arena *arena,
+                       int64_t item)
 {
     const gqa_tensor *const mask = &worker->call->in.active_mask;
     struct gqa__native_pair pair;
@@ -53,8 +54,8 @@ const struct gqa__neuron_path gqa__neuron_native_prefix = {
     .name = "native_prefix",
     .takes = GQA__TAKES_PRIOR | GQA__TAKES_ACTIVE_MASK | GQA__TAKES_DIVISOR,
     .drops = GQA__TAKES_SINKS | GQA__TAKES_PRIOR_MASK,
-    .check = check,
+    .check = check_prefix,
     .items = gqa__native_items,
     .scratch = gqa__native_pair_scratch,
-    .run = run,
+    .run = run_prefix,
 };

@@ -13,7 +13,7 @@
 
 #include "base/tensor.h"
 
-static gqa_status check(struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_tkg(struct gqa__neuron *call, gqa_error *err)
 {
     if (call->tokens == 1 && gqa__present(&call->in.active_mask)) {
         gqa__neuron_warn(call, GQA_NEURON_WARN_MASK_IGNORED, "call.active_mask",
@@ -23,7 +23,7 @@ static gqa_status check(struct gqa__neuron *call, gqa_error *err)
     return gqa__native_check_new_tokens(call, err);
 }
 
-static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *arena, int64_t item)
+static void run_tkg(const struct gqa__neuron_worker *worker, struct gqa__arena *arena, int64_t item)
 {
     const struct gqa__neuron *const call = worker->call;
     struct gqa__native_pair pair;
@@ -39,8 +39,8 @@ const struct gqa__neuron_path gqa__neuron_native_tkg = {
     .name = "native_tkg",
     .takes = GQA__TAKES_PRIOR | GQA__TAKES_SINKS | GQA__TAKES_PRIOR_MASK | GQA__TAKES_ACTIVE_MASK |
              GQA__TAKES_DIVISOR,
-    .check = check,
+    .check = check_tkg,
     .items = gqa__native_items,
     .scratch = gqa__native_pair_scratch,
-    .run = run,
+    .run = run_tkg,
 };

@@ -68,7 +68,7 @@ struct gqa__neuron_path {
     uint32_t takes; /* bits of gqa__neuron_field; other fields are refused when they are set .. */
     uint32_t drops; /* .. or, of these, left out with a warning */
 
-    /* Limits, defaults and warnings of the profile; shapes have been checked. */
+    /* NULL, or: limits, defaults and warnings of the profile; shapes have been checked. */
     gqa_status (*check)(struct gqa__neuron *call, gqa_error *err);
     /* NULL, or: carve what all items read, and fill it unless the arena counts. */
     void *(*share)(const struct gqa__neuron *call, struct gqa__arena *arena);

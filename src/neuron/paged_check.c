@@ -55,7 +55,7 @@ static bool power_of_two(int64_t n)
 
 /* The asserts of the kernel. The last one, that a load fills 128 partitions with whole pieces of
  * blocks, follows from these. */
-static gqa_status check_limits(struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_paged_limits(struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
     const int32_t blocks = gqa__paged_blocks(call);
@@ -89,7 +89,7 @@ static gqa_status check_limits(struct gqa__neuron *call, gqa_error *err)
     return GQA_OK;
 }
 
-static gqa_status check_numbers(const struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_paged_numbers(const struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
 
@@ -181,7 +181,7 @@ static int64_t valid_rows(const struct gqa__neuron *call)
     return rows;
 }
 
-static void warn(struct gqa__neuron *call)
+static void warn_of_paged(struct gqa__neuron *call)
 {
     if (gqa__present(&call->in.sinks)) {
         gqa__neuron_warn(call, GQA_NEURON_WARN_SINKS_DROPPED, "call.sinks",
@@ -217,9 +217,9 @@ gqa_status gqa__paged_check(struct gqa__neuron *call, gqa_error *err)
     gqa_status status;
 
     set_defaults(call);
-    status = check_numbers(call, err);
+    status = check_paged_numbers(call, err);
     if (status == GQA_OK) {
-        status = check_limits(call, err);
+        status = check_paged_limits(call, err);
     }
     if (status == GQA_OK) {
         status = check_schedule(call, err);
@@ -232,7 +232,7 @@ gqa_status gqa__paged_check(struct gqa__neuron *call, gqa_error *err)
         status = check_table(call, err);
     }
     if (status == GQA_OK) {
-        warn(call);
+        warn_of_paged(call);
     }
     return status;
 }

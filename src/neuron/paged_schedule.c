@@ -76,7 +76,7 @@ static void fill_requests(const struct gqa__neuron *call, int32_t *request)
     }
 }
 
-static void *share(const struct gqa__neuron *call, struct gqa__arena *arena)
+static void *share_plan(const struct gqa__neuron *call, struct gqa__arena *arena)
 {
     struct gqa__paged_plan *const shared = gqa__arena_take(arena, 1, sizeof *shared);
     gqa_neuron_schedule_input input = gqa__paged_input(call);
@@ -122,8 +122,8 @@ static int32_t heads_of_item(const struct gqa__neuron *call)
     return call->in.trace != NULL ? call->group : 1;
 }
 
-static void carve(const struct gqa__neuron *call, struct gqa__arena *arena,
-                  struct gqa__paged_scratch *x)
+static void carve_paged(const struct gqa__neuron *call, struct gqa__arena *arena,
+                        struct gqa__paged_scratch *x)
 {
     const int64_t rows = GQA__PARTITIONS;
     const int64_t columns = gqa__max(call->in.kv_tile, call->tokens);
@@ -144,18 +144,18 @@ static void carve(const struct gqa__neuron *call, struct gqa__arena *arena,
     x->o = gqa__arena_take(arena, state * call->dim, f32);
 }
 
-static void count_scratch(const struct gqa__neuron *call, struct gqa__arena *arena)
+static void paged_scratch(const struct gqa__neuron *call, struct gqa__arena *arena)
 {
     struct gqa__paged_scratch x;
 
-    carve(call, arena, &x);
+    carve_paged(call, arena, &x);
 }
 
 /* --- phases of one item ------------------------------------------------------------------------
  */
 
 /* Rows [first, first + rows) of the n-th head of the item, and their state. */
-static void choose(struct gqa__paged_step *step, int32_t n, int32_t first, int32_t rows)
+static void choose_rows(struct gqa__paged_step *step, int32_t n, int32_t first, int32_t rows)
 {
     const int64_t state = (int64_t)n * step->call->tokens + first;
 
@@ -175,7 +175,7 @@ static void each_rows(struct gqa__paged_step *step, int32_t begin, int32_t end,
     for (int32_t first = begin; first < end; first += GQA__PARTITIONS) {
         const int32_t rows = (int32_t)gqa__min(GQA__PARTITIONS, end - first);
         for (int32_t n = 0; n < heads_of_item(step->call); n++) {
-            choose(step, n, first, rows);
+            choose_rows(step, n, first, rows);
             act(step, loaded_bytes);
             loaded_bytes = 0; /* of the first one only */
         }
@@ -257,7 +257,7 @@ static void tell_prior(const struct gqa__paged_step *step, int64_t loaded_bytes)
 }
 
 /* out = bf16(o exp(m - l)) */
-static void finish(const struct gqa__paged_step *step, int64_t loaded_bytes)
+static void finish_paged_rows(const struct gqa__paged_step *step, int64_t loaded_bytes)
 {
     const struct gqa__neuron *const call = step->call;
     const struct gqa__neuron_rows rows = {&call->out.out, 0, step->first, step->rows, step->head};
@@ -290,23 +290,24 @@ static void active_phase(struct gqa__paged_step *step)
     bytes = round_keys(step);
     each_rows(step, 0, tokens, tell_prior, 0);
     each_rows(step, 0, tokens, gqa__paged_step_run, bytes);
-    each_rows(step, 0, tokens, finish, 0);
+    each_rows(step, 0, tokens, finish_paged_rows, 0);
 }
 
-static int64_t items(const struct gqa__neuron *call)
+static int64_t paged_items(const struct gqa__neuron *call)
 {
     return call->tokens > 0 ? call->hq / heads_of_item(call) : 0;
 }
 
 /* The kernel's program: the query heads of a KV head, or one of them. */
-static void run(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch, int64_t item)
+static void run_paged(const struct gqa__neuron_worker *worker, struct gqa__arena *scratch,
+                      int64_t item)
 {
     const struct gqa__neuron *const call = worker->call;
     const int64_t state = (int64_t)heads_of_item(call) * call->tokens;
     struct gqa__paged_scratch x;
     struct gqa__paged_step step = {.worker = worker, .call = call, .plan = call->shared, .x = &x};
 
-    carve(call, scratch, &x);
+    carve_paged(call, scratch, &x);
     step.first_head = (int32_t)item * heads_of_item(call);
     step.kv_head = step.first_head / call->group;
     for (int64_t r = 0; r < state; r++) {
@@ -324,8 +325,8 @@ const struct gqa__neuron_path gqa__neuron_paged_schedule = {
     .takes = GQA__TAKES_CACHE | GQA__TAKES_SCALE | GQA__TAKES_SCHEDULE | GQA__TAKES_Q_SCALED,
     .drops = GQA__TAKES_SINKS,
     .check = gqa__paged_check,
-    .share = share,
-    .items = items,
-    .scratch = count_scratch,
-    .run = run,
+    .share = share_plan,
+    .items = paged_items,
+    .scratch = paged_scratch,
+    .run = run_paged,
 };

@@ -34,7 +34,7 @@ gqa_neuron_tile gqa__paged_event(const struct gqa__paged_step *step, gqa_neuron_
 }
 
 /* Rows of q: bf16, times the scale in f32, bf16. */
-static void load_query(const struct gqa__paged_step *step)
+static void load_paged_query(const struct gqa__paged_step *step)
 {
     const struct gqa__neuron *const call = step->call;
     const int64_t n = (int64_t)step->rows * call->dim;
@@ -70,7 +70,7 @@ static bool sees(const struct gqa__paged_step *step, int32_t r, int32_t c)
 
 /* Scores of one sub-tile, masked. Of the active tile those right of the diagonal are not computed:
  * q_tile * 128 >= k_i * 512. */
-static void score_sub_tile(const struct gqa__paged_step *step, int32_t first, int32_t keys)
+static void score_paged_keys(const struct gqa__paged_step *step, int32_t first, int32_t keys)
 {
     const struct gqa__neuron *const call = step->call;
     const struct gqa__paged_scratch *const x = step->x;
@@ -115,7 +115,7 @@ static void score_sub_tile(const struct gqa__paged_step *step, int32_t first, in
 }
 
 /* m, alpha, P, its sum and l of a row. */
-static void update_row(const struct gqa__paged_step *step, int32_t r)
+static void update_paged_row(const struct gqa__paged_step *step, int32_t r)
 {
     const struct gqa__paged_scratch *const x = step->x;
     const gqa_neuron_accumulation accumulation = step->call->in.accumulation;
@@ -140,7 +140,7 @@ static void update_row(const struct gqa__paged_step *step, int32_t r)
 }
 
 /* o = o alpha + P v */
-static void accumulate_output(const struct gqa__paged_step *step)
+static void accumulate_paged_output(const struct gqa__paged_step *step)
 {
     const struct gqa__neuron *const call = step->call;
     const struct gqa__paged_scratch *const x = step->x;
@@ -172,17 +172,17 @@ void gqa__paged_step_run(const struct gqa__paged_step *step, int64_t loaded_byte
     const int64_t q_values = (int64_t)step->rows * step->call->dim;
     gqa_neuron_tile tell = gqa__paged_event(step, GQA_NEURON_EXP);
 
-    load_query(step);
+    load_paged_query(step);
     for (int32_t first = 0; first < step->keys; first += SUB_TILE) {
-        score_sub_tile(step, first, (int32_t)gqa__min(SUB_TILE, step->keys - first));
+        score_paged_keys(step, first, (int32_t)gqa__min(SUB_TILE, step->keys - first));
     }
     for (int32_t r = 0; r < step->rows; r++) {
-        update_row(step, r);
+        update_paged_row(step, r);
     }
     tell.p = x->p;
     tell.row_sum = x->row_sum;
     gqa__neuron_emit(step->worker, &tell);
-    accumulate_output(step);
+    accumulate_paged_output(step);
     tell = gqa__paged_event(step, GQA_NEURON_MM2);
     tell.p = x->p;
     tell.madds = q_values * step->keys;

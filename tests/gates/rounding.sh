@@ -1,12 +1,17 @@
 #!/usr/bin/env bash
-# usage: rounding.sh SOURCE_DIR CC
-# Every rounding point of Neuron's kernels is seen by a test: src/neuron is changed in one place at a
-# time - a rounding left out, a sum taken of something else, another tile - and test_neuron or
-# test_neuron_kernels must fail.
+# usage: rounding.sh SOURCE_DIR CC kernels|native
+# Every rounding point of Neuron's profiles is seen by a test: src/neuron is changed in one place at a
+# time - a rounding left out, a sum taken of something else, another tile - and one of the programs
+# must fail. kernels: flash_fwd and cte; native: the framework's paths, flash decoding, paged_schedule.
 # SPDX-License-Identifier: Apache-2.0
 . "$(dirname "$0")/lib.sh"
 source_dir=$1
 cc=$2
+which=$3
+case $which in
+kernels) programs="test_neuron test_neuron_kernels" ;;
+native) programs="test_neuron test_neuron_native test_neuron_decoding test_neuron_paged" ;;
+esac
 command -v pkg-config >/dev/null && pkg-config --exists cmocka jansson ||
     skip "cmocka and jansson are not found by pkg-config"
 flags="-std=c11 -O1 -DNDEBUG -ffp-contract=off -fno-math-errno -w"
@@ -16,7 +21,7 @@ flags="$flags -DGQA_TOOL_PATH=\"\" -DGQA_SOURCE_DIR=\"$source_dir\""
 
 # What is changed: FILE | TEXT | BY WHAT | why that is wrong. The text is in the file exactly once;
 # blanks and line ends are alike.
-mutants() {
+mutants_kernels() {
     cat <<'LIST'
 flash_fwd.c | gqa__engine_round_all(GQA_BF16, p, step->keys); | | P is not rounded
 flash_fwd.c | p[c] = gqa__engine_exp(s[c] - m); | p[c] = gqa__round_bf16(gqa__engine_exp(s[c] - m)); | the row sum is of the rounded P
@@ -63,6 +68,44 @@ engine.c | double wide = 0.0; | float wide = 0.0f; | exact sums are not exact
 LIST
 }
 
+mutants_native() {
+    cat <<'LIST'
+native.c | gqa__engine_round_all(call->io, part->s_raw, n); | | the product is not rounded
+native.c | gqa__engine_round(call->io, part->s_raw[i] / call->divisor) | part->s_raw[i] / call->divisor | the quotient is not rounded
+native.c | part->s_raw[i] / call->divisor | part->s_raw[i] / (float)sqrt((double)call->dim) | sqrt(D) is not rounded
+native.c | gqa__engine_round(io, part->e[c] / rows->l[row]) | part->e[c] / rows->l[row] | P is not rounded
+native.c | gqa__engine_round(io, part->e[c] / rows->l[row]) | gqa__engine_round(io, part->e[c]) / rows->l[row] | P is rounded before the division
+native.c | gqa__engine_round_all(call->io, part->o, (int64_t)rows->rows * call->dim); | | one PV product's worth of rounding
+native.c | part->sees[i] != 0 ? s : part->unseen | part->sees[i] != 0 ? s : -INFINITY | masked by minus infinity
+native.c | gqa__bf16_to_f32(0xff7fu) | -FLT_MAX | masked by the f32 minimum
+native.c | if (sink != NULL) { | if (false) { | the sink is dropped from the sum
+native.c | rows->has_sink ? rows->sink : -INFINITY | -INFINITY | the sink is dropped from the maximum
+native_tkg.c | &call->in.active_mask, &pair.active | &(gqa_tensor){0}, &pair.active | the tree mask is ignored
+native_tkg.c | &call->in.prior_mask, &pair.prior | &(gqa_tensor){0}, &pair.prior | the prior mask is ignored
+native_prefix.c | memset(pair.prior.sees, 1, | memset(pair.prior.sees, 0, | nothing of the prefix is seen
+native_prefix.c | sees[c] = c <= rows->first + r; | sees[c] = 1; | new tokens see later ones
+flash_decoding.c | rank->active.unseen = gqa__native_lowest(GQA_F32); | rank->active.unseen = gqa__native_lowest(rows.worker->call->io); | new tokens are masked by T's minimum
+flash_decoding.c | gqa__engine_exp(rank->m[r] - work->rows.m[r]) * rank->l[r] | rank->l[r] | sums of ranks are not rescaled
+flash_decoding.c | rank->o[i] = gqa__engine_round(call->io, rank->prior.o[i] + rank->active.o[i]); | rank->o[i] = rank->prior.o[i] + rank->active.o[i]; | O of a rank is not rounded
+flash_decoding.c | positions[t] % call->in.ranks == rows->rank && t <= rows->first + r | t <= rows->first + r | every rank owns the new token
+flash_decoding.c | (end - rank - 1) / call->in.ranks + 1 | (end - rank) / call->in.ranks | a slot is missing
+paged_step.c | gqa__engine_round_all(GQA_BF16, p, step->keys); | | P is not rounded
+paged_step.c | p[c] = gqa__engine_exp(s[c] - m); | p[c] = gqa__round_bf16(gqa__engine_exp(s[c] - m)); | the row sum is of the rounded P
+paged_step.c | gqa__round_bf16(step->x->q[i] * call->in.scale) | step->x->q[i] * call->in.scale | q is scaled in f32
+paged_step.c | m + gqa__engine_log(gqa__engine_exp(step->l[r] - m) + x->row_sum[r]) | step->l[r] * x->alpha[r] + x->row_sum[r] | l is a plain sum
+paged_step.c | schedule->key_order[c] | c | the mask's columns are not permuted
+paged_step.c | MASKED = -9984.0f | MASKED = -30000.0f | another mask constant
+paged_step.c | enum { SUB_TILE = GQA__PSUM_FREE }; | enum { SUB_TILE = 2 * GQA__PSUM_FREE }; | sums of 1024 keys
+paged_step.c | step->first >= first | step->first + first >= 0 | tiles right of the diagonal are computed
+paged_schedule.c | const int32_t place = schedule->key_order[c]; | const int32_t place = c; | the keys lie in linear order
+paged_schedule.c | L_START = -19968.0f | L_START = -9984.0f | l begins elsewhere
+paged_schedule.c | if (plan->loads[step->schedule] != 0) { | if (step->schedule == 0) { | no tile loads but the first
+paged_schedule.c | gqa__engine_round_all(GQA_BF16, step->x->k, n); | | K is not rounded
+paged_schedule.c | gqa__engine_round_all(GQA_BF16, step->x->v, n); | | V is not rounded
+paged_schedule.c | o[d] = gqa__round_bf16(o[d] * factor); | o[d] = o[d] * factor; | the result is not rounded to bf16 for f32 I/O
+LIST
+}
+
 compile() { # FILE OBJECT
     $cc $flags -c "$1" -o "$2" || exit 1
 }
@@ -76,13 +119,13 @@ prepare() {
     for file in "$source_dir"/src/base/*.c "$source_dir"/src/parallel/*.c \
         "$source_dir"/src/api/{maps_*,neuron*,types,runtime}.c \
         "$source_dir"/src/tool/{neuron_*,safetensors*,fault,meta}.c \
-        "$source_dir"/tests/support/{neuron_*,native_twin,draw,host,parallel}.c; do
+        "$source_dir"/tests/support/{neuron_*,native_*,paged_twin,draw,host,parallel}.c; do
         compile "$file" "$scratch/fixed/$(basename "$(dirname "$file")")_$(basename "$file").o"
     done
     for file in "$scratch"/src/neuron/*.c; do
         compile "$file" "$scratch/room/$(basename "$file").o"
     done
-    for file in test_neuron test_neuron_kernels; do
+    for file in $programs; do
         compile "$source_dir/tests/$file.c" "$scratch/$file.o"
     done
 }
@@ -94,14 +137,17 @@ build() { # FILE
     for file in "$scratch"/src/neuron/${1/%.h/*.c}; do
         compile "$file" "$scratch/room/$(basename "$file").o"
     done
-    for file in test_neuron test_neuron_kernels; do
+    for file in $programs; do
         $cc "$scratch/$file.o" "$scratch"/room/*.o "$scratch"/fixed/*.o -o "$scratch/$file" \
             $(pkg-config --libs cmocka jansson) -lm -lpthread || exit 1
     done
 }
 
 check() {
-    "$scratch/test_neuron" && "$scratch/test_neuron_kernels"
+    local program
+    for program in $programs; do
+        "$scratch/$program" || return 1
+    done
 }
 
 # Replace TEXT by OTHER in the scratch copy.
@@ -142,5 +188,5 @@ while IFS='|' read -r file text other why; do
     see_it_fail "$file:$why"
     cp "$source_dir/src/neuron/$file" "$scratch/src/neuron/$file"
     build "$file"
-done < <(mutants)
+done < <(mutants_$which)
 echo "ok"

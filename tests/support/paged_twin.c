@@ -318,7 +318,8 @@ static double row_bound(const struct paged_twin *twin, const struct seen_keys *s
         a_max = fmax(a_max, a);
     }
     const double ds = (u + 2.0 * w + twin->d * w) * a_max;
-    const double steps = 2.0 + twin->padded + (double)(twin->blocks * twin->block_size) / twin->kv_tile;
+    const double steps =
+        2.0 + twin->padded + (double)(twin->blocks * twin->block_size) / twin->kv_tile;
     const double e = steps * (8.0 + fabs(l)) * w + 2.0 * seen->n * w;
     const double g = (1.0 + u) * exp(2.0 * ds + e);
     return v_max * (g - 1.0 + u * g);
