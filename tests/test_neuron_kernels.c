@@ -36,7 +36,7 @@ static void expect_warning(struct neuron_rig *rig, gqa_neuron_warning_code code,
 /* Learned sinks and a mask change no bit of flash_fwd, and are reported. */
 static void test_flash_drops(void **state)
 {
-    const struct neuron_shape sinks = {GQA_BF16, 2, 0, 0, 0};
+    const struct neuron_shape sinks = {GQA_BF16, 2, -1, 0, 0};
     const struct neuron_shape mask = {GQA_U8, 1, 1, 512, 512};
     const struct neuron_odds odds = {1, 2};
     struct neuron_rig rig;
@@ -173,7 +173,7 @@ static void open_odd(struct odd_case *c, const struct odd *odd)
 {
     const struct neuron_shape prior = {GQA_BF16, odd->sizes->batch, odd->prior, odd->sizes->hkv,
                                        odd->sizes->dim};
-    const struct neuron_shape sinks = {GQA_BF16, odd->sizes->hq, 0, 0, 0};
+    const struct neuron_shape sinks = {GQA_BF16, odd->sizes->hq, -1, 0, 0};
     gqa_neuron_call *const call = &c->rig.call;
 
     memset(c, 0, sizeof *c);
@@ -477,6 +477,46 @@ static void test_operands_are_rounded(void **state)
     }
 }
 
+/* --- the end of a row --------------------------------------------------------------------------
+ */
+
+struct ending {
+    float o[128 * 8]; /* of the section, not normalised */
+    int compared;
+};
+
+static void compare_ending(void *user, const gqa_neuron_tile *tile)
+{
+    struct ending *const ending = user;
+
+    if (tile->event == GQA_NEURON_LARGE) {
+        memcpy(ending->o, tile->o, (size_t)(tile->rows * tile->dim) * sizeof(float));
+    }
+    for (int32_t i = 0; tile->event == GQA_NEURON_ROWS && i < tile->rows * tile->dim; i++) {
+        const float recip = 1.0f / tile->l[i / tile->dim];
+        const float want = ending->o[i] * recip;
+        assert_memory_equal(&tile->o[i], &want, sizeof want);
+        ending->compared++;
+    }
+}
+
+/* cte multiplies by a reciprocal that is rounded to f32, and does not divide. */
+static void test_cte_reciprocal(void **state)
+{
+    const struct neuron_sizes sizes = {1, 128, 128, 1, 1, 8, GQA_F32};
+    struct ending ending = {{0.0f}, 0};
+    struct neuron_rig rig;
+
+    (void)state;
+    neuron_rig_open(&rig, GQA_NEURON_CTE, 9);
+    neuron_operands_fill(&rig, &sizes);
+    rig.call.trace = compare_ending;
+    rig.call.trace_user = &ending;
+    neuron_rig_run(&rig, NULL);
+    assert_int_equal(ending.compared, 128 * 8);
+    neuron_rig_close(&rig);
+}
+
 /* --- workspace ---------------------------------------------------------------------------------
  */
 
@@ -553,6 +593,7 @@ int main(void)
         cmocka_unit_test(test_tile_counts),
         cmocka_unit_test(test_skipped_tiles_are_not_read),
         cmocka_unit_test(test_operands_are_rounded),
+        cmocka_unit_test(test_cte_reciprocal),
         cmocka_unit_test(test_workspace),
         cmocka_unit_test(test_nothing),
     };

@@ -8,8 +8,8 @@
 
 enum { HEAD_DIM = 64, RANKS = 8, BLOCK = 32, PAGED_ROWS = 128, PAGED_KEYS = 512 };
 
-static void *make(struct tool_trace_call *made, int64_t count, size_t size,
-                  struct tool_fault *fault)
+static void *trace_memory(struct tool_trace_call *made, int64_t count, size_t size,
+                          struct tool_fault *fault)
 {
     void *const memory = calloc((size_t)count + 1, size);
 
@@ -58,7 +58,7 @@ struct mask_rule {
 static bool make_mask(struct tool_trace_call *made, const struct mask_rule *rule, gqa_tensor *mask,
                       struct tool_fault *fault)
 {
-    uint8_t *const bytes = make(made, rule->rows * rule->keys, 1, fault);
+    uint8_t *const bytes = trace_memory(made, rule->rows * rule->keys, 1, fault);
 
     if (bytes == NULL) {
         return false;
@@ -74,7 +74,7 @@ static bool make_mask(struct tool_trace_call *made, const struct mask_rule *rule
 }
 
 /* The last `active` tokens are the call's, the others its prior keys. */
-static void split(gqa_neuron_call *call, int64_t active)
+static void split_tokens(gqa_neuron_call *call, int64_t active)
 {
     const gqa_tensor k = call->k, v = call->v;
     const int64_t prior = call->q.shape[1] - active;
@@ -104,7 +104,7 @@ static bool for_prefix(struct tool_trace_call *made, struct tool_fault *fault)
     const int64_t active = (call->q.shape[1] + 3) / 4;
     const struct mask_rule rule = {active, active, 0, 0};
 
-    split(call, active);
+    split_tokens(call, active);
     call->window = 0;
     return make_mask(made, &rule, &call->active_mask, fault);
 }
@@ -115,7 +115,7 @@ static bool for_tkg(struct tool_trace_call *made, struct tool_fault *fault)
     const int64_t prior = call->q.shape[1] - 1;
     const struct mask_rule rule = {1, prior, prior, call->window};
 
-    split(call, 1);
+    split_tokens(call, 1);
     call->window = 0;
     return make_mask(made, &rule, &call->prior_mask, fault);
 }
@@ -125,12 +125,12 @@ static bool for_decoding(struct tool_trace_call *made, struct tool_fault *fault)
 {
     gqa_neuron_call *const call = &made->call;
     const int64_t slots = (call->q.shape[1] - 1) / RANKS * RANKS;
-    int32_t *const position = make(made, 1, sizeof *position, fault);
+    int32_t *const position = trace_memory(made, 1, sizeof *position, fault);
 
     if (position == NULL) {
         return false;
     }
-    split(call, 1);
+    split_tokens(call, 1);
     call->k_prior.shape[1] = call->v_prior.shape[1] = slots;
     *position = (int32_t)slots;
     call->positions = position;
@@ -146,7 +146,7 @@ static bool make_cache(struct tool_trace_call *made, const gqa_tensor *prior, gq
     const int64_t blocks = (prior->shape[1] + BLOCK - 1) / BLOCK;
     const int64_t heads = prior->shape[2], dim = prior->shape[3];
     const size_t row = (size_t)dim * (prior->dtype == GQA_BF16 ? 2 : 4);
-    char *const data = make(made, blocks * heads * BLOCK, row, fault);
+    char *const data = trace_memory(made, blocks * heads * BLOCK, row, fault);
 
     if (data == NULL) {
         return false;
@@ -166,7 +166,8 @@ static bool make_cache(struct tool_trace_call *made, const gqa_tensor *prior, gq
 static bool for_paged(struct tool_trace_call *made, struct tool_fault *fault)
 {
     gqa_neuron_call *const call = &made->call;
-    int32_t *const numbers = make(made, call->q.shape[1] / BLOCK + 3, sizeof *numbers, fault);
+    int32_t *const numbers =
+        trace_memory(made, call->q.shape[1] / BLOCK + 3, sizeof *numbers, fault);
 
     if (numbers == NULL) {
         return false;
@@ -176,7 +177,7 @@ static bool for_paged(struct tool_trace_call *made, struct tool_fault *fault)
                               "paged_schedule needs more than %d tokens, there are %lld",
                               PAGED_ROWS, (long long)call->q.shape[1]);
     }
-    split(call, PAGED_ROWS);
+    split_tokens(call, PAGED_ROWS);
     numbers[0] = PAGED_ROWS;
     numbers[1] = (int32_t)call->k_prior.shape[1];
     call->requests = 1;
@@ -234,7 +235,7 @@ static bool make_random(struct tool_trace_call *made, gqa_tensor *tensor, uint32
                         float scale, struct tool_fault *fault)
 {
     const int64_t n = tensor->shape[0] * tensor->shape[1] * tensor->shape[2] * tensor->shape[3];
-    uint16_t *const numbers = make(made, n, sizeof *numbers, fault);
+    uint16_t *const numbers = trace_memory(made, n, sizeof *numbers, fault);
     uint32_t state = seed;
 
     if (numbers == NULL) {
