@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_neuron_refusals.c - what flash_fwd and cte refuse, in which words, and what lift_limits
- * lifts. */
+ * lifts; their workspace; calls of nothing. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,9 +8,12 @@
 
 #include <math.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
+#include "support/host.h"
 #include "support/neuron_operands.h"
 
 /* A call that Neuron refuses. */
@@ -343,8 +346,78 @@ static void test_refusals(void **state)
     }
 }
 
+/* --- workspace ---------------------------------------------------------------------------------
+ */
+
+static void test_workspace(void **state)
+{
+    struct neuron_rig rig;
+    struct host host;
+    gqa_runtime runtime;
+    gqa_error err;
+    size_t size = 0;
+    unsigned char *memory;
+
+    (void)state;
+    neuron_rig_open(&rig, GQA_NEURON_CTE, 7);
+    neuron_operands_fill(&rig, &plain);
+    neuron_rig_run(&rig, NULL);
+    assert_int_equal(gqa_neuron_workspace_size(&rig.call, &rig.output, NULL, &size, &err), GQA_OK);
+    assert_true(size > 0 && size % 64 == 0);
+    assert_int_equal(gqa_neuron_workspace_size(&rig.call, &rig.output, NULL, NULL, &err),
+                     GQA_ERR_ARG);
+    memory = aligned_alloc(64, size + 64);
+    assert_non_null(memory);
+    memset(memory, 0xa5, size + 64);
+    assert_int_equal(gqa_neuron_attention(&rig.call, &rig.output, NULL, memory, size, &err),
+                     GQA_OK);
+    for (size_t i = 0; i < 64; i++) {
+        assert_int_equal(memory[size + i], 0xa5);
+    }
+    assert_int_equal(gqa_neuron_attention(&rig.call, &rig.output, NULL, memory, size - 1, &err),
+                     GQA_ERR_WORKSPACE);
+    assert_int_equal(gqa_neuron_attention(&rig.call, &rig.output, NULL, memory + 8, size, &err),
+                     GQA_ERR_ARG);
+    assert_int_equal(gqa_neuron_attention(&rig.call, &rig.output, NULL, NULL, size, &err),
+                     GQA_ERR_ARG);
+    free(memory);
+
+    host_init(&host);
+    runtime = host_runtime(&host);
+    assert_int_equal(gqa_neuron_attention(&rig.call, &rig.output, &runtime, NULL, 0, &err), GQA_OK);
+    assert_int_equal(host.calls, 1);
+    assert_int_equal(host.live, 0);
+    host.fail_at = 1;
+    assert_int_equal(gqa_neuron_attention(&rig.call, &rig.output, &runtime, NULL, 0, &err),
+                     GQA_ERR_NOMEM);
+    assert_int_equal(host.live, 0);
+    neuron_rig_close(&rig);
+}
+
+/* No rows, no batch: nothing to do. */
+static void test_nothing(void **state)
+{
+    const struct neuron_sizes empty[] = {{1, 0, 512, 2, 1, 8, GQA_BF16},
+                                         {0, 5, 512, 2, 1, 8, GQA_BF16}};
+
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        struct neuron_rig rig;
+
+        neuron_rig_open(&rig, i % 2 == 0 ? GQA_NEURON_FLASH_FWD : GQA_NEURON_CTE, 8);
+        neuron_operands_fill(&rig, &empty[i / 2]);
+        neuron_rig_run(&rig, NULL);
+        assert_int_equal(rig.output.tiles, 0);
+        neuron_rig_close(&rig);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_refusals)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_workspace),
+        cmocka_unit_test(test_nothing),
+    };
     return cmocka_run_group_tests_name("neuron_refusals", tests, NULL, NULL);
 }
