@@ -186,17 +186,15 @@ typedef struct gqa_neuron_ranks {
  * generation whose shard of the weights rank r is given, so that it holds a KV head that it
  * wrote. order: [world].
  *
- * cp_degree must be a multiple of dp_degree. GQA_ERR_UNSUPPORTED: order_8x8 with dp_degree 8, for
- * which the released code reads beyond its table. */
+ * cp_degree must be a multiple of dp_degree. GQA_ERR_UNSUPPORTED: fewer ranks in a group of token
+ * generation than KV heads; world 64 with both degrees 8, where Neuron reorders nothing (and the
+ * released function would read beyond its table, or mix two meshes). */
 GQA_API gqa_status gqa_neuron_rank_order(const gqa_neuron_ranks *ranks, int32_t *order,
                                          gqa_error *err);
 
 /* get_kv_head_indices_context_parallel_full_tp_decode and ..._dp_decode: which of the KV heads that
- * rank r holds in context encoding it writes to the cache. index: [world]. order_8x8 must be 0; its
- * ranks are renumbered before they get here. (The docstring's example of 2.26 to 2.29 prints
- * another order than the function returns.)
- *
- * GQA_ERR_UNSUPPORTED: fewer ranks in a group of token generation than KV heads. */
+ * rank r holds in context encoding it writes to the cache. index: [world]. order_8x8 must be 0.
+ * (The docstring of the first one prints another order than the function returns.) */
 GQA_API gqa_status gqa_neuron_rank_heads(const gqa_neuron_ranks *ranks, int32_t *index,
                                          gqa_error *err);
 

@@ -126,7 +126,7 @@ gqa_status gqa_neuron_write_slots(gqa_neuron_paged_layout layout, int32_t blocks
 {
     struct gqa__maps_check check = {err, GQA_OK};
 
-    gqa__maps_number(&check, "layout", (int64_t)layout, 0, 1);
+    gqa__maps_number(&check, "layout", (int32_t)layout, 0, 1);
     gqa__maps_number(&check, "blocks", blocks, 1, INT32_MAX);
     gqa__maps_number(&check, "block_size", block_size, 1, INT32_MAX);
     gqa__maps_number(&check, "blocks", (int64_t)blocks * block_size, 1, INT32_MAX);

@@ -89,17 +89,19 @@ static void check_shares(struct gqa__maps_check *check, int32_t kv_heads, int32_
 
 static void check_order_8x8(struct gqa__maps_check *check, const gqa_neuron_ranks *ranks)
 {
-    if (check->status != GQA_OK || ranks->order_8x8 == 0) {
+    const bool square = ranks->world == 64 && ranks->cp_degree == 8;
+
+    if (check->status != GQA_OK) {
         return;
     }
-    if (ranks->world != 64 || ranks->cp_degree != 8) {
+    if (ranks->order_8x8 != 0 && !square) {
         check->status = gqa__fail(check->err, GQA_ERR_ARG, "order_8x8",
                                   "is 1; it needs world (%d) 64 and cp_degree (%d) 8",
                                   (int)ranks->world, (int)ranks->cp_degree);
-    } else if (ranks->dp_degree == 8) {
-        check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "order_8x8",
-                                  "is 1 with dp_degree 8; the released code reads beyond its "
-                                  "table, for there is nothing to reorder");
+    } else if (square && ranks->dp_degree == 8) {
+        check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "dp_degree",
+                                  "is 8, as cp_degree is, with world 64; both use one mesh, and "
+                                  "there is nothing to reorder");
     }
 }
 

@@ -17,7 +17,7 @@ gqa_status gqa_neuron_strategy(const gqa_neuron_strategy_input *input,
         return check.status;
     }
     gqa__maps_release(&check, input->release);
-    gqa__maps_number(&check, "attn_kernel_enabled", (int64_t)input->attn_kernel_enabled, 0, 2);
+    gqa__maps_number(&check, "attn_kernel_enabled", (int32_t)input->attn_kernel_enabled, 0, 2);
     gqa__maps_number(&check, "logical_nc_config", input->logical_nc_config, 0, INT32_MAX);
     gqa__maps_number(&check, "cp_degree", input->cp_degree, 0, INT32_MAX);
     gqa__maps_flag(&check, "strided", input->strided);

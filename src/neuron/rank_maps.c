@@ -36,28 +36,23 @@ int32_t gqa__neuron_mesh_place(int32_t world, int32_t groups, int32_t rank)
     return rank - i + (i < 4 ? i : i < 4 + SIDE ? i + 4 : i - SIDE);
 }
 
-/* KV heads [first, end). */
-struct heads {
-    int32_t first, end;
-};
-
-/* What a shard of `shards` holds: a share of the heads, or one head that is repeated. */
-static struct heads heads_of(int32_t kv_heads, int32_t shards, int32_t shard)
+/* The first KV head that a shard of `shards` holds: of a share of the heads, or of one head that is
+ * repeated. */
+static int32_t first_head(int32_t kv_heads, int32_t shards, int32_t shard)
 {
     const int32_t copies = (int32_t)gqa__max(shards / kv_heads, 1);
     const int32_t each = (int32_t)gqa__max(kv_heads / shards, 1);
-    const int32_t first = shard / copies * each;
 
-    return (struct heads){first, first + each};
+    return shard / copies * each;
 }
 
-/* Which heads rank r wrote in context encoding. */
-static struct heads heads_written(const gqa_neuron_ranks *ranks, int32_t r)
+/* The first head that rank r wrote in context encoding. */
+static int32_t first_written(const gqa_neuron_ranks *ranks, int32_t r)
 {
     const int32_t shards = ranks->world / ranks->cp_degree;
     const int32_t place = ranks->order_8x8 != 0 ? gqa__neuron_mesh_place(SIDE * SIDE, SIDE, r) : r;
 
-    return heads_of(ranks->kv_heads, shards, place % shards);
+    return first_head(ranks->kv_heads, shards, place % shards);
 }
 
 static int32_t dp_degree_of(const gqa_neuron_ranks *ranks)
@@ -71,13 +66,13 @@ static int32_t dp_degree_of(const gqa_neuron_ranks *ranks)
 static int32_t order_in_group(const gqa_neuron_ranks *ranks, int32_t r)
 {
     const int32_t copies = ranks->world / dp_degree_of(ranks) / ranks->kv_heads;
-    const struct heads own = heads_written(ranks, r);
+    const int32_t own = first_written(ranks, r);
     int32_t gone = 0;
 
     for (int32_t other = 0; other < r; other++) {
-        gone += heads_written(ranks, other).first == own.first;
+        gone += first_written(ranks, other) == own;
     }
-    return own.first * copies + gone;
+    return own * copies + gone;
 }
 
 void gqa__neuron_rank_order(const gqa_neuron_ranks *ranks, int32_t *order)
@@ -97,8 +92,7 @@ void gqa__neuron_rank_heads(const gqa_neuron_ranks *ranks, int32_t *index)
 
     gqa__neuron_rank_order(ranks, index);
     for (int32_t r = 0; r < ranks->world; r++) {
-        const struct heads written = heads_written(ranks, r);
-        const int32_t head = heads_of(ranks->kv_heads, group, index[r] % group).first;
-        index[r] = head >= written.first && head < written.end ? head - written.first : 0;
+        const int32_t head = first_head(ranks->kv_heads, group, index[r] % group);
+        index[r] = head - first_written(ranks, r);
     }
 }
