@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* neuron_schedule.c - the schedule of paged prefill: arguments checked, then filled in src/neuron.
+/* maps_schedule.c - the schedule of paged prefill: arguments checked, then filled in src/neuron.
  */
 #include "neuron/schedule.h"
 
