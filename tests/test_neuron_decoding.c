@@ -313,6 +313,7 @@ static void odd(void **state)
 {
     static const struct options sizes[] = {
         {1, 1, 1, 1, 1, 1, 1, false, -1},
+        {3, 2, 0, 9, 2, 1, 8, false, -1}, /* no rows */
         {2, 2, 1, 46, 4, 1, 64, false, -1},
         {3, 3, 1, 96, 5, 1, 20, false, 2},  /* rank 2 holds no key yet, and the new token */
         {4, 2, 5, 64, 2, 1, 72, false, 19}, /* several tokens, owned by several ranks */

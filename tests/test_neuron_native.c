@@ -31,7 +31,8 @@ static const struct native_options odd_sizes[] = {
     {PREFILL, 1, 40, 41, 5, 5, 96, false, false, true, 1, 6, -1},
     {PREFILL, 1, 65, 65, 2, 2, 80, true, true, false, 1, 5, 3},
     {PREFILL, 2, 9, 100, 2, 1, 33, true, false, true, 2, 5, 8},
-    {PREFILL, 1, 3, 0, 2, 1, 8, false, true, false, 0, 0, -1}, /* no keys: the sink takes all */
+    {PREFILL, 1, 3, 0, 2, 1, 8, false, true, false, 0, 0, -1},  /* no keys: the sink takes all */
+    {PREFILL, 2, 0, 5, 2, 1, 8, false, false, false, 0, 0, -1}, /* no rows */
     {TKG, 1, 1, 1, 1, 1, 1, false, false, false, 0, 0, -1},
     {TKG, 3, 1, 97, 8, 2, 64, false, true, false, 1, 6, 0},
     {TKG, 2, 7, 61, 6, 3, 20, false, false, false, 1, 5, 4},

@@ -137,6 +137,7 @@ static const struct options sizes[] = {
     {2, 1, 20, 129, 2, {77, 50}, {130, 9}, 32, 128, 512, 0, false, false, 0.0f},
     {3, 1, 130, 7, 3, {1, 5, 1}, {3, 300, 127}, 24, 100, 384, 5, false, false, 0.0f},
     {2, 2, 1, 141, 5, {9, 0, 40, 1, 77}, {31, 65, 0, 1, 200}, 16, 96, 128, 0, true, false, 0.0f},
+    {1, 1, 8, 0, 1, {0}, {90}, 32, 128, 512, 0, false, false, 0.0f}, /* no rows */
     {2, 1, 40, 600, 2, {333, 200}, {90, 260}, 64, 300, 640, 0, false, true, 0.0f},
 };
 
@@ -354,7 +355,7 @@ static void warnings(void **state)
     with = neuron_rig_run(&call.rig, NULL);
     assert_memory_equal(with, without, bytes);
     call_close(&call);
-    call_open(&call, &sizes[9], 6);
+    call_open(&call, &sizes[10], 6);
     neuron_rig_run(&call.rig, NULL);
     assert_int_equal(neuron_rig_warnings(&call.rig, GQA_NEURON_WARN_OUT_ROUNDED), 1);
     assert_true(neuron_rig_warnings(&call.rig, GQA_NEURON_WARN_LIMIT_LIFTED) > 0);

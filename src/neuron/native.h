@@ -10,7 +10,11 @@
  *
  * sqrt_d is a Python scalar, which takes the type of the tensor: it is rounded to T as well. A key
  * that a row may not see has the smallest finite number of its type for a score. So a row that sees
- * nothing sees everything alike, unless it has a sink. */
+ * nothing sees everything alike, unless it has a sink.
+ *
+ * Sources: scaled_qk (2.26 line 441), manual_softmax (line 1622), the Python scalar by the type
+ * rules of torch-xla. These are the roundings that the graph asks for; that the compiler keeps each
+ * of them where it fuses is a reading. */
 #ifndef GQA__NEURON_NATIVE_H
 #define GQA__NEURON_NATIVE_H
 
