@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
@@ -514,6 +515,33 @@ static void test_cte_reciprocal(void **state)
     neuron_rig_close(&rig);
 }
 
+/* Masked scores of a static mask are scaled with the others. */
+static void compare_fill(void *user, const gqa_neuron_tile *tile)
+{
+    if (tile->event == GQA_NEURON_MM1) {
+        assert_int_equal(tile->masking, GQA_NEURON_MASKING_AFFINE);
+        assert_true(tile->s[1] == -FLT_MAX * 0.5f); /* row 0, key 1 */
+        ++*(int *)user;
+    }
+}
+
+static void test_cte_mask_is_scaled(void **state)
+{
+    const struct neuron_sizes sizes = {1, 128, 128, 1, 1, 8, GQA_BF16};
+    struct neuron_rig rig;
+    int compared = 0;
+
+    (void)state;
+    neuron_rig_open(&rig, GQA_NEURON_CTE, 10);
+    neuron_operands_fill(&rig, &sizes);
+    rig.call.scale = 0.5f;
+    rig.call.trace = compare_fill;
+    rig.call.trace_user = &compared;
+    neuron_rig_run(&rig, NULL);
+    assert_int_equal(compared, 1);
+    neuron_rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -525,6 +553,7 @@ int main(void)
         cmocka_unit_test(test_skipped_tiles_are_not_read),
         cmocka_unit_test(test_operands_are_rounded),
         cmocka_unit_test(test_cte_reciprocal),
+        cmocka_unit_test(test_cte_mask_is_scaled),
     };
     return cmocka_run_group_tests_name("neuron_kernels", tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include "gqa/neuron.h"
 
 #include "base/error.h"
+#include "base/fpmode.h"
 #include "base/import.h"
 #include "base/memory.h"
 #include "base/tensor.h"
@@ -39,12 +40,15 @@ static gqa_status prepare_neuron(struct gqa__neuron *call, const struct neuron_a
                                  size_t *size, gqa_error *err)
 {
     gqa_runtime runtime;
+    gqa__fpmode saved;
     gqa_status status = gqa__runtime_import(arguments->runtime, &runtime, err);
 
     if (status != GQA_OK) {
         return status;
     }
+    saved = gqa__fpmode_enter(); /* 1 / sqrt(D) is computed there */
     status = gqa__neuron_check(call, arguments->call, arguments->output, arguments->formats, err);
+    gqa__fpmode_leave(saved);
     if (status != GQA_OK) {
         return status;
     }
