@@ -31,10 +31,14 @@ static void same_exp(float x)
     }
 }
 
-/* Of all f32 those whose exponential, as a double, is at most 4 units of its last place from the
- * middle of two f32. */
-static const float near_ties[] = {0x1.fdff02p-17f,  0x1.cd3982p-14f, 0x1.8d7cb6p-12f,
-                                  -0x1.c1c4b8p-10f, -0x1.e1dbe2p-8f, -0x1.d2259ap+3f};
+/* Of all f32 those whose exponential, as a double, comes nearest to the middle of two f32: at most
+ * 4 units of its last place, or 32 where the argument is far from a multiple of ln 2. */
+static const float near_ties[] = {
+    0x1.fdff02p-17f, 0x1.cd3982p-14f, 0x1.8d7cb6p-12f, -0x1.c1c4b8p-10f, -0x1.e1dbe2p-8f,
+    -0x1.d2259ap+3f, 0x1.f613acp-4f,  0x1.b78498p-1f,  0x1.cce332p+0f,   0x1.172096p+2f,
+    0x1.48e1c4p+2f,  0x1.f12cdcp+3f,  0x1.97f0f6p+4f,  0x1.060e1ep+6f,   0x1.112856p+6f,
+    -0x1.cf6ab2p-3f, -0x1.c1cd9ap-2f, -0x1.edfb24p-1f, -0x1.03d5bep+0f,  -0x1.7f4296p+0f,
+    -0x1.705ce4p+1f, -0x1.f02a66p+1f, -0x1.b3f43cp+3f};
 
 /* gqa__exp is right to 1.2e-16 (test_mathd), so its rounding is that of the exact value but beside
  * a tie, where both have the same double to round. */
