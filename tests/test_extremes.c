@@ -20,7 +20,7 @@
 #include "base/number.h"
 #include "base/units.h"
 #include "support/attend_kernels.h"
-#include "support/fence.h"
+#include "support/guarded_buffer.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
 
@@ -362,7 +362,7 @@ int main(int argc, char **argv)
         tests[i].test_func = kinds[i % KINDS].run;
         tests[i].initial_state = &rows[i / KINDS];
     }
-    fence_report(current);
+    guarded_report(current);
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }

@@ -13,7 +13,7 @@
 #include <cmocka.h>
 
 #include "gqa/gqa.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 enum { T = 3, HQ = 4, HKV = 2, D = 24, BLOCKS = 11, KEYS = BLOCKS * 256 - 100, ROWS = T * HQ };
 

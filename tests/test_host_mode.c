@@ -19,10 +19,18 @@
 #include <cmocka.h>
 
 #include "support/host_mode.h"
-#include "support/publics.h"
-#include "support/rig.h"
+#include "support/public_functions.h"
+#include "support/small_layer.h"
 
-enum { T = 3, PAST = 5, H = RIG_HIDDEN, HQ = RIG_HQ, HKV = RIG_HKV, DK = RIG_DK, DV = RIG_DV };
+enum {
+    T = 3,
+    PAST = 5,
+    H = SMALL_HIDDEN,
+    HQ = SMALL_HQ,
+    HKV = SMALL_HKV,
+    DK = SMALL_DK,
+    DV = SMALL_DV
+};
 
 /* ---- what the functions work on, and what they leave ---- */
 

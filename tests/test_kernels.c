@@ -18,7 +18,7 @@
 #include "base/fold.h"
 #include "base/number.h"
 #include "support/attend_kernels.h"
-#include "support/fence.h"
+#include "support/guarded_buffer.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
 
@@ -43,13 +43,13 @@ static void check(int good)
  * anything. */
 static void run_case(const struct kernels_under_test *test, const struct problem *p)
 {
-    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
+    const struct gqa__kernels *second = gqa_test_kernels8(test->kernels->numerics);
     struct answer want = answer_new(p), got = answer_new(p);
     const struct variant whole = {false, false, false}, cut = {true, true, false};
     const struct variant fused = {true, false, true};
 
     name_case(test, p);
-    check(attend(twin, p, whole, &want));
+    check(attend(second, p, whole, &want));
     check(attend(test->kernels, p, whole, &got));
     check(same_answers(p, &got, &want, true));
     check(attend(test->kernels, p, cut, &got));
@@ -419,8 +419,8 @@ static void check_append(const struct kernels_under_test *test, const struct app
     const bool transposed = is_v && kernels->v_transposed;
     const int32_t step = is_v ? kernels->value_step : kernels->depth_step;
     const int32_t wide = (dim + step - 1) / step * step;
-    struct fence page = fence_new((size_t)slots * (size_t)wide * size);
-    struct fence src = fence_new(((size_t)(n - 1) * (size_t)stride + (size_t)dim) * 4);
+    struct guarded_buffer page = guarded_new((size_t)slots * (size_t)wide * size);
+    struct guarded_buffer src = guarded_new(((size_t)(n - 1) * (size_t)stride + (size_t)dim) * 4);
     float *x = src.data;
     uint64_t state = 9;
     const float ties[2] = {0x1.01p0f, -0x1.03p0f}; /* bf16 rounds one to either side */
@@ -454,7 +454,7 @@ static void check_append(const struct kernels_under_test *test, const struct app
             }
         }
     }
-    check(fence_free(&page) && fence_free(&src));
+    check(guarded_free(&page) && guarded_free(&src));
 }
 
 static void test_append(void **state)
@@ -501,7 +501,7 @@ int main(int argc, char **argv)
         tests[i].test_func = kinds[i % KINDS].run;
         tests[i].initial_state = &rows[i / KINDS];
     }
-    fence_report(current);
+    guarded_report(current);
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }

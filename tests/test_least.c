@@ -14,7 +14,7 @@ int main(void)
 #define _POSIX_C_SOURCE 200809L
 #include "golden_edit.h"
 #include "golden_make.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 #include <sys/wait.h>
 

@@ -17,7 +17,7 @@
 #include <cmocka.h>
 
 #include "gqa/gqa.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 enum { T = 2, HQ = 4, HKV = 2, D = 40, ROWS = T * HQ, BLOCK = 256, KEYS = 3500, MOST = 90 };
 
@@ -498,7 +498,7 @@ int main(void)
         cmocka_unit_test(empty_tails),        cmocka_unit_test(reported_ranges),
         cmocka_unit_test(random_merges),      cmocka_unit_test(overruns),
     };
-    if (forced_row_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
+    if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
         return TEST_SKIPPED;
     }
     return cmocka_run_group_tests(tests, open_all, close_all);

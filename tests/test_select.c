@@ -16,7 +16,7 @@
 #include "kernel/choice/cpu.h"
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 static bool available(gqa_isa isa)
 {

@@ -20,7 +20,7 @@
 #include "base/tensor.h"
 #include "linear/linear.h"
 #include "support/draw.h"
-#include "support/fence.h"
+#include "support/guarded_buffer.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
 
@@ -59,7 +59,7 @@ static void check_that(bool good, const char *what, int line)
 struct problem {
     struct gqa__linear packed, placed;
     struct shape shape;
-    struct fence strips[MAX_STRIPS];
+    struct guarded_buffer strips[MAX_STRIPS];
     float *line; /* [in] */
     float *x;    /* [tokens][in] */
     void *memory[2];
@@ -111,7 +111,7 @@ static void make_strip(struct problem *p, const struct lie *lie, int32_t s, int6
     const int64_t stride = p->shape.in + lie->gap, in = p->shape.in;
     gqa_tensor t = gqa_tensor_2d(NULL, format_of(lie, s), rows, in);
     const int64_t elements = (rows - 1) * stride + in;
-    p->strips[s] = fence_new((size_t)elements * gqa__dtype_size(t.dtype));
+    p->strips[s] = guarded_new((size_t)elements * gqa__dtype_size(t.dtype));
     t.data = p->strips[s].data;
     for (int64_t r = 0; r < rows; r++) {
         float bias = random_float(state);
@@ -134,7 +134,7 @@ static void make_strip(struct problem *p, const struct lie *lie, int32_t s, int6
         gqa__linear_set_bias(&p->placed, first + r, bias);
     }
     p->placed.strips[s] = (struct gqa__strip){t.data, stride, first, t.dtype};
-    fence_allow(&p->strips[s], PROT_READ);
+    guarded_allow(&p->strips[s], PROT_READ);
 }
 
 static void make(struct problem *p, const struct gqa__kernels *kernels, const struct shape *shape,
@@ -168,7 +168,7 @@ static void make(struct problem *p, const struct gqa__kernels *kernels, const st
 static void unmake(struct problem *p)
 {
     for (int32_t s = 0; s < p->placed.strip_count; s++) {
-        check(fence_free(&p->strips[s]));
+        check(guarded_free(&p->strips[s]));
     }
     free(p->line);
     free(p->x);
@@ -181,7 +181,8 @@ static float *run(const struct problem *p, const struct gqa__linear *linear, int
                   int64_t end, const gqa_runtime *runtime)
 {
     const size_t floats = (size_t)(p->shape.tokens * p->shape.out);
-    struct fence scratch = fence_new(gqa__linear_scratch_bytes(linear, p->shape.tokens, runtime));
+    struct guarded_buffer scratch =
+        guarded_new(gqa__linear_scratch_bytes(linear, p->shape.tokens, runtime));
     float *const y = zeros(floats * sizeof *y), *const add = zeros(floats * sizeof *add);
     const struct gqa__epilogue after = {0.9f, -0.5f, add + begin, p->shape.out};
     uint64_t state = 5;
@@ -212,7 +213,7 @@ static float *run(const struct problem *p, const struct gqa__linear *linear, int
                         runtime);
     }
     free(add);
-    check(fence_free(&scratch));
+    check(guarded_free(&scratch));
     return y;
 }
 
@@ -245,7 +246,7 @@ static void test_row(void **state)
                 (shape->tokens * shape->out * shape->in > LARGE && (i + j) % 4 != 0)) {
                 continue;
             }
-            fence_report(current);
+            guarded_report(current);
             make(&p, test->kernels, shape, &lies[j], (i + j) % 2 == 0);
             compare(&p, 0, shape->out, 1);
             compare(&p, 0, shape->out, 3);

@@ -12,7 +12,7 @@ int main(void)
 #else
 #include "golden_edit.h"
 #include "golden_make.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 #define BLOCK "s01_gptoss_small_window.safetensors"
 #define LESS  "test_tolerances.safetensors"

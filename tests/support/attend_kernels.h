@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* attend_kernels.h - one attention problem run through the entries of a kernel set, every buffer
- * fenced, without walk, plan or cache. */
+ * guarded, without walk, plan or cache. */
 #ifndef GQA_TEST_ATTEND_KERNELS_H
 #define GQA_TEST_ATTEND_KERNELS_H
 

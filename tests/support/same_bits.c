@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* twin.c - one random layer run in many ways. */
-#include "support/twin.h"
+/* same_bits.c - one random layer run in many ways. */
+#include "support/same_bits.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,12 +32,12 @@ static bool affordable(const gqa_config *g, int n)
 }
 
 /* A mask, a bias, key bounds: each in every third or fourth model. */
-static void draw_masks(twin_model *model)
+static void draw_masks(same_bits_model *model)
 {
     random_case *c = &model->c;
     int n = model->n;
-    size_t cells = (size_t)(TWIN_BATCH * n);
-    int64_t shape[4] = {TWIN_BATCH, 1, n, n};
+    size_t cells = (size_t)(SAME_BITS_BATCH * n);
+    int64_t shape[4] = {SAME_BITS_BATCH, 1, n, n};
     random_fill u8 = {.dtype = GQA_U8};
     random_fill f32 = {.scale = 1.0};
     if (random_below(c, 3) == 0) {
@@ -59,7 +59,7 @@ static void draw_masks(twin_model *model)
     }
 }
 
-void twin_model_init(twin_model *model, uint64_t seed, int n)
+void same_bits_model_init(same_bits_model *model, uint64_t seed, int n)
 {
     random_case *c = &model->c;
     memset(model, 0, sizeof *model);
@@ -78,9 +78,9 @@ void twin_model_init(twin_model *model, uint64_t seed, int n)
     const gqa_config *g = &c->config;
     model->dv = g->v_head_dim > 0 ? g->v_head_dim : g->head_dim;
     model->n = n;
-    int lengths[TWIN_BATCH] = {n, n > 5 ? n - 5 : n, (n + 1) / 2};
+    int lengths[SAME_BITS_BATCH] = {n, n > 5 ? n - 5 : n, (n + 1) / 2};
     memcpy(model->lengths, lengths, sizeof lengths);
-    size_t cells = (size_t)(TWIN_BATCH * n);
+    size_t cells = (size_t)(SAME_BITS_BATCH * n);
     model->x = random_memory(c, cells * (size_t)g->hidden_size, sizeof *model->x);
     for (size_t i = 0; i < cells * (size_t)g->hidden_size; i++) {
         bool padding = g->hidden_size_unpadded > 0 &&
@@ -95,7 +95,7 @@ void twin_model_init(twin_model *model, uint64_t seed, int n)
     draw_masks(model);
 }
 
-void twin_model_free(twin_model *model)
+void same_bits_model_free(same_bits_model *model)
 {
     random_free(&model->c);
 }
@@ -104,8 +104,8 @@ void twin_model_free(twin_model *model)
  */
 
 struct run {
-    const twin_model *model;
-    const twin_way *way;
+    const same_bits_model *model;
+    const same_bits_way *way;
     gqa_layer *layer;
     gqa_cache *cache;
     float *hidden, *attn, *lse, *k, *v; /* parts of the result */
@@ -156,7 +156,7 @@ static bool placeable(const gqa_config *config, const gqa_weights *w)
 
 static bool open_run(struct run *run)
 {
-    const twin_way *way = run->way;
+    const same_bits_way *way = run->way;
     const random_case *c = &run->model->c;
     gqa_config config = c->config;
     gqa_weights weights = c->weights;
@@ -177,7 +177,7 @@ static bool open_run(struct run *run)
     }
     run->layer->params.knobs = way->knobs;
     gqa_cache_options_init(&options, run->layer);
-    options.max_sequences = TWIN_BATCH;
+    options.max_sequences = SAME_BITS_BATCH;
     options.max_tokens = run->model->n;
     options.page_size = way->page_size;
     if (way->dtype_k == GQA_BF16) {
@@ -202,7 +202,7 @@ static void ignore(void *user, gqa_stage stage, int32_t b, int32_t first, const 
 /* Hidden states of tokens [from, from + T) of the given rows. */
 static gqa_tensor gather_x(struct run *run, const int *rows, int count, int from, int T)
 {
-    const twin_model *m = run->model;
+    const same_bits_model *m = run->model;
     int hidden = m->c.config.hidden_size;
     int gap = run->way->gaps ? 7 : 0;
     float *x = hold(run, (size_t)(count * T * (hidden + gap) + 16), sizeof *x);
@@ -247,7 +247,7 @@ static gqa_tensor gather_pairs(struct run *run, const gqa_tensor *all, const int
 static void choose_inputs(struct run *run, const int *rows, int count, int from, int T,
                           gqa_inputs *in)
 {
-    const twin_model *m = run->model;
+    const same_bits_model *m = run->model;
     int32_t *ids = hold(run, (size_t)count, sizeof *ids);
     int32_t *lengths = hold(run, (size_t)count, sizeof *lengths);
     gqa_inputs_init(in);
@@ -380,13 +380,13 @@ static bool feed(struct run *run, const int *rows, int count)
     return good;
 }
 
-float *twin_run(const twin_model *model, const twin_way *way, size_t *count)
+float *same_bits_run(const same_bits_model *model, const same_bits_way *way, size_t *count)
 {
-    static const int in_order[TWIN_BATCH] = {0, 1, 2};
+    static const int in_order[SAME_BITS_BATCH] = {0, 1, 2};
     const gqa_config *g = &model->c.config;
     const int *order = way->order != NULL ? way->order : in_order;
     struct run run = {.model = model, .way = way};
-    size_t cells = (size_t)(TWIN_BATCH * model->n);
+    size_t cells = (size_t)(SAME_BITS_BATCH * model->n);
     size_t widths[5] = {(size_t)g->hidden_size, (size_t)(g->num_attention_heads * model->dv),
                         (size_t)g->num_attention_heads,
                         (size_t)(g->num_key_value_heads * g->head_dim),
@@ -401,13 +401,13 @@ float *twin_run(const twin_model *model, const twin_way *way, size_t *count)
     }
     bool good = open_run(&run);
     for (int again = 0; good && again <= way->repeat; again++) {
-        for (int s = 0; s < TWIN_BATCH && run.cache != NULL; s++) {
+        for (int s = 0; s < SAME_BITS_BATCH && run.cache != NULL; s++) {
             good = good && gqa_cache_truncate(run.cache, s, 0, &run.err) == GQA_OK;
         }
-        for (int b = 0; way->alone && b < TWIN_BATCH && good; b++) {
+        for (int b = 0; way->alone && b < SAME_BITS_BATCH && good; b++) {
             good = feed(&run, &order[b], 1);
         }
-        good = good && (way->alone || feed(&run, order, TWIN_BATCH));
+        good = good && (way->alone || feed(&run, order, SAME_BITS_BATCH));
     }
     if (!good) {
         fprintf(stderr, "%s: %s\n", way->name, run.err.message);
