@@ -182,7 +182,7 @@ static void refused(const struct weight_set *set, gqa_status status, const char 
 /* --- tests -------------------------------------------------------------------------------------
  */
 
-static void every_row_layout_and_format(void **state)
+static void every_kernel_set_layout_and_format(void **state)
 {
     (void)state;
     for (int i = 0; i < WEIGHT_SET_CASES; i++) {
@@ -311,7 +311,7 @@ static void too_small_a_workspace(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_row_layout_and_format),
+        cmocka_unit_test(every_kernel_set_layout_and_format),
         cmocka_unit_test(the_reference_reads_f32),
         cmocka_unit_test(sgemm_reads_f32),
         cmocka_unit_test(what_is_refused),

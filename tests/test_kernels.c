@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_kernels.c - the attention entries of every row against row8, bit by bit, and against double.
+/* test_kernels.c - the attention entries of every kernel set against kernels8, bit by bit, and
+ * against double.
  *
- * One test per row and set of sizes; its name is the command that repeats it:
+ * One test per kernel set and set of sizes; its name is the command that repeats it:
  * test_kernels "NAME". A failing case prints its own parameters.
  */
 #include <math.h>
@@ -39,8 +40,8 @@ static void check(int good)
     }
 }
 
-/* Row under test and row8, whole and cut, give the same bits; and near double where that says
- * anything. */
+/* The kernel set under test and kernels8, whole and cut, give the same bits; and near double where
+ * that says anything. */
 static void run_case(const struct kernels_under_test *test, const struct problem *p)
 {
     const struct gqa__kernels *second = gqa_test_kernels8(test->kernels->numerics);
@@ -89,7 +90,7 @@ static void test_sizes(void **state)
                                 .features = turn % FEATURES_ALL,
                                 .seed = 77u + (uint64_t)turn};
             if (p.rows > 100 && p.dk > 200) {
-                p.keys = p.keys < 64 ? p.keys : 33; /* row8 is slow */
+                p.keys = p.keys < 64 ? p.keys : 33; /* kernels8 is slow */
             }
             problem_fill(&p);
             run_case(test, &p);
@@ -488,18 +489,20 @@ int main(int argc, char **argv)
         {"neutral", test_neutral},   {"zero_sign", test_zero_sign}, {"append", test_append},
         {"climbing", test_climbing}, {"reference", test_reference}, {"denormal", test_denormal}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct kernels_under_test rows[MAX_ROWS + 2];
-    static char names[(MAX_ROWS + 2) * KINDS][64];
-    static struct CMUnitTest tests[(MAX_ROWS + 2) * KINDS];
-    int32_t count = rows_under_test(rows);
+    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST + 2];
+    static char names[(MAX_KERNELS_UNDER_TEST + 2) * KINDS][64];
+    static struct CMUnitTest tests[(MAX_KERNELS_UNDER_TEST + 2) * KINDS];
+    int32_t count = list_kernels_under_test(sets);
 
-    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "row8/f32"};
-    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "row8/bf16"};
+    sets[count++] =
+        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "kernels8/f32"};
+    sets[count++] =
+        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "kernels8/bf16"};
     for (int32_t i = 0; i < count * KINDS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %s", rows[i / KINDS].name, kinds[i % KINDS].name);
+        snprintf(names[i], sizeof names[i], "%s %s", sets[i / KINDS].name, kinds[i % KINDS].name);
         tests[i].name = names[i];
         tests[i].test_func = kinds[i % KINDS].run;
-        tests[i].initial_state = &rows[i / KINDS];
+        tests[i].initial_state = &sets[i / KINDS];
     }
     guarded_report(current);
     if (argc > 1) {

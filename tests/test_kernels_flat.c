@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_kernels_flat.c - projections and element-wise entries of every row against row8, bit by bit,
- * and against double. Names and repetition as in test_kernels.c.
+/* test_kernels_flat.c - projections and element-wise entries of every kernel set against kernels8,
+ * bit by bit, and against double. Names and repetition as in test_kernels.c.
  */
 #include <float.h>
 #include <math.h>
@@ -244,7 +244,8 @@ static void test_int8(void **state)
     run_products(*state, true);
 }
 
-/* Tokens around what the rows take at a time, and inputs around what they expand at a time. */
+/* Tokens around what the kernel sets take at a time, and inputs around what they expand at a time.
+ */
 static void test_int8_blocks(void **state)
 {
     static const int32_t tokens[] = {4, 5, 6, 17, 32, 36, 37, 48, 49, 65, 97, 129, 160};
@@ -517,18 +518,20 @@ int main(int argc, char **argv)
                  {"tiny", test_tiny},     {"norm", test_norm},    {"rope", test_rope},
                  {"sincos", test_sincos}, {"simple", test_simple}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct kernels_under_test rows[MAX_ROWS + 2];
-    static char names[(MAX_ROWS + 2) * KINDS][64];
-    static struct CMUnitTest tests[(MAX_ROWS + 2) * KINDS];
-    int32_t count = rows_under_test(rows);
+    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST + 2];
+    static char names[(MAX_KERNELS_UNDER_TEST + 2) * KINDS][64];
+    static struct CMUnitTest tests[(MAX_KERNELS_UNDER_TEST + 2) * KINDS];
+    int32_t count = list_kernels_under_test(sets);
 
-    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "row8/f32"};
-    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "row8/bf16"};
+    sets[count++] =
+        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "kernels8/f32"};
+    sets[count++] =
+        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "kernels8/bf16"};
     for (int32_t i = 0; i < count * KINDS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %s", rows[i / KINDS].name, kinds[i % KINDS].name);
+        snprintf(names[i], sizeof names[i], "%s %s", sets[i / KINDS].name, kinds[i % KINDS].name);
         tests[i].name = names[i];
         tests[i].test_func = kinds[i % KINDS].run;
-        tests[i].initial_state = &rows[i / KINDS];
+        tests[i].initial_state = &sets[i / KINDS];
     }
     guarded_report(current);
     if (argc > 1) {

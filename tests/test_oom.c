@@ -149,7 +149,7 @@ static const struct {
                {"reference", reference},   {"bf16", bf16}};
 enum { CONFIGS = sizeof configs / sizeof configs[0] };
 
-/* Does GQA_ISA force a row that does not serve config i? */
+/* Does GQA_ISA force a kernel set that does not serve config i? */
 static bool refused(size_t i)
 {
     gqa_config config;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_pool_share.c - layers that share a pool: the bits of every row, a busy pool, many threads of
- * the host, and fork. */
+/* test_pool_share.c - layers that share a pool: the bits of every kernel set, a busy pool, many
+ * threads of the host, and fork. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <setjmp.h>
@@ -157,16 +157,16 @@ static void same_bits(gqa_isa isa, gqa_numerics numerics, enum hosted_kind kind,
     hosted_close(&alone);
 }
 
-static void bits_of_every_row(void **state)
+static void bits_of_every_kernel_set(void **state)
 {
-    static const gqa_isa rows[] = {GQA_ISA_SCALAR, GQA_ISA_AVX2, GQA_ISA_AVX512, GQA_ISA_AMX,
+    static const gqa_isa isas[] = {GQA_ISA_SCALAR, GQA_ISA_AVX2, GQA_ISA_AVX512, GQA_ISA_AMX,
                                    GQA_ISA_NEON};
     static const int32_t threads[] = {1, 2, 3, 7};
     (void)state;
 
-    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+    for (size_t r = 0; r < sizeof isas / sizeof isas[0]; r++) {
         for (int k = 0; k < 6; k++) {
-            same_bits(rows[r], k % 2 == 0 ? GQA_NUMERICS_F32 : GQA_NUMERICS_BF16,
+            same_bits(isas[r], k % 2 == 0 ? GQA_NUMERICS_F32 : GQA_NUMERICS_BF16,
                       (enum hosted_kind)(k / 2), threads, 4);
         }
     }
@@ -324,7 +324,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(busy_runs_on_its_own_thread), cmocka_unit_test(nested_in_its_own_task),
-        cmocka_unit_test(bits_of_every_row),           cmocka_unit_test(many_clients),
+        cmocka_unit_test(bits_of_every_kernel_set),    cmocka_unit_test(many_clients),
         cmocka_unit_test(fork_with_idle_pool),         cmocka_unit_test(fork_with_busy_pool),
     };
     return cmocka_run_group_tests_name("pool_share", tests, NULL, NULL);

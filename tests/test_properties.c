@@ -57,15 +57,15 @@ static const same_bits_way ways[] = {
      .page_size = 16},
     {.name = "token blocks of 7", .knobs = {.token_block = 7}},
     {.name = "token blocks of 1, 2 threads", .knobs = {.token_block = 1}, .threads = 2},
-    {.name = "second kernel set", .second_row = true},
+    {.name = "second kernel set", .second_kernels = true},
     {.name = "weights in place", .in_place = true},
     {.name = "weights in place, second kernel set, 3 threads, workspace of the caller",
      .in_place = true,
-     .second_row = true,
+     .second_kernels = true,
      .threads = 3,
      .workspace = true},
     {.name = "second kernel set, no cache, 3 threads, cut by keys",
-     .second_row = true,
+     .second_kernels = true,
      .no_cache = true,
      .threads = 3,
      .knobs = {.force_key_cut = true}},
@@ -80,7 +80,7 @@ static const same_bits_way pieces[] = {
     {.name = "3, then the rest", .cut_at = 3},
     {.name = "half, then one by one", .cut_at = 18, .cut = 1},
     {.name = "first 131, then pieces of 64, 7 threads", .cut_at = 131, .cut = 64, .threads = 7},
-    {.name = "first 256, then the rest, second kernel set", .cut_at = 256, .second_row = true},
+    {.name = "first 256, then the rest, second kernel set", .cut_at = 256, .second_kernels = true},
     {.name = "pieces of 9 backwards", .cut = 9, .order = backwards},
 };
 
@@ -96,7 +96,7 @@ static const same_bits_way rounded[] = {
     {.name = "bf16 cache, second kernel set",
      .dtype_k = GQA_BF16,
      .dtype_v = GQA_BF16,
-     .second_row = true},
+     .second_kernels = true},
 };
 static const same_bits_way half_rounded[] = {
     {.name = "bf16 keys", .dtype_k = GQA_BF16},
@@ -104,7 +104,7 @@ static const same_bits_way half_rounded[] = {
      .dtype_k = GQA_BF16,
      .page_size = 32,
      .knobs = {.force_key_cut = true}},
-    {.name = "bf16 keys, second kernel set", .dtype_k = GQA_BF16, .second_row = true},
+    {.name = "bf16 keys, second kernel set", .dtype_k = GQA_BF16, .second_kernels = true},
 };
 
 static int compare(const same_bits_model *model, const same_bits_way *way, const float *want,

@@ -18,7 +18,7 @@ enum { T = 37, K = 300, Q_ALL = T * SMALL_HQ * SMALL_DK, OUT_ALL = T * SMALL_HQ 
 
 static float query[Q_ALL], key[K * SMALL_HKV * SMALL_DK], value[K * SMALL_HKV * SMALL_DV];
 
-/* False if this machine or the numerics do not have the row. */
+/* False if this machine or the numerics do not have the kernel set. */
 static bool attend(const gqa_config *config, float *out, float *lse)
 {
     gqa_layer *layer = NULL;

@@ -135,26 +135,26 @@ int pthread_mutex_trylock(pthread_mutex_t *mutex)
     return lock(mutex);
 }
 
-/* ---- the rows under test ---- */
+/* ---- the kernel sets under test ---- */
 
-struct row {
+struct kernel_set {
     gqa_isa isa;
     gqa_numerics numerics;
 };
 
-static const struct row rows[] = {
+static const struct kernel_set sets[] = {
     {GQA_ISA_SCALAR, GQA_NUMERICS_F32},  {GQA_ISA_SCALAR, GQA_NUMERICS_BF16},
     {GQA_ISA_AVX2, GQA_NUMERICS_F32},    {GQA_ISA_AVX512, GQA_NUMERICS_F32},
     {GQA_ISA_AVX512, GQA_NUMERICS_BF16}, {GQA_ISA_AMX, GQA_NUMERICS_BF16},
     {GQA_ISA_NEON, GQA_NUMERICS_F32}};
-enum { ROWS = sizeof rows / sizeof rows[0] };
+enum { SETS = sizeof sets / sizeof sets[0] };
 
-static bool open_row(struct hosted_layer *hosted, const gqa_runtime *runtime, const struct row *row,
-                     enum hosted_kind kind)
+static bool open_set(struct hosted_layer *hosted, const gqa_runtime *runtime,
+                     const struct kernel_set *set, enum hosted_kind kind)
 {
-    if (!gqa_isa_available(row->isa) ||
-        !hosted_open(hosted, runtime, row->isa, row->numerics, kind)) {
-        print_message("skipped: %s, numerics %d\n", gqa_isa_name(row->isa), (int)row->numerics);
+    if (!gqa_isa_available(set->isa) ||
+        !hosted_open(hosted, runtime, set->isa, set->numerics, kind)) {
+        print_message("skipped: %s, numerics %d\n", gqa_isa_name(set->isa), (int)set->numerics);
         return false;
     }
     return true;
@@ -170,8 +170,9 @@ static gqa_pool *make_pool(int32_t threads)
 
 /* ---- memory and mutexes ---- */
 
-/* A round on the row; the allocator that the layer was given refuses everything meanwhile. */
-static void quiet_round(gqa_pool *pool, const struct row *row, enum hosted_kind kind)
+/* A round on the kernel set; the allocator that the layer was given refuses everything meanwhile.
+ */
+static void quiet_round(gqa_pool *pool, const struct kernel_set *set, enum hosted_kind kind)
 {
     struct host host;
     gqa_runtime runtime;
@@ -182,7 +183,7 @@ static void quiet_round(gqa_pool *pool, const struct row *row, enum hosted_kind 
     host_init(&host);
     runtime = host_runtime(&host);
     runtime.pool = pool;
-    if (!open_row(&hosted, &runtime, row, kind)) {
+    if (!open_set(&hosted, &runtime, set, kind)) {
         return;
     }
     asked = host.calls;
@@ -196,7 +197,7 @@ static void quiet_round(gqa_pool *pool, const struct row *row, enum hosted_kind 
         atomic_load(&mutexes) != 0) {
         fail_msg("%s, numerics %d, kind %d, %d threads: status %d (%s); of the host's allocator %d "
                  "calls, of the C library's %d, of mutexes %d",
-                 gqa_isa_name(row->isa), (int)row->numerics, (int)kind, (int)gqa_pool_threads(pool),
+                 gqa_isa_name(set->isa), (int)set->numerics, (int)kind, (int)gqa_pool_threads(pool),
                  (int)hosted.err.status, ok ? "" : hosted.err.message, (int)(host.calls - asked),
                  atomic_load(&allocations), atomic_load(&mutexes));
     }
@@ -210,10 +211,10 @@ static void no_allocation_and_no_mutex(void **state)
     gqa_pool *pool = make_pool(3);
     (void)state;
 
-    for (int r = 0; r < ROWS; r++) {
+    for (int r = 0; r < SETS; r++) {
         for (int kind = HOSTED_PLAIN; kind <= HOSTED_IN_PLACE; kind++) {
-            quiet_round(NULL, &rows[r], (enum hosted_kind)kind);
-            quiet_round(pool, &rows[r], (enum hosted_kind)kind);
+            quiet_round(NULL, &sets[r], (enum hosted_kind)kind);
+            quiet_round(pool, &sets[r], (enum hosted_kind)kind);
         }
     }
     gqa_pool_destroy(&pool);
@@ -345,14 +346,14 @@ static void call_roll(const gqa_runtime *runtime)
 }
 
 struct calls_case {
-    struct row row;
+    struct kernel_set set;
     int32_t threads; /* of the pool; 0 = no pool */
     bool two;        /* host threads */
     bool forbidden;  /* make one forbidden call */
     enum hosted_kind kind;
 };
 
-/* Each on every row, against a packed layer's results. */
+/* Each on every kernel set, against a packed layer's results. */
 static const struct calls_case ways[] = {
     {.threads = 0, .kind = HOSTED_RICH},
     {.threads = 3, .kind = HOSTED_RICH},
@@ -379,12 +380,12 @@ static int silent_child(const struct calls_case *c, const float *expected)
         return EXIT_FAILED;
     }
     runtime.pool = pool;
-    if (!hosted_open(&hosted, &runtime, c->row.isa, c->row.numerics, c->kind) ||
+    if (!hosted_open(&hosted, &runtime, c->set.isa, c->set.numerics, c->kind) ||
         !hosted_round(&hosted)) {
         return EXIT_FAILED;
     }
     if (c->two &&
-        (!hosted_open(&second.hosted, &runtime, c->row.isa, c->row.numerics, HOSTED_PLAIN) ||
+        (!hosted_open(&second.hosted, &runtime, c->set.isa, c->set.numerics, HOSTED_PLAIN) ||
          pthread_create(&thread, NULL, be_second, &second) != 0)) {
         return EXIT_FAILED;
     }
@@ -432,14 +433,14 @@ static void no_system_call_but_futex(void **state)
 
     called = mmap(NULL, sizeof *called, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(called != MAP_FAILED);
-    for (int r = 0; r < ROWS; r++) {
-        if (!open_row(&alone, NULL, &rows[r], HOSTED_RICH)) {
+    for (int r = 0; r < SETS; r++) {
+        if (!open_set(&alone, NULL, &sets[r], HOSTED_RICH)) {
             continue;
         }
         assert_true(hosted_round(&alone));
         for (int way = 0; way < WAYS; way++) {
             c = ways[way];
-            c.row = rows[r];
+            c.set = sets[r];
             int status = run_child(&c, alone.result);
             if (status == EXIT_NO_FILTER) {
                 print_message("skipped: the system has no filter of calls\n");
@@ -449,11 +450,11 @@ static void no_system_call_but_futex(void **state)
             if (status != 0) {
                 fail_msg("%s, numerics %d, kind %d, pool of %d, %d host threads: status %d, system "
                          "call %d",
-                         gqa_isa_name(rows[r].isa), (int)rows[r].numerics, (int)c.kind,
+                         gqa_isa_name(sets[r].isa), (int)sets[r].numerics, (int)c.kind,
                          (int)c.threads, 1 + c.two, status, *called);
             }
         }
-        c = (struct calls_case){rows[r], 3, false, true, HOSTED_RICH}; /* the filter sees a call */
+        c = (struct calls_case){sets[r], 3, false, true, HOSTED_RICH}; /* the filter sees a call */
         assert_int_equal(run_child(&c, alone.result), EXIT_CALLED);
         assert_int_equal(*called, SYS_getppid);
         hosted_close(&alone);

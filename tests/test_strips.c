@@ -230,7 +230,7 @@ static void compare(const struct problem *p, int64_t begin, int64_t end, int32_t
     free(got);
 }
 
-static void test_row(void **state)
+static void test_kernel_set(void **state)
 {
     const struct kernels_under_test *const test = *state;
     const int64_t step = test->kernels->out_step;
@@ -261,17 +261,17 @@ static void test_row(void **state)
 
 int main(void)
 {
-    static struct kernels_under_test rows[MAX_ROWS];
-    static struct CMUnitTest tests[MAX_ROWS];
-    int32_t n = rows_under_test(rows);
+    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST];
+    static struct CMUnitTest tests[MAX_KERNELS_UNDER_TEST];
+    int32_t n = list_kernels_under_test(sets);
     for (int numerics = 0; numerics < 2; numerics++) {
-        rows[n].kernels = gqa_test_kernels8((gqa_numerics)numerics);
-        rows[n].name = rows[n].kernels->name;
+        sets[n].kernels = gqa_test_kernels8((gqa_numerics)numerics);
+        sets[n].name = sets[n].kernels->name;
         n++;
     }
     for (int32_t i = 0; i < n; i++) {
-        tests[i] = (struct CMUnitTest)cmocka_unit_test_prestate(test_row, &rows[i]);
-        tests[i].name = rows[i].name;
+        tests[i] = (struct CMUnitTest)cmocka_unit_test_prestate(test_kernel_set, &sets[i]);
+        tests[i].name = sets[i].name;
     }
     return _cmocka_run_group_tests("strips", tests, (size_t)n, NULL, NULL);
 }

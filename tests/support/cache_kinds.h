@@ -9,7 +9,7 @@
 #include "cache/cache.h"
 #include "layer/layer.h"
 
-/* A scalar kernels, some of its geometry replaced (0 = the row's own), and storage types. */
+/* A scalar kernel set, some of its geometry replaced (0 = its own), and storage types. */
 struct cache_kind {
     const char *name;
     gqa_numerics numerics;

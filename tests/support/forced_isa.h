@@ -16,11 +16,12 @@
 
 enum { TEST_SKIPPED = 77 }; /* exit status of a program that skips all its tests */
 
-/* True, and a line that says so, if GQA_ISA forces a row that this machine runs but that does not
- * serve these numerics. False for a GQA_ISA that names no row of this machine: that must fail. */
+/* True, and a line that says so, if GQA_ISA forces a kernel set that this machine runs but that
+ * does not serve these numerics. False for a GQA_ISA that names none of this machine: that must
+ * fail. */
 bool forced_isa_refuses(gqa_numerics numerics);
 
-/* Then the running test ends here, skipped, if the config leaves the row to GQA_ISA. */
+/* Then the running test ends here, skipped, if the config leaves the kernel set to GQA_ISA. */
 void skip_refused(const gqa_config *config);
 void skip_refused_numerics(gqa_numerics numerics);
 

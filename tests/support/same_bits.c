@@ -128,8 +128,8 @@ static void drop(struct run *run)
 }
 
 /* The same layer on the tests' own kernel set. */
-static gqa_status take_second_row(gqa_layer *layer, const random_case *c,
-                                  const gqa_weights *weights, gqa_error *err)
+static gqa_status take_second_kernels(gqa_layer *layer, const random_case *c,
+                                      const gqa_weights *weights, gqa_error *err)
 {
     struct gqa__params params = {.config = c->config,
                                  .shape = layer->params.shape,
@@ -172,7 +172,7 @@ static bool open_run(struct run *run)
     if (gqa_create(&run->layer, &config, &weights, &runtime, &run->err) != GQA_OK) {
         return false;
     }
-    if (way->second_row && take_second_row(run->layer, c, &weights, &run->err) != GQA_OK) {
+    if (way->second_kernels && take_second_kernels(run->layer, c, &weights, &run->err) != GQA_OK) {
         return false;
     }
     run->layer->params.knobs = way->knobs;

@@ -41,8 +41,8 @@ typedef struct same_bits_way {
     int threads;
     bool reversed; /* tasks run on the calling thread, last first */
     struct gqa__knobs knobs;
-    bool second_row; /* the kernel set of support/kernels8.h */
-    bool in_place;   /* the weights are */
+    bool second_kernels; /* the kernel set of support/kernels8.h */
+    bool in_place;       /* the weights are */
     bool taps;
     bool gaps;      /* inputs and weights in other places: strides, alignment */
     bool workspace; /* the caller's, full of NaN */
