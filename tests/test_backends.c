@@ -69,8 +69,8 @@ static void two_calls(void (*edit)(gqa_config *), float *out, gqa_backend *backe
     small_layer_close(&small);
 }
 
-/* The layer's values are below 4, its longest sum has 36 terms and its chain 5 sums in a row: the
- * backends, which add in other orders, stay within 5 x 36 x 4 u < 5e-5 of each other. */
+/* The layer's values are below 4, its longest sum has 36 terms and its chain 5 sums one after the
+ * other: the backends, which add in other orders, stay within 5 x 36 x 4 u < 5e-5 of each other. */
 static void backends_agree(void **state)
 {
     void (*const edits[3])(gqa_config *) = {soft_window, chunk_and_norms, both_ways};

@@ -335,7 +335,7 @@ static void borrow_without_cache(struct refusal *r)
     small_layer_close(&small);
 }
 
-const struct checked_row checked_rows[] = {
+const struct checked_constraint checked_constraints[] = {
     {"N101", head_dim_inexact},
     {"N102", heads_indivisible},
     {"N107", one_qk_norm},
@@ -363,4 +363,4 @@ const struct checked_row checked_rows[] = {
     {"N601", wo_narrow},
     {"N602", bo_absent},
 };
-const size_t checked_count = sizeof checked_rows / sizeof checked_rows[0];
+const size_t checked_count = sizeof checked_constraints / sizeof checked_constraints[0];

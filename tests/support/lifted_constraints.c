@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lifted_constraints.c - calls in a row, shared by the triggers of the lifted constraints. */
+/* lifted_constraints.c - calls one after the other, shared by the triggers of the lifted
+ * constraints. */
 #include "support/lifted_constraints.h"
 
 #include <setjmp.h>
@@ -12,7 +13,7 @@
 
 #include <cmocka.h>
 
-/* A call that must succeed; returns out + its size, for calls in a row. */
+/* A call that must succeed; returns out + its size, for the next call. */
 float *lifted_run(struct small_layer *small, const gqa_inputs *in, int b, int t, const float *x,
                   float *out)
 {

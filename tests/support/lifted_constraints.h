@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lifted_constraints.h - calls in a row, shared by the triggers of the lifted constraints. */
+/* lifted_constraints.h - calls one after the other, shared by the triggers of the lifted
+ * constraints. */
 #ifndef TEST_LIFTED_CONSTRAINTS_H
 #define TEST_LIFTED_CONSTRAINTS_H
 
@@ -9,7 +10,7 @@
 
 enum { T = 11, WIDTH = SMALL_HIDDEN }; /* tokens of most calls */
 
-/* A call that must succeed; returns out + its size, for calls in a row. */
+/* A call that must succeed; returns out + its size, for the next call. */
 float *lifted_run(struct small_layer *small, const gqa_inputs *in, int b, int t, const float *x,
                   float *out);
 

@@ -362,7 +362,7 @@ static void present_of_this_call(void)
     present(NULL, 6, 2);
 }
 
-const struct lifted_row lifted_call_rows[] = {
+const struct lifted_constraint lifted_call_constraints[] = {
     {"N115", tree_in_window},          {"N213", tree_of_tokens},
     {"N226", residual_and_no_gamma},   {"N234", phase_of_a_call},
     {"N236", speculation_in_chunk},    {"N303", mask_in_prefill},
@@ -374,4 +374,4 @@ const struct lifted_row lifted_call_rows[] = {
     {"N501", window_with_chunk},       {"N504", phase_of_a_call},
     {"N506", prompt_of_one_token},     {"N509", mask_over_prior_keys},
 };
-const size_t lifted_call_count = sizeof lifted_call_rows / sizeof lifted_call_rows[0];
+const size_t lifted_call_count = sizeof lifted_call_constraints / sizeof lifted_call_constraints[0];

@@ -333,7 +333,7 @@ static void long_call_after_prefix(void)
     small_layer_close(&small);
 }
 
-const struct lifted_row lifted_layer_rows[] = {
+const struct lifted_constraint lifted_layer_constraints[] = {
     {"N103", free_dims},
     {"N104", decode_without_rope},
     {"N105", theta_of_both_styles},
@@ -358,4 +358,5 @@ const struct lifted_row lifted_layer_rows[] = {
     {"N507", chunk_after_prefix},
     {"N508", formats_of_all_paths},
 };
-const size_t lifted_layer_count = sizeof lifted_layer_rows / sizeof lifted_layer_rows[0];
+const size_t lifted_layer_count =
+    sizeof lifted_layer_constraints / sizeof lifted_layer_constraints[0];

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* same_bits.h - one random layer run in many ways that must all give the same bits.
  *
- * A model is a layer config with weights and a batch of token rows. same_bits_run feeds it in the
- * way that a same_bits_way says and lays all results into one block of memory, so that two ways are
- * compared by memcmp.
+ * A model is a layer config with weights and a batch of token sequences. same_bits_run feeds it in
+ * the way that a same_bits_way says and lays all results into one block of memory, so that two ways
+ * are compared by memcmp.
  */
 #ifndef TEST_SAME_BITS_H
 #define TEST_SAME_BITS_H
@@ -18,7 +18,7 @@ enum { SAME_BITS_BATCH = 3 };
 
 typedef struct same_bits_model {
     random_case c; /* config and weights */
-    int n;         /* tokens of the longest row */
+    int n;         /* tokens of the longest batch entry */
     int lengths[SAME_BITS_BATCH];
     bool positions;               /* position ids with gaps are given */
     gqa_tensor mask, bias;        /* [B, 1, n, n] or absent */
@@ -36,8 +36,8 @@ typedef struct same_bits_way {
     bool no_cache;
     int page_size;
     gqa_dtype dtype_k, dtype_v; /* F32 = the default of the numerics */
-    const int *order;           /* [B] batch row of each place; NULL = 0, 1, 2 */
-    bool alone;                 /* every row in calls of its own */
+    const int *order;           /* [B] batch entry of each place; NULL = 0, 1, 2 */
+    bool alone;                 /* every batch entry in calls of its own */
     int threads;
     bool reversed; /* tasks run on the calling thread, last first */
     struct gqa__knobs knobs;
