@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "support/random.h"
 #include "support/small_layer.h"
 
 static void soft_window(gqa_config *config)
@@ -112,11 +113,10 @@ static void project_q(int32_t reference_f64, float *q, double *exact)
     gqa_inputs in;
     gqa_output out;
     float x[SMALL_HIDDEN], w[SMALL_HQ * SMALL_DK * SMALL_HIDDEN], attn[SMALL_HQ * SMALL_DV];
-    uint32_t seed = 77;
+    uint64_t seed = 77;
     for (int i = 0; i < SMALL_HIDDEN + SMALL_HQ * SMALL_DK * SMALL_HIDDEN; i++) {
-        seed = seed * 1664525u + 1013904223u;
         *(i < SMALL_HIDDEN ? &x[i] : &w[i - SMALL_HIDDEN]) =
-            (float)((int)(seed >> 19) - 4096) / 4096.0f;
+            (float)random_between(&seed, -4096, 4095) / 4096.0f;
     }
     model_init(&model);
     model.config.backend = GQA_BACKEND_REFERENCE;

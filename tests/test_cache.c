@@ -12,6 +12,8 @@
 
 #include "base/number.h"
 #include "support/cache_kinds.h"
+#include "support/host.h"
+#include "support/random.h"
 
 enum { SEQUENCES = 3, OPERATIONS = 150, SEEDS_PER_CASE = 3 };
 
@@ -29,7 +31,7 @@ struct run {
     const struct cache_kind *kind;
     struct gqa__kernels kernels;
     struct gqa_layer layer;
-    struct cache_host host;
+    struct host host;
     gqa_cache *cache;
     int32_t hkv, dk, dv, page_size, max_tokens, max_pages;
     int64_t num_pages;
@@ -78,7 +80,7 @@ static void open_run(struct run *run, uint64_t seed)
     run->num_pages = 2 * run->max_pages + 1; /* less than all sequences can hold */
 
     cache_kind_layer(&run->layer, &run->kernels, run->kind, run->hkv, run->dk, run->dv);
-    cache_host_runtime(&run->host, &run->layer.runtime);
+    run->layer.runtime = host_start(&run->host, 1);
     gqa_cache_options_init(&options, &run->layer);
     options.max_sequences = SEQUENCES;
     options.max_tokens = run->max_tokens;
@@ -107,7 +109,7 @@ static void open_run(struct run *run, uint64_t seed)
 static void close_run(struct run *run)
 {
     gqa_cache_destroy(&run->cache);
-    check(run, run->cache == NULL && run->host.allocated == 1 && run->host.released == 1, "leak");
+    check(run, run->cache == NULL && run->host.calls == 1 && run->host.live == 0, "leak");
     for (int s = 0; s < SEQUENCES; s++) {
         free(run->model[s].positions);
         free(run->model[s].token_columns);

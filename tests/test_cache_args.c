@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "support/cache_kinds.h"
+#include "support/host.h"
 
 static void *zeros(size_t count, size_t size)
 {
@@ -20,7 +21,7 @@ static void *zeros(size_t count, size_t size)
 struct fixture {
     struct gqa__kernels kernels;
     struct gqa_layer layer;
-    struct cache_host host;
+    struct host host;
     gqa_cache_options options;
     gqa_cache *cache;
 };
@@ -29,7 +30,7 @@ static void open_fixture(struct fixture *fixture, const struct cache_kind *kind)
 {
     memset(fixture, 0, sizeof *fixture);
     cache_kind_layer(&fixture->layer, &fixture->kernels, kind, 2, 24, 16);
-    cache_host_runtime(&fixture->host, &fixture->layer.runtime);
+    fixture->layer.runtime = host_start(&fixture->host, 1);
     gqa_cache_options_init(&fixture->options, &fixture->layer);
     fixture->options.max_tokens = 40;
     fixture->options.page_size = 16;
@@ -55,7 +56,7 @@ static void refuse_create(struct fixture *fixture, gqa_status expected, const ch
     assert_null(cache);
     assert_int_equal(gqa_cache_create(&cache, &fixture->layer, &fixture->options, NULL), expected);
     assert_null(cache);
-    assert_int_equal(fixture->host.released, 0);
+    assert_int_equal(fixture->host.live, fixture->host.calls); /* nothing was released */
 }
 
 static void options_are_checked(void **state)
@@ -148,7 +149,8 @@ static void defaults(void **state)
     assert_int_equal(gqa_cache_length(f.cache, 1), -1);
     assert_int_equal(gqa_cache_length(f.cache, -1), -1);
     gqa_cache_destroy(&f.cache);
-    assert_int_equal(f.host.released, 1);
+    assert_int_equal(f.host.calls, 1);
+    assert_int_equal(f.host.live, 0);
 
     /* Enough pages for all sequences, and none more: 3 each for 48 tokens, 4 for 49. */
     for (int32_t more = 0; more <= 1; more++) {
@@ -172,21 +174,21 @@ static void no_memory(void **state)
     struct fixture f;
     gqa_error err = {GQA_OK, "", ""};
     (void)state;
-    for (int refuse = 1;; refuse++) {
+    for (int k = 0;; k++) {
         open_fixture(&f, &cache_kinds[0]);
-        f.host.refuse = refuse;
+        f.host.fail_at = k;
         gqa_status status = gqa_cache_create(&f.cache, &f.layer, &f.options, &err);
         if (status == GQA_OK) {
-            assert_int_equal(f.host.allocated, refuse - 1); /* each of them has been refused */
+            assert_int_equal(f.host.calls, k); /* each of them has been refused */
             gqa_cache_destroy(&f.cache);
             break;
         }
         expect_refusal(&err, status, GQA_ERR_NOMEM, "options.num_pages", "bytes");
         assert_null(f.cache);
-        assert_int_equal(f.host.released, f.host.allocated - 1);
+        assert_int_equal(f.host.live, 0);
     }
-    assert_int_equal(f.host.released, 1);
-    assert_true(f.host.allocated >= 1);
+    assert_int_equal(f.host.calls, 1);
+    assert_int_equal(f.host.live, 0);
 
     /* More than an address space: refused before the allocator is asked. */
     open_fixture(&f, &cache_kinds[0]);
@@ -194,7 +196,7 @@ static void no_memory(void **state)
     f.options.num_pages = INT32_MAX;
     f.options.page_size = 512;
     refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "address space");
-    assert_int_equal(f.host.allocated, 0);
+    assert_int_equal(f.host.calls, 0);
 }
 
 /* Whatever is refused changes no byte of the cache. */

@@ -15,8 +15,9 @@
 #include <cmocka.h>
 
 #include "base/tensor.h"
-#include "support/draw.h"
 #include "support/guarded_buffer.h"
+#include "support/host.h"
+#include "support/random.h"
 #include "support/weight_set.h"
 
 enum { TOKENS = 5, MATRICES = 6, HIDDEN = 20, MOST = TOKENS * HIDDEN };
@@ -107,7 +108,7 @@ static gqa_status forward(const gqa_layer *layer, const gqa_config *config, stru
     struct guarded_buffer workspace;
     gqa_status status;
     memset(result, 0, sizeof *result);
-    draw_fill(&seed, x, MOST, 1.5f);
+    random_floats(&seed, x, MOST, 1.5f);
     gqa_inputs_init(&in);
     gqa_output_init(&out);
     in.hidden_states = gqa_tensor_3d(x, GQA_F32, 1, TOKENS, HIDDEN);
@@ -146,9 +147,8 @@ static void compare(const struct weight_set *set, const char *name)
     gqa_destroy(&layer);
     map_matrices(&mapped, set);
     for (int threads = 1; threads <= 3; threads += 2) {
-        struct draw_host host;
-        gqa_runtime runtime;
-        draw_runtime(&host, &runtime, threads);
+        struct host host;
+        const gqa_runtime runtime = host_start(&host, threads);
         allow(&mapped, PROT_NONE);
         layer = create(&set->config, &mapped.weights, &runtime);
         allow(&mapped, PROT_READ);

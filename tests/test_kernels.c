@@ -22,6 +22,7 @@
 #include "support/guarded_buffer.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
+#include "support/random.h"
 
 static char current[256]; /* parameters of the running case */
 
@@ -242,7 +243,7 @@ static float level(int32_t pattern, int32_t group)
 {
     static const float rise[] = {31.875f, 32.0f, 32.25f};
     static const int32_t place[] = {1, 2, 4, 6, 7};
-    uint64_t state = 1 + (uint64_t)(pattern * 100 + group) * 0x9e3779b97f4a7c15u;
+    uint64_t state = (uint64_t)(pattern * 100 + group);
     const float at = (float)group;
 
     if (pattern < 15) {

@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "layer/layer.h"
-#include "support/draw.h"
+#include "support/random.h"
 #include "support/weight_set.h"
 
 enum { TOKENS = 5 };
@@ -28,7 +28,7 @@ static void run(const gqa_layer *layer, const gqa_config *c, struct trace *t)
     const int32_t gate_dim = c->gate == GQA_GATE_HEAD ? 1 : dv;
     uint64_t seed = 99;
     memset(t, 0, sizeof *t);
-    draw_fill(&seed, t->x, TOKENS * 20, 1.5f);
+    random_floats(&seed, t->x, TOKENS * 20, 1.5f);
     const gqa_tensor x = gqa_tensor_2d(t->x, GQA_F32, TOKENS, 20);
     const gqa_tensor normed = gqa_tensor_2d(t->normed, GQA_F32, TOKENS, 20);
     const gqa_tensor q = gqa_tensor_3d(t->q, GQA_F32, TOKENS, 6, 10);

@@ -16,7 +16,8 @@
 #include "kernel/choice/select.h"
 #include "linear/linear.h"
 #include "linear/quantise.h"
-#include "support/draw.h"
+#include "support/host.h"
+#include "support/random.h"
 
 enum form { CPU_F32, CPU_BF16, REFERENCE, REFERENCE_F64 };
 
@@ -88,9 +89,9 @@ static void make(struct problem *p, const struct gqa__kernels *kernels, struct k
     p->w = block((size_t)(shape->out * shape->in) * sizeof(float));
     p->b = block((size_t)shape->out * sizeof(float));
     p->x = block((size_t)(shape->tokens * p->stride) * sizeof(float));
-    draw_fill(&seed, p->w, shape->out * shape->in, 0.7f);
-    draw_fill(&seed, p->b, shape->out, 3.0f);
-    draw_fill(&seed, p->x, shape->tokens * p->stride, 1.3f);
+    random_floats(&seed, p->w, shape->out * shape->in, 0.7f);
+    random_floats(&seed, p->b, shape->out, 3.0f);
+    random_floats(&seed, p->x, shape->tokens * p->stride, 1.3f);
     p->q = kind.int8 ? block((size_t)(shape->out * shape->in)) : NULL;
     p->scale = kind.int8 ? block((size_t)shape->out * sizeof(double)) : NULL;
     assert_true(gqa__linear_bytes(&p->linear, kind.bias, &bytes));
@@ -140,7 +141,7 @@ static void check_after(const struct problem *p, const float *y, const gqa_runti
     float *const add = block((size_t)n * sizeof *add), *const got = block((size_t)n * sizeof *got);
     const struct gqa__epilogue after = {2.5f, 0.22f, add, p->shape.out};
     uint64_t seed = 9;
-    draw_fill(&seed, add, n, 1.0f);
+    random_floats(&seed, add, n, 1.0f);
     gqa__linear_run(&(struct gqa__product){.linear = &p->linear,
                                            .x = p->x,
                                            .x_stride = p->stride,
@@ -291,13 +292,13 @@ static void cuts_of_kernels(const struct gqa__kernels *kernels, enum form form)
     static const int32_t threads[] = {2, 3, 7, 16};
     for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0]; i++) {
         struct problem p;
-        struct draw_host host;
+        struct host host;
         gqa_runtime runtime;
-        draw_runtime(&host, &runtime, 1);
+        runtime = host_start(&host, 1);
         make(&p, kernels, (struct kind){form, true, i % 2 != 0}, &shapes[i / 2]);
         float *const whole = run(&p, &runtime);
         for (size_t j = 0; j < sizeof threads / sizeof threads[0]; j++) {
-            draw_runtime(&host, &runtime, threads[j]);
+            runtime = host_start(&host, threads[j]);
             float *const y = run(&p, &runtime);
             same(&p, whole, y, "more threads");
             free(y);

@@ -18,6 +18,7 @@
 #include "base/tensor.h"
 #include "layer/layer.h"
 #include "support/parallel.h"
+#include "support/random.h"
 #include "support/small_layer.h"
 
 enum { B = 2, T = 21, GAP = 3, ATTN = SMALL_HQ * SMALL_DV, ROW = 48, NONE = -1 };
@@ -76,14 +77,11 @@ static gqa_tensor rows(void *memory, int dtype, int gap)
     return t;
 }
 
-static void fill(const gqa_tensor *t, uint32_t seed)
+static void fill(const gqa_tensor *t, uint64_t seed)
 {
     for (int i = 0; gqa__present(t) && i < B * T; i++) {
         float row[SMALL_HIDDEN];
-        for (int j = 0; j < SMALL_HIDDEN; j++) {
-            seed = seed * 1664525u + 1013904223u;
-            row[j] = (float)(seed >> 8) * 0x1p-23f - 1.0f;
-        }
+        random_floats(&seed, row, SMALL_HIDDEN, 1.0f);
         gqa__store_f32(t, i / T * t->stride[0] + i % T * t->stride[1], row, SMALL_HIDDEN);
     }
 }

@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "support/draw.h"
+#include "support/random.h"
 #include "support/small_layer.h"
 
 enum { T = 37, K = 300, Q_ALL = T * SMALL_HQ * SMALL_DK, OUT_ALL = T * SMALL_HQ * SMALL_DV };
@@ -68,9 +68,9 @@ static void negative_scales(void **state)
 {
     uint64_t seed = 5;
     (void)state;
-    draw_fill(&seed, query, Q_ALL, 3.0f);
-    draw_fill(&seed, key, K * SMALL_HKV * SMALL_DK, 3.0f);
-    draw_fill(&seed, value, K * SMALL_HKV * SMALL_DV, 1.0f);
+    random_floats(&seed, query, Q_ALL, 3.0f);
+    random_floats(&seed, key, K * SMALL_HKV * SMALL_DK, 3.0f);
+    random_floats(&seed, value, K * SMALL_HKV * SMALL_DV, 1.0f);
     for (int isa = GQA_ISA_SCALAR; isa <= (int)GQA_ISA_NEON; isa++) {
         for (int kind = 0; kind < 6; kind++) { /* f32, bf16, reference; without softcap and with */
             gqa_config config;

@@ -14,21 +14,16 @@
 
 #include "api/sequences.h"
 #include "support/forced_isa.h"
+#include "support/random.h"
 #include "support/small_layer.h"
 
 enum { MANY = 1 << 18 };
 
-static uint32_t next(uint32_t *seed)
-{
-    *seed = *seed * 1664525u + 1013904223u;
-    return *seed >> 8;
-}
-
 /* 0 .. n-1 in a random order. */
-static void shuffle(int32_t *ids, int32_t n, uint32_t *seed)
+static void shuffle(int32_t *ids, int32_t n, uint64_t *seed)
 {
     for (int32_t i = 0; i < n; i++) {
-        const int32_t j = (int32_t)(next(seed) % (uint32_t)(i + 1));
+        const int32_t j = random_between(seed, 0, i);
         ids[i] = ids[j];
         ids[j] = i;
     }
@@ -52,17 +47,17 @@ static bool plainly(const int32_t *ids, int32_t n, int32_t *earlier, int32_t *re
 /* Small batches of few ids, so that most have equal ones, and of all orders. */
 static void equal_ids_as_the_rule_says(void **state)
 {
-    uint32_t seed = 3;
+    uint64_t seed = 3;
     int found = 0;
     (void)state;
     for (int round = 0; round < 20000; round++) {
         int32_t ids[12], earlier = 0, repeat = 0;
         struct gqa__batch_entry rows[12];
         gqa_error err = {GQA_OK, NULL, ""};
-        const int32_t n = (int32_t)(next(&seed) % 13);
-        const int32_t range = 2 + (int32_t)(next(&seed) % 60);
+        const int32_t n = random_between(&seed, 0, 12);
+        const int32_t range = random_between(&seed, 2, 61);
         for (int32_t i = 0; i < n; i++) {
-            ids[i] = (int32_t)(next(&seed) % (uint32_t)range) - 1;
+            ids[i] = random_between(&seed, -1, range - 2);
         }
         const bool equal = plainly(ids, n, &earlier, &repeat);
         const gqa_status status = gqa__check_distinct(ids, n, rows, &err);
@@ -94,7 +89,7 @@ static void many_sequences(void **state)
     gqa_cache *cache = NULL;
     gqa_inputs in;
     gqa_output out;
-    uint32_t seed = 11;
+    uint64_t seed = 11;
     int32_t twice;
     clock_t begin;
     double rising, seconds;

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "support/oracle.h"
+#include "support/random.h"
 #include "support/small_layer.h"
 
 enum {
@@ -117,12 +118,11 @@ static void run(const gqa_layer *layer, const gqa_config *config, int gap, gqa_t
     gqa_cache_options options;
     gqa_inputs in;
     gqa_output out;
-    uint32_t seed = 11;
+    uint64_t seed = 11;
     for (int a = 0; a < 4; a++) { /* the same values, however far apart */
         for (int i = 0; i < T * all[a].width; i++) {
-            seed = seed * 1664525u + 1013904223u;
             all[a].x[i / all[a].width * (all[a].width + gap) + i % all[a].width] =
-                (float)((int)(seed >> 20) - 2048) / 1024.0f;
+                2.0f * random_float(&seed);
         }
     }
     gqa_cache_options_init(&options, layer);

@@ -16,7 +16,8 @@
 #include <xmmintrin.h>
 #endif
 
-#include "support/draw.h"
+#include "support/host.h"
+#include "support/random.h"
 #include "support/weight_set.h"
 
 enum { MANY = 261, HIDDEN = 20, HQ = 6, HKV = 2, DK = 10, DV = 9 };
@@ -56,8 +57,8 @@ static void start(struct run *run)
 {
     uint64_t seed = 31;
     memset(run, 0, sizeof *run);
-    draw_fill(&seed, run->x, MANY * HIDDEN, 2.0f);
-    draw_fill(&seed, run->attn, MANY * HQ * DV, 1.0f);
+    random_floats(&seed, run->x, MANY * HIDDEN, 2.0f);
+    random_floats(&seed, run->attn, MANY * HQ * DV, 1.0f);
     for (int32_t i = 0; i < MANY; i++) {
         run->positions[i] = 3 * i;
         run->x[i * HIDDEN] *= 1e-39f; /* denormals */
@@ -124,9 +125,8 @@ static void same_bits_with_any_threads(void **state)
     (void)state;
     full(&set);
     for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++) {
-        struct draw_host host;
-        gqa_runtime runtime;
-        draw_runtime(&host, &runtime, threads[i]);
+        struct host host;
+        const gqa_runtime runtime = host_start(&host, threads[i]);
         gqa_layer *layer = weight_set_layer(&set, &runtime);
         start(&other);
         assert_int_equal(stages(layer, &other, 0, MANY), GQA_OK);
@@ -157,7 +157,7 @@ static void same_bits_in_any_mode(void **state)
     assert_int_equal(fesetround(FE_UPWARD), 0);
 #ifdef __SSE__
     const unsigned csr = _mm_getcsr();
-    _mm_setcsr(csr | 0x8040u);                   /* FTZ and DAZ */
+    _mm_setcsr(csr | 0x8040u);                     /* FTZ and DAZ */
     const unsigned flags = _mm_getcsr() & 0x8040u; /* emulators ignore them */
 #endif
     layer = weight_set_layer(&set, NULL);
@@ -192,18 +192,18 @@ static void memory_runs_out(void **state)
 {
     static struct run run;
     struct weight_set set;
-    struct draw_host host;
+    struct host host;
     gqa_runtime runtime;
     int refusals = 0;
     (void)state;
     full(&set);
-    draw_runtime(&host, &runtime, 1);
+    runtime = host_start(&host, 1);
     gqa_layer *layer = weight_set_layer(&set, &runtime);
-    const int32_t live = host.live;
+    const int64_t live = host.live;
     start(&run);
-    for (int n = 1;; n++) {
-        host.asked = 0;
-        host.refuse = n;
+    for (int n = 0;; n++) {
+        host.calls = 0;
+        host.fail_at = n;
         const gqa_status status = stages(layer, &run, 0, 3);
         assert_int_equal(host.live, live);
         if (status == GQA_OK) {
@@ -212,7 +212,7 @@ static void memory_runs_out(void **state)
         assert_int_equal(status, GQA_ERR_NOMEM);
         refusals++;
     }
-    assert_int_equal(refusals, host.asked);
+    assert_int_equal(refusals, host.calls);
     assert_true(refusals >= 4);
     gqa_destroy(&layer);
     weight_set_free(&set);

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "support/draw.h"
+#include "support/random.h"
 #include "support/weight_set.h"
 
 static const double u = 0x1p-24;
@@ -26,7 +26,7 @@ struct buffer {
 
 static void random_buffer(struct buffer *buffer, uint64_t seed, float scale)
 {
-    draw_fill(&seed, buffer->data, N * MOST, scale);
+    random_floats(&seed, buffer->data, N * MOST, scale);
 }
 
 static gqa_tensor rows(struct buffer *buffer, int64_t dim)

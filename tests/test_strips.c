@@ -19,10 +19,11 @@
 #include "base/number.h"
 #include "base/tensor.h"
 #include "linear/linear.h"
-#include "support/draw.h"
 #include "support/guarded_buffer.h"
+#include "support/host.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
+#include "support/random.h"
 
 enum { MAX_STRIPS = 64, MIXED = 100, LARGE = 2000000 };
 
@@ -159,7 +160,7 @@ static void make(struct problem *p, const struct gqa__kernels *kernels, const st
     }
     p->line = zeros((size_t)shape->in * sizeof *p->line);
     p->x = zeros((size_t)(shape->tokens * shape->in) * sizeof *p->x);
-    draw_fill(&state, p->x, shape->tokens * shape->in, 1.0f);
+    random_floats(&state, p->x, shape->tokens * shape->in, 1.0f);
     for (int32_t s = 0; s < p->placed.strip_count; s++) {
         make_strip(p, lie, s, s * cut, &state);
     }
@@ -186,7 +187,7 @@ static float *run(const struct problem *p, const struct gqa__linear *linear, int
     float *const y = zeros(floats * sizeof *y), *const add = zeros(floats * sizeof *add);
     const struct gqa__epilogue after = {0.9f, -0.5f, add + begin, p->shape.out};
     uint64_t state = 5;
-    draw_fill(&state, add, (int64_t)floats, 1.0f);
+    random_floats(&state, add, (int64_t)floats, 1.0f);
     memset(scratch.data, 0xff, scratch.size); /* NaN */
     if (p->shape.out % 2 != 0) {              /* every other shape clips and adds */
         gqa__linear_run(&(struct gqa__product){.linear = linear,
@@ -219,10 +220,10 @@ static float *run(const struct problem *p, const struct gqa__linear *linear, int
 
 static void compare(const struct problem *p, int64_t begin, int64_t end, int32_t threads)
 {
-    struct draw_host host;
+    struct host host;
     gqa_runtime runtime;
     float *want, *got;
-    draw_runtime(&host, &runtime, threads);
+    runtime = host_start(&host, threads);
     want = run(p, &p->packed, begin, end, &runtime);
     got = run(p, &p->placed, begin, end, &runtime);
     check(same_floats("in place", got, want, p->shape.tokens * p->shape.out));

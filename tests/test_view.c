@@ -15,6 +15,8 @@
 #include "base/number.h"
 #include "cache/view.h"
 #include "support/cache_kinds.h"
+#include "support/host.h"
+#include "support/random.h"
 
 enum { HKV = 2, GUARD = 64 };
 
@@ -22,7 +24,7 @@ struct keys {
     const struct cache_kind *kind;
     struct gqa__kernels kernels;
     struct gqa_layer layer;
-    struct cache_host host;
+    struct host host;
     gqa_cache *cache;
     int32_t dk, dv, page_size, length;
     gqa_dtype plain; /* format of the plain tensors */
@@ -122,7 +124,7 @@ static void open_keys(struct keys *keys, const struct cache_kind *kind, int32_t 
     keys->dv = random_between(&random, 8, 40);
     keys->plain = formats[seed % 3];
     cache_kind_layer(&keys->layer, &keys->kernels, kind, HKV, keys->dk, keys->dv);
-    cache_host_runtime(&keys->host, &keys->layer.runtime);
+    keys->layer.runtime = host_start(&keys->host, 1);
     gqa_cache_options_init(&options, &keys->layer);
     options.max_sequences = 2;
     options.max_tokens = length + 1;

@@ -14,18 +14,17 @@
 #include <cmocka.h>
 
 #include "kernel/choice/select.h"
-#include "support/draw.h"
 #include "support/forced_isa.h"
+#include "support/host.h"
 #include "support/weight_set.h"
 
 static void refused(const struct weight_set *set, gqa_status status, const char *field,
                     const char *what)
 {
-    struct draw_host host;
-    gqa_runtime runtime;
+    struct host host;
+    const gqa_runtime runtime = host_start(&host, 1);
     gqa_layer *layer = (gqa_layer *)(uintptr_t)1;
     gqa_error err = {0};
-    draw_runtime(&host, &runtime, 1);
     const gqa_status got = gqa_create(&layer, &set->config, &set->weights, &runtime, &err);
     if (got != status || err.status != status || strcmp(err.field, field) != 0 ||
         strstr(err.message, field) == NULL || layer != NULL || host.live != 0) {
@@ -52,9 +51,8 @@ static bool listed(const char *words, const char *field)
 
 static void accepted(const struct weight_set *set)
 {
-    struct draw_host host;
-    gqa_runtime runtime;
-    draw_runtime(&host, &runtime, 1);
+    struct host host;
+    const gqa_runtime runtime = host_start(&host, 1);
     gqa_layer *layer = weight_set_layer(set, &runtime);
     assert_int_equal(gqa_layer_isa(layer), GQA_ISA_SCALAR);
     gqa_destroy(&layer);
@@ -414,7 +412,7 @@ static void memory_runs_out(void **state)
     for (int i = 0; i < WEIGHT_SET_CASES; i++) {
         for (int backend = 1; backend <= 2; backend++) {
             struct weight_set set;
-            struct draw_host host;
+            struct host host;
             gqa_runtime runtime;
             gqa_layer *layer = NULL;
             gqa_status status = GQA_ERR_NOMEM;
@@ -422,10 +420,10 @@ static void memory_runs_out(void **state)
             weight_set_open(&set, weight_set_cases[i].name);
             weight_set_fill(&set);
             set.config.backend = (gqa_backend)backend;
-            for (int n = 1; status == GQA_ERR_NOMEM; n++) {
+            for (int n = 0; status == GQA_ERR_NOMEM; n++) {
                 gqa_error err = {0};
-                draw_runtime(&host, &runtime, 1);
-                host.refuse = n;
+                runtime = host_start(&host, 1);
+                host.fail_at = n;
                 status = gqa_create(&layer, &set.config, &set.weights, &runtime, &err);
                 if (status == GQA_ERR_NOMEM) {
                     assert_null(layer);
@@ -435,7 +433,7 @@ static void memory_runs_out(void **state)
                 }
             }
             assert_int_equal(status, GQA_OK);
-            assert_int_equal(host.asked, refusals);
+            assert_int_equal(host.calls, refusals);
             gqa_destroy(&layer);
             assert_int_equal(host.live, 0);
             weight_set_free(&set);

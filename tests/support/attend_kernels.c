@@ -3,13 +3,13 @@
 #include "support/attend_kernels.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fold.h"
 #include "base/number.h"
 #include "support/guarded_buffer.h"
+#include "support/random.h"
 
 static int32_t up(int32_t n, int32_t step)
 {
@@ -27,7 +27,7 @@ static void *take(int64_t n, size_t size)
 
 void problem_fill(struct problem *p)
 {
-    uint64_t state = p->seed * 0x9e3779b97f4a7c15u + 1;
+    uint64_t state = p->seed;
 
     p->softcap = p->softcap == 0.0f ? 3.0f : p->softcap;
     p->scale = p->scale == 0.0f ? PROBLEM_SCALE : p->scale;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cache_kinds.c - see cache_kinds.h. */
 #include "support/cache_kinds.h"
+#include "support/random.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -40,51 +41,6 @@ void cache_kind_layer(struct gqa_layer *layer, struct gqa__kernels *kernels,
     layer->params.shape.group = 1;
     layer->params.shape.dk = dk;
     layer->params.shape.dv = dv;
-}
-
-static void *host_alloc(void *user, size_t size, size_t align)
-{
-    struct cache_host *host = user;
-    if (++host->allocated == host->refuse) {
-        return NULL;
-    }
-    void *memory = aligned_alloc(align, (size + align - 1) / align * align);
-    if (memory != NULL) {
-        memset(memory, 0xa5, size);
-    }
-    host->block = memory;
-    host->size = size;
-    return memory;
-}
-
-static void host_release(void *user, void *memory)
-{
-    struct cache_host *host = user;
-    host->released++;
-    host->block = NULL;
-    free(memory);
-}
-
-void cache_host_runtime(struct cache_host *host, gqa_runtime *runtime)
-{
-    memset(host, 0, sizeof *host);
-    gqa_runtime_init(runtime);
-    runtime->user = host;
-    runtime->alloc = host_alloc;
-    runtime->release = host_release;
-}
-
-uint32_t random_u32(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (uint32_t)((z ^ (z >> 31)) >> 32);
-}
-
-int32_t random_between(uint64_t *state, int32_t low, int32_t high)
-{
-    return low + (int32_t)(random_u32(state) % (uint32_t)(high - low + 1));
 }
 
 static float from_bits(uint32_t bits)

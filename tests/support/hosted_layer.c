@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "support/draw.h"
+#include "support/random.h"
 
 /* Outputs of one call, one after the other in result from *at on. */
 static gqa_tensor next_output(struct hosted_layer *hosted, size_t *at, int64_t tokens,
@@ -80,8 +80,8 @@ static bool make_room(struct hosted_layer *hosted)
 
     hosted->x = calloc(n, sizeof *hosted->x);
     hosted->residual = calloc(n, sizeof *hosted->residual);
-    draw_fill(&state, hosted->x, (int64_t)n, 1.0f);
-    draw_fill(&state, hosted->residual, (int64_t)n, 1.0f);
+    random_floats(&state, hosted->x, (int64_t)n, 1.0f);
+    random_floats(&state, hosted->residual, (int64_t)n, 1.0f);
     for (int pass = 0; pass < 2; pass++) {
         at = 0;
         for (int call = 0; call <= HOSTED_STEPS; call++) {

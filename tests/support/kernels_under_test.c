@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernels_under_test.c - see kernels_under_test.h. */
 #include "support/kernels_under_test.h"
+#include "support/random.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -54,19 +55,6 @@ int32_t list_kernels_under_test(struct kernels_under_test *sets)
     n = add_kernels(sets, n, chosen(GQA_ISA_AMX, bf16), "amx/bf16");
     n = add_kernels(sets, n, chosen(GQA_ISA_NEON, f32), "neon/f32");
     return n;
-}
-
-uint64_t random_next(uint64_t *state)
-{
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    return *state * 0x2545f4914f6cdd1du;
-}
-
-float random_float(uint64_t *state)
-{
-    return (float)(random_next(state) >> 40) * 0x1p-23f - 1.0f;
 }
 
 const char *fill_name(enum fill fill)

@@ -18,10 +18,6 @@ enum { MAX_KERNELS_UNDER_TEST = 16 };
 /* Every kernel set that this machine runs, for both numerics; prints those that it does not run. */
 int32_t list_kernels_under_test(struct kernels_under_test *sets);
 
-/* xorshift64*. */
-uint64_t random_next(uint64_t *state);
-float random_float(uint64_t *state); /* in [-1, 1) */
-
 /* Adversarial contents. NAN and INF values are planted by the tests themselves. */
 enum fill { FILL_RANDOM, FILL_EQUAL, FILL_HUGE, FILL_DENORMAL, FILL_WIDE, FILL_COUNT };
 const char *fill_name(enum fill fill);

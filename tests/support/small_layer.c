@@ -12,22 +12,17 @@
 #include <cmocka.h>
 
 #include "support/forced_isa.h"
+#include "support/random.h"
 
 enum { POOL = 65536 };
-
-static float next_value(uint32_t *seed) /* [-1, 1) */
-{
-    *seed = *seed * 1664525u + 1013904223u;
-    return (float)(*seed >> 8) * 0x1p-23f - 1.0f;
-}
 
 static float *take(struct model *model, int64_t n)
 {
     float *values = model->pool + model->used;
-    uint32_t seed = (uint32_t)model->used + 17u;
+    uint64_t seed = model->used + 17;
     assert_true((int64_t)model->used + n <= POOL);
     for (int64_t i = 0; i < n; i++) {
-        values[i] = 0.3f * next_value(&seed);
+        values[i] = 0.3f * random_float(&seed);
     }
     model->used += (size_t)n;
     return values;
@@ -113,7 +108,7 @@ void model_free(struct model *model)
 void small_layer_open(struct small_layer *small, void (*edit)(gqa_config *config))
 {
     gqa_cache_options options;
-    uint32_t seed = 5u;
+    uint64_t seed = 5;
     memset(small, 0, sizeof *small);
     model_init(&small->model);
     if (edit != NULL) {
@@ -133,7 +128,7 @@ void small_layer_open(struct small_layer *small, void (*edit)(gqa_config *config
         fail_msg("gqa_cache_create: %s", small->err.message);
     }
     for (size_t i = 0; i < sizeof small->x / sizeof small->x[0]; i++) {
-        small->x[i] = next_value(&seed);
+        small->x[i] = random_float(&seed);
     }
 }
 

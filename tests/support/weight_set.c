@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "support/draw.h"
+#include "support/random.h"
 
 static const struct {
     const char *name;
@@ -84,7 +84,7 @@ static gqa_tensor draw(int32_t rank, int64_t a, int64_t b, uint64_t seed)
     const gqa_tensor tensor = weight_ones(rank, a, b);
     float *const data = tensor.data;
     for (int64_t i = 0; i < (rank == 2 ? a * b : a); i++) {
-        data[i] = (float)(int32_t)(draw_value(&seed) * 128.0f) / 128.0f;
+        data[i] = (float)(int32_t)(random_float(&seed) * 128.0f) / 128.0f;
     }
     return tensor;
 }
