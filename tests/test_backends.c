@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "support/program.h"
 #include "support/random.h"
 #include "support/small_layer.h"
 
@@ -160,11 +161,11 @@ static void reference_adds_in_what_it_says(void **state)
     assert_true(others > 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backends_agree),
         cmocka_unit_test(reference_adds_in_what_it_says),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

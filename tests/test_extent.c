@@ -11,6 +11,7 @@
 
 #include "support/forced_isa.h"
 #include "support/guarded_buffer.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 /* n doubles, or floats, of 1.25 at the end of a page. */
@@ -178,7 +179,7 @@ static void heads_of_a_rotation(void **state)
     small_layer_close(&small);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arrays_of_the_config),
@@ -189,5 +190,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -17,6 +17,7 @@
 
 #include "base/number.h"
 #include "gqa/gqa.h"
+#include "support/program.h"
 
 enum { KEYS = 300, HQ = 4, D = 8, DV = 8, BLOCK_KEYS = 256 };
 
@@ -524,8 +525,5 @@ int main(int argc, char **argv)
         tests[i].test_func = kinds[i % KINDS].run;
         tests[i].initial_state = (void *)s;
     }
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
-    return _cmocka_run_group_tests("far_values", tests, (size_t)(count * KINDS), NULL, NULL);
+    return run_test_program(argc, argv, tests, (size_t)(count * KINDS), NULL, NULL);
 }

@@ -14,6 +14,7 @@
 
 #include "gqa/gqa.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/random.h"
 
 enum { T = 3, HQ = 4, HKV = 2, D = 24, BLOCKS = 11, KEYS = BLOCKS * 256 - 100, ROWS = T * HQ };
@@ -115,8 +116,8 @@ static void gaps_are_neutral(void **state)
     gqa_destroy(&layer);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(gaps_are_neutral)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

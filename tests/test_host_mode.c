@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "support/host_mode.h"
+#include "support/program.h"
 #include "support/public_functions.h"
 #include "support/random.h"
 #include "support/small_layer.h"
@@ -575,11 +576,11 @@ static void bits_and_mode_of_every_function(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_function_is_called),
         cmocka_unit_test(bits_and_mode_of_every_function),
     };
-    return cmocka_run_group_tests_name("host_mode", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

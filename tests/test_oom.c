@@ -13,6 +13,7 @@
 
 #include "support/forced_isa.h"
 #include "support/host.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 enum { T = 5, PAST = 3, H = SMALL_HIDDEN };
@@ -565,12 +566,12 @@ static void calls_without_allocations(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(create_layer), cmocka_unit_test(calls),
         cmocka_unit_test(create_pool),  cmocka_unit_test(bits_after_failures),
         cmocka_unit_test(stages),       cmocka_unit_test(calls_without_allocations),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -18,6 +18,7 @@
 
 #include "gqa/gqa.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/random.h"
 
 enum { T = 2, HQ = 4, HKV = 2, D = 40, ROWS = T * HQ, BLOCK = 256, KEYS = 3500, MOST = 90 };
@@ -475,7 +476,7 @@ static void overruns(void **state)
     assert_string_equal(err.field, "inputs.prior");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cuts_are_even),      cmocka_unit_test(spoilt_cuts),
@@ -486,5 +487,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return RUN_TESTS_WITHIN(argc, argv, tests, open_all, close_all);
 }

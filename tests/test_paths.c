@@ -13,6 +13,7 @@
 
 #include "support/forced_isa.h"
 #include "support/parallel.h"
+#include "support/program.h"
 
 enum { DIM = 8, PAST = 600, PROMPT = 300, ALL = PAST + PROMPT, BATCH = 3 };
 
@@ -308,7 +309,7 @@ static void tiles_and_threads(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiles_and_threads), cmocka_unit_test(every_combination),
@@ -316,5 +317,5 @@ int main(void)
         cmocka_unit_test(phase_of_a_batch),  cmocka_unit_test(phase_of_a_batch_of_attend),
     };
 
-    return cmocka_run_group_tests_name("paths", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -18,6 +18,7 @@
 #include "base/tensor.h"
 #include "layer/layer.h"
 #include "support/parallel.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/small_layer.h"
 
@@ -217,10 +218,10 @@ static void test_rows_in_place(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_in_place),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

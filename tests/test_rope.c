@@ -14,6 +14,7 @@
 #include <mpfr.h>
 
 #include "gqa/gqa.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/rope_cases.h"
 
@@ -468,7 +469,7 @@ static void errors(void **state)
     gqa_destroy(&layer);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frequencies),
@@ -485,5 +486,5 @@ int main(void)
         cmocka_unit_test(rotation),
         cmocka_unit_test(errors),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 enum { T = 7, DIM = 8 };
@@ -393,7 +394,7 @@ static void hidden_padding_bf16(void **state)
     padded_equals_unpadded(normed_bf16, 0.0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(query_temperature),   cmocka_unit_test(partial_rotary),
@@ -401,5 +402,5 @@ int main(void)
         cmocka_unit_test(hidden_padding_bf16),
     };
 
-    return cmocka_run_group_tests_name("rules", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

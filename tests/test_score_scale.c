@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "support/program.h"
 #include "support/random.h"
 #include "support/small_layer.h"
 
@@ -88,8 +89,8 @@ static void negative_scales(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(negative_scales)};
-    return cmocka_run_group_tests_name("score_scale", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

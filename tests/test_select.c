@@ -17,6 +17,7 @@
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 
 static bool available(gqa_isa isa)
 {
@@ -317,7 +318,7 @@ static void test_cpu(void **state)
 #endif
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scalar_is_everywhere),
@@ -335,5 +336,5 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_cpu),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

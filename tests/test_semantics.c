@@ -17,6 +17,7 @@
 
 #include "gqa/gqa.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 
 enum { KEYS = 16, HQ = 2, D = 8, DV = KEYS, CELL = 160 };
 
@@ -331,10 +332,10 @@ static void vectors(void **state)
     assert_true(rows >= 30);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static gqa_backend cpu = GQA_BACKEND_CPU, reference = GQA_BACKEND_REFERENCE;
     const struct CMUnitTest tests[] = {{"backend cpu", vectors, NULL, NULL, &cpu},
                                        {"backend reference", vectors, NULL, NULL, &reference}};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "support/oracle.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/small_layer.h"
 
@@ -208,11 +209,11 @@ static void attend_in_every_format(void **state)
     small_layer_close(&small);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(projections_without_a_tap),
         cmocka_unit_test(attend_in_every_format),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "support/program.h"
 #include "support/random.h"
 #include "support/weight_set.h"
 
@@ -552,7 +553,7 @@ static void output(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(input_norm),  cmocka_unit_test(input_norm_cast),
@@ -561,5 +562,5 @@ int main(void)
         cmocka_unit_test(temperature), cmocka_unit_test(gate),
         cmocka_unit_test(output),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

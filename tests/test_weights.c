@@ -16,6 +16,7 @@
 #include "kernel/choice/select.h"
 #include "support/forced_isa.h"
 #include "support/host.h"
+#include "support/program.h"
 #include "support/weight_set.h"
 
 static void refused(const struct weight_set *set, gqa_status status, const char *field,
@@ -572,7 +573,7 @@ static void environment_of_the_suite(void **state)
     weight_set_free(&set);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_required_tensor),
@@ -595,5 +596,5 @@ int main(void)
         cmocka_unit_test(environment),
         cmocka_unit_test(environment_of_the_suite),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -18,6 +18,7 @@
 #include "layer/layer.h"
 #include "support/forced_isa.h"
 #include "support/parallel.h"
+#include "support/program.h"
 
 enum { HQ = 4, HKV = 2, GROUP = HQ / HKV, DK = 16, DV = 8, MOST = 1100, FOLD = 256 };
 
@@ -572,7 +573,7 @@ static void older_structs(void **state)
     scene_close(&s);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_causal_prefill),
@@ -592,5 +593,5 @@ int main(void)
         cmocka_unit_test(older_structs),
     };
 
-    return cmocka_run_group_tests_name("work", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }
