@@ -36,7 +36,7 @@ enum {
 
 /* ---- what the functions work on, and what they leave ---- */
 
-static struct model model;
+static struct weight_set model;
 static gqa_layer *layer;
 static gqa_cache *cache; /* PAST tokens in sequence 0 */
 static float numbers[T * HQ * DK];
@@ -532,17 +532,17 @@ static bool open_layer(gqa_isa isa, gqa_numerics numerics, gqa_backend backend)
     const gqa_tensor k = gqa_tensor_3d(numbers, GQA_F32, PAST, HKV, DK);
     const gqa_tensor v = gqa_tensor_3d(numbers, GQA_F32, PAST, HKV, DV);
     gqa_error err;
-    model_init(&model);
+    small_set_init(&model);
     everything(&model.config);
     model.config.isa = isa;
     model.config.numerics = numerics;
     model.config.backend = backend;
-    model_fill(&model);
+    weight_set_fill(&model);
     if (gqa_create(&layer, &model.config, &model.weights, NULL, &err) != GQA_OK) {
         if (err.status != GQA_ERR_UNSUPPORTED) {
             fail_msg("%s", err.message);
         }
-        model_free(&model);
+        weight_set_free(&model);
         return false;
     }
     gqa_cache_options_init(&options, layer);
@@ -571,7 +571,7 @@ static void bits_and_mode_of_every_function(void **state)
             walk(where);
             gqa_cache_destroy(&cache);
             gqa_destroy(&layer);
-            model_free(&model);
+            weight_set_free(&model);
         }
     }
 }

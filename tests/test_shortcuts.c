@@ -156,11 +156,11 @@ static void projections_without_a_tap(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         for (int gap = 0; gap <= 8; gap += 8) {
-            struct model model;
+            struct weight_set model;
             gqa_layer *layer = NULL;
-            model_init(&model);
+            small_set_init(&model);
             edits[i](&model.config);
-            model_fill(&model);
+            weight_set_fill(&model);
             assert_int_equal(gqa_create(&layer, &model.config, &model.weights, NULL, NULL), GQA_OK);
             run(layer, &model.config, gap, ignore_tap, &tapped);
             run(layer, &model.config, gap, NULL, &untapped);
@@ -171,7 +171,7 @@ static void projections_without_a_tap(void **state)
                 assert_memory_not_equal(&tapped, &untouched, sizeof tapped);
             }
             gqa_destroy(&layer);
-            model_free(&model);
+            weight_set_free(&model);
         }
     }
 }

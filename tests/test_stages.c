@@ -125,12 +125,10 @@ static void check_input_norm(const struct input_case *c)
     set.config.attn_in_multiplier = c->multiplier;
     weight_set_fill(&set);
     if (!c->weight) {
-        free(set.weights.input_norm.data);
-        set.weights.input_norm.data = NULL;
+        weight_remove(&set.weights.input_norm);
     }
     if (!c->bias) {
-        free(set.weights.input_norm_bias.data);
-        set.weights.input_norm_bias.data = NULL;
+        weight_remove(&set.weights.input_norm_bias);
     }
     gqa_layer *layer = weight_set_layer(&set, NULL);
     random_buffer(&x, 1, 2.0f);

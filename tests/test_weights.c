@@ -162,8 +162,7 @@ static void an_absent_bias_names_its_flag(void **state)
     (void)state;
     weight_set_open(&set, "fused biases");
     weight_set_fill(&set);
-    free(set.weights.bqkv.data);
-    set.weights.bqkv.data = NULL;
+    weight_remove(&set.weights.bqkv);
     assert_int_equal(gqa_create(&layer, &set.config, &set.weights, NULL, &err), GQA_ERR_ARG);
     assert_non_null(strstr(err.message, "config.qkv_bias = 1"));
     weight_set_free(&set);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "gqa/gqa.h"
+#include "support/weight_set.h"
 
 enum {
     SMALL_HIDDEN = 24,
@@ -17,22 +18,11 @@ enum {
     SMALL_SEQUENCES = 4
 };
 
-/* A config and all the weights that it calls for, random from a fixed seed. */
-struct model {
-    gqa_config config;
-    gqa_weights weights;
-    float *pool; /* the weights' memory */
-    size_t used;
-};
-
-/* hidden 24, heads 4/2, head_dim 10, v_head_dim 9, rope HALF, no norm. */
-void model_init(struct model *model);
-/* Fill the weights for the config as it is now. */
-void model_fill(struct model *model);
-void model_free(struct model *model);
+/* A set of hidden 24, heads 4/2, head_dim 10, v_head_dim 9, rope HALF, no norm; any kernel set. */
+void small_set_init(struct weight_set *set);
 
 struct small_layer {
-    struct model model;
+    struct weight_set model;
     gqa_layer *layer;
     gqa_cache *cache; /* SMALL_SEQUENCES of SMALL_TOKENS tokens, pages of 16 */
     float x[SMALL_SEQUENCES * SMALL_TOKENS * SMALL_HIDDEN]; /* random hidden states */
