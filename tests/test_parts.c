@@ -20,6 +20,7 @@
 #include "support/forced_isa.h"
 #include "support/program.h"
 #include "support/random.h"
+#include "support/small_layer.h"
 
 enum { T = 2, HQ = 4, HKV = 2, D = 40, ROWS = T * HQ, BLOCK = 256, KEYS = 3500, MOST = 90 };
 
@@ -54,10 +55,7 @@ static int open_all(void **state)
     random_floats(&seed, q, ROWS * D, 2.0f);
     random_floats(&seed, k, KEYS * HKV * D, 2.0f);
     random_floats(&seed, v, KEYS * HKV * D, 2.0f);
-    gqa_config_init(&config);
-    config.num_attention_heads = HQ;
-    config.num_key_value_heads = HKV;
-    config.head_dim = D;
+    config = attention_config(HQ, HKV, D, 0);
     assert_int_equal(gqa_create(&layer, &config, NULL, NULL, NULL), GQA_OK);
     return 0;
 }

@@ -18,6 +18,7 @@
 #include "gqa/gqa.h"
 #include "support/forced_isa.h"
 #include "support/program.h"
+#include "support/small_layer.h"
 
 enum { KEYS = 16, HQ = 2, D = 8, DV = KEYS, CELL = 160 };
 
@@ -143,13 +144,9 @@ static void read_words(struct call *call, const char *text,
 static void prepare(struct call *call, const struct vector *vector, gqa_backend backend)
 {
     memset(call, 0, sizeof *call);
-    gqa_config_init(&call->config);
+    call->config = attention_config(HQ, 1, D, DV);
     gqa_weights_init(&call->weights);
     gqa_inputs_init(&call->inputs);
-    call->config.num_attention_heads = HQ;
-    call->config.num_key_value_heads = 1;
-    call->config.head_dim = D;
-    call->config.v_head_dim = DV;
     call->config.backend = backend;
     call->sink = -INFINITY;
     call->nan_key = -1;

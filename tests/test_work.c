@@ -19,6 +19,7 @@
 #include "support/forced_isa.h"
 #include "support/parallel.h"
 #include "support/program.h"
+#include "support/small_layer.h"
 
 enum { HQ = 4, HKV = 2, GROUP = HQ / HKV, DK = 16, DV = 8, MOST = 1100, FOLD = 256 };
 
@@ -37,11 +38,7 @@ struct scene {
 static void scene_init(struct scene *s, int past, int tokens)
 {
     memset(s, 0, sizeof *s);
-    gqa_config_init(&s->config);
-    s->config.num_attention_heads = HQ;
-    s->config.num_key_value_heads = HKV;
-    s->config.head_dim = DK;
-    s->config.v_head_dim = DV;
+    s->config = attention_config(HQ, HKV, DK, DV);
     gqa_inputs_init(&s->in);
     s->past = past;
     s->tokens = tokens;

@@ -27,6 +27,28 @@ void small_set_init(struct weight_set *set)
     set->config.isa = GQA_ISA_AUTO;
 }
 
+gqa_config attention_config(int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t v_head_dim)
+{
+    gqa_config config;
+    gqa_config_init(&config);
+    config.num_attention_heads = heads;
+    config.num_key_value_heads = kv_heads;
+    config.head_dim = head_dim;
+    config.v_head_dim = v_head_dim;
+    return config;
+}
+
+gqa_layer *attention_layer(const gqa_config *config, const gqa_runtime *runtime)
+{
+    gqa_layer *layer = NULL;
+    gqa_error err = {0};
+    skip_refused(config);
+    if (gqa_create(&layer, config, NULL, runtime, &err) != GQA_OK) {
+        fail_msg("gqa_create: %s", err.message);
+    }
+    return layer;
+}
+
 void small_layer_open(struct small_layer *small, void (*edit)(gqa_config *config))
 {
     gqa_cache_options options;

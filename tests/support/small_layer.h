@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "gqa/gqa.h"
+#include "support/small_layer.h"
 #include "support/weight_set.h"
 
 enum {
@@ -20,6 +21,11 @@ enum {
 
 /* A set of hidden 24, heads 4/2, head_dim 10, v_head_dim 9, rope HALF, no norm; any kernel set. */
 void small_set_init(struct weight_set *set);
+
+/* Attention alone: no hidden states, so no weights, and no rope. v_head_dim 0 = head_dim. */
+gqa_config attention_config(int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t v_head_dim);
+/* A layer that needs no weights; must succeed. runtime may be NULL. */
+gqa_layer *attention_layer(const gqa_config *config, const gqa_runtime *runtime);
 
 struct small_layer {
     struct weight_set model;
