@@ -8,8 +8,7 @@
 #include "kernel/vector/convert_avx512.h"
 
 /* v [16 tokens][16], rows token_stride apart, to page [16 dims][v_stride]. */
-static inline bool append_tile(uint16_t *page, int64_t v_stride, const float *v,
-                               int64_t token_stride)
+static inline bool append_16(uint16_t *page, int64_t v_stride, const float *v, int64_t token_stride)
 {
     const __m512i size = _mm512_set1_epi32(0x7fff);
     const __m512i large = _mm512_set1_epi32(GQA__LARGE_BF16);
@@ -64,7 +63,7 @@ static inline bool append_v_transposed(void *page, int64_t v_stride, int32_t slo
             prefetch_row(v + next * token_stride, dv);
         }
         for (int32_t d = 0; d < whole; d += 16) {
-            special |= append_tile(to + d * v_stride + i, v_stride, row + d, token_stride);
+            special |= append_16(to + d * v_stride + i, v_stride, row + d, token_stride);
         }
         special |= append_v_bf16(to + whole * v_stride, v_stride, i, 16, row + whole, token_stride,
                                  dv - whole, storage);

@@ -213,8 +213,8 @@ struct gqa__kernels {
     bool v_transposed;   /* pages hold V as [dv][page_size] */
     gqa_dtype operand;   /* element type of the K and V that score and accumulate read */
     int32_t out_step;    /* linear: outputs per indivisible block */
-    int32_t token_step;  /* linear: tokens per block, a hint for cutting work */
-    bool stream_weights; /* linear: a block of packed tokens stays in L2 while all weights pass */
+    int32_t token_step;  /* linear: tokens per packet, a hint for cutting work */
+    bool stream_weights; /* linear: a packet of tokens stays in L2 while all weights pass */
 
     /* Thread state of the instruction set (AMX tiles); NULL = none. */
     void (*enter)(void);
