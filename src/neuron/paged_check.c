@@ -126,7 +126,7 @@ static gqa_status check_paged_numbers(const struct gqa__neuron *call, gqa_error 
 }
 
 /* A request's context lies in blocks of the cache. */
-static gqa_status check_table(const struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_block_table(const struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
 
@@ -229,7 +229,7 @@ gqa_status gqa__paged_check(struct gqa__neuron *call, gqa_error *err)
                            (long long)valid_rows(call), (int)call->tokens);
     }
     if (status == GQA_OK) {
-        status = check_table(call, err);
+        status = check_block_table(call, err);
     }
     if (status == GQA_OK) {
         warn_of_paged(call);
