@@ -20,6 +20,7 @@
 
 #include "support/host_mode.h"
 #include "support/maps_calls.h"
+#include "support/neuron_calls.h"
 #include "support/publics.h"
 #include "support/rig.h"
 
@@ -332,26 +333,9 @@ static void run_after(void)
     done(gqa_stage_output(layer, &o, &sum, &out, NULL));
 }
 
-/* Every profile that needs no more than q, k and v; T rows that a head_dim of DK makes odd. */
 static void run_neuron(void)
 {
-    gqa_neuron_call *const call = room(sizeof *call);
-    gqa_neuron_output *const out = room(sizeof *out);
-    size_t size = 0;
-    for (int profile = GQA_NEURON_FLASH_FWD; profile <= GQA_NEURON_NATIVE_PREFILL; profile++) {
-        gqa_neuron_call_init(call);
-        gqa_neuron_output_init(out);
-        call->profile = (gqa_neuron_profile)profile;
-        call->lift_limits = 1;
-        call->q = gqa_tensor_4d(numbers, GQA_F32, 1, T, HQ, DK);
-        call->k = gqa_tensor_4d(numbers + 1, GQA_F32, 1, T, HKV, DK);
-        call->v = gqa_tensor_4d(numbers + 2, GQA_F32, 1, T, HKV, DK);
-        out->out = new4(GQA_F32, HQ, DK);
-        done(gqa_neuron_workspace_size(call, out, NULL, &size, NULL));
-        note((int32_t)size);
-        done(gqa_neuron_attention(call, out, NULL, NULL, 0, NULL));
-        snprintf(room(64), 64, "%s", gqa_neuron_profile_name(call->profile));
-    }
+    neuron_calls_run(room, done);
 }
 
 static void run_maps(void)

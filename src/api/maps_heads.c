@@ -6,8 +6,8 @@
 
 #define HEADS_MAX (1 << 15) /* so that no count of padded heads overflows */
 
-static void check_heads(struct gqa__maps_check *check, int32_t query_heads, int32_t kv_heads,
-                        int32_t tp_degree)
+static void check_head_counts(struct gqa__maps_check *check, int32_t query_heads, int32_t kv_heads,
+                              int32_t tp_degree)
 {
     gqa__maps_number(check, "query_heads", query_heads, 1, HEADS_MAX);
     gqa__maps_number(check, "kv_heads", kv_heads, 1, HEADS_MAX);
@@ -22,7 +22,7 @@ gqa_status gqa_neuron_count_heads(int32_t query_heads, int32_t kv_heads, int32_t
 {
     struct gqa__maps_check check = {err, GQA_OK};
 
-    check_heads(&check, query_heads, kv_heads, tp_degree);
+    check_head_counts(&check, query_heads, kv_heads, tp_degree);
     gqa__maps_pointer(&check, "heads", heads);
     if (check.status == GQA_OK) {
         *heads = gqa__neuron_count_heads(query_heads, kv_heads, tp_degree);
@@ -36,7 +36,7 @@ gqa_status gqa_neuron_map_heads(int32_t query_heads, int32_t kv_heads, int32_t t
     struct gqa__maps_check check = {err, GQA_OK};
     gqa_neuron_heads heads;
 
-    check_heads(&check, query_heads, kv_heads, tp_degree);
+    check_head_counts(&check, query_heads, kv_heads, tp_degree);
     if (check.status != GQA_OK) {
         return check.status;
     }
@@ -69,11 +69,6 @@ gqa_status gqa_neuron_mesh(int32_t world, int32_t groups, int32_t *mesh, int32_t
         }
     }
     return check.status;
-}
-
-static int32_t dp_degree_of(const gqa_neuron_ranks *ranks)
-{
-    return ranks->dp_degree == 0 ? 1 : ranks->dp_degree;
 }
 
 /* Heads are shared out evenly over n ranks, or n ranks evenly over heads. */
@@ -118,11 +113,12 @@ static void check_ranks(struct gqa__maps_check *check, const gqa_neuron_ranks *r
         return;
     }
     gqa__maps_multiple(check, "world", ranks->world, "cp_degree", ranks->cp_degree);
-    gqa__maps_multiple(check, "cp_degree", ranks->cp_degree, "dp_degree", dp_degree_of(ranks));
+    gqa__maps_multiple(check, "cp_degree", ranks->cp_degree, "dp_degree",
+                       gqa__neuron_dp_degree(ranks));
     if (check->status != GQA_OK) {
         return;
     }
-    group = ranks->world / dp_degree_of(ranks);
+    group = ranks->world / gqa__neuron_dp_degree(ranks);
     check_order_8x8(check, ranks);
     if (check->status == GQA_OK && group < ranks->kv_heads) {
         check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "kv_heads",

@@ -22,8 +22,8 @@ gqa_status gqa_neuron_schedule_size(const gqa_neuron_schedule_input *input,
     return status != GQA_OK ? status : gqa__neuron_schedule_size(input, schedule, err);
 }
 
-static gqa_status check_room(const gqa_neuron_schedule *schedule, const gqa_neuron_schedule *need,
-                             gqa_error *err)
+static gqa_status check_counts(const gqa_neuron_schedule *schedule, const gqa_neuron_schedule *need,
+                               gqa_error *err)
 {
     if (schedule->tiles != need->tiles) {
         return gqa__fail(err, GQA_ERR_SHAPE, "schedule.tiles", "is %d; it must be %d",
@@ -61,7 +61,7 @@ gqa_status gqa_neuron_schedule_fill(const gqa_neuron_schedule_input *input,
         status = gqa__neuron_schedule_size(input, &need, err);
     }
     if (status == GQA_OK) {
-        status = check_room(schedule, &need, err);
+        status = check_counts(schedule, &need, err);
     }
     if (status == GQA_OK && schedule->tile_block_tables != NULL) {
         status = check_blocks(input, err);

@@ -23,6 +23,9 @@ int32_t gqa__neuron_kv_source(int32_t query_heads, int32_t kv_heads, const gqa_n
 int32_t gqa__neuron_mesh_rank(int32_t world, int32_t groups, int32_t place);
 int32_t gqa__neuron_mesh_place(int32_t world, int32_t groups, int32_t rank);
 
+/* dp_degree, at least 1. */
+int32_t gqa__neuron_dp_degree(const gqa_neuron_ranks *ranks);
+
 void gqa__neuron_rank_order(const gqa_neuron_ranks *ranks, int32_t *order);
 void gqa__neuron_rank_heads(const gqa_neuron_ranks *ranks, int32_t *index);
 

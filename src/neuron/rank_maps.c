@@ -55,7 +55,7 @@ static int32_t first_written(const gqa_neuron_ranks *ranks, int32_t r)
     return first_head(ranks->kv_heads, shards, place % shards);
 }
 
-static int32_t dp_degree_of(const gqa_neuron_ranks *ranks)
+int32_t gqa__neuron_dp_degree(const gqa_neuron_ranks *ranks)
 {
     return ranks->dp_degree == 0 ? 1 : ranks->dp_degree;
 }
@@ -65,7 +65,7 @@ static int32_t dp_degree_of(const gqa_neuron_ranks *ranks)
  * side by side, and as many are gone as earlier ranks wrote the same heads. */
 static int32_t order_in_group(const gqa_neuron_ranks *ranks, int32_t r)
 {
-    const int32_t copies = ranks->world / dp_degree_of(ranks) / ranks->kv_heads;
+    const int32_t copies = ranks->world / gqa__neuron_dp_degree(ranks) / ranks->kv_heads;
     const int32_t own = first_written(ranks, r);
     int32_t gone = 0;
 
@@ -77,7 +77,7 @@ static int32_t order_in_group(const gqa_neuron_ranks *ranks, int32_t r)
 
 void gqa__neuron_rank_order(const gqa_neuron_ranks *ranks, int32_t *order)
 {
-    const int32_t dp = dp_degree_of(ranks);
+    const int32_t dp = gqa__neuron_dp_degree(ranks);
     const int32_t group = ranks->world / dp;
 
     for (int32_t r = 0; r < ranks->world; r++) {
@@ -88,7 +88,7 @@ void gqa__neuron_rank_order(const gqa_neuron_ranks *ranks, int32_t *order)
 
 void gqa__neuron_rank_heads(const gqa_neuron_ranks *ranks, int32_t *index)
 {
-    const int32_t group = ranks->world / dp_degree_of(ranks);
+    const int32_t group = ranks->world / gqa__neuron_dp_degree(ranks);
 
     gqa__neuron_rank_order(ranks, index);
     for (int32_t r = 0; r < ranks->world; r++) {

@@ -29,7 +29,7 @@ struct touched {
     int64_t first_at, end_at;
 };
 
-static int64_t tiles_of(const struct axis *axis)
+static int64_t axis_tiles(const struct axis *axis)
 {
     return (axis->total + axis->tile - 1) / axis->tile;
 }
@@ -44,12 +44,12 @@ static struct axis axis_of(const int32_t *lens, int32_t requests, int32_t unit, 
     return axis;
 }
 
-static struct axis queries_of(const gqa_neuron_schedule_input *in)
+static struct axis query_axis(const gqa_neuron_schedule_input *in)
 {
     return axis_of(in->query_lens, in->requests, 1, in->q_tile);
 }
 
-static struct axis keys_of(const gqa_neuron_schedule_input *in)
+static struct axis key_axis(const gqa_neuron_schedule_input *in)
 {
     return axis_of(in->context_lens, in->requests, in->block_size, in->kv_tile);
 }
@@ -97,8 +97,8 @@ static struct walk walk_of(const gqa_neuron_schedule_input *in)
 {
     struct walk walk = {.inner_tile = -1};
 
-    walk.outer = in->row_order != 0 ? queries_of(in) : keys_of(in);
-    walk.inner = in->row_order != 0 ? keys_of(in) : queries_of(in);
+    walk.outer = in->row_order != 0 ? query_axis(in) : key_axis(in);
+    walk.inner = in->row_order != 0 ? key_axis(in) : query_axis(in);
     advance(&walk.outer, &walk.outer_at, 0);
     return walk;
 }
@@ -106,13 +106,13 @@ static struct walk walk_of(const gqa_neuron_schedule_input *in)
 /* Step to the next pair; false at the end. */
 static bool next_pair(struct walk *walk)
 {
-    if (++walk->inner_tile >= tiles_of(&walk->inner)) {
+    if (++walk->inner_tile >= axis_tiles(&walk->inner)) {
         walk->inner_tile = 0;
         walk->inner_at = (struct touched){0};
         walk->outer_tile++;
         advance(&walk->outer, &walk->outer_at, walk->outer_tile);
     }
-    return tiles_of(&walk->inner) > 0 && walk->outer_tile < tiles_of(&walk->outer);
+    return axis_tiles(&walk->inner) > 0 && walk->outer_tile < axis_tiles(&walk->outer);
 }
 
 /* Step to the next pair that shares a request; false if there is none. */
@@ -163,7 +163,7 @@ static int32_t partitions_of(const gqa_neuron_schedule_input *in)
 
 /* Pieces of a key tile that are loaded as one row each: its blocks, or parts of blocks if the
  * blocks are fewer than the partitions. */
-static int32_t pieces_of(const gqa_neuron_schedule_input *in)
+static int32_t load_pieces(const gqa_neuron_schedule_input *in)
 {
     return (int32_t)gqa__max(partitions_of(in), in->kv_tile / in->block_size);
 }
@@ -189,7 +189,7 @@ static gqa_status check_tiles(const gqa_neuron_schedule_input *in, gqa_error *er
                          "is %d; it must be a multiple of block_size %d", (int)in->kv_tile,
                          (int)in->block_size);
     }
-    if (in->kv_tile % pieces_of(in) != 0 || pieces_of(in) % partitions_of(in) != 0) {
+    if (in->kv_tile % load_pieces(in) != 0 || load_pieces(in) % partitions_of(in) != 0) {
         return gqa__fail(err, GQA_ERR_ARG, "kv_tile",
                          "is %d in blocks of %d; its rows must fill %d partitions evenly",
                          (int)in->kv_tile, (int)in->block_size, (int)partitions_of(in));
@@ -223,10 +223,10 @@ static gqa_status check_input(const gqa_neuron_schedule_input *in, gqa_error *er
 /* So few pairs that they can be looked at one by one. */
 static gqa_status check_extent(const gqa_neuron_schedule_input *in, gqa_error *err)
 {
-    const struct axis queries = queries_of(in);
-    const struct axis keys = keys_of(in);
-    const int64_t rows = tiles_of(&queries);
-    const int64_t columns = tiles_of(&keys);
+    const struct axis queries = query_axis(in);
+    const struct axis keys = key_axis(in);
+    const int64_t rows = axis_tiles(&queries);
+    const int64_t columns = axis_tiles(&keys);
 
     if (queries.total > INT32_MAX || keys.total > INT32_MAX) {
         return gqa__fail(err, GQA_ERR_ARG,
@@ -290,7 +290,7 @@ gqa_status gqa__neuron_schedule_size(const gqa_neuron_schedule_input *in, gqa_ne
 
 int64_t gqa__neuron_context_blocks(const gqa_neuron_schedule_input *in)
 {
-    return keys_of(in).total / in->block_size;
+    return key_axis(in).total / in->block_size;
 }
 
 /* --- the arrays ---------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ int64_t gqa__neuron_context_blocks(const gqa_neuron_schedule_input *in)
 static int32_t linear_place(const gqa_neuron_schedule_input *in, int32_t column)
 {
     const int32_t partitions = partitions_of(in);
-    const int32_t piece = in->kv_tile / pieces_of(in); /* tokens */
+    const int32_t piece = in->kv_tile / load_pieces(in); /* tokens */
     const int32_t round = partitions * piece;
 
     return column / round * round + column % partitions * piece + column % round / partitions;
@@ -317,8 +317,8 @@ struct scheduled {
 static void fill_ids(const gqa_neuron_schedule_input *in, const struct scheduled *tile,
                      int32_t *q_ids, int32_t *kv_ids)
 {
-    const struct axis queries = queries_of(in);
-    const struct axis keys = keys_of(in);
+    const struct axis queries = query_axis(in);
+    const struct axis keys = key_axis(in);
 
     for (int32_t i = 0; i < in->q_tile && q_ids != NULL && tile->padding; i++) {
         q_ids[i] = 0;
@@ -347,8 +347,8 @@ static void fill_table(const gqa_neuron_schedule_input *in, const struct schedul
 }
 
 /* A row sees the cached tokens of its own request, all of which are older. */
-static void fill_mask(const gqa_neuron_schedule_input *in, const struct scheduled *tile,
-                      uint8_t *mask)
+static void fill_tile_mask(const gqa_neuron_schedule_input *in, const struct scheduled *tile,
+                           uint8_t *mask)
 {
     int32_t request = 0;
     int64_t query_at = 0; /* where the request's new tokens begin */
@@ -390,7 +390,7 @@ static void fill_tile(const gqa_neuron_schedule_input *in, const struct schedule
         fill_table(in, tile, out->tile_block_tables + t * blocks);
     }
     if (out->tile_masks != NULL) {
-        fill_mask(in, tile, out->tile_masks + t * rows * columns);
+        fill_tile_mask(in, tile, out->tile_masks + t * rows * columns);
     }
 }
 
