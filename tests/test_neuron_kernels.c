@@ -542,6 +542,32 @@ static void test_cte_mask_is_scaled(void **state)
     neuron_rig_close(&rig);
 }
 
+static void count_large_tiles(void *user, const gqa_neuron_tile *tile)
+{
+    if (tile->event == GQA_NEURON_LARGE) {
+        assert_int_equal(tile->large, *(int *)user);
+        ++*(int *)user;
+    }
+}
+
+/* P v is summed over 2048 keys at a time. */
+static void test_cte_large_tiles(void **state)
+{
+    const struct neuron_sizes sizes = {1, 1, 4097, 1, 1, 2, GQA_BF16};
+    struct neuron_rig rig;
+    int large = 0;
+
+    (void)state;
+    neuron_rig_open(&rig, GQA_NEURON_CTE, 11);
+    neuron_operands_fill(&rig, &sizes);
+    rig.call.bidirectional = 1;
+    rig.call.trace = count_large_tiles;
+    rig.call.trace_user = &large;
+    neuron_rig_run(&rig, NULL);
+    assert_int_equal(large, 3);
+    neuron_rig_close(&rig);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -553,6 +579,7 @@ int main(void)
         cmocka_unit_test(test_skipped_tiles_are_not_read),
         cmocka_unit_test(test_operands_are_rounded),
         cmocka_unit_test(test_cte_reciprocal),
+        cmocka_unit_test(test_cte_large_tiles),
         cmocka_unit_test(test_cte_mask_is_scaled),
     };
     return cmocka_run_group_tests_name("neuron_kernels", tests, NULL, NULL);
