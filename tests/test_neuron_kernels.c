@@ -129,6 +129,7 @@ static const struct neuron_sizes b2_t131_k131_h6_2_d130 = {2, 131, 131, 6, 2, 13
 static const struct neuron_sizes b1_t700_k700_h1_1_d3 = {1, 700, 700, 1, 1, 3, GQA_BF16};
 static const struct neuron_sizes b1_t1200_k1200_h1_1_d4 = {1, 1200, 1200, 1, 1, 4, GQA_BF16};
 static const struct neuron_sizes b1_t131_k131_h2_1_d17 = {1, 131, 131, 2, 1, 17, GQA_BF16};
+static const struct neuron_sizes b1_t20_k20_h1_1_d6 = {1, 20, 20, 1, 1, 6, GQA_BF16};
 static const struct neuron_sizes b1_t600_k600_h1_1_d6 = {1, 600, 600, 1, 1, 6, GQA_BF16};
 static const struct neuron_sizes b1_t65_k999_h1_1_d8 = {1, 65, 999, 1, 1, 8, GQA_BF16};
 static const struct neuron_sizes b1_t300_k300_h1_1_d8 = {1, 300, 300, 1, 1, 8, GQA_BF16};
@@ -149,6 +150,7 @@ static const struct odd odds[] = {
     {"window 333", CTE, &b1_t1200_k1200_h1_1_d4, 333, 0, 0, 0, 0, 0, 0, 0, 0, 0.0f},
     {"prefix", CTE, &b1_t131_k131_h2_1_d17, 0, 0, 77, 50, 0, 0, 0, 0, 1, 0.0f},
     {"prefix, window", CTE, &b1_t600_k600_h1_1_d6, 200, 0, 600, 599, 0, 0, 0, 0, 0, 0.0f},
+    {"prefix, window 2", CTE, &b1_t20_k20_h1_1_d6, 2, 0, 40, 33, 0, 0, 0, 0, 0, 0.0f},
     {"bidirectional", CTE, &b1_t65_k999_h1_1_d8, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0.0f},
     {"scale", CTE, &b1_t300_k300_h1_1_d8, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0.3f},
     {"contiguous", CTE, &b1_t100_k700_h1_1_d8, 0, 0, 0, 0, 7, 500, 0, 0, 1, 0.0f},
