@@ -2,20 +2,14 @@
 /* test_neuron_decoding.c - flash decoding over any number of ranks, against a plain twin bit by
  * bit, against the definition of attention, and against native_tkg, which it must equal on one
  * rank. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "support/draw.h"
+#include "support/host.h"
 #include "support/native_twin.h"
 #include "support/neuron_rig.h"
+#include "support/program.h"
 
 enum { MOST_RANKS = 12, MOST_SLOTS = 160, MOST_TOKENS = 140, MOST_DIM = 136 };
 
@@ -398,7 +392,7 @@ static void worked_example(void **state)
 static void threads(void **state)
 {
     const struct options o = {3, 3, 2, 33, 4, 1, 24, false, -1};
-    struct draw_host host = {0, 0, 0};
+    struct host host;
     gqa_runtime runtime;
     struct call call;
     float *alone, *many;
@@ -406,7 +400,7 @@ static void threads(void **state)
     (void)state;
     call_open(&call, &o, 21);
     alone = neuron_rig_run(&call.rig, NULL);
-    draw_runtime(&host, &runtime, 4);
+    runtime = host_start(&host, 4);
     many = neuron_rig_run(&call.rig, &runtime);
     assert_memory_equal(alone, many, (size_t)(3 * 2 * 4 * 24) * sizeof *many);
     call_close(&call);
@@ -478,7 +472,7 @@ static void uneven_slots(void **state)
     call_close(&call);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(odd),
@@ -489,5 +483,5 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(uneven_slots),
     };
-    return cmocka_run_group_tests_name("neuron_decoding", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -15,70 +15,41 @@ int main(void)
 
 enum { ROOM = 1 << 17 }; /* elements: more than any result here */
 
-/* --- n25: schedules -----------------------------------------------------------------------------
+/* --- n25: schedules, and that of n21 -------------------------------------------------------------
  */
 
-static void read_set(const struct tool_file *file, int set, gqa_neuron_schedule_input *in)
+/* Bytes 0 and 1 to bits, most significant first; 0x5a behind them. */
+static void pack(uint8_t *bytes, int64_t n)
 {
-    char entry[16];
-    int64_t count;
-    const int32_t *lens;
-
-    snprintf(entry, sizeof entry, "set_%d", set);
-    lens = maps_tensor(file, TOOL_I32, &count, "%s.lens", entry);
-    memset(in, 0, sizeof *in);
-    in->requests = (int32_t)count / 2;
-    in->query_lens = lens;
-    in->context_lens = lens + in->requests;
-    in->active_table = maps_tensor(file, TOOL_I32, &count, "%s.active_table", entry);
-    in->active_blocks = (int32_t)count;
-    in->q_tile = maps_number(file, entry, "q_tile");
-    in->kv_tile = maps_number(file, entry, "kv_tile");
-    in->block_size = maps_number(file, entry, "block_size");
-    in->row_order = 1 - maps_number(file, entry, "column_order");
-    in->partitions = maps_number(file, entry, "partition");
-    in->padded_tiles = maps_number(file, entry, "padded");
-    in->skip_value = 2937;
+    for (int64_t i = 0; i < n; i++) {
+        const int value = bytes[i];
+        bytes[i / 8] = (uint8_t)(i % 8 == 0 ? value << 7 : bytes[i / 8] | value << (7 - i % 8));
+    }
+    bytes[n / 8] = 0x5a;
 }
 
-/* Compare n elements of 4 bytes with a tensor of the set. */
-static void same_numbers(const struct tool_file *file, int set, const char *name, const void *got,
-                         int64_t n)
+/* Compare n elements of 4 bytes with tensor exp.<prefix><name>. */
+static void same_numbers(const struct tool_file *file, const char *prefix, const char *name,
+                         const void *got, int64_t n)
 {
     int64_t count;
-    const void *const want = maps_tensor(file, TOOL_I32, &count, "exp.set_%d.%s", set, name);
+    const void *const want = maps_tensor(file, TOOL_I32, &count, "exp.%s%s", prefix, name);
 
     assert_int_equal(count, n);
-    maps_same(got, want, (size_t)n * 4, "set %d: %s", set, name);
+    maps_same(got, want, (size_t)n * 4, "%s%s", prefix, name);
 }
 
-/* The masks, in the file as bytes, or as bits (most significant first) from 65 keys on. */
-static void same_masks(const struct tool_file *file, int set, uint8_t *got, int64_t n, bool bits)
-{
-    int64_t count;
-    const void *const want = maps_tensor(file, TOOL_U8, &count, "exp.set_%d.tile_masks", set);
-
-    for (int64_t i = 0; i < n && bits; i++) {
-        const int value = got[i];
-        got[i / 8] = (uint8_t)(i % 8 == 0 ? value << 7 : got[i / 8] | value << (7 - i % 8));
-    }
-    if (bits) {
-        got[n / 8] = 0x5a;
-    }
-    assert_int_equal(count, bits ? n / 8 : n);
-    maps_same(got, want, (size_t)count, "set %d: masks", set);
-}
-
-static void check_set(const struct tool_file *file, int set)
+/* A schedule and its arrays against the tensors of a prefix. */
+static void check_schedule(const struct tool_file *file, const char *prefix,
+                           const gqa_neuron_schedule_input *in)
 {
     static int32_t numbers[7][ROOM];
-    static uint8_t masks[ROOM];
-    gqa_neuron_schedule_input in;
+    static uint8_t masks[8 * ROOM];
     gqa_neuron_schedule s = {0};
-    char entry[16];
+    const bool bits = in->kv_tile > 64; /* the file then has the masks as bits */
+    const void *want;
+    int64_t n, count;
 
-    read_set(file, set, &in);
-    snprintf(entry, sizeof entry, "set_%d", set);
     maps_fill(numbers, sizeof numbers);
     maps_fill(masks, sizeof masks);
     s.tile_q_indices = numbers[0];
@@ -89,18 +60,50 @@ static void check_set(const struct tool_file *file, int set)
     s.tile_block_tables = numbers[5];
     s.key_order = numbers[6];
     s.tile_masks = masks;
-    assert_int_equal(gqa_neuron_schedule_size(&in, &s, NULL), GQA_OK);
-    assert_int_equal(s.tiles, maps_number(file, entry, "padded"));
-    assert_int_equal(gqa_neuron_schedule_fill(&in, &s, NULL), GQA_OK);
-    same_numbers(file, set, "tile_q_indices", numbers[0], s.tiles);
-    same_numbers(file, set, "tile_block_table_offsets", numbers[1], s.tiles);
-    same_numbers(file, set, "tile_q_seq_ids", numbers[2], (int64_t)s.tiles * in.q_tile);
-    same_numbers(file, set, "tile_kv_seq_ids", numbers[3], (int64_t)s.tiles * in.kv_tile);
-    same_numbers(file, set, "tile_kv_skip_indices", numbers[4], s.skips);
-    same_numbers(file, set, "tile_block_tables", numbers[5],
-                 (int64_t)s.tiles * in.kv_tile / in.block_size);
-    same_numbers(file, set, "key_order", numbers[6], in.kv_tile);
-    same_masks(file, set, masks, (int64_t)s.tiles * in.q_tile * in.kv_tile, in.kv_tile > 64);
+    assert_int_equal(gqa_neuron_schedule_size(in, &s, NULL), GQA_OK);
+    assert_int_equal(s.tiles, in->padded_tiles);
+    assert_int_equal(gqa_neuron_schedule_fill(in, &s, NULL), GQA_OK);
+    same_numbers(file, prefix, "tile_q_indices", numbers[0], s.tiles);
+    same_numbers(file, prefix, "tile_block_table_offsets", numbers[1], s.tiles);
+    same_numbers(file, prefix, "tile_q_seq_ids", numbers[2], (int64_t)s.tiles * in->q_tile);
+    same_numbers(file, prefix, "tile_kv_seq_ids", numbers[3], (int64_t)s.tiles * in->kv_tile);
+    same_numbers(file, prefix, "tile_kv_skip_indices", numbers[4], s.skips);
+    same_numbers(file, prefix, "tile_block_tables", numbers[5],
+                 (int64_t)s.tiles * in->kv_tile / in->block_size);
+    same_numbers(file, prefix, "key_order", numbers[6], in->kv_tile);
+    n = (int64_t)s.tiles * in->q_tile * in->kv_tile;
+    want = maps_tensor(file, TOOL_U8, &count, "exp.%stile_masks", prefix);
+    if (bits) {
+        pack(masks, n);
+    }
+    assert_int_equal(count, bits ? n / 8 : n);
+    maps_same(masks, want, (size_t)count, "%stile_masks", prefix);
+}
+
+static void check_set(const struct tool_file *file, int set)
+{
+    gqa_neuron_schedule_input in = {0};
+    gqa_neuron_schedule s;
+    char entry[24], prefix[24];
+    int64_t count;
+    const int32_t *lens;
+
+    snprintf(entry, sizeof entry, "set_%d", set);
+    snprintf(prefix, sizeof prefix, "set_%d.", set);
+    lens = maps_tensor(file, TOOL_I32, &count, "%s.lens", entry);
+    in.requests = (int32_t)count / 2;
+    in.query_lens = lens;
+    in.context_lens = lens + in.requests;
+    in.active_table = maps_tensor(file, TOOL_I32, &count, "%s.active_table", entry);
+    in.active_blocks = (int32_t)count;
+    in.q_tile = maps_number(file, entry, "q_tile");
+    in.kv_tile = maps_number(file, entry, "kv_tile");
+    in.block_size = maps_number(file, entry, "block_size");
+    in.row_order = 1 - maps_number(file, entry, "column_order");
+    in.partitions = maps_number(file, entry, "partition");
+    in.padded_tiles = maps_number(file, entry, "padded");
+    in.skip_value = 2937;
+    check_schedule(file, prefix, &in);
     in.padded_tiles = 0;
     assert_int_equal(gqa_neuron_schedule_size(&in, &s, NULL), GQA_OK);
     assert_int_equal(s.tiles, maps_number(file, entry, "tiles"));
@@ -116,6 +119,48 @@ static void schedules(void **state)
     for (int set = 0; set < 4; set++) {
         check_set(&file, set);
     }
+    tool_file_close(&file);
+}
+
+/* Three requests on the device's own tile sizes, and the mask of their new tokens. */
+static void paged_schedule(void **state)
+{
+    enum { TOKENS = 256 };
+    static uint8_t active[TOKENS * TOKENS];
+    static int32_t blocks[ROOM];
+    struct tool_file file;
+    gqa_neuron_block_table table = {0};
+    gqa_neuron_schedule_input in = {0};
+    gqa_neuron_block_diagonal diagonal = {0};
+    int64_t n, width;
+
+    (void)state;
+    maps_open(&file, "n21_paged_mixed");
+    in.query_lens = maps_tensor(&file, TOOL_I32, &n, "query_lens");
+    in.context_lens = maps_tensor(&file, TOOL_I32, NULL, "context_lens");
+    in.requests = (int32_t)n;
+    in.q_tile = atoi(tool_file_text(&file, "q_tile"));
+    in.kv_tile = atoi(tool_file_text(&file, "kv_tile"));
+    in.block_size = atoi(tool_file_text(&file, "block_size"));
+    in.skip_value = atoi(tool_file_text(&file, "skip_value"));
+    table.table = maps_tensor(&file, TOOL_I32, &width, "block_table");
+    table.requests = in.requests;
+    table.width = (int32_t)(width / n);
+    table.block_size = in.block_size;
+    assert_int_equal(
+        gqa_neuron_active_blocks(&table, in.context_lens, blocks, ROOM, &in.active_blocks, NULL),
+        GQA_OK);
+    in.active_table = blocks;
+    maps_tensor(&file, TOOL_I32, &n, "exp.tile_q_indices");
+    in.padded_tiles = (int32_t)n;
+    check_schedule(&file, "", &in);
+    diagonal.requests = in.requests;
+    diagonal.query_lens = diagonal.key_lens = in.query_lens;
+    diagonal.queries = diagonal.keys = TOKENS;
+    assert_int_equal(gqa_neuron_block_diagonal_mask(&diagonal, active, NULL), GQA_OK);
+    pack(active, TOKENS * TOKENS);
+    maps_same(active, maps_tensor(&file, TOOL_U8, NULL, "exp.active_mask"), TOKENS * TOKENS / 8,
+              "active_mask");
     tool_file_close(&file);
 }
 
@@ -498,11 +543,12 @@ static void paged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(strategies),  cmocka_unit_test(heads),
-        cmocka_unit_test(rank_orders), cmocka_unit_test(meshes_and_strides),
-        cmocka_unit_test(windows),     cmocka_unit_test(speculation),
-        cmocka_unit_test(chunks),      cmocka_unit_test(flash_decoding),
-        cmocka_unit_test(paged),       cmocka_unit_test(schedules),
+        cmocka_unit_test(strategies),     cmocka_unit_test(heads),
+        cmocka_unit_test(rank_orders),    cmocka_unit_test(meshes_and_strides),
+        cmocka_unit_test(windows),        cmocka_unit_test(speculation),
+        cmocka_unit_test(chunks),         cmocka_unit_test(flash_decoding),
+        cmocka_unit_test(paged),          cmocka_unit_test(schedules),
+        cmocka_unit_test(paged_schedule),
     };
     return cmocka_run_group_tests_name("neuron_maps", tests, NULL, NULL);
 }

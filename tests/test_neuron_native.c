@@ -2,17 +2,11 @@
 /* test_neuron_native.c - the framework's paths of Neuron (native_prefill, native_prefix,
  * native_tkg) against a plain twin, bit by bit, and against the definition of attention; what they
  * refuse, what they say; and the golden files against twins that are wrong in the usual ways. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "support/draw.h"
+#include "support/host.h"
 #include "support/native_calls.h"
+#include "support/program.h"
 
 #define PREFILL GQA_NEURON_NATIVE_PREFILL
 #define PREFIX  GQA_NEURON_NATIVE_PREFIX
@@ -65,14 +59,14 @@ static void threads_and_workspace(void **state)
     const struct native_options o = {PREFILL, 2, 150, 71, 4, 2, 19, false, true, false, 1, 5, 9};
     const size_t bytes = (size_t)(2 * 150 * 4 * 19) * sizeof(float);
     struct native_call call;
-    struct draw_host host = {0, 0, 0};
+    struct host host;
     gqa_runtime runtime;
     float *alone, *many;
 
     (void)state;
     native_call_open(&call, &o, 77);
     alone = neuron_rig_run(&call.rig, NULL);
-    draw_runtime(&host, &runtime, 5);
+    runtime = host_start(&host, 5);
     many = neuron_rig_run(&call.rig, &runtime);
     assert_memory_equal(alone, many, bytes);
     assert_int_equal(host.live, 0);
@@ -248,7 +242,7 @@ static void refusals(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(odd),
@@ -259,5 +253,5 @@ int main(void)
         cmocka_unit_test(warnings),
         cmocka_unit_test(refusals),
     };
-    return cmocka_run_group_tests_name("neuron_native", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_neuron_paged.c - the paged kernel of Neuron against a plain twin, bit by bit and with its
  * padding rows, and against the definition of attention; what it loads, refuses and says. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <math.h>
 #include <string.h>
 
-#include <cmocka.h>
-
-#include "support/draw.h"
+#include "support/host.h"
 #include "support/native_twin.h"
 #include "support/neuron_rig.h"
 #include "support/paged_twin.h"
+#include "support/program.h"
 
 struct options {
     int hq, hkv, d, tokens;
@@ -249,14 +243,14 @@ static void odd(void **state)
 static void threads(void **state)
 {
     static struct call call;
-    struct draw_host host = {0, 0, 0};
+    struct host host;
     gqa_runtime runtime;
     float *alone, *many;
 
     (void)state;
     call_open(&call, &sizes[1], 6);
     alone = neuron_rig_run(&call.rig, NULL);
-    draw_runtime(&host, &runtime, 3);
+    runtime = host_start(&host, 3);
     many = neuron_rig_run(&call.rig, &runtime);
     assert_memory_equal(alone, many, (size_t)(256 * 4 * 64) * sizeof *many);
     call_close(&call);
@@ -467,7 +461,7 @@ static void empty_schedule(void **state)
     call_close(&call);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(odd),
@@ -479,5 +473,5 @@ int main(void)
         cmocka_unit_test(right_of_the_diagonal),
         cmocka_unit_test(empty_schedule),
     };
-    return cmocka_run_group_tests_name("neuron_paged", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -2,30 +2,15 @@
 /* test_neuron_wrong.c - the twins of Neuron's framework paths and of the paged kernel against the
  * golden files: right ones have their bits, and each usual mistake leaves the bounds of the files,
  * in as many elements as their manifest says. So the files see these mistakes, and the twins may
- * stand for Neuron where there is no file. */
-#ifndef GQA_TOOL_PATH
-#include <stdio.h>
-
-int main(void)
-{
-    puts("skipped: the command gqa is not built");
-    return 0;
-}
-#else
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
+ * stand for Neuron where there is no file. It needs parts of the command (GQA_TOOL_PATH). */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "support/native_twin.h"
 #include "support/paged_twin.h"
+#include "support/program.h"
 #include "tool/meta.h"
 #include "tool/neuron_judge.h"
 
@@ -358,7 +343,7 @@ static void paged_wrong(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(native_right),
@@ -366,6 +351,5 @@ int main(void)
         cmocka_unit_test(paged_right),
         cmocka_unit_test(paged_wrong),
     };
-    return cmocka_run_group_tests_name("neuron_wrong", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }
-#endif

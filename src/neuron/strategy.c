@@ -5,7 +5,7 @@
 #define SLIDING_WINDOW_MIN   512  /* tokens from which the window's own kernel is taken */
 #define UNSHARDED_MIN        4096 /* on one core: tokens from which a kernel is taken, */
 #define UNSHARDED_MIN_FORCED 512  /* and with attn_kernel_enabled = True */
-#define LONG                 1024 /* sharded and causal: from here on tokens come in 512s, */
+#define LONG_PROMPT          1024 /* sharded and causal: from here on tokens come in 512s, */
 #define LONG_STEP            512
 #define SHORT_STEP           256 /* below in 256s */
 
@@ -39,7 +39,7 @@ static bool has_window_kernel(const gqa_neuron_strategy_input *in)
 /* Two cores and more: a causal kernel takes whole tiles only; else Neuron warns and takes none. */
 static gqa_neuron_flash_strategy several_cores(const gqa_neuron_strategy_input *in)
 {
-    const int32_t step = in->q_len >= LONG ? LONG_STEP : SHORT_STEP;
+    const int32_t step = in->q_len >= LONG_PROMPT ? LONG_STEP : SHORT_STEP;
 
     return in->has_attention_mask != 0 && in->q_len % step != 0
                ? GQA_NEURON_STRATEGY_NONE

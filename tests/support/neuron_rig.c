@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "support/draw.h"
 #include "support/native_twin.h"
+#include "support/random.h"
 
 enum { GAP = 3 }; /* elements between the rows of a tensor */
 
@@ -45,7 +45,7 @@ void *neuron_rig_memory(struct neuron_rig *rig, int64_t count, size_t size)
 
 int neuron_rig_number(struct neuron_rig *rig, int below)
 {
-    return (int)((draw_value(&rig->state) + 1.0f) * 0.5f * (float)below);
+    return random_between(&rig->state, 0, below - 1);
 }
 
 static int64_t elements(const struct neuron_shape *shape)
@@ -120,7 +120,7 @@ float *neuron_rig_fill(struct neuron_rig *rig, gqa_tensor *tensor, const struct 
 
     lay_out(rig, tensor, shape, bf16 ? 2 : 4, GAP);
     for (int64_t i = 0; i < n; i++) {
-        const double x = (double)draw_value(&rig->state) * (double)scale;
+        const double x = (double)random_float(&rig->state) * (double)scale;
         values[i] = native_twin_round(x, bf16);
         write_one(tensor, i, values[i]);
     }
