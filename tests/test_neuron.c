@@ -21,6 +21,7 @@ int main(void)
 
 #include <cmocka.h>
 
+#include "support/program.h"
 #include "tool/neuron_judge.h"
 
 struct setting {
@@ -66,7 +67,7 @@ static void test_case(void **argument)
     tool_file_close(&file);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static const char *const names[] = {
         "n01_flash_causal_512",
@@ -105,6 +106,6 @@ int main(void)
             tests[n++] = (struct CMUnitTest){setting->title, test_case, NULL, NULL, setting};
         }
     }
-    return _cmocka_run_group_tests("neuron", tests, n, NULL, NULL);
+    return run_test_program(argc, argv, tests, n, NULL, NULL);
 }
 #endif

@@ -2,22 +2,16 @@
 /* test_neuron_engine.c - the machine of Neuron's profiles: exponentials and logarithms are the
  * double functions rounded once, also at the ends of the range and beside ties; sums and product
  * groups are exact, or f32 in rising order. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "base/mathd.h"
 #include "neuron/engine.h"
-#include "support/brief.h"
-#include "support/draw.h"
+#include "support/fewer_cases.h"
+#include "support/program.h"
+#include "support/random.h"
 
 /* --- exp and log -------------------------------------------------------------------------------
  */
@@ -44,12 +38,12 @@ static const float near_ties[] = {
  * a tie, where both have the same double to round. */
 static void test_exp(void **state)
 {
-    const int n = brief(400000);
+    const int n = fewer_cases(400000);
     uint64_t random = 1;
 
     (void)state;
     for (int i = 0; i < n; i++) {
-        const float x = draw_value(&random);
+        const float x = random_float(&random);
         same_exp(x * 104.0f);
         same_exp(x * 20.0f);
         same_exp(x * 0.01f);
@@ -91,7 +85,7 @@ static void test_log(void **state)
 
     (void)state;
     for (int i = 0; i < 300; i++) {
-        const float x = expf(40.0f * draw_value(&random));
+        const float x = expf(40.0f * random_float(&random));
         assert_true(gqa__engine_log(x) == (float)gqa__log((double)x));
     }
     assert_true(gqa__engine_log(1.0f) == 0.0f && gqa__engine_log(0.0f) == -INFINITY);
@@ -129,15 +123,19 @@ static void check_group(gqa_neuron_accumulation accumulation, int32_t inner, int
     uint64_t random = (uint64_t)columns;
 
     assert_true(a != NULL && b != NULL && out != NULL);
-    draw_fill(&random, a, ROWS * a_step, 1.0f);
-    draw_fill(&random, b, inner * b_step, 1.0f);
+    for (int64_t i = 0; i < ROWS * a_step; i++) {
+        a[i] = random_float(&random);
+    }
+    for (int64_t i = 0; i < inner * b_step; i++) {
+        b[i] = random_float(&random);
+    }
     for (int64_t i = 0; i < ROWS * out_step; i++) {
         out[i] = 77.0f;
     }
     gqa__psum_group(&psum);
     for (int32_t r = 0; r < ROWS; r++) {
         for (int32_t c = 0; c < out_step; c++) {
-            long double exact = 0.0L; /* products of 21-bit numbers: exact */
+            long double exact = 0.0L; /* products of 24-bit numbers: exact */
             float rising = 0.0f;
             for (int32_t i = 0; i < inner && c < columns; i++) {
                 exact += (long double)a[r * a_step + i] * (long double)b[i * b_step + c];
@@ -167,11 +165,11 @@ static void test_groups(void **state)
     check_group(GQA_NEURON_EXACT, 0, 3);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_exp),  cmocka_unit_test(test_exp_ends), cmocka_unit_test(test_log),
         cmocka_unit_test(test_sums), cmocka_unit_test(test_groups),
     };
-    return cmocka_run_group_tests_name("neuron_engine", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

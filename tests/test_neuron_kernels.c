@@ -2,20 +2,14 @@
 /* test_neuron_kernels.c - flash_fwd and cte beyond the golden files: what they warn of, odd sizes
  * against exact attention, which tiles they compute, operands that are rounded first, and the same
  * bits traced and for any threads. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <float.h>
 #include <math.h>
 #include <stdbool.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "support/neuron_operands.h"
 #include "support/parallel.h"
+#include "support/program.h"
 
 static const struct neuron_sizes plain = {1, 512, 512, 2, 1, 16, GQA_BF16};
 
@@ -570,7 +564,7 @@ static void test_cte_large_tiles(void **state)
     neuron_rig_close(&rig);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flash_drops),
@@ -584,5 +578,5 @@ int main(void)
         cmocka_unit_test(test_cte_large_tiles),
         cmocka_unit_test(test_cte_mask_is_scaled),
     };
-    return cmocka_run_group_tests_name("neuron_kernels", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -1,20 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_neuron_refusals.c - what flash_fwd and cte refuse, in which words, and what lift_limits
  * lifts; their workspace; calls of nothing. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "support/host.h"
 #include "support/neuron_operands.h"
+#include "support/program.h"
 
 /* A call that Neuron refuses. */
 struct refusal {
@@ -412,12 +406,12 @@ static void test_nothing(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_workspace),
         cmocka_unit_test(test_nothing),
     };
-    return cmocka_run_group_tests_name("neuron_refusals", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

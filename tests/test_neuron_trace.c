@@ -10,20 +10,15 @@ int main(void)
     return 0;
 }
 #else
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
 #include <jansson.h>
 
 #include "support/command.h"
+#include "support/program.h"
 
 #define CASES GQA_SOURCE_DIR "/tests/golden_neuron/"
 
@@ -218,13 +213,13 @@ static void test_usage(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pictures), cmocka_unit_test(test_events),
         cmocka_unit_test(test_dump),     cmocka_unit_test(test_other_profile),
         cmocka_unit_test(test_usage),
     };
-    return cmocka_run_group_tests_name("neuron_trace", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }
 #endif
