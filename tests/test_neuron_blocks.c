@@ -198,7 +198,7 @@ static void active_arguments(void **state)
 
 static void slot_arguments(void **state)
 {
-    static const int32_t table[4] = {0, 1, -1, 1 << 30}, given[4] = {0, 0, 0, 0};
+    static const int32_t table[4] = {0, -1, 0, 1 << 30}, given[4] = {0, 0, 0, 0};
     static const struct {
         int32_t tokens, positions[2];
         const char *field, *text;
@@ -208,11 +208,12 @@ static void slot_arguments(void **state)
         {1, {3, 8}, "positions", "[1] is 8 with 1 tokens; its blocks have room for 8"},
         {2, {7, 0}, "positions", "[0] is 7 with 2 tokens"},
         {1, {0, 4}, "blocks.table", "position 4 of request 1 into slot 4294967296"},
-        {1, {0, 0}, "blocks.table", "position 0 of request 1 into slot -4"},
-        {2, {0, 3}, "blocks.table", "position 3 of request 1 into slot -1"},
-        {2, {3, 5}, "blocks.table", "position 5 of request 1 into slot 4294967297"},
+        {1, {4, 0}, "blocks.table", "position 4 of request 0 into slot -4"},
+        {2, {3, 0}, "blocks.table", "position 4 of request 0 into slot -4"},
+        {2, {0, 3}, "blocks.table", "position 4 of request 1 into slot 4294967296"},
     };
-    const gqa_neuron_block_table good = {2, 2, 4, table};
+    static const int32_t last[1] = {INT32_MAX};
+    const gqa_neuron_block_table good = {2, 2, 4, table}, long_blocks = {1, 4, 1 << 30, table};
     const gqa_status arg = GQA_ERR_ARG;
     int32_t got[4];
 
@@ -221,6 +222,8 @@ static void slot_arguments(void **state)
         refused(gqa_neuron_token_slots(&good, rows[i].tokens, rows[i].positions, given, got, &err),
                 arg, rows[i].field, rows[i].text);
     }
+    refused(gqa_neuron_token_slots(&long_blocks, 2, last, given, got, &err), arg, "positions",
+            "[0] is 2147483647 with 2 tokens; its blocks have room for 2147483647");
     refused(gqa_neuron_token_slots(NULL, 1, given, given, got, &err), arg, "blocks", "NULL");
     refused(gqa_neuron_token_slots(&good, 1, NULL, given, got, &err), arg, "positions", "NULL");
     refused(gqa_neuron_token_slots(&good, 1, given, NULL, got, &err), arg, "given", "NULL");

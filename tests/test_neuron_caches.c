@@ -349,11 +349,11 @@ static void ranges(void **state)
     }
 }
 
-/* Positions 4 .. 8 were a tree; 4, 6 and 7 are accepted and must follow one another. */
+/* Positions 4 .. 8 were a tree; 5, 6 and 8 are accepted and must follow one another from 4 on. */
 static void medusa(void **state)
 {
-    static const int32_t accepted[3] = {4, 6, 7}, current[3] = {4, 5, 6};
-    static const int32_t want[10] = {0, 1, 2, 3, 4, 6, 7, 7, 8, 9};
+    static const int32_t accepted[3] = {5, 6, 8}, current[3] = {4, 5, 6};
+    static const int32_t want[10] = {0, 1, 2, 3, 5, 6, 8, 7, 8, 9};
     static const int32_t twice[2] = {5, 5};
     int32_t got[10];
     gqa_error err = {0};
@@ -366,10 +366,10 @@ static void medusa(void **state)
     assert_int_equal(gqa_neuron_medusa_slots(twice, twice, 2, got, 10, NULL), GQA_OK);
     assert_int_equal(gqa_neuron_medusa_slots(accepted, twice, 2, got, 10, &err), GQA_ERR_ARG);
     assert_string_equal(err.message, "current: [1] is 5, which [0] is too, from another slot");
-    assert_int_equal(gqa_neuron_medusa_slots(accepted, current, 3, got, 7, &err), GQA_ERR_ARG);
-    assert_string_equal(err.message, "accepted: [2] is 7; there are 7 slots");
-    assert_int_equal(gqa_neuron_medusa_slots(current, accepted, 3, got, 7, &err), GQA_ERR_ARG);
-    assert_string_equal(err.message, "current: [2] is 7; there are 7 slots");
+    assert_int_equal(gqa_neuron_medusa_slots(accepted, current, 3, got, 8, &err), GQA_ERR_ARG);
+    assert_string_equal(err.message, "accepted: [2] is 8; there are 8 slots");
+    assert_int_equal(gqa_neuron_medusa_slots(current, accepted, 3, got, 8, &err), GQA_ERR_ARG);
+    assert_string_equal(err.message, "current: [2] is 8; there are 8 slots");
 }
 
 /* --- arguments ----------------------------------------------------------------------------------

@@ -118,6 +118,9 @@ static void padding(void **state)
     in.padded_tiles = 6;
     assert_int_equal(gqa_neuron_schedule_size(&in, &schedule, NULL), GQA_OK);
     assert_int_equal(schedule.tiles, 6);
+    in.padded_tiles = INT32_MAX;
+    assert_int_equal(gqa_neuron_schedule_size(&in, &schedule, NULL), GQA_OK);
+    assert_int_equal(schedule.skips, INT32_MAX - 3);
 }
 
 /* The order of keys on the device: 128 partitions. */
@@ -347,6 +350,7 @@ static void schedule_numbers(void **state)
         {IN(row_order), 2, "row_order", "is 2; it must be 0..1"},
         {IN(row_order), -1, "row_order", "is -1"},
         {IN(padded_tiles), -1, "padded_tiles", "is -1"},
+        {IN(padded_tiles), 1, "padded_tiles", "is 1; it must be 0, or at least the 6 tiles"},
         {IN(padded_tiles), 5, "padded_tiles", "is 5; it must be 0, or at least the 6 tiles"},
     };
     gqa_neuron_schedule schedule = {0};

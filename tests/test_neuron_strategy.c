@@ -33,6 +33,7 @@ static const struct choice {
     /* Context parallelism: two cores, and more rows than head_dim. q_len is the rank's own. */
     {{229, AUTO, 2, 4, 0, 0, 64, 65, 1, 0}, CP},
     {{229, AUTO, 2, 4, 0, 0, 64, 64, 1, 0}, NONE},
+    {{229, AUTO, 2, 4, 0, 0, 1, 2, 1, 0}, CP},
     {{229, AUTO, 1, 4, 0, 0, 64, 4096, 1, 0}, NONE},
     {{226, AUTO, 2, 4, 0, 128, 64, 4096, 1, 0}, CP}, /* before the window's kernel */
     {{229, AUTO, 2, 4, 1, 0, 64, 65, 1, 0}, STRIDED_CP},
@@ -251,7 +252,9 @@ static void losses(void **state)
     in.sliding_window = 0;
     assert_int_equal(gqa_neuron_find_route(&in, &got, NULL), GQA_OK);
     assert_int_equal(got.window_ignored, 0);
-    in.sliding_window = 8;
+    in.sliding_window = 1;
+    assert_int_equal(gqa_neuron_find_route(&in, &got, NULL), GQA_OK);
+    assert_int_equal(got.window_ignored, 1);
     in.seq_len = 64;
     assert_int_equal(gqa_neuron_find_route(&in, &got, NULL), GQA_OK);
     assert_int_equal(got.chunk_dropped, 1);
