@@ -80,6 +80,7 @@ static bool read_words(struct bench_options *o, int argc, char **argv, bool *isa
         {"--backend", BACKEND, &o->backend, 0, 0},
         {"--numerics", NUMERICS, &o->numerics, 0, 0},
         {"--repetitions", INTEGER, &o->repetitions, 1, 100000},
+        {"--warmup", INTEGER, &o->warmup, 0, 100000},
         {"--seconds", SECONDS, &o->seconds, 0, 0},
         {"--json", TEXT, &o->json, 0, 0},
         {"--csv", TEXT, &o->csv, 0, 0},

@@ -115,12 +115,33 @@ static void oppose(struct bench_opponent *opponent)
     }
 }
 
+/* One untimed round: a call of each. What fails here fails in the first timed round, too. */
+static void warm_up(struct bench_case *one, struct bench_work *own, struct bench_work *limit)
+{
+    double seconds;
+
+    own->run(own, &seconds, one->why);
+    if (limit != NULL) {
+        limit->run(limit, &seconds, one->why);
+    }
+    for (int32_t i = 0; i < one->opponents; i++) {
+        if (!one->opponent[i].out) {
+            ask(&one->opponent[i], &seconds);
+        }
+    }
+}
+
 static void rounds(struct bench_runner *runner, struct bench_case *one, struct bench_work *own,
                    struct bench_work *limit)
 {
     struct bench_times times = {0}, limit_times = {0};
-    double start = bench_now();
+    double start;
 
+    for (int32_t r = 0; r < runner->options->warmup; r++) {
+        progress(runner, one->name, r - runner->options->warmup);
+        warm_up(one, own, limit);
+    }
+    start = bench_now();
     for (int32_t r = 0; r < runner->options->repetitions; r++) {
         if (r >= FEWEST && bench_now() - start > runner->options->seconds) {
             break;
