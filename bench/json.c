@@ -150,7 +150,7 @@ static void compare_one(const json_t *old, const struct bench_case *one, int *wo
     double max = json_number_value(json_object_get(old, "max_time")) * 1e-9;
     bool slower = median > 0 && one->stats.median > max && one->stats.median > 1.1 * median;
 
-    printf("%-36s %12.4g us -> %12.4g us  %+6.1f%%%s\n", one->name, median * 1e6,
+    printf("%-44s %12.4g us -> %12.4g us  %+6.1f%%%s\n", one->name, median * 1e6,
            one->stats.median * 1e6, 100 * (one->stats.median / median - 1),
            slower ? "  REGRESSION" : "");
     *worse += slower ? 1 : 0;

@@ -6,6 +6,8 @@
 
 #include "context.h"
 
+#define WIDTH 44 /* of a case's name */
+
 /* Three digits and a unit. */
 static const char *time_text(double seconds, char text[16])
 {
@@ -76,15 +78,15 @@ void bench_report_case(const struct bench_case *one, bool first)
     const char *label;
 
     if (first) {
-        printf("\n%-36s %9s %9s %9s %9s %9s %5s %15s %5s\n", one->suite, "median", "min", "p95",
-               "max", "deviation", "calls", "rate", "%");
+        printf("\n%-*s %9s %9s %9s %9s %9s %5s %15s %5s\n", WIDTH, one->suite, "median", "min",
+               "p95", "max", "deviation", "calls", "rate", "%");
     }
     if (!one->done) {
-        printf("%-36s skipped: %s\n", one->name, one->why);
+        printf("%-*s skipped: %s\n", WIDTH, one->name, one->why);
         fflush(stdout);
         return;
     }
-    printf("%-36s %9s %9s %9s %9s %9s %5zu", one->name, time_text(one->stats.median, median),
+    printf("%-*s %9s %9s %9s %9s %9s %5zu", WIDTH, one->name, time_text(one->stats.median, median),
            time_text(one->stats.min, min), time_text(one->stats.p95, p95),
            time_text(one->stats.max, max), time_text(one->stats.deviation, deviation),
            one->stats.count);
@@ -104,7 +106,8 @@ void bench_report_case(const struct bench_case *one, bool first)
     for (int32_t i = 0; i < one->opponents; i++) {
         if (one->opponent[i].out && one->opponent[i].child != NULL &&
             one->opponent[i].child->ready) {
-            printf("%-36s   skipped %s: %s\n", "", one->opponent[i].label, one->opponent[i].why);
+            printf("%-*s   skipped %s: %s\n", WIDTH, "", one->opponent[i].label,
+                   one->opponent[i].why);
         }
     }
     fflush(stdout);

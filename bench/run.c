@@ -187,8 +187,6 @@ static void part(struct bench_case *one)
 void bench_run(struct bench_runner *runner, struct bench_case *one)
 {
     struct bench_work *own, *limit = NULL;
-    double element = one->spec.numerics == GQA_NUMERICS_BF16 ? 2 : 4;
-
     progress(runner, one->name, 0);
     own = bench_work_create(&one->spec, &runner->host, one->why);
     one->done = own != NULL && bench_work_visit(own, one->why);
@@ -196,7 +194,7 @@ void bench_run(struct bench_runner *runner, struct bench_case *one)
         one->kernels = own->kernels;
         one->workspace = own->workspace;
         one->flop = own->flop > 0 ? own->flop : bench_spec_flop(&one->spec);
-        one->bytes = own->bytes > 0 ? own->bytes : bench_spec_bytes(&one->spec, element);
+        one->bytes = own->bytes > 0 ? own->bytes : bench_spec_bytes(&one->spec);
         if (one->spec.kind == BENCH_PROBE) {
             one->flop = own->flop;
             one->bytes = own->bytes;

@@ -23,12 +23,13 @@ expect() { # STATUS COMMAND ...
 }
 
 expect 0 "$bench" --list
-for suite in roofline prefill decode window chunked layer linear threads overhead; do
+for suite in roofline prefill decode window chunked mask layer linear threads overhead; do
     grep -q "^$suite/" "$scratch/out" || { echo "--list shows no $suite"; failed=1; }
 done
 expect 2 "$bench" --suite nothing
 expect 2 "$bench" --filter no-such-case
 expect 2 "$bench" --repetitions 0
+expect 2 "$bench" --warmup -1
 expect 2 "$bench" --frobnicate
 [ "$("$bench" --list --filter 'linear/????x????/M1024/f32/*t' | wc -l)" -eq 2 ] ||
     { echo "--filter with * and ? does not choose two linears"; failed=1; }
@@ -46,12 +47,64 @@ expect 2 env GQA_ISA=sse9 "$bench" --list
 expect 0 env GQA_ISA=sse9 "$bench" --isa auto --list
 expect 0 tiny --suite roofline --filter fma
 expect 0 tiny --filter linear/40x72
-for suite in prefill decode window chunked layer threads overhead; do
+for suite in prefill decode window chunked mask layer threads overhead; do
     grep -q "\"name\": \"$suite/tiny" "$scratch/new.json" ||
         { echo "no tiny case of $suite in the JSON"; failed=1; }
     grep -q "^$suite/tiny" "$scratch/new.csv" ||
         { echo "no tiny case of $suite in the CSV"; failed=1; }
 done
+
+# Number formats, masks and keys in the caller's memory, each against the plain case.
+for case in prefill/tiny/S64/bf16/1t/bf16-tensors:f32-tensors \
+    window/tiny/S64/f32/1t/f16-tensors:f32-tensors layer/tiny/S64/bf16/1t/f16-tensors:f32-tensors \
+    decode/tiny/P64/B1/bf16/1t/{tokens,heads}-{f32,bf16,f16}:cache \
+    mask/tiny/S64/{bool,bits,bias}/{bf16,f32}/1t:causal mask/tiny/P64/T16/tree/bf16/1t:draft; do
+    grep -qF "\"name\": \"${case%:*}/vs:${case#*:}:0\"" "$scratch/new.json" ||
+        { echo "$case: no such case and opponent in the JSON"; failed=1; }
+done
+
+# What a run was made on, and how widely its times scatter.
+for key in date num_cpus cpu_model governor huge_pages load_avg kernel_sets compiler commit warmup; do
+    grep -qE "^    \"$key\": ([[\"0-9].+|\[)" "$scratch/new.json" ||
+        { echo "no $key in the JSON's context"; failed=1; }
+done
+grep -qE '^ +"p95_time": [1-9]' "$scratch/new.json" && grep -qE '^ +"stddev_time": [1-9]' "$scratch/new.json" ||
+    { echo "no p95_time or stddev_time in the JSON"; failed=1; }
+head -1 "$scratch/new.csv" | grep -q ',p95_s,deviation_s,' || { echo "the CSV has no p95"; failed=1; }
+
+# A baseline that answers 0.1, 0.2, .. s in turn, in the place of node: what is said of its times is
+# known, and how often it was asked.
+mkdir -p "$scratch/fake"
+cat >"$scratch/fake/node" <<'END'
+#!/bin/sh
+echo 'ready a clock'
+n=0
+while read -r line; do
+    n=$((n + 1))
+    echo "$line" >>"$ASKED"
+    echo "ok $((n / 10)).$((n % 10))"
+done
+END
+chmod +x "$scratch/fake/node"
+clock() { # ASKED OPTIONS ...
+    rm -f "$1"
+    ASKED=$1 PATH=$scratch/fake:$PATH "$bench" --filter prefill/tiny/S64/f32/1t --peers ort \
+        --onnxruntime "$scratch" --repetitions 20 --json "$scratch/clock.json" \
+        --csv "$scratch/clock.csv" "${@:2}" >"$scratch/out"
+}
+clock "$scratch/asked"
+grep -A 15 '"name": "prefill/tiny/S64/f32/1t/vs:ort:0"' "$scratch/clock.json" |
+    awk -F'[:,] *' '$1 ~ /_time"$/ { gsub(/[" ]/, "", $1); printf "%s %.0f ", $1, $2 / 1e5 }' \
+        >"$scratch/said"
+[ "$(cat "$scratch/said")" = "real_time 10500 cpu_time 10500 min_time 1000 max_time 20000 \
+p95_time 19000 stddev_time 5916 " ] || { echo "wrong statistics:"; cat "$scratch/said"; failed=1; }
+grep -q '^prefill/tiny/S64/f32/1t,ort,20,1.05,0.1,2,1.9,0.5916' "$scratch/clock.csv" ||
+    { echo "wrong statistics in the CSV:"; cat "$scratch/clock.csv"; failed=1; }
+grep -q '"ort": "a clock"' "$scratch/clock.json" || { echo "no baseline in the context"; failed=1; }
+clock "$scratch/warm" --warmup 3
+[ "$(wc -l <"$scratch/warm")" -eq $(($(wc -l <"$scratch/asked") + 3)) ] ||
+    { echo "--warmup 3 does not ask three times more"; wc -l "$scratch/warm" "$scratch/asked"; failed=1; }
+grep -q '"warmup": 3' "$scratch/clock.json" || { echo "--warmup is not in the JSON"; failed=1; }
 
 # Earlier results that cannot be missed, that cannot be reached, and that are none.
 sed -E 's/"(real|max|min|cpu)_time": .*,/"\1_time": 1e18,/' "$scratch/new.json" >"$scratch/slow.json"
