@@ -63,7 +63,7 @@ static int bench(int argc, char **argv)
         return 0;
     }
     if (options.child != NULL) {
-        return bench_serve(options.child, options.threads);
+        return bench_serve(&options);
     }
     if (!bench_suites_make(&cases, &options)) {
         bench_cases_free(&cases);

@@ -86,6 +86,7 @@ static bool read_words(struct bench_options *o, int argc, char **argv, bool *isa
         {"--csv", TEXT, &o->csv, 0, 0},
         {"--compare", TEXT, &o->compare, 0, 0},
         {"--onnxruntime", TEXT, &o->onnxruntime, 0, 0},
+        {"--ggml", TEXT, &o->ggml, 0, 0},
         {"--child", TEXT, &o->child, 0, 0},
         {"--list", FLAG, &o->list, 0, 0},
         {"--help", FLAG, &o->help, 0, 0},

@@ -20,8 +20,8 @@ struct bench_options {
     int32_t warmup; /* untimed rounds before the first */
     double seconds; /* per case, once each has run three times */
     const char *json, *csv, *compare;
-    const char *onnxruntime;
-    const char *child; /* be this baseline */
+    const char *onnxruntime, *ggml; /* folders */
+    const char *child;              /* be this baseline */
     bool list, help;
 };
 

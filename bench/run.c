@@ -73,7 +73,7 @@ static void join(struct bench_runner *runner, struct bench_opponent *opponent)
     }
     opponent->child = find_child(runner, (enum bench_peer)opponent->peer, opponent->spec.threads);
     opponent->out = opponent->child == NULL;
-    if (!opponent->out && !bench_child_start(opponent->child, runner->options->onnxruntime)) {
+    if (!opponent->out && !bench_child_start(opponent->child, runner->options)) {
         snprintf(opponent->why, sizeof opponent->why, "%s", opponent->child->about);
         opponent->out = true;
     }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# usage: smoke.sh GQA_BENCH SCRATCH_DIR
+# usage: smoke.sh GQA_BENCH SCRATCH_DIR OTHER_GGML
+# OTHER_GGML: folder of the libraries that claim to be ggml (bench/peers/ggml/other.c).
 # gqa-bench lists its cases, runs a tiny one of each suite, writes JSON and CSV that can be read,
 # and --compare tells an equal file from a faster one. Nothing is timed here.
 # SPDX-License-Identifier: Apache-2.0
@@ -7,6 +8,7 @@ set -u
 unset GQA_ISA # the cases are of both numerics; no kernel set serves both but scalar and avx512
 bench=$1
 scratch=$2
+other=$3
 mkdir -p "$scratch"
 failed=0
 
@@ -115,6 +117,33 @@ expect 1 tiny --suite overhead --compare "$scratch/fast.json"
 grep -q REGRESSION "$scratch/out" || { echo "--compare names no regression"; failed=1; }
 expect 2 tiny --suite overhead --compare "$scratch/bad.json"
 expect 2 tiny --suite overhead --compare "$scratch/none.json"
+
+# ggml: missing, of another version, of this version but without its functions; and where it is
+# installed, as a baseline of every case that it can do.
+ggml() { # FOLDER FILTER
+    "$bench" --repetitions 2 --peers ggml,ggml-bf16,ggml-q8 --ggml "$1" --filter "$2" >"$scratch/out"
+}
+told() { # TEXT
+    grep -qF "$1" "$scratch/out" || { echo "ggml: not told: $1"; cat "$scratch/out"; failed=1; }
+}
+ggml "$scratch" 'prefill/tiny/S64/bf16/1t'
+told 'skipped ggml, 1 thread: ggml is not installed (bench/peers/ggml/install)'
+ggml "$other/version" 'prefill/tiny/S64/bf16/1t'
+told 'skipped ggml-q8, 1 thread: ggml is version 0.0.1, not '
+ggml "$other/empty" 'prefill/tiny/S64/bf16/1t'
+told 'skipped ggml-bf16, 1 thread: ggml has no ggml_init'
+installed=$(dirname "$(dirname "$bench")")/ggml
+if [ -d "$installed" ]; then
+    for filter in prefill/tiny/S64/f32/1t window/tiny/S64/f32/1t chunked/tiny/S64/f32/1t \
+        decode/tiny/P64/B1/f32/1t decode/tiny/P64/B1/f32/1t/heads-f16 mask/tiny/S64/bias/f32/1t \
+        mask/tiny/P64/T16/tree/f32/1t; do
+        ggml "$installed" "$filter"
+        told '  ggml '
+        told 'ggml, 1 thread: ggml 0.'
+    done
+    ggml "$installed" decode/tiny/P64/B1/f32/1t
+    told 'skipped ggml-q8: the head dim is no multiple of its blocks'
+fi
 
 # Output that is lost is told and is exit status 2.
 if [ -w /dev/full ]; then

@@ -20,6 +20,16 @@ static void oppose_parts(struct bench_case *one)
     bench_case_oppose(one, "softmax", 0, -1, &spec);
 }
 
+/* ggml with keys and values in f16, or in each of its formats. */
+static void oppose_ggml(struct bench_case *one, bool each)
+{
+    bench_oppose(one, PEER_GGML);
+    if (each) {
+        bench_oppose(one, PEER_GGML_BF16);
+        bench_oppose(one, PEER_GGML_Q8);
+    }
+}
+
 static void prefill_peers(struct bench_case *one)
 {
     bool f32 = one->spec.numerics == GQA_NUMERICS_F32;
@@ -38,12 +48,13 @@ static void prefill_peers(struct bench_case *one)
         bench_oppose(one, PEER_OPENBLAS);
         bench_oppose(one, PEER_OPENBLAS_DEFAULT);
     }
+    oppose_ggml(one, true);
 }
 
 /* What else there is of a case. */
 enum also {
     ALSO_F32 = 1,     /* numerics f32, too */
-    ALSO_PEERS = 2,   /* baselines */
+    ALSO_PEERS = 2,   /* all baselines, not ggml in f16 alone */
     ALSO_PARTS = 4,   /* the walk's parts (bf16) */
     ALSO_FORMATS = 8, /* prefill: once more with tensors of 16 bits */
     ALSO_PLAIN = 16   /* decode: once more with keys and values in the caller's memory */
@@ -74,6 +85,8 @@ static void add_prefill(struct bench_maker *maker, const struct prefill *p, gqa_
     bench_bound(one, BOUND_COMPUTE);
     if ((p->also & ALSO_PEERS) != 0) {
         prefill_peers(one);
+    } else {
+        oppose_ggml(one, false);
     }
     if ((p->also & ALSO_PARTS) != 0 && numerics == GQA_NUMERICS_BF16) {
         oppose_parts(one);
@@ -131,6 +144,7 @@ static void add_plains(struct bench_maker *maker)
             snprintf(one->name, sizeof one->name, "%.72s/%s-%s", model.name,
                      i < 3 ? "tokens" : "heads", bench_format_name(i % 3));
             bench_case_oppose(one, "cache", 0, -1, &model.spec);
+            bench_oppose(one, PEER_GGML);
         }
     }
 }
@@ -168,6 +182,7 @@ static void add_decode(struct bench_maker *maker, const struct prefill *p, int32
     if ((p->also & ALSO_PEERS) != 0 && numerics == GQA_NUMERICS_F32) {
         bench_oppose(one, PEER_OPENBLAS);
     }
+    oppose_ggml(one, (p->also & ALSO_PEERS) != 0);
     if ((p->also & ALSO_PLAIN) != 0) {
         add_plains(maker);
     }

@@ -14,7 +14,7 @@ struct masked {
     bool f32;
 };
 
-/* Its opponent: the same case in causal order; for a tree a draft of as many tokens.
+/* Its opponents: the same case in causal order (for a tree: a draft of as many tokens), and ggml.
  */
 static void add_mask(struct bench_maker *maker, const struct masked *m, enum bench_mask mask,
                      gqa_numerics numerics)
@@ -41,6 +41,7 @@ static void add_mask(struct bench_maker *maker, const struct masked *m, enum ben
     bench_name(one, text);
     bench_bound(one, BOUND_COMPUTE);
     bench_case_oppose(one, mask == MASK_TREE ? "draft" : "causal", 0, -1, &plain);
+    bench_oppose(one, PEER_GGML);
 }
 
 static void add_masks(struct bench_maker *maker, const struct masked *m, enum bench_mask first,
