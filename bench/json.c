@@ -40,6 +40,8 @@ static void set_rates(json_t *object, const struct bench_case *one)
     json_object_set_new(object, "GFLOPS", json_real(median > 0 ? one->flop / median / 1e9 : 0));
     json_object_set_new(object, "GBps", json_real(median > 0 ? one->bytes / median / 1e9 : 0));
     if (rate > 0 && limit > 0) {
+        json_object_set_new(object, "bound",
+                            json_string(one->bound == BOUND_MEMORY ? "memory" : "compute"));
         json_object_set_new(object, "limit", json_real(limit / 1e9));
         json_object_set_new(object, "percent_of_machine", json_real(100 * rate / limit));
     }
