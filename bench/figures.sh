@@ -27,7 +27,8 @@ wrong() { # TEXT
 figures() { # STATUS OPTIONS ...
     local want=$1
     shift
-    python3 "$scratch/tree/bench/figures" --bench "$bench" --folder "$results" "$@" >"$scratch/out" 2>&1
+    python3 "$scratch/tree/bench/figures" --bench "$bench" --folder "$results" "$@" \
+        >"$scratch/out" 2>&1
     local got=$?
     [ "$got" -eq "$want" ] || wrong "exit $got, not $want: figures $*"
 }
@@ -57,7 +58,8 @@ grep -q 'GFLOP/s of f32 multiply-adds' "$pages/docs/performance.md" ||
 # The same results give the same pages.
 cp -r "$pages" "$scratch/before"
 figures 0 --short --no-pictures --render --write --docs "$pages"
-diff -r "$scratch/before" "$pages" >/dev/null || { echo "a second --write changes the pages"; failed=1; }
+diff -r "$scratch/before" "$pages" >/dev/null ||
+    { echo "a second --write changes the pages"; failed=1; }
 
 figures 2 --short --no-pictures --write
 told 'are none to be written here'
