@@ -12,9 +12,8 @@
 #include <cmocka.h>
 
 #include "support/command.h"
-#include "support/forced.h"
-
-#ifdef GQA_TOOL_PATH
+#include "support/forced_isa.h"
+#include "support/program.h"
 
 #define ATTN "s17_fully_masked_rows_sinks.safetensors"
 
@@ -52,7 +51,7 @@ static void test_usage(void **argument)
         char text[1024];
         int status;
 
-        if (strncmp(usages[i].words, "time", 4) == 0 && forced_row_refuses(GQA_NUMERICS_F32)) {
+        if (strncmp(usages[i].words, "time", 4) == 0 && forced_isa_refuses(GQA_NUMERICS_F32)) {
             continue; /* the layer is refused first */
         }
         status = run_command(GQA_TOOL_PATH, usages[i].words, "2>&1 >/dev/null", text, sizeof text);
@@ -115,22 +114,12 @@ static void test_environment(void **argument)
     assert_int_equal(setenv("GQA_ISA", kept, 1), 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_time_prints_work),
         cmocka_unit_test(test_environment),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }
-
-#else
-
-int main(void)
-{
-    printf("skipped: the command gqa is not built\n");
-    return TEST_SKIPPED;
-}
-
-#endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_far_values.c - logits near the largest f32 and large V through the
- * public calls, on every row of backend cpu and on backend reference: biases
+ * public calls, on every kernel set of backend cpu and on backend reference: biases
  * and sinks are what their arithmetic says, a result is finite, and calls that
  * may not differ in a bit do not.
  */
@@ -17,6 +17,8 @@
 
 #include "base/number.h"
 #include "gqa/gqa.h"
+#include "support/program.h"
+#include "support/small_layer.h"
 
 enum { KEYS = 300, HQ = 4, D = 8, DV = 8, BLOCK_KEYS = 256 };
 
@@ -61,12 +63,8 @@ static gqa_layer *make_layer(const struct server *server, const struct call *c)
     gqa_layer *layer = NULL;
     gqa_error err;
 
-    gqa_config_init(&config);
+    config = attention_config(HQ, 1, D, DV);
     gqa_weights_init(&weights);
-    config.num_attention_heads = HQ;
-    config.num_key_value_heads = 1;
-    config.head_dim = D;
-    config.v_head_dim = DV;
     config.score_scale = c->score_scale;
     config.backend = server->backend;
     config.isa = server->isa;
@@ -478,7 +476,7 @@ static void large_values_keep_bits(void **state)
 
 enum { MAX_SERVERS = 16 };
 
-static int32_t add_rows(struct server *servers, int32_t n, gqa_numerics numerics)
+static int32_t add_servers(struct server *servers, int32_t n, gqa_numerics numerics)
 {
     static const gqa_isa f32[] = {GQA_ISA_SCALAR, GQA_ISA_AVX2, GQA_ISA_AVX512, GQA_ISA_NEON};
     static const gqa_isa bf16[] = {GQA_ISA_SCALAR, GQA_ISA_AVX512, GQA_ISA_AMX};
@@ -512,9 +510,9 @@ int main(int argc, char **argv)
         {GQA_BACKEND_REFERENCE, GQA_ISA_AUTO, GQA_NUMERICS_F32, 1}};
     static char names[MAX_SERVERS * KINDS][64];
     static struct CMUnitTest tests[MAX_SERVERS * KINDS];
-    int32_t count = add_rows(servers, 2, GQA_NUMERICS_F32);
+    int32_t count = add_servers(servers, 2, GQA_NUMERICS_F32);
 
-    count = add_rows(servers, count, GQA_NUMERICS_BF16);
+    count = add_servers(servers, count, GQA_NUMERICS_BF16);
     for (int32_t i = 0; i < count * KINDS; i++) {
         const struct server *const s = &servers[i / KINDS];
         snprintf(names[i], sizeof names[i], "%s isa %d numerics %d%s %s",
@@ -524,8 +522,5 @@ int main(int argc, char **argv)
         tests[i].test_func = kinds[i % KINDS].run;
         tests[i].initial_state = (void *)s;
     }
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
-    return _cmocka_run_group_tests("far_values", tests, (size_t)(count * KINDS), NULL, NULL);
+    return run_test_program(argc, argv, tests, (size_t)(count * KINDS), NULL, NULL);
 }

@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_golden.c - every golden file through both backends, every feed schedule, with and without
  * float32 angles and bf16, judged as tests/golden/README.md says; and the command itself on all. */
-#ifndef GQA_TOOL_PATH
-#include <stdio.h>
-
-int main(void)
-{
-    puts("skipped: the command gqa is not built");
-    return 0;
-}
-#else
 #define _POSIX_C_SOURCE 200809L
 #include "golden_run.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
+#include "support/program.h"
 
 #include <sys/wait.h>
 
@@ -154,7 +146,7 @@ static void test_command_text(void **argument)
     char *text;
 
     (void)argument;
-    if (!forced_row_refuses(GQA_NUMERICS_F32)) {
+    if (!forced_isa_refuses(GQA_NUMERICS_F32)) {
         assert_int_equal(run_tool("--feed first --in-place", &text), 0);
         free(text);
         assert_int_equal(run_tool("--feed first --backend reference", &text), 0);
@@ -162,7 +154,7 @@ static void test_command_text(void **argument)
         free(text);
     }
     /* In s06 derived tolerances of bf16 would exceed a quarter of the values: not judged. */
-    if (!forced_row_refuses(GQA_NUMERICS_BF16)) {
+    if (!forced_isa_refuses(GQA_NUMERICS_BF16)) {
         assert_int_equal(run_tool("--feed first --numerics bf16", &text), 1);
         assert_non_null(strstr(text, "17 runs: 16 pass, 0 fail, 1 not judged; 0 not run"));
         free(text);
@@ -221,7 +213,7 @@ static void add(struct CMUnitTest *tests, struct setting *settings, int *n, cons
     tests[(*n)++] = (struct CMUnitTest){setting->name, test_case, NULL, NULL, setting};
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static struct CMUnitTest tests[200];
     static struct setting settings[200];
@@ -251,6 +243,5 @@ int main(void)
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_command_text);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_command_out);
     json_decref(manifest);
-    return _cmocka_run_group_tests("golden", tests, (size_t)n, NULL, NULL);
+    return run_test_program(argc, argv, tests, (size_t)n, NULL, NULL);
 }
-#endif

@@ -20,14 +20,24 @@
 
 #include "support/host_mode.h"
 #include "support/maps_calls.h"
-#include "support/publics.h"
-#include "support/rig.h"
+#include "support/program.h"
+#include "support/public_functions.h"
+#include "support/random.h"
+#include "support/small_layer.h"
 
-enum { T = 3, PAST = 5, H = RIG_HIDDEN, HQ = RIG_HQ, HKV = RIG_HKV, DK = RIG_DK, DV = RIG_DV };
+enum {
+    T = 3,
+    PAST = 5,
+    H = SMALL_HIDDEN,
+    HQ = SMALL_HQ,
+    HKV = SMALL_HKV,
+    DK = SMALL_DK,
+    DV = SMALL_DV
+};
 
 /* ---- what the functions work on, and what they leave ---- */
 
-static struct model model;
+static struct weight_set model;
 static gqa_layer *layer;
 static gqa_cache *cache; /* PAST tokens in sequence 0 */
 static float numbers[T * HQ * DK];
@@ -513,14 +523,13 @@ static void fill_numbers(void)
 {
     static const float special[] = {8.43882333e-08f, 1e-40f, -3e-42f,   65519.9f, -65521.0f,
                                     0x1.ffp-15f,     1e-7f,  -6.11e-5f, 3.14159f, -0.0f};
-    uint32_t seed = 77;
+    uint64_t seed = 77;
     for (int i = 0; i < T * HQ * DK; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        numbers[i] = (float)(seed >> 8) * 0x1p-22f - 2.0f;
+        numbers[i] = 2.0f * random_float(&seed);
         if (i % 11 == 3) {
             numbers[i] = special[i / 11 % 10];
         }
-        halves[i] = (uint16_t)(seed >> 16 & 0xbfff); /* finite as f16, and small as bf16 */
+        halves[i] = (uint16_t)(random_u32(&seed) & 0xbfff); /* finite as f16, and small as bf16 */
         if (halves[i] >> 10 == 0x1f || halves[i] >> 10 == 0x3f) {
             halves[i] = 0x3555;
         }
@@ -533,17 +542,17 @@ static bool open_layer(gqa_isa isa, gqa_numerics numerics, gqa_backend backend)
     const gqa_tensor k = gqa_tensor_3d(numbers, GQA_F32, PAST, HKV, DK);
     const gqa_tensor v = gqa_tensor_3d(numbers, GQA_F32, PAST, HKV, DV);
     gqa_error err;
-    model_init(&model);
+    small_set_init(&model);
     everything(&model.config);
     model.config.isa = isa;
     model.config.numerics = numerics;
     model.config.backend = backend;
-    model_fill(&model);
+    weight_set_fill(&model);
     if (gqa_create(&layer, &model.config, &model.weights, NULL, &err) != GQA_OK) {
         if (err.status != GQA_ERR_UNSUPPORTED) {
             fail_msg("%s", err.message);
         }
-        model_free(&model);
+        weight_set_free(&model);
         return false;
     }
     gqa_cache_options_init(&options, layer);
@@ -572,16 +581,16 @@ static void bits_and_mode_of_every_function(void **state)
             walk(where);
             gqa_cache_destroy(&cache);
             gqa_destroy(&layer);
-            model_free(&model);
+            weight_set_free(&model);
         }
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_function_is_called),
         cmocka_unit_test(bits_and_mode_of_every_function),
     };
-    return cmocka_run_group_tests_name("host_mode", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "base/number.h"
+#include "support/program.h"
+#include "support/random.h"
 
 /* Sign, exponent and mantissa sizes of a 16-bit format. */
 struct format {
@@ -130,11 +132,10 @@ static void check_boundaries(const struct format *f)
 
 static void check_random_bits(const struct format *f)
 {
-    uint32_t state = 12345;
+    uint64_t state = 12345;
 
     for (int i = 0; i < 2000000; i++) {
-        state = state * 1664525u + 1013904223u;
-        expect_narrow(f, gqa__f32_from_bits(state ^ (state >> 15)));
+        expect_narrow(f, gqa__f32_from_bits(random_u32(&state)));
     }
 }
 
@@ -185,7 +186,7 @@ static void canonical_nan(void **state)
     assert_true(gqa__round_bf16(1.01171875f) == 1.015625f); /* and here up */
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_values_bf16),  cmocka_unit_test(all_values_f16),
@@ -194,5 +195,5 @@ int main(void)
         cmocka_unit_test(canonical_nan),
     };
 
-    return cmocka_run_group_tests_name("number", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

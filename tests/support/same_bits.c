@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* same_bits.c - one random layer run in many ways. */
+#include "support/same_bits.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
+#include "layer/layer.h"
+#include "support/kernels8.h"
+#include "support/oracle.h"
+#include "support/parallel.h"
+
+/* Multiply-adds that one run of n tokens may cost, about. */
+enum { COST = 5000000 };
+
+static bool affordable(const gqa_config *g, int n)
+{
+    int dv = g->v_head_dim > 0 ? g->v_head_dim : g->head_dim;
+    int64_t products = (int64_t)g->num_attention_heads * (g->head_dim + dv);
+    int64_t limit = n > 600 ? 8 * COST : COST;
+    return g->hidden_size > 0 && products * n * (n + 2 * g->hidden_size) <= limit;
+}
+
+/* A mask, a bias, key bounds: each in every third or fourth model. */
+static void draw_masks(same_bits_model *model)
+{
+    random_case *c = &model->c;
+    int n = model->n;
+    size_t cells = (size_t)(SAME_BITS_BATCH * n);
+    int64_t shape[4] = {SAME_BITS_BATCH, 1, n, n};
+    random_fill u8 = {.dtype = GQA_U8};
+    random_fill f32 = {.scale = 1.0};
+    if (random_below(c, 3) == 0) {
+        model->mask = random_tensor(c, 4, shape, u8);
+        for (size_t i = 0; i < cells * (size_t)n; i++) {
+            ((unsigned char *)model->mask.data)[i] = random_below(c, 4) != 0;
+        }
+    }
+    if (random_below(c, 4) == 0) {
+        model->bias = random_tensor(c, 4, shape, f32);
+    }
+    if (random_below(c, 4) == 0) {
+        model->key_begin = random_memory(c, cells, sizeof(int32_t));
+        model->key_end = random_memory(c, cells, sizeof(int32_t));
+        for (size_t i = 0; i < cells; i++) {
+            model->key_begin[i] = random_below(c, n) / 2;
+            model->key_end[i] = model->key_begin[i] + random_below(c, n);
+        }
+    }
+}
+
+void same_bits_model_init(same_bits_model *model, uint64_t seed, int n)
+{
+    random_case *c = &model->c;
+    memset(model, 0, sizeof *model);
+    gqa_numerics numerics = (gqa_numerics)(seed % 2);
+    for (uint64_t s = seed; !affordable(&c->config, n) || c->config.numerics != numerics;
+         s += 100000) {
+        random_free(c);
+        assert_true(random_draw(c, s, OPT_NUMERICS, -1, OPT_NUMERICS, -1));
+    }
+    if (n > 600 && seed / 2 % 2 == 0) { /* windows that leave out fold blocks and see four */
+        c->config.sliding_window = n * 2 / 3 + (int)(seed % 50);
+        c->config.attention_chunk_size = 0;
+    }
+    c->choice[OPT_STRIDES] = 0;
+    random_weights(c);
+    const gqa_config *g = &c->config;
+    model->dv = g->v_head_dim > 0 ? g->v_head_dim : g->head_dim;
+    model->n = n;
+    int lengths[SAME_BITS_BATCH] = {n, n > 5 ? n - 5 : n, (n + 1) / 2};
+    memcpy(model->lengths, lengths, sizeof lengths);
+    size_t cells = (size_t)(SAME_BITS_BATCH * n);
+    model->x = random_memory(c, cells * (size_t)g->hidden_size, sizeof *model->x);
+    for (size_t i = 0; i < cells * (size_t)g->hidden_size; i++) {
+        bool padding = g->hidden_size_unpadded > 0 &&
+                       (int)(i % (size_t)g->hidden_size) >= g->hidden_size_unpadded;
+        model->x[i] = padding ? 0.0f : (float)random_normal(c);
+    }
+    model->ids = random_memory(c, cells, sizeof *model->ids);
+    for (size_t i = 0; i < cells; i++) {
+        model->ids[i] = (i % (size_t)n == 0 ? 3 : model->ids[i - 1]) + 1 + random_below(c, 2);
+    }
+    model->positions = random_below(c, 2) != 0;
+    draw_masks(model);
+}
+
+void same_bits_model_free(same_bits_model *model)
+{
+    random_free(&model->c);
+}
+
+/* --- one run -----------------------------------------------------------------------------------
+ */
+
+struct run {
+    const same_bits_model *model;
+    const same_bits_way *way;
+    gqa_layer *layer;
+    gqa_cache *cache;
+    float *hidden, *attn, *lse, *k, *v; /* parts of the result */
+    void *scratch[32];                  /* of the call at work */
+    int held;
+    gqa_error err;
+};
+
+static void *hold(struct run *run, size_t count, size_t size)
+{
+    run->scratch[run->held] = oracle_zeros(count, size);
+    return run->scratch[run->held++];
+}
+
+static void drop(struct run *run)
+{
+    while (run->held > 0) {
+        free(run->scratch[--run->held]);
+    }
+}
+
+/* The same layer on the tests' own kernel set. */
+static gqa_status take_second_kernels(gqa_layer *layer, const random_case *c,
+                                      const gqa_weights *weights, gqa_error *err)
+{
+    struct gqa__params params = {.config = c->config,
+                                 .shape = layer->params.shape,
+                                 .backend = layer->params.backend,
+                                 .kernels = gqa_test_kernels8(c->config.numerics)};
+    gqa__layer_unload(layer);
+    layer->params = params;
+    layer->blocks = 0;
+    return gqa__layer_load(layer, weights, err);
+}
+
+/* What would have to be quantised cannot stay where it is. */
+static bool placeable(const gqa_config *config, const gqa_weights *w)
+{
+    const gqa_tensor *const all[] = {&w->wq, &w->wk, &w->wv, &w->wqkv, &w->wgate, &w->wo};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (config->weight_storage == GQA_WEIGHT_STORAGE_INT8 && all[i]->data != NULL &&
+            all[i]->dtype != GQA_I8) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static bool open_run(struct run *run)
+{
+    const same_bits_way *way = run->way;
+    const random_case *c = &run->model->c;
+    gqa_config config = c->config;
+    gqa_weights weights = c->weights;
+    gqa_runtime runtime;
+    gqa_cache_options options;
+    weights.in_place = way->in_place && placeable(&config, &weights);
+    gqa_runtime_init(&runtime);
+    runtime.num_threads = way->threads;
+    runtime.parallel_for = way->reversed      ? parallel_reversed
+                           : way->threads > 0 ? parallel_threads
+                                              : NULL;
+    config.isa = GQA_ISA_SCALAR;
+    if (gqa_create(&run->layer, &config, &weights, &runtime, &run->err) != GQA_OK) {
+        return false;
+    }
+    if (way->second_kernels && take_second_kernels(run->layer, c, &weights, &run->err) != GQA_OK) {
+        return false;
+    }
+    run->layer->params.knobs = way->knobs;
+    gqa_cache_options_init(&options, run->layer);
+    options.max_sequences = SAME_BITS_BATCH;
+    options.max_tokens = run->model->n;
+    options.page_size = way->page_size;
+    if (way->dtype_k == GQA_BF16) {
+        options.dtype_k = GQA_BF16;
+    }
+    if (way->dtype_v == GQA_BF16) {
+        options.dtype_v = GQA_BF16;
+    }
+    return way->no_cache ||
+           gqa_cache_create(&run->cache, run->layer, &options, &run->err) == GQA_OK;
+}
+
+static void ignore(void *user, gqa_stage stage, int32_t b, int32_t first, const gqa_tensor *tensor)
+{
+    (void)user;
+    (void)stage;
+    (void)b;
+    (void)first;
+    (void)tensor;
+}
+
+/* Hidden states of tokens [from, from + T) of the given batch entries. */
+static gqa_tensor gather_x(struct run *run, const int *entries, int count, int from, int T)
+{
+    const same_bits_model *m = run->model;
+    int hidden = m->c.config.hidden_size;
+    int gap = run->way->gaps ? 7 : 0;
+    float *x = hold(run, (size_t)(count * T * (hidden + gap) + 16), sizeof *x);
+    gqa_tensor t = gqa_tensor_3d(x + (run->way->gaps ? 3 : 0), GQA_F32, count, T, hidden);
+    t.stride[1] = hidden + gap;
+    t.stride[0] = (int64_t)T * (hidden + gap);
+    for (int b = 0; b < count; b++) {
+        for (int i = 0; i < T; i++) {
+            memcpy((float *)t.data + b * t.stride[0] + i * t.stride[1],
+                   m->x + (size_t)(entries[b] * m->n + from + i) * (size_t)hidden,
+                   (size_t)hidden * sizeof *x);
+        }
+    }
+    return t;
+}
+
+static int32_t *gather_ints(struct run *run, const int32_t *all, const int *entries, int count,
+                            int from, int T)
+{
+    int32_t *out = hold(run, (size_t)(count * T), sizeof *out);
+    for (int b = 0; b < count; b++) {
+        memcpy(out + b * T, all + entries[b] * run->model->n + from, (size_t)T * sizeof *out);
+    }
+    return out;
+}
+
+/* Query rows [from, from + T) of a [B, 1, n, n] tensor for the given batch entries. */
+static gqa_tensor gather_pairs(struct run *run, const gqa_tensor *all, const int *entries,
+                               int count, int from, int T)
+{
+    int n = run->model->n;
+    size_t size = all->dtype == GQA_F32 ? 4 : 1;
+    unsigned char *out = hold(run, (size_t)(count * T * n), size);
+    for (int b = 0; b < count; b++) {
+        memcpy(out + (size_t)(b * T * n) * size,
+               (unsigned char *)all->data + (size_t)((entries[b] * n + from) * n) * size,
+               (size_t)(T * n) * size);
+    }
+    return gqa_tensor_4d(out, all->dtype, count, 1, T, n);
+}
+
+static void choose_inputs(struct run *run, const int *entries, int count, int from, int T,
+                          gqa_inputs *in)
+{
+    const same_bits_model *m = run->model;
+    int32_t *ids = hold(run, (size_t)count, sizeof *ids);
+    int32_t *lengths = hold(run, (size_t)count, sizeof *lengths);
+    gqa_inputs_init(in);
+    for (int b = 0; b < count; b++) {
+        int left = m->lengths[entries[b]] - from;
+        ids[b] = run->cache != NULL ? entries[b] : b;
+        lengths[b] = left < 0 ? 0 : left < T ? left : T;
+    }
+    in->hidden_states = gather_x(run, entries, count, from, T);
+    in->sequences = ids;
+    in->lengths = lengths;
+    in->phase = GQA_PHASE_CTE;
+    if (m->c.config.rope_scaling == GQA_ROPE_SCALING_DYNAMIC ||
+        m->c.config.rope_scaling == GQA_ROPE_SCALING_LONGROPE) {
+        in->rope_length = m->n;
+    }
+    if (m->positions) {
+        in->position_ids = gather_ints(run, m->ids, entries, count, from, T);
+    }
+    if (m->mask.data != NULL) {
+        in->mask = gather_pairs(run, &m->mask, entries, count, from, T);
+    }
+    if (m->bias.data != NULL) {
+        in->bias = gather_pairs(run, &m->bias, entries, count, from, T);
+    }
+    if (m->key_begin != NULL) {
+        in->key_begin = gather_ints(run, m->key_begin, entries, count, from, T);
+        in->key_end = gather_ints(run, m->key_end, entries, count, from, T);
+    }
+    in->tap = run->way->taps ? ignore : NULL;
+}
+
+static unsigned enter_mode(unsigned mode)
+{
+#if defined(__SSE2__)
+    unsigned saved = _mm_getcsr();
+    _mm_setcsr(saved | mode);
+    return saved;
+#else
+    return mode;
+#endif
+}
+
+static void leave_mode(unsigned saved)
+{
+#if defined(__SSE2__)
+    _mm_setcsr(saved);
+#else
+    (void)saved;
+#endif
+}
+
+static gqa_status forward(struct run *run, const gqa_inputs *in, gqa_output *out)
+{
+    size_t size = 0;
+    void *workspace = NULL;
+    gqa_status status = GQA_OK;
+    if (run->way->workspace) {
+        status = gqa_workspace_size(run->layer, run->cache, in, out, &size, &run->err);
+        workspace = aligned_alloc(64, (size + 127) / 64 * 64);
+        memset(workspace, 0xff, size);
+    }
+    if (status == GQA_OK) {
+        unsigned saved = enter_mode(run->way->mode);
+        status = gqa_forward(run->layer, run->cache, in, out, workspace, size, &run->err);
+        leave_mode(saved);
+    }
+    free(workspace);
+    return status;
+}
+
+/* Copy [count][T][width] (or, heads > 0, [count][heads][T][width]) to the batch entries of the
+ * result. */
+static void scatter(struct run *run, const float *from, float *to, const int *entries, int count,
+                    int first, int T, int heads, int width)
+{
+    int n = run->model->n;
+    for (int b = 0; b < count; b++) {
+        for (int h = 0; h < heads; h++) {
+            memcpy(to + ((size_t)((entries[b] * heads + h) * n) + (size_t)first) * (size_t)width,
+                   from + (size_t)((b * heads + h) * T) * (size_t)width,
+                   (size_t)(T * width) * sizeof *to);
+        }
+    }
+}
+
+static bool run_call(struct run *run, const int *entries, int count, int from, int T)
+{
+    const gqa_config *g = &run->model->c.config;
+    int hq = g->num_attention_heads;
+    int hkv = g->num_key_value_heads;
+    int dk = g->head_dim;
+    int dv = run->model->dv;
+    size_t cells = (size_t)(count * T);
+    gqa_inputs in;
+    gqa_output out;
+    choose_inputs(run, entries, count, from, T, &in);
+    gqa_output_init(&out);
+    float *hidden = hold(run, cells * (size_t)g->hidden_size, 4);
+    float *attn = hold(run, cells * (size_t)(hq * dv), 4);
+    float *lse = hold(run, cells * (size_t)hq, 4);
+    float *k = hold(run, cells * (size_t)(hkv * dk), 4);
+    float *v = hold(run, cells * (size_t)(hkv * dv), 4);
+    out.hidden_states = gqa_tensor_3d(hidden, GQA_F32, count, T, g->hidden_size);
+    out.attn = gqa_tensor_4d(attn, GQA_F32, count, T, hq, dv);
+    out.lse = gqa_tensor_3d(lse, GQA_F32, count, T, hq);
+    out.present_key_value.k = gqa_tensor_4d(k, GQA_F32, count, hkv, T, dk);
+    out.present_key_value.v = gqa_tensor_4d(v, GQA_F32, count, hkv, T, dv);
+    bool good = forward(run, &in, &out) == GQA_OK;
+    scatter(run, hidden, run->hidden, entries, count, from, T, 1, g->hidden_size);
+    scatter(run, attn, run->attn, entries, count, from, T, 1, hq * dv);
+    scatter(run, lse, run->lse, entries, count, from, T, 1, hq);
+    scatter(run, k, run->k, entries, count, from, T, hkv, dk);
+    scatter(run, v, run->v, entries, count, from, T, hkv, dv);
+    drop(run);
+    return good;
+}
+
+/* All tokens of some batch entries in the calls that the way says. */
+static bool feed(struct run *run, const int *entries, int count)
+{
+    int n = run->model->n;
+    bool good = true;
+    for (int from = 0; from < n && good;) {
+        int T = run->way->cut > 0 ? run->way->cut : n;
+        T = from == 0 && run->way->cut_at > 0 ? run->way->cut_at : T;
+        T = T < n - from ? T : n - from;
+        good = run_call(run, entries, count, from, T);
+        from += T;
+    }
+    return good;
+}
+
+float *same_bits_run(const same_bits_model *model, const same_bits_way *way, size_t *count)
+{
+    static const int in_order[SAME_BITS_BATCH] = {0, 1, 2};
+    const gqa_config *g = &model->c.config;
+    const int *order = way->order != NULL ? way->order : in_order;
+    struct run run = {.model = model, .way = way};
+    size_t cells = (size_t)(SAME_BITS_BATCH * model->n);
+    size_t widths[5] = {(size_t)g->hidden_size, (size_t)(g->num_attention_heads * model->dv),
+                        (size_t)g->num_attention_heads,
+                        (size_t)(g->num_key_value_heads * g->head_dim),
+                        (size_t)(g->num_key_value_heads * model->dv)};
+    float **parts[5] = {&run.hidden, &run.attn, &run.lse, &run.k, &run.v};
+    *count = cells * (widths[0] + widths[1] + widths[2] + widths[3] + widths[4]);
+    float *result = oracle_zeros(*count, sizeof *result);
+    float *at = result;
+    for (int i = 0; i < 5; i++) {
+        *parts[i] = at;
+        at += cells * widths[i];
+    }
+    bool good = open_run(&run);
+    for (int again = 0; good && again <= way->repeat; again++) {
+        for (int s = 0; s < SAME_BITS_BATCH && run.cache != NULL; s++) {
+            good = good && gqa_cache_truncate(run.cache, s, 0, &run.err) == GQA_OK;
+        }
+        for (int b = 0; way->alone && b < SAME_BITS_BATCH && good; b++) {
+            good = feed(&run, &order[b], 1);
+        }
+        good = good && (way->alone || feed(&run, order, SAME_BITS_BATCH));
+    }
+    if (!good) {
+        fprintf(stderr, "%s: %s\n", way->name, run.err.message);
+        free(result);
+        result = NULL;
+    }
+    gqa_cache_destroy(&run.cache);
+    gqa_destroy(&run.layer);
+    return result;
+}
