@@ -73,33 +73,6 @@ static void test_flash_rows_and_format(void **state)
     neuron_rig_close(&rig);
 }
 
-/* Packed and causal: row 9 with the bound 5 sees keys 0 .. 5, as it does without causality and with
- * the bound 6. */
-static void test_cte_bound(void **state)
-{
-    const struct neuron_sizes sizes = {1, 128, 128, 1, 1, 8, GQA_BF16};
-    struct neuron_rig rig;
-    int32_t *min, *max;
-    float *causal, *both_ways;
-
-    (void)state;
-    neuron_rig_open(&rig, GQA_NEURON_CTE, 3);
-    neuron_operands_fill(&rig, &sizes);
-    min = neuron_rig_memory(&rig, 128, sizeof *min);
-    max = neuron_rig_memory(&rig, 128, sizeof *max);
-    for (int t = 0; t < 128; t++) {
-        max[t] = 5;
-    }
-    rig.call.bound_min = min;
-    rig.call.bound_max = max;
-    causal = neuron_rig_run(&rig, NULL);
-    max[9] = 6;
-    rig.call.bidirectional = 1;
-    both_ways = neuron_rig_run(&rig, NULL);
-    assert_memory_equal(causal + 9 * 8, both_ways + 9 * 8, 8 * sizeof *causal);
-    neuron_rig_close(&rig);
-}
-
 /* Packing: a row at or beyond its bound sees the key at the bound; an empty range sees none. */
 static void test_cte_packing(void **state)
 {
@@ -602,7 +575,6 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_flash_drops),
         cmocka_unit_test(test_flash_rows_and_format),
         cmocka_unit_test(test_cte_packing),
-        cmocka_unit_test(test_cte_bound),
         cmocka_unit_test(test_odd_sizes),
         cmocka_unit_test(test_tile_counts),
         cmocka_unit_test(test_skipped_tiles_are_not_read),
