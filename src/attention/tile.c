@@ -231,36 +231,52 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     const struct gqa__kv_view *const view = &tile->segment->view;
     const size_t p_size = (size_t)block->ld * gqa__dtype_size(kernels->operand);
     const int32_t end = first + block->keys;
+    const struct gqa__softmax_args softmax = {.p = block->p,
+                                              .m = block->state.m,
+                                              .l = block->state.l,
+                                              .s = block->s,
+                                              .mark = mark,
+                                              .keys = block->keys,
+                                              .ld = block->ld};
+    struct gqa__score_args score = {.q = block->q, .ld = block->ld, .dk = block->dk};
+    struct gqa__accumulate_args accumulate = {.o = block->state.o,
+                                              .ld = block->ld,
+                                              .dv = block->dv,
+                                              .flags = GQA__ACC_FIRST |
+                                                       (mark != NULL ? GQA__ACC_MARKED : 0)};
     struct gqa__kv_panel panel;
 
     for (int32_t k = first; k < end; k += panel.keys) {
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        kernels->score(block->s + (int64_t)(k - first) * block->ld, block->ld, block->q, panel.k,
-                       panel.k_stride, panel.keys, block->dk);
+        score.s = block->s + (int64_t)(k - first) * block->ld;
+        score.k = panel.k;
+        score.k_stride = panel.k_stride;
+        score.keys = panel.keys;
+        kernels->score(&score);
     }
     if (block->rules != NULL) {
         kernels->apply_rules(block->s, block->rules);
     }
-    kernels->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     mark);
+    kernels->softmax(&softmax);
     for (int32_t k = first; k < end; k += panel.keys) {
-        const int flags = (k == first ? GQA__ACC_FIRST : 0) | (mark != NULL ? GQA__ACC_MARKED : 0);
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        kernels->accumulate(block->state.o, block->ld,
-                            (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
-                            panel.v_stride, panel.keys, block->dv, flags);
+        accumulate.p = (const unsigned char *)block->p + (size_t)(k - first) * p_size;
+        accumulate.v = panel.v;
+        accumulate.v_stride = panel.v_stride;
+        accumulate.keys = panel.keys;
+        kernels->accumulate(&accumulate);
+        accumulate.flags &= ~GQA__ACC_FIRST;
     }
 }
 
 /* Merges the block's state into those of lower keys, as block->merge_into says. */
 static void merge_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
 {
-    struct gqa__state from = block->state;
+    const struct gqa__state *from = &block->state;
 
     for (int32_t i = 0; i < block->merges; i++) {
-        const struct gqa__state to = block->merge_into[i];
-        kernels->merge(to.m, to.l, to.o, from.m, from.l, from.o, block->dv, block->ld);
-        from = to;
+        kernels->merge(&block->merge_into[i], from, block->dv, block->ld);
+        from = &block->merge_into[i];
     }
 }
 
@@ -435,7 +451,7 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
     if (segment->prior_m != NULL) { /* lower keys: the prior states are on the left */
         const struct gqa__state prior = gqa__fold_next(&scratch->fold);
         load_prior(tile, prior);
-        kernels->merge(prior.m, prior.l, prior.o, state.m, state.l, state.o, shape->dv, tile->ld);
+        kernels->merge(&prior, &state, shape->dv, tile->ld);
         state = prior;
     }
     if (segment->m != NULL) {

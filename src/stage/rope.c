@@ -56,7 +56,13 @@ void gqa__stage_rope(const struct gqa__params *params, const float *c, const flo
         return;
     }
     for (int32_t t = 0; t < n && x->x != NULL; t++) {
-        params->kernels->rope(x->x + t * x->step, params->shape.dk, x->heads, c + t * pairs,
-                              s + t * pairs, params->shape.rotary_dim, params->config.rope);
+        const struct gqa__rope_args args = {.x = x->x + t * x->step,
+                                            .head_stride = params->shape.dk,
+                                            .heads = x->heads,
+                                            .rotary_dim = params->shape.rotary_dim,
+                                            .c = c + t * pairs,
+                                            .s = s + t * pairs,
+                                            .style = params->config.rope};
+        params->kernels->rope(&args);
     }
 }

@@ -131,10 +131,17 @@ struct cursor {
 INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s, const bool two)
 {
     const struct gqa__key_run *run = &lanes->block->run[next->run];
-    const struct score_place to = {s, 16, LANE_SCORES};
+    const struct score_keys at = {.s = s,
+                                  .stride = 16,
+                                  .lane_step = LANE_SCORES,
+                                  .q = lanes->q,
+                                  .q_step = lanes->q_step,
+                                  .k = (const uint16_t *)run->k + next->key * run->k_stride,
+                                  .k_stride = run->k_stride,
+                                  .k32s = (int32_t)(lanes->q_step / AMX_TILE_BYTES),
+                                  .prefetch = lanes->prefetch};
 
-    score_keys(to, lanes->q, lanes->q_step, (const uint16_t *)run->k + next->key * run->k_stride,
-               run->k_stride, (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->prefetch, two);
+    score_keys(at, two);
     next->key += 32;
     if (next->key == run->keys) {
         next->run++;

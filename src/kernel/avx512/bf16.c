@@ -62,15 +62,15 @@ static void score_pairs_lanes(float *s, int64_t s_stride, const float *q, int32_
     gqa__avx512_pairs(&pairs);
 }
 
-static void score_pairs(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                        int32_t keys, int32_t dk)
+static void score_pairs(const struct gqa__score_args *args)
 {
-    const struct gqa__key_run run = {k, k_stride, NULL, 0, keys};
+    const struct gqa__key_run run = {args->k, args->k_stride, NULL, 0, args->keys};
 
-    assert(ld % VEC == 0);
-    for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
-        score_pairs_lanes(s + lane, ld, (const float *)q + lane * round_to_k32(dk),
-                          lane_pair_width(ld, lane), &run, dk);
+    assert(args->ld % VEC == 0);
+    for (int32_t lane = 0; lane < args->ld; lane += LANE_PAIR) {
+        const float *q = (const float *)args->q + lane * round_to_k32(args->dk);
+        score_pairs_lanes(args->s + lane, args->ld, q, lane_pair_width(args->ld, lane), &run,
+                          args->dk);
     }
 }
 
@@ -114,40 +114,40 @@ INLINE vec reference_lanes(const float *s, int64_t stride, int32_t keys)
 }
 
 /* Under flush_enter, as is softmax_compact. */
-__attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *l, const float *s,
-                                                      int32_t keys, int32_t ld, const uint8_t *mark)
+__attribute__((noinline)) static void softmax_flushed(const struct gqa__softmax_args *args)
 {
+    const int32_t ld = args->ld;
+    const bool mark = args->mark != NULL;
+
     for (int32_t lane = 0; lane < ld; lane += VEC) {
-        v_store(m + lane, reference_lanes(s + lane, ld, keys));
+        v_store(args->m + lane, reference_lanes(args->s + lane, ld, args->keys));
     }
-    if (mark != NULL) {
-        take_maxima(m, s, ld, mark, keys, ld);
+    if (mark) {
+        take_maxima(args->m, args->s, ld, args->mark, args->keys, ld);
     }
     for (int32_t lane = 0; lane < ld; lane += VEC) {
-        const vec safe = safe_lanes(v_load(m + lane));
+        const vec safe = safe_lanes(v_load(args->m + lane));
         vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
-        for (int32_t key = 0; key < keys; key += 4) {
-            const float *row = s + (int64_t)key * ld + lane;
+        for (int32_t key = 0; key < args->keys; key += 4) {
+            const float *row = args->s + (int64_t)key * ld + lane;
             vec e[4];
             exponentiate_four(e, row, ld, safe, sum);
             for (int32_t i = 0; i < 4; i++) {
-                uint16_t *to = (uint16_t *)p + (int64_t)(key + i) * ld + lane; /* [VEC] */
+                uint16_t *to = (uint16_t *)args->p + (int64_t)(key + i) * ld + lane; /* [VEC] */
                 const vmask hidden = v_equal(v_load(row + (int64_t)i * ld), v_set(-INFINITY));
-                const vec value = mark != NULL ? v_select(hidden, v_set(-0.0f), e[i]) : e[i];
-                v_store_bf16(to, value);
+                v_store_bf16(to, mark ? v_select(hidden, v_set(-0.0f), e[i]) : e[i]);
             }
         }
-        v_store(l + lane, join_lanes(sum));
+        v_store(args->l + lane, join_lanes(sum));
     }
 }
 
-static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                          const uint8_t *mark)
+static void softmax_pairs(const struct gqa__softmax_args *args)
 {
     const unsigned saved = flush_enter();
 
-    assert(keys % K32 == 0 && ld % VEC == 0);
-    softmax_flushed(p, m, l, s, keys, ld, mark);
+    assert(args->keys % K32 == 0 && args->ld % VEC == 0);
+    softmax_flushed(args);
     flush_leave(saved);
 }
 
@@ -192,28 +192,34 @@ static void accumulate_pairs_lanes(const struct values *values, const uint16_t *
     }
 }
 
-static void accumulate_pairs(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                             int32_t keys, int32_t dv, int flags)
+static void accumulate_pairs(const struct gqa__accumulate_args *args)
 {
+    const int32_t ld = args->ld;
     float plain[VALUE_KEYS * SCALAR_TILE_ROWS]; /* [VALUE_KEYS][ld] */
 
-    if (flags & GQA__ACC_MARKED) {
-        accumulate_bf16(o, ld, p, v, v_stride, keys, dv, flags);
+    if (args->flags & GQA__ACC_MARKED) {
+        accumulate_bf16(args);
         return;
     }
     assert(ld % VEC == 0 && ld <= SCALAR_TILE_ROWS);
-    for (int32_t key = 0; key < keys; key += VALUE_KEYS) {
-        const int32_t left = keys - key;
+    for (int32_t key = 0; key < args->keys; key += VALUE_KEYS) {
+        const int32_t left = args->keys - key;
         const int32_t n = left < VALUE_KEYS ? left : VALUE_KEYS;
-        const uint16_t *from = (const uint16_t *)p + (int64_t)key * ld; /* [n][ld] */
+        const uint16_t *from = (const uint16_t *)args->p + (int64_t)key * ld; /* [n][ld] */
         for (int32_t i = 0; i < n * ld; i++) {
             plain[i] = gqa__bf16_to_f32(from[i]);
         }
         for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
-            const struct values values = {
-                o + lane, ld, plain + lane, ld, NULL, v_stride, n, dv, lane_pair_width(ld, lane)};
-            accumulate_pairs_lanes(&values, (const uint16_t *)v + key,
-                                   (flags & GQA__ACC_FIRST) != 0 && key == 0);
+            const struct values values = {.o = args->o + lane,
+                                          .o_stride = ld,
+                                          .p = plain + lane,
+                                          .p_stride = ld,
+                                          .v_stride = args->v_stride,
+                                          .keys = n,
+                                          .dv = args->dv,
+                                          .width = lane_pair_width(ld, lane)};
+            accumulate_pairs_lanes(&values, (const uint16_t *)args->v + key,
+                                   (args->flags & GQA__ACC_FIRST) != 0 && key == 0);
         }
     }
 }
