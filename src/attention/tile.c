@@ -29,6 +29,8 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.visible = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
     own.panel =
         gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(kernels, params->shape.dk, dv), 1);
+    own.kernel = gqa__arena_take(arena, (int64_t)kernels->scratch_bytes, 1);
+    own.prefetch = gqa__arena_take(arena, GQA__BLOCK_PREFETCHES, sizeof *own.prefetch);
     own.k_pos = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
     own.columns = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
     own.lo = gqa__arena_take(arena, lanes, sizeof(int32_t));
@@ -238,12 +240,14 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
                                               .mark = mark,
                                               .keys = block->keys,
                                               .ld = block->ld};
-    struct gqa__score_args score = {.q = block->q, .ld = block->ld, .dk = block->dk};
+    struct gqa__score_args score = {
+        .q = block->q, .ld = block->ld, .dk = block->dk, .scratch = block->scratch};
     struct gqa__accumulate_args accumulate = {.o = block->state.o,
                                               .ld = block->ld,
                                               .dv = block->dv,
                                               .flags = GQA__ACC_FIRST |
-                                                       (mark != NULL ? GQA__ACC_MARKED : 0)};
+                                                       (mark != NULL ? GQA__ACC_MARKED : 0),
+                                              .scratch = block->scratch};
     struct gqa__kv_panel panel;
 
     for (int32_t k = first; k < end; k += panel.keys) {
@@ -346,7 +350,6 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     struct gqa__tile_scratch *const scratch = tile->scratch;
     struct gqa__state merge_into[GQA__FOLD_DEPTH];
     struct gqa__key_run run[GQA__BLOCK_PANELS];
-    struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
     struct gqa__score_rules rules;
     struct gqa__finish finish;
     uint8_t mark[GQA__FOLD_BLOCK];
@@ -359,14 +362,15 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .run = run,
                                .s = scratch->s,
                                .p = scratch->p,
+                               .scratch = scratch->kernel,
                                .state = gqa__fold_next(&scratch->fold),
                                .merge_into = merge_into,
-                               .prefetch = prefetch};
+                               .prefetch = scratch->prefetch};
 
     if (tile->work != NULL) {
         count_block(tile, first, end);
     }
-    block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
+    block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, mark, &special);
     block.merges = gqa__fold_place(&scratch->fold, index, last, merge_into);

@@ -29,8 +29,7 @@ static size_t panel_bytes(const struct gqa__linear *linear)
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
-/* A thread's slice: a packed unit, and one row as f32. */
-size_t gqa__strips_slice(const struct gqa__linear *linear)
+size_t gqa__strips_bytes(const struct gqa__linear *linear)
 {
     const size_t row = (size_t)linear->in * sizeof(float);
     return panel_bytes(linear) + (size_t)gqa__round_up((int64_t)row, GQA__ALIGN);
@@ -110,13 +109,14 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
 {
     const bool once = share->block_end - share->block_begin == 1;
     const struct gqa__kernels *const kernels = p->linear->kernels;
+    unsigned char *const panel = (unsigned char *)slice + kernels->scratch_bytes;
     bool packed = false;
     struct unit unit;
     find_rows(&unit, p->linear, out, n);
     for (int64_t block = share->block_begin; block < share->block_end; block++) {
         struct gqa__linear_args args;
-        gqa__product_args(p, block, &args);
-        args.weight = slice;
+        gqa__product_args(p, block, slice, &args);
+        args.weight = panel;
         args.out = n;
         args.out_begin = 0;
         args.out_end = n;
@@ -129,10 +129,9 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
             continue;
         }
         if (!packed && (unit.mixed || p->linear->int8 || kernels->pack_rows == NULL)) {
-            pack_slowly(slice, &unit, p->linear,
-                        (float *)(void *)((unsigned char *)slice + panel_bytes(p->linear)));
+            pack_slowly(panel, &unit, p->linear, (float *)(void *)(panel + panel_bytes(p->linear)));
         } else if (!packed) {
-            kernels->pack_rows(slice, &unit.rows);
+            kernels->pack_rows(panel, &unit.rows);
         }
         packed = true;
         kernels->linear(&args);
@@ -144,8 +143,7 @@ void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *shar
     const bool once = share->block_end - share->block_begin == 1;
     const int64_t few = gqa__round_up(FEW_OUTS, p->linear->kernels->out_step);
     const int64_t unit = once ? few : gqa__strips_unit(p->linear->kernels);
-    unsigned char *const slices = p->packed + (size_t)p->token_blocks * p->block_bytes;
-    unsigned char *const slice = slices + (size_t)slot * gqa__strips_slice(p->linear);
+    void *const slice = gqa__product_slice(p, slot);
     for (int64_t out = share->out_begin; out < share->out_end; out += unit) {
         run_unit(p, share, out, gqa__min(unit, share->out_end - out), slice);
     }

@@ -61,6 +61,7 @@ static const struct gqa__kernels amx_bf16 = {
     .out_step = 16,
     .token_step = 128,
     .stream_weights = true,
+    .scratch_bytes = AMX_SCRATCH_BYTES,
     .enter = enter_tiles,
     .leave = leave_tiles,
     .q_bytes = gqa__amx_q_bytes,

@@ -15,7 +15,8 @@ enum {
     AMX_ROWS = 16,  /* rows of a tile, and lanes of a tile B or C */
     AMX_DEPTH = 32, /* bf16 values of a tile row: one k32 */
     AMX_TILE_BYTES = 1024,
-    AMX_TILE_ROWS = 128, /* lanes of an attention tile */
+    AMX_TILE_ROWS = 128,          /* lanes of an attention tile */
+    AMX_SCRATCH_BYTES = 48 << 10, /* the most that an entry needs */
 };
 
 /* amx/attention.c */

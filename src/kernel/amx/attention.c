@@ -165,14 +165,18 @@ void gqa__amx_softmax(const struct gqa__softmax_args *args)
 
 /* --- values ---------------------------------------------------------------------------------- */
 
+_Static_assert(32 * AMX_TILE_ROWS * sizeof(uint16_t) + SCRATCH_BF16 <= AMX_SCRATCH_BYTES,
+               "scratch_bytes");
+
 /* V may hold inf or NaN: p is taken out of its tiles, 32 keys at a time, and accumulate_bf16 of
  * scalar/bf16.h leaves out the keys that p = -0 marks. */
 static void accumulate_marked(const struct gqa__accumulate_args *args)
 {
     const int32_t ld = args->ld;
     struct gqa__accumulate_args part = *args;
-    uint16_t plain[32 * AMX_TILE_ROWS]; /* [32][ld] */
+    uint16_t *plain = args->scratch; /* [32][ld], and behind it the scratch of accumulate_bf16 */
 
+    part.scratch = plain + 32 * AMX_TILE_ROWS;
     part.p = plain;
     part.keys = 32;
     for (int32_t key = 0; key < args->keys; key += 32) {

@@ -235,6 +235,8 @@ static void find_seen(struct lanes *lanes, bool two)
     }
 }
 
+_Static_assert(sizeof(struct output_path) <= AMX_SCRATCH_BYTES, "scratch_bytes");
+
 /* Lanes [lane, lane + 32) or [lane, lane + 16). */
 INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *prefetch,
                         int32_t lane, const bool two)
@@ -246,7 +248,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
                           .lane = lane,
                           .prefetch = prefetch};
-    struct output_path path;
+    struct output_path *const path = block->scratch;
     struct value_args values = {.run = block->run,
                                 .runs = block->runs,
                                 .p = block->p,
@@ -265,8 +267,8 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
     (two ? exponentiate_two : exponentiate_one)(&lanes);
     flush_leave(lanes.mode);
     if (block->merges > 0 || block->finish != NULL) {
-        output_path_begin(&path, block, lane, two);
-        values.path = &path;
+        output_path_begin(path, block, lane, two);
+        values.path = path;
     }
     value_lanes(&values, two);
 }

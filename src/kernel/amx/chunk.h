@@ -39,8 +39,17 @@ enum {
     BLOCK_TOKENS = 128,
     CHUNK_K32S = 8,   /* 16 KiB of weights */
     WINDOW_K32S = 32, /* weights are prefetched a window of chunks in advance */
-    TILE_FLOATS = 256
+    TILE_FLOATS = 256,
+    CHUNK_BYTES = CHUNK_K32S * AMX_TILE_BYTES /* of one output tile's weights */
 };
+
+/* What the products keep in args->scratch. */
+struct linear_scratch {
+    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS]; /* the sums of a block of tokens */
+    unsigned char w[2][2 * CHUNK_BYTES];         /* two output tiles, of a chunk and the next */
+};
+
+_Static_assert(sizeof(struct linear_scratch) <= AMX_SCRATCH_BYTES, "scratch_bytes");
 
 /* The packed weights of 32 outputs, and what follows them in memory. */
 struct panels {

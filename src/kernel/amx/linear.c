@@ -104,7 +104,7 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
     const struct panels panels = {w, panel, k32s, AMX_TILE_BYTES, out + 32 < args->out};
-    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    struct linear_scratch *scratch = args->scratch;
     const int32_t step = tokens > 32 ? CHUNK_K32S : k32s;
 
     for (int32_t g = 0; g < k32s; g += step) {
@@ -117,7 +117,7 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
                                   .w_step = AMX_TILE_BYTES,
                                   .w_row = 64,
                                   .k32s = k32s - g < step ? k32s - g : step,
-                                  .c = c[t / 32],
+                                  .c = scratch->c[t / 32],
                                   .first = g == 0};
             if (tokens > 32) {
                 chunk.prefetch = prefetch_window(&panels, g, t / 32, (tokens + 31) / 32);
@@ -130,7 +130,7 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
             }
         }
     }
-    store_tiles(args, c, out, token, tokens);
+    store_tiles(args, scratch->c, out, token, tokens);
 }
 
 enum { STREAM_TILES = 4 };
@@ -145,7 +145,7 @@ INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_
     const int64_t panel = (int64_t)k32s * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
-    float c[STREAM_TILES * TILE_FLOATS] __attribute__((aligned(64)));
+    float *const c = ((struct linear_scratch *)args->scratch)->c[0]; /* [STREAM_TILES] tiles */
 
     _tile_zero(0);
     _tile_zero(1);
@@ -217,11 +217,13 @@ INLINE void expand_k32(unsigned char *to, const struct panels *from, int32_t g, 
 }
 
 /* One or two output tiles by one or two token tiles over all of k. So few tokens cost as much time
- * as it takes to read the weights. x, x_panel and c as in struct chunk. */
+ * as it takes to read the weights. x and x_panel as in struct chunk; the sums go to
+ * scratch->c[0]. */
 INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64_t x_panel,
-                        float *c, const bool two_outs, const bool two_tokens)
+                        struct linear_scratch *scratch, const bool two_outs, const bool two_tokens)
 {
-    unsigned char ring[RING_K32S][2 * AMX_TILE_BYTES] __attribute__((aligned(64)));
+    unsigned char(*const ring)[2 * AMX_TILE_BYTES] = (void *)scratch->w; /* [RING_K32S] */
+    float *const c = scratch->c[0];
 
     _tile_zero(0);
     _tile_zero(1);
@@ -268,32 +270,31 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_panel;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_panel;
     const struct panels panels = {w, w_panel, k32s, AMX_INT8_BYTES, out + 32 < args->out};
-    float c[BLOCK_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
-    unsigned char wide[2 * CHUNK_K32S * AMX_TILE_BYTES] __attribute__((aligned(64)));
+    struct linear_scratch *scratch = args->scratch;
+    unsigned char *wide = scratch->w[0];
 
     if (tokens <= 16) {
-        stream_int8(&panels, x, x_panel, c[0], two_outs, false);
+        stream_int8(&panels, x, x_panel, scratch, two_outs, false);
     } else if (tokens <= 32) {
-        stream_int8(&panels, x, x_panel, c[0], two_outs, true);
+        stream_int8(&panels, x, x_panel, scratch, two_outs, true);
     }
     for (int32_t g = 0; g < k32s && tokens > 32; g += CHUNK_K32S) {
         const int32_t some = k32s - g < CHUNK_K32S ? k32s - g : CHUNK_K32S;
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         expand_tiles(wide, w + g * AMX_INT8_BYTES, some);
         if (two_outs) {
-            expand_tiles(wide + CHUNK_K32S * AMX_TILE_BYTES, w + w_panel + g * AMX_INT8_BYTES,
-                         some);
+            expand_tiles(wide + CHUNK_BYTES, w + w_panel + g * AMX_INT8_BYTES, some);
         }
         for (int32_t t = 0; t < tokens; t += 32) {
             const struct chunk chunk = {
                 .w = wide,
                 .x = x + t / 16 * x_panel + at,
-                .w_panel = CHUNK_K32S * AMX_TILE_BYTES,
+                .w_panel = CHUNK_BYTES,
                 .x_panel = x_panel,
                 .w_step = AMX_TILE_BYTES,
                 .w_row = 64,
                 .k32s = some,
-                .c = c[t / 32],
+                .c = scratch->c[t / 32],
                 .first = g == 0,
                 .prefetch = prefetch_window(&panels, g, t / 32, (tokens + 31) / 32)};
             prefetch_sums(args, out, token + t, g);
@@ -304,7 +305,7 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
             }
         }
     }
-    store_tiles(args, c, out, token, tokens);
+    store_tiles(args, scratch->c, out, token, tokens);
 }
 
 void gqa__amx_linear(const struct gqa__linear_args *args)

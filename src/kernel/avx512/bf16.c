@@ -45,32 +45,34 @@ static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *m
 
 /* --- scores ---------------------------------------------------------------------------------- */
 
-static void score_pairs_lanes(float *s, int64_t s_stride, const float *q, int32_t width,
-                              const struct gqa__key_run *keys, int32_t dk)
+/* One lane pair: s [keys][ld], q [dk rounded up][width]. */
+static void score_pairs_lanes(const struct gqa__score_args *args, int32_t width)
 {
-    const struct gqa__pairs pairs = {.a = keys->k,
-                                     .a_row = keys->k_stride,
-                                     .b = q,
+    struct gqa__avx512_scratch *scratch = args->scratch;
+    const struct gqa__pairs pairs = {.a = args->k,
+                                     .a_row = args->k_stride,
+                                     .b = args->q,
                                      .b_step = width,
-                                     .n = (int32_t)round_to_k32(dk),
-                                     .c = s,
-                                     .c_row = s_stride,
-                                     .rows = keys->keys,
+                                     .n = (int32_t)round_to_k32(args->dk),
+                                     .c = args->s,
+                                     .c_row = args->ld,
+                                     .rows = args->keys,
                                      .width = width,
-                                     .first = true};
+                                     .first = true,
+                                     .wide = scratch->wide};
 
     gqa__avx512_pairs(&pairs);
 }
 
 static void score_pairs(const struct gqa__score_args *args)
 {
-    const struct gqa__key_run run = {args->k, args->k_stride, NULL, 0, args->keys};
+    struct gqa__score_args pair = *args;
 
     assert(args->ld % VEC == 0);
     for (int32_t lane = 0; lane < args->ld; lane += LANE_PAIR) {
-        const float *q = (const float *)args->q + lane * round_to_k32(args->dk);
-        score_pairs_lanes(args->s + lane, args->ld, q, lane_pair_width(args->ld, lane), &run,
-                          args->dk);
+        pair.s = args->s + lane;
+        pair.q = (const float *)args->q + lane * round_to_k32(args->dk);
+        score_pairs_lanes(&pair, lane_pair_width(args->ld, lane));
     }
 }
 
@@ -173,14 +175,16 @@ __attribute__((noinline)) static void softmax_compact(float *m, float *l, float 
 /* --- values ---------------------------------------------------------------------------------- */
 
 /* o [dv][ld] of one lane pair, p [keys][p_stride] f32, v transposed. */
-static void accumulate_pairs_lanes(const struct values *values, const uint16_t *v, bool first)
+static void accumulate_pairs_lanes(const struct values *values, const uint16_t *v, bool first,
+                                   struct gqa__avx512_scratch *scratch)
 {
     struct gqa__pairs pairs = {.a_row = values->v_stride,
                                .b_step = values->p_stride,
                                .c = values->o,
                                .c_row = values->o_stride,
                                .rows = values->dv,
-                               .width = values->width};
+                               .width = values->width,
+                               .wide = scratch->wide};
 
     for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
         const int32_t left = values->keys - key;
@@ -195,7 +199,8 @@ static void accumulate_pairs_lanes(const struct values *values, const uint16_t *
 static void accumulate_pairs(const struct gqa__accumulate_args *args)
 {
     const int32_t ld = args->ld;
-    float plain[VALUE_KEYS * SCALAR_TILE_ROWS]; /* [VALUE_KEYS][ld] */
+    struct gqa__avx512_scratch *scratch = args->scratch;
+    float *plain = scratch->p; /* [VALUE_KEYS][ld] */
 
     if (args->flags & GQA__ACC_MARKED) {
         accumulate_bf16(args);
@@ -219,7 +224,7 @@ static void accumulate_pairs(const struct gqa__accumulate_args *args)
                                           .dv = args->dv,
                                           .width = lane_pair_width(ld, lane)};
             accumulate_pairs_lanes(&values, (const uint16_t *)args->v + key,
-                                   (args->flags & GQA__ACC_FIRST) != 0 && key == 0);
+                                   (args->flags & GQA__ACC_FIRST) != 0 && key == 0, scratch);
         }
     }
 }
@@ -229,19 +234,23 @@ static void accumulate_pairs(const struct gqa__accumulate_args *args)
 static void score_pair_runs(const struct gqa__block *block, int32_t lane, int32_t width,
                             struct key_range range)
 {
-    const float *q = (const float *)block->q + lane * round_to_k32(block->dk);
+    struct gqa__score_args args = {.q = (const float *)block->q + lane * round_to_k32(block->dk),
+                                   .ld = width,
+                                   .dk = block->dk,
+                                   .scratch = block->scratch};
     int32_t offset = 0;
 
     for (int32_t i = 0; i < block->runs; i++) {
-        struct gqa__key_run run = block->run[i];
-        const struct key_range own = run_range(&run, offset, range);
-        run.k = (const uint16_t *)run.k + own.begin * run.k_stride;
-        offset += run.keys;
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, range);
         if (own.begin < own.end) {
-            float *s = block->s + (int64_t)(offset - run.keys + own.begin) * width;
-            run.keys = own.end - own.begin;
-            score_pairs_lanes(s, width, q, width, &run, block->dk);
+            args.s = block->s + (int64_t)(offset + own.begin) * width;
+            args.k = (const uint16_t *)run->k + own.begin * run->k_stride;
+            args.k_stride = run->k_stride;
+            args.keys = own.end - own.begin;
+            score_pairs_lanes(&args, width);
         }
+        offset += run->keys;
     }
 }
 
@@ -264,7 +273,7 @@ static void accumulate_pair_runs(const struct gqa__block *block, int32_t lane, i
                                       width};
         if (own.begin < own.end) {
             accumulate_pairs_lanes(&values, (const uint16_t *)run->v + own.begin,
-                                   offset + own.begin == range.begin);
+                                   offset + own.begin == range.begin, block->scratch);
         }
         offset += run->keys;
     }
@@ -293,6 +302,12 @@ static void block_pairs_lanes(const struct gqa__block *block, int32_t lane, int3
     accumulate_pair_runs(block, lane, width, range);
 }
 
+_Static_assert((int)GQA__PAIR_KEYS == VALUE_KEYS && (int)GQA__PAIR_LANES == SCALAR_TILE_ROWS,
+               "scratch_bytes");
+_Static_assert(sizeof(struct gqa__avx512_scratch) >= sizeof(struct gqa__avx512_linear_scratch),
+               "scratch_bytes");
+_Static_assert(sizeof(struct gqa__avx512_scratch) >= SCRATCH_BF16, "scratch_bytes");
+
 static void block_pairs(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
@@ -314,6 +329,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .operand = GQA_BF16,
     .out_step = 32,
     .token_step = 32,
+    .scratch_bytes = sizeof(struct gqa__avx512_scratch),
     .q_bytes = q_bytes_bf16,
     .pack_q = pack_q_pairs,
     .append_k = append_k_bf16,

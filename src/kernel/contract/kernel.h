@@ -129,6 +129,7 @@ struct gqa__score_args {
     int64_t k_stride;
     int32_t keys; /* a multiple of panel_keys */
     int32_t ld, dk;
+    void *scratch; /* [scratch_bytes], aligned to GQA__ALIGN */
 };
 
 /* Scores of a block to probabilities and the m and l of its state. */
@@ -148,7 +149,8 @@ struct gqa__accumulate_args {
     int64_t v_stride;
     int32_t keys; /* a multiple of panel_keys */
     int32_t ld, dv;
-    int flags; /* GQA__ACC_... */
+    int flags;     /* GQA__ACC_... */
+    void *scratch; /* [scratch_bytes], aligned to GQA__ALIGN */
 };
 
 /* How the rows of a tile end: from their state over all keys to what the caller gets. The sink, if
@@ -175,6 +177,7 @@ struct gqa__block {
     const struct gqa__score_rules *rules; /* NULL = scores stay as they are */
     float *s;                             /* [FOLD][tile_rows] scratch */
     void *p;                              /* [FOLD][tile_rows] f32 scratch */
+    void *scratch;                        /* [scratch_bytes], aligned to GQA__ALIGN */
     struct gqa__state state;              /* the block's own */
     const struct gqa__prefetch *prefetch; /* [prefetches] or NULL */
     int32_t prefetches;
@@ -211,6 +214,7 @@ struct gqa__linear_args {
     const float *bias; /* [out] added after the product, or NULL */
     bool stream;       /* stores of y may pass the caches */
     struct gqa__epilogue after;
+    void *scratch; /* [scratch_bytes], aligned to GQA__ALIGN */
 };
 
 #define GQA__UNIT_ROWS 128 /* most rows of a unit; out_step is at most half of it */
@@ -266,6 +270,8 @@ struct gqa__kernels {
     int32_t out_step;    /* linear: outputs per indivisible block */
     int32_t token_step;  /* linear: tokens per block, a hint for cutting work */
     bool stream_weights; /* linear: a block of packed tokens stays in L2 while all weights pass */
+    size_t scratch_bytes; /* memory of the running thread for arrays that would make a deep stack; a
+                             multiple of GQA__ALIGN */
 
     /* Thread state of the instruction set (AMX tiles); NULL = none. */
     void (*enter)(void);

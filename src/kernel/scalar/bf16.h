@@ -348,11 +348,14 @@ static inline void accumulate_k32(const struct gqa__accumulate_args *args, int32
     }
 }
 
+/* Probabilities of a k32 as f32, on the way of accumulate_bf16. */
+enum { SCRATCH_BF16 = K32 * SCALAR_TILE_ROWS * (int)sizeof(float) };
+
 /* p [keys][ld] */
 static inline void accumulate_bf16(const struct gqa__accumulate_args *args)
 {
     const int32_t ld = args->ld;
-    float probability[K32 * SCALAR_TILE_ROWS]; /* [32][ld] */
+    float *probability = args->scratch; /* [32][ld] */
 
     assert(args->keys % K32 == 0 && ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
     if (args->flags & GQA__ACC_FIRST) {

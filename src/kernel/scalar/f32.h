@@ -321,8 +321,13 @@ static inline void linear_inputs(const struct gqa__linear_args *args, const floa
     }
 }
 
+/* Weights of int8 as f32, on the way of linear_f32. */
+enum { SCRATCH_F32 = GQA__DOT_BLOCK * SCALAR_OUT_STEP * (int)sizeof(float) };
+
 static inline void linear_f32(const struct gqa__linear_args *args)
 {
+    float *w = args->scratch; /* [GQA__DOT_BLOCK][SCALAR_OUT_STEP] */
+
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {
         for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
@@ -330,7 +335,6 @@ static inline void linear_f32(const struct gqa__linear_args *args)
             const int64_t n = left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK;
             const int64_t at = out * args->in + k * SCALAR_OUT_STEP;
             if (args->scale != NULL) {
-                float w[GQA__DOT_BLOCK * SCALAR_OUT_STEP]; /* [n][SCALAR_OUT_STEP] */
                 expand_int8(w, (const int8_t *)args->weight + at, n * SCALAR_OUT_STEP);
                 linear_inputs(args, w, out, k, n);
             } else {

@@ -22,6 +22,7 @@ static const struct gqa__kernels vector_f32 = {
     .operand = GQA_F32,
     .out_step = OUTS,
     .token_step = VECTOR_TOKENS,
+    .scratch_bytes = sizeof(struct vector_scratch),
     .q_bytes = q_bytes_f32,
     .pack_q = pack_q_vector,
     .append_k = append_k_lanes,
