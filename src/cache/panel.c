@@ -13,6 +13,7 @@
 #include "base/number.h"
 #include "base/tensor.h"
 #include "cache/view.h"
+#include "kernel/contract/convert.h"
 
 #define CONVERT_TOKENS 16
 
@@ -221,8 +222,8 @@ static int32_t tensor_run(const struct job *job, const gqa_tensor *tensor, int32
     }
     n = (int32_t)gqa__min(n, CONVERT_TOKENS);
     for (int32_t t = 0; t < n; t++) {
-        gqa__load_f32(job->convert + (int64_t)t * dim, tensor, tensor_offset(job, tensor, i + t),
-                      dim);
+        gqa__load(job->view->kernels, job->convert + (int64_t)t * dim, tensor,
+                  tensor_offset(job, tensor, i + t), dim);
     }
     *src = job->convert;
     *token_stride = dim;

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/tensor.h"
+#include "kernel/contract/convert.h"
 
 /* Outputs of a unit: more with many tokens, for each unit streams all activations once. */
 enum { MOST_OUTS = GQA__UNIT_ROWS / 2, FEW_OUTS = MOST_OUTS / 2 };
@@ -98,7 +99,7 @@ static void pack_slowly(void *panel, const struct unit *unit, const struct gqa__
             linear->kernels->pack_int8(panel, i, rows->row[i], rows->count, rows->in);
             continue;
         }
-        gqa__load_f32(buffer, &row, 0, rows->in);
+        gqa__load(linear->kernels, buffer, &row, 0, rows->in);
         linear->kernels->pack_weight(panel, i, buffer, rows->count, rows->in);
     }
 }

@@ -17,6 +17,7 @@
 #include "kernel/avx512/flush.h"
 #include "kernel/scalar/bf16.h"
 #include "kernel/vector/block.h"
+#include "kernel/vector/convert.h"
 #include "kernel/vector/stage.h"
 
 /* factor_value of scalar/bf16.h, VEC at a time. */
@@ -349,6 +350,8 @@ static const struct gqa__kernels avx512_bf16 = {
     .pack_x = gqa__avx512_pack_x,
     .linear = gqa__avx512_linear,
     .pack_rows = gqa__avx512_pack_rows,
+    .load = load_run,
+    .store = store_run,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

@@ -323,6 +323,12 @@ struct gqa__kernels {
     void (*pack_rows)(void *dst, const struct gqa__rows *rows);
     bool (*linear_rows)(const struct gqa__linear_args *args, const struct gqa__rows *rows);
 
+    /* Runs of n values of F32, BF16 or F16, as base/number.h converts each: to f32 (a NaN of f16
+     * becomes the canonical one, others keep their bits), and back, to nearest even (every NaN
+     * becomes canonical). The two do not overlap. */
+    void (*load)(float *dst, const void *src, int64_t n, gqa_dtype dtype);
+    void (*store)(void *dst, const float *src, int64_t n, gqa_dtype dtype);
+
     /* Element-wise, f32. dst may be a source. */
     void (*norm)(const struct gqa__norm_args *args);
     void (*rope)(const struct gqa__rope_args *args);

@@ -7,6 +7,7 @@
 
 #include "kernel/scalar/attention.h"
 #include "kernel/scalar/bf16.h"
+#include "kernel/scalar/convert.h"
 #include "kernel/scalar/f32.h"
 #include "kernel/scalar/stage.h"
 
@@ -41,6 +42,8 @@ static const struct gqa__kernels scalar_f32 = {
     .x_bytes = x_bytes_f32,
     .pack_x = pack_x_f32,
     .linear = linear_f32,
+    .load = load_plain,
+    .store = store_plain,
     .norm = norm_vector,
     .rope = rope_heads,
     .add = add_vectors,
@@ -82,6 +85,8 @@ static const struct gqa__kernels scalar_bf16 = {
     .x_bytes = x_bytes_bf16,
     .pack_x = pack_x_bf16,
     .linear = linear_bf16,
+    .load = load_plain,
+    .store = store_plain,
     .norm = norm_vector,
     .rope = rope_heads,
     .add = add_vectors,
