@@ -4,7 +4,7 @@
 # and --compare tells an equal file from a faster one. Nothing is timed here.
 # SPDX-License-Identifier: Apache-2.0
 set -u
-unset GQA_ISA # the cases are of both numerics; no row serves both but scalar and avx512
+unset GQA_ISA # the cases are of both numerics; no kernel set serves both but scalar and avx512
 bench=$1
 scratch=$2
 mkdir -p "$scratch"

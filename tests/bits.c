@@ -2,7 +2,7 @@
 /* usage: gqa_bits [ISA]
  *
  * Prints a hash of the result bits of a handful of layers (backend cpu), one line each; with a
- * kernel set's name, or one in GQA_ISA, only those that this row serves here.
+ * kernel set's name, or one in GQA_ISA, only those that it serves here.
  *
  * The numerics promise the same bits from every compiler, optimisation level, CPU and kernel set.
  * tests/bits.expected holds what every build must print; tests/long compares other compilers and

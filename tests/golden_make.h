@@ -5,6 +5,7 @@
 #define GQA_TESTS_GOLDEN_MAKE_H
 
 #include "golden_run.h"
+#include "support/random.h"
 
 enum { B_MAX = 3, T_MAX = 16, P_MAX = 16, K_MAX = 32, H_MAX = 8, D_MAX = 16, E_MAX = 40 };
 
@@ -56,8 +57,7 @@ struct world {
 
 static float uniform(struct world *w) /* [-1, 1) */
 {
-    w->seed = w->seed * 6364136223846793005U + 1442695040888963407U;
-    return (float)(int32_t)(w->seed >> 32) * 0x1p-31F;
+    return random_float(&w->seed);
 }
 
 static void fill(struct world *w, float *data, size_t n, float scale)

@@ -167,7 +167,7 @@ static void test_info(void)
     expect(gqa_api_version() == GQA_API_VERSION && GQA_API_VERSION > 0, "version of the API");
     expect((info.kernels_built >> GQA_ISA_SCALAR & 1u) == 1u, "the scalar kernels is built");
     expect(gqa_isa_available(GQA_ISA_SCALAR) == 1, "and runs everywhere");
-    expect(strcmp(gqa_isa_name(GQA_ISA_SCALAR), "scalar") == 0, "name of a row");
+    expect(strcmp(gqa_isa_name(GQA_ISA_SCALAR), "scalar") == 0, "name of a kernel set");
     expect(info.fold_block == gqa_fold_block() && info.fold_block % 128 == 0, "fold block");
     expect(info.compiler != NULL && info.blas != NULL && info.blas_core != NULL, "strings");
     expect(strlen(gqa_status_string(GQA_ERR_NOMEM)) > 0, "text of a status");

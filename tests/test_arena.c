@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/memory.h"
+#include "support/host.h"
 
 enum { PIECES = 37 };
 
@@ -136,43 +137,14 @@ static void bad_base(void **state)
     gqa__release(NULL, block);
 }
 
-/* A host's allocator that remembers its last request. */
-struct host {
-    size_t size, align;
-    int live;
-    int refuse;
-};
-
-static void *host_alloc(void *user, size_t size, size_t align)
-{
-    struct host *const host = user;
-
-    host->size = size;
-    host->align = align;
-    if (host->refuse) {
-        return NULL;
-    }
-    host->live++;
-    return aligned_alloc(align, size);
-}
-
-static void host_release(void *user, void *memory)
-{
-    ((struct host *)user)->live--;
-    free(memory);
-}
-
 static void host_allocator(void **state)
 {
-    struct host host = {0};
+    struct host host;
     gqa_runtime runtime;
     void *memory;
 
     (void)state;
-    memset(&runtime, 0, sizeof runtime);
-    runtime.user = &host;
-    runtime.alloc = host_alloc;
-    runtime.release = host_release;
+    runtime = host_start(&host, 1);
     memory = take(&runtime, 65);
     assert_non_null(memory);
     assert_int_equal(host.align, GQA__ALIGN);
@@ -181,7 +153,7 @@ static void host_allocator(void **state)
     gqa__release(&runtime, memory);
     gqa__release(&runtime, NULL);
     assert_int_equal(host.live, 0);
-    host.refuse = 1;
+    host.fail_from = 0;
     assert_null(take(&runtime, 65));
 }
 

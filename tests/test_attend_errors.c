@@ -12,8 +12,8 @@
 #include <cmocka.h>
 
 #include "support/faults.h"
-#include "support/forced.h"
-#include "support/rig.h"
+#include "support/forced_isa.h"
+#include "support/small_layer.h"
 
 enum { B = 3, T = 3, K = 8, BLOCK_KEYS = 256 };
 
@@ -30,45 +30,46 @@ struct call {
     size_t size;
 };
 
-static struct rig rig, other;
-static uint64_t untouched; /* hash of rig's cache */
+static struct small_layer small, other;
+static uint64_t untouched; /* hash of small's cache */
 
-static const float zeros[B * K * RIG_HQ * RIG_DK];
-static uint8_t seen[B * RIG_HQ * T * K];
-static float written[5][B * T * RIG_HQ * RIG_DK], lower[3][B * T * RIG_HQ * RIG_DK];
+static const float zeros[B * K * SMALL_HQ * SMALL_DK];
+static uint8_t seen[B * SMALL_HQ * T * K];
+static float written[5][B * T * SMALL_HQ * SMALL_DK], lower[3][B * T * SMALL_HQ * SMALL_DK];
 static _Alignas(64) unsigned char block[1 << 20];
 
 static void other_dims(gqa_config *config)
 {
-    config->v_head_dim = RIG_DV + 1;
+    config->v_head_dim = SMALL_DV + 1;
 }
 
 static int open_all(void **state)
 {
-    static float out[B * K * RIG_HIDDEN];
+    static float out[B * K * SMALL_HIDDEN];
     (void)state;
     memset(seen, 1, sizeof seen);
-    rig_open(&rig, NULL);
-    rig_open(&other, other_dims);
-    assert_int_equal(rig_forward(&rig, rig.cache, NULL, B, K, rig.x, out), GQA_OK);
-    untouched = rig_cache_hash(rig.cache, RIG_SEQUENCES);
+    small_layer_open(&small, NULL);
+    small_layer_open(&other, other_dims);
+    assert_int_equal(small_layer_forward(&small, small.cache, NULL, B, K, small.x, out), GQA_OK);
+    untouched = small_layer_cache_hash(small.cache, SMALL_SEQUENCES);
     return 0;
 }
 
 static int close_all(void **state)
 {
     (void)state;
-    rig_close(&rig);
-    rig_close(&other);
+    small_layer_close(&small);
+    small_layer_close(&other);
     return 0;
 }
 
-static gqa_states states_in(float (*memory)[B * T * RIG_HQ * RIG_DK], int32_t begin, int32_t end)
+static gqa_states states_in(float (*memory)[B * T * SMALL_HQ * SMALL_DK], int32_t begin,
+                            int32_t end)
 {
     gqa_states states;
-    states.m = gqa_tensor_3d(memory[0], GQA_F32, B, T, RIG_HQ);
-    states.l = gqa_tensor_3d(memory[1], GQA_F32, B, T, RIG_HQ);
-    states.o = gqa_tensor_4d(memory[2], GQA_F32, B, T, RIG_HQ, RIG_DV);
+    states.m = gqa_tensor_3d(memory[0], GQA_F32, B, T, SMALL_HQ);
+    states.l = gqa_tensor_3d(memory[1], GQA_F32, B, T, SMALL_HQ);
+    states.o = gqa_tensor_4d(memory[2], GQA_F32, B, T, SMALL_HQ, SMALL_DV);
     states.key_begin = begin;
     states.key_end = end;
     return states;
@@ -77,17 +78,17 @@ static gqa_states states_in(float (*memory)[B * T * RIG_HQ * RIG_DK], int32_t be
 static void on_cache(struct call *c)
 {
     memset(c, 0, sizeof *c);
-    c->layer = rig.layer;
-    c->cache = rig.cache;
+    c->layer = small.layer;
+    c->cache = small.cache;
     c->inputs = &c->in;
     c->output = &c->out;
     gqa_attend_inputs_init(&c->in);
     gqa_attend_output_init(&c->out);
-    c->in.query = gqa_tensor_4d(rig.x, GQA_F32, B, T, RIG_HQ, RIG_DK);
-    c->in.mask = gqa_tensor_4d(seen, GQA_U8, B, RIG_HQ, T, K);
-    c->in.bias = gqa_tensor_4d(zeros, GQA_F32, B, RIG_HQ, T, K);
-    c->out.output = gqa_tensor_4d(written[3], GQA_F32, B, T, RIG_HQ, RIG_DV);
-    c->out.lse = gqa_tensor_3d(written[4], GQA_F32, B, T, RIG_HQ);
+    c->in.query = gqa_tensor_4d(small.x, GQA_F32, B, T, SMALL_HQ, SMALL_DK);
+    c->in.mask = gqa_tensor_4d(seen, GQA_U8, B, SMALL_HQ, T, K);
+    c->in.bias = gqa_tensor_4d(zeros, GQA_F32, B, SMALL_HQ, T, K);
+    c->out.output = gqa_tensor_4d(written[3], GQA_F32, B, T, SMALL_HQ, SMALL_DV);
+    c->out.lse = gqa_tensor_3d(written[4], GQA_F32, B, T, SMALL_HQ);
     c->out.states = states_in(written, 0, 0);
 }
 
@@ -95,8 +96,8 @@ static void on_plain(struct call *c)
 {
     on_cache(c);
     c->cache = NULL;
-    c->in.key = gqa_tensor_4d(zeros, GQA_F32, B, K, RIG_HKV, RIG_DK);
-    c->in.value = gqa_tensor_4d(zeros, GQA_F32, B, K, RIG_HKV, RIG_DV);
+    c->in.key = gqa_tensor_4d(zeros, GQA_F32, B, K, SMALL_HKV, SMALL_DK);
+    c->in.value = gqa_tensor_4d(zeros, GQA_F32, B, K, SMALL_HKV, SMALL_DV);
 }
 
 static void refused(struct call *c, const char *what, gqa_status status, const char *field)
@@ -117,7 +118,7 @@ static void refused(struct call *c, const char *what, gqa_status status, const c
     if (memcmp(&before, &c->out, sizeof before) != 0) {
         fail_msg("%s: the output struct was written", what);
     }
-    if (rig_cache_hash(rig.cache, RIG_SEQUENCES) != untouched) {
+    if (small_layer_cache_hash(small.cache, SMALL_SEQUENCES) != untouched) {
         fail_msg("%s: the cache was changed", what);
     }
 }
@@ -171,7 +172,7 @@ static void spoilt_tensors(void **state)
 /* --- everything else: one function per fault -----------------------------------------------------
  */
 
-static const int32_t minus_two[B] = {0, 1, -2}, beyond[B] = {0, 1, RIG_SEQUENCES};
+static const int32_t minus_two[B] = {0, 1, -2}, beyond[B] = {0, 1, SMALL_SEQUENCES};
 static const int32_t below_zero[B] = {0, -1, 0}, four[B] = {0, 4, 0}, nine[B] = {K, K + 1, K};
 static const int32_t stuck[B * K] = {0, 1, 2, 3, 4, 5, 6, 6, 0, 1, 2, 3,
                                      4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
@@ -203,12 +204,12 @@ static void value_absent(struct call *c)
 
 static void key_beside_cache(struct call *c)
 {
-    c->in.key = gqa_tensor_4d(zeros, GQA_F32, B, K, RIG_HKV, RIG_DK);
+    c->in.key = gqa_tensor_4d(zeros, GQA_F32, B, K, SMALL_HKV, SMALL_DK);
 }
 
 static void value_beside_cache(struct call *c)
 {
-    c->in.value = gqa_tensor_4d(zeros, GQA_F32, B, K, RIG_HKV, RIG_DV);
+    c->in.value = gqa_tensor_4d(zeros, GQA_F32, B, K, SMALL_HKV, SMALL_DV);
 }
 
 static void key_lengths_beside_cache(struct call *c)
@@ -530,7 +531,7 @@ static void unspoilt_calls(void **state)
     if (gqa_attend(c.layer, c.cache, c.inputs, c.output, NULL, 0, &err) != GQA_OK) {
         fail_msg("%s", err.message);
     }
-    assert_true(rig_cache_hash(rig.cache, RIG_SEQUENCES) == untouched);
+    assert_true(small_layer_cache_hash(small.cache, SMALL_SEQUENCES) == untouched);
 }
 
 int main(void)
@@ -541,7 +542,7 @@ int main(void)
         cmocka_unit_test(unspoilt_calls),
         cmocka_unit_test(every_member_is_spoilt),
     };
-    if (forced_row_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
+    if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
         return TEST_SKIPPED;
     }
     return cmocka_run_group_tests(tests, open_all, close_all);

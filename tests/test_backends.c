@@ -10,7 +10,8 @@
 
 #include <cmocka.h>
 
-#include "support/rig.h"
+#include "support/random.h"
+#include "support/small_layer.h"
 
 static void soft_window(gqa_config *config)
 {
@@ -53,28 +54,28 @@ static void on_reference_f64(gqa_config *config)
 static void two_calls(void (*edit)(gqa_config *), float *out, gqa_backend *backend)
 {
     static const int32_t first[2] = {0, 3};
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
     gqa_output output;
-    rig_open(&rig, edit);
+    small_layer_open(&small, edit);
     gqa_inputs_init(&in);
     gqa_output_init(&output);
     in.first_valid = first;
-    assert_int_equal(rig_forward(&rig, rig.cache, &in, 2, 20, rig.x, out), GQA_OK);
+    assert_int_equal(small_layer_forward(&small, small.cache, &in, 2, 20, small.x, out), GQA_OK);
     gqa_inputs_init(&in);
-    in.hidden_states = gqa_tensor_3d(rig.x + 40 * RIG_HIDDEN, GQA_F32, 2, 2, RIG_HIDDEN);
-    output.hidden_states = gqa_tensor_3d(out + 40 * RIG_HIDDEN, GQA_F32, 2, 2, RIG_HIDDEN);
-    assert_int_equal(gqa_forward(rig.layer, rig.cache, &in, &output, NULL, 0, NULL), GQA_OK);
+    in.hidden_states = gqa_tensor_3d(small.x + 40 * SMALL_HIDDEN, GQA_F32, 2, 2, SMALL_HIDDEN);
+    output.hidden_states = gqa_tensor_3d(out + 40 * SMALL_HIDDEN, GQA_F32, 2, 2, SMALL_HIDDEN);
+    assert_int_equal(gqa_forward(small.layer, small.cache, &in, &output, NULL, 0, NULL), GQA_OK);
     *backend = output.path.backend;
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
-/* The layer's values are below 4, its longest sum has 36 terms and its chain 5 sums in a row: the
- * backends, which add in other orders, stay within 5 x 36 x 4 u < 5e-5 of each other. */
+/* The layer's values are below 4, its longest sum has 36 terms and its chain 5 sums one after the
+ * other: the backends, which add in other orders, stay within 5 x 36 x 4 u < 5e-5 of each other. */
 static void backends_agree(void **state)
 {
     void (*const edits[3])(gqa_config *) = {soft_window, chunk_and_norms, both_ways};
-    enum { N = 44 * RIG_HIDDEN };
+    enum { N = 44 * SMALL_HIDDEN };
     static float cpu[N], f32[N], f64[N];
     (void)state;
     for (int i = 0; i < 3; i++) {
@@ -99,42 +100,41 @@ static void keep_q(void *user, gqa_stage stage, int32_t b, int32_t first, const 
 {
     (void)b, (void)first;
     if (stage == GQA_STAGE_Q_PROJ) {
-        memcpy(user, tensor->data, RIG_HQ * RIG_DK * sizeof(float));
+        memcpy(user, tensor->data, SMALL_HQ * SMALL_DK * sizeof(float));
     }
 }
 
 /* q of one token on backend reference, of weights and hidden states that are multiples of 2^-12 in
- * [-1, 1): a sum of RIG_HIDDEN products is a multiple of 2^-24 below 32, exact in double. */
+ * [-1, 1): a sum of SMALL_HIDDEN products is a multiple of 2^-24 below 32, exact in double. */
 static void project_q(int32_t reference_f64, float *q, double *exact)
 {
     struct model model;
     gqa_layer *layer = NULL;
     gqa_inputs in;
     gqa_output out;
-    float x[RIG_HIDDEN], w[RIG_HQ * RIG_DK * RIG_HIDDEN], attn[RIG_HQ * RIG_DV];
-    uint32_t seed = 77;
-    for (int i = 0; i < RIG_HIDDEN + RIG_HQ * RIG_DK * RIG_HIDDEN; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        *(i < RIG_HIDDEN ? &x[i] : &w[i - RIG_HIDDEN]) =
-            (float)((int)(seed >> 19) - 4096) / 4096.0f;
+    float x[SMALL_HIDDEN], w[SMALL_HQ * SMALL_DK * SMALL_HIDDEN], attn[SMALL_HQ * SMALL_DV];
+    uint64_t seed = 77;
+    for (int i = 0; i < SMALL_HIDDEN + SMALL_HQ * SMALL_DK * SMALL_HIDDEN; i++) {
+        *(i < SMALL_HIDDEN ? &x[i] : &w[i - SMALL_HIDDEN]) =
+            (float)random_between(&seed, -4096, 4095) / 4096.0f;
     }
     model_init(&model);
     model.config.backend = GQA_BACKEND_REFERENCE;
     model.config.reference_f64 = reference_f64;
     model_fill(&model);
-    model.weights.wq = gqa_tensor_2d(w, GQA_F32, RIG_HQ * RIG_DK, RIG_HIDDEN);
+    model.weights.wq = gqa_tensor_2d(w, GQA_F32, SMALL_HQ * SMALL_DK, SMALL_HIDDEN);
     assert_int_equal(gqa_create(&layer, &model.config, &model.weights, NULL, NULL), GQA_OK);
     gqa_inputs_init(&in);
     gqa_output_init(&out);
-    in.hidden_states = gqa_tensor_2d(x, GQA_F32, 1, RIG_HIDDEN);
+    in.hidden_states = gqa_tensor_2d(x, GQA_F32, 1, SMALL_HIDDEN);
     in.tap = keep_q;
     in.tap_user = q;
-    out.attn = gqa_tensor_3d(attn, GQA_F32, 1, RIG_HQ, RIG_DV);
+    out.attn = gqa_tensor_3d(attn, GQA_F32, 1, SMALL_HQ, SMALL_DV);
     assert_int_equal(gqa_forward(layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
-    for (int i = 0; i < RIG_HQ * RIG_DK; i++) {
+    for (int i = 0; i < SMALL_HQ * SMALL_DK; i++) {
         exact[i] = 0.0;
-        for (int j = 0; j < RIG_HIDDEN; j++) {
-            exact[i] += (double)w[i * RIG_HIDDEN + j] * (double)x[j];
+        for (int j = 0; j < SMALL_HIDDEN; j++) {
+            exact[i] += (double)w[i * SMALL_HIDDEN + j] * (double)x[j];
         }
     }
     gqa_destroy(&layer);
@@ -142,10 +142,10 @@ static void project_q(int32_t reference_f64, float *q, double *exact)
 }
 
 /* reference_f64 rounds the exact sum once; without it f32 sums round on the way, so that some of
- * the outputs are another number, but none by more than RIG_HIDDEN roundings of at most 16 u. */
+ * the outputs are another number, but none by more than SMALL_HIDDEN roundings of at most 16 u. */
 static void reference_adds_in_what_it_says(void **state)
 {
-    enum { N = RIG_HQ * RIG_DK };
+    enum { N = SMALL_HQ * SMALL_DK };
     float narrow[N], wide[N];
     double exact[N];
     int others = 0;
@@ -154,7 +154,7 @@ static void reference_adds_in_what_it_says(void **state)
     project_q(1, wide, exact);
     for (int i = 0; i < N; i++) {
         assert_true(wide[i] == (float)exact[i]);
-        assert_true(fabs((double)narrow[i] - exact[i]) <= RIG_HIDDEN * 16 * 0x1p-24);
+        assert_true(fabs((double)narrow[i] - exact[i]) <= SMALL_HIDDEN * 16 * 0x1p-24);
         others += narrow[i] != (float)exact[i] ? 1 : 0;
     }
     assert_true(others > 0);

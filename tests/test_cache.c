@@ -11,7 +11,9 @@
 #include <cmocka.h>
 
 #include "base/number.h"
-#include "support/kv.h"
+#include "support/cache_kinds.h"
+#include "support/host.h"
+#include "support/random.h"
 
 enum { SEQUENCES = 3, OPERATIONS = 150, SEEDS_PER_CASE = 3 };
 
@@ -26,10 +28,10 @@ struct model_sequence {
 
 struct run {
     uint64_t seed, random;
-    const struct kv_case *kv;
+    const struct cache_kind *kind;
     struct gqa__kernels kernels;
     struct gqa_layer layer;
-    struct kv_host host;
+    struct host host;
     gqa_cache *cache;
     int32_t hkv, dk, dv, page_size, max_tokens, max_pages;
     int64_t num_pages;
@@ -46,7 +48,7 @@ static void check(const struct run *run, bool ok, const char *what)
     if (!ok) {
         fail_msg("%s; repeat with: test_cache %llu (case %s, page_size %d, Hkv %d, Dk %d, Dv %d; "
                  "operation %d: %s)",
-                 what, (unsigned long long)run->seed, run->kv->name, (int)run->page_size,
+                 what, (unsigned long long)run->seed, run->kind->name, (int)run->page_size,
                  (int)run->hkv, (int)run->dk, (int)run->dv, run->operation, run->doing);
     }
 }
@@ -68,24 +70,24 @@ static void open_run(struct run *run, uint64_t seed)
     run->seed = seed;
     run->random = seed;
     run->doing = "create";
-    run->kv = &kv_cases[seed % (uint64_t)kv_case_count];
-    run->page_size = page_sizes[seed / (uint64_t)kv_case_count % 6];
-    run->hkv = kv_between(&run->random, 1, 3);
-    run->dk = dims[kv_between(&run->random, 0, 4)];
-    run->dv = dims[kv_between(&run->random, 0, 4)];
-    run->max_tokens = 3 * run->page_size + kv_between(&run->random, 0, 5);
+    run->kind = &cache_kinds[seed % (uint64_t)cache_kind_count];
+    run->page_size = page_sizes[seed / (uint64_t)cache_kind_count % 6];
+    run->hkv = random_between(&run->random, 1, 3);
+    run->dk = dims[random_between(&run->random, 0, 4)];
+    run->dv = dims[random_between(&run->random, 0, 4)];
+    run->max_tokens = 3 * run->page_size + random_between(&run->random, 0, 5);
     run->max_pages = (run->max_tokens + run->page_size - 1) / run->page_size;
     run->num_pages = 2 * run->max_pages + 1; /* less than all sequences can hold */
 
-    kv_layer(&run->layer, &run->kernels, run->kv, run->hkv, run->dk, run->dv);
-    kv_host_runtime(&run->host, &run->layer.runtime);
+    cache_kind_layer(&run->layer, &run->kernels, run->kind, run->hkv, run->dk, run->dv);
+    run->layer.runtime = host_start(&run->host, 1);
     gqa_cache_options_init(&options, &run->layer);
     options.max_sequences = SEQUENCES;
     options.max_tokens = run->max_tokens;
     options.page_size = run->page_size;
     options.num_pages = run->num_pages;
-    options.dtype_k = run->kv->dtype_k;
-    options.dtype_v = run->kv->dtype_v;
+    options.dtype_k = run->kind->dtype_k;
+    options.dtype_v = run->kind->dtype_v;
     check(run, gqa_cache_create(&run->cache, &run->layer, &options, NULL) == GQA_OK, "create");
 
     size_t tokens = (size_t)run->max_tokens + 1;
@@ -107,7 +109,7 @@ static void open_run(struct run *run, uint64_t seed)
 static void close_run(struct run *run)
 {
     gqa_cache_destroy(&run->cache);
-    check(run, run->cache == NULL && run->host.allocated == 1 && run->host.released == 1, "leak");
+    check(run, run->cache == NULL && run->host.calls == 1 && run->host.live == 0, "leak");
     for (int s = 0; s < SEQUENCES; s++) {
         free(run->model[s].positions);
         free(run->model[s].token_columns);
@@ -148,10 +150,11 @@ static void model_append(struct run *run, int s, int32_t n, const int32_t *posit
         for (int32_t h = 0; h < run->hkv; h++) {
             for (int32_t d = 0; d < run->dk; d++) {
                 model->k[(index * run->hkv + h) * run->dk + d] =
-                    kv_stored(run->new_k[(i * run->hkv + h) * run->dk + d], run->kv->dtype_k);
+                    cache_stored(run->new_k[(i * run->hkv + h) * run->dk + d], run->kind->dtype_k);
             }
             for (int32_t d = 0; d < run->dv; d++) {
-                float x = kv_stored(run->new_v[(i * run->hkv + h) * run->dv + d], run->kv->dtype_v);
+                float x =
+                    cache_stored(run->new_v[(i * run->hkv + h) * run->dv + d], run->kind->dtype_v);
                 model->v[(index * run->hkv + h) * run->dv + d] = x;
                 if (x - x != 0.0f) {
                     model->nonfinite[page * run->hkv + h] = 1;
@@ -282,10 +285,10 @@ static float read_back(const uint8_t *raw, int64_t index, gqa_dtype dtype)
 static void check_read(struct run *run, int s)
 {
     const struct model_sequence *model = &run->model[s];
-    gqa_dtype dtype = kv_random(&run->random) % 2 == 0 ? GQA_F32 : GQA_BF16;
-    int32_t first = kv_between(&run->random, 0, model->length);
-    int32_t n = kv_between(&run->random, 0, model->length - first);
-    int64_t gap = kv_between(&run->random, 0, 3);
+    gqa_dtype dtype = random_u32(&run->random) % 2 == 0 ? GQA_F32 : GQA_BF16;
+    int32_t first = random_between(&run->random, 0, model->length);
+    int32_t n = random_between(&run->random, 0, model->length - first);
+    int64_t gap = random_between(&run->random, 0, 3);
     int64_t k_row = run->dk + gap, v_row = run->dv + gap;
     uint8_t *v_raw = run->raw + (size_t)(run->max_tokens * run->hkv * k_row) * 4;
     gqa_tensor key = gqa_tensor_3d(run->raw, dtype, run->hkv, n, run->dk);
@@ -304,14 +307,14 @@ static void check_read(struct run *run, int s)
             int64_t token = (int64_t)(first + i) * run->hkv + h;
             for (int32_t d = 0; d < run->dk; d++) {
                 check(run,
-                      kv_bits(read_back(run->raw, (h * n + i) * k_row + d, dtype)) ==
-                          kv_bits(kv_stored(model->k[token * run->dk + d], dtype)),
+                      float_bits(read_back(run->raw, (h * n + i) * k_row + d, dtype)) ==
+                          float_bits(cache_stored(model->k[token * run->dk + d], dtype)),
                       "a key read back");
             }
             for (int32_t d = 0; d < run->dv; d++) {
                 check(run,
-                      kv_bits(read_back(v_raw, (h * n + i) * v_row + d, dtype)) ==
-                          kv_bits(kv_stored(model->v[token * run->dv + d], dtype)),
+                      float_bits(read_back(v_raw, (h * n + i) * v_row + d, dtype)) ==
+                          float_bits(cache_stored(model->v[token * run->dv + d], dtype)),
                       "a value read back");
             }
         }
@@ -327,17 +330,17 @@ static gqa_tensor make_tensor(struct run *run, uint8_t *raw, float *packed, int3
                               bool odd)
 {
     static const gqa_dtype dtypes[] = {GQA_F32, GQA_BF16, GQA_F16};
-    gqa_dtype dtype = dtypes[kv_random(&run->random) % 3];
+    gqa_dtype dtype = dtypes[random_u32(&run->random) % 3];
     gqa_tensor t = gqa_tensor_3d(raw, dtype, n, run->hkv, d);
-    int64_t gap = kv_between(&run->random, 0, 3);
-    bool heads_first = kv_random(&run->random) % 2 == 0;
+    int64_t gap = random_between(&run->random, 0, 3);
+    bool heads_first = random_u32(&run->random) % 2 == 0;
 
     t.stride[0] = heads_first ? d + gap : run->hkv * (d + gap);
     t.stride[1] = heads_first ? n * (d + gap) : d + gap;
     for (int32_t i = 0; i < n; i++) {
         for (int32_t h = 0; h < run->hkv; h++) {
             for (int32_t e = 0; e < d; e++) {
-                float x = kv_value(&run->random, odd);
+                float x = cache_value(&run->random, odd);
                 int64_t at = i * t.stride[0] + h * t.stride[1] + e;
                 uint16_t half = dtype == GQA_F16 ? gqa__f32_to_f16(x) : gqa__f32_to_bf16(x);
                 if (dtype == GQA_F32) {
@@ -355,8 +358,8 @@ static gqa_tensor make_tensor(struct run *run, uint8_t *raw, float *packed, int3
 
 static int32_t random_count(struct run *run)
 {
-    int32_t most = kv_random(&run->random) % 4 == 0 ? run->max_tokens : run->page_size + 3;
-    return kv_between(&run->random, 0, most < run->max_tokens ? most : run->max_tokens);
+    int32_t most = random_u32(&run->random) % 4 == 0 ? run->max_tokens : run->page_size + 3;
+    return random_between(&run->random, 0, most < run->max_tokens ? most : run->max_tokens);
 }
 
 static bool has_room(const struct run *run, int s, int32_t n)
@@ -371,8 +374,8 @@ static void append_public(struct run *run, int s)
 {
     struct model_sequence *model = &run->model[s];
     int32_t n = random_count(run);
-    bool odd = kv_random(&run->random) % 3 == 0;
-    bool given = kv_random(&run->random) % 2 == 0;
+    bool odd = random_u32(&run->random) % 3 == 0;
+    bool given = random_u32(&run->random) % 2 == 0;
     uint8_t *v_raw = run->raw + (size_t)(run->max_tokens * run->hkv * (run->dk + 3)) * 4;
     gqa_tensor key = make_tensor(run, run->raw, run->new_k, n, run->dk, odd);
     gqa_tensor value = make_tensor(run, v_raw, run->new_v, n, run->dv, odd);
@@ -382,7 +385,7 @@ static void append_public(struct run *run, int s)
 
     run->doing = given ? "append with positions" : "append";
     for (int32_t i = 0; i < n; i++) {
-        last += given ? kv_between(&run->random, 1, 3) : 1;
+        last += given ? random_between(&run->random, 1, 3) : 1;
         positions[i] = last;
         columns[i] = model->columns + i;
     }
@@ -408,14 +411,14 @@ static void append_internal(struct run *run, int s)
 {
     struct model_sequence *model = &run->model[s];
     int32_t n = random_count(run);
-    bool fall = kv_random(&run->random) % 3 == 0; /* positions may fall: a tree of drafts */
-    bool odd = kv_random(&run->random) % 3 == 0;
+    bool fall = random_u32(&run->random) % 3 == 0; /* positions may fall: a tree of drafts */
+    bool odd = random_u32(&run->random) % 3 == 0;
     int32_t *positions = zeros((size_t)n + 1, sizeof *positions);
     int32_t *columns = zeros((size_t)n + 1, sizeof *columns);
     int32_t position = model->length > 0 ? model->positions[model->length - 1] : 5;
-    int32_t column = model->columns + kv_between(&run->random, 0, 4); /* padding on the left */
+    int32_t column = model->columns + random_between(&run->random, 0, 4); /* padding on the left */
     int32_t first = model->length;
-    int64_t pages = kv_between(&run->random, 0, 1); /* of another sequence of the call */
+    int64_t pages = random_between(&run->random, 0, 1); /* of another sequence of the call */
     int64_t wanted = pages + pages_of(run, first + n) - pages_of(run, first);
 
     run->doing = fall ? "extend with falling positions" : "extend";
@@ -429,19 +432,19 @@ static void append_internal(struct run *run, int s)
                   pages_of(run, first + n) - pages_of(run, first),
               "pages_for");
         for (int32_t i = 0; i < n; i++) {
-            position += kv_between(&run->random, fall ? -1 : 0, 2);
+            position += random_between(&run->random, fall ? -1 : 0, 2);
             positions[i] = position;
             columns[i] = column + i;
         }
-        int32_t after = column + n + kv_between(&run->random, 0, 4);
+        int32_t after = column + n + random_between(&run->random, 0, 4);
         for (int32_t i = 0; i < n * run->hkv * run->dk; i++) {
-            run->new_k[i] = kv_value(&run->random, odd);
+            run->new_k[i] = cache_value(&run->random, odd);
         }
         for (int32_t i = 0; i < n * run->hkv * run->dv; i++) {
-            run->new_v[i] = kv_value(&run->random, odd);
+            run->new_v[i] = cache_value(&run->random, odd);
         }
         gqa__cache_extend(run->cache, s, n, positions, columns, after);
-        int32_t cut = kv_between(&run->random, 0, n);
+        int32_t cut = random_between(&run->random, 0, n);
         for (int32_t h = run->hkv - 1; h >= 0; h--) {
             int64_t k_step = (int64_t)run->hkv * run->dk, v_step = (int64_t)run->hkv * run->dv;
             const float *k = run->new_k + h * run->dk, *v = run->new_v + h * run->dv;
@@ -486,11 +489,11 @@ static void append_one(struct run *run, int s)
 static void cut(struct run *run, int s)
 {
     struct model_sequence *model = &run->model[s];
-    int32_t length = kv_between(&run->random, 0, model->length);
-    if (kv_random(&run->random) % 4 == 0) {
+    int32_t length = random_between(&run->random, 0, model->length);
+    if (random_u32(&run->random) % 4 == 0) {
         length = 0;
     }
-    if (kv_random(&run->random) % 2 == 0) {
+    if (random_u32(&run->random) % 2 == 0) {
         run->doing = "truncate";
         check(run, gqa_cache_truncate(run->cache, s, length, NULL) == GQA_OK, "truncate");
         model_cut(run, s, length, -1);
@@ -507,8 +510,8 @@ static void random_run(uint64_t seed)
     struct run run;
     open_run(&run, seed);
     for (run.operation = 0; run.operation < OPERATIONS; run.operation++) {
-        int s = kv_between(&run.random, 0, SEQUENCES - 1);
-        switch (kv_random(&run.random) % 4) {
+        int s = random_between(&run.random, 0, SEQUENCES - 1);
+        switch (random_u32(&run.random) % 4) {
         case 0:
             append_public(&run, s);
             break;
@@ -539,7 +542,7 @@ static void random_operations(void **state)
         random_run(one_seed);
         return;
     }
-    for (uint64_t seed = 1; seed <= (uint64_t)(kv_case_count * 6 * SEEDS_PER_CASE); seed++) {
+    for (uint64_t seed = 1; seed <= (uint64_t)(cache_kind_count * 6 * SEEDS_PER_CASE); seed++) {
         random_run(seed);
     }
 }

@@ -8,7 +8,8 @@
 
 #include <cmocka.h>
 
-#include "support/kv.h"
+#include "support/cache_kinds.h"
+#include "support/host.h"
 
 static void *zeros(size_t count, size_t size)
 {
@@ -20,16 +21,16 @@ static void *zeros(size_t count, size_t size)
 struct fixture {
     struct gqa__kernels kernels;
     struct gqa_layer layer;
-    struct kv_host host;
+    struct host host;
     gqa_cache_options options;
     gqa_cache *cache;
 };
 
-static void open_fixture(struct fixture *fixture, const struct kv_case *kv)
+static void open_fixture(struct fixture *fixture, const struct cache_kind *kind)
 {
     memset(fixture, 0, sizeof *fixture);
-    kv_layer(&fixture->layer, &fixture->kernels, kv, 2, 24, 16);
-    kv_host_runtime(&fixture->host, &fixture->layer.runtime);
+    cache_kind_layer(&fixture->layer, &fixture->kernels, kind, 2, 24, 16);
+    fixture->layer.runtime = host_start(&fixture->host, 1);
     gqa_cache_options_init(&fixture->options, &fixture->layer);
     fixture->options.max_tokens = 40;
     fixture->options.page_size = 16;
@@ -55,7 +56,7 @@ static void refuse_create(struct fixture *fixture, gqa_status expected, const ch
     assert_null(cache);
     assert_int_equal(gqa_cache_create(&cache, &fixture->layer, &fixture->options, NULL), expected);
     assert_null(cache);
-    assert_int_equal(fixture->host.released, 0);
+    assert_int_equal(fixture->host.live, fixture->host.calls); /* nothing was released */
 }
 
 static void options_are_checked(void **state)
@@ -66,18 +67,18 @@ static void options_are_checked(void **state)
     (void)state;
 
     for (size_t i = 0; i < sizeof bad_pages / sizeof bad_pages[0]; i++) {
-        open_fixture(&f, &kv_cases[0]);
+        open_fixture(&f, &cache_kinds[0]);
         f.options.page_size = bad_pages[i];
         snprintf(text, sizeof text, "is %d; it must be 16", (int)bad_pages[i]);
         refuse_create(&f, GQA_ERR_ARG, "options.page_size", text);
     }
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     f.options.max_sequences = -1;
     refuse_create(&f, GQA_ERR_ARG, "options.max_sequences", "is -1");
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     f.options.max_tokens = 0;
     refuse_create(&f, GQA_ERR_ARG, "options.max_tokens", "is 0");
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     f.options.num_pages = -1;
     refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "is -1");
     f.options.num_pages = (int64_t)INT32_MAX + 1;
@@ -86,20 +87,20 @@ static void options_are_checked(void **state)
     f.options.max_sequences = INT32_MAX;
     refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "is 6442450941");
 
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     f.options.dtype_k = GQA_F16;
     refuse_create(&f, GQA_ERR_UNSUPPORTED, "options.dtype_k", "GQA_F16");
     f.options.dtype_k = GQA_U8;
     refuse_create(&f, GQA_ERR_ARG, "options.dtype_k", "is 3");
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     f.options.dtype_v = (gqa_dtype)77;
     refuse_create(&f, GQA_ERR_ARG, "options.dtype_v", "is 77");
-    open_fixture(&f, &kv_cases[6]); /* numerics BF16 */
+    open_fixture(&f, &cache_kinds[6]); /* numerics BF16 */
     assert_int_equal(f.options.dtype_k, GQA_BF16);
     assert_int_equal(f.options.dtype_v, GQA_BF16);
     f.options.dtype_v = GQA_F32;
     refuse_create(&f, GQA_ERR_ARG, "options.dtype_v", "numerics BF16");
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     f.options.struct_size = 2;
     refuse_create(&f, GQA_ERR_ARG, "options", "struct_size");
 }
@@ -109,7 +110,7 @@ static void create_needs_its_arguments(void **state)
     struct fixture f;
     gqa_error err = {GQA_OK, "", ""};
     (void)state;
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     expect_refusal(&err, gqa_cache_create(NULL, &f.layer, &f.options, &err), GQA_ERR_ARG, "out",
                    "NULL");
     expect_refusal(&err, gqa_cache_create(&f.cache, NULL, &f.options, &err), GQA_ERR_ARG, "layer",
@@ -127,7 +128,7 @@ static void defaults(void **state)
     struct fixture f;
     gqa_cache_options options;
     (void)state;
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     gqa_cache_options_init(&options, NULL);
     assert_int_equal(options.struct_size, sizeof options);
     assert_int_equal(options.max_sequences, 1);
@@ -148,11 +149,12 @@ static void defaults(void **state)
     assert_int_equal(gqa_cache_length(f.cache, 1), -1);
     assert_int_equal(gqa_cache_length(f.cache, -1), -1);
     gqa_cache_destroy(&f.cache);
-    assert_int_equal(f.host.released, 1);
+    assert_int_equal(f.host.calls, 1);
+    assert_int_equal(f.host.live, 0);
 
     /* Enough pages for all sequences, and none more: 3 each for 48 tokens, 4 for 49. */
     for (int32_t more = 0; more <= 1; more++) {
-        open_fixture(&f, &kv_cases[0]);
+        open_fixture(&f, &cache_kinds[0]);
         f.options.max_sequences = 5;
         f.options.max_tokens = 48 + more;
         assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
@@ -172,29 +174,29 @@ static void no_memory(void **state)
     struct fixture f;
     gqa_error err = {GQA_OK, "", ""};
     (void)state;
-    for (int refuse = 1;; refuse++) {
-        open_fixture(&f, &kv_cases[0]);
-        f.host.refuse = refuse;
+    for (int k = 0;; k++) {
+        open_fixture(&f, &cache_kinds[0]);
+        f.host.fail_at = k;
         gqa_status status = gqa_cache_create(&f.cache, &f.layer, &f.options, &err);
         if (status == GQA_OK) {
-            assert_int_equal(f.host.allocated, refuse - 1); /* each of them has been refused */
+            assert_int_equal(f.host.calls, k); /* each of them has been refused */
             gqa_cache_destroy(&f.cache);
             break;
         }
         expect_refusal(&err, status, GQA_ERR_NOMEM, "options.num_pages", "bytes");
         assert_null(f.cache);
-        assert_int_equal(f.host.released, f.host.allocated - 1);
+        assert_int_equal(f.host.live, 0);
     }
-    assert_int_equal(f.host.released, 1);
-    assert_true(f.host.allocated >= 1);
+    assert_int_equal(f.host.calls, 1);
+    assert_int_equal(f.host.live, 0);
 
     /* More than an address space: refused before the allocator is asked. */
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     f.layer.params.shape.hkv = INT32_MAX;
     f.options.num_pages = INT32_MAX;
     f.options.page_size = 512;
     refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "address space");
-    assert_int_equal(f.host.allocated, 0);
+    assert_int_equal(f.host.calls, 0);
 }
 
 /* Whatever is refused changes no byte of the cache. */
@@ -221,7 +223,7 @@ static void append_is_checked(void **state)
     struct fixture f;
     (void)state;
 
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
     assert_int_equal(gqa_cache_append(NULL, 0, &key, &value, NULL, NULL), GQA_ERR_ARG);
     refuse_append(&f, -1, &key, &value, NULL, GQA_ERR_ARG, "sequence");
@@ -276,7 +278,7 @@ static void read_and_truncate_are_checked(void **state)
     struct fixture f;
     (void)state;
 
-    open_fixture(&f, &kv_cases[0]);
+    open_fixture(&f, &cache_kinds[0]);
     assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
     assert_int_equal(gqa_cache_append(f.cache, 0, &key, &value, NULL, NULL), GQA_OK);
     gqa_cache *c = f.cache;
@@ -310,8 +312,8 @@ static void other_layers_are_refused(void **state)
     struct fixture f, g;
     gqa_error err = {GQA_OK, "", ""};
     (void)state;
-    open_fixture(&f, &kv_cases[0]);
-    open_fixture(&g, &kv_cases[6]);
+    open_fixture(&f, &cache_kinds[0]);
+    open_fixture(&g, &cache_kinds[6]);
     assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
     assert_int_equal(gqa__cache_matches(f.cache, &f.kernels, 2, 24, 16, &err), GQA_OK);
     expect_refusal(&err, gqa__cache_matches(f.cache, &g.kernels, 2, 24, 16, &err), GQA_ERR_ARG,
@@ -332,7 +334,7 @@ static void carved_from_an_arena(void **state)
     struct gqa__cache_layout layout = {.kernels = &f.kernels, .hkv = 2, .dk = 24, .dv = 16};
     struct gqa__arena arena;
     (void)state;
-    open_fixture(&f, &kv_cases[6]);
+    open_fixture(&f, &cache_kinds[6]);
     f.options.max_sequences = 2;
     assert_int_equal(gqa__cache_layout_init(&layout, &f.options, NULL), GQA_OK);
     assert_int_equal(layout.k_stride, 32);

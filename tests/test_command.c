@@ -12,7 +12,7 @@
 #include <cmocka.h>
 
 #include "support/command.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 #ifdef GQA_TOOL_PATH
 
@@ -52,7 +52,7 @@ static void test_usage(void **argument)
         char text[1024];
         int status;
 
-        if (strncmp(usages[i].words, "time", 4) == 0 && forced_row_refuses(GQA_NUMERICS_F32)) {
+        if (strncmp(usages[i].words, "time", 4) == 0 && forced_isa_refuses(GQA_NUMERICS_F32)) {
             continue; /* the layer is refused first */
         }
         status = run_command(GQA_TOOL_PATH, usages[i].words, "2>&1 >/dev/null", text, sizeof text);

@@ -5,7 +5,7 @@
  * option values that is allowed has occurred. A pair is allowed if gqa_config_check accepts it in a
  * small config, or if some draw with it passes the rules of random_options.c and the checker.
  * Bounds: support/oracle.h. Each call is made once more in another form (taps or none, formats,
- * strides, outputs on inputs), which must give the same bits: support/differ_form.c.
+ * strides, outputs on inputs), which must give the same bits: support/differential_form.c.
  *
  * test_differential SEED [OPTION VALUE OPTION VALUE] repeats one case. GQA_TEST_LONG=1: ten times
  * the seeds.
@@ -20,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "support/differ.h"
+#include "support/differential.h"
 
 enum { SEEDS = 500, VALUES = RANDOM_VALUES };
 
@@ -31,7 +31,7 @@ struct tally {
     pair_counts pairs;
     bool refused[OPTION_COUNT][VALUES][OPTION_COUNT][VALUES];
     int cases, completions;
-    differ_stats stats;
+    differential_stats stats;
 };
 
 static void count_case(struct tally *tally, const random_case *c)
@@ -47,17 +47,17 @@ static void count_case(struct tally *tally, const random_case *c)
 
 static void run_case(struct tally *tally, random_case *c)
 {
-    differ_truth truth;
+    differential_truth truth;
     random_build(c);
     count_case(tally, c);
-    differ_truth_init(&truth, c);
-    differ_run(c, &truth, GQA_BACKEND_CPU, &tally->stats);
-    differ_attend(c, GQA_BACKEND_CPU, &tally->stats);
+    differential_truth_init(&truth, c);
+    differential_run(c, &truth, GQA_BACKEND_CPU, &tally->stats);
+    differential_attend(c, GQA_BACKEND_CPU, &tally->stats);
     if (c->config.numerics == GQA_NUMERICS_F32) {
-        differ_run(c, &truth, GQA_BACKEND_REFERENCE, &tally->stats);
-        differ_attend(c, GQA_BACKEND_REFERENCE, &tally->stats);
+        differential_run(c, &truth, GQA_BACKEND_REFERENCE, &tally->stats);
+        differential_attend(c, GQA_BACKEND_REFERENCE, &tally->stats);
     }
-    differ_truth_free(&truth, c);
+    differential_truth_free(&truth, c);
 }
 
 static void print_values(const struct tally *tally)
@@ -143,7 +143,7 @@ static void complete_pairs(struct tally *tally)
 
 static void print_stats(const struct tally *tally)
 {
-    const differ_stats *s = &tally->stats;
+    const differential_stats *s = &tally->stats;
     printf("%d cases (%d to complete pairs), %lld numbers, %lld without a bound, %d failures\n",
            tally->cases, tally->completions, (long long)s->numbers, (long long)s->unbounded,
            s->failures);

@@ -9,27 +9,27 @@
 
 #include <cmocka.h>
 
-#include "support/fence.h"
-#include "support/forced.h"
-#include "support/rig.h"
+#include "support/forced_isa.h"
+#include "support/guarded_buffer.h"
+#include "support/small_layer.h"
 
 /* n doubles, or floats, of 1.25 at the end of a page. */
-static struct fence doubles(int n)
+static struct guarded_buffer doubles(int n)
 {
-    struct fence fence = fence_new((size_t)n * sizeof(double));
+    struct guarded_buffer buffer = guarded_new((size_t)n * sizeof(double));
     for (int i = 0; i < n; i++) {
-        ((double *)fence.data)[i] = 1.25;
+        ((double *)buffer.data)[i] = 1.25;
     }
-    return fence;
+    return buffer;
 }
 
-static struct fence floats(int n)
+static struct guarded_buffer floats(int n)
 {
-    struct fence fence = fence_new((size_t)n * sizeof(float));
+    struct guarded_buffer buffer = guarded_new((size_t)n * sizeof(float));
     for (int i = 0; i < n; i++) {
-        ((float *)fence.data)[i] = 1.25f;
+        ((float *)buffer.data)[i] = 1.25f;
     }
-    return fence;
+    return buffer;
 }
 
 static void create(struct model *model)
@@ -48,13 +48,13 @@ static void create(struct model *model)
 static void arrays_of_the_config(void **state)
 {
     (void)state;
-    for (int rotary = 4; rotary <= RIG_DK; rotary += RIG_DK - 4) {
-        struct fence frequencies = doubles(rotary / 2);
-        struct fence near = doubles(rotary / 2);
-        struct fence far = doubles(rotary / 2);
-        struct fence slopes = floats(RIG_HQ);
+    for (int rotary = 4; rotary <= SMALL_DK; rotary += SMALL_DK - 4) {
+        struct guarded_buffer frequencies = doubles(rotary / 2);
+        struct guarded_buffer near = doubles(rotary / 2);
+        struct guarded_buffer far = doubles(rotary / 2);
+        struct guarded_buffer slopes = floats(SMALL_HQ);
         struct model model;
-        fence_report("test_extent: an array of the config is read beyond its end\n");
+        guarded_report("test_extent: an array of the config is read beyond its end\n");
         model_init(&model);
         model.config.rotary_dim = rotary;
         model.config.rope_scaling = GQA_ROPE_SCALING_TABLE;
@@ -72,42 +72,42 @@ static void arrays_of_the_config(void **state)
         model_init(&model);
         model.config.alibi_slopes = slopes.data;
         create(&model);
-        assert_true(fence_free(&frequencies));
-        assert_true(fence_free(&near));
-        assert_true(fence_free(&far));
-        assert_true(fence_free(&slopes));
+        assert_true(guarded_free(&frequencies));
+        assert_true(guarded_free(&near));
+        assert_true(guarded_free(&far));
+        assert_true(guarded_free(&slopes));
     }
 }
 
 /* Merging parts of no keys writes the states of the rows, all of them, and no float more. */
 static void states_of_no_keys(void **state)
 {
-    enum { B = 3, T = 2, ROWS = B * T * RIG_HQ };
-    struct fence m = floats(ROWS), l = floats(ROWS), o = floats(ROWS * RIG_DV);
-    static float zeros[ROWS * RIG_DV];
+    enum { B = 3, T = 2, ROWS = B * T * SMALL_HQ };
+    struct guarded_buffer m = floats(ROWS), l = floats(ROWS), o = floats(ROWS * SMALL_DV);
+    static float zeros[ROWS * SMALL_DV];
     gqa_states empty = {.key_begin = 0, .key_end = 0};
     gqa_states out = {.key_begin = 5, .key_end = 5};
     const gqa_states *list[1] = {&empty};
     gqa_error err;
     (void)state;
-    fence_report("test_extent: states are written beyond their end\n");
-    empty.m = gqa_tensor_3d(zeros, GQA_F32, B, T, RIG_HQ);
+    guarded_report("test_extent: states are written beyond their end\n");
+    empty.m = gqa_tensor_3d(zeros, GQA_F32, B, T, SMALL_HQ);
     empty.l = empty.m;
-    empty.o = gqa_tensor_4d(zeros, GQA_F32, B, T, RIG_HQ, RIG_DV);
-    out.m = gqa_tensor_3d(m.data, GQA_F32, B, T, RIG_HQ);
-    out.l = gqa_tensor_3d(l.data, GQA_F32, B, T, RIG_HQ);
-    out.o = gqa_tensor_4d(o.data, GQA_F32, B, T, RIG_HQ, RIG_DV);
+    empty.o = gqa_tensor_4d(zeros, GQA_F32, B, T, SMALL_HQ, SMALL_DV);
+    out.m = gqa_tensor_3d(m.data, GQA_F32, B, T, SMALL_HQ);
+    out.l = gqa_tensor_3d(l.data, GQA_F32, B, T, SMALL_HQ);
+    out.o = gqa_tensor_4d(o.data, GQA_F32, B, T, SMALL_HQ, SMALL_DV);
     if (gqa_merge_states(list, 1, &out, &err) != GQA_OK) {
         fail_msg("%s", err.message);
     }
     for (int i = 0; i < ROWS; i++) {
         assert_true(((float *)m.data)[i] < -3.4e38f);
         assert_true(((float *)l.data)[i] == 0.0f);
-        for (int d = 0; d < RIG_DV; d++) {
-            assert_true(((float *)o.data)[i * RIG_DV + d] == 0.0f);
+        for (int d = 0; d < SMALL_DV; d++) {
+            assert_true(((float *)o.data)[i * SMALL_DV + d] == 0.0f);
         }
     }
-    assert_true(fence_free(&m) && fence_free(&l) && fence_free(&o));
+    assert_true(guarded_free(&m) && guarded_free(&l) && guarded_free(&o));
 }
 
 /* B x T tokens: each of the three at most INT32_MAX / 4. Sizes only: nothing is followed. */
@@ -128,9 +128,9 @@ static void tokens_of_a_call(void **state)
                  {2, MOST / 2, GQA_OK},
                  {2, MOST / 2 + 1, GQA_ERR_SHAPE},
                  {MOST / 2 + 1, 2, GQA_ERR_SHAPE}};
-    struct rig rig;
+    struct small_layer small;
     (void)state;
-    rig_open(&rig, NULL);
+    small_layer_open(&small, NULL);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const int64_t b = cases[i].b, t = cases[i].t;
         gqa_inputs in;
@@ -140,39 +140,42 @@ static void tokens_of_a_call(void **state)
         size_t size = 0;
         gqa_inputs_init(&in);
         gqa_output_init(&out);
-        in.hidden_states = gqa_tensor_3d(rig.x, GQA_F32, b, t, RIG_HIDDEN);
+        in.hidden_states = gqa_tensor_3d(small.x, GQA_F32, b, t, SMALL_HIDDEN);
         out.hidden_states = in.hidden_states;
-        gqa_status status = gqa_workspace_size(rig.layer, rig.cache, &in, &out, &size, &rig.err);
+        gqa_status status =
+            gqa_workspace_size(small.layer, small.cache, &in, &out, &size, &small.err);
         if (status != cases[i].status) {
             fail_msg("forward of %lld x %lld tokens: status %d", (long long)b, (long long)t,
                      (int)status);
         }
         gqa_attend_inputs_init(&alone);
         gqa_attend_output_init(&result);
-        alone.query = gqa_tensor_4d(rig.x, GQA_F32, b, t, RIG_HQ, RIG_DK);
-        result.output = gqa_tensor_4d(rig.x, GQA_F32, b, t, RIG_HQ, RIG_DV);
-        status = gqa_attend_workspace_size(rig.layer, rig.cache, &alone, &result, &size, &rig.err);
+        alone.query = gqa_tensor_4d(small.x, GQA_F32, b, t, SMALL_HQ, SMALL_DK);
+        result.output = gqa_tensor_4d(small.x, GQA_F32, b, t, SMALL_HQ, SMALL_DV);
+        status =
+            gqa_attend_workspace_size(small.layer, small.cache, &alone, &result, &size, &small.err);
         if (status != cases[i].status) {
             fail_msg("attend of %lld x %lld queries: status %d", (long long)b, (long long)t,
                      (int)status);
         }
     }
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 /* gqa_stage_rope: any number of heads that an int32_t holds. */
 static void heads_of_a_rotation(void **state)
 {
-    struct rig rig;
+    struct small_layer small;
     (void)state;
-    rig_open(&rig, NULL);
+    small_layer_open(&small, NULL);
     for (int over = 0; over <= 1; over++) {
-        const gqa_tensor table = gqa_tensor_2d(rig.x, GQA_F32, 0, RIG_DK / 2);
-        const gqa_tensor x = gqa_tensor_3d(rig.x, GQA_F32, 0, (int64_t)INT32_MAX + over, RIG_DK);
-        assert_int_equal(gqa_stage_rope(rig.layer, &table, &table, &x, NULL),
+        const gqa_tensor table = gqa_tensor_2d(small.x, GQA_F32, 0, SMALL_DK / 2);
+        const gqa_tensor x =
+            gqa_tensor_3d(small.x, GQA_F32, 0, (int64_t)INT32_MAX + over, SMALL_DK);
+        assert_int_equal(gqa_stage_rope(small.layer, &table, &table, &x, NULL),
                          over == 0 ? GQA_OK : GQA_ERR_SHAPE);
     }
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 int main(void)
@@ -183,7 +186,7 @@ int main(void)
         cmocka_unit_test(tokens_of_a_call),
         cmocka_unit_test(heads_of_a_rotation),
     };
-    if (forced_row_refuses(GQA_NUMERICS_F32)) {
+    if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;
     }
     return cmocka_run_group_tests(tests, NULL, NULL);

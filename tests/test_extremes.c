@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_extremes.c - the ends of f32: parameters that are denormal, logits near the largest number,
- * and large V, on every kernel set bit by bit against row8, and by hand.
+ * and large V, on every kernel set bit by bit against kernels8, and by hand.
  *
- * One test per row and kind; its name is the command that repeats it: test_extremes "NAME".
+ * One test per kernel set and kind; its name is the command that repeats it: test_extremes "NAME".
  */
 #include <float.h>
 #include <math.h>
@@ -20,9 +20,10 @@
 #include "base/number.h"
 #include "base/units.h"
 #include "support/attend_kernels.h"
-#include "support/fence.h"
+#include "support/guarded_buffer.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
+#include "support/random.h"
 
 static char current[256]; /* parameters of the running case */
 
@@ -34,7 +35,8 @@ static void check(int good)
     }
 }
 
-/* Row under test and row8, by entries and by whole blocks, give the same bits. got: of the blocks.
+/* The kernel set under test and kernels8, by entries and by whole blocks, give the same bits. got:
+ * of the blocks.
  */
 static void run_case(const struct kernels_under_test *test, const struct problem *p,
                      const char *what, struct answer *got)
@@ -61,7 +63,7 @@ static void fill_all(float *x, int64_t n, float value)
 
 /* --- denormal parameters --------------------------------------------------------------------- */
 
-/* Whatever a row flushes in its products, parameters are what they are: in each case one is
+/* Whatever a kernel set flushes in its products, parameters are what they are: in each case one is
  * denormal, and all of them in the last. */
 static void test_tiny(void **state)
 {
@@ -119,7 +121,7 @@ static float far_bias(int32_t r, int32_t key)
 {
     static const float ends[] = {FLT_MAX, 3.3e38f, 2.6e38f,     2.4e38f, 2.3e38f,
                                  2.2e38f, 1.7e38f, 3.38953e38f, 1e38f,   0.0f};
-    uint64_t state = (uint64_t)(1 + r * 1000 + key) * 0x9e3779b97f4a7c15u;
+    uint64_t state = (uint64_t)(r * 1000 + key);
     const float size = ends[random_next(&state) % 10] * (r % 4 == 3 ? random_float(&state) : 1.0f);
 
     return r % 3 == 0 ? -size : r % 3 == 1 ? size : random_next(&state) % 2 == 0 ? size : -size;
@@ -351,18 +353,18 @@ int main(int argc, char **argv)
                  {"lowest", test_lowest},  {"large", test_large},     {"limit", test_limit},
                  {"special", test_special}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct kernels_under_test rows[MAX_ROWS];
-    static char names[MAX_ROWS * KINDS][64];
-    static struct CMUnitTest tests[MAX_ROWS * KINDS];
-    const int32_t count = rows_under_test(rows);
+    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST];
+    static char names[MAX_KERNELS_UNDER_TEST * KINDS][64];
+    static struct CMUnitTest tests[MAX_KERNELS_UNDER_TEST * KINDS];
+    const int32_t count = list_kernels_under_test(sets);
 
     for (int32_t i = 0; i < count * KINDS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %s", rows[i / KINDS].name, kinds[i % KINDS].name);
+        snprintf(names[i], sizeof names[i], "%s %s", sets[i / KINDS].name, kinds[i % KINDS].name);
         tests[i].name = names[i];
         tests[i].test_func = kinds[i % KINDS].run;
-        tests[i].initial_state = &rows[i / KINDS];
+        tests[i].initial_state = &sets[i / KINDS];
     }
-    fence_report(current);
+    guarded_report(current);
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_far_values.c - logits near the largest f32 and large V through the
- * public calls, on every row of backend cpu and on backend reference: biases
+ * public calls, on every kernel set of backend cpu and on backend reference: biases
  * and sinks are what their arithmetic says, a result is finite, and calls that
  * may not differ in a bit do not.
  */
@@ -478,7 +478,7 @@ static void large_values_keep_bits(void **state)
 
 enum { MAX_SERVERS = 16 };
 
-static int32_t add_rows(struct server *servers, int32_t n, gqa_numerics numerics)
+static int32_t add_servers(struct server *servers, int32_t n, gqa_numerics numerics)
 {
     static const gqa_isa f32[] = {GQA_ISA_SCALAR, GQA_ISA_AVX2, GQA_ISA_AVX512, GQA_ISA_NEON};
     static const gqa_isa bf16[] = {GQA_ISA_SCALAR, GQA_ISA_AVX512, GQA_ISA_AMX};
@@ -512,9 +512,9 @@ int main(int argc, char **argv)
         {GQA_BACKEND_REFERENCE, GQA_ISA_AUTO, GQA_NUMERICS_F32, 1}};
     static char names[MAX_SERVERS * KINDS][64];
     static struct CMUnitTest tests[MAX_SERVERS * KINDS];
-    int32_t count = add_rows(servers, 2, GQA_NUMERICS_F32);
+    int32_t count = add_servers(servers, 2, GQA_NUMERICS_F32);
 
-    count = add_rows(servers, count, GQA_NUMERICS_BF16);
+    count = add_servers(servers, count, GQA_NUMERICS_BF16);
     for (int32_t i = 0; i < count * KINDS; i++) {
         const struct server *const s = &servers[i / KINDS];
         snprintf(names[i], sizeof names[i], "%s isa %d numerics %d%s %s",

@@ -17,7 +17,7 @@ int main(void)
 }
 #else
 #include "golden_make.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 /* --- the forms ----------------------------------------------------------------------------------
  */

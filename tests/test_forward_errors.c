@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "support/forced.h"
+#include "support/forced_isa.h"
 #include "support/forward_faults.h"
 
 static uint64_t untouched; /* hash of the calls' cache */
@@ -109,38 +109,40 @@ static void spoilt_calls(void **state)
 /* The second row does not fit: nothing of the first is appended either. */
 static void cache_full(void **state)
 {
-    const int32_t lengths[B] = {2, RIG_TOKENS - PAST + 1, 2};
-    static float out[B * RIG_TOKENS * RIG_HIDDEN];
+    const int32_t lengths[B] = {2, SMALL_TOKENS - PAST + 1, 2};
+    static float out[B * SMALL_TOKENS * SMALL_HIDDEN];
     gqa_inputs in;
     (void)state;
     gqa_inputs_init(&in);
     in.lengths = lengths;
-    assert_int_equal(
-        rig_forward(forward_rig(), forward_rig()->cache, &in, B, RIG_TOKENS, forward_rig()->x, out),
-        GQA_ERR_CACHE_FULL);
-    assert_string_equal(forward_rig()->err.field, "cache");
+    assert_int_equal(small_layer_forward(forward_layer(), forward_layer()->cache, &in, B,
+                                         SMALL_TOKENS, forward_layer()->x, out),
+                     GQA_ERR_CACHE_FULL);
+    assert_string_equal(forward_layer()->err.field, "cache");
     assert_true(forward_cache_hash() == untouched);
 }
 
 static void pool_empty(void **state)
 {
-    static float out[B * 17 * RIG_HIDDEN];
+    static float out[B * 17 * SMALL_HIDDEN];
     gqa_cache_options options;
     gqa_cache *cache;
     uint64_t hash;
     (void)state;
-    gqa_cache_options_init(&options, forward_rig()->layer);
+    gqa_cache_options_init(&options, forward_layer()->layer);
     options.max_sequences = 2;
     options.max_tokens = 40;
     options.page_size = 16;
     options.num_pages = 3;
-    assert_int_equal(gqa_cache_create(&cache, forward_rig()->layer, &options, NULL), GQA_OK);
-    assert_int_equal(rig_forward(forward_rig(), cache, NULL, 1, 5, forward_rig()->x, out), GQA_OK);
-    hash = rig_cache_hash(cache, 2);
-    assert_int_equal(rig_forward(forward_rig(), cache, NULL, 2, 17, forward_rig()->x, out),
-                     GQA_ERR_CACHE_FULL);
-    assert_string_equal(forward_rig()->err.field, "cache");
-    assert_true(rig_cache_hash(cache, 2) == hash);
+    assert_int_equal(gqa_cache_create(&cache, forward_layer()->layer, &options, NULL), GQA_OK);
+    assert_int_equal(
+        small_layer_forward(forward_layer(), cache, NULL, 1, 5, forward_layer()->x, out), GQA_OK);
+    hash = small_layer_cache_hash(cache, 2);
+    assert_int_equal(
+        small_layer_forward(forward_layer(), cache, NULL, 2, 17, forward_layer()->x, out),
+        GQA_ERR_CACHE_FULL);
+    assert_string_equal(forward_layer()->err.field, "cache");
+    assert_true(small_layer_cache_hash(cache, 2) == hash);
     gqa_cache_destroy(&cache);
 }
 
@@ -148,20 +150,20 @@ static void pool_empty(void **state)
 static void positions_at_their_end(void **state)
 {
     const int32_t last[1] = {INT32_MAX};
-    struct rig end;
-    float out[RIG_HIDDEN];
+    struct small_layer end;
+    float out[SMALL_HIDDEN];
     gqa_inputs in;
     uint64_t hash;
     (void)state;
-    rig_open(&end, NULL);
+    small_layer_open(&end, NULL);
     gqa_inputs_init(&in);
     in.position_ids = last;
-    assert_int_equal(rig_forward(&end, end.cache, &in, 1, 1, end.x, out), GQA_OK);
-    hash = rig_cache_hash(end.cache, 3);
-    assert_int_equal(rig_forward(&end, end.cache, NULL, 1, 1, end.x, out), GQA_ERR_ARG);
+    assert_int_equal(small_layer_forward(&end, end.cache, &in, 1, 1, end.x, out), GQA_OK);
+    hash = small_layer_cache_hash(end.cache, 3);
+    assert_int_equal(small_layer_forward(&end, end.cache, NULL, 1, 1, end.x, out), GQA_ERR_ARG);
     assert_string_equal(end.err.field, "inputs.position_ids");
-    assert_true(rig_cache_hash(end.cache, 3) == hash);
-    rig_close(&end);
+    assert_true(small_layer_cache_hash(end.cache, 3) == hash);
+    small_layer_close(&end);
 }
 
 /* A newer caller's struct: its unknown tail must be zero. */
@@ -269,7 +271,7 @@ int main(void)
         cmocka_unit_test(every_member_is_spoilt),
         cmocka_unit_test(unspoilt_calls),
     };
-    if (forced_row_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
+    if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
         return TEST_SKIPPED;
     }
     return cmocka_run_group_tests(tests, open_all, close_all);

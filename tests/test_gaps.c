@@ -13,7 +13,8 @@
 #include <cmocka.h>
 
 #include "gqa/gqa.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
+#include "support/random.h"
 
 enum { T = 3, HQ = 4, HKV = 2, D = 24, BLOCKS = 11, KEYS = BLOCKS * 256 - 100, ROWS = T * HQ };
 
@@ -28,12 +29,9 @@ struct states {
     gqa_states view;
 };
 
-static void fill(float *x, int n, uint32_t seed)
+static void fill(float *x, int n, uint64_t seed)
 {
-    for (int i = 0; i < n; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        x[i] = (float)(seed >> 8) / 4194304.0f - 2.0f;
-    }
+    random_floats(&seed, x, n, 2.0f);
 }
 
 static void view_states(struct states *s)

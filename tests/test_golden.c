@@ -12,7 +12,7 @@ int main(void)
 #else
 #define _POSIX_C_SOURCE 200809L
 #include "golden_run.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 #include <sys/wait.h>
 
@@ -154,7 +154,7 @@ static void test_command_text(void **argument)
     char *text;
 
     (void)argument;
-    if (!forced_row_refuses(GQA_NUMERICS_F32)) {
+    if (!forced_isa_refuses(GQA_NUMERICS_F32)) {
         assert_int_equal(run_tool("--feed first --in-place", &text), 0);
         free(text);
         assert_int_equal(run_tool("--feed first --backend reference", &text), 0);
@@ -162,7 +162,7 @@ static void test_command_text(void **argument)
         free(text);
     }
     /* In s06 derived tolerances of bf16 would exceed a quarter of the values: not judged. */
-    if (!forced_row_refuses(GQA_NUMERICS_BF16)) {
+    if (!forced_isa_refuses(GQA_NUMERICS_BF16)) {
         assert_int_equal(run_tool("--feed first --numerics bf16", &text), 1);
         assert_non_null(strstr(text, "17 runs: 16 pass, 0 fail, 1 not judged; 0 not run"));
         free(text);

@@ -19,10 +19,19 @@
 #include <cmocka.h>
 
 #include "support/host_mode.h"
-#include "support/publics.h"
-#include "support/rig.h"
+#include "support/public_functions.h"
+#include "support/random.h"
+#include "support/small_layer.h"
 
-enum { T = 3, PAST = 5, H = RIG_HIDDEN, HQ = RIG_HQ, HKV = RIG_HKV, DK = RIG_DK, DV = RIG_DV };
+enum {
+    T = 3,
+    PAST = 5,
+    H = SMALL_HIDDEN,
+    HQ = SMALL_HQ,
+    HKV = SMALL_HKV,
+    DK = SMALL_DK,
+    DV = SMALL_DV
+};
 
 /* ---- what the functions work on, and what they leave ---- */
 
@@ -503,14 +512,13 @@ static void fill_numbers(void)
 {
     static const float special[] = {8.43882333e-08f, 1e-40f, -3e-42f,   65519.9f, -65521.0f,
                                     0x1.ffp-15f,     1e-7f,  -6.11e-5f, 3.14159f, -0.0f};
-    uint32_t seed = 77;
+    uint64_t seed = 77;
     for (int i = 0; i < T * HQ * DK; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        numbers[i] = (float)(seed >> 8) * 0x1p-22f - 2.0f;
+        numbers[i] = 2.0f * random_float(&seed);
         if (i % 11 == 3) {
             numbers[i] = special[i / 11 % 10];
         }
-        halves[i] = (uint16_t)(seed >> 16 & 0xbfff); /* finite as f16, and small as bf16 */
+        halves[i] = (uint16_t)(random_u32(&seed) & 0xbfff); /* finite as f16, and small as bf16 */
         if (halves[i] >> 10 == 0x1f || halves[i] >> 10 == 0x3f) {
             halves[i] = 0x3555;
         }

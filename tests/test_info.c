@@ -12,7 +12,7 @@
 #include "gqa/gqa.h"
 #include "kernel/choice/cpu.h"
 #include "linear/linear.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 static void version_is_the_headers(void **state)
 {

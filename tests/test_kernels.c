@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_kernels.c - the attention entries of every row against row8, bit by bit, and against double.
+/* test_kernels.c - the attention entries of every kernel set against kernels8, bit by bit, and
+ * against double.
  *
- * One test per row and set of sizes; its name is the command that repeats it:
+ * One test per kernel set and set of sizes; its name is the command that repeats it:
  * test_kernels "NAME". A failing case prints its own parameters.
  */
 #include <math.h>
@@ -18,9 +19,10 @@
 #include "base/fold.h"
 #include "base/number.h"
 #include "support/attend_kernels.h"
-#include "support/fence.h"
+#include "support/guarded_buffer.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
+#include "support/random.h"
 
 static char current[256]; /* parameters of the running case */
 
@@ -39,17 +41,17 @@ static void check(int good)
     }
 }
 
-/* Row under test and row8, whole and cut, give the same bits; and near double where that says
- * anything. */
+/* The kernel set under test and kernels8, whole and cut, give the same bits; and near double where
+ * that says anything. */
 static void run_case(const struct kernels_under_test *test, const struct problem *p)
 {
-    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
+    const struct gqa__kernels *second = gqa_test_kernels8(test->kernels->numerics);
     struct answer want = answer_new(p), got = answer_new(p);
     const struct variant whole = {false, false, false}, cut = {true, true, false};
     const struct variant fused = {true, false, true};
 
     name_case(test, p);
-    check(attend(twin, p, whole, &want));
+    check(attend(second, p, whole, &want));
     check(attend(test->kernels, p, whole, &got));
     check(same_answers(p, &got, &want, true));
     check(attend(test->kernels, p, cut, &got));
@@ -89,7 +91,7 @@ static void test_sizes(void **state)
                                 .features = turn % FEATURES_ALL,
                                 .seed = 77u + (uint64_t)turn};
             if (p.rows > 100 && p.dk > 200) {
-                p.keys = p.keys < 64 ? p.keys : 33; /* row8 is slow */
+                p.keys = p.keys < 64 ? p.keys : 33; /* kernels8 is slow */
             }
             problem_fill(&p);
             run_case(test, &p);
@@ -241,7 +243,7 @@ static float level(int32_t pattern, int32_t group)
 {
     static const float rise[] = {31.875f, 32.0f, 32.25f};
     static const int32_t place[] = {1, 2, 4, 6, 7};
-    uint64_t state = 1 + (uint64_t)(pattern * 100 + group) * 0x9e3779b97f4a7c15u;
+    uint64_t state = (uint64_t)(pattern * 100 + group);
     const float at = (float)group;
 
     if (pattern < 15) {
@@ -419,8 +421,8 @@ static void check_append(const struct kernels_under_test *test, const struct app
     const bool transposed = is_v && kernels->v_transposed;
     const int32_t step = is_v ? kernels->value_step : kernels->depth_step;
     const int32_t wide = (dim + step - 1) / step * step;
-    struct fence page = fence_new((size_t)slots * (size_t)wide * size);
-    struct fence src = fence_new(((size_t)(n - 1) * (size_t)stride + (size_t)dim) * 4);
+    struct guarded_buffer page = guarded_new((size_t)slots * (size_t)wide * size);
+    struct guarded_buffer src = guarded_new(((size_t)(n - 1) * (size_t)stride + (size_t)dim) * 4);
     float *x = src.data;
     uint64_t state = 9;
     const float ties[2] = {0x1.01p0f, -0x1.03p0f}; /* bf16 rounds one to either side */
@@ -454,7 +456,7 @@ static void check_append(const struct kernels_under_test *test, const struct app
             }
         }
     }
-    check(fence_free(&page) && fence_free(&src));
+    check(guarded_free(&page) && guarded_free(&src));
 }
 
 static void test_append(void **state)
@@ -488,20 +490,22 @@ int main(int argc, char **argv)
         {"neutral", test_neutral},   {"zero_sign", test_zero_sign}, {"append", test_append},
         {"climbing", test_climbing}, {"reference", test_reference}, {"denormal", test_denormal}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct kernels_under_test rows[MAX_ROWS + 2];
-    static char names[(MAX_ROWS + 2) * KINDS][64];
-    static struct CMUnitTest tests[(MAX_ROWS + 2) * KINDS];
-    int32_t count = rows_under_test(rows);
+    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST + 2];
+    static char names[(MAX_KERNELS_UNDER_TEST + 2) * KINDS][64];
+    static struct CMUnitTest tests[(MAX_KERNELS_UNDER_TEST + 2) * KINDS];
+    int32_t count = list_kernels_under_test(sets);
 
-    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "row8/f32"};
-    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "row8/bf16"};
+    sets[count++] =
+        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "kernels8/f32"};
+    sets[count++] =
+        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "kernels8/bf16"};
     for (int32_t i = 0; i < count * KINDS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %s", rows[i / KINDS].name, kinds[i % KINDS].name);
+        snprintf(names[i], sizeof names[i], "%s %s", sets[i / KINDS].name, kinds[i % KINDS].name);
         tests[i].name = names[i];
         tests[i].test_func = kinds[i % KINDS].run;
-        tests[i].initial_state = &rows[i / KINDS];
+        tests[i].initial_state = &sets[i / KINDS];
     }
-    fence_report(current);
+    guarded_report(current);
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }

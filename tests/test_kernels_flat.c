@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_kernels_flat.c - projections and element-wise entries of every row against row8, bit by bit,
- * and against double. Names and repetition as in test_kernels.c.
+/* test_kernels_flat.c - projections and element-wise entries of every kernel set against kernels8,
+ * bit by bit, and against double. Names and repetition as in test_kernels.c.
  */
 #include <float.h>
 #include <math.h>
@@ -15,9 +15,10 @@
 
 #include "base/mathd.h"
 #include "base/number.h"
-#include "support/fence.h"
+#include "support/guarded_buffer.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
+#include "support/random.h"
 
 static char current[256]; /* parameters of the running case */
 
@@ -29,9 +30,9 @@ static void check(int good)
     }
 }
 
-static struct fence floats(int64_t n)
+static struct guarded_buffer floats(int64_t n)
 {
-    return fence_new((size_t)n * sizeof(float));
+    return guarded_new((size_t)n * sizeof(float));
 }
 
 /* --- projections -------------------------------------------------------------------------------
@@ -51,7 +52,7 @@ struct product {
 static void pack_row(const struct gqa__kernels *kernels, const struct product *p, int64_t o,
                      void *to)
 {
-    struct fence line = floats(p->in), integers = fence_new((size_t)p->in);
+    struct guarded_buffer line = floats(p->in), integers = guarded_new((size_t)p->in);
 
     if (p->int8) {
         for (int64_t k = 0; k < p->in; k++) {
@@ -62,19 +63,20 @@ static void pack_row(const struct gqa__kernels *kernels, const struct product *p
         memcpy(line.data, p->w + o * p->in, line.size);
         kernels->pack_weight(to, o, line.data, p->out, p->in);
     }
-    check(fence_free(&line) && fence_free(&integers));
+    check(guarded_free(&line) && guarded_free(&integers));
 }
 
 /* y [tokens][out]; columns before begin are left alone. */
-static void project(const struct gqa__kernels *kernels, const struct product *p, struct fence *y)
+static void project(const struct gqa__kernels *kernels, const struct product *p,
+                    struct guarded_buffer *y)
 {
     const int64_t stride = p->in + 3;
     const int64_t begin = p->begin / kernels->out_step * kernels->out_step;
-    struct fence weight = fence_new(p->int8 ? kernels->int8_bytes(p->out, p->in)
-                                            : kernels->weight_bytes(p->out, p->in));
-    struct fence packed = fence_new(kernels->x_bytes(p->tokens, p->in));
-    struct fence scale = floats(p->out), bias = floats(p->out);
-    struct fence x = floats((p->tokens - 1) * stride + p->in);
+    struct guarded_buffer weight = guarded_new(p->int8 ? kernels->int8_bytes(p->out, p->in)
+                                                       : kernels->weight_bytes(p->out, p->in));
+    struct guarded_buffer packed = guarded_new(kernels->x_bytes(p->tokens, p->in));
+    struct guarded_buffer scale = floats(p->out), bias = floats(p->out);
+    struct guarded_buffer x = floats((p->tokens - 1) * stride + p->in);
     struct gqa__linear_args args = {.weight = weight.data,
                                     .scale = p->int8 ? scale.data : NULL,
                                     .out = p->out,
@@ -106,8 +108,8 @@ static void project(const struct gqa__kernels *kernels, const struct product *p,
     if (kernels->leave != NULL) {
         kernels->leave();
     }
-    check(fence_free(&weight) && fence_free(&packed) && fence_free(&scale));
-    check(fence_free(&bias) && fence_free(&x));
+    check(guarded_free(&weight) && guarded_free(&packed) && guarded_free(&scale));
+    check(guarded_free(&bias) && guarded_free(&x));
 }
 
 /* Each of in products and sums rounds once: (in + 2) u of the sum of sizes, u = 2^-24, and an
@@ -143,7 +145,7 @@ static void near_double(const struct product *p, bool bf16, const float *y)
 static void run_after(const struct kernels_under_test *test, struct product *p, const float *plain)
 {
     const int64_t n = p->tokens * p->out;
-    struct fence add = floats(n), got = floats(n), want = floats(n);
+    struct guarded_buffer add = floats(n), got = floats(n), want = floats(n);
     uint64_t state = p->seed + 77;
 
     fill_values(add.data, n, FILL_RANDOM, &state);
@@ -162,17 +164,18 @@ static void run_after(const struct kernels_under_test *test, struct product *p, 
     }
     project(test->kernels, p, &got);
     check(same_floats("y and what follows", got.data, want.data, n));
-    check(fence_free(&add) && fence_free(&got) && fence_free(&want));
+    check(guarded_free(&add) && guarded_free(&got) && guarded_free(&want));
     p->after = (struct gqa__epilogue){0};
 }
 
 static void run_product(const struct kernels_under_test *test, struct product *p)
 {
-    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
-    struct fence w = floats(p->out * p->in), x = floats(p->tokens * p->in), b = floats(p->out);
-    struct fence want = floats(p->tokens * p->out), got = floats(p->tokens * p->out);
-    struct fence s = floats(p->out);
-    uint64_t state = p->seed * 0x9e3779b97f4a7c15u + 1;
+    const struct gqa__kernels *second = gqa_test_kernels8(test->kernels->numerics);
+    struct guarded_buffer w = floats(p->out * p->in), x = floats(p->tokens * p->in),
+                          b = floats(p->out);
+    struct guarded_buffer want = floats(p->tokens * p->out), got = floats(p->tokens * p->out);
+    struct guarded_buffer s = floats(p->out);
+    uint64_t state = p->seed;
     const int64_t step = test->kernels->out_step;
 
     p->w = w.data;
@@ -199,17 +202,17 @@ static void run_product(const struct kernels_under_test *test, struct product *p
         }
     }
     p->begin = 0;
-    project(twin, p, &want);
+    project(second, p, &want);
     if (step > 0) {
-        struct fence all = floats(p->tokens * p->out);
+        struct guarded_buffer all = floats(p->tokens * p->out);
         p->stream = true;
         project(test->kernels, p, &all);
         check(same_floats("y", all.data, want.data, p->tokens * p->out));
         run_after(test, p, all.data);
-        check(fence_free(&all));
+        check(guarded_free(&all));
     }
-    check(fence_free(&w) && fence_free(&x) && fence_free(&b));
-    check(fence_free(&want) && fence_free(&got) && fence_free(&s));
+    check(guarded_free(&w) && guarded_free(&x) && guarded_free(&b));
+    check(guarded_free(&want) && guarded_free(&got) && guarded_free(&s));
 }
 
 static void run_products(const struct kernels_under_test *test, bool int8)
@@ -242,7 +245,8 @@ static void test_int8(void **state)
     run_products(*state, true);
 }
 
-/* Tokens around what the rows take at a time, and inputs around what they expand at a time. */
+/* Tokens around what the kernel sets take at a time, and inputs around what they expand at a time.
+ */
 static void test_int8_blocks(void **state)
 {
     static const int32_t tokens[] = {4, 5, 6, 17, 32, 36, 37, 48, 49, 65, 97, 129, 160};
@@ -271,7 +275,7 @@ static void test_tiny(void **state)
         for (int32_t odd = 0; odd < 2; odd++) {
             float w[32] = {0.0f}, x[32] = {0.0f}, b[1] = {0.0f};
             struct product p = {.tokens = 1, .out = 1, .in = 32, .w = w, .x = x, .b = b, .s = b};
-            struct fence y = floats(1);
+            struct guarded_buffer y = floats(1);
             w[odd] = x[odd] = 0x1p-63f;
             w[2 + odd] = -t[i] * 0x1p-75f;
             x[2 + odd] = 0x1p-75f;
@@ -285,7 +289,7 @@ static void test_tiny(void **state)
             x[3 - odd] = 0x1p-75f;
             project(test->kernels, &p, &y);
             check(((float *)y.data)[0] == 0x1p-126f);
-            check(fence_free(&y));
+            check(guarded_free(&y));
         }
     }
 }
@@ -335,12 +339,12 @@ static void test_norm(void **state)
 {
     static const int64_t sizes[] = {1, 8, 15, 16, 17, 31, 33, 64, 100, 2880};
     const struct kernels_under_test *test = *state;
-    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
+    const struct gqa__kernels *second = gqa_test_kernels8(test->kernels->numerics);
 
     for (int32_t i = 0; i < 360; i++) {
         const int64_t n = sizes[i % 10];
         uint64_t seed = 3u + (uint64_t)i;
-        struct fence x = floats(n), w = floats(n), b = floats(n), want = floats(n);
+        struct guarded_buffer x = floats(n), w = floats(n), b = floats(n), want = floats(n);
         struct gqa__norm_args a = {.dst = want.data,
                                    .src = x.data,
                                    .n = n,
@@ -359,38 +363,38 @@ static void test_norm(void **state)
         for (int64_t j = a.n_true; j < n; j++) {
             ((float *)x.data)[j] = 0.0f;
         }
-        twin->norm(&a);
+        second->norm(&a);
         if (i % 11 != 5) {
             norm_near_double(&a, want.data);
         }
         a.dst = x.data; /* in place */
         test->kernels->norm(&a);
         check(same_floats("norm", x.data, want.data, n));
-        check(fence_free(&x) && fence_free(&w) && fence_free(&b) && fence_free(&want));
+        check(guarded_free(&x) && guarded_free(&w) && guarded_free(&b) && guarded_free(&want));
     }
 }
 
 static void test_rope(void **state)
 {
     const struct kernels_under_test *test = *state;
-    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
+    const struct gqa__kernels *second = gqa_test_kernels8(test->kernels->numerics);
 
     for (int32_t i = 0; i < 60; i++) {
         const int32_t pairs = 1 + i % 37, heads = 1 + i % 3, dim = 2 * pairs + i % 4;
         const int64_t n = (int64_t)(heads - 1) * dim + 2 * pairs;
         const gqa_rope style = (gqa_rope)(i % 3);
         uint64_t seed = 7u + (uint64_t)i;
-        struct fence x = floats(n), y = floats(n), c = floats(pairs), s = floats(pairs);
+        struct guarded_buffer x = floats(n), y = floats(n), c = floats(pairs), s = floats(pairs);
         snprintf(current, sizeof current, "%s rope pairs=%d heads=%d style=%d\n", test->name, pairs,
                  heads, (int)style);
         plant(x.data, n, &seed, i % 5 == 4);
         plant(c.data, pairs, &seed, false);
         plant(s.data, pairs, &seed, false);
         memcpy(y.data, x.data, x.size);
-        twin->rope(x.data, dim, heads, c.data, s.data, 2 * pairs, style);
+        second->rope(x.data, dim, heads, c.data, s.data, 2 * pairs, style);
         test->kernels->rope(y.data, dim, heads, c.data, s.data, 2 * pairs, style);
         check(same_floats("rope", y.data, x.data, n));
-        check(fence_free(&x) && fence_free(&y) && fence_free(&c) && fence_free(&s));
+        check(guarded_free(&x) && guarded_free(&y) && guarded_free(&c) && guarded_free(&s));
     }
 }
 
@@ -415,9 +419,9 @@ static void test_sincos(void **state)
 
     for (int64_t n = 0; n < 140; n++) {
         uint64_t seed = 12u + (uint64_t)n;
-        struct fence x = fence_new((size_t)n * sizeof(double));
-        struct fence s = fence_new((size_t)n * sizeof(double));
-        struct fence c = fence_new((size_t)n * sizeof(double));
+        struct guarded_buffer x = guarded_new((size_t)n * sizeof(double));
+        struct guarded_buffer s = guarded_new((size_t)n * sizeof(double));
+        struct guarded_buffer c = guarded_new((size_t)n * sizeof(double));
         double *const at = x.data;
         snprintf(current, sizeof current, "%s sincos n=%d\n", test->name, (int)n);
         for (int64_t i = 0; i < n; i++) {
@@ -430,7 +434,7 @@ static void test_sincos(void **state)
             check(memcmp(&want[0], (double *)s.data + i, sizeof want[0]) == 0);
             check(memcmp(&want[1], (double *)c.data + i, sizeof want[1]) == 0);
         }
-        check(fence_free(&x) && fence_free(&s) && fence_free(&c));
+        check(guarded_free(&x) && guarded_free(&s) && guarded_free(&c));
     }
 }
 
@@ -478,20 +482,20 @@ enum { SIMPLE = 8 }; /* entries 4, 6: one gate for all; 5, 7: one each */
 static void test_simple(void **state)
 {
     const struct kernels_under_test *test = *state;
-    const struct gqa__kernels *twin = gqa_test_kernels8(test->kernels->numerics);
+    const struct gqa__kernels *second = gqa_test_kernels8(test->kernels->numerics);
 
     for (int32_t i = 0; i < SIMPLE * 40; i++) {
         const int32_t e = i % SIMPLE;
         const int64_t n = 1 + i / SIMPLE + (i % 5 == 0 ? 60 : 0);
         const bool specials = i % 3 == 1;
         uint64_t seed = 11u + (uint64_t)i;
-        struct fence a = floats(n), b = floats(e == 4 || e == 6 ? 1 : n), want = floats(n);
-        struct fence got = floats(n);
+        struct guarded_buffer a = floats(n), b = floats(e == 4 || e == 6 ? 1 : n), want = floats(n);
+        struct guarded_buffer got = floats(n);
         snprintf(current, sizeof current, "%s entry %d n=%d specials=%d\n", test->name, e, (int)n,
                  specials);
         plant(a.data, n, &seed, specials);
         plant(b.data, (int64_t)(b.size / 4), &seed, specials);
-        apply(twin, e, want.data, a.data, b.data, n);
+        apply(second, e, want.data, a.data, b.data, n);
         apply(test->kernels, e, got.data, a.data, b.data, n);
         check(same_floats("value", got.data, want.data, n));
         for (int64_t j = 0; j < n && !specials; j++) {
@@ -502,7 +506,7 @@ static void test_simple(void **state)
         }
         apply(test->kernels, e, a.data, a.data, b.data, n); /* in place */
         check(same_floats("in place", a.data, want.data, n));
-        check(fence_free(&a) && fence_free(&b) && fence_free(&want) && fence_free(&got));
+        check(guarded_free(&a) && guarded_free(&b) && guarded_free(&want) && guarded_free(&got));
     }
 }
 
@@ -515,20 +519,22 @@ int main(int argc, char **argv)
                  {"tiny", test_tiny},     {"norm", test_norm},    {"rope", test_rope},
                  {"sincos", test_sincos}, {"simple", test_simple}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct kernels_under_test rows[MAX_ROWS + 2];
-    static char names[(MAX_ROWS + 2) * KINDS][64];
-    static struct CMUnitTest tests[(MAX_ROWS + 2) * KINDS];
-    int32_t count = rows_under_test(rows);
+    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST + 2];
+    static char names[(MAX_KERNELS_UNDER_TEST + 2) * KINDS][64];
+    static struct CMUnitTest tests[(MAX_KERNELS_UNDER_TEST + 2) * KINDS];
+    int32_t count = list_kernels_under_test(sets);
 
-    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "row8/f32"};
-    rows[count++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "row8/bf16"};
+    sets[count++] =
+        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "kernels8/f32"};
+    sets[count++] =
+        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "kernels8/bf16"};
     for (int32_t i = 0; i < count * KINDS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %s", rows[i / KINDS].name, kinds[i % KINDS].name);
+        snprintf(names[i], sizeof names[i], "%s %s", sets[i / KINDS].name, kinds[i % KINDS].name);
         tests[i].name = names[i];
         tests[i].test_func = kinds[i % KINDS].run;
-        tests[i].initial_state = &rows[i / KINDS];
+        tests[i].initial_state = &sets[i / KINDS];
     }
-    fence_report(current);
+    guarded_report(current);
     if (argc > 1) {
         cmocka_set_test_filter(argv[1]);
     }

@@ -11,8 +11,8 @@
 #include <cmocka.h>
 
 #include "layer/layer.h"
-#include "support/draw.h"
-#include "support/kit.h"
+#include "support/random.h"
+#include "support/weight_set.h"
 
 enum { TOKENS = 5 };
 
@@ -28,7 +28,7 @@ static void run(const gqa_layer *layer, const gqa_config *c, struct trace *t)
     const int32_t gate_dim = c->gate == GQA_GATE_HEAD ? 1 : dv;
     uint64_t seed = 99;
     memset(t, 0, sizeof *t);
-    draw_fill(&seed, t->x, TOKENS * 20, 1.5f);
+    random_floats(&seed, t->x, TOKENS * 20, 1.5f);
     const gqa_tensor x = gqa_tensor_2d(t->x, GQA_F32, TOKENS, 20);
     const gqa_tensor normed = gqa_tensor_2d(t->normed, GQA_F32, TOKENS, 20);
     const gqa_tensor q = gqa_tensor_3d(t->q, GQA_F32, TOKENS, 6, 10);
@@ -58,31 +58,31 @@ static void formats_and_strides(void **state)
 {
     static const gqa_dtype dtypes[] = {GQA_F32, GQA_BF16, GQA_F16};
     (void)state;
-    for (int i = 0; i < KIT_CASES; i++) {
-        struct kit kit;
+    for (int i = 0; i < WEIGHT_SET_CASES; i++) {
+        struct weight_set set;
         struct trace first, other;
-        kit_open(&kit, kit_cases[i].name);
-        kit_fill(&kit);
-        if (kit.config.hidden_size == 0) {
-            kit_free(&kit);
+        weight_set_open(&set, weight_set_cases[i].name);
+        weight_set_fill(&set);
+        if (set.config.hidden_size == 0) {
+            weight_set_free(&set);
             continue;
         }
-        gqa_layer *layer = kit_layer(&kit, NULL);
-        run(layer, &kit.config, &first);
+        gqa_layer *layer = weight_set_layer(&set, NULL);
+        run(layer, &set.config, &first);
         gqa_destroy(&layer);
         for (int d = 0; d < 3; d++) {
-            for (int f = 0; f < KIT_FIELDS; f++) {
-                gqa_tensor *const tensor = kit_field(&kit.weights, f);
+            for (int f = 0; f < WEIGHT_FIELDS; f++) {
+                gqa_tensor *const tensor = weight_field(&set.weights, f);
                 if (tensor->data != NULL) {
-                    kit_recast(tensor, dtypes[(d + f) % 3], d * 3);
+                    weight_recast(tensor, dtypes[(d + f) % 3], d * 3);
                 }
             }
-            layer = kit_layer(&kit, NULL);
-            run(layer, &kit.config, &other);
-            same(&first, &other, kit_cases[i].name, "other formats and strides");
+            layer = weight_set_layer(&set, NULL);
+            run(layer, &set.config, &other);
+            same(&first, &other, weight_set_cases[i].name, "other formats and strides");
             gqa_destroy(&layer);
         }
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -97,8 +97,8 @@ static int64_t fused_row(int64_t r, int64_t q_head, int64_t dk, int64_t dv)
                                : 6 * q_head + 2 * dk + g * dv + i - 3 * q_head - dk;
 }
 
-/* The weights of a separate kit, stacked: fused, or grouped. */
-static void stack(const struct kit *from, struct kit *to, gqa_qkv_layout layout)
+/* The weights of a separate set, stacked: fused, or grouped. */
+static void stack(const struct weight_set *from, struct weight_set *to, gqa_qkv_layout layout)
 {
     const gqa_weights *const w = &from->weights;
     const gqa_tensor *const parts[3] = {&w->wq, &w->wk, &w->wv};
@@ -106,15 +106,15 @@ static void stack(const struct kit *from, struct kit *to, gqa_qkv_layout layout)
     const int64_t rows = w->wq.shape[0] + w->wk.shape[0] + w->wv.shape[0];
     const int64_t dk = from->config.head_dim;
     const int64_t dv = from->config.k_eq_v ? 0 : from->config.v_head_dim;
-    kit_init(to);
+    weight_set_init(to);
     to->config = from->config;
     to->config.qkv_layout = layout;
-    to->weights.wo = kit_tensor(2, 20, 6 * from->config.v_head_dim);
+    to->weights.wo = weight_ones(2, 20, 6 * from->config.v_head_dim);
     memcpy(to->weights.wo.data, w->wo.data,
            (size_t)(20 * 6 * from->config.v_head_dim) * sizeof(float));
-    to->weights.wqkv = kit_tensor(2, rows, 20);
+    to->weights.wqkv = weight_ones(2, rows, 20);
     if (from->config.qkv_bias) {
-        to->weights.bqkv = kit_tensor(1, rows, 0);
+        to->weights.bqkv = weight_ones(1, rows, 0);
     }
     for (int64_t r = 0; r < rows; r++) {
         int64_t i = layout == GQA_QKV_GROUPED ? fused_row(r, w->wq.shape[0] / 6, dk, dv) : r;
@@ -122,10 +122,10 @@ static void stack(const struct kit *from, struct kit *to, gqa_qkv_layout layout)
         while (i >= parts[part]->shape[0]) {
             i -= parts[part++]->shape[0];
         }
-        memcpy(kit_values(&to->weights.wqkv) + r * 20, kit_values(parts[part]) + i * 20,
+        memcpy(weight_values(&to->weights.wqkv) + r * 20, weight_values(parts[part]) + i * 20,
                20 * sizeof(float));
         if (from->config.qkv_bias) {
-            kit_values(&to->weights.bqkv)[r] = kit_values(part_biases[part])[i];
+            weight_values(&to->weights.bqkv)[r] = weight_values(part_biases[part])[i];
         }
     }
 }
@@ -136,32 +136,32 @@ static void layouts_give_the_same_bits(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         for (int mode = 0; mode < 4; mode++) {
-            struct kit kit, fused_kit, grouped_kit;
+            struct weight_set set, fused_kit, grouped_kit;
             struct trace separate, other;
-            kit_open(&kit, names[i]);
-            kit.config.o_bias = 0;
-            kit.config.numerics = mode == 1 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
-            kit.config.backend = mode >= 2 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
-            kit.config.reference_f64 = mode == 3;
-            kit_fill(&kit);
-            stack(&kit, &fused_kit, GQA_QKV_FUSED);
+            weight_set_open(&set, names[i]);
+            set.config.o_bias = 0;
+            set.config.numerics = mode == 1 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
+            set.config.backend = mode >= 2 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
+            set.config.reference_f64 = mode == 3;
+            weight_set_fill(&set);
+            stack(&set, &fused_kit, GQA_QKV_FUSED);
             /* The config check refuses Q_TAIL in the grouped layout. */
-            const bool tail = kit.config.gate == GQA_GATE_Q_TAIL;
-            stack(&kit, &grouped_kit, tail ? GQA_QKV_FUSED : GQA_QKV_GROUPED);
-            gqa_layer *layer = kit_layer(&kit, NULL);
-            run(layer, &kit.config, &separate);
+            const bool tail = set.config.gate == GQA_GATE_Q_TAIL;
+            stack(&set, &grouped_kit, tail ? GQA_QKV_FUSED : GQA_QKV_GROUPED);
+            gqa_layer *layer = weight_set_layer(&set, NULL);
+            run(layer, &set.config, &separate);
             gqa_destroy(&layer);
-            layer = kit_layer(&fused_kit, NULL);
-            run(layer, &kit.config, &other);
+            layer = weight_set_layer(&fused_kit, NULL);
+            run(layer, &set.config, &other);
             same(&separate, &other, "fused", "another layout");
             gqa_destroy(&layer);
-            layer = kit_layer(&grouped_kit, NULL);
-            run(layer, &kit.config, &other);
+            layer = weight_set_layer(&grouped_kit, NULL);
+            run(layer, &set.config, &other);
             same(&separate, &other, "grouped", "another layout");
             gqa_destroy(&layer);
-            kit_free(&kit);
-            kit_free(&fused_kit);
-            kit_free(&grouped_kit);
+            weight_set_free(&set);
+            weight_set_free(&fused_kit);
+            weight_set_free(&grouped_kit);
         }
     }
 }
@@ -172,11 +172,11 @@ static void give_integers(gqa_tensor *matrix, gqa_tensor *scale)
     const int64_t rows = matrix->shape[0], n = matrix->shape[1];
     int8_t *const integers = malloc((size_t)(rows * n));
     assert_non_null(integers);
-    *scale = kit_tensor(1, rows, 0);
+    *scale = weight_ones(1, rows, 0);
     for (int64_t r = 0; r < rows; r++) {
-        kit_values(scale)[r] = 1.0f / 128.0f;
+        weight_values(scale)[r] = 1.0f / 128.0f;
         for (int64_t i = 0; i < n; i++) {
-            integers[r * n + i] = (int8_t)(kit_values(matrix)[r * n + i] * 128.0f);
+            integers[r * n + i] = (int8_t)(weight_values(matrix)[r * n + i] * 128.0f);
         }
     }
     free(matrix->data);
@@ -187,33 +187,33 @@ static void quantised_or_given(void **state)
 {
     (void)state;
     for (int mode = 0; mode < 4; mode++) {
-        struct kit kit;
+        struct weight_set set;
         struct trace quantised, given;
-        kit_open(&kit, "int8 fused gate");
-        kit.config.numerics = mode == 1 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
-        kit.config.backend = mode >= 2 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
-        kit.config.reference_f64 = mode == 3;
-        kit_fill(&kit);
-        gqa_tensor *const matrices[] = {&kit.weights.wqkv, &kit.weights.wgate, &kit.weights.wo};
-        gqa_tensor *const scales[] = {&kit.weights.wqkv_scale, &kit.weights.wgate_scale,
-                                      &kit.weights.wo_scale};
+        weight_set_open(&set, "int8 fused gate");
+        set.config.numerics = mode == 1 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
+        set.config.backend = mode >= 2 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
+        set.config.reference_f64 = mode == 3;
+        weight_set_fill(&set);
+        gqa_tensor *const matrices[] = {&set.weights.wqkv, &set.weights.wgate, &set.weights.wo};
+        gqa_tensor *const scales[] = {&set.weights.wqkv_scale, &set.weights.wgate_scale,
+                                      &set.weights.wo_scale};
         for (int m = 0; m < 3; m++) {
             for (int64_t r = 0; r < matrices[m]->shape[0]; r++) {
-                kit_values(matrices[m])[r * matrices[m]->shape[1] + r % 5] =
+                weight_values(matrices[m])[r * matrices[m]->shape[1] + r % 5] =
                     r % 2 == 0 ? -127.0f / 128.0f : 127.0f / 128.0f;
             }
         }
-        gqa_layer *layer = kit_layer(&kit, NULL);
-        run(layer, &kit.config, &quantised);
+        gqa_layer *layer = weight_set_layer(&set, NULL);
+        run(layer, &set.config, &quantised);
         gqa_destroy(&layer);
         for (int m = 0; m < 3; m++) {
             give_integers(matrices[m], scales[m]);
         }
-        layer = kit_layer(&kit, NULL);
-        run(layer, &kit.config, &given);
+        layer = weight_set_layer(&set, NULL);
+        run(layer, &set.config, &given);
         gqa_destroy(&layer);
         same(&quantised, &given, "int8 fused gate", "integers");
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -222,31 +222,31 @@ static void nothing_is_borrowed(void **state)
 {
     double factors[2][5] = {{1, 2, 3, 4, 5}, {2, 4, 6, 8, 10}}, before[5], after[5];
     float slopes[6] = {1, 2, 3, 4, 5, 6};
-    struct kit kit;
+    struct weight_set set;
     struct trace first, second;
     (void)state;
-    kit_init(&kit);
-    kit.config.rope = GQA_ROPE_HALF;
-    kit.config.rope_scaling = GQA_ROPE_SCALING_LONGROPE;
-    kit.config.rope_original_context = 100;
-    kit.config.rope_factor = 2;
-    kit.config.rope_short_factors = factors[0];
-    kit.config.rope_long_factors = factors[1];
-    kit.config.alibi_slopes = slopes;
-    kit_fill(&kit);
-    gqa_layer *layer = kit_layer(&kit, NULL);
-    run(layer, &kit.config, &first);
+    weight_set_init(&set);
+    set.config.rope = GQA_ROPE_HALF;
+    set.config.rope_scaling = GQA_ROPE_SCALING_LONGROPE;
+    set.config.rope_original_context = 100;
+    set.config.rope_factor = 2;
+    set.config.rope_short_factors = factors[0];
+    set.config.rope_long_factors = factors[1];
+    set.config.alibi_slopes = slopes;
+    weight_set_fill(&set);
+    gqa_layer *layer = weight_set_layer(&set, NULL);
+    run(layer, &set.config, &first);
     assert_int_equal(gqa_rope_frequencies(layer, 101, before, NULL, NULL), GQA_OK);
     const gqa_config *const own = &layer->params.config;
     assert_true(own->rope_short_factors != factors[0] && own->rope_short_factors[4] == 5);
     assert_true(own->rope_long_factors != factors[1] && own->rope_long_factors[4] == 10);
     assert_true(own->alibi_slopes != slopes && own->alibi_slopes == layer->params.slopes);
-    kit_free(&kit);
+    weight_set_free(&set);
     memset(factors, 0, sizeof factors);
     memset(slopes, 0, sizeof slopes);
-    run(layer, &kit.config, &second);
+    run(layer, &set.config, &second);
     assert_int_equal(gqa_rope_frequencies(layer, 101, after, NULL, NULL), GQA_OK);
-    same(&first, &second, "kit", "freed weights");
+    same(&first, &second, "set", "freed weights");
     assert_memory_equal(before, after, sizeof before);
     assert_true(layer->params.slopes[5] == 6);
     gqa_destroy(&layer);

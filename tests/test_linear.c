@@ -16,7 +16,8 @@
 #include "kernel/choice/select.h"
 #include "linear/linear.h"
 #include "linear/quantise.h"
-#include "support/draw.h"
+#include "support/host.h"
+#include "support/random.h"
 
 enum form { CPU_F32, CPU_BF16, REFERENCE, REFERENCE_F64 };
 
@@ -88,9 +89,9 @@ static void make(struct problem *p, const struct gqa__kernels *kernels, struct k
     p->w = block((size_t)(shape->out * shape->in) * sizeof(float));
     p->b = block((size_t)shape->out * sizeof(float));
     p->x = block((size_t)(shape->tokens * p->stride) * sizeof(float));
-    draw_fill(&seed, p->w, shape->out * shape->in, 0.7f);
-    draw_fill(&seed, p->b, shape->out, 3.0f);
-    draw_fill(&seed, p->x, shape->tokens * p->stride, 1.3f);
+    random_floats(&seed, p->w, shape->out * shape->in, 0.7f);
+    random_floats(&seed, p->b, shape->out, 3.0f);
+    random_floats(&seed, p->x, shape->tokens * p->stride, 1.3f);
     p->q = kind.int8 ? block((size_t)(shape->out * shape->in)) : NULL;
     p->scale = kind.int8 ? block((size_t)shape->out * sizeof(double)) : NULL;
     assert_true(gqa__linear_bytes(&p->linear, kind.bias, &bytes));
@@ -140,7 +141,7 @@ static void check_after(const struct problem *p, const float *y, const gqa_runti
     float *const add = block((size_t)n * sizeof *add), *const got = block((size_t)n * sizeof *got);
     const struct gqa__epilogue after = {2.5f, 0.22f, add, p->shape.out};
     uint64_t seed = 9;
-    draw_fill(&seed, add, n, 1.0f);
+    random_floats(&seed, add, n, 1.0f);
     gqa__linear_run(&(struct gqa__product){.linear = &p->linear,
                                            .x = p->x,
                                            .x_stride = p->stride,
@@ -227,7 +228,7 @@ static void same(const struct problem *p, const float *a, const float *b, const 
     }
 }
 
-static const struct gqa__kernels *row_of(gqa_isa isa, gqa_numerics numerics)
+static const struct gqa__kernels *kernels_of(gqa_isa isa, gqa_numerics numerics)
 {
     const struct gqa__kernels *kernels = NULL;
     if ((gqa__kernels_available() >> isa & 1u) == 0 ||
@@ -237,13 +238,14 @@ static const struct gqa__kernels *row_of(gqa_isa isa, gqa_numerics numerics)
     return kernels;
 }
 
-typedef void (*row_test)(const struct gqa__kernels *kernels, enum form form);
+typedef void (*kernels_test)(const struct gqa__kernels *kernels, enum form form);
 
-static void each_row(row_test test)
+static void each_kernel_set(kernels_test test)
 {
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         for (int numerics = 0; numerics < 2; numerics++) {
-            const struct gqa__kernels *const kernels = row_of((gqa_isa)isa, (gqa_numerics)numerics);
+            const struct gqa__kernels *const kernels =
+                kernels_of((gqa_isa)isa, (gqa_numerics)numerics);
             if (kernels == NULL) {
                 print_message("skipped: isa %d numerics %d is not available\n", isa, numerics);
                 continue;
@@ -253,7 +255,7 @@ static void each_row(row_test test)
     }
 }
 
-static void values_of_row(const struct gqa__kernels *kernels, enum form form)
+static void values_of_kernels(const struct gqa__kernels *kernels, enum form form)
 {
     for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         for (int which = 0; which < 4; which++) {
@@ -274,29 +276,29 @@ static void values_of_row(const struct gqa__kernels *kernels, enum form form)
 static void cpu_values(void **state)
 {
     (void)state;
-    each_row(values_of_row);
+    each_kernel_set(values_of_kernels);
 }
 
 static void reference_values(void **state)
 {
-    const struct gqa__kernels *const kernels = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
+    const struct gqa__kernels *const kernels = kernels_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
     (void)state;
-    values_of_row(kernels, REFERENCE);
-    values_of_row(kernels, REFERENCE_F64);
+    values_of_kernels(kernels, REFERENCE);
+    values_of_kernels(kernels, REFERENCE_F64);
 }
 
-static void cuts_of_row(const struct gqa__kernels *kernels, enum form form)
+static void cuts_of_kernels(const struct gqa__kernels *kernels, enum form form)
 {
     static const int32_t threads[] = {2, 3, 7, 16};
     for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0]; i++) {
         struct problem p;
-        struct draw_host host;
+        struct host host;
         gqa_runtime runtime;
-        draw_runtime(&host, &runtime, 1);
+        runtime = host_start(&host, 1);
         make(&p, kernels, (struct kind){form, true, i % 2 != 0}, &shapes[i / 2]);
         float *const whole = run(&p, &runtime);
         for (size_t j = 0; j < sizeof threads / sizeof threads[0]; j++) {
-            draw_runtime(&host, &runtime, threads[j]);
+            runtime = host_start(&host, threads[j]);
             float *const y = run(&p, &runtime);
             same(&p, whole, y, "more threads");
             free(y);
@@ -339,13 +341,13 @@ static void cuts_of_row(const struct gqa__kernels *kernels, enum form form)
 static void cpu_bits_do_not_depend_on_the_cut(void **state)
 {
     (void)state;
-    each_row(cuts_of_row);
+    each_kernel_set(cuts_of_kernels);
 }
 
 /* The other rows of a batch, the memory before and the bytes of scratch are nobody's business. */
 static void a_product_writes_only_its_range(void **state)
 {
-    const struct gqa__kernels *const kernels = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
+    const struct gqa__kernels *const kernels = kernels_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
     const struct shape shape = {35, 50, 70};
     (void)state;
     for (int which = 0; which < 2 * (REFERENCE_F64 + 1); which++) {
@@ -390,7 +392,7 @@ static void bytes_that_overflow(void **state)
     struct gqa__linear linear = {0};
     size_t bytes;
     (void)state;
-    linear.kernels = row_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
+    linear.kernels = kernels_of(GQA_ISA_SCALAR, GQA_NUMERICS_F32);
     linear.out = INT64_C(1) << 40;
     linear.in = INT64_C(1) << 40;
     assert_false(gqa__linear_bytes(&linear, true, &bytes));
@@ -404,7 +406,7 @@ static void bytes_that_overflow(void **state)
 }
 
 /* Packed int8 is a quarter of f32 and half of bf16, but for the scale. */
-static void int8_bytes_of_row(const struct gqa__kernels *kernels, enum form form)
+static void int8_bytes_of_kernels(const struct gqa__kernels *kernels, enum form form)
 {
     struct gqa__linear linear = {.kernels = kernels, .out = 640, .in = 512};
     size_t native, int8;
@@ -417,7 +419,7 @@ static void int8_bytes_of_row(const struct gqa__kernels *kernels, enum form form
 static void int8_bytes(void **state)
 {
     (void)state;
-    each_row(int8_bytes_of_row);
+    each_kernel_set(int8_bytes_of_kernels);
 }
 
 static void quantised(const float *w, int64_t n, const int8_t *want, float want_scale)

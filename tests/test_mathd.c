@@ -10,6 +10,7 @@
 #include <mpfr.h>
 
 #include "base/mathd.h"
+#include "support/random.h"
 
 enum { BITS = 240, POINTS = 20000 };
 
@@ -47,17 +48,6 @@ static double error_of(struct scratch *s, double got, int relative)
     return fabs(mpfr_get_d(s->y, MPFR_RNDN));
 }
 
-static uint64_t next_random(uint64_t *state)
-{
-    *state = *state * 6364136223846793005u + 1442695040888963407u;
-    return *state ^ (*state >> 29);
-}
-
-static double uniform(uint64_t *state)
-{
-    return (double)(next_random(state) >> 11) * 0x1p-53;
-}
-
 static void expect_log(struct scratch *s, double x)
 {
     const double got = gqa__log(x);
@@ -79,9 +69,9 @@ static void log_against_mpfr(void **state)
     (void)state;
     scratch_open(&s);
     for (int i = 0; i < POINTS; i++) {
-        expect_log(&s, ldexp(1.0 + uniform(&seed), (int)(next_random(&seed) % 2040) - 1020));
-        expect_log(&s, 0.5 + 1.5 * uniform(&seed));
-        expect_log(&s, 1.0 + ldexp(uniform(&seed) - 0.5, -(int)(next_random(&seed) % 50)));
+        expect_log(&s, ldexp(1.0 + random_unit(&seed), (int)(random_next(&seed) % 2040) - 1020));
+        expect_log(&s, 0.5 + 1.5 * random_unit(&seed));
+        expect_log(&s, 1.0 + ldexp(random_unit(&seed) - 0.5, -(int)(random_next(&seed) % 50)));
         expect_log(&s, (double)(1 + i));
     }
     expect_log(&s, 0x1p-1074);
@@ -111,8 +101,8 @@ static void exp_against_mpfr(void **state)
     (void)state;
     scratch_open(&s);
     for (int i = 0; i < POINTS; i++) {
-        expect_exp(&s, 1400.0 * (uniform(&seed) - 0.5));
-        expect_exp(&s, 2.0 * (uniform(&seed) - 0.5));
+        expect_exp(&s, 1400.0 * (random_unit(&seed) - 0.5));
+        expect_exp(&s, 2.0 * (random_unit(&seed) - 0.5));
     }
     expect_exp(&s, 700.0);
     expect_exp(&s, -700.0);
@@ -160,8 +150,8 @@ static void pow_against_mpfr(void **state)
     (void)state;
     scratch_open(&s);
     for (int i = 0; i < POINTS; i++) {
-        const double x = ldexp(1.0 + uniform(&seed), (int)(next_random(&seed) % 100) - 50);
-        expect_pow(&s, x, 20.0 * (uniform(&seed) - 0.5));
+        const double x = ldexp(1.0 + random_unit(&seed), (int)(random_next(&seed) % 100) - 50);
+        expect_pow(&s, x, 20.0 * (random_unit(&seed) - 0.5));
     }
     scratch_close(&s);
 }
@@ -190,10 +180,10 @@ static void sincos_against_mpfr(void **state)
     (void)state;
     scratch_open(&s);
     for (int i = 0; i < POINTS; i++) {
-        const double sign = next_random(&seed) & 1 ? -1.0 : 1.0;
-        expect_sincos(&s, sign * uniform(&seed) * 0x1p31 * 1e3);
-        expect_sincos(&s, sign * ldexp(uniform(&seed), (int)(next_random(&seed) % 72) - 30));
-        expect_sincos(&s, sign * 7.0 * uniform(&seed));
+        const double sign = random_next(&seed) & 1 ? -1.0 : 1.0;
+        expect_sincos(&s, sign * random_unit(&seed) * 0x1p31 * 1e3);
+        expect_sincos(&s, sign * ldexp(random_unit(&seed), (int)(random_next(&seed) % 72) - 30));
+        expect_sincos(&s, sign * 7.0 * random_unit(&seed));
         expect_sincos(&s, (double)(131071 - i) * 0.8376776);
     }
     scratch_close(&s);
@@ -208,7 +198,7 @@ static void sincos_near_multiples(void **state)
     (void)state;
     scratch_open(&s);
     for (int i = 0; i < POINTS; i++) {
-        const double n = i < 2000 ? i : floor(uniform(&seed) * 0x1p41);
+        const double n = i < 2000 ? i : floor(random_unit(&seed) * 0x1p41);
         const double x = n * 0.78539816339744830962;
         if (x <= 0x1p42) {
             expect_sincos(&s, x);

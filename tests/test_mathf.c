@@ -12,6 +12,7 @@
 #include <mpfr.h>
 
 #include "base/mathf.h"
+#include "support/random.h"
 
 enum { BITS = 96, POINTS = 60000, LOOP = 4099 };
 
@@ -135,14 +136,8 @@ static double error_ulps(float got, const mpfr_t exact)
     return ulps;
 }
 
-static uint32_t next_random(uint32_t *state)
-{
-    *state = *state * 1664525u + 1013904223u;
-    return *state ^ (*state >> 15);
-}
-
 /* Points spread evenly over the values, then random bit patterns (evenly over the exponents). */
-static float pick_point(const struct range *range, int i, uint32_t *state)
+static float pick_point(const struct range *range, int i, uint64_t *state)
 {
     const double share = (double)i / (POINTS / 2 - 1);
     float x;
@@ -151,14 +146,14 @@ static float pick_point(const struct range *range, int i, uint32_t *state)
         return (float)((double)range->low + share * ((double)range->high - (double)range->low));
     }
     do {
-        x = gqa__f32_from_bits(next_random(state));
+        x = gqa__f32_from_bits(random_u32(state));
     } while (!(x >= range->low && x <= range->high));
     return x;
 }
 
 static void check_range(const struct range *range)
 {
-    uint32_t state = 777;
+    uint64_t state = 777;
     double worst = 0.0;
     mpfr_t x;
     mpfr_t exact;
@@ -266,7 +261,7 @@ static void avx2_loop_bits(void **state)
 {
     static float x[LOOP];
     static float y[6 * LOOP];
-    uint32_t seed = 99;
+    uint64_t seed = 99;
 
     (void)state;
     if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
@@ -274,7 +269,7 @@ static void avx2_loop_bits(void **state)
         skip();
     }
     for (int i = 0; i < LOOP; i++) {
-        const float u = gqa__f32_from_bits(next_random(&seed));
+        const float u = gqa__f32_from_bits(random_u32(&seed));
         x[i] = isnan(u) ? 0.25f : i % 2 ? u : (float)(i - LOOP / 2) / 64.0f;
     }
     loop_avx2(y, x, LOOP);

@@ -15,8 +15,8 @@
 #include <cmocka.h>
 
 #include "config/shape.h"
-#include "support/differ.h"
-#include "support/forced.h"
+#include "support/differential.h"
+#include "support/forced_isa.h"
 #include "support/published.h"
 
 static void derive(const char *name, struct gqa__shape *shape)
@@ -196,11 +196,12 @@ static void shape_rare(void **state)
  */
 
 /* Every stage of every call on one backend, within the oracle's bounds (support/oracle.h). */
-static void compare(int model, gqa_numerics numerics, gqa_backend backend, differ_stats *stats)
+static void compare(int model, gqa_numerics numerics, gqa_backend backend,
+                    differential_stats *stats)
 {
     const char *field;
     random_case c;
-    differ_truth truth;
+    differential_truth truth;
     gqa_error err;
 
     if (!published_case(model, &c, &field)) {
@@ -214,15 +215,15 @@ static void compare(int model, gqa_numerics numerics, gqa_backend backend, diffe
         fail_msg("%s: %s", published_models[model].name, err.message);
     }
     random_build(&c);
-    differ_truth_init(&truth, &c);
-    differ_run(&c, &truth, backend, stats);
-    differ_truth_free(&truth, &c);
+    differential_truth_init(&truth, &c);
+    differential_run(&c, &truth, backend, stats);
+    differential_truth_free(&truth, &c);
     random_free(&c);
 }
 
 static void compare_all(gqa_numerics numerics, gqa_backend backend)
 {
-    differ_stats stats = {0};
+    differential_stats stats = {0};
     int bad = 0;
 
     skip_refused_numerics(numerics);
@@ -263,7 +264,7 @@ static void numbers_reference(void **state)
 
 static int repeat(int model)
 {
-    differ_stats stats = {0};
+    differential_stats stats = {0};
 
     if (model < 0 || model >= published_count) {
         fprintf(stderr, "usage: test_models [0 .. %d]\n", published_count - 1);

@@ -14,7 +14,7 @@ int main(void)
 }
 #else
 #include "golden_mutants.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 /* --- the pipeline out of its stages -------------------------------------------------------------
  */

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/number.h"
+#include "support/random.h"
 
 /* Sign, exponent and mantissa sizes of a 16-bit format. */
 struct format {
@@ -130,11 +131,10 @@ static void check_boundaries(const struct format *f)
 
 static void check_random_bits(const struct format *f)
 {
-    uint32_t state = 12345;
+    uint64_t state = 12345;
 
     for (int i = 0; i < 2000000; i++) {
-        state = state * 1664525u + 1013904223u;
-        expect_narrow(f, gqa__f32_from_bits(state ^ (state >> 15)));
+        expect_narrow(f, gqa__f32_from_bits(random_u32(&state)));
     }
 }
 

@@ -11,11 +11,11 @@
 
 #include <cmocka.h>
 
-#include "support/forced.h"
+#include "support/forced_isa.h"
 #include "support/host.h"
-#include "support/rig.h"
+#include "support/small_layer.h"
 
-enum { T = 5, PAST = 3, H = RIG_HIDDEN };
+enum { T = 5, PAST = 3, H = SMALL_HIDDEN };
 
 /* --- the sweep ---------------------------------------------------------------------------------
  */
@@ -106,7 +106,7 @@ static void attention_only(gqa_config *config)
 
 static void everything(gqa_config *config)
 {
-    static const float slopes[RIG_HQ] = {0.5f, 0.25f, 0.125f, 0.0625f};
+    static const float slopes[SMALL_HQ] = {0.5f, 0.25f, 0.125f, 0.0625f};
     config->input_norm = GQA_NORM_LAYER;
     config->post_norm = GQA_NORM_RMS;
     config->qkv_layout = GQA_QKV_GROUPED;
@@ -121,7 +121,7 @@ static void everything(gqa_config *config)
 
 static void longrope(gqa_config *config)
 {
-    static const double factors[RIG_DK / 2] = {1.0, 1.5, 2.0, 4.0, 8.0};
+    static const double factors[SMALL_DK / 2] = {1.0, 1.5, 2.0, 4.0, 8.0};
     config->rope_scaling = GQA_ROPE_SCALING_LONGROPE;
     config->rope_original_context = 64;
     config->rope_factor = 8.0;
@@ -149,13 +149,13 @@ static const struct {
                {"reference", reference},   {"bf16", bf16}};
 enum { CONFIGS = sizeof configs / sizeof configs[0] };
 
-/* Does GQA_ISA force a row that does not serve config i? */
+/* Does GQA_ISA force a kernel set that does not serve config i? */
 static bool refused(size_t i)
 {
     gqa_config config;
     gqa_config_init(&config);
     configs[i].edit(&config);
-    return config.isa == GQA_ISA_AUTO && forced_row_refuses(config.numerics);
+    return config.isa == GQA_ISA_AUTO && forced_isa_refuses(config.numerics);
 }
 
 struct creation {
@@ -233,15 +233,15 @@ static void set_calls(struct bench *bench)
         bench->in.hidden_states = gqa_tensor_3d(bench->x, GQA_F32, 1, T, hidden);
         bench->out.hidden_states = gqa_tensor_3d(bench->y, GQA_F32, 1, T, hidden);
     } else {
-        bench->in.q_proj = gqa_tensor_4d(bench->a, GQA_F32, 1, T, RIG_HQ, RIG_DK);
-        bench->in.k_proj = gqa_tensor_4d(bench->b, GQA_F32, 1, T, RIG_HKV, RIG_DK);
-        bench->in.v_proj = gqa_tensor_4d(bench->b, GQA_F32, 1, T, RIG_HKV, RIG_DV);
+        bench->in.q_proj = gqa_tensor_4d(bench->a, GQA_F32, 1, T, SMALL_HQ, SMALL_DK);
+        bench->in.k_proj = gqa_tensor_4d(bench->b, GQA_F32, 1, T, SMALL_HKV, SMALL_DK);
+        bench->in.v_proj = gqa_tensor_4d(bench->b, GQA_F32, 1, T, SMALL_HKV, SMALL_DV);
     }
-    bench->out.attn = gqa_tensor_4d(bench->c, GQA_F32, 1, T, RIG_HQ, RIG_DV);
+    bench->out.attn = gqa_tensor_4d(bench->c, GQA_F32, 1, T, SMALL_HQ, SMALL_DV);
     gqa_attend_inputs_init(&bench->attend_in);
     gqa_attend_output_init(&bench->attend_out);
-    bench->attend_in.query = gqa_tensor_4d(bench->a, GQA_F32, 1, 2, RIG_HQ, RIG_DK);
-    bench->attend_out.output = gqa_tensor_4d(bench->d, GQA_F32, 1, 2, RIG_HQ, RIG_DV);
+    bench->attend_in.query = gqa_tensor_4d(bench->a, GQA_F32, 1, 2, SMALL_HQ, SMALL_DK);
+    bench->attend_out.output = gqa_tensor_4d(bench->d, GQA_F32, 1, 2, SMALL_HQ, SMALL_DV);
     bench->out_before = bench->out;
     bench->attend_before = bench->attend_out;
 }
@@ -261,7 +261,7 @@ static void bench_open(struct bench *bench, void (*edit)(gqa_config *))
         gqa_create(&bench->layer, &bench->model.config, &bench->model.weights, &runtime, NULL),
         GQA_OK);
     gqa_cache_options_init(&options, bench->layer);
-    options.max_tokens = RIG_TOKENS;
+    options.max_tokens = SMALL_TOKENS;
     options.page_size = 16;
     assert_int_equal(gqa_cache_create(&bench->cache, bench->layer, &options, NULL), GQA_OK);
     for (int i = 0; i < T * H; i++) {
@@ -270,10 +270,10 @@ static void bench_open(struct bench *bench, void (*edit)(gqa_config *))
     for (int i = 0; i < T * 128; i++) {
         bench->a[i] = bench->b[i] = 0.01f * (float)(i % 89 - 44);
     }
-    key = gqa_tensor_3d(bench->a, GQA_F32, PAST, RIG_HKV, RIG_DK);
-    value = gqa_tensor_3d(bench->b, GQA_F32, PAST, RIG_HKV, RIG_DV);
+    key = gqa_tensor_3d(bench->a, GQA_F32, PAST, SMALL_HKV, SMALL_DK);
+    value = gqa_tensor_3d(bench->b, GQA_F32, PAST, SMALL_HKV, SMALL_DV);
     assert_int_equal(gqa_cache_append(bench->cache, 0, &key, &value, NULL, NULL), GQA_OK);
-    bench->hash = rig_cache_hash(bench->cache, 1);
+    bench->hash = small_layer_cache_hash(bench->cache, 1);
     set_calls(bench);
 }
 
@@ -288,7 +288,7 @@ static void bench_close(struct bench *bench)
 static void bench_unchanged(void *arg)
 {
     struct bench *bench = arg;
-    assert_true(rig_cache_hash(bench->cache, 1) == bench->hash);
+    assert_true(small_layer_cache_hash(bench->cache, 1) == bench->hash);
     assert_memory_equal(&bench->out, &bench->out_before, sizeof bench->out);
     assert_memory_equal(&bench->attend_out, &bench->attend_before, sizeof bench->attend_out);
     assert_null(bench->second);
@@ -347,10 +347,10 @@ static gqa_status run_finish(void *arg, gqa_error *err)
 {
     struct bench *bench = arg;
     gqa_states states = {0};
-    gqa_tensor output = gqa_tensor_4d(bench->d, GQA_F32, 1, 1, RIG_HQ, RIG_DV);
-    states.m = gqa_tensor_3d(bench->a, GQA_F32, 1, 1, RIG_HQ);
-    states.l = gqa_tensor_3d(bench->b, GQA_F32, 1, 1, RIG_HQ);
-    states.o = gqa_tensor_4d(bench->c, GQA_F32, 1, 1, RIG_HQ, RIG_DV);
+    gqa_tensor output = gqa_tensor_4d(bench->d, GQA_F32, 1, 1, SMALL_HQ, SMALL_DV);
+    states.m = gqa_tensor_3d(bench->a, GQA_F32, 1, 1, SMALL_HQ);
+    states.l = gqa_tensor_3d(bench->b, GQA_F32, 1, 1, SMALL_HQ);
+    states.o = gqa_tensor_4d(bench->c, GQA_F32, 1, 1, SMALL_HQ, SMALL_DV);
     return gqa_finish_states(bench->layer, &states, GQA_PHASE_CTE, 0, &output, NULL, err);
 }
 
@@ -443,9 +443,9 @@ static gqa_status run_input_norm(void *arg, gqa_error *err)
 static gqa_status run_qkv(void *arg, gqa_error *err)
 {
     struct bench *bench = arg;
-    gqa_tensor x = rows(bench->x, H), q = heads(bench->a, RIG_HQ, RIG_DK);
-    gqa_tensor k = heads(bench->b, RIG_HKV, RIG_DK), v = heads(bench->c, RIG_HKV, RIG_DV);
-    gqa_tensor gate = heads(bench->d, RIG_HQ, RIG_DV);
+    gqa_tensor x = rows(bench->x, H), q = heads(bench->a, SMALL_HQ, SMALL_DK);
+    gqa_tensor k = heads(bench->b, SMALL_HKV, SMALL_DK), v = heads(bench->c, SMALL_HKV, SMALL_DV);
+    gqa_tensor gate = heads(bench->d, SMALL_HQ, SMALL_DV);
     return gqa_stage_qkv(bench->layer, &x, &q, &k, &v,
                          bench->model.config.gate != GQA_GATE_NONE ? &gate : NULL, err);
 }
@@ -453,9 +453,9 @@ static gqa_status run_qkv(void *arg, gqa_error *err)
 static gqa_status run_small_stages(void *arg, gqa_error *err)
 {
     struct bench *bench = arg;
-    gqa_tensor q = heads(bench->a, RIG_HQ, RIG_DK), k = heads(bench->b, RIG_HKV, RIG_DK);
-    gqa_tensor v = heads(bench->c, RIG_HKV, RIG_DV), gate = heads(bench->d, RIG_HQ, RIG_DV);
-    gqa_tensor attn = heads(bench->c, RIG_HQ, RIG_DV);
+    gqa_tensor q = heads(bench->a, SMALL_HQ, SMALL_DK), k = heads(bench->b, SMALL_HKV, SMALL_DK);
+    gqa_tensor v = heads(bench->c, SMALL_HKV, SMALL_DV), gate = heads(bench->d, SMALL_HQ, SMALL_DV);
+    gqa_tensor attn = heads(bench->c, SMALL_HQ, SMALL_DV);
     const int32_t positions[T] = {0, 1, 2, 3, 4};
     gqa_status status = gqa_stage_clip(bench->layer, &q, &k, &v, err);
     if (status == GQA_OK) {
@@ -474,9 +474,9 @@ static gqa_status run_rope(void *arg, gqa_error *err)
 {
     struct bench *bench = arg;
     const int32_t positions[T] = {0, 1, 2, 3, 4};
-    gqa_tensor c = rows(bench->c, RIG_DK / 2), s = rows(bench->d, RIG_DK / 2);
-    gqa_tensor q = heads(bench->a, RIG_HQ, RIG_DK);
-    double frequencies[RIG_DK / 2];
+    gqa_tensor c = rows(bench->c, SMALL_DK / 2), s = rows(bench->d, SMALL_DK / 2);
+    gqa_tensor q = heads(bench->a, SMALL_HQ, SMALL_DK);
+    double frequencies[SMALL_DK / 2];
     gqa_status status = gqa_stage_rope_table(bench->layer, positions, 1, 0, &c, &s, err);
     if (status == GQA_OK) {
         status = gqa_stage_rope(bench->layer, &c, &s, &q, err);
@@ -490,7 +490,7 @@ static gqa_status run_rope(void *arg, gqa_error *err)
 static gqa_status run_output(void *arg, gqa_error *err)
 {
     struct bench *bench = arg;
-    gqa_tensor attn = heads(bench->c, RIG_HQ, RIG_DV), o = rows(bench->y, H);
+    gqa_tensor attn = heads(bench->c, SMALL_HQ, SMALL_DV), o = rows(bench->y, H);
     gqa_status status = gqa_stage_output_projection(bench->layer, &attn, &o, err);
     if (status == GQA_OK) {
         status = gqa_stage_output(bench->layer, &o, NULL, &o, err);
@@ -539,8 +539,8 @@ static void calls_without_allocations(void **state)
             continue;
         }
         bench_open(&bench, configs[i].edit);
-        key = gqa_tensor_3d(bench.a, GQA_F32, 1, RIG_HKV, RIG_DK);
-        value = gqa_tensor_3d(bench.b, GQA_F32, 1, RIG_HKV, RIG_DV);
+        key = gqa_tensor_3d(bench.a, GQA_F32, 1, SMALL_HKV, SMALL_DK);
+        value = gqa_tensor_3d(bench.b, GQA_F32, 1, SMALL_HKV, SMALL_DV);
         bench.host.calls = 0;
         bench.host.fail_from = 0;
         assert_int_equal(
@@ -559,7 +559,7 @@ static void calls_without_allocations(void **state)
                          GQA_OK);
         assert_int_equal(gqa_cache_append(bench.cache, 0, &key, &value, NULL, NULL), GQA_OK);
         assert_int_equal(gqa_cache_truncate(bench.cache, 0, PAST, NULL), GQA_OK);
-        assert_true(rig_cache_hash(bench.cache, 1) == bench.hash);
+        assert_true(small_layer_cache_hash(bench.cache, 1) == bench.hash);
         assert_int_equal(bench.host.calls, 0);
         bench_close(&bench);
     }

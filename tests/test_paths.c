@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "support/forced.h"
+#include "support/forced_isa.h"
 #include "support/parallel.h"
 
 enum { DIM = 8, PAST = 600, PROMPT = 300, ALL = PAST + PROMPT, BATCH = 3 };

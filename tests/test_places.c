@@ -19,13 +19,13 @@
 #include "api/forward_check.h"
 #include "base/memory.h"
 #include "layer/place.h"
-#include "support/rig.h"
+#include "support/small_layer.h"
 
-enum { B = 2, T = 3, BLOCK = 4, HEADS = RIG_HQ + 1, DIM = RIG_HIDDEN + 8, SPACE = 1 << 20 };
+enum { B = 2, T = 3, BLOCK = 4, HEADS = SMALL_HQ + 1, DIM = SMALL_HIDDEN + 8, SPACE = 1 << 20 };
 
 /* One call; the tensors lie apart unless a change moves them. */
 struct scene {
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
     gqa_output out;
     gqa_attend_inputs attend_in;
@@ -41,7 +41,7 @@ static gqa_tensor heads(int i, int n, int dim)
 
 static gqa_tensor rows(int i)
 {
-    return gqa_tensor_3d(memory[i], GQA_F32, B, T, RIG_HIDDEN);
+    return gqa_tensor_3d(memory[i], GQA_F32, B, T, SMALL_HIDDEN);
 }
 
 /* --- where things lie, as a word ------------------------------------------------------------- */
@@ -181,8 +181,8 @@ static void v_gap(struct scene *s)
 {
     gqa_tensor *const t = &s->in.v_proj;
     t->stride[3] = 1;
-    t->stride[2] = RIG_DV + 1;
-    t->stride[1] = t->stride[2] * RIG_HKV;
+    t->stride[2] = SMALL_DV + 1;
+    t->stride[1] = t->stride[2] * SMALL_HKV;
     t->stride[0] = t->stride[1] * T;
 }
 
@@ -190,8 +190,8 @@ static void attn_gap(struct scene *s)
 {
     gqa_tensor *const t = &s->out.attn;
     t->stride[3] = 1;
-    t->stride[2] = RIG_DV + 1;
-    t->stride[1] = t->stride[2] * RIG_HQ;
+    t->stride[2] = SMALL_DV + 1;
+    t->stride[1] = t->stride[2] * SMALL_HQ;
     t->stride[0] = t->stride[1] * T;
 }
 
@@ -200,19 +200,19 @@ static void token_gap(struct scene *s)
 {
     gqa_tensor *const t = &s->in.q_proj;
     t->stride[3] = 1;
-    t->stride[2] = RIG_DK;
-    t->stride[1] = RIG_DK * RIG_HQ + 5;
+    t->stride[2] = SMALL_DK;
+    t->stride[1] = SMALL_DK * SMALL_HQ + 5;
     t->stride[0] = t->stride[1] * T;
 }
 
 static void present(struct scene *s)
 {
-    s->out.present_key_value.v = gqa_tensor_4d(memory[9], GQA_F32, B, RIG_HKV, T, RIG_DV);
+    s->out.present_key_value.v = gqa_tensor_4d(memory[9], GQA_F32, B, SMALL_HKV, T, SMALL_DV);
 }
 
 static void lse(struct scene *s)
 {
-    s->out.lse = gqa_tensor_3d(memory[10], GQA_F32, B, T, RIG_HQ);
+    s->out.lse = gqa_tensor_3d(memory[10], GQA_F32, B, T, SMALL_HQ);
 }
 
 static void tap(struct scene *s)
@@ -222,7 +222,7 @@ static void tap(struct scene *s)
 
 static void gate_given(struct scene *s)
 {
-    s->in.gate_proj = heads(11, RIG_HQ, RIG_DV);
+    s->in.gate_proj = heads(11, SMALL_HQ, SMALL_DV);
 }
 
 static void read_only(struct scene *s)
@@ -248,7 +248,7 @@ static void out_on_x(struct scene *s)
 
 static void out_over_x(struct scene *s)
 {
-    s->out.hidden_states.data = memory[5] + RIG_HIDDEN;
+    s->out.hidden_states.data = memory[5] + SMALL_HIDDEN;
 }
 
 static void residual(struct scene *s)
@@ -264,7 +264,7 @@ static void residual_and_sum(struct scene *s)
 
 static void attn_too(struct scene *s)
 {
-    s->out.attn = heads(3, RIG_HQ, RIG_DV);
+    s->out.attn = heads(3, SMALL_HQ, SMALL_DV);
 }
 
 /* --- the calls ------------------------------------------------------------------------------- */
@@ -272,10 +272,10 @@ static void attn_too(struct scene *s)
 /* From the projections to attn. */
 static void start_projected(struct scene *s)
 {
-    s->in.q_proj = heads(0, RIG_HQ, RIG_DK);
-    s->in.k_proj = heads(1, RIG_HKV, RIG_DK);
-    s->in.v_proj = heads(2, RIG_HKV, RIG_DV);
-    s->out.attn = heads(3, RIG_HQ, RIG_DV);
+    s->in.q_proj = heads(0, SMALL_HQ, SMALL_DK);
+    s->in.k_proj = heads(1, SMALL_HKV, SMALL_DK);
+    s->in.v_proj = heads(2, SMALL_HKV, SMALL_DV);
+    s->out.attn = heads(3, SMALL_HQ, SMALL_DV);
 }
 
 /* From hidden states to hidden states. */
@@ -288,8 +288,8 @@ static void start_hidden(struct scene *s)
 /* gqa_attend on a cache. */
 static void start_attend(struct scene *s)
 {
-    s->attend_in.query = heads(0, RIG_HQ, RIG_DK);
-    s->attend_out.output = heads(3, RIG_HQ, RIG_DV);
+    s->attend_in.query = heads(0, SMALL_HQ, SMALL_DK);
+    s->attend_out.output = heads(3, SMALL_HQ, SMALL_DV);
 }
 
 static void query_bf16(struct scene *s)
@@ -300,7 +300,7 @@ static void query_bf16(struct scene *s)
 static void lse_alone(struct scene *s)
 {
     memset(&s->attend_out.output, 0, sizeof s->attend_out.output);
-    s->attend_out.lse = gqa_tensor_3d(memory[10], GQA_F32, B, T, RIG_HQ);
+    s->attend_out.lse = gqa_tensor_3d(memory[10], GQA_F32, B, T, SMALL_HQ);
 }
 
 static void (*base_config)(gqa_config *); /* before the change */
@@ -328,7 +328,7 @@ static void check_changes(void (*config)(gqa_config *), void (*start)(struct sce
 
         base_config = config;
         change_config = changes[i].config;
-        rig_open(&s.rig, edit);
+        small_layer_open(&s.small, edit);
         gqa_inputs_init(&s.in);
         gqa_output_init(&s.out);
         gqa_attend_inputs_init(&s.attend_in);
@@ -338,11 +338,11 @@ static void check_changes(void (*config)(gqa_config *), void (*start)(struct sce
             changes[i].call(&s);
         }
         if (start == start_attend) {
-            const struct gqa__attend_args args = {s.rig.layer, s.rig.cache, &s.attend_in,
+            const struct gqa__attend_args args = {s.small.layer, s.small.cache, &s.attend_in,
                                                   &s.attend_out};
             status = gqa__attend_check(&call, &args, 0, &err);
         } else {
-            const struct gqa__forward_args args = {s.rig.layer, s.rig.cache, &s.in, &s.out};
+            const struct gqa__forward_args args = {s.small.layer, s.small.cache, &s.in, &s.out};
             status = gqa__forward_check(&call, &args, 0, &err);
         }
         if (status != GQA_OK) {
@@ -352,7 +352,7 @@ static void check_changes(void (*config)(gqa_config *), void (*start)(struct sce
         if (strcmp(word, changes[i].want) != 0) {
             fail_msg("%s: \"%s\", expected \"%s\"", changes[i].name, word, changes[i].want);
         }
-        rig_close(&s.rig);
+        small_layer_close(&s.small);
     }
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test_pool_share.c - layers that share a pool: the bits of every row, a busy pool, many threads of
- * the host, and fork. */
+/* test_pool_share.c - layers that share a pool: the bits of every kernel set, a busy pool, many
+ * threads of the host, and fork. */
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <setjmp.h>
@@ -16,8 +16,8 @@
 #include <cmocka.h>
 
 #include "parallel/tasks.h"
-#include "support/forced.h"
-#include "support/lent.h"
+#include "support/forced_isa.h"
+#include "support/hosted_layer.h"
 #include "support/pools.h"
 
 /* ---- a busy pool ---- */
@@ -73,13 +73,13 @@ static void busy_runs_on_its_own_thread(void **state)
     struct mine mine = {pthread_self(), 0, 0};
     struct gqa__tasks tasks = {own_item, &mine, 50};
     gqa_runtime runtime = lend_pool(holder.pool);
-    struct lent lent, alone;
+    struct hosted_layer hosted, alone;
     pthread_t thread;
     (void)state;
 
-    assert_true(lent_open(&lent, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_RICH));
-    assert_true(lent_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_RICH));
-    assert_true(lent_round(&alone));
+    assert_true(hosted_open(&hosted, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, HOSTED_RICH));
+    assert_true(hosted_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, HOSTED_RICH));
+    assert_true(hosted_round(&alone));
     assert_int_equal(pthread_create(&thread, NULL, hold_pool, &holder), 0);
     while (atomic_load(&holder.gate.entered) == 0) {
         pause_for(100);
@@ -87,12 +87,12 @@ static void busy_runs_on_its_own_thread(void **state)
     gqa__run_tasks(&runtime, &tasks);
     assert_int_equal(mine.items, 50);
     assert_int_equal(mine.others, 0);
-    assert_true(lent_round(&lent)); /* while the pool is held */
+    assert_true(hosted_round(&hosted)); /* while the pool is held */
     atomic_store(&holder.gate.open, 1);
     pthread_join(thread, NULL);
-    assert_memory_equal(lent.result, alone.result, alone.floats * sizeof(float));
-    lent_close(&lent);
-    lent_close(&alone);
+    assert_memory_equal(hosted.result, alone.result, alone.floats * sizeof(float));
+    hosted_close(&hosted);
+    hosted_close(&alone);
     gqa_pool_destroy(&holder.pool);
 }
 
@@ -124,50 +124,50 @@ static void nested_in_its_own_task(void **state)
 
 /* ---- bits ---- */
 
-static void same_bits(gqa_isa isa, gqa_numerics numerics, enum lent_kind kind,
+static void same_bits(gqa_isa isa, gqa_numerics numerics, enum hosted_kind kind,
                       const int32_t *threads, int n)
 {
-    struct lent alone;
+    struct hosted_layer alone;
 
-    if (!gqa_isa_available(isa) || !lent_open(&alone, NULL, isa, numerics, kind)) {
+    if (!gqa_isa_available(isa) || !hosted_open(&alone, NULL, isa, numerics, kind)) {
         print_message("skipped: %s, numerics %d\n", gqa_isa_name(isa), (int)numerics);
         return;
     }
-    assert_true(lent_round(&alone));
+    assert_true(hosted_round(&alone));
     for (int i = 0; i < n; i++) {
         gqa_pool *pool = make_pool(threads[i]);
         gqa_runtime runtime = lend_pool(pool);
-        struct lent lent;
-        assert_true(lent_open(&lent, &runtime, isa, numerics, kind));
+        struct hosted_layer hosted;
+        assert_true(hosted_open(&hosted, &runtime, isa, numerics, kind));
         for (int repeat = 0; repeat < 3; repeat++) {
-            assert_true(lent_round(&lent));
-            if (memcmp(lent.result, alone.result, alone.floats * sizeof(float)) != 0) {
+            assert_true(hosted_round(&hosted));
+            if (memcmp(hosted.result, alone.result, alone.floats * sizeof(float)) != 0) {
                 size_t at = 0;
-                while (memcmp(&lent.result[at], &alone.result[at], sizeof(float)) == 0) {
+                while (memcmp(&hosted.result[at], &alone.result[at], sizeof(float)) == 0) {
                     at++;
                 }
                 fail_msg("%s, numerics %d, kind %d, %d threads: float %d is %a, alone %a",
                          gqa_isa_name(isa), (int)numerics, (int)kind, (int)threads[i], (int)at,
-                         (double)lent.result[at], (double)alone.result[at]);
+                         (double)hosted.result[at], (double)alone.result[at]);
             }
         }
-        lent_close(&lent);
+        hosted_close(&hosted);
         gqa_pool_destroy(&pool);
     }
-    lent_close(&alone);
+    hosted_close(&alone);
 }
 
-static void bits_of_every_row(void **state)
+static void bits_of_every_kernel_set(void **state)
 {
-    static const gqa_isa rows[] = {GQA_ISA_SCALAR, GQA_ISA_AVX2, GQA_ISA_AVX512, GQA_ISA_AMX,
+    static const gqa_isa isas[] = {GQA_ISA_SCALAR, GQA_ISA_AVX2, GQA_ISA_AVX512, GQA_ISA_AMX,
                                    GQA_ISA_NEON};
     static const int32_t threads[] = {1, 2, 3, 7};
     (void)state;
 
-    for (size_t r = 0; r < sizeof rows / sizeof rows[0]; r++) {
+    for (size_t r = 0; r < sizeof isas / sizeof isas[0]; r++) {
         for (int k = 0; k < 6; k++) {
-            same_bits(rows[r], k % 2 == 0 ? GQA_NUMERICS_F32 : GQA_NUMERICS_BF16,
-                      (enum lent_kind)(k / 2), threads, 4);
+            same_bits(isas[r], k % 2 == 0 ? GQA_NUMERICS_F32 : GQA_NUMERICS_BF16,
+                      (enum hosted_kind)(k / 2), threads, 4);
         }
     }
 }
@@ -176,7 +176,7 @@ static void bits_of_every_row(void **state)
 
 struct client {
     gqa_pool *pool;
-    const struct lent *alone;
+    const struct hosted_layer *alone;
     int rounds, wrong;
 };
 
@@ -184,18 +184,18 @@ static void *be_client(void *arg)
 {
     struct client *client = arg;
     gqa_runtime runtime = lend_pool(client->pool);
-    struct lent lent;
+    struct hosted_layer hosted;
 
-    if (!lent_open(&lent, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_RICH)) {
+    if (!hosted_open(&hosted, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, HOSTED_RICH)) {
         client->wrong = 1000;
     }
     for (int i = 0; i < client->rounds && client->wrong < 1000; i++) {
-        client->wrong += !lent_round(&lent);
-        client->wrong +=
-            memcmp(lent.result, client->alone->result, client->alone->floats * sizeof(float)) != 0;
+        client->wrong += !hosted_round(&hosted);
+        client->wrong += memcmp(hosted.result, client->alone->result,
+                                client->alone->floats * sizeof(float)) != 0;
         client->wrong += run_job(client->pool, 3, 20 + i);
     }
-    lent_close(&lent);
+    hosted_close(&hosted);
     return NULL;
 }
 
@@ -206,11 +206,11 @@ static void many_clients(void **state)
     gqa_pool *pool = make_pool(3);
     struct client clients[CLIENTS];
     pthread_t threads[CLIENTS];
-    struct lent alone;
+    struct hosted_layer alone;
     (void)state;
 
-    assert_true(lent_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_RICH));
-    assert_true(lent_round(&alone));
+    assert_true(hosted_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, HOSTED_RICH));
+    assert_true(hosted_round(&alone));
     for (int i = 0; i < CLIENTS; i++) {
         clients[i] = (struct client){pool, &alone, 6, 0};
         assert_int_equal(pthread_create(&threads[i], NULL, be_client, &clients[i]), 0);
@@ -219,24 +219,25 @@ static void many_clients(void **state)
         pthread_join(threads[i], NULL);
         assert_int_equal(clients[i].wrong, 0);
     }
-    lent_close(&alone);
+    hosted_close(&alone);
     gqa_pool_destroy(&pool);
 }
 
 /* ---- fork ---- */
 
 /* The parent's pool in a child: calls give the same bits, its end does not hang. */
-static int use_in_child(gqa_pool *pool, struct lent *lent, const struct lent *alone)
+static int use_in_child(gqa_pool *pool, struct hosted_layer *hosted,
+                        const struct hosted_layer *alone)
 {
     alarm(100);
     if (run_job(pool, 3, 100) != 0) {
         return 1;
     }
-    if (!lent_round(lent) ||
-        memcmp(lent->result, alone->result, alone->floats * sizeof(float)) != 0) {
+    if (!hosted_round(hosted) ||
+        memcmp(hosted->result, alone->result, alone->floats * sizeof(float)) != 0) {
         return 2;
     }
-    lent_close(lent);
+    hosted_close(hosted);
     gqa_pool_destroy(&pool);
     if (pool != NULL) {
         return 3;
@@ -272,13 +273,13 @@ static void forks(int times, long gap, bool while_others_work)
     skip_refused_numerics(GQA_NUMERICS_F32);
     struct worker_bee bee = {make_pool(3), 0, 0};
     gqa_runtime runtime = lend_pool(bee.pool);
-    struct lent lent, alone;
+    struct hosted_layer hosted, alone;
     pthread_t thread;
 
-    assert_true(lent_open(&lent, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_PLAIN));
-    assert_true(lent_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, LENT_PLAIN));
-    assert_true(lent_round(&alone));
-    assert_true(lent_round(&lent));
+    assert_true(hosted_open(&hosted, &runtime, GQA_ISA_AUTO, GQA_NUMERICS_F32, HOSTED_PLAIN));
+    assert_true(hosted_open(&alone, NULL, GQA_ISA_AUTO, GQA_NUMERICS_F32, HOSTED_PLAIN));
+    assert_true(hosted_round(&alone));
+    assert_true(hosted_round(&hosted));
     if (while_others_work) {
         assert_int_equal(pthread_create(&thread, NULL, work_on, &bee), 0);
     }
@@ -287,7 +288,7 @@ static void forks(int times, long gap, bool while_others_work)
         pause_for(gap);
         pid_t child = fork();
         if (child == 0) {
-            _exit(use_in_child(bee.pool, &lent, &alone));
+            _exit(use_in_child(bee.pool, &hosted, &alone));
         }
         int status = wait_child(child);
         if (status != 0) {
@@ -299,10 +300,10 @@ static void forks(int times, long gap, bool while_others_work)
         pthread_join(thread, NULL);
         assert_int_equal(bee.wrong, 0);
     }
-    assert_true(lent_round(&lent)); /* the parent's pool is as before */
-    assert_memory_equal(lent.result, alone.result, alone.floats * sizeof(float));
-    lent_close(&lent);
-    lent_close(&alone);
+    assert_true(hosted_round(&hosted)); /* the parent's pool is as before */
+    assert_memory_equal(hosted.result, alone.result, alone.floats * sizeof(float));
+    hosted_close(&hosted);
+    hosted_close(&alone);
     gqa_pool_destroy(&bee.pool);
 }
 
@@ -323,7 +324,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(busy_runs_on_its_own_thread), cmocka_unit_test(nested_in_its_own_task),
-        cmocka_unit_test(bits_of_every_row),           cmocka_unit_test(many_clients),
+        cmocka_unit_test(bits_of_every_kernel_set),    cmocka_unit_test(many_clients),
         cmocka_unit_test(fork_with_idle_pool),         cmocka_unit_test(fork_with_busy_pool),
     };
     return cmocka_run_group_tests_name("pool_share", tests, NULL, NULL);

@@ -12,14 +12,14 @@
 
 #include <cmocka.h>
 
-#include "support/forced.h"
-#include "support/rig.h"
+#include "support/forced_isa.h"
+#include "support/small_layer.h"
 
 enum { T = 3, HELD = 4 };
 
-static struct rig rig; /* sequence 0 holds positions 0 .. HELD-1 */
+static struct small_layer small; /* sequence 0 holds positions 0 .. HELD-1 */
 static uint8_t ones[T * 64];
-static float q[T * RIG_HQ * RIG_DK], kv[T * RIG_HKV * RIG_DK], out[T * RIG_HQ * RIG_DK];
+static float q[T * SMALL_HQ * SMALL_DK], kv[T * SMALL_HKV * SMALL_DK], out[T * SMALL_HQ * SMALL_DK];
 
 /* Every key is visible, and the temperature's logarithm is defined from position 0 on. */
 static void warm(gqa_config *config)
@@ -39,25 +39,25 @@ static gqa_status forward(const int32_t *ids, bool masked, gqa_cache *cache, boo
     gqa_output o;
     gqa_inputs_init(&in);
     gqa_output_init(&o);
-    in.q_proj = gqa_tensor_4d(q, GQA_F32, 1, T, RIG_HQ, RIG_DK);
+    in.q_proj = gqa_tensor_4d(q, GQA_F32, 1, T, SMALL_HQ, SMALL_DK);
     if (!borrow && !no_keys) {
-        in.k_proj = gqa_tensor_4d(kv, GQA_F32, 1, T, RIG_HKV, RIG_DK);
-        in.v_proj = gqa_tensor_4d(kv, GQA_F32, 1, T, RIG_HKV, RIG_DV);
+        in.k_proj = gqa_tensor_4d(kv, GQA_F32, 1, T, SMALL_HKV, SMALL_DK);
+        in.v_proj = gqa_tensor_4d(kv, GQA_F32, 1, T, SMALL_HKV, SMALL_DV);
     }
     in.borrow_cache = borrow;
     in.position_ids = ids;
     if (masked) {
         in.mask = gqa_tensor_4d(ones, GQA_U8, 1, 1, T, 64);
     }
-    o.attn = gqa_tensor_4d(out, GQA_F32, 1, T, RIG_HQ, RIG_DV);
-    return gqa_forward(rig.layer, cache, &in, &o, NULL, 0, err);
+    o.attn = gqa_tensor_4d(out, GQA_F32, 1, T, SMALL_HQ, SMALL_DV);
+    return gqa_forward(small.layer, cache, &in, &o, NULL, 0, err);
 }
 
 static gqa_status way_append(const int32_t *ids, bool masked, gqa_error *err)
 {
-    const gqa_status status = forward(ids, masked, rig.cache, false, false, err);
+    const gqa_status status = forward(ids, masked, small.cache, false, false, err);
     if (status == GQA_OK) {
-        assert_int_equal(gqa_cache_truncate(rig.cache, 0, HELD, NULL), GQA_OK);
+        assert_int_equal(gqa_cache_truncate(small.cache, 0, HELD, NULL), GQA_OK);
     }
     return status;
 }
@@ -69,12 +69,12 @@ static gqa_status way_alone(const int32_t *ids, bool masked, gqa_error *err)
 
 static gqa_status way_borrow(const int32_t *ids, bool masked, gqa_error *err)
 {
-    return forward(ids, masked, rig.cache, true, false, err);
+    return forward(ids, masked, small.cache, true, false, err);
 }
 
 static gqa_status way_no_keys(const int32_t *ids, bool masked, gqa_error *err)
 {
-    return forward(ids, masked, rig.cache, false, true, err);
+    return forward(ids, masked, small.cache, false, true, err);
 }
 
 static gqa_status attend(const int32_t *ids, const int32_t *key_ids, bool masked,
@@ -84,18 +84,18 @@ static gqa_status attend(const int32_t *ids, const int32_t *key_ids, bool masked
     gqa_attend_output o;
     gqa_attend_inputs_init(&in);
     gqa_attend_output_init(&o);
-    in.query = gqa_tensor_4d(q, GQA_F32, 1, T, RIG_HQ, RIG_DK);
+    in.query = gqa_tensor_4d(q, GQA_F32, 1, T, SMALL_HQ, SMALL_DK);
     if (cache == NULL) {
-        in.key = gqa_tensor_4d(kv, GQA_F32, 1, T, RIG_HKV, RIG_DK);
-        in.value = gqa_tensor_4d(kv, GQA_F32, 1, T, RIG_HKV, RIG_DV);
+        in.key = gqa_tensor_4d(kv, GQA_F32, 1, T, SMALL_HKV, SMALL_DK);
+        in.value = gqa_tensor_4d(kv, GQA_F32, 1, T, SMALL_HKV, SMALL_DV);
     }
     in.position_ids = ids;
     in.key_position_ids = key_ids;
     if (masked) {
         in.mask = gqa_tensor_4d(ones, GQA_U8, 1, 1, T, 64);
     }
-    o.output = gqa_tensor_4d(out, GQA_F32, 1, T, RIG_HQ, RIG_DV);
-    return gqa_attend(rig.layer, cache, &in, &o, NULL, 0, err);
+    o.output = gqa_tensor_4d(out, GQA_F32, 1, T, SMALL_HQ, SMALL_DV);
+    return gqa_attend(small.layer, cache, &in, &o, NULL, 0, err);
 }
 
 static gqa_status way_queries(const int32_t *ids, bool masked, gqa_error *err)
@@ -105,7 +105,7 @@ static gqa_status way_queries(const int32_t *ids, bool masked, gqa_error *err)
 
 static gqa_status way_queries_cache(const int32_t *ids, bool masked, gqa_error *err)
 {
-    return attend(ids, NULL, masked, rig.cache, err);
+    return attend(ids, NULL, masked, small.cache, err);
 }
 
 static gqa_status way_keys(const int32_t *ids, bool masked, gqa_error *err)
@@ -115,42 +115,42 @@ static gqa_status way_keys(const int32_t *ids, bool masked, gqa_error *err)
 
 static gqa_status way_cache_append(const int32_t *ids, bool masked, gqa_error *err)
 {
-    const gqa_tensor key = gqa_tensor_3d(kv, GQA_F32, T, RIG_HKV, RIG_DK);
-    const gqa_tensor value = gqa_tensor_3d(kv, GQA_F32, T, RIG_HKV, RIG_DV);
-    const gqa_status status = gqa_cache_append(rig.cache, 0, &key, &value, ids, err);
+    const gqa_tensor key = gqa_tensor_3d(kv, GQA_F32, T, SMALL_HKV, SMALL_DK);
+    const gqa_tensor value = gqa_tensor_3d(kv, GQA_F32, T, SMALL_HKV, SMALL_DV);
+    const gqa_status status = gqa_cache_append(small.cache, 0, &key, &value, ids, err);
     (void)masked;
     memset(out, 0, sizeof out);
     if (status == GQA_OK) {
-        assert_int_equal(gqa_cache_truncate(rig.cache, 0, HELD, NULL), GQA_OK);
+        assert_int_equal(gqa_cache_truncate(small.cache, 0, HELD, NULL), GQA_OK);
     }
     return status;
 }
 
 static gqa_status way_temperature(const int32_t *ids, bool masked, gqa_error *err)
 {
-    const gqa_tensor rows = gqa_tensor_3d(out, GQA_F32, T, RIG_HQ, RIG_DK);
+    const gqa_tensor rows = gqa_tensor_3d(out, GQA_F32, T, SMALL_HQ, SMALL_DK);
     (void)masked;
     memcpy(out, q, sizeof out);
-    return gqa_stage_query_temperature(rig.layer, ids, &rows, err);
+    return gqa_stage_query_temperature(small.layer, ids, &rows, err);
 }
 
 static gqa_status way_table(const int32_t *ids, bool masked, gqa_error *err)
 {
-    const gqa_tensor c = gqa_tensor_2d(out, GQA_F32, T, RIG_DK / 2);
-    const gqa_tensor s = gqa_tensor_2d(out + T * RIG_DK / 2, GQA_F32, T, RIG_DK / 2);
+    const gqa_tensor c = gqa_tensor_2d(out, GQA_F32, T, SMALL_DK / 2);
+    const gqa_tensor s = gqa_tensor_2d(out + T * SMALL_DK / 2, GQA_F32, T, SMALL_DK / 2);
     (void)masked;
-    return gqa_stage_rope_table(rig.layer, ids, 1, 0, &c, &s, err);
+    return gqa_stage_rope_table(small.layer, ids, 1, 0, &c, &s, err);
 }
 
 static gqa_status way_rotary(const int32_t *ids, bool masked, gqa_error *err)
 {
     gqa_inputs in;
-    float y[T * RIG_HIDDEN];
+    float y[T * SMALL_HIDDEN];
     gqa_inputs_init(&in);
     (void)masked;
     (void)err;
     in.rotary_position_ids = ids;
-    return rig_forward(&rig, NULL, &in, 1, T, rig.x, y);
+    return small_layer_forward(&small, NULL, &in, 1, T, small.x, y);
 }
 
 /* What each way takes: ids above those held, below 0, equal, falling; the last two also with a
@@ -197,7 +197,7 @@ static const struct pattern {
 static void try(const struct way *way, const struct pattern *pattern, bool masked)
 {
     gqa_error err = {GQA_OK, NULL, ""};
-    const uint64_t before = rig_cache_hash(rig.cache, 1);
+    const uint64_t before = small_layer_cache_hash(small.cache, 1);
     const bool order = pattern->is == EQUAL || pattern->is == FALLING || pattern->is == ABOVE_HELD;
     const bool excused = masked && order && (way->refused & UNLESS_MASKED) != 0;
     const bool refused = (way->refused & pattern->is) != 0 && !excused;
@@ -216,25 +216,25 @@ static void try(const struct way *way, const struct pattern *pattern, bool maske
             assert_true(isfinite(out[i]));
         }
     }
-    assert_true(rig_cache_hash(rig.cache, 1) == before);
+    assert_true(small_layer_cache_hash(small.cache, 1) == before);
 }
 
 static void every_way_in(void **state)
 {
-    float y[HELD * RIG_HIDDEN];
+    float y[HELD * SMALL_HIDDEN];
     (void)state;
-    rig_open(&rig, warm);
+    small_layer_open(&small, warm);
     memset(ones, 1, sizeof ones);
-    memcpy(q, rig.x, sizeof q);
-    memcpy(kv, rig.x + 1000, sizeof kv);
-    assert_int_equal(rig_forward(&rig, rig.cache, NULL, 1, HELD, rig.x, y), GQA_OK);
+    memcpy(q, small.x, sizeof q);
+    memcpy(kv, small.x + 1000, sizeof kv);
+    assert_int_equal(small_layer_forward(&small, small.cache, NULL, 1, HELD, small.x, y), GQA_OK);
     for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++) {
         for (size_t p = 0; p < sizeof patterns / sizeof patterns[0]; p++) {
             try(&ways[w], &patterns[p], false);
             try(&ways[w], &patterns[p], true);
         }
     }
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 /* ---- what gqa_attend makes of any ids ---- */
@@ -242,8 +242,8 @@ static void every_way_in(void **state)
 enum { QUERIES = 150, KEYS = 300 };
 
 struct plain {
-    float query[QUERIES * RIG_HQ * RIG_DK], key[KEYS * RIG_HKV * RIG_DK];
-    float value[KEYS * RIG_HKV * RIG_DV], out[QUERIES * RIG_HQ * RIG_DV];
+    float query[QUERIES * SMALL_HQ * SMALL_DK], key[KEYS * SMALL_HKV * SMALL_DK];
+    float value[KEYS * SMALL_HKV * SMALL_DV], out[QUERIES * SMALL_HQ * SMALL_DV];
     int32_t ids[QUERIES], key_ids[KEYS];
 };
 
@@ -253,20 +253,22 @@ static void attend_plain(struct plain *p, int first, int n)
     gqa_attend_output o;
     gqa_attend_inputs_init(&in);
     gqa_attend_output_init(&o);
-    in.query = gqa_tensor_4d(p->query + first * RIG_HQ * RIG_DK, GQA_F32, 1, n, RIG_HQ, RIG_DK);
-    in.key = gqa_tensor_4d(p->key, GQA_F32, 1, KEYS, RIG_HKV, RIG_DK);
-    in.value = gqa_tensor_4d(p->value, GQA_F32, 1, KEYS, RIG_HKV, RIG_DV);
+    in.query =
+        gqa_tensor_4d(p->query + first * SMALL_HQ * SMALL_DK, GQA_F32, 1, n, SMALL_HQ, SMALL_DK);
+    in.key = gqa_tensor_4d(p->key, GQA_F32, 1, KEYS, SMALL_HKV, SMALL_DK);
+    in.value = gqa_tensor_4d(p->value, GQA_F32, 1, KEYS, SMALL_HKV, SMALL_DV);
     in.position_ids = p->ids + first;
     in.key_position_ids = p->key_ids;
-    o.output = gqa_tensor_4d(p->out + first * RIG_HQ * RIG_DV, GQA_F32, 1, n, RIG_HQ, RIG_DV);
-    if (gqa_attend(rig.layer, NULL, &in, &o, NULL, 0, &rig.err) != GQA_OK) {
-        fail_msg("%s", rig.err.message);
+    o.output =
+        gqa_tensor_4d(p->out + first * SMALL_HQ * SMALL_DV, GQA_F32, 1, n, SMALL_HQ, SMALL_DV);
+    if (gqa_attend(small.layer, NULL, &in, &o, NULL, 0, &small.err) != GQA_OK) {
+        fail_msg("%s", small.err.message);
     }
 }
 
 static void windowed(gqa_config *config)
 {
-    static const float slopes[RIG_HQ] = {0.5f, 0.25f, 0.125f, 0.0625f};
+    static const float slopes[SMALL_HQ] = {0.5f, 0.25f, 0.125f, 0.0625f};
     config->sliding_window = 40;
     config->attention_chunk_size = 64;
     config->alibi_slopes = slopes;
@@ -287,12 +289,12 @@ static void attend_takes_any_query_ids(void **state)
     void (*const edits[])(gqa_config *) = {windowed, reference};
     (void)state;
     for (int e = 0; e < 2; e++) {
-        rig_open(&rig, edits[e]);
-        for (int i = 0; i < KEYS * RIG_HKV * RIG_DK; i++) {
-            whole.key[i] = rig.x[i % 6000];
+        small_layer_open(&small, edits[e]);
+        for (int i = 0; i < KEYS * SMALL_HKV * SMALL_DK; i++) {
+            whole.key[i] = small.x[i % 6000];
         }
-        memcpy(whole.value, rig.x, sizeof whole.value);
-        memcpy(whole.query, rig.x + 100, sizeof whole.query);
+        memcpy(whole.value, small.x, sizeof whole.value);
+        memcpy(whole.query, small.x + 100, sizeof whole.query);
         for (int32_t i = 0; i < KEYS; i++) {
             whole.key_ids[i] = 2 * i;
         }
@@ -316,7 +318,7 @@ static void attend_takes_any_query_ids(void **state)
             attend_plain(&moved, 0, QUERIES);
             assert_memory_equal(whole.out, moved.out, sizeof whole.out);
         }
-        rig_close(&rig);
+        small_layer_close(&small);
     }
 }
 
@@ -327,27 +329,27 @@ static void attend_takes_any_query_ids(void **state)
 static void ids_after_the_last(void **state)
 {
     const int32_t last[1] = {INT32_MAX}, early[1] = {7}, none[1] = {0};
-    float y[RIG_HIDDEN];
+    float y[SMALL_HIDDEN];
     gqa_inputs in;
     (void)state;
-    rig_open(&rig, NULL);
+    small_layer_open(&small, NULL);
     gqa_inputs_init(&in);
     in.position_ids = last;
-    assert_int_equal(rig_forward(&rig, rig.cache, &in, 1, 1, rig.x, y), GQA_OK);
+    assert_int_equal(small_layer_forward(&small, small.cache, &in, 1, 1, small.x, y), GQA_OK);
     in.position_ids = NULL;
-    assert_int_equal(rig_forward(&rig, rig.cache, &in, 1, 1, rig.x, y), GQA_ERR_ARG);
-    assert_string_equal(rig.err.field, "inputs.position_ids");
+    assert_int_equal(small_layer_forward(&small, small.cache, &in, 1, 1, small.x, y), GQA_ERR_ARG);
+    assert_string_equal(small.err.field, "inputs.position_ids");
     in.lengths = none;
-    assert_int_equal(rig_forward(&rig, rig.cache, &in, 1, 1, rig.x, y), GQA_OK);
+    assert_int_equal(small_layer_forward(&small, small.cache, &in, 1, 1, small.x, y), GQA_OK);
     in.lengths = NULL;
     memset(ones, 1, sizeof ones);
     in.mask = gqa_tensor_4d(ones, GQA_U8, 1, 1, 1, 64);
     in.position_ids = early;
-    if (rig_forward(&rig, rig.cache, &in, 1, 1, rig.x, y) != GQA_OK) {
-        fail_msg("%s", rig.err.message);
+    if (small_layer_forward(&small, small.cache, &in, 1, 1, small.x, y) != GQA_OK) {
+        fail_msg("%s", small.err.message);
     }
-    assert_int_equal(gqa_cache_length(rig.cache, 0), 2);
-    rig_close(&rig);
+    assert_int_equal(gqa_cache_length(small.cache, 0), 2);
+    small_layer_close(&small);
 }
 
 int main(void)
@@ -357,7 +359,7 @@ int main(void)
         cmocka_unit_test(attend_takes_any_query_ids),
         cmocka_unit_test(ids_after_the_last),
     };
-    if (forced_row_refuses(GQA_NUMERICS_F32)) {
+    if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;
     }
     return cmocka_run_group_tests_name("positions", tests, NULL, NULL);

@@ -15,16 +15,16 @@
 
 #include <cmocka.h>
 
-#include "support/brief.h"
-#include "support/twin.h"
+#include "support/fewer_cases.h"
+#include "support/same_bits.h"
 
 enum { FTZ_DAZ = 0x8040, ROUND_DOWN = 0x2000, ROUND_UP = 0x4000, ROUND_TO_ZERO = 0x6000 };
 
-static const int backwards[TWIN_BATCH] = {2, 1, 0};
-static const int turned[TWIN_BATCH] = {1, 2, 0};
+static const int backwards[SAME_BITS_BATCH] = {2, 1, 0};
+static const int turned[SAME_BITS_BATCH] = {1, 2, 0};
 
 /* Bits that hold for every layer. */
-static const twin_way ways[] = {
+static const same_bits_way ways[] = {
     {.name = "one call"},
     {.name = "the same call three times on one layer", .repeat = 2},
     {.name = "no cache", .no_cache = true},
@@ -57,22 +57,22 @@ static const twin_way ways[] = {
      .page_size = 16},
     {.name = "token blocks of 7", .knobs = {.token_block = 7}},
     {.name = "token blocks of 1, 2 threads", .knobs = {.token_block = 1}, .threads = 2},
-    {.name = "second kernel set", .second_row = true},
+    {.name = "second kernel set", .second_kernels = true},
     {.name = "weights in place", .in_place = true},
     {.name = "weights in place, second kernel set, 3 threads, workspace of the caller",
      .in_place = true,
-     .second_row = true,
+     .second_kernels = true,
      .threads = 3,
      .workspace = true},
     {.name = "second kernel set, no cache, 3 threads, cut by keys",
-     .second_row = true,
+     .second_kernels = true,
      .no_cache = true,
      .threads = 3,
      .knobs = {.force_key_cut = true}},
 };
 
 /* Bits that hold where no row may see a later token. */
-static const twin_way pieces[] = {
+static const same_bits_way pieces[] = {
     {.name = "one by one", .cut = 1},
     {.name = "one by one, each alone, pages of 16", .cut = 1, .alone = true, .page_size = 16},
     {.name = "pieces of 5", .cut = 5},
@@ -80,12 +80,12 @@ static const twin_way pieces[] = {
     {.name = "3, then the rest", .cut_at = 3},
     {.name = "half, then one by one", .cut_at = 18, .cut = 1},
     {.name = "first 131, then pieces of 64, 7 threads", .cut_at = 131, .cut = 64, .threads = 7},
-    {.name = "first 256, then the rest, second kernel set", .cut_at = 256, .second_row = true},
+    {.name = "first 256, then the rest, second kernel set", .cut_at = 256, .second_kernels = true},
     {.name = "pieces of 9 backwards", .cut = 9, .order = backwards},
 };
 
 /* Bits of caches in another format, among themselves. */
-static const twin_way rounded[] = {
+static const same_bits_way rounded[] = {
     {.name = "bf16 cache", .dtype_k = GQA_BF16, .dtype_v = GQA_BF16},
     {.name = "bf16 cache, pages of 16", .dtype_k = GQA_BF16, .dtype_v = GQA_BF16, .page_size = 16},
     {.name = "bf16 cache, each alone, 3 threads",
@@ -96,21 +96,22 @@ static const twin_way rounded[] = {
     {.name = "bf16 cache, second kernel set",
      .dtype_k = GQA_BF16,
      .dtype_v = GQA_BF16,
-     .second_row = true},
+     .second_kernels = true},
 };
-static const twin_way half_rounded[] = {
+static const same_bits_way half_rounded[] = {
     {.name = "bf16 keys", .dtype_k = GQA_BF16},
     {.name = "bf16 keys, pages of 32, cut by keys",
      .dtype_k = GQA_BF16,
      .page_size = 32,
      .knobs = {.force_key_cut = true}},
-    {.name = "bf16 keys, second kernel set", .dtype_k = GQA_BF16, .second_row = true},
+    {.name = "bf16 keys, second kernel set", .dtype_k = GQA_BF16, .second_kernels = true},
 };
 
-static int compare(const twin_model *model, const twin_way *way, const float *want, size_t count)
+static int compare(const same_bits_model *model, const same_bits_way *way, const float *want,
+                   size_t count)
 {
     size_t got_count;
-    float *got = twin_run(model, way, &got_count);
+    float *got = same_bits_run(model, way, &got_count);
     bool same = got != NULL && memcmp(got, want, count * sizeof *got) == 0;
     if (!same) {
         size_t i = 0;
@@ -128,10 +129,10 @@ static int compare(const twin_model *model, const twin_way *way, const float *wa
 }
 
 /* Every way of the list against the first. */
-static int compare_all(const twin_model *model, const twin_way *list, size_t n)
+static int compare_all(const same_bits_model *model, const same_bits_way *list, size_t n)
 {
     size_t count;
-    float *want = twin_run(model, &list[0], &count);
+    float *want = same_bits_run(model, &list[0], &count);
     int failures = want == NULL ? 1 : 0;
     for (size_t i = 1; i < n && want != NULL; i++) {
         failures += compare(model, &list[i], want, count);
@@ -140,10 +141,10 @@ static int compare_all(const twin_model *model, const twin_way *list, size_t n)
     return failures;
 }
 
-static int compare_pieces(const twin_model *model)
+static int compare_pieces(const same_bits_model *model)
 {
     size_t count;
-    float *want = twin_run(model, &ways[0], &count);
+    float *want = same_bits_run(model, &ways[0], &count);
     int failures = want == NULL ? 1 : 0;
     for (size_t i = 0; i < sizeof pieces / sizeof *pieces && want != NULL; i++) {
         failures += compare(model, &pieces[i], want, count);
@@ -154,11 +155,11 @@ static int compare_pieces(const twin_model *model)
 
 static int run_models(uint64_t first, int models, int n)
 {
-    const int count = brief(models);
+    const int count = fewer_cases(models);
     int failures = 0;
     for (int i = 0; i < count && failures < 10; i++) {
-        twin_model model;
-        twin_model_init(&model, first + (uint64_t)i, n);
+        same_bits_model model;
+        same_bits_model_init(&model, first + (uint64_t)i, n);
         failures += compare_all(&model, ways, sizeof ways / sizeof *ways);
         if (model.c.config.bidirectional == 0) {
             failures += compare_pieces(&model);
@@ -168,7 +169,7 @@ static int run_models(uint64_t first, int models, int n)
             failures +=
                 compare_all(&model, half_rounded, sizeof half_rounded / sizeof *half_rounded);
         }
-        twin_model_free(&model);
+        same_bits_model_free(&model);
     }
     return failures;
 }

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "layer/layer.h"
-#include "support/brief.h"
+#include "support/fewer_cases.h"
 #include "support/oracle.h"
 #include "support/random_case.h"
 
@@ -482,7 +482,7 @@ static void compare_sinks(struct model *m)
 
 static void check_keys(int keys)
 {
-    const int count = brief(MODELS);
+    const int count = fewer_cases(MODELS);
     for (int i = 0; i < count; i++) {
         struct model m;
         model_open(&m, 7000 + (uint64_t)(MODELS * keys + i), keys);

@@ -15,6 +15,7 @@
 #include "base/fold.h"
 #include "reference/reference.h"
 #include "reference/softmax.h"
+#include "support/random.h"
 
 enum { MAX_TOKENS = 9, MAX_KEYS = 41, MAX_HEADS = 6, MAX_DIM = 19 };
 
@@ -23,7 +24,7 @@ struct options {
     int tokens, keys, hkv, group, dk, dv;
     int right, window, chunk; /* right -1 = all */
     int softcap, slopes, bias, mask, active, bounds, sinks, shuffled, f64;
-    unsigned seed;
+    uint32_t seed;
 };
 
 struct fixture {
@@ -42,24 +43,6 @@ struct fixture {
     float state_o[MAX_TOKENS * MAX_HEADS * MAX_DIM];
 };
 
-static unsigned next_random(unsigned *seed)
-{
-    *seed = *seed * 1664525u + 1013904223u;
-    return *seed >> 8;
-}
-
-static float uniform(unsigned *seed) /* [-1, 1) */
-{
-    return (float)next_random(seed) * 0x1p-23f - 1.0f;
-}
-
-static void fill(float *dst, int n, float scale, unsigned *seed)
-{
-    for (int i = 0; i < n; i++) {
-        dst[i] = scale * uniform(seed);
-    }
-}
-
 static void describe(const struct options *o)
 {
     print_error("tokens %d keys %d hkv %d group %d dk %d dv %d right %d window %d chunk %d softcap "
@@ -71,30 +54,30 @@ static void describe(const struct options *o)
 }
 
 /* The last tokens of the keys are the queries; position ids start at 7 and rise by 1 or 2. */
-static void place_tokens(struct fixture *f, unsigned *seed)
+static void place_tokens(struct fixture *f, uint64_t *seed)
 {
     const struct options *o = &f->o;
     int32_t position = 7;
     for (int j = 0; j < o->keys; j++) {
         f->key_positions[j] = position;
-        position += 1 + (int32_t)(next_random(seed) % 2);
+        position += 1 + (int32_t)(random_u32(seed) % 2);
     }
     for (int j = o->keys - 1; j > 0 && o->shuffled; j--) {
-        int other = (int)(next_random(seed) % (unsigned)(j + 1));
+        int other = (int)(random_u32(seed) % (unsigned)(j + 1));
         int32_t swap = f->key_positions[j];
         f->key_positions[j] = f->key_positions[other];
         f->key_positions[other] = swap;
     }
     for (int i = 0; i < o->tokens; i++) {
-        int32_t a = (int32_t)(next_random(seed) % (unsigned)(o->keys + 1));
-        int32_t b = (int32_t)(next_random(seed) % (unsigned)(o->keys + 1));
+        int32_t a = (int32_t)(random_u32(seed) % (unsigned)(o->keys + 1));
+        int32_t b = (int32_t)(random_u32(seed) % (unsigned)(o->keys + 1));
         f->positions[i] = f->key_positions[o->keys - o->tokens + i];
         f->begin[i] = a < b ? a : b;
         f->end[i] = a < b ? b : a;
     }
 }
 
-static void set_params(struct fixture *f, unsigned *seed)
+static void set_params(struct fixture *f, uint64_t *seed)
 {
     const struct options *o = &f->o;
     struct gqa__shape *shape = &f->params.shape;
@@ -110,8 +93,8 @@ static void set_params(struct fixture *f, unsigned *seed)
     shape->score_scale = 0.37f;
     config->softcap = o->softcap ? 1.7f : 0.0f;
     config->reference_f64 = o->f64;
-    fill(f->slopes, MAX_HEADS, 0.3f, seed);
-    fill(f->sinks, MAX_HEADS, 2.0f, seed);
+    random_floats(seed, f->slopes, MAX_HEADS, 0.3f);
+    random_floats(seed, f->sinks, MAX_HEADS, 2.0f);
     f->sinks[1] = -INFINITY;
     f->params.slopes = o->slopes ? f->slopes : NULL;
 }
@@ -154,20 +137,20 @@ static void set_segment(struct fixture *f)
 static struct fixture *make(const struct options *o)
 {
     struct fixture *f = calloc(1, sizeof *f);
-    unsigned seed = o->seed;
+    uint64_t seed = o->seed;
     assert_non_null(f);
     f->o = *o;
     set_params(f, &seed);
     place_tokens(f, &seed);
-    fill(f->q, MAX_TOKENS * MAX_HEADS * MAX_DIM, 2.0f, &seed);
-    fill(f->k, MAX_KEYS * MAX_HEADS * MAX_DIM, 2.0f, &seed);
-    fill(f->v, MAX_KEYS * MAX_HEADS * MAX_DIM, 1.0f, &seed);
-    fill(f->bias, MAX_HEADS * MAX_TOKENS * MAX_KEYS, 1.0f, &seed);
+    random_floats(&seed, f->q, MAX_TOKENS * MAX_HEADS * MAX_DIM, 2.0f);
+    random_floats(&seed, f->k, MAX_KEYS * MAX_HEADS * MAX_DIM, 2.0f);
+    random_floats(&seed, f->v, MAX_KEYS * MAX_HEADS * MAX_DIM, 1.0f);
+    random_floats(&seed, f->bias, MAX_HEADS * MAX_TOKENS * MAX_KEYS, 1.0f);
     for (int i = 0; i < MAX_TOKENS * MAX_KEYS; i++) {
-        f->mask[i] = (uint8_t)(next_random(&seed) % 4 != 0);
+        f->mask[i] = (uint8_t)(random_u32(&seed) % 4 != 0);
     }
     for (int i = 0; i < MAX_TOKENS * MAX_TOKENS; i++) {
-        f->active[i] = (uint8_t)(next_random(&seed) % 2);
+        f->active[i] = (uint8_t)(random_u32(&seed) % 2);
     }
     f->bias[3] = -INFINITY;
     set_segment(f);
@@ -324,7 +307,7 @@ static void each_option(void **state)
         for (int option = 0; option < 14; option++) {
             struct options o = plain;
             o.f64 = f64;
-            o.seed = (unsigned)(100 + option);
+            o.seed = (uint32_t)(100 + option);
             o.right = option == 1 ? -1 : option == 2 ? 3 : 0;
             o.window = option == 3 ? 1 : option == 4 ? 6 : 0;
             o.chunk = option == 5 ? 5 : 0;
@@ -344,29 +327,29 @@ static void each_option(void **state)
 /* Options in combination, odd sizes. */
 static void random_options(void **state)
 {
-    unsigned seed = 20260731u;
+    uint64_t seed = 20260731u;
     (void)state;
     for (int i = 0; i < 400; i++) {
         struct options o = plain;
-        o.tokens = 1 + (int)(next_random(&seed) % MAX_TOKENS);
-        o.keys = o.tokens + (int)(next_random(&seed) % (unsigned)(MAX_KEYS + 1 - o.tokens));
-        o.hkv = 1 + (int)(next_random(&seed) % 2);
-        o.group = 1 + (int)(next_random(&seed) % 3);
-        o.dk = 1 + (int)(next_random(&seed) % MAX_DIM);
-        o.dv = 1 + (int)(next_random(&seed) % MAX_DIM);
-        o.right = (int)(next_random(&seed) % 4) - 1;
-        o.window = next_random(&seed) % 2 ? (int)(next_random(&seed) % 20) : 0;
-        o.chunk = next_random(&seed) % 2 ? (int)(next_random(&seed) % 20) : 0;
-        o.softcap = next_random(&seed) % 3 == 0;
-        o.slopes = next_random(&seed) % 3 == 0;
-        o.bias = next_random(&seed) % 3 == 0;
-        o.mask = next_random(&seed) % 3 == 0;
-        o.active = next_random(&seed) % 3 == 0;
-        o.bounds = next_random(&seed) % 3 == 0;
-        o.sinks = next_random(&seed) % 3 == 0;
-        o.shuffled = next_random(&seed) % 4 == 0;
-        o.f64 = (int)(next_random(&seed) % 2);
-        o.seed = next_random(&seed);
+        o.tokens = 1 + (int)(random_u32(&seed) % MAX_TOKENS);
+        o.keys = o.tokens + (int)(random_u32(&seed) % (unsigned)(MAX_KEYS + 1 - o.tokens));
+        o.hkv = 1 + (int)(random_u32(&seed) % 2);
+        o.group = 1 + (int)(random_u32(&seed) % 3);
+        o.dk = 1 + (int)(random_u32(&seed) % MAX_DIM);
+        o.dv = 1 + (int)(random_u32(&seed) % MAX_DIM);
+        o.right = (int)(random_u32(&seed) % 4) - 1;
+        o.window = random_u32(&seed) % 2 ? (int)(random_u32(&seed) % 20) : 0;
+        o.chunk = random_u32(&seed) % 2 ? (int)(random_u32(&seed) % 20) : 0;
+        o.softcap = random_u32(&seed) % 3 == 0;
+        o.slopes = random_u32(&seed) % 3 == 0;
+        o.bias = random_u32(&seed) % 3 == 0;
+        o.mask = random_u32(&seed) % 3 == 0;
+        o.active = random_u32(&seed) % 3 == 0;
+        o.bounds = random_u32(&seed) % 3 == 0;
+        o.sinks = random_u32(&seed) % 3 == 0;
+        o.shuffled = random_u32(&seed) % 4 == 0;
+        o.f64 = (int)(random_u32(&seed) % 2);
+        o.seed = random_u32(&seed);
         run_and_check(&o);
     }
 }

@@ -18,9 +18,10 @@
 #include "base/tensor.h"
 #include "layer/layer.h"
 #include "support/parallel.h"
-#include "support/rig.h"
+#include "support/random.h"
+#include "support/small_layer.h"
 
-enum { B = 2, T = 21, GAP = 3, ATTN = RIG_HQ * RIG_DV, ROW = 48, NONE = -1 };
+enum { B = 2, T = 21, GAP = 3, ATTN = SMALL_HQ * SMALL_DV, ROW = 48, NONE = -1 };
 
 /* Which results lie on which inputs. */
 enum lie {
@@ -56,7 +57,7 @@ struct way {
 
 /* What a run gives: [B][T] rows of hidden_states, residual and attention, absent ones zero. */
 struct result {
-    float out[B * T][RIG_HIDDEN], sum[B * T][RIG_HIDDEN], attn[B * T][ATTN];
+    float out[B * T][SMALL_HIDDEN], sum[B * T][SMALL_HIDDEN], attn[B * T][ATTN];
 };
 
 static const int32_t first_valid[B] = {0, 2}, lengths[B] = {T, T - 6};
@@ -69,22 +70,19 @@ static void ignore(void *user, gqa_stage stage, int32_t b, int32_t first, const 
 static gqa_tensor rows(void *memory, int dtype, int gap)
 {
     gqa_tensor t =
-        gqa_tensor_3d(dtype == NONE ? NULL : memory, (gqa_dtype)(dtype & 3), B, T, RIG_HIDDEN);
+        gqa_tensor_3d(dtype == NONE ? NULL : memory, (gqa_dtype)(dtype & 3), B, T, SMALL_HIDDEN);
     t.stride[2] = 1;
-    t.stride[1] = RIG_HIDDEN + gap;
+    t.stride[1] = SMALL_HIDDEN + gap;
     t.stride[0] = T * t.stride[1] + gap;
     return t;
 }
 
-static void fill(const gqa_tensor *t, uint32_t seed)
+static void fill(const gqa_tensor *t, uint64_t seed)
 {
     for (int i = 0; gqa__present(t) && i < B * T; i++) {
-        float row[RIG_HIDDEN];
-        for (int j = 0; j < RIG_HIDDEN; j++) {
-            seed = seed * 1664525u + 1013904223u;
-            row[j] = (float)(seed >> 8) * 0x1p-23f - 1.0f;
-        }
-        gqa__store_f32(t, i / T * t->stride[0] + i % T * t->stride[1], row, RIG_HIDDEN);
+        float row[SMALL_HIDDEN];
+        random_floats(&seed, row, SMALL_HIDDEN, 1.0f);
+        gqa__store_f32(t, i / T * t->stride[0] + i % T * t->stride[1], row, SMALL_HIDDEN);
     }
 }
 
@@ -105,7 +103,7 @@ static void run(const gqa_layer *layer, const struct form *form, const struct wa
                  : lie == SUM_ON_RESIDUAL          ? memory[1]
                                                    : memory[2];
     float *out = lie == OUT_ON_X                            ? memory[0]
-                 : lie == OUT_OVER_X                        ? memory[0] + RIG_HIDDEN
+                 : lie == OUT_OVER_X                        ? memory[0] + SMALL_HIDDEN
                  : lie == OUT_ON_RESIDUAL || lie == CROSSED ? memory[1]
                                                             : memory[3];
     gqa_inputs in;
@@ -125,10 +123,11 @@ static void run(const gqa_layer *layer, const struct form *form, const struct wa
     fill(&in.residual, 6);
     output.residual = rows(sum, form->sum, form->gap);
     output.hidden_states = rows(out, form->out, form->gap);
-    output.attn = gqa_tensor_4d(memory[lie == ATTN_OVER_X ? 0 : 4], GQA_F32, B, T, RIG_HQ, RIG_DV);
+    output.attn =
+        gqa_tensor_4d(memory[lie == ATTN_OVER_X ? 0 : 4], GQA_F32, B, T, SMALL_HQ, SMALL_DV);
     assert_int_equal(gqa_forward(layer, NULL, &in, &output, NULL, 0, NULL), GQA_OK);
-    take(result->out[0], &output.hidden_states, RIG_HIDDEN);
-    take(result->sum[0], &output.residual, RIG_HIDDEN);
+    take(result->out[0], &output.hidden_states, SMALL_HIDDEN);
+    take(result->sum[0], &output.residual, SMALL_HIDDEN);
     output.attn.stride[1] = ATTN;
     output.attn.stride[0] = T * ATTN;
     take(result->attn[0], &output.attn, ATTN);

@@ -14,7 +14,7 @@
 #include <mpfr.h>
 
 #include "gqa/gqa.h"
-#include "support/draw.h"
+#include "support/random.h"
 #include "support/rope_cases.h"
 
 /* Relative. With v = 2^-53: the exponent 2j/d is rounded (its error is carried to f as |ln f| v),
@@ -372,9 +372,9 @@ static void check_rotation(gqa_rope style, int32_t dk, int32_t rotary, int32_t h
     config.rope = style;
     config.rotary_dim = rotary;
     gqa_layer *layer = rope_layer(&config);
-    draw_fill(&seed, x, (int64_t)n * heads * dk, 2.0f);
-    draw_fill(&seed, c, (int64_t)n * pairs, 1.0f);
-    draw_fill(&seed, s, (int64_t)n * pairs, 1.0f);
+    random_floats(&seed, x, (int64_t)n * heads * dk, 2.0f);
+    random_floats(&seed, c, (int64_t)n * pairs, 1.0f);
+    random_floats(&seed, s, (int64_t)n * pairs, 1.0f);
     memcpy(y, x, sizeof y);
     const gqa_tensor tx = gqa_tensor_3d(y, GQA_F32, n, heads, dk);
     const gqa_tensor tc = gqa_tensor_2d(c, GQA_F32, n, pairs);

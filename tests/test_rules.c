@@ -11,8 +11,8 @@
 
 #include <cmocka.h>
 
-#include "support/forced.h"
-#include "support/rig.h"
+#include "support/forced_isa.h"
+#include "support/small_layer.h"
 
 enum { T = 7, DIM = 8 };
 
@@ -202,7 +202,7 @@ static void partial_rotary(void **state)
 /* --- cos and sin in and out ---------------------------------------------------------------------
  */
 
-enum { PAIRS = RIG_DK / 2 };
+enum { PAIRS = SMALL_DK / 2 };
 
 struct tables {
     float cos[T * PAIRS], sin[T * PAIRS];
@@ -215,8 +215,8 @@ static void other_theta(gqa_config *config)
 }
 
 /* The call of T tokens, with the tables given (from) or handed out (to), or neither. */
-static gqa_status tables_call(struct rig *rig, const struct tables *from, struct tables *to,
-                              float *y)
+static gqa_status tables_call(struct small_layer *small, const struct tables *from,
+                              struct tables *to, float *y)
 {
     gqa_inputs in;
     gqa_output out;
@@ -224,8 +224,8 @@ static gqa_status tables_call(struct rig *rig, const struct tables *from, struct
 
     gqa_inputs_init(&in);
     gqa_output_init(&out);
-    in.hidden_states = gqa_tensor_2d(rig->x, GQA_F32, T, RIG_HIDDEN);
-    out.hidden_states = gqa_tensor_2d(y, GQA_F32, T, RIG_HIDDEN);
+    in.hidden_states = gqa_tensor_2d(small->x, GQA_F32, T, SMALL_HIDDEN);
+    out.hidden_states = gqa_tensor_2d(y, GQA_F32, T, SMALL_HIDDEN);
     if (from != NULL) {
         in.cos_cache = gqa_tensor_3d(from->cos, GQA_F32, 1, T, PAIRS);
         in.sin_cache = gqa_tensor_3d(from->sin, GQA_F32, 1, T, PAIRS);
@@ -235,7 +235,7 @@ static gqa_status tables_call(struct rig *rig, const struct tables *from, struct
         out.cos_cache = gqa_tensor_3d(to->cos, GQA_F32, 1, T, PAIRS);
         out.sin_cache = gqa_tensor_3d(to->sin, GQA_F32, 1, T, PAIRS);
     }
-    status = gqa_forward(rig->layer, NULL, &in, &out, NULL, 0, &rig->err);
+    status = gqa_forward(small->layer, NULL, &in, &out, NULL, 0, &small->err);
     if (to != NULL) {
         to->key = out.rope_key;
     }
@@ -244,36 +244,36 @@ static gqa_status tables_call(struct rig *rig, const struct tables *from, struct
 
 static void tables_in_and_out(void **state)
 {
-    struct rig rig, other;
+    struct small_layer small, other;
     struct tables tables, again, turned;
-    float plain[T * RIG_HIDDEN], y[T * RIG_HIDDEN];
+    float plain[T * SMALL_HIDDEN], y[T * SMALL_HIDDEN];
 
     (void)state;
-    rig_open(&rig, NULL);
-    rig_open(&other, other_theta);
-    assert_int_equal(tables_call(&rig, NULL, NULL, plain), GQA_OK);
-    assert_int_equal(tables_call(&rig, NULL, &tables, y), GQA_OK);
+    small_layer_open(&small, NULL);
+    small_layer_open(&other, other_theta);
+    assert_int_equal(tables_call(&small, NULL, NULL, plain), GQA_OK);
+    assert_int_equal(tables_call(&small, NULL, &tables, y), GQA_OK);
     assert_memory_equal(y, plain, sizeof y); /* handing them out changes nothing */
-    assert_true(tables.key == gqa_layer_rope_key(rig.layer));
+    assert_true(tables.key == gqa_layer_rope_key(small.layer));
     for (int i = 0; i < T * PAIRS; i++) { /* and they are what they should be, rounded once */
         const double angle = i / PAIRS * pow(10000, -(i % PAIRS) / (double)PAIRS);
         near((double)tables.cos[i], cos(angle), ULP / 2 + 1e-15);
         near((double)tables.sin[i], sin(angle), ULP / 2 + 1e-15);
     }
-    assert_int_equal(tables_call(&rig, &tables, &again, y), GQA_OK);
+    assert_int_equal(tables_call(&small, &tables, &again, y), GQA_OK);
     assert_memory_equal(y, plain, sizeof y); /* nor does taking them */
     assert_memory_equal(again.cos, tables.cos, sizeof tables.cos);
     assert_memory_equal(again.sin, tables.sin, sizeof tables.sin);
 
     turned = tables; /* they are used, not computed again */
     turned.sin[PAIRS] = -turned.sin[PAIRS];
-    assert_int_equal(tables_call(&rig, &turned, NULL, y), GQA_OK);
+    assert_int_equal(tables_call(&small, &turned, NULL, y), GQA_OK);
     assert_true(memcmp(y, plain, sizeof y) != 0);
 
     assert_int_equal(tables_call(&other, &tables, NULL, y), GQA_ERR_ARG); /* another theta */
     assert_string_equal(other.err.field, "inputs.rope_key");
-    rig_close(&rig);
-    rig_close(&other);
+    small_layer_close(&small);
+    small_layer_close(&other);
 }
 
 /* --- padded hidden ------------------------------------------------------------------------------
@@ -281,7 +281,7 @@ static void tables_in_and_out(void **state)
 
 enum { PADDED = 40 };
 
-/* rows x RIG_HIDDEN into rows x PADDED, the rest zero; an absent tensor stays absent. */
+/* rows x SMALL_HIDDEN into rows x PADDED, the rest zero; an absent tensor stays absent. */
 static void widen(gqa_tensor *t, float *memory, int64_t rows)
 {
     if (t->data == NULL) {
@@ -289,8 +289,8 @@ static void widen(gqa_tensor *t, float *memory, int64_t rows)
     }
     memset(memory, 0, (size_t)(rows * PADDED) * sizeof *memory);
     for (int64_t i = 0; i < rows; i++) {
-        memcpy(memory + i * PADDED, (const float *)t->data + i * RIG_HIDDEN,
-               RIG_HIDDEN * sizeof *memory);
+        memcpy(memory + i * PADDED, (const float *)t->data + i * SMALL_HIDDEN,
+               SMALL_HIDDEN * sizeof *memory);
     }
     *t = rows == 1 ? gqa_tensor_1d(memory, GQA_F32, PADDED)
                    : gqa_tensor_2d(memory, GQA_F32, rows, PADDED);
@@ -304,28 +304,28 @@ static void normed(gqa_config *config)
     config->add_residual = 1;
 }
 
-/* The rig's layer with hidden_size PADDED, its weights zero in the padding. */
-static gqa_layer *padded_layer(const struct rig *rig)
+/* The small's layer with hidden_size PADDED, its weights zero in the padding. */
+static gqa_layer *padded_layer(const struct small_layer *small)
 {
-    enum { ROWS = RIG_HQ * RIG_DK, OUT = RIG_HQ * RIG_DV };
+    enum { ROWS = SMALL_HQ * SMALL_DK, OUT = SMALL_HQ * SMALL_DV };
     static float wq[ROWS * PADDED], wk[ROWS * PADDED], wv[ROWS * PADDED], wo[PADDED * OUT];
     static float norms[4][PADDED];
-    gqa_config config = rig->model.config;
-    gqa_weights weights = rig->model.weights;
+    gqa_config config = small->model.config;
+    gqa_weights weights = small->model.weights;
     gqa_layer *layer = NULL;
     gqa_error err;
 
     config.hidden_size = PADDED;
-    config.hidden_size_unpadded = RIG_HIDDEN;
-    widen(&weights.wq, wq, RIG_HQ * RIG_DK);
-    widen(&weights.wk, wk, RIG_HKV * RIG_DK);
-    widen(&weights.wv, wv, RIG_HKV * RIG_DV);
+    config.hidden_size_unpadded = SMALL_HIDDEN;
+    widen(&weights.wq, wq, SMALL_HQ * SMALL_DK);
+    widen(&weights.wk, wk, SMALL_HKV * SMALL_DK);
+    widen(&weights.wv, wv, SMALL_HKV * SMALL_DV);
     widen(&weights.input_norm, norms[0], 1);
     widen(&weights.post_norm, norms[1], 1);
     widen(&weights.post_norm_bias, norms[2], 1);
     widen(&weights.bo, norms[3], 1);
     memset(wo, 0, sizeof wo);
-    memcpy(wo, weights.wo.data, RIG_HIDDEN * OUT * sizeof *wo);
+    memcpy(wo, weights.wo.data, SMALL_HIDDEN * OUT * sizeof *wo);
     weights.wo = gqa_tensor_2d(wo, GQA_F32, PADDED, OUT);
     if (gqa_create(&layer, &config, &weights, NULL, &err) != GQA_OK) {
         fail_msg("%s", err.message);
@@ -353,17 +353,17 @@ static void rms_reference(gqa_config *config)
  */
 static void padded_equals_unpadded(void (*edit)(gqa_config *), double tolerance)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_layer *layer;
     gqa_inputs in;
     gqa_output out;
-    float y[T * RIG_HIDDEN], x[T * PADDED], wide[T * PADDED];
+    float y[T * SMALL_HIDDEN], x[T * PADDED], wide[T * PADDED];
     gqa_tensor t;
 
-    rig_open(&rig, edit);
-    layer = padded_layer(&rig);
-    assert_int_equal(rig_forward(&rig, NULL, NULL, 1, T, rig.x, y), GQA_OK);
-    t = gqa_tensor_2d(rig.x, GQA_F32, T, RIG_HIDDEN);
+    small_layer_open(&small, edit);
+    layer = padded_layer(&small);
+    assert_int_equal(small_layer_forward(&small, NULL, NULL, 1, T, small.x, y), GQA_OK);
+    t = gqa_tensor_2d(small.x, GQA_F32, T, SMALL_HIDDEN);
     widen(&t, x, T);
     gqa_inputs_init(&in);
     gqa_output_init(&out);
@@ -372,12 +372,12 @@ static void padded_equals_unpadded(void (*edit)(gqa_config *), double tolerance)
     assert_int_equal(gqa_forward(layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
     for (int i = 0; i < T; i++) {
         for (int j = 0; j < PADDED; j++) {
-            const double want = j < RIG_HIDDEN ? (double)y[i * RIG_HIDDEN + j] : 0.0;
-            near((double)wide[i * PADDED + j], want, j < RIG_HIDDEN ? tolerance : 0.0);
+            const double want = j < SMALL_HIDDEN ? (double)y[i * SMALL_HIDDEN + j] : 0.0;
+            near((double)wide[i * PADDED + j], want, j < SMALL_HIDDEN ? tolerance : 0.0);
         }
     }
     gqa_destroy(&layer);
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 static void hidden_padding(void **state)

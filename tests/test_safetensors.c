@@ -13,6 +13,7 @@ int main(void)
 #define _POSIX_C_SOURCE 200809L
 #include "golden_run.h"
 #include "support/command.h"
+#include "support/random.h"
 
 #define BLOCK   "s01_gptoss_small_window.safetensors" /* stage block: norm, biases, sinks, yarn */
 #define ATTN    "s17_fully_masked_rows_sinks.safetensors" /* stage attn: bias, sinks */
@@ -384,23 +385,15 @@ static void test_good_beside_bad(void **argument)
 /* --- random damage ------------------------------------------------------------------------------
  */
 
-static uint64_t next_random(uint64_t *seed)
-{
-    *seed ^= *seed << 13;
-    *seed ^= *seed >> 7;
-    *seed ^= *seed << 17;
-    return *seed;
-}
-
 /* 1 to 6 bytes of the header become other bytes, half of them characters that JSON uses. */
 static void mutate_bytes(unsigned char *data, size_t header, uint64_t *seed)
 {
     static const char used[] = "0123456789.,:{}[]\"-eEFI";
-    int changes = 1 + (int)(next_random(seed) % 6);
+    int changes = 1 + (int)(random_next(seed) % 6);
 
     for (int i = 0; i < changes; i++) {
-        size_t at = (size_t)(next_random(seed) % (header + 8));
-        uint64_t byte = next_random(seed);
+        size_t at = (size_t)(random_next(seed) % (header + 8));
+        uint64_t byte = random_next(seed);
 
         data[at] = byte & 256 ? (unsigned char)used[byte % (sizeof used - 1)]
                               : (unsigned char)(byte & 255);
@@ -417,9 +410,9 @@ static void mutate_digit(unsigned char *data, size_t header, uint64_t *seed)
         end++;
     }
     do {
-        at = 8 + (size_t)(next_random(seed) % (end - 8));
+        at = 8 + (size_t)(random_next(seed) % (end - 8));
     } while (data[at] < '0' || data[at] > '9');
-    data[at] = (unsigned char)('0' + next_random(seed) % 10);
+    data[at] = (unsigned char)('0' + random_next(seed) % 10);
 }
 
 /* Whatever still loads is run too. Returns whether it loaded. */

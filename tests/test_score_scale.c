@@ -11,14 +11,14 @@
 
 #include <cmocka.h>
 
-#include "support/draw.h"
-#include "support/rig.h"
+#include "support/random.h"
+#include "support/small_layer.h"
 
-enum { T = 37, K = 300, Q_ALL = T * RIG_HQ * RIG_DK, OUT_ALL = T * RIG_HQ * RIG_DV };
+enum { T = 37, K = 300, Q_ALL = T * SMALL_HQ * SMALL_DK, OUT_ALL = T * SMALL_HQ * SMALL_DV };
 
-static float query[Q_ALL], key[K * RIG_HKV * RIG_DK], value[K * RIG_HKV * RIG_DV];
+static float query[Q_ALL], key[K * SMALL_HKV * SMALL_DK], value[K * SMALL_HKV * SMALL_DV];
 
-/* False if this machine or the numerics do not have the row. */
+/* False if this machine or the numerics do not have the kernel set. */
 static bool attend(const gqa_config *config, float *out, float *lse)
 {
     gqa_layer *layer = NULL;
@@ -34,11 +34,11 @@ static bool attend(const gqa_config *config, float *out, float *lse)
     }
     gqa_attend_inputs_init(&in);
     gqa_attend_output_init(&o);
-    in.query = gqa_tensor_4d(query, GQA_F32, 1, T, RIG_HQ, RIG_DK);
-    in.key = gqa_tensor_4d(key, GQA_F32, 1, K, RIG_HKV, RIG_DK);
-    in.value = gqa_tensor_4d(value, GQA_F32, 1, K, RIG_HKV, RIG_DV);
-    o.output = gqa_tensor_4d(out, GQA_F32, 1, T, RIG_HQ, RIG_DV);
-    o.lse = gqa_tensor_3d(lse, GQA_F32, 1, T, RIG_HQ);
+    in.query = gqa_tensor_4d(query, GQA_F32, 1, T, SMALL_HQ, SMALL_DK);
+    in.key = gqa_tensor_4d(key, GQA_F32, 1, K, SMALL_HKV, SMALL_DK);
+    in.value = gqa_tensor_4d(value, GQA_F32, 1, K, SMALL_HKV, SMALL_DV);
+    o.output = gqa_tensor_4d(out, GQA_F32, 1, T, SMALL_HQ, SMALL_DV);
+    o.lse = gqa_tensor_3d(lse, GQA_F32, 1, T, SMALL_HQ);
     assert_int_equal(gqa_attend(layer, NULL, &in, &o, NULL, 0, &err), GQA_OK);
     gqa_destroy(&layer);
     return true;
@@ -46,7 +46,7 @@ static bool attend(const gqa_config *config, float *out, float *lse)
 
 static void same_bits(const gqa_config *config)
 {
-    static float out[2][OUT_ALL], lse[2][T * RIG_HQ], usual[OUT_ALL];
+    static float out[2][OUT_ALL], lse[2][T * SMALL_HQ], usual[OUT_ALL];
     gqa_config own = *config;
     own.score_scale = 0.31f;
     if (!attend(&own, usual, lse[0])) {
@@ -68,17 +68,17 @@ static void negative_scales(void **state)
 {
     uint64_t seed = 5;
     (void)state;
-    draw_fill(&seed, query, Q_ALL, 3.0f);
-    draw_fill(&seed, key, K * RIG_HKV * RIG_DK, 3.0f);
-    draw_fill(&seed, value, K * RIG_HKV * RIG_DV, 1.0f);
+    random_floats(&seed, query, Q_ALL, 3.0f);
+    random_floats(&seed, key, K * SMALL_HKV * SMALL_DK, 3.0f);
+    random_floats(&seed, value, K * SMALL_HKV * SMALL_DV, 1.0f);
     for (int isa = GQA_ISA_SCALAR; isa <= (int)GQA_ISA_NEON; isa++) {
         for (int kind = 0; kind < 6; kind++) { /* f32, bf16, reference; without softcap and with */
             gqa_config config;
             gqa_config_init(&config);
-            config.num_attention_heads = RIG_HQ;
-            config.num_key_value_heads = RIG_HKV;
-            config.head_dim = RIG_DK;
-            config.v_head_dim = RIG_DV;
+            config.num_attention_heads = SMALL_HQ;
+            config.num_key_value_heads = SMALL_HKV;
+            config.head_dim = SMALL_DK;
+            config.v_head_dim = SMALL_DV;
             config.isa = (gqa_isa)isa;
             config.numerics = kind % 3 == 1 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
             config.backend = kind % 3 == 2 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;

@@ -16,7 +16,7 @@
 #include "kernel/choice/cpu.h"
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 static bool available(gqa_isa isa)
 {
@@ -46,10 +46,10 @@ static void test_scalar_is_everywhere(void **state)
 }
 
 /* What is said to be built is what the compiler can build: it was asked without our sources
- * (tests/compiler_rows.cmake), so a guard that is silently false is found here. */
+ * (tests/compiler_kernels.cmake), so a guard that is silently false is found here. */
 static void test_built_is_what_the_compiler_can(void **state)
 {
-    static const char rows[] = " " GQA_COMPILER_ROWS " ";
+    static const char built_names[] = " " GQA_COMPILER_KERNELS " ";
     char word[40];
 
     (void)state;
@@ -57,12 +57,12 @@ static void test_built_is_what_the_compiler_can(void **state)
         const bool built = (gqa__kernels_built() >> isa & 1u) != 0;
         snprintf(word, sizeof word, " %s ", gqa__isa_name((gqa_isa)isa));
         printf("%s: %s\n", gqa__isa_name((gqa_isa)isa), built ? "built" : "not built");
-        assert_int_equal(built, strstr(rows, word) != NULL);
+        assert_int_equal(built, strstr(built_names, word) != NULL);
     }
 }
 
-/* A row has a table for some numerics, or is not built and is refused for that reason, never for
- * what the CPU lacks. */
+/* A kernel set has a table for some numerics, or is not built and is refused for that reason, never
+ * for what the CPU lacks. */
 static void test_not_built_is_said(void **state)
 {
     (void)state;
@@ -204,25 +204,25 @@ static void test_environment(void **state)
 }
 
 /* Tests skip what a forced kernel set does not serve, so that this list is what they skip. */
-static void test_what_rows_serve(void **state)
+static void test_what_kernel_sets_serve(void **state)
 {
     static const struct {
         gqa_isa isa;
         bool f32, bf16;
-    } rows[] = {{GQA_ISA_SCALAR, true, true},
+    } sets[] = {{GQA_ISA_SCALAR, true, true},
                 {GQA_ISA_AVX2, true, false},
                 {GQA_ISA_AVX512, true, true},
                 {GQA_ISA_AMX, false, true},
                 {GQA_ISA_NEON, true, false}};
 
     (void)state;
-    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        if (!available(rows[i].isa)) {
-            printf("skipped: %s\n", gqa__isa_name(rows[i].isa));
+    for (size_t i = 0; i < sizeof sets / sizeof sets[0]; i++) {
+        if (!available(sets[i].isa)) {
+            printf("skipped: %s\n", gqa__isa_name(sets[i].isa));
             continue;
         }
-        assert_int_equal(forced(rows[i].isa, GQA_NUMERICS_F32) != NULL, rows[i].f32);
-        assert_int_equal(forced(rows[i].isa, GQA_NUMERICS_BF16) != NULL, rows[i].bf16);
+        assert_int_equal(forced(sets[i].isa, GQA_NUMERICS_F32) != NULL, sets[i].f32);
+        assert_int_equal(forced(sets[i].isa, GQA_NUMERICS_BF16) != NULL, sets[i].bf16);
     }
 }
 
@@ -328,7 +328,7 @@ int main(void)
         cmocka_unit_test(test_limit),
         cmocka_unit_test(test_create_within_limit),
         cmocka_unit_test(test_environment),
-        cmocka_unit_test(test_what_rows_serve),
+        cmocka_unit_test(test_what_kernel_sets_serve),
         cmocka_unit_test(test_unavailable_is_refused),
         cmocka_unit_test(test_bad_environment),
         cmocka_unit_test(test_bad_isa),

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "gqa/gqa.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 enum { KEYS = 16, HQ = 2, D = 8, DV = KEYS, CELL = 160 };
 

@@ -12,14 +12,15 @@
 #include <cmocka.h>
 
 #include "support/oracle.h"
-#include "support/rig.h"
+#include "support/random.h"
+#include "support/small_layer.h"
 
 enum {
     T = 7,
-    Q = RIG_HQ * RIG_DK,
-    K = RIG_HKV * RIG_DK,
-    V = RIG_HKV * RIG_DV,
-    O = RIG_HQ * RIG_DV
+    Q = SMALL_HQ * SMALL_DK,
+    K = SMALL_HKV * SMALL_DK,
+    V = SMALL_HKV * SMALL_DV,
+    O = SMALL_HQ * SMALL_DV
 };
 
 static void plain(gqa_config *c)
@@ -88,7 +89,7 @@ static void (*const edits[])(gqa_config *) = {
 
 /* What a call from projections gave: attn, lse, and what the cache then holds. */
 struct trace {
-    float attn[T * O], lse[T * RIG_HQ], k[T * K], v[T * V];
+    float attn[T * O], lse[T * SMALL_HQ], k[T * K], v[T * V];
 };
 
 static void ignore_tap(void *user, gqa_stage stage, int32_t b, int32_t first,
@@ -117,12 +118,11 @@ static void run(const gqa_layer *layer, const gqa_config *config, int gap, gqa_t
     gqa_cache_options options;
     gqa_inputs in;
     gqa_output out;
-    uint32_t seed = 11;
+    uint64_t seed = 11;
     for (int a = 0; a < 4; a++) { /* the same values, however far apart */
         for (int i = 0; i < T * all[a].width; i++) {
-            seed = seed * 1664525u + 1013904223u;
             all[a].x[i / all[a].width * (all[a].width + gap) + i % all[a].width] =
-                (float)((int)(seed >> 20) - 2048) / 1024.0f;
+                2.0f * random_float(&seed);
         }
     }
     gqa_cache_options_init(&options, layer);
@@ -130,19 +130,19 @@ static void run(const gqa_layer *layer, const gqa_config *config, int gap, gqa_t
     assert_int_equal(gqa_cache_create(&cache, layer, &options, NULL), GQA_OK);
     gqa_inputs_init(&in);
     gqa_output_init(&out);
-    in.q_proj = rows(q, RIG_HQ, RIG_DK, gap);
-    in.k_proj = rows(k, RIG_HKV, RIG_DK, gap);
-    in.v_proj = rows(v, RIG_HKV, RIG_DV, gap);
+    in.q_proj = rows(q, SMALL_HQ, SMALL_DK, gap);
+    in.k_proj = rows(k, SMALL_HKV, SMALL_DK, gap);
+    in.v_proj = rows(v, SMALL_HKV, SMALL_DV, gap);
     if (config->gate != GQA_GATE_NONE) {
-        in.gate_proj = rows(g, RIG_HQ, RIG_DV, gap);
+        in.gate_proj = rows(g, SMALL_HQ, SMALL_DV, gap);
     }
     in.tap = tap;
     memset(trace, 0, sizeof *trace);
-    out.attn = gqa_tensor_3d(trace->attn, GQA_F32, T, RIG_HQ, RIG_DV);
-    out.lse = gqa_tensor_2d(trace->lse, GQA_F32, T, RIG_HQ);
+    out.attn = gqa_tensor_3d(trace->attn, GQA_F32, T, SMALL_HQ, SMALL_DV);
+    out.lse = gqa_tensor_2d(trace->lse, GQA_F32, T, SMALL_HQ);
     assert_int_equal(gqa_forward(layer, cache, &in, &out, NULL, 0, NULL), GQA_OK);
-    gqa_tensor key = gqa_tensor_3d(trace->k, GQA_F32, RIG_HKV, T, RIG_DK);
-    gqa_tensor value = gqa_tensor_3d(trace->v, GQA_F32, RIG_HKV, T, RIG_DV);
+    gqa_tensor key = gqa_tensor_3d(trace->k, GQA_F32, SMALL_HKV, T, SMALL_DK);
+    gqa_tensor value = gqa_tensor_3d(trace->v, GQA_F32, SMALL_HKV, T, SMALL_DV);
     assert_int_equal(gqa_cache_read(cache, 0, 0, &key, &value, NULL, NULL), GQA_OK);
     gqa_cache_destroy(&cache);
 }
@@ -180,32 +180,32 @@ static void attend_in_every_format(void **state)
 {
     static float q[T * Q], k[T * K], v[T * V], f32[T * O];
     static uint16_t narrow[T * O];
-    struct rig rig;
+    struct small_layer small;
     gqa_attend_inputs in;
     gqa_attend_output out;
     (void)state;
-    rig_open(&rig, NULL);
-    memcpy(q, rig.x, sizeof q);
-    memcpy(k, rig.x + T * Q, sizeof k);
-    memcpy(v, rig.x + T * (Q + K), sizeof v);
+    small_layer_open(&small, NULL);
+    memcpy(q, small.x, sizeof q);
+    memcpy(k, small.x + T * Q, sizeof k);
+    memcpy(v, small.x + T * (Q + K), sizeof v);
     gqa_attend_inputs_init(&in);
     gqa_attend_output_init(&out);
-    in.query = gqa_tensor_3d(q, GQA_F32, T, RIG_HQ, RIG_DK);
-    in.key = gqa_tensor_3d(k, GQA_F32, T, RIG_HKV, RIG_DK);
-    in.value = gqa_tensor_3d(v, GQA_F32, T, RIG_HKV, RIG_DV);
-    out.output = gqa_tensor_3d(f32, GQA_F32, T, RIG_HQ, RIG_DV);
-    assert_int_equal(gqa_attend(rig.layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
+    in.query = gqa_tensor_3d(q, GQA_F32, T, SMALL_HQ, SMALL_DK);
+    in.key = gqa_tensor_3d(k, GQA_F32, T, SMALL_HKV, SMALL_DK);
+    in.value = gqa_tensor_3d(v, GQA_F32, T, SMALL_HKV, SMALL_DV);
+    out.output = gqa_tensor_3d(f32, GQA_F32, T, SMALL_HQ, SMALL_DV);
+    assert_int_equal(gqa_attend(small.layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
     for (int format = GQA_BF16; format <= GQA_F16; format++) {
         memset(narrow, 0xff, sizeof narrow);
-        out.output = gqa_tensor_3d(narrow, (gqa_dtype)format, T, RIG_HQ, RIG_DV);
-        assert_int_equal(gqa_attend(rig.layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
+        out.output = gqa_tensor_3d(narrow, (gqa_dtype)format, T, SMALL_HQ, SMALL_DV);
+        assert_int_equal(gqa_attend(small.layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
         for (int i = 0; i < T * O; i++) {
             double want = oracle_round((double)f32[i], (gqa_dtype)format);
-            double got = oracle_at(&out.output, 0, i / O, i / RIG_DV % RIG_HQ, i % RIG_DV);
+            double got = oracle_at(&out.output, 0, i / O, i / SMALL_DV % SMALL_HQ, i % SMALL_DV);
             assert_true(got == want);
         }
     }
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 int main(void)

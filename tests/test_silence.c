@@ -51,7 +51,7 @@ int main(void)
 
 #include "parallel/tasks.h"
 #include "support/host.h"
-#include "support/lent.h"
+#include "support/hosted_layer.h"
 
 /* ---- in front of the C library ---- */
 
@@ -135,25 +135,26 @@ int pthread_mutex_trylock(pthread_mutex_t *mutex)
     return lock(mutex);
 }
 
-/* ---- the rows under test ---- */
+/* ---- the kernel sets under test ---- */
 
-struct row {
+struct kernel_set {
     gqa_isa isa;
     gqa_numerics numerics;
 };
 
-static const struct row rows[] = {
+static const struct kernel_set sets[] = {
     {GQA_ISA_SCALAR, GQA_NUMERICS_F32},  {GQA_ISA_SCALAR, GQA_NUMERICS_BF16},
     {GQA_ISA_AVX2, GQA_NUMERICS_F32},    {GQA_ISA_AVX512, GQA_NUMERICS_F32},
     {GQA_ISA_AVX512, GQA_NUMERICS_BF16}, {GQA_ISA_AMX, GQA_NUMERICS_BF16},
     {GQA_ISA_NEON, GQA_NUMERICS_F32}};
-enum { ROWS = sizeof rows / sizeof rows[0] };
+enum { SETS = sizeof sets / sizeof sets[0] };
 
-static bool open_row(struct lent *lent, const gqa_runtime *runtime, const struct row *row,
-                     enum lent_kind kind)
+static bool open_set(struct hosted_layer *hosted, const gqa_runtime *runtime,
+                     const struct kernel_set *set, enum hosted_kind kind)
 {
-    if (!gqa_isa_available(row->isa) || !lent_open(lent, runtime, row->isa, row->numerics, kind)) {
-        print_message("skipped: %s, numerics %d\n", gqa_isa_name(row->isa), (int)row->numerics);
+    if (!gqa_isa_available(set->isa) ||
+        !hosted_open(hosted, runtime, set->isa, set->numerics, kind)) {
+        print_message("skipped: %s, numerics %d\n", gqa_isa_name(set->isa), (int)set->numerics);
         return false;
     }
     return true;
@@ -169,19 +170,20 @@ static gqa_pool *make_pool(int32_t threads)
 
 /* ---- memory and mutexes ---- */
 
-/* A round on the row; the allocator that the layer was lent refuses everything meanwhile. */
-static void quiet_round(gqa_pool *pool, const struct row *row, enum lent_kind kind)
+/* A round on the kernel set; the allocator that the layer was given refuses everything meanwhile.
+ */
+static void quiet_round(gqa_pool *pool, const struct kernel_set *set, enum hosted_kind kind)
 {
     struct host host;
     gqa_runtime runtime;
-    struct lent lent;
+    struct hosted_layer hosted;
     int64_t asked;
     bool ok;
 
     host_init(&host);
     runtime = host_runtime(&host);
     runtime.pool = pool;
-    if (!open_row(&lent, &runtime, row, kind)) {
+    if (!open_set(&hosted, &runtime, set, kind)) {
         return;
     }
     asked = host.calls;
@@ -189,18 +191,18 @@ static void quiet_round(gqa_pool *pool, const struct row *row, enum lent_kind ki
     atomic_store(&allocations, 0);
     atomic_store(&mutexes, 0);
     atomic_store(&armed, 1);
-    ok = lent_round(&lent);
+    ok = hosted_round(&hosted);
     atomic_store(&armed, 0);
     if (!ok || host.calls != asked || atomic_load(&allocations) != 0 ||
         atomic_load(&mutexes) != 0) {
         fail_msg("%s, numerics %d, kind %d, %d threads: status %d (%s); of the host's allocator %d "
                  "calls, of the C library's %d, of mutexes %d",
-                 gqa_isa_name(row->isa), (int)row->numerics, (int)kind, (int)gqa_pool_threads(pool),
-                 (int)lent.err.status, ok ? "" : lent.err.message, (int)(host.calls - asked),
+                 gqa_isa_name(set->isa), (int)set->numerics, (int)kind, (int)gqa_pool_threads(pool),
+                 (int)hosted.err.status, ok ? "" : hosted.err.message, (int)(host.calls - asked),
                  atomic_load(&allocations), atomic_load(&mutexes));
     }
     host.fail_from = -1;
-    lent_close(&lent);
+    hosted_close(&hosted);
     assert_int_equal(host.live, 0);
 }
 
@@ -209,10 +211,10 @@ static void no_allocation_and_no_mutex(void **state)
     gqa_pool *pool = make_pool(3);
     (void)state;
 
-    for (int r = 0; r < ROWS; r++) {
-        for (int kind = LENT_PLAIN; kind <= LENT_IN_PLACE; kind++) {
-            quiet_round(NULL, &rows[r], (enum lent_kind)kind);
-            quiet_round(pool, &rows[r], (enum lent_kind)kind);
+    for (int r = 0; r < SETS; r++) {
+        for (int kind = HOSTED_PLAIN; kind <= HOSTED_IN_PLACE; kind++) {
+            quiet_round(NULL, &sets[r], (enum hosted_kind)kind);
+            quiet_round(pool, &sets[r], (enum hosted_kind)kind);
         }
     }
     gqa_pool_destroy(&pool);
@@ -289,7 +291,7 @@ enum { ROUNDS = 12 };
 
 /* A second thread of the host, so that calls find the pool busy. */
 struct second {
-    struct lent lent;
+    struct hosted_layer hosted;
     atomic_int state; /* 4: ready; 1: go; 2: done; 3: failed */
 };
 
@@ -302,7 +304,7 @@ static void *be_second(void *arg)
     while (atomic_load(&second->state) != 1) {
     }
     for (int i = 0; i < ROUNDS && ok; i++) {
-        ok = lent_round(&second->lent);
+        ok = hosted_round(&second->hosted);
     }
     atomic_store(&second->state, ok ? 2 : 3);
     for (;;) { /* its end would be a system call */
@@ -344,21 +346,21 @@ static void call_roll(const gqa_runtime *runtime)
 }
 
 struct calls_case {
-    struct row row;
+    struct kernel_set set;
     int32_t threads; /* of the pool; 0 = no pool */
     bool two;        /* host threads */
     bool forbidden;  /* make one forbidden call */
-    enum lent_kind kind;
+    enum hosted_kind kind;
 };
 
-/* Each on every row, against a packed layer's results. */
+/* Each on every kernel set, against a packed layer's results. */
 static const struct calls_case ways[] = {
-    {.threads = 0, .kind = LENT_RICH},
-    {.threads = 3, .kind = LENT_RICH},
-    {.threads = 3, .kind = LENT_RICH, .two = true},
-    {.threads = 2, .kind = LENT_RICH},
-    {.threads = 0, .kind = LENT_IN_PLACE},
-    {.threads = 3, .kind = LENT_IN_PLACE},
+    {.threads = 0, .kind = HOSTED_RICH},
+    {.threads = 3, .kind = HOSTED_RICH},
+    {.threads = 3, .kind = HOSTED_RICH, .two = true},
+    {.threads = 2, .kind = HOSTED_RICH},
+    {.threads = 0, .kind = HOSTED_IN_PLACE},
+    {.threads = 3, .kind = HOSTED_IN_PLACE},
 };
 enum { WAYS = sizeof ways / sizeof ways[0] };
 
@@ -368,7 +370,7 @@ static int silent_child(const struct calls_case *c, const float *expected)
     static struct second second;
     gqa_pool *pool = NULL;
     gqa_runtime runtime;
-    struct lent lent;
+    struct hosted_layer hosted;
     pthread_t thread;
     bool ok = true;
 
@@ -378,11 +380,13 @@ static int silent_child(const struct calls_case *c, const float *expected)
         return EXIT_FAILED;
     }
     runtime.pool = pool;
-    if (!lent_open(&lent, &runtime, c->row.isa, c->row.numerics, c->kind) || !lent_round(&lent)) {
+    if (!hosted_open(&hosted, &runtime, c->set.isa, c->set.numerics, c->kind) ||
+        !hosted_round(&hosted)) {
         return EXIT_FAILED;
     }
-    if (c->two && (!lent_open(&second.lent, &runtime, c->row.isa, c->row.numerics, LENT_PLAIN) ||
-                   pthread_create(&thread, NULL, be_second, &second) != 0)) {
+    if (c->two &&
+        (!hosted_open(&second.hosted, &runtime, c->set.isa, c->set.numerics, HOSTED_PLAIN) ||
+         pthread_create(&thread, NULL, be_second, &second) != 0)) {
         return EXIT_FAILED;
     }
     while (c->two && atomic_load(&second.state) != 4) {
@@ -397,8 +401,8 @@ static int silent_child(const struct calls_case *c, const float *expected)
     }
     for (int i = 0; i < ROUNDS && ok; i++) {
         idle(i);
-        ok =
-            lent_round(&lent) && memcmp(lent.result, expected, lent.floats * sizeof *expected) == 0;
+        ok = hosted_round(&hosted) &&
+             memcmp(hosted.result, expected, hosted.floats * sizeof *expected) == 0;
     }
     while (c->two && atomic_load(&second.state) == 1) {
     }
@@ -423,37 +427,37 @@ static int run_child(const struct calls_case *c, const float *expected)
 
 static void no_system_call_but_futex(void **state)
 {
-    struct calls_case c = {{GQA_ISA_SCALAR, GQA_NUMERICS_F32}, 0, false, true, LENT_RICH};
-    struct lent alone;
+    struct calls_case c = {{GQA_ISA_SCALAR, GQA_NUMERICS_F32}, 0, false, true, HOSTED_RICH};
+    struct hosted_layer alone;
     (void)state;
 
     called = mmap(NULL, sizeof *called, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(called != MAP_FAILED);
-    for (int r = 0; r < ROWS; r++) {
-        if (!open_row(&alone, NULL, &rows[r], LENT_RICH)) {
+    for (int r = 0; r < SETS; r++) {
+        if (!open_set(&alone, NULL, &sets[r], HOSTED_RICH)) {
             continue;
         }
-        assert_true(lent_round(&alone));
+        assert_true(hosted_round(&alone));
         for (int way = 0; way < WAYS; way++) {
             c = ways[way];
-            c.row = rows[r];
+            c.set = sets[r];
             int status = run_child(&c, alone.result);
             if (status == EXIT_NO_FILTER) {
                 print_message("skipped: the system has no filter of calls\n");
-                lent_close(&alone);
+                hosted_close(&alone);
                 skip();
             }
             if (status != 0) {
                 fail_msg("%s, numerics %d, kind %d, pool of %d, %d host threads: status %d, system "
                          "call %d",
-                         gqa_isa_name(rows[r].isa), (int)rows[r].numerics, (int)c.kind,
+                         gqa_isa_name(sets[r].isa), (int)sets[r].numerics, (int)c.kind,
                          (int)c.threads, 1 + c.two, status, *called);
             }
         }
-        c = (struct calls_case){rows[r], 3, false, true, LENT_RICH}; /* the filter sees a call */
+        c = (struct calls_case){sets[r], 3, false, true, HOSTED_RICH}; /* the filter sees a call */
         assert_int_equal(run_child(&c, alone.result), EXIT_CALLED);
         assert_int_equal(*called, SYS_getppid);
-        lent_close(&alone);
+        hosted_close(&alone);
     }
     munmap(called, sizeof *called);
 }

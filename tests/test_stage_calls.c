@@ -16,31 +16,32 @@
 #include <xmmintrin.h>
 #endif
 
-#include "support/draw.h"
-#include "support/kit.h"
+#include "support/host.h"
+#include "support/random.h"
+#include "support/weight_set.h"
 
 enum { MANY = 261, HIDDEN = 20, HQ = 6, HKV = 2, DK = 10, DV = 9 };
 
 /* A layer that has every stage. */
-static void full(struct kit *kit)
+static void full(struct weight_set *set)
 {
-    kit_init(kit);
-    kit->config.input_norm = GQA_NORM_LAYER;
-    kit->config.attn_in_multiplier = 1.1f;
-    kit->config.qkv_bias = 1;
-    kit->config.clip_qkv = 2.0f;
-    kit->config.v_norm = GQA_NORM_RMS;
-    kit->config.key_multiplier = 0.7f;
-    kit->config.qk_norm_scope = GQA_QK_NORM_HEAD;
-    kit->config.qk_norm = GQA_NORM_LAYER;
-    kit->config.rope = GQA_ROPE_HALF;
-    kit->config.query_temperature = GQA_QUERY_TEMPERATURE_LLAMA4;
-    kit->config.query_temperature_scale = 0.1f;
-    kit->config.query_temperature_floor = 4.0f;
-    kit->config.gate = GQA_GATE_ELEMENT;
-    kit->config.post_norm = GQA_NORM_RMS;
-    kit->config.add_residual = 1;
-    kit_fill(kit);
+    weight_set_init(set);
+    set->config.input_norm = GQA_NORM_LAYER;
+    set->config.attn_in_multiplier = 1.1f;
+    set->config.qkv_bias = 1;
+    set->config.clip_qkv = 2.0f;
+    set->config.v_norm = GQA_NORM_RMS;
+    set->config.key_multiplier = 0.7f;
+    set->config.qk_norm_scope = GQA_QK_NORM_HEAD;
+    set->config.qk_norm = GQA_NORM_LAYER;
+    set->config.rope = GQA_ROPE_HALF;
+    set->config.query_temperature = GQA_QUERY_TEMPERATURE_LLAMA4;
+    set->config.query_temperature_scale = 0.1f;
+    set->config.query_temperature_floor = 4.0f;
+    set->config.gate = GQA_GATE_ELEMENT;
+    set->config.post_norm = GQA_NORM_RMS;
+    set->config.add_residual = 1;
+    weight_set_fill(set);
 }
 
 /* All stages of n tokens, one after the other, from x. */
@@ -56,8 +57,8 @@ static void start(struct run *run)
 {
     uint64_t seed = 31;
     memset(run, 0, sizeof *run);
-    draw_fill(&seed, run->x, MANY * HIDDEN, 2.0f);
-    draw_fill(&seed, run->attn, MANY * HQ * DV, 1.0f);
+    random_floats(&seed, run->x, MANY * HIDDEN, 2.0f);
+    random_floats(&seed, run->attn, MANY * HQ * DV, 1.0f);
     for (int32_t i = 0; i < MANY; i++) {
         run->positions[i] = 3 * i;
         run->x[i * HIDDEN] *= 1e-39f; /* denormals */
@@ -97,12 +98,12 @@ static gqa_status stages(const gqa_layer *layer, struct run *r, int64_t at, int6
 static void same_bits_in_any_cut(void **state)
 {
     static struct run whole, parts;
-    struct kit kit;
+    struct weight_set set;
     (void)state;
     for (int mode = 0; mode < 2; mode++) {
-        full(&kit);
-        kit.config.numerics = (gqa_numerics)mode;
-        gqa_layer *layer = kit_layer(&kit, NULL);
+        full(&set);
+        set.config.numerics = (gqa_numerics)mode;
+        gqa_layer *layer = weight_set_layer(&set, NULL);
         start(&whole);
         assert_int_equal(stages(layer, &whole, 0, MANY), GQA_OK);
         start(&parts);
@@ -112,7 +113,7 @@ static void same_bits_in_any_cut(void **state)
         }
         assert_memory_equal(&whole, &parts, sizeof whole);
         gqa_destroy(&layer);
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -120,14 +121,13 @@ static void same_bits_with_any_threads(void **state)
 {
     static const int32_t threads[] = {1, 2, 3, 7, 16};
     static struct run first, other;
-    struct kit kit;
+    struct weight_set set;
     (void)state;
-    full(&kit);
+    full(&set);
     for (size_t i = 0; i < sizeof threads / sizeof threads[0]; i++) {
-        struct draw_host host;
-        gqa_runtime runtime;
-        draw_runtime(&host, &runtime, threads[i]);
-        gqa_layer *layer = kit_layer(&kit, &runtime);
+        struct host host;
+        const gqa_runtime runtime = host_start(&host, threads[i]);
+        gqa_layer *layer = weight_set_layer(&set, &runtime);
         start(&other);
         assert_int_equal(stages(layer, &other, 0, MANY), GQA_OK);
         if (i == 0) {
@@ -137,18 +137,18 @@ static void same_bits_with_any_threads(void **state)
         gqa_destroy(&layer);
         assert_int_equal(host.live, 0);
     }
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 /* Create and run with the host's thread rounding upwards and flushing denormals. */
 static void same_bits_in_any_mode(void **state)
 {
     static struct run first, other;
-    struct kit kit;
+    struct weight_set set;
     (void)state;
-    full(&kit);
-    kit.config.rope_theta = 12345.678;
-    gqa_layer *layer = kit_layer(&kit, NULL);
+    full(&set);
+    set.config.rope_theta = 12345.678;
+    gqa_layer *layer = weight_set_layer(&set, NULL);
     start(&first);
     assert_int_equal(stages(layer, &first, 0, MANY), GQA_OK);
     const uint64_t key = gqa_layer_rope_key(layer);
@@ -157,14 +157,14 @@ static void same_bits_in_any_mode(void **state)
     assert_int_equal(fesetround(FE_UPWARD), 0);
 #ifdef __SSE__
     const unsigned csr = _mm_getcsr();
-    _mm_setcsr(csr | 0x8040u);                   /* FTZ and DAZ */
-    const unsigned set = _mm_getcsr() & 0x8040u; /* emulators ignore them */
+    _mm_setcsr(csr | 0x8040u);                     /* FTZ and DAZ */
+    const unsigned flags = _mm_getcsr() & 0x8040u; /* emulators ignore them */
 #endif
-    layer = kit_layer(&kit, NULL);
+    layer = weight_set_layer(&set, NULL);
     const gqa_status status = stages(layer, &other, 0, MANY);
     assert_int_equal(fegetround(), FE_UPWARD);
 #ifdef __SSE__
-    assert_int_equal(_mm_getcsr() & 0x8040u, set);
+    assert_int_equal(_mm_getcsr() & 0x8040u, flags);
     _mm_setcsr(csr);
 #endif
     assert_int_equal(fesetround(FE_TONEAREST), 0);
@@ -172,38 +172,38 @@ static void same_bits_in_any_mode(void **state)
     assert_memory_equal(&first, &other, sizeof first);
     assert_true(gqa_layer_rope_key(layer) == key); /* of the frequencies in double */
     gqa_destroy(&layer);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 static void no_tokens(void **state)
 {
     static struct run run;
-    struct kit kit;
+    struct weight_set set;
     (void)state;
-    full(&kit);
-    gqa_layer *layer = kit_layer(&kit, NULL);
+    full(&set);
+    gqa_layer *layer = weight_set_layer(&set, NULL);
     start(&run);
     assert_int_equal(stages(layer, &run, 0, 0), GQA_OK);
     gqa_destroy(&layer);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 static void memory_runs_out(void **state)
 {
     static struct run run;
-    struct kit kit;
-    struct draw_host host;
+    struct weight_set set;
+    struct host host;
     gqa_runtime runtime;
     int refusals = 0;
     (void)state;
-    full(&kit);
-    draw_runtime(&host, &runtime, 1);
-    gqa_layer *layer = kit_layer(&kit, &runtime);
-    const int32_t live = host.live;
+    full(&set);
+    runtime = host_start(&host, 1);
+    gqa_layer *layer = weight_set_layer(&set, &runtime);
+    const int64_t live = host.live;
     start(&run);
-    for (int n = 1;; n++) {
-        host.asked = 0;
-        host.refuse = n;
+    for (int n = 0;; n++) {
+        host.calls = 0;
+        host.fail_at = n;
         const gqa_status status = stages(layer, &run, 0, 3);
         assert_int_equal(host.live, live);
         if (status == GQA_OK) {
@@ -212,10 +212,10 @@ static void memory_runs_out(void **state)
         assert_int_equal(status, GQA_ERR_NOMEM);
         refusals++;
     }
-    assert_int_equal(refusals, host.asked);
+    assert_int_equal(refusals, host.calls);
     assert_true(refusals >= 4);
     gqa_destroy(&layer);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 /* --- faults ---------------------------------------------------------------------------------- */
@@ -253,11 +253,11 @@ static void faults_of_projections(void **state)
 {
     const int32_t bad = GQA_ERR_SHAPE;
     struct tensors t;
-    struct kit kit;
+    struct weight_set set;
     gqa_error e;
     (void)state;
-    full(&kit);
-    gqa_layer *l = kit_layer(&kit, NULL);
+    full(&set);
+    gqa_layer *l = weight_set_layer(&set, NULL);
     make_tensors(&t);
     const gqa_tensor two = gqa_tensor_2d(t.data[8], GQA_F32, 2, HIDDEN);
     fault(gqa_stage_input_norm(NULL, &t.x, NULL, NULL, &t.sum, &e), &e, GQA_ERR_ARG, "layer");
@@ -277,14 +277,14 @@ static void faults_of_projections(void **state)
     fault(gqa_stage_output(l, &t.x, NULL, &t.x, &e), &e, GQA_ERR_ARG, "sum");
     fault(gqa_stage_output(l, &t.x, &t.sum, &two, &e), &e, bad, "out");
     gqa_destroy(&l);
-    kit_free(&kit);
-    kit_init(&kit);
-    kit_fill(&kit);
-    l = kit_layer(&kit, NULL);
+    weight_set_free(&set);
+    weight_set_init(&set);
+    weight_set_fill(&set);
+    l = weight_set_layer(&set, NULL);
     fault(gqa_stage_qkv(l, &t.x, &t.q, &t.k, &t.v, &t.gate, &e), &e, GQA_ERR_ARG, "gate");
     fault(gqa_stage_output(l, &t.x, &t.sum, &t.x, &e), &e, GQA_ERR_ARG, "sum");
     gqa_destroy(&l);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 static void faults_of_vectors(void **state)
@@ -292,11 +292,11 @@ static void faults_of_vectors(void **state)
     const int32_t ids[3] = {0, 1, 2}, below[3] = {0, 1, -1};
     const int32_t bad = GQA_ERR_SHAPE;
     struct tensors t;
-    struct kit kit;
+    struct weight_set set;
     gqa_error e;
     (void)state;
-    full(&kit);
-    gqa_layer *l = kit_layer(&kit, NULL);
+    full(&set);
+    gqa_layer *l = weight_set_layer(&set, NULL);
     make_tensors(&t);
     gqa_tensor f16 = t.q, two = t.k;
     f16.dtype = GQA_F16;
@@ -318,19 +318,19 @@ static void faults_of_vectors(void **state)
     assert_int_equal(gqa_stage_clip(l, NULL, NULL, NULL, &e), GQA_OK);
     assert_int_equal(gqa_stage_qk_norm(l, GQA_QK_NORM_PRE_ROPE, &t.q, NULL, &e), GQA_OK);
     gqa_destroy(&l);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 /* A layer without projections has the stages between them only. */
 static void attention_only(void **state)
 {
     struct tensors t;
-    struct kit kit;
+    struct weight_set set;
     gqa_error e;
     (void)state;
-    kit_open(&kit, "attention only");
-    kit_fill(&kit);
-    gqa_layer *l = kit_layer(&kit, NULL);
+    weight_set_open(&set, "attention only");
+    weight_set_fill(&set);
+    gqa_layer *l = weight_set_layer(&set, NULL);
     make_tensors(&t);
     const char *const field = "config.hidden_size";
     fault(gqa_stage_input_norm(l, &t.x, NULL, NULL, &t.sum, &e), &e, GQA_ERR_ARG, field);
@@ -340,7 +340,7 @@ static void attention_only(void **state)
     assert_int_equal(gqa_stage_clip(l, &t.q, &t.k, &t.v, &e), GQA_OK);
     assert_int_equal(gqa_stage_gate(l, NULL, &t.attn, &e), GQA_OK);
     gqa_destroy(&l);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 int main(void)

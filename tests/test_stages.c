@@ -12,8 +12,8 @@
 
 #include <cmocka.h>
 
-#include "support/draw.h"
-#include "support/kit.h"
+#include "support/random.h"
+#include "support/weight_set.h"
 
 static const double u = 0x1p-24;
 
@@ -26,7 +26,7 @@ struct buffer {
 
 static void random_buffer(struct buffer *buffer, uint64_t seed, float scale)
 {
-    draw_fill(&seed, buffer->data, N * MOST, scale);
+    random_floats(&seed, buffer->data, N * MOST, scale);
 }
 
 static gqa_tensor rows(struct buffer *buffer, int64_t dim)
@@ -57,7 +57,7 @@ static void done(gqa_status status, const gqa_error *err)
 /* Weight i of a vector that may be absent. */
 static double value_of(const gqa_tensor *tensor, int64_t i, double otherwise)
 {
-    return tensor->data == NULL ? otherwise : (double)kit_values(tensor)[i];
+    return tensor->data == NULL ? otherwise : (double)weight_values(tensor)[i];
 }
 
 /* --- norms ----------------------------------------------------------------------------------- */
@@ -109,29 +109,29 @@ struct input_case {
 
 static void check_input_norm(const struct input_case *c)
 {
-    struct kit kit;
+    struct weight_set set;
     struct buffer x, r, sum, y;
     gqa_error err;
     char name[128];
     snprintf(name, sizeof name, "input norm kind %d unpadded %d offset %d weight %d bias %d x %g",
              (int)c->kind, (int)c->unpadded, (int)c->offset, c->weight, c->bias,
              (double)c->multiplier);
-    kit_init(&kit);
-    kit.config.input_norm = c->kind;
-    kit.config.input_norm_offset = c->offset;
-    kit.config.input_norm_eps = c->kind == GQA_NORM_NONE ? 1e-6f : 1e-3f;
-    kit.config.hidden_size_unpadded = c->unpadded;
-    kit.config.attn_in_multiplier = c->multiplier;
-    kit_fill(&kit);
+    weight_set_init(&set);
+    set.config.input_norm = c->kind;
+    set.config.input_norm_offset = c->offset;
+    set.config.input_norm_eps = c->kind == GQA_NORM_NONE ? 1e-6f : 1e-3f;
+    set.config.hidden_size_unpadded = c->unpadded;
+    set.config.attn_in_multiplier = c->multiplier;
+    weight_set_fill(&set);
     if (!c->weight) {
-        free(kit.weights.input_norm.data);
-        kit.weights.input_norm.data = NULL;
+        free(set.weights.input_norm.data);
+        set.weights.input_norm.data = NULL;
     }
     if (!c->bias) {
-        free(kit.weights.input_norm_bias.data);
-        kit.weights.input_norm_bias.data = NULL;
+        free(set.weights.input_norm_bias.data);
+        set.weights.input_norm_bias.data = NULL;
     }
-    gqa_layer *layer = kit_layer(&kit, NULL);
+    gqa_layer *layer = weight_set_layer(&set, NULL);
     random_buffer(&x, 1, 2.0f);
     random_buffer(&r, 2, 1.0f);
     for (int64_t i = 0; i < (int64_t)N * HIDDEN && c->unpadded > 0; i++) {
@@ -148,8 +148,8 @@ static void check_input_norm(const struct input_case *c)
                               c->unpadded > 0 ? c->unpadded : HIDDEN,
                               (double)1e-3f,
                               c->offset,
-                              &kit.weights.input_norm,
-                              &kit.weights.input_norm_bias,
+                              &set.weights.input_norm,
+                              &set.weights.input_norm_bias,
                               0};
     for (int64_t i = 0; i < (int64_t)N * HIDDEN; i++) {
         double bound = 0.0, want = (double)sum.data[i];
@@ -163,7 +163,7 @@ static void check_input_norm(const struct input_case *c)
     done(gqa_stage_input_norm(layer, &ts, NULL, NULL, &tx, &err), &err);
     assert_memory_equal(x.data, y.data, N * HIDDEN * sizeof(float));
     gqa_destroy(&layer);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 static void input_norm(void **state)
@@ -186,21 +186,21 @@ static void input_norm(void **state)
  * 2^-8 each where the f32 value lies at a boundary, half of one otherwise. */
 static void input_norm_cast(void **state)
 {
-    struct kit kit;
+    struct weight_set set;
     struct buffer x, plain, cast;
     gqa_error err;
     int differ = 0;
     (void)state;
-    kit_init(&kit);
-    kit.config.input_norm = GQA_NORM_RMS;
-    kit_fill(&kit);
+    weight_set_init(&set);
+    set.config.input_norm = GQA_NORM_RMS;
+    weight_set_fill(&set);
     random_buffer(&x, 3, 2.0f);
     const gqa_tensor tx = rows(&x, HIDDEN), tp = rows(&plain, HIDDEN), tc = rows(&cast, HIDDEN);
-    gqa_layer *layer = kit_layer(&kit, NULL);
+    gqa_layer *layer = weight_set_layer(&set, NULL);
     done(gqa_stage_input_norm(layer, &tx, NULL, NULL, &tp, &err), &err);
     gqa_destroy(&layer);
-    kit.config.norm_cast = GQA_BF16;
-    layer = kit_layer(&kit, NULL);
+    set.config.norm_cast = GQA_BF16;
+    layer = weight_set_layer(&set, NULL);
     done(gqa_stage_input_norm(layer, &tx, NULL, NULL, &tc, &err), &err);
     gqa_destroy(&layer);
     for (int i = 0; i < N * HIDDEN; i++) {
@@ -212,23 +212,23 @@ static void input_norm_cast(void **state)
         differ += cast.data[i] != plain.data[i];
     }
     assert_true(differ > N * HIDDEN / 2);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 static void check_qk_norm(gqa_qk_norm_scope scope, gqa_norm kind, bool per_head, int32_t offset)
 {
-    struct kit kit;
+    struct weight_set set;
     struct buffer x[2], y[2];
     gqa_error err;
-    kit_init(&kit);
-    kit.norm_per_head = per_head;
-    kit.config.qk_norm_scope = scope;
-    kit.config.qk_norm = kind;
-    kit.config.qk_norm_offset = offset;
-    kit.config.qk_norm_eps = 0.01f;
-    kit.config.qk_norm_placement = GQA_QK_NORM_POST_ROPE;
-    kit_fill(&kit);
-    gqa_layer *layer = kit_layer(&kit, NULL);
+    weight_set_init(&set);
+    set.norm_per_head = per_head;
+    set.config.qk_norm_scope = scope;
+    set.config.qk_norm = kind;
+    set.config.qk_norm_offset = offset;
+    set.config.qk_norm_eps = 0.01f;
+    set.config.qk_norm_placement = GQA_QK_NORM_POST_ROPE;
+    weight_set_fill(&set);
+    gqa_layer *layer = weight_set_layer(&set, NULL);
     random_buffer(&x[0], 1, 2.0f);
     random_buffer(&x[1], 2, 0.3f);
     memcpy(y, x, sizeof y);
@@ -245,8 +245,8 @@ static void check_qk_norm(gqa_qk_norm_scope scope, gqa_norm kind, bool per_head,
                                 n,
                                 (double)0.01f,
                                 offset,
-                                which == 0 ? &kit.weights.q_norm : &kit.weights.k_norm,
-                                which == 0 ? &kit.weights.q_norm_bias : &kit.weights.k_norm_bias,
+                                which == 0 ? &set.weights.q_norm : &set.weights.k_norm,
+                                which == 0 ? &set.weights.q_norm_bias : &set.weights.k_norm_bias,
                                 per_head ? i / DK % count * DK : 0};
             double bound;
             const double want = norm_value(&norm, x[which].data + i / n * n, i % n, &bound);
@@ -257,7 +257,7 @@ static void check_qk_norm(gqa_qk_norm_scope scope, gqa_norm kind, bool per_head,
         }
     }
     gqa_destroy(&layer);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 static void qk_norm(void **state)
@@ -281,7 +281,7 @@ static void check_product(float got, const gqa_tensor *w, const gqa_tensor *b, i
     const int64_t in = w->shape[1];
     double sum = value_of(b, row, 0.0), absolute = fabs(sum);
     for (int64_t i = 0; i < in; i++) {
-        const double product = (double)kit_values(w)[row * in + i] * (double)x[i];
+        const double product = (double)weight_values(w)[row * in + i] * (double)x[i];
         sum += product;
         absolute += fabs(product);
     }
@@ -290,18 +290,18 @@ static void check_product(float got, const gqa_tensor *w, const gqa_tensor *b, i
 
 static void check_qkv(const char *name, gqa_backend backend)
 {
-    struct kit kit;
+    struct weight_set set;
     struct buffer x, q, k, v, gate;
     gqa_error err;
-    kit_open(&kit, name);
-    kit.config.backend = backend;
-    kit_fill(&kit);
-    const gqa_weights *const w = &kit.weights;
-    const int64_t dv = kit.config.v_head_dim;
-    const bool tail = kit.config.gate == GQA_GATE_Q_TAIL, some = kit.config.gate != GQA_GATE_NONE;
-    const int64_t gate_dim = kit.config.gate == GQA_GATE_HEAD ? 1 : dv;
+    weight_set_open(&set, name);
+    set.config.backend = backend;
+    weight_set_fill(&set);
+    const gqa_weights *const w = &set.weights;
+    const int64_t dv = set.config.v_head_dim;
+    const bool tail = set.config.gate == GQA_GATE_Q_TAIL, some = set.config.gate != GQA_GATE_NONE;
+    const int64_t gate_dim = set.config.gate == GQA_GATE_HEAD ? 1 : dv;
     const int64_t q_rows = tail ? DK + dv : DK;
-    gqa_layer *layer = kit_layer(&kit, NULL);
+    gqa_layer *layer = weight_set_layer(&set, NULL);
     random_buffer(&x, 4, 1.0f);
     const gqa_tensor tx = rows(&x, HIDDEN), tq = heads(&q, HQ, DK), tk = heads(&k, HKV, DK);
     const gqa_tensor tv = heads(&v, HKV, dv), tg = heads(&gate, HQ, gate_dim);
@@ -316,7 +316,7 @@ static void check_qkv(const char *name, gqa_backend backend)
             check_product(k.data[t * HKV * DK + i], &w->wk, &w->bk, i, xt, name);
         }
         for (int64_t i = 0; i < HKV * dv; i++) {
-            const bool same = kit.config.k_eq_v != 0;
+            const bool same = set.config.k_eq_v != 0;
             check_product(v.data[t * HKV * dv + i], same ? &w->wk : &w->wv, same ? &w->bk : &w->bv,
                           i, xt, name);
         }
@@ -327,7 +327,7 @@ static void check_qkv(const char *name, gqa_backend backend)
         }
     }
     gqa_destroy(&layer);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 static void qkv(void **state)
@@ -345,22 +345,22 @@ static void output_projection(void **state)
 {
     (void)state;
     for (int bias = 0; bias < 2; bias++) {
-        struct kit kit;
+        struct weight_set set;
         struct buffer attn, o;
         gqa_error err;
-        kit_open(&kit, bias ? "biases" : "none");
-        kit_fill(&kit);
-        const int64_t in = HQ * kit.config.v_head_dim;
-        gqa_layer *layer = kit_layer(&kit, NULL);
+        weight_set_open(&set, bias ? "biases" : "none");
+        weight_set_fill(&set);
+        const int64_t in = HQ * set.config.v_head_dim;
+        gqa_layer *layer = weight_set_layer(&set, NULL);
         random_buffer(&attn, 5, 1.0f);
-        const gqa_tensor ta = heads(&attn, HQ, kit.config.v_head_dim), to = rows(&o, HIDDEN);
+        const gqa_tensor ta = heads(&attn, HQ, set.config.v_head_dim), to = rows(&o, HIDDEN);
         done(gqa_stage_output_projection(layer, &ta, &to, &err), &err);
         for (int64_t i = 0; i < (int64_t)N * HIDDEN; i++) {
-            check_product(o.data[i], &kit.weights.wo, &kit.weights.bo, i % HIDDEN,
+            check_product(o.data[i], &set.weights.wo, &set.weights.bo, i % HIDDEN,
                           attn.data + i / HIDDEN * in, "output projection");
         }
         gqa_destroy(&layer);
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -374,18 +374,18 @@ static double clipped(float x, float limit)
 
 static void check_clip(float limit, bool v_norm, float v_scale, float key_multiplier)
 {
-    struct kit kit;
+    struct weight_set set;
     struct buffer x[3], y[3];
     gqa_error err;
-    kit_init(&kit);
-    kit.config.clip_qkv = limit;
-    kit.config.v_norm = v_norm ? GQA_NORM_RMS : GQA_NORM_NONE;
-    kit.config.qk_norm_eps = v_norm ? 0.25f : kit.config.qk_norm_eps;
-    kit.config.v_scale = v_scale;
-    kit.config.key_multiplier = key_multiplier;
-    kit_fill(&kit);
-    const int64_t dv = kit.config.v_head_dim;
-    gqa_layer *layer = kit_layer(&kit, NULL);
+    weight_set_init(&set);
+    set.config.clip_qkv = limit;
+    set.config.v_norm = v_norm ? GQA_NORM_RMS : GQA_NORM_NONE;
+    set.config.qk_norm_eps = v_norm ? 0.25f : set.config.qk_norm_eps;
+    set.config.v_scale = v_scale;
+    set.config.key_multiplier = key_multiplier;
+    weight_set_fill(&set);
+    const int64_t dv = set.config.v_head_dim;
+    gqa_layer *layer = weight_set_layer(&set, NULL);
     for (int i = 0; i < 3; i++) {
         random_buffer(&x[i], 6 + (uint64_t)i, 2.0f);
     }
@@ -412,7 +412,7 @@ static void check_clip(float limit, bool v_norm, float v_scale, float key_multip
         near((double)y[2].data[i], want * f, 1.01 * f * (bound + u * fabs(want)), "v", i);
     }
     gqa_destroy(&layer);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 static void clip(void **state)
@@ -432,15 +432,15 @@ static void temperature(void **state)
     const int32_t ids[N] = {0, 7, 8, 4095, 1000000};
     (void)state;
     for (int kind = 0; kind <= 2; kind++) {
-        struct kit kit;
+        struct weight_set set;
         struct buffer x, y;
         gqa_error err;
-        kit_init(&kit);
-        kit.config.query_temperature = (gqa_query_temperature)kind;
-        kit.config.query_temperature_scale = kind > 0 ? 0.1f : 0.0f;
-        kit.config.query_temperature_floor = kind > 0 ? 8.0f : 0.0f;
-        kit_fill(&kit);
-        gqa_layer *layer = kit_layer(&kit, NULL);
+        weight_set_init(&set);
+        set.config.query_temperature = (gqa_query_temperature)kind;
+        set.config.query_temperature_scale = kind > 0 ? 0.1f : 0.0f;
+        set.config.query_temperature_floor = kind > 0 ? 8.0f : 0.0f;
+        weight_set_fill(&set);
+        gqa_layer *layer = weight_set_layer(&set, NULL);
         random_buffer(&x, 9, 1.0f);
         y = x;
         const gqa_tensor q = heads(&y, HQ, DK);
@@ -454,7 +454,7 @@ static void temperature(void **state)
                  i);
         }
         gqa_destroy(&layer);
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -464,15 +464,15 @@ static void gate(void **state)
     (void)state;
     for (int kind = GQA_GATE_NONE; kind <= GQA_GATE_Q_TAIL; kind++) {
         for (int activation = 0; activation <= (kind == GQA_GATE_NONE ? 0 : 1); activation++) {
-            struct kit kit;
+            struct weight_set set;
             struct buffer x, y, g;
             gqa_error err;
-            kit_init(&kit);
-            kit.config.gate = (gqa_gate)kind;
-            kit.config.gate_activation = (gqa_gate_activation)activation;
-            kit_fill(&kit);
-            const int64_t dv = kit.config.v_head_dim, dim = kind == GQA_GATE_HEAD ? 1 : dv;
-            gqa_layer *layer = kit_layer(&kit, NULL);
+            weight_set_init(&set);
+            set.config.gate = (gqa_gate)kind;
+            set.config.gate_activation = (gqa_gate_activation)activation;
+            weight_set_fill(&set);
+            const int64_t dv = set.config.v_head_dim, dim = kind == GQA_GATE_HEAD ? 1 : dv;
+            gqa_layer *layer = weight_set_layer(&set, NULL);
             random_buffer(&x, 10, 1.0f);
             random_buffer(&g, 11, 9.0f);
             y = x;
@@ -485,7 +485,7 @@ static void gate(void **state)
                 near((double)y.data[i], want, kind == 0 ? 0.0 : 10 * u * fabs(want), "gate", i);
             }
             gqa_destroy(&layer);
-            kit_free(&kit);
+            weight_set_free(&set);
         }
     }
 }
@@ -493,19 +493,19 @@ static void gate(void **state)
 static void check_output(gqa_norm kind, float multiplier, bool residual, float residual_multiplier,
                          bool in_place)
 {
-    struct kit kit;
+    struct weight_set set;
     struct buffer o, sum, out;
     float scaled[HIDDEN];
     gqa_error err;
-    kit_init(&kit);
-    kit.config.post_norm = kind;
-    kit.config.post_norm_eps = kind == GQA_NORM_NONE ? kit.config.post_norm_eps : 0.5f;
-    kit.config.post_norm_offset = kind == GQA_NORM_RMS;
-    kit.config.attn_out_multiplier = multiplier;
-    kit.config.add_residual = residual;
-    kit.config.residual_multiplier = residual_multiplier;
-    kit_fill(&kit);
-    gqa_layer *layer = kit_layer(&kit, NULL);
+    weight_set_init(&set);
+    set.config.post_norm = kind;
+    set.config.post_norm_eps = kind == GQA_NORM_NONE ? set.config.post_norm_eps : 0.5f;
+    set.config.post_norm_offset = kind == GQA_NORM_RMS;
+    set.config.attn_out_multiplier = multiplier;
+    set.config.add_residual = residual;
+    set.config.residual_multiplier = residual_multiplier;
+    weight_set_fill(&set);
+    gqa_layer *layer = weight_set_layer(&set, NULL);
     random_buffer(&o, 12, 1.0f);
     random_buffer(&sum, 13, 1.0f);
     out = in_place ? o : sum;
@@ -518,8 +518,8 @@ static void check_output(gqa_norm kind, float multiplier, bool residual, float r
                               HIDDEN,
                               0.5,
                               kind == GQA_NORM_RMS ? 1.0 : 0.0,
-                              &kit.weights.post_norm,
-                              &kit.weights.post_norm_bias,
+                              &set.weights.post_norm,
+                              &set.weights.post_norm_bias,
                               0};
     for (int64_t i = 0; i < (int64_t)N * HIDDEN; i++) {
         double bound = 0.0, want;
@@ -537,7 +537,7 @@ static void check_output(gqa_norm kind, float multiplier, bool residual, float r
         near((double)out.data[i], want, 1.01 * bound, "output", i);
     }
     gqa_destroy(&layer);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 static void output(void **state)

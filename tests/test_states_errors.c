@@ -9,41 +9,42 @@
 
 #include <cmocka.h>
 
-#include "support/forced.h"
-#include "support/rig.h"
+#include "support/forced_isa.h"
+#include "support/small_layer.h"
 
 enum { B = 3, T = 3, BLOCK_KEYS = 256 };
 
-static struct rig rig, other;
-static float written[5][B * T * RIG_HQ * RIG_DK], lower[3][B * T * RIG_HQ * RIG_DK];
+static struct small_layer small, other;
+static float written[5][B * T * SMALL_HQ * SMALL_DK], lower[3][B * T * SMALL_HQ * SMALL_DK];
 
 static void other_dims(gqa_config *config)
 {
-    config->v_head_dim = RIG_DV + 1;
+    config->v_head_dim = SMALL_DV + 1;
 }
 
 static int open_all(void **state)
 {
     (void)state;
-    rig_open(&rig, NULL);
-    rig_open(&other, other_dims);
+    small_layer_open(&small, NULL);
+    small_layer_open(&other, other_dims);
     return 0;
 }
 
 static int close_all(void **state)
 {
     (void)state;
-    rig_close(&rig);
-    rig_close(&other);
+    small_layer_close(&small);
+    small_layer_close(&other);
     return 0;
 }
 
-static gqa_states states_in(float (*memory)[B * T * RIG_HQ * RIG_DK], int32_t begin, int32_t end)
+static gqa_states states_in(float (*memory)[B * T * SMALL_HQ * SMALL_DK], int32_t begin,
+                            int32_t end)
 {
     gqa_states states;
-    states.m = gqa_tensor_3d(memory[0], GQA_F32, B, T, RIG_HQ);
-    states.l = gqa_tensor_3d(memory[1], GQA_F32, B, T, RIG_HQ);
-    states.o = gqa_tensor_4d(memory[2], GQA_F32, B, T, RIG_HQ, RIG_DV);
+    states.m = gqa_tensor_3d(memory[0], GQA_F32, B, T, SMALL_HQ);
+    states.l = gqa_tensor_3d(memory[1], GQA_F32, B, T, SMALL_HQ);
+    states.o = gqa_tensor_4d(memory[2], GQA_F32, B, T, SMALL_HQ, SMALL_DV);
     states.key_begin = begin;
     states.key_end = end;
     return states;
@@ -95,7 +96,8 @@ static void rows_that_differ(void **state)
     (void)state;
     for (int which = 0; which < 4; which++) { /* B, T, Hq, Dv: one less */
         const int64_t b = which == 0 ? B - 1 : B, t = which == 1 ? T - 1 : T;
-        const int64_t hq = which == 2 ? RIG_HQ - 1 : RIG_HQ, dv = which == 3 ? RIG_DV - 1 : RIG_DV;
+        const int64_t hq = which == 2 ? SMALL_HQ - 1 : SMALL_HQ,
+                      dv = which == 3 ? SMALL_DV - 1 : SMALL_DV;
         gqa_states a = states_in(lower, 0, BLOCK_KEYS), c = states_in(written, BLOCK_KEYS, 300);
         gqa_states out = a, odd = c;
         const gqa_states *list[1] = {&a};
@@ -124,22 +126,22 @@ static void finish_refused(const gqa_layer *layer, const gqa_states *states, gqa
 static void spoilt_finishes(void **state)
 {
     gqa_states good = states_in(lower, 0, 0), s = good;
-    const gqa_tensor out = gqa_tensor_4d(written[3], GQA_F32, B, T, RIG_HQ, RIG_DV);
-    const gqa_tensor lse = gqa_tensor_3d(written[4], GQA_F32, B, T, RIG_HQ);
+    const gqa_tensor out = gqa_tensor_4d(written[3], GQA_F32, B, T, SMALL_HQ, SMALL_DV);
+    const gqa_tensor lse = gqa_tensor_3d(written[4], GQA_F32, B, T, SMALL_HQ);
     gqa_tensor bad = out;
     (void)state;
     finish_refused(NULL, &s, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_ARG, "layer");
-    finish_refused(rig.layer, NULL, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_ARG, "states");
-    finish_refused(rig.layer, &s, (gqa_phase)7, 0, &out, &lse, GQA_ERR_ARG, "phase");
-    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 2, &out, &lse, GQA_ERR_ARG, "leave_out_sinks");
-    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 0, NULL, NULL, GQA_ERR_ARG, "output");
+    finish_refused(small.layer, NULL, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_ARG, "states");
+    finish_refused(small.layer, &s, (gqa_phase)7, 0, &out, &lse, GQA_ERR_ARG, "phase");
+    finish_refused(small.layer, &s, GQA_PHASE_CTE, 2, &out, &lse, GQA_ERR_ARG, "leave_out_sinks");
+    finish_refused(small.layer, &s, GQA_PHASE_CTE, 0, NULL, NULL, GQA_ERR_ARG, "output");
     bad.shape[3]--;
-    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 0, &bad, &lse, GQA_ERR_SHAPE, "output");
+    finish_refused(small.layer, &s, GQA_PHASE_CTE, 0, &bad, &lse, GQA_ERR_SHAPE, "output");
     bad = lse;
     bad.dtype = GQA_F16;
-    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 0, &out, &bad, GQA_ERR_ARG, "lse");
+    finish_refused(small.layer, &s, GQA_PHASE_CTE, 0, &out, &bad, GQA_ERR_ARG, "lse");
     s.m.data = NULL;
-    finish_refused(rig.layer, &s, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_ARG, "states");
+    finish_refused(small.layer, &s, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_ARG, "states");
     finish_refused(other.layer, &good, GQA_PHASE_CTE, 0, &out, &lse, GQA_ERR_SHAPE, "states");
 }
 
@@ -148,11 +150,12 @@ static void unspoilt(void **state)
 {
     gqa_states a = states_in(lower, 0, BLOCK_KEYS), b = states_in(written, BLOCK_KEYS, 300);
     const gqa_states *states[2] = {&a, &b};
-    const gqa_tensor out = gqa_tensor_4d(written[3], GQA_F32, B, T, RIG_HQ, RIG_DV);
-    const gqa_tensor lse = gqa_tensor_3d(written[4], GQA_F32, B, T, RIG_HQ);
+    const gqa_tensor out = gqa_tensor_4d(written[3], GQA_F32, B, T, SMALL_HQ, SMALL_DV);
+    const gqa_tensor lse = gqa_tensor_3d(written[4], GQA_F32, B, T, SMALL_HQ);
     (void)state;
     assert_int_equal(gqa_merge_states(states, 2, &a, NULL), GQA_OK);
-    assert_int_equal(gqa_finish_states(rig.layer, &a, GQA_PHASE_CTE, 0, &out, &lse, NULL), GQA_OK);
+    assert_int_equal(gqa_finish_states(small.layer, &a, GQA_PHASE_CTE, 0, &out, &lse, NULL),
+                     GQA_OK);
 }
 
 int main(void)
@@ -163,7 +166,7 @@ int main(void)
         cmocka_unit_test(spoilt_finishes),
         cmocka_unit_test(unspoilt),
     };
-    if (forced_row_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
+    if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
         return TEST_SKIPPED;
     }
     return cmocka_run_group_tests(tests, open_all, close_all);

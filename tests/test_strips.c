@@ -19,10 +19,11 @@
 #include "base/number.h"
 #include "base/tensor.h"
 #include "linear/linear.h"
-#include "support/draw.h"
-#include "support/fence.h"
+#include "support/guarded_buffer.h"
+#include "support/host.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
+#include "support/random.h"
 
 enum { MAX_STRIPS = 64, MIXED = 100, LARGE = 2000000 };
 
@@ -59,7 +60,7 @@ static void check_that(bool good, const char *what, int line)
 struct problem {
     struct gqa__linear packed, placed;
     struct shape shape;
-    struct fence strips[MAX_STRIPS];
+    struct guarded_buffer strips[MAX_STRIPS];
     float *line; /* [in] */
     float *x;    /* [tokens][in] */
     void *memory[2];
@@ -111,7 +112,7 @@ static void make_strip(struct problem *p, const struct lie *lie, int32_t s, int6
     const int64_t stride = p->shape.in + lie->gap, in = p->shape.in;
     gqa_tensor t = gqa_tensor_2d(NULL, format_of(lie, s), rows, in);
     const int64_t elements = (rows - 1) * stride + in;
-    p->strips[s] = fence_new((size_t)elements * gqa__dtype_size(t.dtype));
+    p->strips[s] = guarded_new((size_t)elements * gqa__dtype_size(t.dtype));
     t.data = p->strips[s].data;
     for (int64_t r = 0; r < rows; r++) {
         float bias = random_float(state);
@@ -134,7 +135,7 @@ static void make_strip(struct problem *p, const struct lie *lie, int32_t s, int6
         gqa__linear_set_bias(&p->placed, first + r, bias);
     }
     p->placed.strips[s] = (struct gqa__strip){t.data, stride, first, t.dtype};
-    fence_allow(&p->strips[s], PROT_READ);
+    guarded_allow(&p->strips[s], PROT_READ);
 }
 
 static void make(struct problem *p, const struct gqa__kernels *kernels, const struct shape *shape,
@@ -159,7 +160,7 @@ static void make(struct problem *p, const struct gqa__kernels *kernels, const st
     }
     p->line = zeros((size_t)shape->in * sizeof *p->line);
     p->x = zeros((size_t)(shape->tokens * shape->in) * sizeof *p->x);
-    draw_fill(&state, p->x, shape->tokens * shape->in, 1.0f);
+    random_floats(&state, p->x, shape->tokens * shape->in, 1.0f);
     for (int32_t s = 0; s < p->placed.strip_count; s++) {
         make_strip(p, lie, s, s * cut, &state);
     }
@@ -168,7 +169,7 @@ static void make(struct problem *p, const struct gqa__kernels *kernels, const st
 static void unmake(struct problem *p)
 {
     for (int32_t s = 0; s < p->placed.strip_count; s++) {
-        check(fence_free(&p->strips[s]));
+        check(guarded_free(&p->strips[s]));
     }
     free(p->line);
     free(p->x);
@@ -181,11 +182,12 @@ static float *run(const struct problem *p, const struct gqa__linear *linear, int
                   int64_t end, const gqa_runtime *runtime)
 {
     const size_t floats = (size_t)(p->shape.tokens * p->shape.out);
-    struct fence scratch = fence_new(gqa__linear_scratch_bytes(linear, p->shape.tokens, runtime));
+    struct guarded_buffer scratch =
+        guarded_new(gqa__linear_scratch_bytes(linear, p->shape.tokens, runtime));
     float *const y = zeros(floats * sizeof *y), *const add = zeros(floats * sizeof *add);
     const struct gqa__epilogue after = {0.9f, -0.5f, add + begin, p->shape.out};
     uint64_t state = 5;
-    draw_fill(&state, add, (int64_t)floats, 1.0f);
+    random_floats(&state, add, (int64_t)floats, 1.0f);
     memset(scratch.data, 0xff, scratch.size); /* NaN */
     if (p->shape.out % 2 != 0) {              /* every other shape clips and adds */
         gqa__linear_run(&(struct gqa__product){.linear = linear,
@@ -212,16 +214,16 @@ static float *run(const struct problem *p, const struct gqa__linear *linear, int
                         runtime);
     }
     free(add);
-    check(fence_free(&scratch));
+    check(guarded_free(&scratch));
     return y;
 }
 
 static void compare(const struct problem *p, int64_t begin, int64_t end, int32_t threads)
 {
-    struct draw_host host;
+    struct host host;
     gqa_runtime runtime;
     float *want, *got;
-    draw_runtime(&host, &runtime, threads);
+    runtime = host_start(&host, threads);
     want = run(p, &p->packed, begin, end, &runtime);
     got = run(p, &p->placed, begin, end, &runtime);
     check(same_floats("in place", got, want, p->shape.tokens * p->shape.out));
@@ -229,7 +231,7 @@ static void compare(const struct problem *p, int64_t begin, int64_t end, int32_t
     free(got);
 }
 
-static void test_row(void **state)
+static void test_kernel_set(void **state)
 {
     const struct kernels_under_test *const test = *state;
     const int64_t step = test->kernels->out_step;
@@ -245,7 +247,7 @@ static void test_row(void **state)
                 (shape->tokens * shape->out * shape->in > LARGE && (i + j) % 4 != 0)) {
                 continue;
             }
-            fence_report(current);
+            guarded_report(current);
             make(&p, test->kernels, shape, &lies[j], (i + j) % 2 == 0);
             compare(&p, 0, shape->out, 1);
             compare(&p, 0, shape->out, 3);
@@ -260,17 +262,17 @@ static void test_row(void **state)
 
 int main(void)
 {
-    static struct kernels_under_test rows[MAX_ROWS];
-    static struct CMUnitTest tests[MAX_ROWS];
-    int32_t n = rows_under_test(rows);
+    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST];
+    static struct CMUnitTest tests[MAX_KERNELS_UNDER_TEST];
+    int32_t n = list_kernels_under_test(sets);
     for (int numerics = 0; numerics < 2; numerics++) {
-        rows[n].kernels = gqa_test_kernels8((gqa_numerics)numerics);
-        rows[n].name = rows[n].kernels->name;
+        sets[n].kernels = gqa_test_kernels8((gqa_numerics)numerics);
+        sets[n].name = sets[n].kernels->name;
         n++;
     }
     for (int32_t i = 0; i < n; i++) {
-        tests[i] = (struct CMUnitTest)cmocka_unit_test_prestate(test_row, &rows[i]);
-        tests[i].name = rows[i].name;
+        tests[i] = (struct CMUnitTest)cmocka_unit_test_prestate(test_kernel_set, &sets[i]);
+        tests[i].name = sets[i].name;
     }
     return _cmocka_run_group_tests("strips", tests, (size_t)n, NULL, NULL);
 }

@@ -14,15 +14,17 @@
 #include "base/fold.h"
 #include "base/number.h"
 #include "cache/view.h"
-#include "support/kv.h"
+#include "support/cache_kinds.h"
+#include "support/host.h"
+#include "support/random.h"
 
 enum { HKV = 2, GUARD = 64 };
 
 struct keys {
-    const struct kv_case *kv;
+    const struct cache_kind *kind;
     struct gqa__kernels kernels;
     struct gqa_layer layer;
-    struct kv_host host;
+    struct host host;
     gqa_cache *cache;
     int32_t dk, dv, page_size, length;
     gqa_dtype plain; /* format of the plain tensors */
@@ -38,7 +40,7 @@ static void check(const struct keys *keys, bool ok, const char *what, int32_t in
 {
     if (!ok) {
         fail_msg("%s (case %s, page_size %d, %d keys, Dk %d, Dv %d, plain dtype %d, index %d)",
-                 what, keys->kv->name, (int)keys->page_size, (int)keys->length, (int)keys->dk,
+                 what, keys->kind->name, (int)keys->page_size, (int)keys->length, (int)keys->dk,
                  (int)keys->dv, (int)keys->plain, (int)index);
     }
 }
@@ -54,11 +56,11 @@ static void *zeros(size_t count, size_t size)
 
 static float plain_value(uint64_t *random, gqa_dtype plain, bool odd)
 {
-    float x = kv_value(random, odd);
+    float x = cache_value(random, odd);
     if (plain == GQA_F16) {
         x = gqa__f16_to_f32(gqa__f32_to_f16(x));
     }
-    return plain == GQA_BF16 ? kv_stored(x, GQA_BF16) : x;
+    return plain == GQA_BF16 ? cache_stored(x, GQA_BF16) : x;
 }
 
 /* [length][HKV][d] with gaps, heads outside if swapped. */
@@ -107,7 +109,7 @@ static void fill_cache(struct keys *keys)
     }
 }
 
-static void open_keys(struct keys *keys, const struct kv_case *kv, int32_t page_size,
+static void open_keys(struct keys *keys, const struct cache_kind *kind, int32_t page_size,
                       int32_t length, uint64_t seed)
 {
     static const gqa_dtype formats[] = {GQA_F32, GQA_BF16, GQA_F16};
@@ -115,20 +117,20 @@ static void open_keys(struct keys *keys, const struct kv_case *kv, int32_t page_
     gqa_cache_options options;
 
     memset(keys, 0, sizeof *keys);
-    keys->kv = kv;
+    keys->kind = kind;
     keys->page_size = page_size;
     keys->length = length;
-    keys->dk = kv_between(&random, 8, 70);
-    keys->dv = kv_between(&random, 8, 40);
+    keys->dk = random_between(&random, 8, 70);
+    keys->dv = random_between(&random, 8, 40);
     keys->plain = formats[seed % 3];
-    kv_layer(&keys->layer, &keys->kernels, kv, HKV, keys->dk, keys->dv);
-    kv_host_runtime(&keys->host, &keys->layer.runtime);
+    cache_kind_layer(&keys->layer, &keys->kernels, kind, HKV, keys->dk, keys->dv);
+    keys->layer.runtime = host_start(&keys->host, 1);
     gqa_cache_options_init(&options, &keys->layer);
     options.max_sequences = 2;
     options.max_tokens = length + 1;
     options.page_size = page_size;
-    options.dtype_k = kv->dtype_k;
-    options.dtype_v = kv->dtype_v;
+    options.dtype_k = kind->dtype_k;
+    options.dtype_v = kind->dtype_v;
     check(keys, gqa_cache_create(&keys->cache, &keys->layer, &options, NULL) == GQA_OK, "create",
           0);
 
@@ -137,14 +139,14 @@ static void open_keys(struct keys *keys, const struct kv_case *kv, int32_t page_
     keys->positions = zeros((size_t)length, sizeof *keys->positions);
     for (int32_t i = 0; i < length; i++) {
         /* Non-finite values are rare, so that most panels have none. */
-        bool odd = kv_random(&random) % 100 == 0;
+        bool odd = random_u32(&random) % 100 == 0;
         for (int32_t e = 0; e < HKV * keys->dk; e++) {
             keys->k[i * HKV * keys->dk + e] = plain_value(&random, keys->plain, odd);
         }
         for (int32_t e = 0; e < HKV * keys->dv; e++) {
             keys->v[i * HKV * keys->dv + e] = plain_value(&random, keys->plain, odd);
         }
-        keys->positions[i] = (i > 0 ? keys->positions[i - 1] : 4) + kv_between(&random, 0, 2);
+        keys->positions[i] = (i > 0 ? keys->positions[i - 1] : 4) + random_between(&random, 0, 2);
     }
     fill_cache(keys);
     gqa__view_cache(&keys->paged, keys->cache, 1);
@@ -173,14 +175,14 @@ static void close_keys(struct keys *keys)
 static uint32_t operand_bits(const struct keys *keys, const void *base, int64_t index)
 {
     return keys->kernels.operand == GQA_F32
-               ? kv_bits(((const float *)base)[index])
-               : kv_bits(gqa__bf16_to_f32(((const uint16_t *)base)[index]));
+               ? float_bits(((const float *)base)[index])
+               : float_bits(gqa__bf16_to_f32(((const uint16_t *)base)[index]));
 }
 
 /* What an operand must be: stored in the cache's format (unless plain), then as operand. */
 static uint32_t expected_bits(const struct keys *keys, float x, gqa_dtype storage, bool paged)
 {
-    return kv_bits(kv_stored(paged ? kv_stored(x, storage) : x, keys->kernels.operand));
+    return float_bits(cache_stored(paged ? cache_stored(x, storage) : x, keys->kernels.operand));
 }
 
 /* Elements of the panel, those beyond the true dims and beyond the length included. */
@@ -200,7 +202,7 @@ static void check_elements(const struct keys *keys, const struct gqa__kv_panel *
             uint32_t expected = 0;
             if (index < keys->length && d < keys->dk) {
                 expected =
-                    expected_bits(keys, keys->k[token * keys->dk + d], keys->kv->dtype_k, paged);
+                    expected_bits(keys, keys->k[token * keys->dk + d], keys->kind->dtype_k, paged);
             }
             check(keys, operand_bits(keys, panel->k, i * panel->k_stride + d) == expected,
                   paged ? "K of pages" : "K of tensors", index);
@@ -210,7 +212,7 @@ static void check_elements(const struct keys *keys, const struct gqa__kv_panel *
             uint32_t expected = 0;
             if (index < keys->length && d < keys->dv) {
                 expected =
-                    expected_bits(keys, keys->v[token * keys->dv + d], keys->kv->dtype_v, paged);
+                    expected_bits(keys, keys->v[token * keys->dv + d], keys->kind->dtype_v, paged);
             }
             check(keys, operand_bits(keys, panel->v, at) == expected,
                   paged ? "V of pages" : "V of tensors", index);
@@ -225,7 +227,7 @@ static bool has_nonfinite(const struct keys *keys, int32_t head, int32_t first, 
     for (int32_t index = first; index < end && index < keys->length; index++) {
         for (int32_t d = 0; d < keys->dv; d++) {
             float x = keys->v[(index * HKV + head) * keys->dv + d];
-            float y = gqa__f32_from_bits(expected_bits(keys, x, keys->kv->dtype_v, paged));
+            float y = gqa__f32_from_bits(expected_bits(keys, x, keys->kind->dtype_v, paged));
             if (y - y != 0.0f) {
                 return true;
             }
@@ -246,8 +248,8 @@ static void check_place(const struct keys *keys, const struct gqa__kv_panel *pan
 {
     const struct gqa__kernels *kernels = &keys->kernels;
     bool aligned = paged && keys->page_size % kernels->panel_keys == 0;
-    bool direct_k = aligned && keys->kv->dtype_k == kernels->operand;
-    bool direct_v = aligned && keys->kv->dtype_v == kernels->operand;
+    bool direct_k = aligned && keys->kind->dtype_k == kernels->operand;
+    bool direct_v = aligned && keys->kind->dtype_v == kernels->operand;
     check(keys,
           inside(panel->k, direct_k ? keys->host.block : keys->scratch,
                  direct_k ? keys->host.size : keys->scratch_bytes),
@@ -330,13 +332,13 @@ static void check_load(const struct keys *keys, bool paged)
             gqa__view_load(view, h, i, NULL, v);
             for (int32_t d = 0; d < keys->dk; d++) {
                 float x = keys->k[token * keys->dk + d];
-                uint32_t expected = kv_bits(paged ? kv_stored(x, keys->kv->dtype_k) : x);
-                check(keys, kv_bits(k[d]) == expected, "fetched K", i);
+                uint32_t expected = float_bits(paged ? cache_stored(x, keys->kind->dtype_k) : x);
+                check(keys, float_bits(k[d]) == expected, "fetched K", i);
             }
             for (int32_t d = 0; d < keys->dv; d++) {
                 float x = keys->v[token * keys->dv + d];
-                uint32_t expected = kv_bits(paged ? kv_stored(x, keys->kv->dtype_v) : x);
-                check(keys, kv_bits(v[d]) == expected, "fetched V", i);
+                uint32_t expected = float_bits(paged ? cache_stored(x, keys->kind->dtype_v) : x);
+                check(keys, float_bits(v[d]) == expected, "fetched V", i);
             }
         }
     }
@@ -344,10 +346,10 @@ static void check_load(const struct keys *keys, bool paged)
     free(v);
 }
 
-static void panels(const struct kv_case *kv, int32_t page_size, int32_t length, uint64_t seed)
+static void panels(const struct cache_kind *kind, int32_t page_size, int32_t length, uint64_t seed)
 {
     struct keys keys;
-    open_keys(&keys, kv, page_size, length, seed);
+    open_keys(&keys, kind, page_size, length, seed);
     int32_t step = keys.kernels.panel_keys;
     for (int paged = 0; paged < 2; paged++) {
         for (int32_t first = 0; first < length; first += step) {
@@ -370,10 +372,10 @@ static void panels_of_pages_and_tensors(void **state)
     static const int32_t lengths[] = {1, 15, 16, 17, 33, 130, 257, 300};
     uint64_t seed = 1;
     (void)state;
-    for (int c = 0; c < kv_case_count; c++) {
+    for (int c = 0; c < cache_kind_count; c++) {
         for (size_t p = 0; p < sizeof page_sizes / sizeof page_sizes[0]; p++) {
             for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
-                panels(&kv_cases[c], page_sizes[p], lengths[l], seed++);
+                panels(&cache_kinds[c], page_sizes[p], lengths[l], seed++);
             }
         }
     }
@@ -432,7 +434,7 @@ static void positions_columns_and_search(void **state)
     for (size_t p = 0; p < sizeof page_sizes / sizeof page_sizes[0]; p++) {
         for (size_t l = 0; l < sizeof lengths / sizeof lengths[0]; l++) {
             struct keys keys;
-            open_keys(&keys, &kv_cases[seed % 9], page_sizes[p], lengths[l], seed);
+            open_keys(&keys, &cache_kinds[seed % 9], page_sizes[p], lengths[l], seed);
             check_numbers(&keys, &keys.paged, true);
             check_numbers(&keys, &keys.strided, false);
             close_keys(&keys);
@@ -452,7 +454,7 @@ static void plain_positions(void **state)
     struct gqa__kv_view view;
     (void)state;
 
-    kv_layer(&layer, &kernels, &kv_cases[0], 1, 8, 8);
+    cache_kind_layer(&layer, &kernels, &cache_kinds[0], 1, 8, 8);
     gqa__view_plain(&view, &kernels, &t, &t, 5, NULL);
     assert_true(view.ordered);
     assert_int_equal(view.origin, 0);

@@ -14,24 +14,24 @@
 #include <cmocka.h>
 
 #include "kernel/choice/select.h"
-#include "support/draw.h"
-#include "support/forced.h"
-#include "support/kit.h"
+#include "support/forced_isa.h"
+#include "support/host.h"
+#include "support/weight_set.h"
 
-static void refused(const struct kit *kit, gqa_status status, const char *field, const char *what)
+static void refused(const struct weight_set *set, gqa_status status, const char *field,
+                    const char *what)
 {
-    struct draw_host host;
-    gqa_runtime runtime;
+    struct host host;
+    const gqa_runtime runtime = host_start(&host, 1);
     gqa_layer *layer = (gqa_layer *)(uintptr_t)1;
     gqa_error err = {0};
-    draw_runtime(&host, &runtime, 1);
-    const gqa_status got = gqa_create(&layer, &kit->config, &kit->weights, &runtime, &err);
+    const gqa_status got = gqa_create(&layer, &set->config, &set->weights, &runtime, &err);
     if (got != status || err.status != status || strcmp(err.field, field) != 0 ||
         strstr(err.message, field) == NULL || layer != NULL || host.live != 0) {
         fail_msg("%s %s: status %d field %s layer %p live %d: %s", field, what, (int)got,
                  err.field == NULL ? "-" : err.field, (void *)layer, (int)host.live, err.message);
     }
-    assert_int_equal(gqa_create(&layer, &kit->config, &kit->weights, NULL, NULL), status);
+    assert_int_equal(gqa_create(&layer, &set->config, &set->weights, NULL, NULL), status);
 }
 
 /* --- presence -------------------------------------------------------------------------------- */
@@ -49,12 +49,11 @@ static bool listed(const char *words, const char *field)
     return false;
 }
 
-static void accepted(const struct kit *kit)
+static void accepted(const struct weight_set *set)
 {
-    struct draw_host host;
-    gqa_runtime runtime;
-    draw_runtime(&host, &runtime, 1);
-    gqa_layer *layer = kit_layer(kit, &runtime);
+    struct host host;
+    const gqa_runtime runtime = host_start(&host, 1);
+    gqa_layer *layer = weight_set_layer(set, &runtime);
     assert_int_equal(gqa_layer_isa(layer), GQA_ISA_SCALAR);
     gqa_destroy(&layer);
     assert_null(layer);
@@ -64,26 +63,26 @@ static void accepted(const struct kit *kit)
 static void every_required_tensor(void **state)
 {
     (void)state;
-    for (int i = 0; i < KIT_CASES; i++) {
-        struct kit kit;
-        kit_open(&kit, kit_cases[i].name);
-        kit_fill(&kit);
-        accepted(&kit);
-        for (int f = 0; f < KIT_FIELDS; f++) {
-            gqa_tensor *const tensor = kit_field(&kit.weights, f);
+    for (int i = 0; i < WEIGHT_SET_CASES; i++) {
+        struct weight_set set;
+        weight_set_open(&set, weight_set_cases[i].name);
+        weight_set_fill(&set);
+        accepted(&set);
+        for (int f = 0; f < WEIGHT_FIELDS; f++) {
+            gqa_tensor *const tensor = weight_field(&set.weights, f);
             const gqa_tensor kept = *tensor;
             if (kept.data == NULL) {
                 continue;
             }
             tensor->data = NULL;
-            if (listed(kit_cases[i].required, kit_name(f))) {
-                refused(&kit, GQA_ERR_ARG, kit_name(f), kit_cases[i].name);
+            if (listed(weight_set_cases[i].required, weight_name(f))) {
+                refused(&set, GQA_ERR_ARG, weight_name(f), weight_set_cases[i].name);
             } else {
-                accepted(&kit);
+                accepted(&set);
             }
             *tensor = kept;
         }
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -91,22 +90,22 @@ static void every_required_tensor(void **state)
 static void every_unwanted_tensor(void **state)
 {
     (void)state;
-    for (int i = 0; i < KIT_CASES; i++) {
-        struct kit kit;
-        kit_open(&kit, kit_cases[i].name);
-        kit_fill(&kit);
-        for (int f = 0; f < KIT_FIELDS; f++) {
-            gqa_tensor *const tensor = kit_field(&kit.weights, f);
+    for (int i = 0; i < WEIGHT_SET_CASES; i++) {
+        struct weight_set set;
+        weight_set_open(&set, weight_set_cases[i].name);
+        weight_set_fill(&set);
+        for (int f = 0; f < WEIGHT_FIELDS; f++) {
+            gqa_tensor *const tensor = weight_field(&set.weights, f);
             const gqa_tensor kept = *tensor;
             if (kept.data != NULL) {
                 continue;
             }
-            *tensor = kit_tensor(1, 20, 0);
-            refused(&kit, GQA_ERR_ARG, kit_name(f), kit_cases[i].name);
+            *tensor = weight_ones(1, 20, 0);
+            refused(&set, GQA_ERR_ARG, weight_name(f), weight_set_cases[i].name);
             free(tensor->data);
             *tensor = kept;
         }
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -114,7 +113,7 @@ static void every_unwanted_tensor(void **state)
 static void messages_name_the_cause(void **state)
 {
     static const struct {
-        const char *kit;
+        const char *set;
         int field;
         const char *text;
     } cases[] = {
@@ -139,68 +138,68 @@ static void messages_name_the_cause(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct kit kit;
+        struct weight_set set;
         gqa_layer *layer;
         gqa_error err;
-        kit_open(&kit, cases[i].kit);
-        kit_fill(&kit);
-        *kit_field(&kit.weights, cases[i].field) = kit_tensor(1, 20, 0);
-        assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_ERR_ARG);
-        assert_string_equal(err.field, kit_name(cases[i].field));
+        weight_set_open(&set, cases[i].set);
+        weight_set_fill(&set);
+        *weight_field(&set.weights, cases[i].field) = weight_ones(1, 20, 0);
+        assert_int_equal(gqa_create(&layer, &set.config, &set.weights, NULL, &err), GQA_ERR_ARG);
+        assert_string_equal(err.field, weight_name(cases[i].field));
         if (strstr(err.message, cases[i].text) == NULL) {
             fail_msg("\"%s\" does not name %s", err.message, cases[i].text);
         }
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
 static void an_absent_bias_names_its_flag(void **state)
 {
-    struct kit kit;
+    struct weight_set set;
     gqa_layer *layer;
     gqa_error err;
     (void)state;
-    kit_open(&kit, "fused biases");
-    kit_fill(&kit);
-    free(kit.weights.bqkv.data);
-    kit.weights.bqkv.data = NULL;
-    assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_ERR_ARG);
+    weight_set_open(&set, "fused biases");
+    weight_set_fill(&set);
+    free(set.weights.bqkv.data);
+    set.weights.bqkv.data = NULL;
+    assert_int_equal(gqa_create(&layer, &set.config, &set.weights, NULL, &err), GQA_ERR_ARG);
     assert_non_null(strstr(err.message, "config.qkv_bias = 1"));
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 /* --- shape and format ------------------------------------------------------------------------ */
 
-static void check_field_shapes(struct kit *kit, int f, const char *name)
+static void check_field_shapes(struct weight_set *set, int f, const char *name)
 {
-    gqa_tensor *const tensor = kit_field(&kit->weights, f);
+    gqa_tensor *const tensor = weight_field(&set->weights, f);
     const gqa_tensor kept = *tensor;
     for (int32_t d = 0; d < kept.rank; d++) {
         tensor->shape[d] = kept.shape[d] + 1;
-        refused(kit, GQA_ERR_SHAPE, kit_name(f), name);
+        refused(set, GQA_ERR_SHAPE, weight_name(f), name);
         tensor->shape[d] = kept.shape[d] - 1;
-        refused(kit, GQA_ERR_SHAPE, kit_name(f), name);
+        refused(set, GQA_ERR_SHAPE, weight_name(f), name);
         *tensor = kept;
     }
     tensor->rank = 3;
     tensor->shape[2] = 1;
     tensor->stride[2] = 1;
-    refused(kit, GQA_ERR_SHAPE, kit_name(f), name);
+    refused(set, GQA_ERR_SHAPE, weight_name(f), name);
     *tensor = kept;
     tensor->dtype = GQA_U8;
-    refused(kit, GQA_ERR_ARG, kit_name(f), name);
+    refused(set, GQA_ERR_ARG, weight_name(f), name);
     *tensor = kept;
     tensor->dtype = (gqa_dtype)9;
-    refused(kit, GQA_ERR_ARG, kit_name(f), name);
+    refused(set, GQA_ERR_ARG, weight_name(f), name);
     *tensor = kept;
     tensor->data = (unsigned char *)kept.data + 1;
     if (kept.dtype != GQA_I8) {
-        refused(kit, GQA_ERR_ARG, kit_name(f), name);
+        refused(set, GQA_ERR_ARG, weight_name(f), name);
     }
     *tensor = kept;
     if (kept.rank == 2) {
         tensor->stride[1] = 2;
-        refused(kit, GQA_ERR_SHAPE, kit_name(f), name);
+        refused(set, GQA_ERR_SHAPE, weight_name(f), name);
         *tensor = kept;
     }
 }
@@ -208,16 +207,16 @@ static void check_field_shapes(struct kit *kit, int f, const char *name)
 static void every_wrong_shape(void **state)
 {
     (void)state;
-    for (int i = 0; i < KIT_CASES; i++) {
-        struct kit kit;
-        kit_open(&kit, kit_cases[i].name);
-        kit_fill(&kit);
-        for (int f = 0; f < KIT_FIELDS; f++) {
-            if (kit_field(&kit.weights, f)->data != NULL) {
-                check_field_shapes(&kit, f, kit_cases[i].name);
+    for (int i = 0; i < WEIGHT_SET_CASES; i++) {
+        struct weight_set set;
+        weight_set_open(&set, weight_set_cases[i].name);
+        weight_set_fill(&set);
+        for (int f = 0; f < WEIGHT_FIELDS; f++) {
+            if (weight_field(&set.weights, f)->data != NULL) {
+                check_field_shapes(&set, f, weight_set_cases[i].name);
             }
         }
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -227,18 +226,18 @@ static void unweighted_norms(void **state)
     static const char *const names[] = {"head norm", "head norm per head", "whole norm", "rms qk"};
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        struct kit kit;
-        kit_open(&kit, names[i]);
-        kit_fill(&kit);
-        free(kit.weights.q_norm.data);
-        free(kit.weights.k_norm.data);
-        kit.weights.q_norm.data = kit.weights.k_norm.data = NULL;
-        accepted(&kit);
-        free(kit.weights.q_norm_bias.data);
-        free(kit.weights.k_norm_bias.data);
-        kit.weights.q_norm_bias.data = kit.weights.k_norm_bias.data = NULL;
-        accepted(&kit);
-        kit_free(&kit);
+        struct weight_set set;
+        weight_set_open(&set, names[i]);
+        weight_set_fill(&set);
+        free(set.weights.q_norm.data);
+        free(set.weights.k_norm.data);
+        set.weights.q_norm.data = set.weights.k_norm.data = NULL;
+        accepted(&set);
+        free(set.weights.q_norm_bias.data);
+        free(set.weights.k_norm_bias.data);
+        set.weights.q_norm_bias.data = set.weights.k_norm_bias.data = NULL;
+        accepted(&set);
+        weight_set_free(&set);
     }
 }
 
@@ -247,36 +246,36 @@ static void norms_of_q_and_k(void **state)
 {
     (void)state;
     for (int absent = 0; absent < 2; absent++) {
-        struct kit kit;
+        struct weight_set set;
         gqa_layer *layer = NULL;
         gqa_error err = {0};
-        kit_open(&kit, "rms qk");
-        kit_fill(&kit);
-        gqa_tensor *const norm = absent == 0 ? &kit.weights.q_norm : &kit.weights.k_norm;
+        weight_set_open(&set, "rms qk");
+        weight_set_fill(&set);
+        gqa_tensor *const norm = absent == 0 ? &set.weights.q_norm : &set.weights.k_norm;
         free(norm->data);
         norm->data = NULL;
-        assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_ERR_ARG);
+        assert_int_equal(gqa_create(&layer, &set.config, &set.weights, NULL, &err), GQA_ERR_ARG);
         assert_string_equal(err.field, absent == 0 ? "weights.q_norm" : "weights.k_norm");
         assert_non_null(strstr(err.message, absent == 0 ? "weights.k_norm is given"
                                                         : "weights.q_norm is given"));
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
 /* [Dk] and [H, Dk] may not be mixed between a weight and its bias. */
 static void norm_and_bias_of_one_rank(void **state)
 {
-    struct kit kit;
+    struct weight_set set;
     (void)state;
-    kit_open(&kit, "head norm");
-    kit_fill(&kit);
-    free(kit.weights.q_norm_bias.data);
-    kit.weights.q_norm_bias = kit_tensor(2, 6, 10);
-    refused(&kit, GQA_ERR_SHAPE, "weights.q_norm_bias", "mixed ranks");
-    free(kit.weights.q_norm.data);
-    kit.weights.q_norm = kit_tensor(2, 6, 10);
-    accepted(&kit); /* q per head, k shared */
-    kit_free(&kit);
+    weight_set_open(&set, "head norm");
+    weight_set_fill(&set);
+    free(set.weights.q_norm_bias.data);
+    set.weights.q_norm_bias = weight_ones(2, 6, 10);
+    refused(&set, GQA_ERR_SHAPE, "weights.q_norm_bias", "mixed ranks");
+    free(set.weights.q_norm.data);
+    set.weights.q_norm = weight_ones(2, 6, 10);
+    accepted(&set); /* q per head, k shared */
+    weight_set_free(&set);
 }
 
 static void sink_values(void **state)
@@ -285,24 +284,24 @@ static void sink_values(void **state)
     static const float good[] = {-INFINITY, 0.0f, 3.4e38f, -3.4e38f};
     (void)state;
     for (int which = 15; which <= 16; which++) {
-        struct kit kit;
-        kit_open(&kit, "sinks");
-        kit_fill(&kit);
-        float *const values = kit_values(kit_field(&kit.weights, which));
+        struct weight_set set;
+        weight_set_open(&set, "sinks");
+        weight_set_fill(&set);
+        float *const values = weight_values(weight_field(&set.weights, which));
         for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
             values[5] = good[i];
-            accepted(&kit);
+            accepted(&set);
         }
         for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
             gqa_layer *layer;
             gqa_error err;
             values[5] = bad[i];
-            refused(&kit, GQA_ERR_ARG, kit_name(which), "bad logit");
-            gqa_create(&layer, &kit.config, &kit.weights, NULL, &err);
+            refused(&set, GQA_ERR_ARG, weight_name(which), "bad logit");
+            gqa_create(&layer, &set.config, &set.weights, NULL, &err);
             assert_non_null(strstr(err.message, "head 5"));
             assert_non_null(strstr(err.message, bad[i] == bad[i] ? "+inf" : "NaN"));
         }
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -312,35 +311,35 @@ static void sink_values(void **state)
 static void integers_out_of_place(void **state)
 {
     (void)state;
-    for (int i = 0; i < KIT_CASES; i++) {
-        struct kit kit;
-        kit_open(&kit, kit_cases[i].name);
-        kit_fill(&kit);
-        for (int f = 0; f < KIT_FIELDS; f++) {
-            gqa_tensor *const tensor = kit_field(&kit.weights, f);
+    for (int i = 0; i < WEIGHT_SET_CASES; i++) {
+        struct weight_set set;
+        weight_set_open(&set, weight_set_cases[i].name);
+        weight_set_fill(&set);
+        for (int f = 0; f < WEIGHT_FIELDS; f++) {
+            gqa_tensor *const tensor = weight_field(&set.weights, f);
             const gqa_tensor kept = *tensor;
             if (kept.data == NULL || kept.dtype == GQA_I8) {
                 continue;
             }
             tensor->dtype = GQA_I8;
-            if (kept.rank == 2 && kit.config.weight_storage == GQA_WEIGHT_STORAGE_INT8) {
+            if (kept.rank == 2 && set.config.weight_storage == GQA_WEIGHT_STORAGE_INT8) {
                 char scale[40];
-                snprintf(scale, sizeof scale, "%s_scale", kit_name(f));
-                refused(&kit, GQA_ERR_ARG, scale, kit_cases[i].name); /* is absent */
+                snprintf(scale, sizeof scale, "%s_scale", weight_name(f));
+                refused(&set, GQA_ERR_ARG, scale, weight_set_cases[i].name); /* is absent */
             } else {
-                refused(&kit, GQA_ERR_ARG, kit_name(f), kit_cases[i].name);
+                refused(&set, GQA_ERR_ARG, weight_name(f), weight_set_cases[i].name);
             }
             *tensor = kept;
         }
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
-static void message_of(const struct kit *kit, const char *text)
+static void message_of(const struct weight_set *set, const char *text)
 {
     gqa_layer *layer;
     gqa_error err;
-    assert_int_not_equal(gqa_create(&layer, &kit->config, &kit->weights, NULL, &err), GQA_OK);
+    assert_int_not_equal(gqa_create(&layer, &set->config, &set->weights, NULL, &err), GQA_OK);
     if (strstr(err.message, text) == NULL) {
         fail_msg("\"%s\" does not say \"%s\"", err.message, text);
     }
@@ -348,14 +347,14 @@ static void message_of(const struct kit *kit, const char *text)
 
 static void integers_without_int8(void **state)
 {
-    struct kit kit;
+    struct weight_set set;
     (void)state;
-    kit_open(&kit, "integers");
-    kit_fill(&kit);
-    kit.config.weight_storage = GQA_WEIGHT_STORAGE_NATIVE;
-    refused(&kit, GQA_ERR_ARG, "weights.wq", "native");
-    message_of(&kit, "config.weight_storage = 0");
-    kit_free(&kit);
+    weight_set_open(&set, "integers");
+    weight_set_fill(&set);
+    set.config.weight_storage = GQA_WEIGHT_STORAGE_NATIVE;
+    refused(&set, GQA_ERR_ARG, "weights.wq", "native");
+    message_of(&set, "config.weight_storage = 0");
+    weight_set_free(&set);
 }
 
 static void scale_values(void **state)
@@ -363,22 +362,22 @@ static void scale_values(void **state)
     static const float bad[] = {NAN, INFINITY, -INFINITY};
     static const float good[] = {0.0f, -3.0f, 1e-45f, 3.4e38f};
     (void)state;
-    for (int f = 21; f < KIT_FIELDS; f++) {
-        struct kit kit;
-        kit_open(&kit, f == 24 || f == 25 ? "integers fused gate" : "integers");
-        kit_fill(&kit);
-        gqa_tensor *const scale = kit_field(&kit.weights, f);
-        float *const values = kit_values(scale);
+    for (int f = 21; f < WEIGHT_FIELDS; f++) {
+        struct weight_set set;
+        weight_set_open(&set, f == 24 || f == 25 ? "integers fused gate" : "integers");
+        weight_set_fill(&set);
+        gqa_tensor *const scale = weight_field(&set.weights, f);
+        float *const values = weight_values(scale);
         for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
             values[3] = good[i];
-            accepted(&kit);
+            accepted(&set);
         }
         for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
             values[3] = bad[i];
-            refused(&kit, GQA_ERR_ARG, kit_name(f), "bad scale");
-            message_of(&kit, "output 3");
+            refused(&set, GQA_ERR_ARG, weight_name(f), "bad scale");
+            message_of(&set, "output 3");
         }
-        kit_free(&kit);
+        weight_set_free(&set);
     }
 }
 
@@ -391,16 +390,16 @@ static void values_that_no_scale_holds(void **state)
     for (size_t m = 0; m < 6; m++) {
         const int f = matrices[m];
         for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-            struct kit kit;
-            kit_open(&kit, f == 8 || f == 10 ? "int8 fused gate" : "int8");
-            kit_fill(&kit);
-            gqa_tensor *const matrix = kit_field(&kit.weights, f);
-            kit_values(matrix)[4 * matrix->shape[1] + 6] = bad[i];
-            refused(&kit, GQA_ERR_ARG, kit_name(f), "not finite");
-            message_of(&kit, "row 4");
-            kit.config.weight_storage = GQA_WEIGHT_STORAGE_NATIVE;
-            accepted(&kit);
-            kit_free(&kit);
+            struct weight_set set;
+            weight_set_open(&set, f == 8 || f == 10 ? "int8 fused gate" : "int8");
+            weight_set_fill(&set);
+            gqa_tensor *const matrix = weight_field(&set.weights, f);
+            weight_values(matrix)[4 * matrix->shape[1] + 6] = bad[i];
+            refused(&set, GQA_ERR_ARG, weight_name(f), "not finite");
+            message_of(&set, "row 4");
+            set.config.weight_storage = GQA_WEIGHT_STORAGE_NATIVE;
+            accepted(&set);
+            weight_set_free(&set);
         }
     }
 }
@@ -410,22 +409,22 @@ static void values_that_no_scale_holds(void **state)
 static void memory_runs_out(void **state)
 {
     (void)state;
-    for (int i = 0; i < KIT_CASES; i++) {
+    for (int i = 0; i < WEIGHT_SET_CASES; i++) {
         for (int backend = 1; backend <= 2; backend++) {
-            struct kit kit;
-            struct draw_host host;
+            struct weight_set set;
+            struct host host;
             gqa_runtime runtime;
             gqa_layer *layer = NULL;
             gqa_status status = GQA_ERR_NOMEM;
             int refusals = 0;
-            kit_open(&kit, kit_cases[i].name);
-            kit_fill(&kit);
-            kit.config.backend = (gqa_backend)backend;
-            for (int n = 1; status == GQA_ERR_NOMEM; n++) {
+            weight_set_open(&set, weight_set_cases[i].name);
+            weight_set_fill(&set);
+            set.config.backend = (gqa_backend)backend;
+            for (int n = 0; status == GQA_ERR_NOMEM; n++) {
                 gqa_error err = {0};
-                draw_runtime(&host, &runtime, 1);
-                host.refuse = n;
-                status = gqa_create(&layer, &kit.config, &kit.weights, &runtime, &err);
+                runtime = host_start(&host, 1);
+                host.fail_at = n;
+                status = gqa_create(&layer, &set.config, &set.weights, &runtime, &err);
                 if (status == GQA_ERR_NOMEM) {
                     assert_null(layer);
                     assert_int_equal(host.live, 0);
@@ -434,10 +433,10 @@ static void memory_runs_out(void **state)
                 }
             }
             assert_int_equal(status, GQA_OK);
-            assert_int_equal(host.asked, refusals);
+            assert_int_equal(host.calls, refusals);
             gqa_destroy(&layer);
             assert_int_equal(host.live, 0);
-            kit_free(&kit);
+            weight_set_free(&set);
         }
     }
 }
@@ -446,24 +445,24 @@ static void memory_runs_out(void **state)
 
 static void null_arguments(void **state)
 {
-    struct kit kit;
+    struct weight_set set;
     gqa_layer *layer = NULL;
     gqa_error err;
     (void)state;
-    kit_open(&kit, "none");
-    kit_fill(&kit);
-    assert_int_equal(gqa_create(NULL, &kit.config, &kit.weights, NULL, &err), GQA_ERR_ARG);
+    weight_set_open(&set, "none");
+    weight_set_fill(&set);
+    assert_int_equal(gqa_create(NULL, &set.config, &set.weights, NULL, &err), GQA_ERR_ARG);
     assert_string_equal(err.field, "out");
-    assert_int_equal(gqa_create(&layer, NULL, &kit.weights, NULL, &err), GQA_ERR_ARG);
+    assert_int_equal(gqa_create(&layer, NULL, &set.weights, NULL, &err), GQA_ERR_ARG);
     assert_string_equal(err.field, "config");
-    assert_int_equal(gqa_create(&layer, &kit.config, NULL, NULL, &err), GQA_ERR_ARG);
+    assert_int_equal(gqa_create(&layer, &set.config, NULL, NULL, &err), GQA_ERR_ARG);
     assert_string_equal(err.field, "weights.wq");
-    kit.config.hidden_size = 0;
-    assert_int_equal(gqa_create(&layer, &kit.config, NULL, NULL, &err), GQA_OK);
+    set.config.hidden_size = 0;
+    assert_int_equal(gqa_create(&layer, &set.config, NULL, NULL, &err), GQA_OK);
     gqa_destroy(&layer);
     gqa_destroy(&layer);
     gqa_destroy(NULL);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 /* A caller built against an older or newer header. */
@@ -473,45 +472,45 @@ static void struct_sizes(void **state)
         gqa_weights weights;
         unsigned char more[64];
     } newer;
-    struct kit kit;
+    struct weight_set set;
     gqa_layer *layer = NULL;
     gqa_error err;
     (void)state;
-    kit_open(&kit, "norms");
-    kit_fill(&kit);
-    kit.weights.struct_size = (uint32_t)offsetof(gqa_weights, post_norm); /* before post norms */
-    accepted(&kit);
-    kit.weights.struct_size = (uint32_t)offsetof(gqa_weights, wo);
-    refused(&kit, GQA_ERR_ARG, "weights.wo", "beyond the caller's struct");
-    kit.weights.struct_size = (uint32_t)sizeof kit.weights;
+    weight_set_open(&set, "norms");
+    weight_set_fill(&set);
+    set.weights.struct_size = (uint32_t)offsetof(gqa_weights, post_norm); /* before post norms */
+    accepted(&set);
+    set.weights.struct_size = (uint32_t)offsetof(gqa_weights, wo);
+    refused(&set, GQA_ERR_ARG, "weights.wo", "beyond the caller's struct");
+    set.weights.struct_size = (uint32_t)sizeof set.weights;
     memset(&newer, 0, sizeof newer);
-    newer.weights = kit.weights;
+    newer.weights = set.weights;
     newer.weights.struct_size = (uint32_t)sizeof newer;
-    assert_int_equal(gqa_create(&layer, &kit.config, &newer.weights, NULL, &err), GQA_OK);
+    assert_int_equal(gqa_create(&layer, &set.config, &newer.weights, NULL, &err), GQA_OK);
     gqa_destroy(&layer);
     newer.more[63] = 1;
-    assert_int_not_equal(gqa_create(&layer, &kit.config, &newer.weights, NULL, &err), GQA_OK);
-    kit.weights.struct_size = 0;
-    assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_ERR_ARG);
-    kit_free(&kit);
+    assert_int_not_equal(gqa_create(&layer, &set.config, &newer.weights, NULL, &err), GQA_OK);
+    set.weights.struct_size = 0;
+    assert_int_equal(gqa_create(&layer, &set.config, &set.weights, NULL, &err), GQA_ERR_ARG);
+    weight_set_free(&set);
 }
 
 static void faults_before_the_weights(void **state)
 {
-    struct kit kit;
+    struct weight_set set;
     gqa_layer *layer;
     gqa_runtime runtime;
     gqa_error err;
     (void)state;
-    kit_open(&kit, "none");
-    kit_fill(&kit);
+    weight_set_open(&set, "none");
+    weight_set_fill(&set);
     gqa_runtime_init(&runtime);
     runtime.num_threads = -1;
-    assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, &runtime, &err), GQA_ERR_ARG);
+    assert_int_equal(gqa_create(&layer, &set.config, &set.weights, &runtime, &err), GQA_ERR_ARG);
     assert_string_equal(err.field, "runtime.num_threads");
-    kit.config.num_key_value_heads = 4;
-    refused(&kit, GQA_ERR_ARG, "config.num_key_value_heads", "does not divide");
-    kit_free(&kit);
+    set.config.num_key_value_heads = 4;
+    refused(&set, GQA_ERR_ARG, "config.num_key_value_heads", "does not divide");
+    weight_set_free(&set);
 }
 
 /* gqa_create does not read the environment, be the value of GQA_ISA good or bad. */
@@ -520,36 +519,36 @@ static void environment(void **state)
     static const char *const values[] = {"sse9", "scalar", ""};
     const char *const before = getenv("GQA_ISA");
     char kept[64];
-    struct kit kit;
+    struct weight_set set;
     gqa_layer *layer = NULL;
     gqa_isa best = GQA_ISA_AUTO;
     gqa_error err;
     (void)state;
     snprintf(kept, sizeof kept, "%s", before != NULL ? before : "");
-    kit_open(&kit, "none");
-    kit_fill(&kit);
-    kit.config.isa = GQA_ISA_AUTO;
+    weight_set_open(&set, "none");
+    weight_set_fill(&set);
+    set.config.isa = GQA_ISA_AUTO;
     assert_int_equal(unsetenv("GQA_ISA"), 0);
-    assert_int_equal(create_unforced(&layer, &kit.config, &kit.weights, NULL, &err), GQA_OK);
+    assert_int_equal(create_unforced(&layer, &set.config, &set.weights, NULL, &err), GQA_OK);
     best = gqa_layer_isa(layer);
     assert_true((gqa__kernels_available() >> best & 1u) == 1u);
     gqa_destroy(&layer);
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
         assert_int_equal(setenv("GQA_ISA", values[i], 1), 0);
-        assert_int_equal(create_unforced(&layer, &kit.config, &kit.weights, NULL, &err), GQA_OK);
+        assert_int_equal(create_unforced(&layer, &set.config, &set.weights, NULL, &err), GQA_OK);
         assert_int_equal(gqa_layer_isa(layer), best);
         gqa_destroy(&layer);
     }
     assert_int_equal(setenv("GQA_ISA", kept, 1), 0);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
-/* The programs of the suite read it for gqa_create (forced_create.c), for AUTO only. */
+/* The programs of the suite read it for gqa_create (forced_isa_create.c), for AUTO only. */
 static void environment_of_the_suite(void **state)
 {
     const char *const before = getenv("GQA_ISA");
     char kept[64];
-    struct kit kit;
+    struct weight_set set;
     gqa_layer *layer = NULL;
     gqa_error err;
     (void)state;
@@ -558,19 +557,19 @@ static void environment_of_the_suite(void **state)
         skip();
     }
     snprintf(kept, sizeof kept, "%s", before != NULL ? before : "");
-    kit_open(&kit, "none");
-    kit_fill(&kit);
+    weight_set_open(&set, "none");
+    weight_set_fill(&set);
     assert_int_equal(setenv("GQA_ISA", "sse9", 1), 0);
-    accepted(&kit); /* isa SCALAR */
-    kit.config.isa = GQA_ISA_AUTO;
-    assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_ERR_ARG);
+    accepted(&set); /* isa SCALAR */
+    set.config.isa = GQA_ISA_AUTO;
+    assert_int_equal(gqa_create(&layer, &set.config, &set.weights, NULL, &err), GQA_ERR_ARG);
     assert_string_equal(err.field, "GQA_ISA");
     assert_int_equal(setenv("GQA_ISA", "scalar", 1), 0);
-    assert_int_equal(gqa_create(&layer, &kit.config, &kit.weights, NULL, &err), GQA_OK);
+    assert_int_equal(gqa_create(&layer, &set.config, &set.weights, NULL, &err), GQA_OK);
     assert_int_equal(gqa_layer_isa(layer), GQA_ISA_SCALAR);
     gqa_destroy(&layer);
     assert_int_equal(setenv("GQA_ISA", kept, 1), 0);
-    kit_free(&kit);
+    weight_set_free(&set);
 }
 
 int main(void)

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "layer/layer.h"
-#include "support/forced.h"
+#include "support/forced_isa.h"
 #include "support/parallel.h"
 
 enum { HQ = 4, HKV = 2, GROUP = HQ / HKV, DK = 16, DV = 8, MOST = 1100, FOLD = 256 };

@@ -9,12 +9,20 @@
 
 #include <cmocka.h>
 
-#include "support/forced.h"
-#include "support/rig.h"
+#include "support/forced_isa.h"
+#include "support/small_layer.h"
 
-enum { B = 2, T = 5, H = RIG_HIDDEN, HQ = RIG_HQ, HKV = RIG_HKV, DK = RIG_DK, DV = RIG_DV };
+enum {
+    B = 2,
+    T = 5,
+    H = SMALL_HIDDEN,
+    HQ = SMALL_HQ,
+    HKV = SMALL_HKV,
+    DK = SMALL_DK,
+    DV = SMALL_DV
+};
 
-static struct rig rig;
+static struct small_layer small;
 static const gqa_dtype formats[] = {GQA_F32, GQA_BF16, GQA_F16};
 
 /* Addresses that hold nothing, aligned to nothing; and one that every format takes. */
@@ -52,7 +60,7 @@ static size_t forward_size(uintptr_t address, gqa_dtype format, int from_q, cons
     }
     in.cos_cache = gqa_tensor_3d(at, GQA_F32, B, T, DK / 2);
     in.sin_cache = gqa_tensor_3d(at, GQA_F32, B, T, DK / 2);
-    in.rope_key = gqa_layer_rope_key(rig.layer);
+    in.rope_key = gqa_layer_rope_key(small.layer);
     in.mask = gqa_tensor_4d(at, GQA_BITS, B, HQ, T, 80);
     in.bias = gqa_tensor_4d(at, format, B, HQ, T, 80);
     in.active_mask = gqa_tensor_3d(at, GQA_U8, B, T, T);
@@ -66,8 +74,8 @@ static size_t forward_size(uintptr_t address, gqa_dtype format, int from_q, cons
     out.present_key_value.v = gqa_tensor_4d(at, format, B, HKV, T, DV);
     out.cos_cache = gqa_tensor_3d(at, GQA_F32, B, T, DK / 2);
     out.sin_cache = gqa_tensor_3d(at, GQA_F32, B, T, DK / 2);
-    if (gqa_workspace_size(rig.layer, cache, &in, &out, &size, &rig.err) != GQA_OK) {
-        fail_msg("address %llx: %s", (unsigned long long)address, rig.err.message);
+    if (gqa_workspace_size(small.layer, cache, &in, &out, &size, &small.err) != GQA_OK) {
+        fail_msg("address %llx: %s", (unsigned long long)address, small.err.message);
     }
     return size;
 }
@@ -101,8 +109,8 @@ static size_t attend_size(uintptr_t address, gqa_dtype format, const gqa_cache *
     out.output = gqa_tensor_4d(at, format, B, T, HQ, DV);
     out.lse = gqa_tensor_3d(at, GQA_F32, B, T, HQ);
     out.states = states;
-    if (gqa_attend_workspace_size(rig.layer, cache, &in, &out, &size, &rig.err) != GQA_OK) {
-        fail_msg("address %llx: %s", (unsigned long long)address, rig.err.message);
+    if (gqa_attend_workspace_size(small.layer, cache, &in, &out, &size, &small.err) != GQA_OK) {
+        fail_msg("address %llx: %s", (unsigned long long)address, small.err.message);
     }
     assert_true(out.states.m.data == at && states.o.data == at);
     return size;
@@ -111,10 +119,10 @@ static size_t attend_size(uintptr_t address, gqa_dtype format, const gqa_cache *
 static void any_address_gives_the_size(void **state)
 {
     (void)state;
-    rig_open(&rig, rich);
+    small_layer_open(&small, rich);
     for (int f = 0; f < 3; f++) {
         for (int cached = 0; cached < 2; cached++) {
-            const gqa_cache *cache = cached ? rig.cache : NULL;
+            const gqa_cache *cache = cached ? small.cache : NULL;
             size_t sizes[3];
             for (int a = 0; a < ADDRESSES; a++) {
                 const size_t got[3] = {forward_size(addresses[a], formats[f], 0, cache),
@@ -127,7 +135,7 @@ static void any_address_gives_the_size(void **state)
             }
         }
     }
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 /* The size that was told for outputs on other memory serves outputs that lie on the inputs. */
@@ -139,23 +147,23 @@ static void size_serves_outputs_in_place(void **state)
     gqa_output out;
     size_t size = 0;
     (void)state;
-    rig_open(&rig, rich);
+    small_layer_open(&small, rich);
     gqa_inputs_init(&in);
     gqa_output_init(&out);
     in.hidden_states = gqa_tensor_3d((const void *)1, GQA_F32, B, T, H);
     in.residual = gqa_tensor_3d((const void *)2, GQA_F32, B, T, H);
     out.hidden_states = gqa_tensor_3d((const void *)3, GQA_F32, B, T, H);
     out.residual = gqa_tensor_3d((const void *)5, GQA_F32, B, T, H);
-    assert_int_equal(gqa_workspace_size(rig.layer, rig.cache, &in, &out, &size, NULL), GQA_OK);
+    assert_int_equal(gqa_workspace_size(small.layer, small.cache, &in, &out, &size, NULL), GQA_OK);
     assert_true(size <= sizeof workspace);
-    memcpy(x, rig.x, sizeof x);
-    memcpy(residual, rig.x + B * T * H, sizeof residual);
+    memcpy(x, small.x, sizeof x);
+    memcpy(residual, small.x + B * T * H, sizeof residual);
     in.hidden_states.data = out.hidden_states.data = x;
     in.residual.data = out.residual.data = residual;
-    if (gqa_forward(rig.layer, rig.cache, &in, &out, workspace, size, &rig.err) != GQA_OK) {
-        fail_msg("%s", rig.err.message);
+    if (gqa_forward(small.layer, small.cache, &in, &out, workspace, size, &small.err) != GQA_OK) {
+        fail_msg("%s", small.err.message);
     }
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 int main(void)
@@ -164,7 +172,7 @@ int main(void)
         cmocka_unit_test(any_address_gives_the_size),
         cmocka_unit_test(size_serves_outputs_in_place),
     };
-    if (forced_row_refuses(GQA_NUMERICS_F32)) {
+    if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;
     }
     return cmocka_run_group_tests_name("workspace", tests, NULL, NULL);

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* amx_tiles.h - the AMX tile unit in software, so that the kernel set amx can be tested on a CPU
  * that has AVX-512 bf16 but no AMX. For tests only: a build with GQA_EMULATE_AMX includes it ahead
- * of each file; those of the row take it.
+ * of each file; those of the kernel set take it.
  *
  * It replaces the intrinsics by functions of the same names, over eight tiles of 16 rows of 64
- * bytes (the only shape that the row configures). A thread has its tiles per source file: no
- * function of the row leaves anything in a tile for another file. What the products compute is said
- * in Intel's manual under TDPBF16PS: round to nearest even, denormals are zero, tiny results are
- * flushed, whatever the mode of the thread; the order of the additions is that of docs/numerics.md,
- * section 2. (AVX-512 multiply-adds in that mode flush alike: tininess is found after rounding.)
+ * bytes (the only shape that the kernel set configures). A thread has its tiles per source file: no
+ * function of the kernel set leaves anything in a tile for another file. What the products compute
+ * is said in Intel's manual under TDPBF16PS: round to nearest even, denormals are zero, tiny
+ * results are flushed, whatever the mode of the thread; the order of the additions is that of
+ * docs/numerics.md, section 2. (AVX-512 multiply-adds in that mode flush alike: tininess is found
+ * after rounding.)
  */
 #ifndef GQA__TEST_AMX_TILES_H
 #define GQA__TEST_AMX_TILES_H

@@ -140,4 +140,12 @@ static inline double take_odd_number(struct bytes *in)
     return (double)any.value;
 }
 
+/* The next of the values that tensors are filled with. Not the generator of the other tests: the
+ * reproducers in the corpus mean the values that this one gives. */
+static inline uint32_t next_value(uint32_t *seed)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed;
+}
+
 #endif

@@ -59,17 +59,17 @@ static size_t size_of(const char *dtype, size_t n)
 static double value_of(struct draft *draft, const char *fill, size_t i, size_t row)
 {
     static const double odd[] = {0, -1, NAN, INFINITY, -INFINITY, 1e38, 1e-42, 2147483647};
+    const uint32_t value = next_value(&draft->seed);
 
-    draft->seed = draft->seed * 1664525u + 1013904223u;
     switch (*fill) {
     case 's':
         return (double)(i % row);
     case 'o':
-        return fill[1] == 'd' ? odd[draft->seed >> 29] : 1;
+        return fill[1] == 'd' ? odd[value >> 29] : 1;
     case 'z':
         return 0;
     default:
-        return (double)(draft->seed >> 8) * 0x1p-23 - 1.0;
+        return (double)(value >> 8) * 0x1p-23 - 1.0;
     }
 }
 

@@ -50,7 +50,7 @@ static void open_twin(struct play *play)
     weights.in_place = take_rarely(&scene->in, 2) && config.hidden_size > 0 ? 1 : 0;
     host_runtime(&world->host, &runtime, take_rarely(&scene->in, 2) ? 3 : 1);
     play->twin = gqa_create(&world->layer, &config, &weights, &runtime, &err) == GQA_OK;
-    if (!play->twin) { /* no such row, or not in place */
+    if (!play->twin) { /* no such kernel set, or not in place */
         FUZZ_CHECK(config.isa != GQA_ISA_AUTO || weights.in_place != scene->weights.in_place);
         config.isa = scene->config.isa;
         weights.in_place = scene->weights.in_place;

@@ -83,8 +83,7 @@ void scene_forget_twins(struct scene *scene)
 
 static uint32_t next(struct scene *scene)
 {
-    scene->seed = scene->seed * 1664525u + 1013904223u;
-    return scene->seed >> 8; /* 24 bits */
+    return next_value(&scene->seed) >> 8; /* 24 bits */
 }
 
 static void fill_float(struct scene *scene, float *to, size_t n)

@@ -19,11 +19,11 @@ check() {
 }
 
 if [ -n "${GQA_ISA:-}" ]; then
-    echo "GQA_ISA=$GQA_ISA: only what this row serves"
+    echo "GQA_ISA=$GQA_ISA: only what this kernel set serves"
     set -- some "${@:2}"
 fi
 if [ "$1" = some ] && "${@:3}" >"$scratch/got" && [ ! -s "$scratch/got" ]; then
-    skip "this machine does not run the row ${*: -1}"
+    skip "this machine does not run the kernel set ${*: -1}"
 fi
 sed 's/ out ./ out x/' "$2" >"$scratch/other"
 see_it_fail "one other bit" "$1" "$scratch/other" "${@:3}"

@@ -7,7 +7,7 @@
 . "$(dirname "$0")/lib.sh"
 source_dir=$1
 export cc=$2
-cat >"$scratch/rows.c" <<'END'
+cat >"$scratch/kernels.c" <<'END'
 #include <gqa/gqa.h>
 #include <stdio.h>
 int main(void)
@@ -31,11 +31,11 @@ check() { # FOLDER that has include and src
                 -o "$objects/$(echo {} | tr / _).o" || exit 255' &&
         "$cc" -I"$folder/include" "$source_dir/tests/bits.c" "$objects"/*.o -lm -pthread \
             -o "$scratch/bits" &&
-        "$cc" -I"$folder/include" "$scratch/rows.c" "$objects"/*.o -lm -pthread \
-            -o "$scratch/rows" || return 1
+        "$cc" -I"$folder/include" "$scratch/kernels.c" "$objects"/*.o -lm -pthread \
+            -o "$scratch/kernels" || return 1
     "$scratch/bits" >"$scratch/got" && diff "$source_dir/tests/bits.expected" "$scratch/got" ||
         return 1
-    [ "$("$scratch/rows")" = "$want" ] || { echo "rows: $("$scratch/rows"), not $want"; return 1; }
+    [ "$("$scratch/kernels")" = "$want" ] || { echo "kernels: $("$scratch/kernels"), not $want"; return 1; }
 }
 
 mkdir "$scratch/house"

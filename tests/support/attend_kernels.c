@@ -3,13 +3,13 @@
 #include "support/attend_kernels.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/fold.h"
 #include "base/number.h"
-#include "support/fence.h"
+#include "support/guarded_buffer.h"
+#include "support/random.h"
 
 static int32_t up(int32_t n, int32_t step)
 {
@@ -27,7 +27,7 @@ static void *take(int64_t n, size_t size)
 
 void problem_fill(struct problem *p)
 {
-    uint64_t state = p->seed * 0x9e3779b97f4a7c15u + 1;
+    uint64_t state = p->seed;
 
     p->softcap = p->softcap == 0.0f ? 3.0f : p->softcap;
     p->scale = p->scale == 0.0f ? PROBLEM_SCALE : p->scale;
@@ -122,20 +122,20 @@ struct tile {
     struct gqa__row_map map;
     int32_t base, ld;
     size_t operand; /* bytes */
-    struct fence q;
-    struct fence m[2], l[2], o[2]; /* per block */
-    bool merged, ended;            /* block 1 into block 0; into answer->out and lse */
-    bool whole;                    /* no guard byte was written */
+    struct guarded_buffer q;
+    struct guarded_buffer m[2], l[2], o[2]; /* per block */
+    bool merged, ended;                     /* block 1 into block 0; into answer->out and lse */
+    bool whole;                             /* no guard byte was written */
 };
 
-static void release(struct tile *t, struct fence *fence)
+static void release(struct tile *t, struct guarded_buffer *buffer)
 {
-    t->whole = fence_free(fence) && t->whole;
+    t->whole = guarded_free(buffer) && t->whole;
 }
 
 /* The keys of one block as pages would hold them. */
 struct page {
-    struct fence k, v;
+    struct guarded_buffer k, v;
     int64_t k_stride, v_stride;
     int32_t first, keys; /* keys: a multiple of panel_keys */
     bool special;
@@ -149,15 +149,15 @@ static struct page load_page(struct tile *t, int32_t first, int32_t n)
     const int32_t half = n / 2;
     struct page page = {.first = first, .keys = up(n, kernels->panel_keys)};
     const int32_t wide = up(p->dv, kernels->value_step);
-    struct fence k = fence_new((size_t)n * (size_t)p->dk * 4);
-    struct fence v = fence_new((size_t)n * (size_t)p->dv * 4);
+    struct guarded_buffer k = guarded_new((size_t)n * (size_t)p->dk * 4);
+    struct guarded_buffer v = guarded_new((size_t)n * (size_t)p->dv * 4);
 
     memcpy(k.data, p->k + (int64_t)first * p->dk, k.size);
     memcpy(v.data, p->v + (int64_t)first * p->dv, v.size);
     page.k_stride = up(p->dk, kernels->depth_step);
     page.v_stride = kernels->v_transposed ? page.keys : wide;
-    page.k = fence_new((size_t)page.keys * (size_t)page.k_stride * t->operand);
-    page.v = fence_new((size_t)page.keys * (size_t)wide * t->operand);
+    page.k = guarded_new((size_t)page.keys * (size_t)page.k_stride * t->operand);
+    page.v = guarded_new((size_t)page.keys * (size_t)wide * t->operand);
     memset(page.k.data, 0, page.k.size);
     memset(page.v.data, 0, page.v.size);
     kernels->append_k(page.k.data, page.k_stride, 0, half, k.data, p->dk, p->dk, kernels->operand);
@@ -217,9 +217,9 @@ static void keep_scores(const struct tile *t, const struct page *page, int32_t f
     }
 }
 
-/* What rules reads, fenced. */
+/* What rules reads, guarded. */
 struct changes {
-    struct fence lo, hi, slope, q_pos, k_pos, bias, visible;
+    struct guarded_buffer lo, hi, slope, q_pos, k_pos, bias, visible;
     struct gqa__score_rules rules;
 };
 
@@ -250,13 +250,13 @@ static struct changes changes_new(const struct tile *t, int32_t begin, int32_t k
 {
     const size_t lanes = (size_t)t->ld * 4, block = (size_t)keys * (size_t)t->ld;
     const int32_t features = t->p->features;
-    struct changes c = {.lo = fence_new(lanes),
-                        .hi = fence_new(lanes),
-                        .slope = fence_new(lanes),
-                        .q_pos = fence_new(lanes),
-                        .k_pos = fence_new((size_t)keys * 4),
-                        .bias = fence_new(block * 4),
-                        .visible = fence_new(block)};
+    struct changes c = {.lo = guarded_new(lanes),
+                        .hi = guarded_new(lanes),
+                        .slope = guarded_new(lanes),
+                        .q_pos = guarded_new(lanes),
+                        .k_pos = guarded_new((size_t)keys * 4),
+                        .bias = guarded_new(block * 4),
+                        .visible = guarded_new(block)};
 
     c.rules =
         (struct gqa__score_rules){.keys = keys,
@@ -306,8 +306,8 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
     const struct gqa__kernels *kernels = t->kernels;
     const int32_t keys = page->keys - from;
     const int marked = page->special ? GQA__ACC_MARKED : 0;
-    struct fence s = fence_new((size_t)keys * (size_t)t->ld * 4);
-    struct fence weights = fence_new((size_t)keys * (size_t)t->ld * t->operand);
+    struct guarded_buffer s = guarded_new((size_t)keys * (size_t)t->ld * 4);
+    struct guarded_buffer weights = guarded_new((size_t)keys * (size_t)t->ld * t->operand);
 
     scores(t, page, from, s.data);
     keep_scores(t, page, from, s.data, t->answer->product);
@@ -347,7 +347,7 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
 {
     const struct gqa__kernels *kernels = t->kernels;
     const size_t scratch = (size_t)GQA__FOLD_BLOCK * (size_t)kernels->tile_rows * 4;
-    struct fence s = fence_new(scratch), p = fence_new(scratch);
+    struct guarded_buffer s = guarded_new(scratch), p = guarded_new(scratch);
     struct gqa__key_run pieces[2];
     struct gqa__block b = {.q = t->q.data,
                            .ld = t->ld,
@@ -378,9 +378,9 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
     release(t, &p);
 }
 
-/* Outputs of the tile's rows in fences, and the arguments that lead there. */
+/* Outputs of the tile's rows in guarded buffers, and the arguments that lead there. */
 struct ending {
-    struct fence out, lse, sink;
+    struct guarded_buffer out, lse, sink;
     struct gqa__finish finish;
 };
 
@@ -389,9 +389,9 @@ static void ending_begin(const struct tile *t, struct ending *e)
     const struct problem *p = t->p;
     const int64_t tensor_rows = (int64_t)p->tokens * p->group;
 
-    e->out = fence_new((size_t)(tensor_rows * p->dv) * 4);
-    e->lse = fence_new((size_t)tensor_rows * 4);
-    e->sink = fence_new((size_t)t->ld * 4);
+    e->out = guarded_new((size_t)(tensor_rows * p->dv) * 4);
+    e->lse = guarded_new((size_t)tensor_rows * 4);
+    e->sink = guarded_new((size_t)t->ld * 4);
     for (int32_t r = 0; r < t->ld; r++) {
         ((float *)e->sink.data)[r] = r < t->map.count ? p->sink[t->base + r] : -INFINITY;
     }
@@ -426,15 +426,15 @@ static void ending_keep(struct tile *t, struct ending *e)
 
 /* A copy of block 0's state. */
 struct copied {
-    struct fence m, l, o;
+    struct guarded_buffer m, l, o;
     struct gqa__state state;
 };
 
 static struct copied copied_state(const struct tile *t)
 {
-    struct copied c = {fence_new(t->m[0].size),
-                       fence_new(t->l[0].size),
-                       fence_new(t->o[0].size),
+    struct copied c = {guarded_new(t->m[0].size),
+                       guarded_new(t->l[0].size),
+                       guarded_new(t->o[0].size),
                        {NULL, NULL, NULL}};
 
     c.state = (struct gqa__state){c.m.data, c.l.data, c.o.data};
@@ -516,20 +516,20 @@ static bool run_tile(struct tile *t)
     const struct gqa__kernels *kernels = t->kernels;
     const struct problem *p = t->p;
     const int32_t blocks = (p->keys + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK;
-    struct fence q = fence_new((size_t)p->tokens * (size_t)p->group * (size_t)p->dk * 4);
+    struct guarded_buffer q = guarded_new((size_t)p->tokens * (size_t)p->group * (size_t)p->dk * 4);
     struct ending end;
 
     memcpy(q.data, p->q, q.size);
-    t->q = fence_new(kernels->q_bytes(p->dk, t->ld));
+    t->q = guarded_new(kernels->q_bytes(p->dk, t->ld));
     if (kernels->enter != NULL) {
         kernels->enter();
     }
     kernels->pack_q(t->q.data, q.data, &t->map, t->ld, p->dk, p->scale);
     release(t, &q);
     for (int32_t i = 0; i < 2; i++) {
-        t->m[i] = fence_new((size_t)t->ld * 4);
-        t->l[i] = fence_new((size_t)t->ld * 4);
-        t->o[i] = fence_new((size_t)t->ld * (size_t)p->dv * 4);
+        t->m[i] = guarded_new((size_t)t->ld * 4);
+        t->l[i] = guarded_new((size_t)t->ld * 4);
+        t->o[i] = guarded_new((size_t)t->ld * (size_t)p->dv * 4);
     }
     for (int32_t block = 0; block < blocks; block++) {
         run_block(t, block);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* attend_kernels.h - one attention problem run through the entries of a kernel set, every buffer
- * fenced, without walk, plan or cache. */
-#ifndef GQA_TEST_ATTEND_KERNELS_H
-#define GQA_TEST_ATTEND_KERNELS_H
+ * guarded, without walk, plan or cache. */
+#ifndef TEST_ATTEND_KERNELS_H
+#define TEST_ATTEND_KERNELS_H
 
 #include "kernel/contract/kernel.h"
 #include "support/kernels_under_test.h"
@@ -18,7 +18,7 @@ enum {
 };
 
 struct problem {
-    int32_t rows, first, group; /* attention rows [first, first + rows) of tokens x group */
+    int32_t rows, first, group; /* rows [first, first + rows) of tokens x group */
     int32_t keys, dk, dv;
     enum fill fill;
     int32_t features;
@@ -43,7 +43,7 @@ void problem_fill(struct problem *p);
 void problem_free(struct problem *p);
 bool problem_sees(const struct problem *p, int32_t row, int32_t key);
 
-/* What a row gave, by attention row; at most two fold blocks. */
+/* What a kernel set gave, by row; at most two fold blocks. */
 struct answer {
     float *product;   /* [keys][rows] */
     float *score;     /* [keys][rows] after rules */
@@ -58,7 +58,7 @@ void answer_free(struct answer *a);
 struct variant {
     bool skip;  /* leave out the panels before the first that a row sees */
     bool cut;   /* products in pieces of one panel */
-    bool fused; /* by the row's entry for whole blocks, if it has one */
+    bool fused; /* by the entry for whole blocks, if it has one */
 };
 
 /* false: a guard byte was written. */

@@ -12,13 +12,13 @@
 
 #include <cmocka.h>
 
-enum { PAIRS = RIG_DK / 2 };
+enum { PAIRS = SMALL_DK / 2 };
 
-static struct rig rig, other, narrow; /* narrow: no rope, no gate, attention only */
+static struct small_layer small, other, narrow; /* narrow: no rope, no gate, attention only */
 
-static const float zeros[B * K * RIG_HQ * RIG_DK * 4];
-static uint8_t seen[B * RIG_HQ * T * K];
-static float written[8][B * K * RIG_HQ * RIG_DK * 4];
+static const float zeros[B * K * SMALL_HQ * SMALL_DK * 4];
+static uint8_t seen[B * SMALL_HQ * T * K];
+static float written[8][B * K * SMALL_HQ * SMALL_DK * 4];
 static _Alignas(64) unsigned char block[1 << 20];
 
 static void gated(gqa_config *config)
@@ -28,7 +28,7 @@ static void gated(gqa_config *config)
 
 static void other_dims(gqa_config *config)
 {
-    config->v_head_dim = RIG_DV + 1;
+    config->v_head_dim = SMALL_DV + 1;
 }
 
 static void attention_only(gqa_config *config)
@@ -41,72 +41,72 @@ void forward_open(void)
 {
     gqa_inputs in;
     memset(seen, 1, sizeof seen);
-    rig_open(&rig, gated);
-    rig_open(&other, other_dims);
-    rig_open(&narrow, attention_only);
+    small_layer_open(&small, gated);
+    small_layer_open(&other, other_dims);
+    small_layer_open(&narrow, attention_only);
     gqa_inputs_init(&in);
-    if (rig_forward(&rig, rig.cache, &in, B, PAST, rig.x, written[0]) != GQA_OK) {
-        fail_msg("%s", rig.err.message);
+    if (small_layer_forward(&small, small.cache, &in, B, PAST, small.x, written[0]) != GQA_OK) {
+        fail_msg("%s", small.err.message);
     }
 }
 
 void forward_close(void)
 {
-    rig_close(&rig);
-    rig_close(&other);
-    rig_close(&narrow);
+    small_layer_close(&small);
+    small_layer_close(&other);
+    small_layer_close(&narrow);
 }
 
-struct rig *forward_rig(void)
+struct small_layer *forward_layer(void)
 {
-    return &rig;
+    return &small;
 }
 
 uint64_t forward_cache_hash(void)
 {
-    return rig_cache_hash(rig.cache, RIG_SEQUENCES);
+    return small_layer_cache_hash(small.cache, SMALL_SEQUENCES);
 }
 
 /* Everything that is given and wanted by both kinds of calls. */
 static void begin(struct call *c)
 {
     memset(c, 0, sizeof *c);
-    c->layer = rig.layer;
-    c->cache = rig.cache;
+    c->layer = small.layer;
+    c->cache = small.cache;
     c->inputs = &c->in;
     c->output = &c->out;
     gqa_inputs_init(&c->in);
     gqa_output_init(&c->out);
-    c->in.mask = gqa_tensor_4d(seen, GQA_U8, B, RIG_HQ, T, K);
-    c->in.bias = gqa_tensor_4d(zeros, GQA_F32, B, RIG_HQ, T, K);
+    c->in.mask = gqa_tensor_4d(seen, GQA_U8, B, SMALL_HQ, T, K);
+    c->in.bias = gqa_tensor_4d(zeros, GQA_F32, B, SMALL_HQ, T, K);
     c->in.active_mask = gqa_tensor_3d(seen, GQA_U8, B, T, T);
-    c->out.hidden_states = gqa_tensor_3d(written[0], GQA_F32, B, T, RIG_HIDDEN);
-    c->out.present_key_value.k = gqa_tensor_4d(written[1], GQA_F32, B, RIG_HKV, T, RIG_DK);
-    c->out.present_key_value.v = gqa_tensor_4d(written[2], GQA_F32, B, RIG_HKV, T, RIG_DV);
+    c->out.hidden_states = gqa_tensor_3d(written[0], GQA_F32, B, T, SMALL_HIDDEN);
+    c->out.present_key_value.k = gqa_tensor_4d(written[1], GQA_F32, B, SMALL_HKV, T, SMALL_DK);
+    c->out.present_key_value.v = gqa_tensor_4d(written[2], GQA_F32, B, SMALL_HKV, T, SMALL_DV);
     c->out.cos_cache = gqa_tensor_3d(written[3], GQA_F32, B, T, PAIRS);
     c->out.sin_cache = gqa_tensor_3d(written[4], GQA_F32, B, T, PAIRS);
-    c->out.attn = gqa_tensor_4d(written[6], GQA_F32, B, T, RIG_HQ, RIG_DV);
-    c->out.lse = gqa_tensor_3d(written[7], GQA_F32, B, T, RIG_HQ);
+    c->out.attn = gqa_tensor_4d(written[6], GQA_F32, B, T, SMALL_HQ, SMALL_DV);
+    c->out.lse = gqa_tensor_3d(written[7], GQA_F32, B, T, SMALL_HQ);
 }
 
 void call_from_hidden(struct call *c)
 {
     begin(c);
-    c->in.hidden_states = gqa_tensor_3d(rig.x, GQA_F32, B, T, RIG_HIDDEN);
-    c->in.residual = gqa_tensor_3d(rig.x, GQA_F32, B, T, RIG_HIDDEN);
+    c->in.hidden_states = gqa_tensor_3d(small.x, GQA_F32, B, T, SMALL_HIDDEN);
+    c->in.residual = gqa_tensor_3d(small.x, GQA_F32, B, T, SMALL_HIDDEN);
     c->in.cos_cache = gqa_tensor_3d(zeros, GQA_F32, B, T, PAIRS);
     c->in.sin_cache = gqa_tensor_3d(zeros, GQA_F32, B, T, PAIRS);
-    c->in.rope_key = gqa_layer_rope_key(rig.layer);
-    c->out.residual = gqa_tensor_3d(written[5], GQA_F32, B, T, RIG_HIDDEN);
+    c->in.rope_key = gqa_layer_rope_key(small.layer);
+    c->out.residual = gqa_tensor_3d(written[5], GQA_F32, B, T, SMALL_HIDDEN);
 }
 
 void call_from_projections(struct call *c)
 {
     begin(c);
-    c->in.q_proj = gqa_tensor_4d(rig.x, GQA_F32, B, T, RIG_HQ, RIG_DK);
-    c->in.k_proj = gqa_tensor_4d(rig.x, GQA_F32, B, T, RIG_HKV, RIG_DK);
-    c->in.v_proj = gqa_tensor_4d(rig.x, GQA_F32, B, T, RIG_HKV, RIG_DV);
-    c->in.gate_proj = gqa_tensor_4d(rig.x, GQA_F32, B, T, RIG_HQ, RIG_DV);
+    c->in.q_proj = gqa_tensor_4d(small.x, GQA_F32, B, T, SMALL_HQ, SMALL_DK);
+    c->in.k_proj = gqa_tensor_4d(small.x, GQA_F32, B, T, SMALL_HKV, SMALL_DK);
+    c->in.v_proj = gqa_tensor_4d(small.x, GQA_F32, B, T, SMALL_HKV, SMALL_DV);
+    c->in.gate_proj = gqa_tensor_4d(small.x, GQA_F32, B, T, SMALL_HQ, SMALL_DV);
 }
 
 #define IN(member)  "inputs." #member, offsetof(struct call, in.member)
@@ -142,7 +142,7 @@ const size_t projection_tensor_count = sizeof projection_tensors / sizeof projec
 /* --- everything else: one function per fault -----------------------------------------------------
  */
 
-static const int32_t minus_two[B] = {0, 1, -2}, beyond[B] = {0, 1, RIG_SEQUENCES},
+static const int32_t minus_two[B] = {0, 1, -2}, beyond[B] = {0, 1, SMALL_SEQUENCES},
                      twice[B] = {1, 2, 1};
 static const int32_t below_zero[B] = {0, -1, 0}, four[B] = {0, 4, 0}, one[B] = {1, 1, 1};
 static const int32_t stuck[B * T] = {5, 6, 6, 5, 6, 7, 5, 6, 7};
@@ -176,32 +176,32 @@ static void hidden_absent(struct call *c)
 
 static void hidden_beside_q_proj(struct call *c)
 {
-    c->in.hidden_states = gqa_tensor_3d(rig.x, GQA_F32, B, T, RIG_HIDDEN);
+    c->in.hidden_states = gqa_tensor_3d(small.x, GQA_F32, B, T, SMALL_HIDDEN);
 }
 
 static void hidden_for_residual_absent(struct call *c)
 {
-    c->out.residual = gqa_tensor_3d(written[5], GQA_F32, B, T, RIG_HIDDEN);
+    c->out.residual = gqa_tensor_3d(written[5], GQA_F32, B, T, SMALL_HIDDEN);
 }
 
 static void residual_alone(struct call *c)
 {
-    c->in.residual = gqa_tensor_3d(rig.x, GQA_F32, B, T, RIG_HIDDEN);
+    c->in.residual = gqa_tensor_3d(small.x, GQA_F32, B, T, SMALL_HIDDEN);
 }
 
 static void k_proj_beside_hidden(struct call *c)
 {
-    c->in.k_proj = gqa_tensor_4d(rig.x, GQA_F32, B, T, RIG_HKV, RIG_DK);
+    c->in.k_proj = gqa_tensor_4d(small.x, GQA_F32, B, T, SMALL_HKV, SMALL_DK);
 }
 
 static void v_proj_beside_hidden(struct call *c)
 {
-    c->in.v_proj = gqa_tensor_4d(rig.x, GQA_F32, B, T, RIG_HKV, RIG_DV);
+    c->in.v_proj = gqa_tensor_4d(small.x, GQA_F32, B, T, SMALL_HKV, SMALL_DV);
 }
 
 static void gate_proj_beside_hidden(struct call *c)
 {
-    c->in.gate_proj = gqa_tensor_4d(rig.x, GQA_F32, B, T, RIG_HQ, RIG_DV);
+    c->in.gate_proj = gqa_tensor_4d(small.x, GQA_F32, B, T, SMALL_HQ, SMALL_DV);
 }
 
 static void v_proj_absent(struct call *c)
@@ -426,7 +426,7 @@ static void narrow_hidden(struct call *c)
 {
     call_of_narrow(c);
     c->in.q_proj.data = c->in.k_proj.data = c->in.v_proj.data = NULL;
-    c->in.hidden_states = gqa_tensor_3d(rig.x, GQA_F32, B, T, RIG_HIDDEN);
+    c->in.hidden_states = gqa_tensor_3d(small.x, GQA_F32, B, T, SMALL_HIDDEN);
 }
 
 static void narrow_gate(struct call *c)
@@ -450,7 +450,7 @@ static void narrow_rotary(struct call *c)
 static void narrow_hidden_out(struct call *c)
 {
     call_of_narrow(c);
-    c->out.hidden_states = gqa_tensor_3d(written[0], GQA_F32, B, T, RIG_HIDDEN);
+    c->out.hidden_states = gqa_tensor_3d(written[0], GQA_F32, B, T, SMALL_HIDDEN);
 }
 
 static void narrow_cos_out(struct call *c)

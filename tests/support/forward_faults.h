@@ -4,7 +4,7 @@
 #define TEST_FORWARD_FAULTS_H
 
 #include "support/faults.h"
-#include "support/rig.h"
+#include "support/small_layer.h"
 
 enum { B = 3, T = 3, PAST = 5, K = PAST + T };
 
@@ -41,7 +41,7 @@ extern const struct forward_fault hidden_faults[], projection_faults[];
 extern const size_t hidden_fault_count, projection_fault_count;
 
 /* The layer and cache of the calls; sequence B of the cache is empty. */
-struct rig *forward_rig(void);
+struct small_layer *forward_layer(void);
 uint64_t forward_cache_hash(void);
 void forward_open(void);
 void forward_close(void);

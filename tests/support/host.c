@@ -11,6 +11,8 @@
 
 #include <cmocka.h>
 
+#include "support/parallel.h"
+
 #define LIVE  0x6c69766562797465u
 #define DEAD  0x6465616462797465u
 #define GUARD 64 /* bytes of 0x5a behind each block */
@@ -31,6 +33,9 @@ static void *host_alloc(void *user, size_t size, size_t align)
 
     assert_true(align >= 64 && (align & (align - 1)) == 0);
     assert_true(size > 0);
+    host->size = size;
+    host->align = align;
+    host->block = NULL;
     if (call == host->fail_at || (host->fail_from >= 0 && call >= host->fail_from)) {
         return NULL;
     }
@@ -47,6 +52,7 @@ static void *host_alloc(void *user, size_t size, size_t align)
     memset(block, 0xa5, size); /* nothing may rely on zeros */
     memset(block + size, 0x5a, GUARD);
     host->live++;
+    host->block = block;
     return block;
 }
 
@@ -64,18 +70,17 @@ static void host_release(void *user, void *memory)
     }
     header->magic = DEAD;
     host->live--;
+    host->block = memory == host->block ? NULL : host->block;
     free(header->base);
 }
 
 void host_init(struct host *host)
 {
-    host->calls = 0;
-    host->live = 0;
+    memset(host, 0, sizeof *host);
     host->fail_at = -1;
     host->fail_from = -1;
     host->skew_at = -1;
     host->skew_from = -1;
-    host->skew = 0;
 }
 
 gqa_runtime host_runtime(struct host *host)
@@ -85,5 +90,16 @@ gqa_runtime host_runtime(struct host *host)
     runtime.user = host;
     runtime.alloc = host_alloc;
     runtime.release = host_release;
+    return runtime;
+}
+
+gqa_runtime host_start(struct host *host, int32_t threads)
+{
+    gqa_runtime runtime;
+
+    host_init(host);
+    runtime = host_runtime(host);
+    runtime.num_threads = threads;
+    runtime.parallel_for = threads > 1 ? parallel_threads : NULL;
     return runtime;
 }

@@ -245,7 +245,8 @@ static void accumulate_f32(float *o, int32_t ld, const void *p, const void *v, i
         for (int32_t r = 0; r < ld; r++) {
             float sum = flags & GQA__ACC_FIRST ? 0.0f : o[d * ld + r];
             for (int32_t key = 0; key < keys; key++) {
-                const float weight = ((const float *)p)[row8_p_index(key, r, ld, ROW8_PANEL_F32)];
+                const float weight =
+                    ((const float *)p)[kernels8_p_index(key, r, ld, KERNELS8_PANEL_F32)];
                 const bool hidden = weight == 0.0f && signbit(weight);
                 float value = ((const float *)v)[key * v_stride + d];
                 value = flags & GQA__ACC_MARKED && hidden ? 0.0f : value;
@@ -265,8 +266,8 @@ static void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v, 
             for (int32_t first = 0; first < keys; first += GROUP) {
                 uint16_t weight[GROUP], value[GROUP];
                 for (int32_t k = 0; k < GROUP; k++) {
-                    weight[k] =
-                        ((const uint16_t *)p)[row8_p_index(first + k, r, ld, ROW8_PANEL_BF16)];
+                    weight[k] = ((const uint16_t *)
+                                     p)[kernels8_p_index(first + k, r, ld, KERNELS8_PANEL_BF16)];
                     value[k] = ((const uint16_t *)v)[d * v_stride + first + k];
                     if (flags & GQA__ACC_MARKED && weight[k] == 0x8000u) {
                         value[k] = 0;
@@ -426,7 +427,7 @@ static void put_y(const struct gqa__linear_args *args, int32_t t, int64_t o, flo
     args->y[t * args->y_stride + o] = y;
 }
 
-/* The integers of output o, inputs k .. k + n, as operands of the row. */
+/* The integers of output o, inputs k .. k + n, as operands of the kernel set. */
 static void integers_f32(const struct gqa__linear_args *args, int64_t o, int64_t k, int64_t n,
                          float *to)
 {
@@ -489,13 +490,13 @@ static void linear_bf16(const struct gqa__linear_args *args)
     }
 }
 
-static const struct gqa__kernels row8_f32 = {
-    .name = "row8/f32",
+static const struct gqa__kernels kernels8_f32 = {
+    .name = "kernels8/f32",
     .isa = GQA_ISA_SCALAR,
     .numerics = GQA_NUMERICS_F32,
     .tile_rows = TILE,
     .lanes = LANES,
-    .panel_keys = ROW8_PANEL_F32,
+    .panel_keys = KERNELS8_PANEL_F32,
     .depth_step = 4,
     .value_step = 4,
     .v_transposed = false,
@@ -508,7 +509,7 @@ static const struct gqa__kernels row8_f32 = {
     .append_v = append_v_f32,
     .score = score_f32,
     .apply_rules = rules,
-    .softmax = row8_softmax_f32,
+    .softmax = kernels8_softmax_f32,
     .accumulate = accumulate_f32,
     .merge = merge,
     .finish = finish,
@@ -519,23 +520,23 @@ static const struct gqa__kernels row8_f32 = {
     .x_bytes = x_bytes_f32,
     .pack_x = pack_x_f32,
     .linear = linear_f32,
-    .norm = row8_norm,
-    .rope = row8_rope,
-    .add = row8_add,
-    .scale = row8_scale,
-    .scale_add = row8_scale_add,
-    .clip = row8_clip,
-    .sincos = row8_sincos,
-    .gate = row8_gate,
+    .norm = kernels8_norm,
+    .rope = kernels8_rope,
+    .add = kernels8_add,
+    .scale = kernels8_scale,
+    .scale_add = kernels8_scale_add,
+    .clip = kernels8_clip,
+    .sincos = kernels8_sincos,
+    .gate = kernels8_gate,
 };
 
-static const struct gqa__kernels row8_bf16 = {
-    .name = "row8/bf16",
+static const struct gqa__kernels kernels8_bf16 = {
+    .name = "kernels8/bf16",
     .isa = GQA_ISA_SCALAR,
     .numerics = GQA_NUMERICS_BF16,
     .tile_rows = TILE,
     .lanes = LANES,
-    .panel_keys = ROW8_PANEL_BF16,
+    .panel_keys = KERNELS8_PANEL_BF16,
     .depth_step = 8,
     .value_step = 4,
     .v_transposed = true,
@@ -548,7 +549,7 @@ static const struct gqa__kernels row8_bf16 = {
     .append_v = append_v_bf16,
     .score = score_bf16,
     .apply_rules = rules,
-    .softmax = row8_softmax_bf16,
+    .softmax = kernels8_softmax_bf16,
     .accumulate = accumulate_bf16,
     .merge = merge,
     .finish = finish,
@@ -559,17 +560,17 @@ static const struct gqa__kernels row8_bf16 = {
     .x_bytes = x_bytes_bf16,
     .pack_x = pack_x_bf16,
     .linear = linear_bf16,
-    .norm = row8_norm,
-    .rope = row8_rope,
-    .add = row8_add,
-    .scale = row8_scale,
-    .scale_add = row8_scale_add,
-    .clip = row8_clip,
-    .sincos = row8_sincos,
-    .gate = row8_gate,
+    .norm = kernels8_norm,
+    .rope = kernels8_rope,
+    .add = kernels8_add,
+    .scale = kernels8_scale,
+    .scale_add = kernels8_scale_add,
+    .clip = kernels8_clip,
+    .sincos = kernels8_sincos,
+    .gate = kernels8_gate,
 };
 
 const struct gqa__kernels *gqa_test_kernels8(gqa_numerics numerics)
 {
-    return numerics == GQA_NUMERICS_BF16 ? &row8_bf16 : &row8_f32;
+    return numerics == GQA_NUMERICS_BF16 ? &kernels8_bf16 : &kernels8_f32;
 }

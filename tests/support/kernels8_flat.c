@@ -36,7 +36,7 @@ static float cast(float x, gqa_dtype dtype)
                              : gqa__f16_to_f32(gqa__f32_to_f16(x));
 }
 
-void row8_norm(const struct gqa__norm_args *a)
+void kernels8_norm(const struct gqa__norm_args *a)
 {
     const float n = (float)a->n_true;
     const float mean = a->kind == GQA_NORM_LAYER ? sum16(a->src, a->n_true, false, 0.0f) / n : 0.0f;
@@ -49,8 +49,8 @@ void row8_norm(const struct gqa__norm_args *a)
     }
 }
 
-void row8_rope(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,
-               int32_t rotary_dim, gqa_rope style)
+void kernels8_rope(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,
+                   int32_t rotary_dim, gqa_rope style)
 {
     for (int32_t i = 0; i < heads * (rotary_dim / 2) && style != GQA_ROPE_NONE; i++) {
         const int32_t j = i % (rotary_dim / 2);
@@ -63,43 +63,43 @@ void row8_rope(float *x, int64_t head_stride, int32_t heads, const float *c, con
     }
 }
 
-void row8_add(float *dst, const float *a, const float *b, int64_t n)
+void kernels8_add(float *dst, const float *a, const float *b, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         dst[i] = canonical(a[i] + b[i]);
     }
 }
 
-void row8_scale(float *dst, const float *a, float factor, int64_t n)
+void kernels8_scale(float *dst, const float *a, float factor, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         dst[i] = canonical(a[i] * factor);
     }
 }
 
-void row8_scale_add(float *dst, const float *a, const float *b, float f, int64_t n)
+void kernels8_scale_add(float *dst, const float *a, const float *b, float f, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         dst[i] = canonical(fmaf(f, b[i], a[i]));
     }
 }
 
-void row8_clip(float *dst, const float *a, float limit, int64_t n)
+void kernels8_clip(float *dst, const float *a, float limit, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         dst[i] = a[i] > limit ? limit : a[i] < -limit ? -limit : canonical(a[i]);
     }
 }
 
-void row8_sincos(double *sin_x, double *cos_x, const double *x, int64_t n)
+void kernels8_sincos(double *sin_x, double *cos_x, const double *x, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         gqa__sincos(x[i], &sin_x[i], &cos_x[i]);
     }
 }
 
-void row8_gate(float *dst, const float *a, const float *g, int32_t g_step,
-               gqa_gate_activation activation, int64_t n)
+void kernels8_gate(float *dst, const float *a, const float *g, int32_t g_step,
+                   gqa_gate_activation activation, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
         const float x = g[i * g_step];

@@ -21,7 +21,7 @@ static float no_denormal(float x)
     return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
 }
 
-int64_t row8_p_index(int32_t key, int32_t r, int32_t ld, int32_t panel)
+int64_t kernels8_p_index(int32_t key, int32_t r, int32_t ld, int32_t panel)
 {
     return (int64_t)(key / panel * panel) * ld + r * panel + key % panel;
 }
@@ -79,7 +79,8 @@ static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t ke
     float sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     for (int32_t key = 0; key < keys; key++) {
         const float x = s[key * ld + r], base = top == -INFINITY ? 0.0f : top;
-        const int64_t at = row8_p_index(key, r, ld, bf16 ? ROW8_PANEL_BF16 : ROW8_PANEL_F32);
+        const int64_t at =
+            kernels8_p_index(key, r, ld, bf16 ? KERNELS8_PANEL_BF16 : KERNELS8_PANEL_F32);
         float e = x == -INFINITY ? 0.0f
                   : bf16         ? gqa__exp2f_fast(no_denormal(no_denormal(x) - base))
                                  : gqa__exp2f(x - base);
@@ -95,16 +96,16 @@ static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t ke
     l[r] = canonical((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-void row8_softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                      const uint8_t *mark)
+void kernels8_softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                          const uint8_t *mark)
 {
     for (int32_t r = 0; r < ld; r++) {
         softmax_lane(p, m, l, s, keys, ld, r, mark, false);
     }
 }
 
-void row8_softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                       const uint8_t *mark)
+void kernels8_softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
+                           const uint8_t *mark)
 {
     for (int32_t r = 0; r < ld; r++) {
         softmax_lane(p, m, l, s, keys, ld, r, mark, true);

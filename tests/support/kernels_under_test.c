@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kernels_under_test.c - see rows.h. */
+/* kernels_under_test.c - see kernels_under_test.h. */
 #include "support/kernels_under_test.h"
+#include "support/random.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,18 +11,18 @@
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
 
-static int32_t add_row(struct kernels_under_test *rows, int32_t n,
-                       const struct gqa__kernels *kernels, const char *name)
+static int32_t add_kernels(struct kernels_under_test *sets, int32_t n,
+                           const struct gqa__kernels *kernels, const char *name)
 {
     if (kernels == NULL) {
-        printf("skipped: kernels %s is not built or this machine does not run it\n", name);
+        printf("skipped: kernel set %s is not built or this machine does not run it\n", name);
         return n;
     }
-    rows[n] = (struct kernels_under_test){kernels, name};
+    sets[n] = (struct kernels_under_test){kernels, name};
     return n + 1;
 }
 
-static const struct gqa__kernels *fma_row(gqa_numerics numerics)
+static const struct gqa__kernels *scalar_fma(gqa_numerics numerics)
 {
 #if defined(__x86_64__)
     struct gqa__cpu cpu;
@@ -39,34 +40,21 @@ static const struct gqa__kernels *chosen(gqa_isa isa, gqa_numerics numerics)
     return gqa__select(&kernels, isa, GQA_ISA_AUTO, numerics, NULL) == GQA_OK ? kernels : NULL;
 }
 
-int32_t rows_under_test(struct kernels_under_test *rows)
+int32_t list_kernels_under_test(struct kernels_under_test *sets)
 {
     const gqa_numerics f32 = GQA_NUMERICS_F32, bf16 = GQA_NUMERICS_BF16;
     int32_t n = 0;
 
-    n = add_row(rows, n, gqa__scalar_baseline(f32), "scalar/f32 (baseline)");
-    n = add_row(rows, n, gqa__scalar_baseline(bf16), "scalar/bf16 (baseline)");
-    n = add_row(rows, n, fma_row(f32), "scalar/f32 (fma)");
-    n = add_row(rows, n, fma_row(bf16), "scalar/bf16 (fma)");
-    n = add_row(rows, n, chosen(GQA_ISA_AVX2, f32), "avx2/f32");
-    n = add_row(rows, n, chosen(GQA_ISA_AVX512, f32), "avx512/f32");
-    n = add_row(rows, n, chosen(GQA_ISA_AVX512, bf16), "avx512/bf16");
-    n = add_row(rows, n, chosen(GQA_ISA_AMX, bf16), "amx/bf16");
-    n = add_row(rows, n, chosen(GQA_ISA_NEON, f32), "neon/f32");
+    n = add_kernels(sets, n, gqa__scalar_baseline(f32), "scalar/f32 (baseline)");
+    n = add_kernels(sets, n, gqa__scalar_baseline(bf16), "scalar/bf16 (baseline)");
+    n = add_kernels(sets, n, scalar_fma(f32), "scalar/f32 (fma)");
+    n = add_kernels(sets, n, scalar_fma(bf16), "scalar/bf16 (fma)");
+    n = add_kernels(sets, n, chosen(GQA_ISA_AVX2, f32), "avx2/f32");
+    n = add_kernels(sets, n, chosen(GQA_ISA_AVX512, f32), "avx512/f32");
+    n = add_kernels(sets, n, chosen(GQA_ISA_AVX512, bf16), "avx512/bf16");
+    n = add_kernels(sets, n, chosen(GQA_ISA_AMX, bf16), "amx/bf16");
+    n = add_kernels(sets, n, chosen(GQA_ISA_NEON, f32), "neon/f32");
     return n;
-}
-
-uint64_t random_next(uint64_t *state)
-{
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    return *state * 0x2545f4914f6cdd1du;
-}
-
-float random_float(uint64_t *state)
-{
-    return (float)(random_next(state) >> 40) * 0x1p-23f - 1.0f;
 }
 
 const char *fill_name(enum fill fill)

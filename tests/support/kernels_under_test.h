@@ -1,26 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* kernels_under_test.h - the kernel sets under test, and the values they are fed. */
-#ifndef GQA_TEST_ROWS_H
-#define GQA_TEST_ROWS_H
+#ifndef TEST_KERNELS_UNDER_TEST_H
+#define TEST_KERNELS_UNDER_TEST_H
 
 #include <stdint.h>
 
 #include "kernel/contract/kernel.h"
 
-/* A table and what to call it: both compilations of the scalar kernels have one name. */
+/* A kernel set and what to call it: both compilations of the scalar kernels have one name. */
 struct kernels_under_test {
     const struct gqa__kernels *kernels;
     const char *name;
 };
 
-enum { MAX_ROWS = 16 };
+enum { MAX_KERNELS_UNDER_TEST = 16 };
 
-/* Every row that this machine runs, for both numerics; prints those that it does not run. */
-int32_t rows_under_test(struct kernels_under_test *rows);
-
-/* xorshift64*. */
-uint64_t random_next(uint64_t *state);
-float random_float(uint64_t *state); /* in [-1, 1) */
+/* Every kernel set that this machine runs, for both numerics; prints those that it does not run. */
+int32_t list_kernels_under_test(struct kernels_under_test *sets);
 
 /* Adversarial contents. NAN and INF values are planted by the tests themselves. */
 enum fill { FILL_RANDOM, FILL_EQUAL, FILL_HUGE, FILL_DENORMAL, FILL_WIDE, FILL_COUNT };

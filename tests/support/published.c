@@ -245,23 +245,23 @@ const struct published published_models[] = {
 
 const int published_count = sizeof published_models / sizeof published_models[0];
 
-/* The row on top of gqa_config_init: fields of the row that are zero keep their default. */
-void published_config(const gqa_config *row, gqa_config *config)
+/* The entry on top of gqa_config_init: fields of it that are zero keep their default. */
+void published_config(const gqa_config *entry, gqa_config *config)
 {
     gqa_config usual;
 
     gqa_config_init(&usual);
-    *config = *row;
+    *config = *entry;
     config->struct_size = usual.struct_size;
-    config->input_norm_eps = row->input_norm_eps != 0 ? row->input_norm_eps : 1e-6f;
-    config->qk_norm_eps = row->qk_norm_eps != 0 ? row->qk_norm_eps : 1e-6f;
-    config->post_norm_eps = row->post_norm_eps != 0 ? row->post_norm_eps : 1e-6f;
-    config->rope_theta = row->rope_theta != 0 ? row->rope_theta : usual.rope_theta;
-    if (row->rope_scaling != GQA_ROPE_SCALING_LLAMA3) {
+    config->input_norm_eps = entry->input_norm_eps != 0 ? entry->input_norm_eps : 1e-6f;
+    config->qk_norm_eps = entry->qk_norm_eps != 0 ? entry->qk_norm_eps : 1e-6f;
+    config->post_norm_eps = entry->post_norm_eps != 0 ? entry->post_norm_eps : 1e-6f;
+    config->rope_theta = entry->rope_theta != 0 ? entry->rope_theta : usual.rope_theta;
+    if (entry->rope_scaling != GQA_ROPE_SCALING_LLAMA3) {
         config->rope_low_freq_factor = usual.rope_low_freq_factor;
         config->rope_high_freq_factor = usual.rope_high_freq_factor;
     }
-    if (row->rope_scaling != GQA_ROPE_SCALING_YARN) {
+    if (entry->rope_scaling != GQA_ROPE_SCALING_YARN) {
         config->rope_beta_fast = usual.rope_beta_fast;
         config->rope_beta_slow = usual.rope_beta_slow;
     }
@@ -371,17 +371,17 @@ static const char *lost_field(const gqa_config *full, const gqa_config *small)
 
 bool published_case(int model, random_case *c, const char **field)
 {
-    const struct published *row = &published_models[model];
+    const struct published *entry = &published_models[model];
     gqa_config full;
 
     memset(c, 0, sizeof *c);
     c->seed = c->state = (uint64_t)(model + 1);
-    published_config(&row->config, &full);
+    published_config(&entry->config, &full);
     c->config = full;
     shrink_shape(&c->config);
     shrink_rope(&c->config);
     shrink_spans(&c->config);
-    choose(c, row);
+    choose(c, entry);
     *field = lost_field(&full, &c->config);
     return *field == NULL;
 }

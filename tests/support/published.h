@@ -27,8 +27,8 @@ struct published {
 extern const struct published published_models[];
 extern const int published_count;
 
-/* The config that a row of the table means. */
-void published_config(const gqa_config *row, gqa_config *config);
+/* The config that an entry of the table means. */
+void published_config(const gqa_config *entry, gqa_config *config);
 
 /* The model as a case: all its features, its heads per KV head, everything else small: head dims a
  * quarter, windows, chunks and contexts shorter than the calls. A ragged batch of two: a prefill, a

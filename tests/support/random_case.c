@@ -7,13 +7,11 @@
 #include <string.h>
 
 #include "oracle.h"
+#include "support/random.h"
 
 uint64_t random_case_next(random_case *c)
 {
-    uint64_t z = c->state += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return z ^ (z >> 31);
+    return random_next(&c->state);
 }
 
 int random_below(random_case *c, int n)
@@ -25,7 +23,7 @@ double random_normal(random_case *c)
 {
     double sum = 0.0;
     for (int i = 0; i < 4; i++) {
-        sum += (double)(random_case_next(c) >> 11) * 0x1p-53 - 0.5;
+        sum += random_unit(&c->state) - 0.5;
     }
     return sum * 1.7320508075688772; /* four uniform numbers have variance 1/3 */
 }

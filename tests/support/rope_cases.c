@@ -10,7 +10,7 @@
 
 #include <cmocka.h>
 
-#include "support/forced.h"
+#include "support/forced_isa.h"
 
 static const long double pi = 3.14159265358979323846264338327950288L;
 

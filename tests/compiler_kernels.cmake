@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-# Which kernel sets this compiler can build, asked of the compiler itself: GQA_COMPILER_ROWS gets
-# their names. test_select compares rows_built with it, so that no row is ever silently absent.
+# Which kernel sets this compiler can build, asked of the compiler itself: GQA_COMPILER_KERNELS gets
+# their names. test_select compares kernels_built with it, so that no kernel set is ever silently absent.
 # Nothing here reads the sources of the library; the flags are those of the build.
 include(CheckCSourceCompiles)
 
-function(gqa_probe_row row flags source)
+function(gqa_probe_kernels name flags source)
     list(JOIN flags " " CMAKE_REQUIRED_FLAGS)
-    check_c_source_compiles("${source}" GQA_COMPILER_HAS_${row})
-    if(GQA_COMPILER_HAS_${row})
-        set(GQA_COMPILER_ROWS "${GQA_COMPILER_ROWS} ${row}" PARENT_SCOPE)
+    check_c_source_compiles("${source}" GQA_COMPILER_HAS_${name})
+    if(GQA_COMPILER_HAS_${name})
+        set(GQA_COMPILER_KERNELS "${GQA_COMPILER_KERNELS} ${name}" PARENT_SCOPE)
     endif()
 endfunction()
 
-set(GQA_COMPILER_ROWS "scalar")
+set(GQA_COMPILER_KERNELS "scalar")
 if(GQA_SCALAR_ONLY)
     # nothing else
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
-    gqa_probe_row(avx2 "${_avx2}" "
+    gqa_probe_kernels(avx2 "${_avx2}" "
         #include <immintrin.h>
         int main(void)
         {
@@ -24,7 +24,7 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
             return _mm256_movemask_ps(_mm256_fmadd_ps(x, x, x)) +
                    _mm256_movemask_epi8(_mm256_abs_epi32(_mm256_setzero_si256()));
         }")
-    gqa_probe_row(avx512 "${_avx512}" "
+    gqa_probe_kernels(avx512 "${_avx512}" "
         #include <immintrin.h>
         int main(void)
         {
@@ -34,7 +34,7 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
                    (int)_mm256_cmpneq_epi32_mask(_mm256_setzero_si256(), _mm256_setzero_si256());
         }")
     if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
-        gqa_probe_row(amx "${_amx}" "
+        gqa_probe_kernels(amx "${_amx}" "
             #include <immintrin.h>
             int main(void)
             {
@@ -51,7 +51,7 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
             }")
     endif()
 elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(aarch64|arm64|ARM64)$")
-    gqa_probe_row(neon "" "
+    gqa_probe_kernels(neon "" "
         #include <arm_neon.h>
         int main(void)
         {

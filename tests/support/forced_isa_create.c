@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* forced_create.c - gqa_create of the test programs, which minds GQA_ISA (see forced.h). The linker
- * puts it in the place of the library's where it has --wrap; else GQA_ISA has no effect on them. */
-#include "support/forced.h"
+/* forced_isa_create.c - gqa_create of the test programs, which minds GQA_ISA (see forced_isa.h).
+ * The linker puts it in the place of the library's where it has --wrap; else GQA_ISA has no effect
+ * on them. */
+#include "support/forced_isa.h"
 
 #ifdef TEST_WRAPS_CREATE
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* forced.c - see forced.h. */
-#include "support/forced.h"
+/* forced_isa.c - see forced_isa.h. */
+#include "support/forced_isa.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,7 +12,7 @@
 
 #include "kernel/choice/select.h"
 
-bool forced_row_refuses(gqa_numerics numerics)
+bool forced_isa_refuses(gqa_numerics numerics)
 {
     gqa_isa isa = GQA_ISA_AUTO;
     const struct gqa__kernels *kernels;
@@ -29,7 +29,7 @@ bool forced_row_refuses(gqa_numerics numerics)
 
 void skip_refused_numerics(gqa_numerics numerics)
 {
-    if (forced_row_refuses(numerics)) {
+    if (forced_isa_refuses(numerics)) {
         skip();
     }
 }

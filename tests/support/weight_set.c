@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kit.c - see kit.h. */
-#include "support/kit.h"
+/* weight_set.c - see weight_set.h. */
+#include "support/weight_set.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,12 +11,12 @@
 
 #include <cmocka.h>
 
-#include "support/draw.h"
+#include "support/random.h"
 
 static const struct {
     const char *name;
     size_t offset;
-} fields[KIT_FIELDS] = {
+} fields[WEIGHT_FIELDS] = {
     {"weights.input_norm", offsetof(gqa_weights, input_norm)},
     {"weights.input_norm_bias", offsetof(gqa_weights, input_norm_bias)},
     {"weights.wq", offsetof(gqa_weights, wq)},
@@ -48,26 +48,26 @@ static const struct {
 
 /* A tensor that is added to the struct must be added here, and tested. */
 _Static_assert(offsetof(gqa_weights, in_place) - offsetof(gqa_weights, input_norm) ==
-                   KIT_FIELDS * sizeof(gqa_tensor),
+                   WEIGHT_FIELDS * sizeof(gqa_tensor),
                "every tensor of gqa_weights is listed");
 
-gqa_tensor *kit_field(gqa_weights *weights, int i)
+gqa_tensor *weight_field(gqa_weights *weights, int i)
 {
     return (gqa_tensor *)(void *)((unsigned char *)weights + fields[i].offset);
 }
 
-const char *kit_name(int i)
+const char *weight_name(int i)
 {
     return fields[i].name;
 }
 
-float *kit_values(const gqa_tensor *tensor)
+float *weight_values(const gqa_tensor *tensor)
 {
     assert_int_equal(tensor->dtype, GQA_F32);
     return tensor->data;
 }
 
-gqa_tensor kit_tensor(int32_t rank, int64_t a, int64_t b)
+gqa_tensor weight_ones(int32_t rank, int64_t a, int64_t b)
 {
     const int64_t n = rank == 2 ? a * b : a;
     float *const data = malloc((size_t)n * sizeof *data);
@@ -81,31 +81,31 @@ gqa_tensor kit_tensor(int32_t rank, int64_t a, int64_t b)
 /* Multiples of 2^-7 up to 1: they are exact in bf16 and f16. */
 static gqa_tensor draw(int32_t rank, int64_t a, int64_t b, uint64_t seed)
 {
-    const gqa_tensor tensor = kit_tensor(rank, a, b);
+    const gqa_tensor tensor = weight_ones(rank, a, b);
     float *const data = tensor.data;
     for (int64_t i = 0; i < (rank == 2 ? a * b : a); i++) {
-        data[i] = (float)(int32_t)(draw_value(&seed) * 128.0f) / 128.0f;
+        data[i] = (float)(int32_t)(random_float(&seed) * 128.0f) / 128.0f;
     }
     return tensor;
 }
 
-void kit_init(struct kit *kit)
+void weight_set_init(struct weight_set *set)
 {
-    memset(kit, 0, sizeof *kit);
-    gqa_config_init(&kit->config);
-    gqa_weights_init(&kit->weights);
-    kit->config.hidden_size = 20;
-    kit->config.num_attention_heads = 6;
-    kit->config.num_key_value_heads = 2;
-    kit->config.head_dim = 10;
-    kit->config.v_head_dim = 9;
-    kit->config.isa = GQA_ISA_SCALAR;
+    memset(set, 0, sizeof *set);
+    gqa_config_init(&set->config);
+    gqa_weights_init(&set->weights);
+    set->config.hidden_size = 20;
+    set->config.num_attention_heads = 6;
+    set->config.num_key_value_heads = 2;
+    set->config.head_dim = 10;
+    set->config.v_head_dim = 9;
+    set->config.isa = GQA_ISA_SCALAR;
 }
 
-static void fill_matrices(struct kit *kit)
+static void fill_matrices(struct weight_set *set)
 {
-    const gqa_config *const c = &kit->config;
-    gqa_weights *const w = &kit->weights;
+    const gqa_config *const c = &set->config;
+    gqa_weights *const w = &set->weights;
     const int64_t hq = c->num_attention_heads, hkv = c->num_key_value_heads;
     const int64_t hidden = c->hidden_size;
     const int64_t q = hq * (c->head_dim + (c->gate == GQA_GATE_Q_TAIL ? c->v_head_dim : 0));
@@ -152,29 +152,29 @@ static void give_integers(gqa_tensor *matrix, gqa_tensor *scale)
     for (int64_t i = 0; i < n; i++) {
         integers[i] = (int8_t)(values[i] * 127.0f);
     }
-    *scale = kit_tensor(1, matrix->shape[0], 0);
+    *scale = weight_ones(1, matrix->shape[0], 0);
     free(matrix->data);
     *matrix = gqa_tensor_2d(integers, GQA_I8, matrix->shape[0], matrix->shape[1]);
 }
 
-static gqa_tensor draw_norm(const struct kit *kit, int64_t heads, uint64_t seed)
+static gqa_tensor draw_norm(const struct weight_set *set, int64_t heads, uint64_t seed)
 {
-    const int64_t dk = kit->config.head_dim;
-    if (kit->config.qk_norm_scope == GQA_QK_NORM_WHOLE) {
+    const int64_t dk = set->config.head_dim;
+    if (set->config.qk_norm_scope == GQA_QK_NORM_WHOLE) {
         return draw(1, heads * dk, 0, seed);
     }
-    return kit->norm_per_head ? draw(2, heads, dk, seed) : draw(1, dk, 0, seed);
+    return set->norm_per_head ? draw(2, heads, dk, seed) : draw(1, dk, 0, seed);
 }
 
-void kit_fill(struct kit *kit)
+void weight_set_fill(struct weight_set *set)
 {
-    const gqa_config *const c = &kit->config;
-    gqa_weights *const w = &kit->weights;
+    const gqa_config *const c = &set->config;
+    gqa_weights *const w = &set->weights;
     const int64_t hq = c->num_attention_heads, hkv = c->num_key_value_heads;
     if (c->hidden_size > 0) {
-        fill_matrices(kit);
+        fill_matrices(set);
     }
-    if (kit->integers) {
+    if (set->integers) {
         give_integers(&w->wq, &w->wq_scale);
         give_integers(&w->wk, &w->wk_scale);
         give_integers(&w->wv, &w->wv_scale);
@@ -195,12 +195,12 @@ void kit_fill(struct kit *kit)
         w->post_norm_bias = draw(1, c->hidden_size, 0, 15);
     }
     if (c->qk_norm_scope != GQA_QK_NORM_OFF) {
-        w->q_norm = draw_norm(kit, hq, 16);
-        w->k_norm = draw_norm(kit, hkv, 17);
+        w->q_norm = draw_norm(set, hq, 16);
+        w->k_norm = draw_norm(set, hkv, 17);
     }
     if (c->qk_norm_scope != GQA_QK_NORM_OFF && c->qk_norm == GQA_NORM_LAYER) {
-        w->q_norm_bias = draw_norm(kit, hq, 18);
-        w->k_norm_bias = draw_norm(kit, hkv, 19);
+        w->q_norm_bias = draw_norm(set, hq, 18);
+        w->k_norm_bias = draw_norm(set, hkv, 19);
     }
     if (c->learned_sinks_size == 1) {
         w->sinks = draw(1, hq, 0, 20);
@@ -208,15 +208,15 @@ void kit_fill(struct kit *kit)
     }
 }
 
-void kit_free(struct kit *kit)
+void weight_set_free(struct weight_set *set)
 {
-    for (int i = 0; i < KIT_FIELDS; i++) {
-        free(kit_field(&kit->weights, i)->data);
-        kit_field(&kit->weights, i)->data = NULL;
+    for (int i = 0; i < WEIGHT_FIELDS; i++) {
+        free(weight_field(&set->weights, i)->data);
+        weight_field(&set->weights, i)->data = NULL;
     }
 }
 
-void kit_recast(gqa_tensor *tensor, gqa_dtype dtype, int64_t gap)
+void weight_recast(gqa_tensor *tensor, gqa_dtype dtype, int64_t gap)
 {
     const int64_t rows = tensor->rank == 2 ? tensor->shape[0] : 1;
     const int64_t n = tensor->shape[tensor->rank - 1];
@@ -240,11 +240,11 @@ void kit_recast(gqa_tensor *tensor, gqa_dtype dtype, int64_t gap)
     *tensor = other;
 }
 
-gqa_layer *kit_layer(const struct kit *kit, const gqa_runtime *runtime)
+gqa_layer *weight_set_layer(const struct weight_set *set, const gqa_runtime *runtime)
 {
     gqa_layer *layer = NULL;
     gqa_error err = {0};
-    if (gqa_create(&layer, &kit->config, &kit->weights, runtime, &err) != GQA_OK) {
+    if (gqa_create(&layer, &set->config, &set->weights, runtime, &err) != GQA_OK) {
         fail_msg("gqa_create: %s", err.message);
     }
     return layer;
@@ -252,135 +252,135 @@ gqa_layer *kit_layer(const struct kit *kit, const gqa_runtime *runtime)
 
 /* --- cases ----------------------------------------------------------------------------------- */
 
-static void none(struct kit *kit)
+static void none(struct weight_set *set)
 {
-    (void)kit;
+    (void)set;
 }
 
-static void norms(struct kit *kit)
+static void norms(struct weight_set *set)
 {
-    kit->config.input_norm = GQA_NORM_LAYER;
-    kit->config.post_norm = GQA_NORM_LAYER;
+    set->config.input_norm = GQA_NORM_LAYER;
+    set->config.post_norm = GQA_NORM_LAYER;
 }
 
-static void rms_norms(struct kit *kit)
+static void rms_norms(struct weight_set *set)
 {
-    kit->config.input_norm = GQA_NORM_RMS;
-    kit->config.post_norm = GQA_NORM_RMS;
+    set->config.input_norm = GQA_NORM_RMS;
+    set->config.post_norm = GQA_NORM_RMS;
 }
 
-static void biases(struct kit *kit)
+static void biases(struct weight_set *set)
 {
-    kit->config.qkv_bias = 1;
-    kit->config.o_bias = 1;
+    set->config.qkv_bias = 1;
+    set->config.o_bias = 1;
 }
 
-static void fused(struct kit *kit)
+static void fused(struct weight_set *set)
 {
-    kit->config.qkv_layout = GQA_QKV_FUSED;
+    set->config.qkv_layout = GQA_QKV_FUSED;
 }
 
-static void fused_biases(struct kit *kit)
+static void fused_biases(struct weight_set *set)
 {
-    fused(kit);
-    biases(kit);
+    fused(set);
+    biases(set);
 }
 
-static void grouped_biases(struct kit *kit)
+static void grouped_biases(struct weight_set *set)
 {
-    biases(kit);
-    kit->config.qkv_layout = GQA_QKV_GROUPED;
+    biases(set);
+    set->config.qkv_layout = GQA_QKV_GROUPED;
 }
 
-static void v_is_k(struct kit *kit)
+static void v_is_k(struct weight_set *set)
 {
-    kit->config.k_eq_v = 1;
-    kit->config.v_head_dim = kit->config.head_dim;
-    kit->config.qkv_bias = 1;
+    set->config.k_eq_v = 1;
+    set->config.v_head_dim = set->config.head_dim;
+    set->config.qkv_bias = 1;
 }
 
-static void element_gate(struct kit *kit)
+static void element_gate(struct weight_set *set)
 {
-    kit->config.gate = GQA_GATE_ELEMENT;
+    set->config.gate = GQA_GATE_ELEMENT;
 }
 
-static void head_gate(struct kit *kit)
+static void head_gate(struct weight_set *set)
 {
-    kit->config.gate = GQA_GATE_HEAD;
+    set->config.gate = GQA_GATE_HEAD;
 }
 
-static void tail_gate(struct kit *kit)
+static void tail_gate(struct weight_set *set)
 {
-    kit->config.gate = GQA_GATE_Q_TAIL;
-    kit->config.qkv_bias = 1;
+    set->config.gate = GQA_GATE_Q_TAIL;
+    set->config.qkv_bias = 1;
 }
 
-static void head_norm(struct kit *kit)
+static void head_norm(struct weight_set *set)
 {
-    kit->config.qk_norm_scope = GQA_QK_NORM_HEAD;
-    kit->config.qk_norm = GQA_NORM_LAYER;
+    set->config.qk_norm_scope = GQA_QK_NORM_HEAD;
+    set->config.qk_norm = GQA_NORM_LAYER;
 }
 
-static void head_norm_per_head(struct kit *kit)
+static void head_norm_per_head(struct weight_set *set)
 {
-    head_norm(kit);
-    kit->norm_per_head = true;
+    head_norm(set);
+    set->norm_per_head = true;
 }
 
-static void whole_norm(struct kit *kit)
+static void whole_norm(struct weight_set *set)
 {
-    kit->config.qk_norm_scope = GQA_QK_NORM_WHOLE;
-    kit->config.qk_norm = GQA_NORM_LAYER;
+    set->config.qk_norm_scope = GQA_QK_NORM_WHOLE;
+    set->config.qk_norm = GQA_NORM_LAYER;
 }
 
-static void rms_qk(struct kit *kit)
+static void rms_qk(struct weight_set *set)
 {
-    kit->config.qk_norm_scope = GQA_QK_NORM_WHOLE;
-    kit->config.qk_norm = GQA_NORM_RMS;
+    set->config.qk_norm_scope = GQA_QK_NORM_WHOLE;
+    set->config.qk_norm = GQA_NORM_RMS;
 }
 
-static void sinks(struct kit *kit)
+static void sinks(struct weight_set *set)
 {
-    kit->config.learned_sinks_size = 1;
+    set->config.learned_sinks_size = 1;
 }
 
-static void attention_only(struct kit *kit)
+static void attention_only(struct weight_set *set)
 {
-    kit->config.hidden_size = 0;
+    set->config.hidden_size = 0;
 }
 
-static void attention_only_gate(struct kit *kit)
+static void attention_only_gate(struct weight_set *set)
 {
-    kit->config.hidden_size = 0;
-    kit->config.gate = GQA_GATE_ELEMENT;
+    set->config.hidden_size = 0;
+    set->config.gate = GQA_GATE_ELEMENT;
 }
 
-static void int8(struct kit *kit)
+static void int8(struct weight_set *set)
 {
-    kit->config.weight_storage = GQA_WEIGHT_STORAGE_INT8;
-    kit->config.o_bias = 1;
+    set->config.weight_storage = GQA_WEIGHT_STORAGE_INT8;
+    set->config.o_bias = 1;
 }
 
-static void int8_fused_gate(struct kit *kit)
+static void int8_fused_gate(struct weight_set *set)
 {
-    kit->config.weight_storage = GQA_WEIGHT_STORAGE_INT8;
-    kit->config.qkv_layout = GQA_QKV_FUSED;
-    kit->config.gate = GQA_GATE_HEAD;
+    set->config.weight_storage = GQA_WEIGHT_STORAGE_INT8;
+    set->config.qkv_layout = GQA_QKV_FUSED;
+    set->config.gate = GQA_GATE_HEAD;
 }
 
-static void integers(struct kit *kit)
+static void integers(struct weight_set *set)
 {
-    int8(kit);
-    kit->integers = true;
+    int8(set);
+    set->integers = true;
 }
 
-static void integers_fused_gate(struct kit *kit)
+static void integers_fused_gate(struct weight_set *set)
 {
-    int8_fused_gate(kit);
-    kit->integers = true;
+    int8_fused_gate(set);
+    set->integers = true;
 }
 
-const struct kit_case kit_cases[KIT_CASES] = {
+const struct weight_set_case weight_set_cases[WEIGHT_SET_CASES] = {
     {none, "none", "wq wk wv wo"},
     {norms, "norms", "wq wk wv wo"},
     {rms_norms, "rms norms", "wq wk wv wo"},
@@ -405,15 +405,15 @@ const struct kit_case kit_cases[KIT_CASES] = {
     {attention_only_gate, "attention only gate", ""},
 };
 
-void kit_open(struct kit *kit, const char *name)
+void weight_set_open(struct weight_set *set, const char *name)
 {
     int i = 0;
-    while (i < KIT_CASES && strcmp(kit_cases[i].name, name) != 0) {
+    while (i < WEIGHT_SET_CASES && strcmp(weight_set_cases[i].name, name) != 0) {
         i++;
     }
-    if (i == KIT_CASES) {
-        fail_msg("no kit \"%s\"", name);
+    if (i == WEIGHT_SET_CASES) {
+        fail_msg("no set \"%s\"", name);
     }
-    kit_init(kit);
-    kit_cases[i].change(kit);
+    weight_set_init(set);
+    weight_set_cases[i].change(set);
 }

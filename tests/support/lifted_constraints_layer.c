@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lifted_layer.c - lifted constraints on configs, batches and the division of tokens over calls. */
+/* lifted_constraints_layer.c - lifted constraints on configs, batches and the division of tokens
+ * over calls. */
 #include "support/constraints.h"
-#include "support/forced.h"
-#include "support/lifted.h"
+#include "support/forced_isa.h"
+#include "support/lifted_constraints.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,7 +52,7 @@ static void llama3(gqa_config *config)
 
 static void default_scale(gqa_config *config)
 {
-    config->score_scale = 1.0f / sqrtf((float)RIG_DK);
+    config->score_scale = 1.0f / sqrtf((float)SMALL_DK);
 }
 
 static void unit_scale(gqa_config *config)
@@ -69,7 +70,7 @@ static void long_chunk(gqa_config *config)
 
 static void free_dims(void)
 {
-    assert_true(RIG_HQ * RIG_DK != RIG_HIDDEN && RIG_DV != RIG_DK);
+    assert_true(SMALL_HQ * SMALL_DK != SMALL_HIDDEN && SMALL_DV != SMALL_DK);
     lifted_whole(NULL, NULL, a);
 }
 
@@ -94,16 +95,16 @@ static void theta_of_both_styles(void)
 /* Wavelength 2 pi is below 64 / 2: unscaled. The slowest is above 64 / 1: divided by 32. */
 static void llama3_constants(void)
 {
-    struct rig rig;
-    double plain[RIG_DK / 2], scaled[RIG_DK / 2];
-    rig_open(&rig, NULL);
-    assert_int_equal(gqa_rope_frequencies(rig.layer, 0, plain, NULL, NULL), GQA_OK);
-    rig_close(&rig);
-    rig_open(&rig, llama3);
-    assert_int_equal(gqa_rope_frequencies(rig.layer, 0, scaled, NULL, NULL), GQA_OK);
-    rig_close(&rig);
+    struct small_layer small;
+    double plain[SMALL_DK / 2], scaled[SMALL_DK / 2];
+    small_layer_open(&small, NULL);
+    assert_int_equal(gqa_rope_frequencies(small.layer, 0, plain, NULL, NULL), GQA_OK);
+    small_layer_close(&small);
+    small_layer_open(&small, llama3);
+    assert_int_equal(gqa_rope_frequencies(small.layer, 0, scaled, NULL, NULL), GQA_OK);
+    small_layer_close(&small);
     assert_true(scaled[0] == plain[0]);
-    assert_true(fabs(scaled[RIG_DK / 2 - 1] * 32.0 / plain[RIG_DK / 2 - 1] - 1.0) < 1e-12);
+    assert_true(fabs(scaled[SMALL_DK / 2 - 1] * 32.0 / plain[SMALL_DK / 2 - 1] - 1.0) < 1e-12);
 }
 
 static void free_scale(void)
@@ -144,39 +145,39 @@ static void norm_scope(void)
 static void any_batch(void)
 {
     const int32_t order[3] = {2, -1, 0};
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
-    rig_open(&rig, NULL);
+    small_layer_open(&small, NULL);
     gqa_inputs_init(&in);
     in.sequences = order;
-    lifted_run(&rig, NULL, 1, 3, rig.x, a);
-    lifted_run(&rig, &in, 3, 2, rig.x, a);
-    assert_int_equal(gqa_cache_length(rig.cache, 0), 5);
-    assert_int_equal(gqa_cache_length(rig.cache, 1), 0);
-    assert_int_equal(gqa_cache_length(rig.cache, 2), 2);
-    rig_close(&rig);
+    lifted_run(&small, NULL, 1, 3, small.x, a);
+    lifted_run(&small, &in, 3, 2, small.x, a);
+    assert_int_equal(gqa_cache_length(small.cache, 0), 5);
+    assert_int_equal(gqa_cache_length(small.cache, 1), 0);
+    assert_int_equal(gqa_cache_length(small.cache, 2), 2);
+    small_layer_close(&small);
 }
 
 /* Row 0 padded on the left by 2, row 1 on the right by 2: each as the T - 2 tokens alone. */
 static void padding(void (*edit)(gqa_config *))
 {
     const int32_t first[2] = {2, 0}, lengths[2] = {T - 2, T - 2};
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
     float x[2 * T * WIDTH] = {0}, out[2 * T * WIDTH];
-    rig_open(&rig, edit);
-    memcpy(x + 2 * WIDTH, rig.x, (T - 2) * WIDTH * sizeof *x);
-    memcpy(x + T * WIDTH, rig.x, (T - 2) * WIDTH * sizeof *x);
+    small_layer_open(&small, edit);
+    memcpy(x + 2 * WIDTH, small.x, (T - 2) * WIDTH * sizeof *x);
+    memcpy(x + T * WIDTH, small.x, (T - 2) * WIDTH * sizeof *x);
     gqa_inputs_init(&in);
     in.first_valid = first;
     in.lengths = lengths;
-    lifted_run(&rig, &in, 2, T, x, out);
-    rig_close(&rig);
-    rig_open(&rig, edit);
-    lifted_run(&rig, NULL, 1, T - 2, rig.x, a);
+    lifted_run(&small, &in, 2, T, x, out);
+    small_layer_close(&small);
+    small_layer_open(&small, edit);
+    lifted_run(&small, NULL, 1, T - 2, small.x, a);
     lifted_same(a, out + 2 * WIDTH, T - 2);
     lifted_same(a, out + T * WIDTH, T - 2);
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 static void padding_on_both_sides(void)
@@ -191,36 +192,36 @@ static void chunk_with_padding(void)
 
 static void two_sequences(void)
 {
-    struct rig rig;
+    struct small_layer small;
     float out[2 * T * WIDTH];
-    rig_open(&rig, NULL);
-    lifted_run(&rig, NULL, 2, T, rig.x, out);
-    rig_close(&rig);
-    rig_open(&rig, NULL);
-    lifted_run(&rig, NULL, 1, T, rig.x, a);
-    gqa_cache_truncate(rig.cache, 0, 0, NULL);
-    lifted_run(&rig, NULL, 1, T, rig.x + T * WIDTH, b);
+    small_layer_open(&small, NULL);
+    lifted_run(&small, NULL, 2, T, small.x, out);
+    small_layer_close(&small);
+    small_layer_open(&small, NULL);
+    lifted_run(&small, NULL, 1, T, small.x, a);
+    gqa_cache_truncate(small.cache, 0, 0, NULL);
+    lifted_run(&small, NULL, 1, T, small.x + T * WIDTH, b);
     lifted_same(a, out, T);
     lifted_same(b, out + T * WIDTH, T);
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 static void inactive_row(void)
 {
     const int32_t sequences[2] = {-1, 1};
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
     float out[2 * WIDTH];
     int64_t pages;
-    rig_open(&rig, NULL);
+    small_layer_open(&small, NULL);
     gqa_inputs_init(&in);
     in.sequences = sequences;
-    pages = gqa_cache_free_pages(rig.cache);
-    lifted_run(&rig, &in, 2, 1, rig.x, out);
-    assert_int_equal(gqa_cache_length(rig.cache, 0), 0);
-    assert_int_equal(gqa_cache_length(rig.cache, 1), 1);
-    assert_int_equal(gqa_cache_free_pages(rig.cache), pages - 1);
-    rig_close(&rig);
+    pages = gqa_cache_free_pages(small.cache);
+    lifted_run(&small, &in, 2, 1, small.x, out);
+    assert_int_equal(gqa_cache_length(small.cache, 0), 0);
+    assert_int_equal(gqa_cache_length(small.cache, 1), 1);
+    assert_int_equal(gqa_cache_free_pages(small.cache), pages - 1);
+    small_layer_close(&small);
 }
 
 /* --- formats, lengths and pieces ---------------------------------------------------------------
@@ -228,22 +229,22 @@ static void inactive_row(void)
 
 static void formats(void (*edit)(gqa_config *))
 {
-    struct rig rig;
+    struct small_layer small;
     uint16_t x[T * WIDTH], out[T * WIDTH];
     gqa_inputs in;
     gqa_output output;
     gqa_tensor half, half_out;
-    rig_open(&rig, edit);
+    small_layer_open(&small, edit);
     gqa_inputs_init(&in);
     gqa_output_init(&output);
     half = gqa_tensor_3d(x, GQA_BF16, 1, T, WIDTH);
     half_out = gqa_tensor_3d(out, GQA_F16, 1, T, WIDTH);
-    in.hidden_states = gqa_tensor_3d(rig.x, GQA_F32, 1, T, WIDTH);
+    in.hidden_states = gqa_tensor_3d(small.x, GQA_F32, 1, T, WIDTH);
     assert_int_equal(gqa_convert(&in.hidden_states, &half, NULL), GQA_OK);
     in.hidden_states = half;
     output.hidden_states = half_out;
-    assert_int_equal(gqa_forward(rig.layer, NULL, &in, &output, NULL, 0, NULL), GQA_OK);
-    rig_close(&rig);
+    assert_int_equal(gqa_forward(small.layer, NULL, &in, &output, NULL, 0, NULL), GQA_OK);
+    small_layer_close(&small);
 }
 
 static void mixed_formats(void)
@@ -260,21 +261,21 @@ static void formats_of_all_paths(void)
 
 static void any_length(void)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_cache *cache, *own;
     gqa_cache_options options;
     float out[131 * WIDTH];
-    rig_open(&rig, NULL);
-    gqa_cache_options_init(&options, rig.layer);
+    small_layer_open(&small, NULL);
+    gqa_cache_options_init(&options, small.layer);
     options.max_tokens = 131;
-    assert_int_equal(gqa_cache_create(&cache, rig.layer, &options, NULL), GQA_OK);
-    own = rig.cache;
-    rig.cache = cache;
-    lifted_run(&rig, NULL, 1, 131, rig.x, out);
+    assert_int_equal(gqa_cache_create(&cache, small.layer, &options, NULL), GQA_OK);
+    own = small.cache;
+    small.cache = cache;
+    lifted_run(&small, NULL, 1, 131, small.x, out);
     assert_int_equal(gqa_cache_length(cache, 0), 131);
-    rig.cache = own;
+    small.cache = own;
     gqa_cache_destroy(&cache);
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 static void steps_of_any_size(void)
@@ -312,27 +313,27 @@ static void call_below_window(void)
 /* 5 tokens, then 130: as 135 at once. */
 static void long_call_after_prefix(void)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_cache *cache, *own;
     gqa_cache_options options;
     float once[135 * WIDTH], twice[135 * WIDTH];
-    rig_open(&rig, NULL);
-    gqa_cache_options_init(&options, rig.layer);
+    small_layer_open(&small, NULL);
+    gqa_cache_options_init(&options, small.layer);
     options.max_tokens = 135;
-    assert_int_equal(gqa_cache_create(&cache, rig.layer, &options, NULL), GQA_OK);
-    own = rig.cache;
-    rig.cache = cache;
-    lifted_run(&rig, NULL, 1, 135, rig.x, once);
+    assert_int_equal(gqa_cache_create(&cache, small.layer, &options, NULL), GQA_OK);
+    own = small.cache;
+    small.cache = cache;
+    lifted_run(&small, NULL, 1, 135, small.x, once);
     gqa_cache_truncate(cache, 0, 0, NULL);
-    lifted_run(&rig, NULL, 1, 5, rig.x, twice);
-    lifted_run(&rig, NULL, 1, 130, rig.x + 5 * WIDTH, twice + 5 * WIDTH);
+    lifted_run(&small, NULL, 1, 5, small.x, twice);
+    lifted_run(&small, NULL, 1, 130, small.x + 5 * WIDTH, twice + 5 * WIDTH);
     lifted_same(once, twice, 135);
-    rig.cache = own;
+    small.cache = own;
     gqa_cache_destroy(&cache);
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
-const struct lifted_row lifted_layer_rows[] = {
+const struct lifted_constraint lifted_layer_constraints[] = {
     {"N103", free_dims},
     {"N104", decode_without_rope},
     {"N105", theta_of_both_styles},
@@ -357,4 +358,5 @@ const struct lifted_row lifted_layer_rows[] = {
     {"N507", chunk_after_prefix},
     {"N508", formats_of_all_paths},
 };
-const size_t lifted_layer_count = sizeof lifted_layer_rows / sizeof lifted_layer_rows[0];
+const size_t lifted_layer_count =
+    sizeof lifted_layer_constraints / sizeof lifted_layer_constraints[0];

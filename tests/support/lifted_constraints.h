@@ -1,18 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lifted.h - calls in a row, shared by the triggers of the lifted constraints. */
-#ifndef TEST_LIFTED_H
-#define TEST_LIFTED_H
+/* lifted_constraints.h - calls one after the other, shared by the triggers of the lifted
+ * constraints. */
+#ifndef TEST_LIFTED_CONSTRAINTS_H
+#define TEST_LIFTED_CONSTRAINTS_H
 
 #include <stdbool.h>
 
-#include "support/rig.h"
+#include "support/small_layer.h"
 
-enum { T = 11, WIDTH = RIG_HIDDEN }; /* tokens of most calls */
+enum { T = 11, WIDTH = SMALL_HIDDEN }; /* tokens of most calls */
 
-/* A call that must succeed; returns out + its size, for calls in a row. */
-float *lifted_run(struct rig *rig, const gqa_inputs *in, int b, int t, const float *x, float *out);
+/* A call that must succeed; returns out + its size, for the next call. */
+float *lifted_run(struct small_layer *small, const gqa_inputs *in, int b, int t, const float *x,
+                  float *out);
 
-/* T tokens on a fresh rig with this config. */
+/* T tokens on a fresh small with this config. */
 void lifted_whole(void (*edit)(gqa_config *), const gqa_inputs *in, float *out);
 
 /* The same T tokens in n pieces that end at the given token counts. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* differ.c - a random case on a backend, with taps on every stage. */
-#include "support/differ.h"
+/* differential.c - a random case on a backend, with taps on every stage. */
+#include "support/differential.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -13,7 +13,7 @@ static const char *const stage_names[GQA_STAGE_COUNT] = {
     "residual", "x_norm", "q_proj", "k_proj", "v_proj", "gate",      "q",
     "k",        "v",      "attn",   "gated",  "o_proj", "post_norm", "out"};
 
-void differ_truth_init(differ_truth *truth, const random_case *c)
+void differential_truth_init(differential_truth *truth, const random_case *c)
 {
     memset(truth, 0, sizeof *truth);
     oracle_layer_init(&truth->layer, &c->config, &c->weights);
@@ -26,7 +26,7 @@ void differ_truth_init(differ_truth *truth, const random_case *c)
     }
 }
 
-void differ_truth_free(differ_truth *truth, const random_case *c)
+void differential_truth_free(differential_truth *truth, const random_case *c)
 {
     for (int i = 0; i < c->calls; i++) {
         oracle_result_free(&truth->result[i]);
@@ -41,9 +41,9 @@ void differ_truth_free(differ_truth *truth, const random_case *c)
 struct trial {
     random_case *c;
     const oracle_result *result;
-    differ_place place;
+    differential_place place;
     int *tapped[GQA_STAGE_COUNT]; /* [B * T] times that a token was shown */
-    differ_plain plain;
+    differential_plain plain;
 };
 
 static void fail(struct trial *t, const char *what, const char *why)
@@ -77,7 +77,7 @@ static void tap(void *user, gqa_stage stage, int32_t b, int32_t first, const gqa
             double got = (double)((const float *)
                                       tensor->data)[(size_t)n * (size_t)width + (size_t)t->place.i];
             size_t at = (size_t)(b * r->tokens + first + n) * (size_t)width + (size_t)t->place.i;
-            differ_number(&t->place, got, r->stage[stage][at], GQA_F32);
+            differential_number(&t->place, got, r->stage[stage][at], GQA_F32);
             t->plain.stage[stage][at] = (float)got;
         }
     }
@@ -154,7 +154,7 @@ static void compare_canvas(struct trial *t, const struct canvas *o)
     const oracle_result *r = t->result;
     const gqa_tensor *x = o->tensor;
     int dim = o->width / o->heads;
-    differ_place *p = &t->place;
+    differential_place *p = &t->place;
     p->what = o->what;
     p->stage = o->stage;
     for (p->b = 0; p->b < r->batch; p->b++) {
@@ -166,7 +166,7 @@ static void compare_canvas(struct trial *t, const struct canvas *o)
                              : o->ranked    ? oracle_at(x, p->b, p->t, h, d)
                                             : oracle_at(x, 0, p->b, p->t, p->i);
                 size_t at = (size_t)(p->b * r->tokens + p->t) * (size_t)o->width + (size_t)p->i;
-                differ_number(p, got, o->want[at], x->dtype);
+                differential_number(p, got, o->want[at], x->dtype);
             }
         }
     }
@@ -339,10 +339,10 @@ static bool run_call(struct trial *t, gqa_layer *layer, gqa_cache *cache, gqa_ca
 }
 
 /* The tokens that the cache holds in the end. */
-static void compare_cache(struct trial *t, const gqa_cache *cache, const differ_truth *truth)
+static void compare_cache(struct trial *t, const gqa_cache *cache, const differential_truth *truth)
 {
     const oracle_layer *l = &truth->layer;
-    differ_place *p = &t->place;
+    differential_place *p = &t->place;
     p->stage = GQA_STAGE_K;
     for (p->b = 0; p->b < truth->cache.count; p->b++) {
         const oracle_sequence *s = &truth->cache.sequences[p->b];
@@ -367,12 +367,14 @@ static void compare_cache(struct trial *t, const gqa_cache *cache, const differ_
             p->what = "cached k";
             for (p->i = 0; p->i < l->hkv * l->dk; p->i++) {
                 int at = (p->i / l->dk * n + p->t) * l->dk + p->i % l->dk;
-                differ_number(p, (double)k[at], s->tokens[p->t].k[p->i], truth->cache.dtype_k);
+                differential_number(p, (double)k[at], s->tokens[p->t].k[p->i],
+                                    truth->cache.dtype_k);
             }
             p->what = "cached v";
             for (p->i = 0; p->i < l->hkv * l->dv; p->i++) {
                 int at = (p->i / l->dv * n + p->t) * l->dv + p->i % l->dv;
-                differ_number(p, (double)v[at], s->tokens[p->t].v[p->i], truth->cache.dtype_v);
+                differential_number(p, (double)v[at], s->tokens[p->t].v[p->i],
+                                    truth->cache.dtype_v);
             }
         }
     }
@@ -420,7 +422,8 @@ static gqa_cache *other_cache(struct trial *t, const gqa_layer *layer)
     return cache;
 }
 
-void differ_run(random_case *c, const differ_truth *truth, gqa_backend backend, differ_stats *stats)
+void differential_run(random_case *c, const differential_truth *truth, gqa_backend backend,
+                      differential_stats *stats)
 {
     struct trial t = {.c = c, .place = {.c = c, .stats = stats, .backend = backend}};
     gqa_layer *layer = create_layer(&t);

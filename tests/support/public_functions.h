@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* publics.h - the functions that the public headers declare. */
-#ifndef TEST_PUBLICS_H
-#define TEST_PUBLICS_H
+/* public_functions.h - the functions that the public headers declare. */
+#ifndef TEST_PUBLIC_FUNCTIONS_H
+#define TEST_PUBLIC_FUNCTIONS_H
 
 /* Their names, read from every header that gqa.h in folder includes. Returns how many, at most max.
  */

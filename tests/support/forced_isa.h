@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* forced.h - tests under a forced kernel set.
+/* forced_isa.h - tests under a forced kernel set.
  *
  * The suite may run with GQA_ISA set, so that every layer whose config.isa is AUTO gets that kernel
  * set: gqa_create does not read the environment, but the test programs' calls of it go through
- * forced_create.c, which does. A set that does not serve some numerics makes gqa_create refuse
+ * forced_isa_create.c, which does. A set that does not serve some numerics makes gqa_create refuse
  * layers of them, as it should (test_select); there is nothing to test on those, and a test skips
  * them.
  */
-#ifndef TEST_FORCED_H
-#define TEST_FORCED_H
+#ifndef TEST_FORCED_ISA_H
+#define TEST_FORCED_ISA_H
 
 #include <stdbool.h>
 
@@ -16,11 +16,12 @@
 
 enum { TEST_SKIPPED = 77 }; /* exit status of a program that skips all its tests */
 
-/* True, and a line that says so, if GQA_ISA forces a row that this machine runs but that does not
- * serve these numerics. False for a GQA_ISA that names no row of this machine: that must fail. */
-bool forced_row_refuses(gqa_numerics numerics);
+/* True, and a line that says so, if GQA_ISA forces a kernel set that this machine runs but that
+ * does not serve these numerics. False for a GQA_ISA that names none of this machine: that must
+ * fail. */
+bool forced_isa_refuses(gqa_numerics numerics);
 
-/* Then the running test ends here, skipped, if the config leaves the row to GQA_ISA. */
+/* Then the running test ends here, skipped, if the config leaves the kernel set to GQA_ISA. */
 void skip_refused(const gqa_config *config);
 void skip_refused_numerics(gqa_numerics numerics);
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lifted.c - calls in a row, shared by the triggers of the lifted constraints. */
-#include "support/lifted.h"
+/* lifted_constraints.c - calls one after the other, shared by the triggers of the lifted
+ * constraints. */
+#include "support/lifted_constraints.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,11 +13,12 @@
 
 #include <cmocka.h>
 
-/* A call that must succeed; returns out + its size, for calls in a row. */
-float *lifted_run(struct rig *rig, const gqa_inputs *in, int b, int t, const float *x, float *out)
+/* A call that must succeed; returns out + its size, for the next call. */
+float *lifted_run(struct small_layer *small, const gqa_inputs *in, int b, int t, const float *x,
+                  float *out)
 {
-    if (rig_forward(rig, rig->cache, in, b, t, x, out) != GQA_OK) {
-        fail_msg("gqa_forward: %s", rig->err.message);
+    if (small_layer_forward(small, small->cache, in, b, t, x, out) != GQA_OK) {
+        fail_msg("gqa_forward: %s", small->err.message);
     }
     return out + b * t * WIDTH;
 }
@@ -39,26 +41,26 @@ void lifted_close(const float *a, const float *b, int tokens)
     }
 }
 
-/* T tokens on a fresh rig with this config. */
+/* T tokens on a fresh small with this config. */
 void lifted_whole(void (*edit)(gqa_config *), const gqa_inputs *in, float *out)
 {
-    struct rig rig;
-    rig_open(&rig, edit);
-    lifted_run(&rig, in, 1, T, rig.x, out);
-    rig_close(&rig);
+    struct small_layer small;
+    small_layer_open(&small, edit);
+    lifted_run(&small, in, 1, T, small.x, out);
+    small_layer_close(&small);
 }
 
 /* The same T tokens in pieces that end at the given token counts. */
 void lifted_pieces(void (*edit)(gqa_config *), const int *ends, int n, float *out)
 {
-    struct rig rig;
+    struct small_layer small;
     int done = 0;
-    rig_open(&rig, edit);
+    small_layer_open(&small, edit);
     for (int i = 0; i < n; i++) {
-        out = lifted_run(&rig, NULL, 1, ends[i] - done, rig.x + done * WIDTH, out);
+        out = lifted_run(&small, NULL, 1, ends[i] - done, small.x + done * WIDTH, out);
         done = ends[i];
     }
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 void with_window(gqa_config *config)

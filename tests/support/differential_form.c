@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* differ_form.c - the same call once more in another form, which must give the same bits.
+/* differential_form.c - the same call once more in another form, which must give the same bits.
  *
  * The plain form of a call has a tap and shows every stage as packed f32. The other form is drawn:
  * mostly no tap; inputs of the same values with other strides, and 16-bit ones now and then as f32;
@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "layer/layer.h"
-#include "support/differ.h"
+#include "support/differential.h"
 
 typedef enum arrangement {
     PACKED,
@@ -96,7 +96,7 @@ void form_input(random_case *c, gqa_tensor *t, int inner)
     *t = other;
 }
 
-void form_compare(const differ_place *place, const char *what, const gqa_tensor *got,
+void form_compare(const differential_place *place, const char *what, const gqa_tensor *got,
                   const float *want, bool heads_first)
 {
     int64_t index[4] = {0};
@@ -124,7 +124,7 @@ void form_compare(const differ_place *place, const char *what, const gqa_tensor 
     }
 }
 
-void form_margins(const differ_place *place, const char *what, const gqa_tensor *t)
+void form_margins(const differential_place *place, const char *what, const gqa_tensor *t)
 {
     size_t size = element_size(t->dtype);
     unsigned char *bytes = t->data;
@@ -172,8 +172,8 @@ struct sheet {
 
 enum { SHEETS = 8 };
 
-static int list_sheets(const random_case *c, const differ_plain *plain, const random_call *call,
-                       gqa_output *out, struct sheet *sheets)
+static int list_sheets(const random_case *c, const differential_plain *plain,
+                       const random_call *call, gqa_output *out, struct sheet *sheets)
 {
     const gqa_config *g = &c->config;
     int hq = g->num_attention_heads;
@@ -229,7 +229,7 @@ static void give(random_case *c, int tokens, struct sheet *sheet)
 }
 
 /* Outputs on inputs: hidden_states and residual of either side, each at most once. */
-static void share(random_case *c, gqa_inputs *in, gqa_output *out, differ_stats *stats)
+static void share(random_case *c, gqa_inputs *in, gqa_output *out, differential_stats *stats)
 {
     gqa_tensor *from[2] = {&in->hidden_states, &in->residual};
     gqa_tensor *to[2] = {&out->hidden_states, &out->residual};
@@ -243,7 +243,7 @@ static void share(random_case *c, gqa_inputs *in, gqa_output *out, differ_stats 
     }
 }
 
-static int valid_tokens(const differ_plain *plain, int b)
+static int valid_tokens(const differential_plain *plain, int b)
 {
     int n = 0;
     for (int t = 0; t < plain->tokens; t++) {
@@ -254,7 +254,7 @@ static int valid_tokens(const differ_plain *plain, int b)
 
 /* The phase that gqa_path documents: TKG when every active row has a past. */
 static gqa_phase phase_of(const random_case *c, const gqa_cache *cache, const random_call *call,
-                          const differ_plain *plain)
+                          const differential_plain *plain)
 {
     const gqa_inputs *in = &call->inputs;
     bool any = false;
@@ -270,7 +270,7 @@ static gqa_phase phase_of(const random_case *c, const gqa_cache *cache, const ra
     return any && all ? GQA_PHASE_TKG : GQA_PHASE_CTE;
 }
 
-void form_path(const differ_place *place, const gqa_layer *layer, const gqa_path *path,
+void form_path(const differential_place *place, const gqa_layer *layer, const gqa_path *path,
                gqa_phase phase, gqa_view view)
 {
     static const char *const isas[] = {"auto", "scalar", "avx2", "avx512", "amx", "neon"};
@@ -296,8 +296,9 @@ void form_path(const differ_place *place, const gqa_layer *layer, const gqa_path
 }
 
 /* Draw what the other form has, from the plain form's inputs. Returns the number of outputs. */
-static int draw_form(random_case *c, const random_call *call, const differ_plain *plain,
-                     gqa_inputs *in, gqa_output *out, struct sheet *sheets, differ_stats *stats)
+static int draw_form(random_case *c, const random_call *call, const differential_plain *plain,
+                     gqa_inputs *in, gqa_output *out, struct sheet *sheets,
+                     differential_stats *stats)
 {
     int n = list_sheets(c, plain, call, out, sheets);
     int flat = call->inputs.q_proj.data == NULL ? 0 : 1;
@@ -327,8 +328,8 @@ static int draw_form(random_case *c, const random_call *call, const differ_plain
     return n;
 }
 
-bool form_forward(random_case *c, const differ_place *place, gqa_layer *layer, gqa_cache *cache,
-                  const gqa_inputs *inputs, const differ_plain *plain)
+bool form_forward(random_case *c, const differential_place *place, gqa_layer *layer,
+                  gqa_cache *cache, const gqa_inputs *inputs, const differential_plain *plain)
 {
     static const int32_t blocks[] = {0, 0, 3, 7};
     const random_call *call = &c->call[place->call];
@@ -419,7 +420,7 @@ static gqa_phase attend_phase(const gqa_attend_inputs *in, int batch, int tokens
 
 /* The states of the plain form, finished. Not with padding: its states say that nothing was seen.
  */
-static void form_finish(random_case *c, const differ_place *place, const gqa_layer *layer,
+static void form_finish(random_case *c, const differential_place *place, const gqa_layer *layer,
                         const gqa_attend_inputs *in, const gqa_attend_output *plain)
 {
     gqa_tensor output = {0}, lse = {0};
@@ -452,7 +453,7 @@ static void form_finish(random_case *c, const differ_place *place, const gqa_lay
     }
 }
 
-void form_attend(random_case *c, const differ_place *place, const gqa_layer *layer,
+void form_attend(random_case *c, const differential_place *place, const gqa_layer *layer,
                  const gqa_attend_inputs *inputs, const gqa_attend_output *plain)
 {
     int64_t batch = plain->output.shape[0], tokens = plain->output.shape[1];

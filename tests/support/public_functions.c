@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* publics.c - see publics.h. */
-#include "support/publics.h"
+/* public_functions.c - see public_functions.h. */
+#include "support/public_functions.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* rig.c - a small layer with weights for its config, a cache, and calls on them. */
-#include "support/rig.h"
+/* small_layer.c - a small layer with weights for its config, a cache, and calls on them. */
+#include "support/small_layer.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,23 +11,18 @@
 
 #include <cmocka.h>
 
-#include "support/forced.h"
+#include "support/forced_isa.h"
+#include "support/random.h"
 
 enum { POOL = 65536 };
-
-static float next_value(uint32_t *seed) /* [-1, 1) */
-{
-    *seed = *seed * 1664525u + 1013904223u;
-    return (float)(*seed >> 8) * 0x1p-23f - 1.0f;
-}
 
 static float *take(struct model *model, int64_t n)
 {
     float *values = model->pool + model->used;
-    uint32_t seed = (uint32_t)model->used + 17u;
+    uint64_t seed = model->used + 17;
     assert_true((int64_t)model->used + n <= POOL);
     for (int64_t i = 0; i < n; i++) {
-        values[i] = 0.3f * next_value(&seed);
+        values[i] = 0.3f * random_float(&seed);
     }
     model->used += (size_t)n;
     return values;
@@ -54,11 +49,11 @@ void model_init(struct model *model)
     assert_non_null(model->pool);
     gqa_config_init(&model->config);
     gqa_weights_init(&model->weights);
-    model->config.hidden_size = RIG_HIDDEN;
-    model->config.num_attention_heads = RIG_HQ;
-    model->config.num_key_value_heads = RIG_HKV;
-    model->config.head_dim = RIG_DK;
-    model->config.v_head_dim = RIG_DV;
+    model->config.hidden_size = SMALL_HIDDEN;
+    model->config.num_attention_heads = SMALL_HQ;
+    model->config.num_key_value_heads = SMALL_HKV;
+    model->config.head_dim = SMALL_DK;
+    model->config.v_head_dim = SMALL_DV;
     model->config.rope = GQA_ROPE_HALF;
 }
 
@@ -110,42 +105,42 @@ void model_free(struct model *model)
     model->pool = NULL;
 }
 
-void rig_open(struct rig *rig, void (*edit)(gqa_config *config))
+void small_layer_open(struct small_layer *small, void (*edit)(gqa_config *config))
 {
     gqa_cache_options options;
-    uint32_t seed = 5u;
-    memset(rig, 0, sizeof *rig);
-    model_init(&rig->model);
+    uint64_t seed = 5;
+    memset(small, 0, sizeof *small);
+    model_init(&small->model);
     if (edit != NULL) {
-        edit(&rig->model.config);
+        edit(&small->model.config);
     }
-    skip_refused(&rig->model.config);
-    model_fill(&rig->model);
-    if (gqa_create(&rig->layer, &rig->model.config, &rig->model.weights, NULL, &rig->err) !=
+    skip_refused(&small->model.config);
+    model_fill(&small->model);
+    if (gqa_create(&small->layer, &small->model.config, &small->model.weights, NULL, &small->err) !=
         GQA_OK) {
-        fail_msg("gqa_create: %s", rig->err.message);
+        fail_msg("gqa_create: %s", small->err.message);
     }
-    gqa_cache_options_init(&options, rig->layer);
-    options.max_sequences = RIG_SEQUENCES;
-    options.max_tokens = RIG_TOKENS;
+    gqa_cache_options_init(&options, small->layer);
+    options.max_sequences = SMALL_SEQUENCES;
+    options.max_tokens = SMALL_TOKENS;
     options.page_size = 16;
-    if (gqa_cache_create(&rig->cache, rig->layer, &options, &rig->err) != GQA_OK) {
-        fail_msg("gqa_cache_create: %s", rig->err.message);
+    if (gqa_cache_create(&small->cache, small->layer, &options, &small->err) != GQA_OK) {
+        fail_msg("gqa_cache_create: %s", small->err.message);
     }
-    for (size_t i = 0; i < sizeof rig->x / sizeof rig->x[0]; i++) {
-        rig->x[i] = next_value(&seed);
+    for (size_t i = 0; i < sizeof small->x / sizeof small->x[0]; i++) {
+        small->x[i] = random_float(&seed);
     }
 }
 
-void rig_close(struct rig *rig)
+void small_layer_close(struct small_layer *small)
 {
-    gqa_cache_destroy(&rig->cache);
-    gqa_destroy(&rig->layer);
-    model_free(&rig->model);
+    gqa_cache_destroy(&small->cache);
+    gqa_destroy(&small->layer);
+    model_free(&small->model);
 }
 
-gqa_status rig_forward(struct rig *rig, gqa_cache *cache, const gqa_inputs *in, int b, int t,
-                       const float *x, float *out)
+gqa_status small_layer_forward(struct small_layer *small, gqa_cache *cache, const gqa_inputs *in,
+                               int b, int t, const float *x, float *out)
 {
     gqa_inputs inputs;
     gqa_output output;
@@ -154,9 +149,9 @@ gqa_status rig_forward(struct rig *rig, gqa_cache *cache, const gqa_inputs *in, 
         inputs = *in;
     }
     gqa_output_init(&output);
-    inputs.hidden_states = gqa_tensor_3d(x, GQA_F32, b, t, RIG_HIDDEN);
-    output.hidden_states = gqa_tensor_3d(out, GQA_F32, b, t, RIG_HIDDEN);
-    return gqa_forward(rig->layer, cache, &inputs, &output, NULL, 0, &rig->err);
+    inputs.hidden_states = gqa_tensor_3d(x, GQA_F32, b, t, SMALL_HIDDEN);
+    output.hidden_states = gqa_tensor_3d(out, GQA_F32, b, t, SMALL_HIDDEN);
+    return gqa_forward(small->layer, cache, &inputs, &output, NULL, 0, &small->err);
 }
 
 static uint64_t add(uint64_t hash, const void *data, size_t size)
@@ -168,25 +163,25 @@ static uint64_t add(uint64_t hash, const void *data, size_t size)
     return hash;
 }
 
-uint64_t rig_cache_hash(const gqa_cache *cache, int sequences)
+uint64_t small_layer_cache_hash(const gqa_cache *cache, int sequences)
 {
-    static float k[RIG_HKV * RIG_TOKENS * RIG_DK], v[RIG_HKV * RIG_TOKENS * RIG_DV];
-    static int32_t positions[RIG_TOKENS];
+    static float k[SMALL_HKV * SMALL_TOKENS * SMALL_DK], v[SMALL_HKV * SMALL_TOKENS * SMALL_DV];
+    static int32_t positions[SMALL_TOKENS];
     int64_t free_pages = gqa_cache_free_pages(cache);
     uint64_t hash = add(14695981039346656037u, &free_pages, sizeof free_pages);
     for (int s = 0; s < sequences; s++) {
         int32_t n = gqa_cache_length(cache, s);
-        gqa_tensor key = gqa_tensor_3d(k, GQA_F32, RIG_HKV, n, RIG_DK);
-        gqa_tensor value = gqa_tensor_3d(v, GQA_F32, RIG_HKV, n, RIG_DV);
-        assert_true(n >= 0 && n <= RIG_TOKENS);
+        gqa_tensor key = gqa_tensor_3d(k, GQA_F32, SMALL_HKV, n, SMALL_DK);
+        gqa_tensor value = gqa_tensor_3d(v, GQA_F32, SMALL_HKV, n, SMALL_DV);
+        assert_true(n >= 0 && n <= SMALL_TOKENS);
         memset(positions, 0, sizeof positions);
         if (gqa_cache_read(cache, s, 0, &key, &value, positions, NULL) != GQA_OK) {
             fail_msg("gqa_cache_read of sequence %d", s);
         }
         hash = add(hash, &n, sizeof n);
         hash = add(hash, positions, sizeof positions);
-        hash = add(hash, k, (size_t)(RIG_HKV * n * RIG_DK) * sizeof *k);
-        hash = add(hash, v, (size_t)(RIG_HKV * n * RIG_DV) * sizeof *v);
+        hash = add(hash, k, (size_t)(SMALL_HKV * n * SMALL_DK) * sizeof *k);
+        hash = add(hash, v, (size_t)(SMALL_HKV * n * SMALL_DV) * sizeof *v);
     }
     return hash;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* differ_number.c - is this the number that the oracle means? */
+/* differential_number.c - is this the number that the oracle means? */
 #include <math.h>
 
-#include "support/differ.h"
+#include "support/differential.h"
 
 static const char *const backend_names[] = {"auto", "cpu", "reference"};
 
@@ -26,9 +26,9 @@ static bool within(double got, oracle_num want, gqa_dtype dtype, bool plus_zero)
     return got >= low && got <= high;
 }
 
-void differ_number(const differ_place *p, double got, oracle_num want, gqa_dtype dtype)
+void differential_number(const differential_place *p, double got, oracle_num want, gqa_dtype dtype)
 {
-    differ_stats *s = p->stats;
+    differential_stats *s = p->stats;
     bool finite = isfinite(want.v) && isfinite(want.e);
     s->numbers++;
     s->unbounded += isfinite(want.v) && !isfinite(want.e) ? 1 : 0;

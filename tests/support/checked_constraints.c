@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* constraints_checked.c - for each checked row of docs/constraints.md the call that is refused. */
+/* checked_constraints.c - for each checked row of docs/constraints.md the call that is refused. */
 #include "support/constraints.h"
 
 #include <string.h>
 
-#include "support/forced.h"
-#include "support/rig.h"
+#include "support/forced_isa.h"
+#include "support/small_layer.h"
 
 /* --- configs and weights -----------------------------------------------------------------------
  */
@@ -90,7 +90,7 @@ static void hidden_unpadded_wide(struct refusal *r)
     struct model m;
     model_init(&m);
     m.config.input_norm = GQA_NORM_RMS;
-    m.config.hidden_size_unpadded = RIG_HIDDEN + 1;
+    m.config.hidden_size_unpadded = SMALL_HIDDEN + 1;
     check_config(r, &m);
     model_free(&m);
 }
@@ -109,7 +109,7 @@ static void wo_narrow(struct refusal *r)
     struct model m;
     model_init(&m);
     model_fill(&m);
-    m.weights.wo = gqa_tensor_2d(m.weights.wo.data, GQA_F32, RIG_HIDDEN, RIG_HQ * RIG_DV - 1);
+    m.weights.wo = gqa_tensor_2d(m.weights.wo.data, GQA_F32, SMALL_HIDDEN, SMALL_HQ * SMALL_DV - 1);
     create(r, &m);
     model_free(&m);
 }
@@ -130,18 +130,18 @@ static void bo_absent(struct refusal *r)
 
 static void create_cache(struct refusal *r, gqa_dtype dtype, int32_t page_size)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_cache *cache = NULL;
     gqa_cache_options options;
-    rig_open(&rig, NULL);
-    gqa_cache_options_init(&options, rig.layer);
+    small_layer_open(&small, NULL);
+    gqa_cache_options_init(&options, small.layer);
     options.max_tokens = 40;
     options.dtype_k = dtype;
     options.page_size = page_size;
     r->call = "gqa_cache_create";
-    r->status = gqa_cache_create(&cache, rig.layer, &options, &r->err);
+    r->status = gqa_cache_create(&cache, small.layer, &options, &r->err);
     gqa_cache_destroy(&cache);
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 static void cache_of_bytes(struct refusal *r)
@@ -156,69 +156,69 @@ static void page_of_48(struct refusal *r)
 
 static void append_beyond_end(struct refusal *r)
 {
-    static const float zeros[(RIG_TOKENS + 1) * RIG_HKV * RIG_DK];
-    struct rig rig;
-    gqa_tensor k = gqa_tensor_3d(zeros, GQA_F32, 1, RIG_HKV, RIG_DK);
-    gqa_tensor v = gqa_tensor_3d(zeros, GQA_F32, 1, RIG_HKV, RIG_DV);
-    rig_open(&rig, NULL);
+    static const float zeros[(SMALL_TOKENS + 1) * SMALL_HKV * SMALL_DK];
+    struct small_layer small;
+    gqa_tensor k = gqa_tensor_3d(zeros, GQA_F32, 1, SMALL_HKV, SMALL_DK);
+    gqa_tensor v = gqa_tensor_3d(zeros, GQA_F32, 1, SMALL_HKV, SMALL_DV);
+    small_layer_open(&small, NULL);
     r->call = "gqa_cache_append";
     do {
-        r->status = gqa_cache_append(rig.cache, 0, &k, &v, NULL, &r->err);
+        r->status = gqa_cache_append(small.cache, 0, &k, &v, NULL, &r->err);
     } while (r->status == GQA_OK);
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 /* --- forward calls -----------------------------------------------------------------------------
  */
 
-static float scratch[2 * (RIG_TOKENS + 1) * RIG_HIDDEN];
-static const float ones[2 * (RIG_TOKENS + 1) * RIG_HIDDEN];
-static const uint8_t mask_bytes[RIG_TOKENS];
+static float scratch[2 * (SMALL_TOKENS + 1) * SMALL_HIDDEN];
+static const float ones[2 * (SMALL_TOKENS + 1) * SMALL_HIDDEN];
+static const uint8_t mask_bytes[SMALL_TOKENS];
 
-static void forward(struct refusal *r, struct rig *rig, gqa_cache *cache, const gqa_inputs *in,
-                    int b, int t)
+static void forward(struct refusal *r, struct small_layer *small, gqa_cache *cache,
+                    const gqa_inputs *in, int b, int t)
 {
     r->call = "gqa_forward";
-    r->status = rig_forward(rig, cache, in, b, t, ones, scratch);
-    r->err = rig->err;
+    r->status = small_layer_forward(small, cache, in, b, t, ones, scratch);
+    r->err = small->err;
 }
 
-/* A call of b x t tokens with the inputs as they are, on a fresh rig. */
+/* A call of b x t tokens with the inputs as they are, on a fresh small. */
 static void forward_fresh(struct refusal *r, const gqa_inputs *in, int b, int t)
 {
-    struct rig rig;
-    rig_open(&rig, NULL);
-    forward(r, &rig, rig.cache, in, b, t);
-    rig_close(&rig);
+    struct small_layer small;
+    small_layer_open(&small, NULL);
+    forward(r, &small, small.cache, in, b, t);
+    small_layer_close(&small);
 }
 
 static void longer_than_cache(struct refusal *r)
 {
-    forward_fresh(r, NULL, 1, RIG_TOKENS + 1);
+    forward_fresh(r, NULL, 1, SMALL_TOKENS + 1);
 }
 
 static void pool_exhausted(struct refusal *r)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_cache *cache = NULL;
     gqa_cache_options options;
-    rig_open(&rig, NULL);
-    gqa_cache_options_init(&options, rig.layer);
+    small_layer_open(&small, NULL);
+    gqa_cache_options_init(&options, small.layer);
     options.max_sequences = 2;
     options.max_tokens = 40;
     options.page_size = 16;
     options.num_pages = 3;
-    r->status = gqa_cache_create(&cache, rig.layer, &options, &r->err);
+    r->status = gqa_cache_create(&cache, small.layer, &options, &r->err);
     if (r->status == GQA_OK) {
-        forward(r, &rig, cache, NULL, 2, 17); /* two pages each */
+        forward(r, &small, cache, NULL, 2, 17); /* two pages each */
     }
     gqa_cache_destroy(&cache);
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 static void sequence_unknown(struct refusal *r)
 {
-    static const int32_t sequences[1] = {RIG_SEQUENCES};
+    static const int32_t sequences[1] = {SMALL_SEQUENCES};
     gqa_inputs in;
     gqa_inputs_init(&in);
     in.sequences = sequences;
@@ -253,89 +253,89 @@ static void phase_unknown(struct refusal *r)
 
 static void mask_too_narrow(struct refusal *r)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
     gqa_inputs_init(&in);
-    rig_open(&rig, NULL);
-    forward(r, &rig, rig.cache, NULL, 1, 5);
+    small_layer_open(&small, NULL);
+    forward(r, &small, small.cache, NULL, 1, 5);
     in.mask = gqa_tensor_4d(mask_bytes, GQA_U8, 1, 1, 2, 6); /* 5 past keys and 2 new */
-    forward(r, &rig, rig.cache, &in, 1, 2);
-    rig_close(&rig);
+    forward(r, &small, small.cache, &in, 1, 2);
+    small_layer_close(&small);
 }
 
 static void hidden_narrow(struct refusal *r)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
     gqa_output out;
-    rig_open(&rig, NULL);
+    small_layer_open(&small, NULL);
     gqa_inputs_init(&in);
     gqa_output_init(&out);
-    in.hidden_states = gqa_tensor_3d(ones, GQA_F32, 1, 2, RIG_HIDDEN - 1);
-    out.hidden_states = gqa_tensor_3d(scratch, GQA_F32, 1, 2, RIG_HIDDEN);
+    in.hidden_states = gqa_tensor_3d(ones, GQA_F32, 1, 2, SMALL_HIDDEN - 1);
+    out.hidden_states = gqa_tensor_3d(scratch, GQA_F32, 1, 2, SMALL_HIDDEN);
     r->call = "gqa_forward";
-    r->status = gqa_forward(rig.layer, rig.cache, &in, &out, NULL, 0, &r->err);
-    rig_close(&rig);
+    r->status = gqa_forward(small.layer, small.cache, &in, &out, NULL, 0, &r->err);
+    small_layer_close(&small);
 }
 
 static void other_head_dim(gqa_config *config)
 {
-    config->head_dim = RIG_DK + 2;
+    config->head_dim = SMALL_DK + 2;
 }
 
 static void foreign_cache(struct refusal *r)
 {
-    struct rig rig, other;
-    rig_open(&rig, NULL);
-    rig_open(&other, other_head_dim);
-    forward(r, &rig, other.cache, NULL, 1, 2);
-    rig_close(&rig);
-    rig_close(&other);
+    struct small_layer small, other;
+    small_layer_open(&small, NULL);
+    small_layer_open(&other, other_head_dim);
+    forward(r, &small, other.cache, NULL, 1, 2);
+    small_layer_close(&small);
+    small_layer_close(&other);
 }
 
 /* Tables of the given width (and only one of them) and key offset. */
 static void tables(struct refusal *r, int width, int with_sin, uint64_t key_offset)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
-    rig_open(&rig, NULL);
+    small_layer_open(&small, NULL);
     gqa_inputs_init(&in);
     in.cos_cache = gqa_tensor_3d(ones, GQA_F32, 1, 2, width);
     if (with_sin) {
         in.sin_cache = gqa_tensor_3d(ones, GQA_F32, 1, 2, width);
     }
-    in.rope_key = gqa_layer_rope_key(rig.layer) + key_offset;
-    forward(r, &rig, rig.cache, &in, 1, 2);
-    rig_close(&rig);
+    in.rope_key = gqa_layer_rope_key(small.layer) + key_offset;
+    forward(r, &small, small.cache, &in, 1, 2);
+    small_layer_close(&small);
 }
 
 static void tables_of_other_rope(struct refusal *r)
 {
-    tables(r, RIG_DK / 2, 1, 1);
+    tables(r, SMALL_DK / 2, 1, 1);
 }
 
 static void tables_of_head_dim(struct refusal *r)
 {
-    tables(r, RIG_DK, 1, 0);
+    tables(r, SMALL_DK, 1, 0);
 }
 
 static void cos_alone(struct refusal *r)
 {
-    tables(r, RIG_DK / 2, 0, 0);
+    tables(r, SMALL_DK / 2, 0, 0);
 }
 
 static void borrow_without_cache(struct refusal *r)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
-    rig_open(&rig, NULL);
+    small_layer_open(&small, NULL);
     gqa_inputs_init(&in);
     in.borrow_cache = 1;
-    forward(r, &rig, NULL, &in, 1, 2);
-    rig_close(&rig);
+    forward(r, &small, NULL, &in, 1, 2);
+    small_layer_close(&small);
 }
 
-const struct checked_row checked_rows[] = {
+const struct checked_constraint checked_constraints[] = {
     {"N101", head_dim_inexact},
     {"N102", heads_indivisible},
     {"N107", one_qk_norm},
@@ -363,4 +363,4 @@ const struct checked_row checked_rows[] = {
     {"N601", wo_narrow},
     {"N602", bo_absent},
 };
-const size_t checked_count = sizeof checked_rows / sizeof checked_rows[0];
+const size_t checked_count = sizeof checked_constraints / sizeof checked_constraints[0];

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* lifted_call.c - lifted constraints on masks and the other inputs and outputs of a call. */
+/* lifted_constraints_call.c - lifted constraints on masks and the other inputs and outputs of a
+ * call. */
 #include "support/constraints.h"
-#include "support/forced.h"
-#include "support/lifted.h"
+#include "support/forced_isa.h"
+#include "support/lifted_constraints.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,21 +65,21 @@ static void tree(void (*edit)(gqa_config *))
 {
     static const uint8_t parents[9] = {1, 0, 0, 1, 1, 0, 1, 0, 1};
     const int32_t positions[3] = {5, 6, 6};
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
-    rig_open(&rig, edit);
-    lifted_run(&rig, NULL, 1, 5, rig.x, a);
+    small_layer_open(&small, edit);
+    lifted_run(&small, NULL, 1, 5, small.x, a);
     gqa_inputs_init(&in);
     in.position_ids = positions;
     in.active_mask = gqa_tensor_3d(parents, GQA_U8, 1, 3, 3);
-    lifted_run(&rig, &in, 1, 3, rig.x + 5 * WIDTH, a);
-    gqa_cache_truncate(rig.cache, 0, 5, NULL);
-    lifted_run(&rig, NULL, 1, 2, rig.x + 5 * WIDTH, b); /* tokens 0 and 1 */
+    lifted_run(&small, &in, 1, 3, small.x + 5 * WIDTH, a);
+    gqa_cache_truncate(small.cache, 0, 5, NULL);
+    lifted_run(&small, NULL, 1, 2, small.x + 5 * WIDTH, b); /* tokens 0 and 1 */
     lifted_same(a, b, 2);
-    gqa_cache_truncate(rig.cache, 0, 6, NULL);
-    lifted_run(&rig, NULL, 1, 1, rig.x + 7 * WIDTH, b); /* token 2 after token 0 */
+    gqa_cache_truncate(small.cache, 0, 6, NULL);
+    lifted_run(&small, NULL, 1, 1, small.x + 7 * WIDTH, b); /* token 2 after token 0 */
     lifted_close(a + 2 * WIDTH, b, 1);
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 static void tree_of_tokens(void)
@@ -96,16 +97,16 @@ static void tree_in_window(void)
 static void speculation_in_chunk(void)
 {
     const int single[6] = {6, 7, 8, 9, 10, T};
-    struct rig rig;
+    struct small_layer small;
     lifted_pieces(with_chunk, single, 6, a);
-    rig_open(&rig, with_chunk);
-    lifted_run(&rig, NULL, 1, 6, rig.x, b);
-    lifted_run(&rig, NULL, 1, 3, rig.x + 6 * WIDTH, b + 6 * WIDTH);
+    small_layer_open(&small, with_chunk);
+    lifted_run(&small, NULL, 1, 6, small.x, b);
+    lifted_run(&small, NULL, 1, 3, small.x + 6 * WIDTH, b + 6 * WIDTH);
     lifted_same(a + 6 * WIDTH, b + 6 * WIDTH, 3);
-    gqa_cache_truncate(rig.cache, 0, 8, NULL);
-    lifted_run(&rig, NULL, 1, 3, rig.x + 8 * WIDTH, b + 8 * WIDTH);
+    gqa_cache_truncate(small.cache, 0, 8, NULL);
+    lifted_run(&small, NULL, 1, 3, small.x + 8 * WIDTH, b + 8 * WIDTH);
     lifted_same(a, b, T);
-    rig_close(&rig);
+    small_layer_close(&small);
     lifted_whole(NULL, NULL, c);
     assert_true(lifted_differs(a, c, T)); /* the chunk acts */
     tree(with_chunk);
@@ -116,13 +117,13 @@ static void speculation_in_chunk(void)
 static bool mask_acts(void (*edit)(gqa_config *), int past, int hidden, int row)
 {
     uint8_t mask[T * T];
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
     int t = T - past;
     lifted_whole(edit, NULL, a);
-    rig_open(&rig, edit);
+    small_layer_open(&small, edit);
     if (past > 0) {
-        lifted_run(&rig, NULL, 1, past, rig.x, b);
+        lifted_run(&small, NULL, 1, past, small.x, b);
     }
     memset(mask, 1, sizeof mask);
     for (int i = 0; i < t; i++) {
@@ -130,8 +131,8 @@ static bool mask_acts(void (*edit)(gqa_config *), int past, int hidden, int row)
     }
     gqa_inputs_init(&in);
     in.mask = gqa_tensor_4d(mask, GQA_U8, 1, 1, t, T);
-    lifted_run(&rig, &in, 1, t, rig.x + past * WIDTH, b);
-    rig_close(&rig);
+    lifted_run(&small, &in, 1, t, small.x + past * WIDTH, b);
+    small_layer_close(&small);
     return lifted_differs(a + (past + row) * WIDTH, b + row * WIDTH, 1);
 }
 
@@ -158,17 +159,17 @@ static void mask_over_prior_keys(void)
 static void active_mask_of_one(void)
 {
     static const uint8_t none[1] = {0};
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
-    rig_open(&rig, NULL);
-    lifted_run(&rig, NULL, 1, 5, rig.x, a);
-    lifted_run(&rig, NULL, 1, 1, rig.x + 5 * WIDTH, a);
-    gqa_cache_truncate(rig.cache, 0, 5, NULL);
+    small_layer_open(&small, NULL);
+    lifted_run(&small, NULL, 1, 5, small.x, a);
+    lifted_run(&small, NULL, 1, 1, small.x + 5 * WIDTH, a);
+    gqa_cache_truncate(small.cache, 0, 5, NULL);
     gqa_inputs_init(&in);
     in.active_mask = gqa_tensor_3d(none, GQA_U8, 1, 1, 1);
-    lifted_run(&rig, &in, 1, 1, rig.x + 5 * WIDTH, b);
+    lifted_run(&small, &in, 1, 1, small.x + 5 * WIDTH, b);
     assert_true(lifted_differs(a, b, 1));
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 /* Window 5 and chunk 4 together: as the mask that says both. */
@@ -211,17 +212,17 @@ static void norm_on_every_path(void)
 {
     void (*const edits[2])(gqa_config *) = {rms, window_rms};
     for (int i = 0; i < 2; i++) {
-        struct rig rig;
+        struct small_layer small;
         float x[T * WIDTH];
-        rig_open(&rig, edits[i]);
+        small_layer_open(&small, edits[i]);
         for (int j = 0; j < T * WIDTH; j++) {
-            x[j] = 4.0f * rig.x[j];
+            x[j] = 4.0f * small.x[j];
         }
-        lifted_run(&rig, NULL, 1, T, rig.x, a);
-        gqa_cache_truncate(rig.cache, 0, 0, NULL);
-        lifted_run(&rig, NULL, 1, T, x, b);
+        lifted_run(&small, NULL, 1, T, small.x, a);
+        gqa_cache_truncate(small.cache, 0, 0, NULL);
+        lifted_run(&small, NULL, 1, T, x, b);
         lifted_close(a, b, T);
-        rig_close(&rig);
+        small_layer_close(&small);
     }
 }
 
@@ -229,22 +230,22 @@ static void residual_on_every_path(void)
 {
     void (*const edits[3])(gqa_config *) = {rms, with_window, with_chunk};
     for (int i = 0; i < 3; i++) {
-        struct rig rig;
+        struct small_layer small;
         float x[T * WIDTH];
         const float *residual;
         gqa_inputs in;
-        rig_open(&rig, edits[i]);
-        residual = rig.x + T * WIDTH;
+        small_layer_open(&small, edits[i]);
+        residual = small.x + T * WIDTH;
         for (int j = 0; j < T * WIDTH; j++) {
-            x[j] = rig.x[j] + residual[j];
+            x[j] = small.x[j] + residual[j];
         }
         gqa_inputs_init(&in);
         in.residual = gqa_tensor_3d(residual, GQA_F32, 1, T, WIDTH);
-        lifted_run(&rig, &in, 1, T, rig.x, a);
-        gqa_cache_truncate(rig.cache, 0, 0, NULL);
-        lifted_run(&rig, NULL, 1, T, x, b);
+        lifted_run(&small, &in, 1, T, small.x, a);
+        gqa_cache_truncate(small.cache, 0, 0, NULL);
+        lifted_run(&small, NULL, 1, T, x, b);
         lifted_same(a, b, T);
-        rig_close(&rig);
+        small_layer_close(&small);
     }
 }
 
@@ -291,63 +292,63 @@ static void style_with_window(void)
 /* The last token after 10: TKG by default, CTE when told, which are told apart by the sinks. */
 static void phase_of_a_call(void)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
-    rig_open(&rig, sinks);
-    lifted_run(&rig, NULL, 1, T - 1, rig.x, a);
-    lifted_run(&rig, NULL, 1, 1, rig.x + (T - 1) * WIDTH, a);
+    small_layer_open(&small, sinks);
+    lifted_run(&small, NULL, 1, T - 1, small.x, a);
+    lifted_run(&small, NULL, 1, 1, small.x + (T - 1) * WIDTH, a);
     gqa_inputs_init(&in);
     for (int phase = GQA_PHASE_CTE; phase <= GQA_PHASE_TKG; phase++) {
-        gqa_cache_truncate(rig.cache, 0, T - 1, NULL);
+        gqa_cache_truncate(small.cache, 0, T - 1, NULL);
         in.phase = (gqa_phase)phase;
-        lifted_run(&rig, &in, 1, 1, rig.x + (T - 1) * WIDTH, b);
+        lifted_run(&small, &in, 1, 1, small.x + (T - 1) * WIDTH, b);
         assert_true(lifted_differs(a, b, 1) == (phase == GQA_PHASE_CTE));
     }
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 static void prompt_of_one_token(void)
 {
-    struct rig rig;
+    struct small_layer small;
     gqa_inputs in;
     gqa_output out;
-    rig_open(&rig, NULL);
+    small_layer_open(&small, NULL);
     gqa_inputs_init(&in);
     gqa_output_init(&out);
-    in.hidden_states = gqa_tensor_3d(rig.x, GQA_F32, 1, 1, WIDTH);
+    in.hidden_states = gqa_tensor_3d(small.x, GQA_F32, 1, 1, WIDTH);
     out.hidden_states = gqa_tensor_3d(a, GQA_F32, 1, 1, WIDTH);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(gqa_forward(rig.layer, rig.cache, &in, &out, NULL, 0, NULL), GQA_OK);
+        assert_int_equal(gqa_forward(small.layer, small.cache, &in, &out, NULL, 0, NULL), GQA_OK);
         assert_int_equal(out.path.phase, i == 0 ? GQA_PHASE_CTE : GQA_PHASE_TKG);
     }
-    rig_close(&rig);
+    small_layer_close(&small);
 }
 
 /* present_key_value of `t` tokens after `past`: what the cache holds of them. */
 static void present(void (*edit)(gqa_config *), int past, int t)
 {
-    float k[2][RIG_HKV * T * RIG_DK] = {{0}}, v[2][RIG_HKV * T * RIG_DV] = {{0}};
-    struct rig rig;
+    float k[2][SMALL_HKV * T * SMALL_DK] = {{0}}, v[2][SMALL_HKV * T * SMALL_DV] = {{0}};
+    struct small_layer small;
     gqa_inputs in;
     gqa_output out;
-    gqa_tensor key = gqa_tensor_3d(k[1], GQA_F32, RIG_HKV, t, RIG_DK);
-    gqa_tensor value = gqa_tensor_3d(v[1], GQA_F32, RIG_HKV, t, RIG_DV);
-    rig_open(&rig, edit);
+    gqa_tensor key = gqa_tensor_3d(k[1], GQA_F32, SMALL_HKV, t, SMALL_DK);
+    gqa_tensor value = gqa_tensor_3d(v[1], GQA_F32, SMALL_HKV, t, SMALL_DV);
+    small_layer_open(&small, edit);
     if (past > 0) {
-        lifted_run(&rig, NULL, 1, past, rig.x, a);
+        lifted_run(&small, NULL, 1, past, small.x, a);
     }
     gqa_inputs_init(&in);
     gqa_output_init(&out);
-    in.hidden_states = gqa_tensor_3d(rig.x, GQA_F32, 1, t, WIDTH);
+    in.hidden_states = gqa_tensor_3d(small.x, GQA_F32, 1, t, WIDTH);
     out.hidden_states = gqa_tensor_3d(a, GQA_F32, 1, t, WIDTH);
-    out.present_key_value.k = gqa_tensor_4d(k[0], GQA_F32, 1, RIG_HKV, t, RIG_DK);
-    out.present_key_value.v = gqa_tensor_4d(v[0], GQA_F32, 1, RIG_HKV, t, RIG_DV);
-    assert_int_equal(gqa_forward(rig.layer, rig.cache, &in, &out, NULL, 0, NULL), GQA_OK);
-    assert_int_equal(gqa_cache_read(rig.cache, 0, past, &key, &value, NULL, NULL), GQA_OK);
+    out.present_key_value.k = gqa_tensor_4d(k[0], GQA_F32, 1, SMALL_HKV, t, SMALL_DK);
+    out.present_key_value.v = gqa_tensor_4d(v[0], GQA_F32, 1, SMALL_HKV, t, SMALL_DV);
+    assert_int_equal(gqa_forward(small.layer, small.cache, &in, &out, NULL, 0, NULL), GQA_OK);
+    assert_int_equal(gqa_cache_read(small.cache, 0, past, &key, &value, NULL, NULL), GQA_OK);
     assert_memory_equal(k[0], k[1], sizeof k[0]);
     assert_memory_equal(v[0], v[1], sizeof v[0]);
-    assert_true(k[0][RIG_HKV * t * RIG_DK - 1] != 0.0f);
-    rig_close(&rig);
+    assert_true(k[0][SMALL_HKV * t * SMALL_DK - 1] != 0.0f);
+    small_layer_close(&small);
 }
 
 static void present_of_all_tokens(void)
@@ -361,7 +362,7 @@ static void present_of_this_call(void)
     present(NULL, 6, 2);
 }
 
-const struct lifted_row lifted_call_rows[] = {
+const struct lifted_constraint lifted_call_constraints[] = {
     {"N115", tree_in_window},          {"N213", tree_of_tokens},
     {"N226", residual_and_no_gamma},   {"N234", phase_of_a_call},
     {"N236", speculation_in_chunk},    {"N303", mask_in_prefill},
@@ -373,4 +374,4 @@ const struct lifted_row lifted_call_rows[] = {
     {"N501", window_with_chunk},       {"N504", phase_of_a_call},
     {"N506", prompt_of_one_token},     {"N509", mask_over_prior_keys},
 };
-const size_t lifted_call_count = sizeof lifted_call_rows / sizeof lifted_call_rows[0];
+const size_t lifted_call_count = sizeof lifted_call_constraints / sizeof lifted_call_constraints[0];

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* brief.c - see brief.h. */
-#include "support/brief.h"
+/* fewer_cases.c - see fewer_cases.h. */
+#include "support/fewer_cases.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-int brief(int n)
+int fewer_cases(int n)
 {
     static bool said;
     const char *env = getenv("GQA_TEST_BRIEF");

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* differ_attend.c - gqa_attend on plain keys against the oracle. */
+/* differential_attend.c - gqa_attend on plain keys against the oracle. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "support/differ.h"
+#include "support/differential.h"
 
 struct plain {
     random_case *c;
@@ -124,7 +124,7 @@ static void choose_inputs(struct plain *p)
 }
 
 /* l and o of a state say what output and lse without sinks do: o / l, m ln 2 + ln l. */
-static void compare_states(differ_place *place, const gqa_attend_output *out,
+static void compare_states(differential_place *place, const gqa_attend_output *out,
                            const oracle_result *want)
 {
     const float *m = out->states.m.data;
@@ -136,27 +136,29 @@ static void compare_states(differ_place *place, const gqa_attend_output *out,
     for (int row = 0; row < want->batch * want->tokens * hq; row++) {
         place->i = row;
         if (!want->valid[row / hq]) { /* padding: the state of no keys */
-            differ_number(place, (double)m[row], (oracle_num){-(double)INFINITY, 0.0}, GQA_F32);
-            differ_number(place, (double)l[row], (oracle_num){0.0, 0.0}, GQA_F32);
+            differential_number(place, (double)m[row], (oracle_num){-(double)INFINITY, 0.0},
+                                GQA_F32);
+            differential_number(place, (double)l[row], (oracle_num){0.0, 0.0}, GQA_F32);
             for (int d = 0; d < dv; d++) {
-                differ_number(place, (double)o[row * dv + d], (oracle_num){0.0, 0.0}, GQA_F32);
+                differential_number(place, (double)o[row * dv + d], (oracle_num){0.0, 0.0},
+                                    GQA_F32);
             }
             continue;
         }
         oracle_num lse = want->lse[row];
         lse.e += isfinite(lse.v) ? 4 * ORACLE_U * (fabs(lse.v) + 1.0) : 0.0;
-        differ_number(place, (double)m[row] * 0.69314718055994531 + log((double)l[row]), lse,
-                      GQA_F32);
+        differential_number(place, (double)m[row] * 0.69314718055994531 + log((double)l[row]), lse,
+                            GQA_F32);
         for (int d = 0; d < dv; d++) {
             double x =
                 l[row] == 0.0f ? (double)o[row * dv + d] : (double)o[row * dv + d] / (double)l[row];
-            differ_number(place, x, want->stage[GQA_STAGE_ATTN][row * dv + d], GQA_F32);
+            differential_number(place, x, want->stage[GQA_STAGE_ATTN][row * dv + d], GQA_F32);
         }
     }
 }
 
 static void compare(struct plain *p, const gqa_layer *layer, const oracle_layer *oracle,
-                    differ_place *place)
+                    differential_place *place)
 {
     random_case *c = p->c;
     int hq = c->config.num_attention_heads;
@@ -190,13 +192,13 @@ static void compare(struct plain *p, const gqa_layer *layer, const oracle_layer 
         place->t = row % p->tokens;
         place->what = "attend lse";
         for (place->i = 0; place->i < hq; place->i++) {
-            differ_number(place, (double)lse[row * hq + place->i], want.lse[row * hq + place->i],
-                          GQA_F32);
+            differential_number(place, (double)lse[row * hq + place->i],
+                                want.lse[row * hq + place->i], GQA_F32);
         }
         place->what = "attend output";
         for (place->i = 0; place->i < width; place->i++) {
-            differ_number(place, (double)attn[row * width + place->i],
-                          want.stage[GQA_STAGE_ATTN][row * width + place->i], GQA_F32);
+            differential_number(place, (double)attn[row * width + place->i],
+                                want.stage[GQA_STAGE_ATTN][row * width + place->i], GQA_F32);
         }
     }
     if (states) {
@@ -206,17 +208,18 @@ static void compare(struct plain *p, const gqa_layer *layer, const oracle_layer 
     oracle_result_free(&want);
 }
 
-void differ_attend(random_case *c, gqa_backend backend, differ_stats *stats)
+void differential_attend(random_case *c, gqa_backend backend, differential_stats *stats)
 {
     struct plain p = {.c = c};
-    differ_place place = {.c = c, .stats = stats, .backend = backend, .stage = GQA_STAGE_ATTN};
+    differential_place place = {
+        .c = c, .stats = stats, .backend = backend, .stage = GQA_STAGE_ATTN};
     gqa_config config = c->config;
     gqa_layer *layer = NULL;
     oracle_layer oracle;
     uint64_t state = c->state;
     config.backend = backend;
     if (gqa_create(&layer, &config, &c->weights, NULL, NULL) != GQA_OK) {
-        return; /* reported by differ_run */
+        return; /* reported by differential_run */
     }
     choose_inputs(&p);
     oracle_layer_init(&oracle, &c->config, &c->weights);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* twin.c - one random layer run in many ways. */
-#include "support/twin.h"
+/* same_bits.c - one random layer run in many ways. */
+#include "support/same_bits.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,12 +32,12 @@ static bool affordable(const gqa_config *g, int n)
 }
 
 /* A mask, a bias, key bounds: each in every third or fourth model. */
-static void draw_masks(twin_model *model)
+static void draw_masks(same_bits_model *model)
 {
     random_case *c = &model->c;
     int n = model->n;
-    size_t cells = (size_t)(TWIN_BATCH * n);
-    int64_t shape[4] = {TWIN_BATCH, 1, n, n};
+    size_t cells = (size_t)(SAME_BITS_BATCH * n);
+    int64_t shape[4] = {SAME_BITS_BATCH, 1, n, n};
     random_fill u8 = {.dtype = GQA_U8};
     random_fill f32 = {.scale = 1.0};
     if (random_below(c, 3) == 0) {
@@ -59,7 +59,7 @@ static void draw_masks(twin_model *model)
     }
 }
 
-void twin_model_init(twin_model *model, uint64_t seed, int n)
+void same_bits_model_init(same_bits_model *model, uint64_t seed, int n)
 {
     random_case *c = &model->c;
     memset(model, 0, sizeof *model);
@@ -78,9 +78,9 @@ void twin_model_init(twin_model *model, uint64_t seed, int n)
     const gqa_config *g = &c->config;
     model->dv = g->v_head_dim > 0 ? g->v_head_dim : g->head_dim;
     model->n = n;
-    int lengths[TWIN_BATCH] = {n, n > 5 ? n - 5 : n, (n + 1) / 2};
+    int lengths[SAME_BITS_BATCH] = {n, n > 5 ? n - 5 : n, (n + 1) / 2};
     memcpy(model->lengths, lengths, sizeof lengths);
-    size_t cells = (size_t)(TWIN_BATCH * n);
+    size_t cells = (size_t)(SAME_BITS_BATCH * n);
     model->x = random_memory(c, cells * (size_t)g->hidden_size, sizeof *model->x);
     for (size_t i = 0; i < cells * (size_t)g->hidden_size; i++) {
         bool padding = g->hidden_size_unpadded > 0 &&
@@ -95,7 +95,7 @@ void twin_model_init(twin_model *model, uint64_t seed, int n)
     draw_masks(model);
 }
 
-void twin_model_free(twin_model *model)
+void same_bits_model_free(same_bits_model *model)
 {
     random_free(&model->c);
 }
@@ -104,8 +104,8 @@ void twin_model_free(twin_model *model)
  */
 
 struct run {
-    const twin_model *model;
-    const twin_way *way;
+    const same_bits_model *model;
+    const same_bits_way *way;
     gqa_layer *layer;
     gqa_cache *cache;
     float *hidden, *attn, *lse, *k, *v; /* parts of the result */
@@ -128,8 +128,8 @@ static void drop(struct run *run)
 }
 
 /* The same layer on the tests' own kernel set. */
-static gqa_status take_second_row(gqa_layer *layer, const random_case *c,
-                                  const gqa_weights *weights, gqa_error *err)
+static gqa_status take_second_kernels(gqa_layer *layer, const random_case *c,
+                                      const gqa_weights *weights, gqa_error *err)
 {
     struct gqa__params params = {.config = c->config,
                                  .shape = layer->params.shape,
@@ -156,7 +156,7 @@ static bool placeable(const gqa_config *config, const gqa_weights *w)
 
 static bool open_run(struct run *run)
 {
-    const twin_way *way = run->way;
+    const same_bits_way *way = run->way;
     const random_case *c = &run->model->c;
     gqa_config config = c->config;
     gqa_weights weights = c->weights;
@@ -172,12 +172,12 @@ static bool open_run(struct run *run)
     if (gqa_create(&run->layer, &config, &weights, &runtime, &run->err) != GQA_OK) {
         return false;
     }
-    if (way->second_row && take_second_row(run->layer, c, &weights, &run->err) != GQA_OK) {
+    if (way->second_kernels && take_second_kernels(run->layer, c, &weights, &run->err) != GQA_OK) {
         return false;
     }
     run->layer->params.knobs = way->knobs;
     gqa_cache_options_init(&options, run->layer);
-    options.max_sequences = TWIN_BATCH;
+    options.max_sequences = SAME_BITS_BATCH;
     options.max_tokens = run->model->n;
     options.page_size = way->page_size;
     if (way->dtype_k == GQA_BF16) {
@@ -199,10 +199,10 @@ static void ignore(void *user, gqa_stage stage, int32_t b, int32_t first, const 
     (void)tensor;
 }
 
-/* Hidden states of tokens [from, from + T) of the given rows. */
-static gqa_tensor gather_x(struct run *run, const int *rows, int count, int from, int T)
+/* Hidden states of tokens [from, from + T) of the given batch entries. */
+static gqa_tensor gather_x(struct run *run, const int *entries, int count, int from, int T)
 {
-    const twin_model *m = run->model;
+    const same_bits_model *m = run->model;
     int hidden = m->c.config.hidden_size;
     int gap = run->way->gaps ? 7 : 0;
     float *x = hold(run, (size_t)(count * T * (hidden + gap) + 16), sizeof *x);
@@ -212,51 +212,51 @@ static gqa_tensor gather_x(struct run *run, const int *rows, int count, int from
     for (int b = 0; b < count; b++) {
         for (int i = 0; i < T; i++) {
             memcpy((float *)t.data + b * t.stride[0] + i * t.stride[1],
-                   m->x + (size_t)(rows[b] * m->n + from + i) * (size_t)hidden,
+                   m->x + (size_t)(entries[b] * m->n + from + i) * (size_t)hidden,
                    (size_t)hidden * sizeof *x);
         }
     }
     return t;
 }
 
-static int32_t *gather_ints(struct run *run, const int32_t *all, const int *rows, int count,
+static int32_t *gather_ints(struct run *run, const int32_t *all, const int *entries, int count,
                             int from, int T)
 {
     int32_t *out = hold(run, (size_t)(count * T), sizeof *out);
     for (int b = 0; b < count; b++) {
-        memcpy(out + b * T, all + rows[b] * run->model->n + from, (size_t)T * sizeof *out);
+        memcpy(out + b * T, all + entries[b] * run->model->n + from, (size_t)T * sizeof *out);
     }
     return out;
 }
 
-/* Query rows [from, from + T) of a [B, 1, n, n] tensor for the given batch rows. */
-static gqa_tensor gather_pairs(struct run *run, const gqa_tensor *all, const int *rows, int count,
-                               int from, int T)
+/* Query rows [from, from + T) of a [B, 1, n, n] tensor for the given batch entries. */
+static gqa_tensor gather_pairs(struct run *run, const gqa_tensor *all, const int *entries,
+                               int count, int from, int T)
 {
     int n = run->model->n;
     size_t size = all->dtype == GQA_F32 ? 4 : 1;
     unsigned char *out = hold(run, (size_t)(count * T * n), size);
     for (int b = 0; b < count; b++) {
         memcpy(out + (size_t)(b * T * n) * size,
-               (unsigned char *)all->data + (size_t)((rows[b] * n + from) * n) * size,
+               (unsigned char *)all->data + (size_t)((entries[b] * n + from) * n) * size,
                (size_t)(T * n) * size);
     }
     return gqa_tensor_4d(out, all->dtype, count, 1, T, n);
 }
 
-static void choose_inputs(struct run *run, const int *rows, int count, int from, int T,
+static void choose_inputs(struct run *run, const int *entries, int count, int from, int T,
                           gqa_inputs *in)
 {
-    const twin_model *m = run->model;
+    const same_bits_model *m = run->model;
     int32_t *ids = hold(run, (size_t)count, sizeof *ids);
     int32_t *lengths = hold(run, (size_t)count, sizeof *lengths);
     gqa_inputs_init(in);
     for (int b = 0; b < count; b++) {
-        int left = m->lengths[rows[b]] - from;
-        ids[b] = run->cache != NULL ? rows[b] : b;
+        int left = m->lengths[entries[b]] - from;
+        ids[b] = run->cache != NULL ? entries[b] : b;
         lengths[b] = left < 0 ? 0 : left < T ? left : T;
     }
-    in->hidden_states = gather_x(run, rows, count, from, T);
+    in->hidden_states = gather_x(run, entries, count, from, T);
     in->sequences = ids;
     in->lengths = lengths;
     in->phase = GQA_PHASE_CTE;
@@ -265,17 +265,17 @@ static void choose_inputs(struct run *run, const int *rows, int count, int from,
         in->rope_length = m->n;
     }
     if (m->positions) {
-        in->position_ids = gather_ints(run, m->ids, rows, count, from, T);
+        in->position_ids = gather_ints(run, m->ids, entries, count, from, T);
     }
     if (m->mask.data != NULL) {
-        in->mask = gather_pairs(run, &m->mask, rows, count, from, T);
+        in->mask = gather_pairs(run, &m->mask, entries, count, from, T);
     }
     if (m->bias.data != NULL) {
-        in->bias = gather_pairs(run, &m->bias, rows, count, from, T);
+        in->bias = gather_pairs(run, &m->bias, entries, count, from, T);
     }
     if (m->key_begin != NULL) {
-        in->key_begin = gather_ints(run, m->key_begin, rows, count, from, T);
-        in->key_end = gather_ints(run, m->key_end, rows, count, from, T);
+        in->key_begin = gather_ints(run, m->key_begin, entries, count, from, T);
+        in->key_end = gather_ints(run, m->key_end, entries, count, from, T);
     }
     in->tap = run->way->taps ? ignore : NULL;
 }
@@ -319,21 +319,22 @@ static gqa_status forward(struct run *run, const gqa_inputs *in, gqa_output *out
     return status;
 }
 
-/* Copy [count][T][width] (or, heads > 0, [count][heads][T][width]) to the rows of the result. */
-static void scatter(struct run *run, const float *from, float *to, const int *rows, int count,
+/* Copy [count][T][width] (or, heads > 0, [count][heads][T][width]) to the batch entries of the
+ * result. */
+static void scatter(struct run *run, const float *from, float *to, const int *entries, int count,
                     int first, int T, int heads, int width)
 {
     int n = run->model->n;
     for (int b = 0; b < count; b++) {
         for (int h = 0; h < heads; h++) {
-            memcpy(to + ((size_t)((rows[b] * heads + h) * n) + (size_t)first) * (size_t)width,
+            memcpy(to + ((size_t)((entries[b] * heads + h) * n) + (size_t)first) * (size_t)width,
                    from + (size_t)((b * heads + h) * T) * (size_t)width,
                    (size_t)(T * width) * sizeof *to);
         }
     }
 }
 
-static bool run_call(struct run *run, const int *rows, int count, int from, int T)
+static bool run_call(struct run *run, const int *entries, int count, int from, int T)
 {
     const gqa_config *g = &run->model->c.config;
     int hq = g->num_attention_heads;
@@ -343,7 +344,7 @@ static bool run_call(struct run *run, const int *rows, int count, int from, int 
     size_t cells = (size_t)(count * T);
     gqa_inputs in;
     gqa_output out;
-    choose_inputs(run, rows, count, from, T, &in);
+    choose_inputs(run, entries, count, from, T, &in);
     gqa_output_init(&out);
     float *hidden = hold(run, cells * (size_t)g->hidden_size, 4);
     float *attn = hold(run, cells * (size_t)(hq * dv), 4);
@@ -356,17 +357,17 @@ static bool run_call(struct run *run, const int *rows, int count, int from, int 
     out.present_key_value.k = gqa_tensor_4d(k, GQA_F32, count, hkv, T, dk);
     out.present_key_value.v = gqa_tensor_4d(v, GQA_F32, count, hkv, T, dv);
     bool good = forward(run, &in, &out) == GQA_OK;
-    scatter(run, hidden, run->hidden, rows, count, from, T, 1, g->hidden_size);
-    scatter(run, attn, run->attn, rows, count, from, T, 1, hq * dv);
-    scatter(run, lse, run->lse, rows, count, from, T, 1, hq);
-    scatter(run, k, run->k, rows, count, from, T, hkv, dk);
-    scatter(run, v, run->v, rows, count, from, T, hkv, dv);
+    scatter(run, hidden, run->hidden, entries, count, from, T, 1, g->hidden_size);
+    scatter(run, attn, run->attn, entries, count, from, T, 1, hq * dv);
+    scatter(run, lse, run->lse, entries, count, from, T, 1, hq);
+    scatter(run, k, run->k, entries, count, from, T, hkv, dk);
+    scatter(run, v, run->v, entries, count, from, T, hkv, dv);
     drop(run);
     return good;
 }
 
-/* All tokens of some batch rows in the calls that the way says. */
-static bool feed(struct run *run, const int *rows, int count)
+/* All tokens of some batch entries in the calls that the way says. */
+static bool feed(struct run *run, const int *entries, int count)
 {
     int n = run->model->n;
     bool good = true;
@@ -374,19 +375,19 @@ static bool feed(struct run *run, const int *rows, int count)
         int T = run->way->cut > 0 ? run->way->cut : n;
         T = from == 0 && run->way->cut_at > 0 ? run->way->cut_at : T;
         T = T < n - from ? T : n - from;
-        good = run_call(run, rows, count, from, T);
+        good = run_call(run, entries, count, from, T);
         from += T;
     }
     return good;
 }
 
-float *twin_run(const twin_model *model, const twin_way *way, size_t *count)
+float *same_bits_run(const same_bits_model *model, const same_bits_way *way, size_t *count)
 {
-    static const int in_order[TWIN_BATCH] = {0, 1, 2};
+    static const int in_order[SAME_BITS_BATCH] = {0, 1, 2};
     const gqa_config *g = &model->c.config;
     const int *order = way->order != NULL ? way->order : in_order;
     struct run run = {.model = model, .way = way};
-    size_t cells = (size_t)(TWIN_BATCH * model->n);
+    size_t cells = (size_t)(SAME_BITS_BATCH * model->n);
     size_t widths[5] = {(size_t)g->hidden_size, (size_t)(g->num_attention_heads * model->dv),
                         (size_t)g->num_attention_heads,
                         (size_t)(g->num_key_value_heads * g->head_dim),
@@ -401,13 +402,13 @@ float *twin_run(const twin_model *model, const twin_way *way, size_t *count)
     }
     bool good = open_run(&run);
     for (int again = 0; good && again <= way->repeat; again++) {
-        for (int s = 0; s < TWIN_BATCH && run.cache != NULL; s++) {
+        for (int s = 0; s < SAME_BITS_BATCH && run.cache != NULL; s++) {
             good = good && gqa_cache_truncate(run.cache, s, 0, &run.err) == GQA_OK;
         }
-        for (int b = 0; way->alone && b < TWIN_BATCH && good; b++) {
+        for (int b = 0; way->alone && b < SAME_BITS_BATCH && good; b++) {
             good = feed(&run, &order[b], 1);
         }
-        good = good && (way->alone || feed(&run, order, TWIN_BATCH));
+        good = good && (way->alone || feed(&run, order, SAME_BITS_BATCH));
     }
     if (!good) {
         fprintf(stderr, "%s: %s\n", way->name, run.err.message);

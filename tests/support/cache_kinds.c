@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* kv.c - see kv.h. */
-#include "support/kv.h"
+/* cache_kinds.c - see cache_kinds.h. */
+#include "support/cache_kinds.h"
+#include "support/random.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 
 #include "kernel/choice/select.h"
 
-const struct kv_case kv_cases[] = {
+const struct cache_kind cache_kinds[] = {
     {"f32", GQA_NUMERICS_F32, GQA_F32, GQA_F32, 0, 0, 0},
     {"f32 in bf16 pages", GQA_NUMERICS_F32, GQA_BF16, GQA_BF16, 0, 0, 0},
     {"f32, K in bf16", GQA_NUMERICS_F32, GQA_BF16, GQA_F32, 0, 0, 0},
@@ -19,19 +20,19 @@ const struct kv_case kv_cases[] = {
     {"bf16, 256-key panels", GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 256, 0, 0},
     {"bf16, 16-key panels, 64-wide K", GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 16, 64, 32},
 };
-const int kv_case_count = (int)(sizeof kv_cases / sizeof kv_cases[0]);
+const int cache_kind_count = (int)(sizeof cache_kinds / sizeof cache_kinds[0]);
 
-void kv_layer(struct gqa_layer *layer, struct gqa__kernels *kernels, const struct kv_case *kv,
-              int32_t hkv, int32_t dk, int32_t dv)
+void cache_kind_layer(struct gqa_layer *layer, struct gqa__kernels *kernels,
+                      const struct cache_kind *kind, int32_t hkv, int32_t dk, int32_t dv)
 {
     const struct gqa__kernels *scalar = NULL;
-    if (gqa__select(&scalar, GQA_ISA_SCALAR, GQA_ISA_AUTO, kv->numerics, NULL) != GQA_OK) {
+    if (gqa__select(&scalar, GQA_ISA_SCALAR, GQA_ISA_AUTO, kind->numerics, NULL) != GQA_OK) {
         abort();
     }
     *kernels = *scalar;
-    kernels->panel_keys = kv->panel_keys != 0 ? kv->panel_keys : kernels->panel_keys;
-    kernels->depth_step = kv->depth_step != 0 ? kv->depth_step : kernels->depth_step;
-    kernels->value_step = kv->value_step != 0 ? kv->value_step : kernels->value_step;
+    kernels->panel_keys = kind->panel_keys != 0 ? kind->panel_keys : kernels->panel_keys;
+    kernels->depth_step = kind->depth_step != 0 ? kind->depth_step : kernels->depth_step;
+    kernels->value_step = kind->value_step != 0 ? kind->value_step : kernels->value_step;
 
     memset(layer, 0, sizeof *layer);
     layer->params.kernels = kernels;
@@ -42,51 +43,6 @@ void kv_layer(struct gqa_layer *layer, struct gqa__kernels *kernels, const struc
     layer->params.shape.dv = dv;
 }
 
-static void *host_alloc(void *user, size_t size, size_t align)
-{
-    struct kv_host *host = user;
-    if (++host->allocated == host->refuse) {
-        return NULL;
-    }
-    void *memory = aligned_alloc(align, (size + align - 1) / align * align);
-    if (memory != NULL) {
-        memset(memory, 0xa5, size);
-    }
-    host->block = memory;
-    host->size = size;
-    return memory;
-}
-
-static void host_release(void *user, void *memory)
-{
-    struct kv_host *host = user;
-    host->released++;
-    host->block = NULL;
-    free(memory);
-}
-
-void kv_host_runtime(struct kv_host *host, gqa_runtime *runtime)
-{
-    memset(host, 0, sizeof *host);
-    gqa_runtime_init(runtime);
-    runtime->user = host;
-    runtime->alloc = host_alloc;
-    runtime->release = host_release;
-}
-
-uint32_t kv_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (uint32_t)((z ^ (z >> 31)) >> 32);
-}
-
-int32_t kv_between(uint64_t *state, int32_t low, int32_t high)
-{
-    return low + (int32_t)(kv_random(state) % (uint32_t)(high - low + 1));
-}
-
 static float from_bits(uint32_t bits)
 {
     float x;
@@ -94,16 +50,16 @@ static float from_bits(uint32_t bits)
     return x;
 }
 
-uint32_t kv_bits(float x)
+uint32_t float_bits(float x)
 {
     uint32_t bits;
     memcpy(&bits, &x, sizeof bits);
     return bits;
 }
 
-float kv_value(uint64_t *state, bool odd)
+float cache_value(uint64_t *state, bool odd)
 {
-    uint32_t random = kv_random(state);
+    uint32_t random = random_u32(state);
     uint32_t sign = random & 0x80000000u;
     uint32_t kind = (random >> 8) % 32;
     if (kind == 0) {
@@ -124,7 +80,7 @@ float kv_value(uint64_t *state, bool odd)
     return ((float)random - 2147483648.0f) * 0x1p-29f;
 }
 
-float kv_stored(float x, gqa_dtype storage)
+float cache_stored(float x, gqa_dtype storage)
 {
     if (isnan(x)) {
         return from_bits(0x7fc00000u);
@@ -133,7 +89,7 @@ float kv_stored(float x, gqa_dtype storage)
         return x;
     }
     /* The two neighbours of 16 bits, and the nearer one; the even one of two that are as near. */
-    uint32_t below = kv_bits(x) & 0xffff0000u;
+    uint32_t below = float_bits(x) & 0xffff0000u;
     uint32_t above = below + 0x10000u;
     double to_below = fabs((double)x - (double)from_bits(below));
     double to_above = isinf(from_bits(above)) ? fabs(0x1p128 - fabs((double)x))
