@@ -122,7 +122,7 @@ struct tile {
     struct gqa__row_map map;
     int32_t base, ld;
     size_t operand; /* bytes */
-    struct guarded_buffer q;
+    struct guarded_buffer q, scratch;
     struct guarded_buffer m[2], l[2], o[2]; /* per block */
     bool merged, ended;                     /* block 1 into block 0; into answer->out and lse */
     bool whole;                             /* no guard byte was written */
@@ -160,14 +160,28 @@ static struct page load_page(struct tile *t, int32_t first, int32_t n)
     page.v = guarded_new((size_t)page.keys * (size_t)wide * t->operand);
     memset(page.k.data, 0, page.k.size);
     memset(page.v.data, 0, page.v.size);
-    kernels->append_k(page.k.data, page.k_stride, 0, half, k.data, p->dk, p->dk, kernels->operand);
-    kernels->append_k(page.k.data, page.k_stride, half, n - half, (float *)k.data + half * p->dk,
-                      p->dk, p->dk, kernels->operand);
-    page.special = kernels->append_v(page.v.data, page.v_stride, 0, half, v.data, p->dv, p->dv,
-                                     kernels->operand);
-    page.special |=
-        kernels->append_v(page.v.data, page.v_stride, half, n - half,
-                          (float *)v.data + half * p->dv, p->dv, p->dv, kernels->operand);
+    struct gqa__append_args k_args = {.page = page.k.data,
+                                      .stride = page.k_stride,
+                                      .src_stride = p->dk,
+                                      .dim = p->dk,
+                                      .storage = kernels->operand};
+    struct gqa__append_args v_args = {.page = page.v.data,
+                                      .stride = page.v_stride,
+                                      .src_stride = p->dv,
+                                      .dim = p->dv,
+                                      .storage = kernels->operand};
+    for (int32_t done = 0; done < n; done += k_args.n) {
+        k_args.slot = done;
+        k_args.n = done == 0 ? half : n - half;
+        k_args.src = (float *)k.data + done * p->dk;
+        kernels->append_k(&k_args);
+    }
+    for (int32_t done = 0; done < n; done += v_args.n) {
+        v_args.slot = done;
+        v_args.n = done == 0 ? half : n - half;
+        v_args.src = (float *)v.data + done * p->dv;
+        page.special |= kernels->append_v(&v_args);
+    }
     for (int32_t i = 0; i < n * p->dv && kernels->operand == GQA_BF16; i++) {
         const float size = fabsf(gqa__round_bf16(((float *)v.data)[i]));
         page.mark[i / p->dv] |= size >= 0x1p64f && isfinite(size);
@@ -200,8 +214,15 @@ static void scores(struct tile *t, const struct page *page, int32_t from, float 
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
         const unsigned char *k =
             (unsigned char *)page->k.data + (size_t)(key * page->k_stride) * t->operand;
-        t->kernels->score(s + (int64_t)(key - from) * t->ld, t->ld, t->q.data, k, page->k_stride,
-                          piece(t, page, key), t->p->dk);
+        const struct gqa__score_args args = {.s = s + (int64_t)(key - from) * t->ld,
+                                             .q = t->q.data,
+                                             .k = k,
+                                             .k_stride = page->k_stride,
+                                             .keys = piece(t, page, key),
+                                             .ld = t->ld,
+                                             .dk = t->p->dk,
+                                             .scratch = t->scratch.data};
+        t->kernels->score(&args);
     }
 }
 
@@ -313,17 +334,28 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
     keep_scores(t, page, from, s.data, t->answer->product);
     kernels->apply_rules(s.data, rules);
     keep_scores(t, page, from, s.data, t->answer->score);
-    kernels->softmax(weights.data, t->m[block].data, t->l[block].data, s.data, keys, t->ld,
-                     page->special ? page->mark + from : NULL);
+    kernels->softmax(&(struct gqa__softmax_args){.p = weights.data,
+                                                 .m = t->m[block].data,
+                                                 .l = t->l[block].data,
+                                                 .s = s.data,
+                                                 .mark = page->special ? page->mark + from : NULL,
+                                                 .keys = keys,
+                                                 .ld = t->ld});
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
         const int32_t n = piece(t, page, key);
         const int first_flag = key == from ? GQA__ACC_FIRST : 0;
         const int64_t offset = kernels->v_transposed ? key : key * page->v_stride;
-        kernels->accumulate(t->o[block].data, t->ld,
-                            (unsigned char *)weights.data +
-                                (size_t)(key - from) * (size_t)t->ld * t->operand,
-                            (unsigned char *)page->v.data + (size_t)offset * t->operand,
-                            page->v_stride, n, t->p->dv, first_flag | marked);
+        const struct gqa__accumulate_args args = {
+            .o = t->o[block].data,
+            .p = (unsigned char *)weights.data + (size_t)(key - from) * (size_t)t->ld * t->operand,
+            .v = (unsigned char *)page->v.data + (size_t)offset * t->operand,
+            .v_stride = page->v_stride,
+            .keys = n,
+            .ld = t->ld,
+            .dv = t->p->dv,
+            .flags = first_flag | marked,
+            .scratch = t->scratch.data};
+        kernels->accumulate(&args);
     }
     if (keys == 0) {
         memset(t->o[block].data, 0, t->o[block].size);
@@ -358,6 +390,7 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .rules = unchanged(t, page) ? NULL : rules,
                            .s = s.data,
                            .p = p.data,
+                           .scratch = t->scratch.data,
                            .state = {t->m[block].data, t->l[block].data, t->o[block].data},
                            .merge_into = merge_into,
                            .merges = merges,
@@ -521,6 +554,7 @@ static bool run_tile(struct tile *t)
 
     memcpy(q.data, p->q, q.size);
     t->q = guarded_new(kernels->q_bytes(p->dk, t->ld));
+    t->scratch = guarded_new(kernels->scratch_bytes);
     if (kernels->enter != NULL) {
         kernels->enter();
     }
@@ -535,8 +569,9 @@ static bool run_tile(struct tile *t)
         run_block(t, block);
     }
     if (blocks > 1 && !t->merged) {
-        kernels->merge(t->m[0].data, t->l[0].data, t->o[0].data, t->m[1].data, t->l[1].data,
-                       t->o[1].data, p->dv, t->ld);
+        const struct gqa__state into = {t->m[0].data, t->l[0].data, t->o[0].data};
+        const struct gqa__state other = {t->m[1].data, t->l[1].data, t->o[1].data};
+        kernels->merge(&into, &other, p->dv, t->ld);
     }
     keep_state(t, 2, 0);
     if (!t->ended) {
@@ -556,6 +591,7 @@ static bool run_tile(struct tile *t)
         release(t, &t->o[i]);
     }
     release(t, &t->q);
+    release(t, &t->scratch);
     return t->whole;
 }
 
