@@ -99,7 +99,7 @@ static gqa_status make_layer(struct attention *a, const uint16_t *wqkv, const ui
         weights.bqkv = gqa_tensor_1d(small, GQA_F32, rows);
         weights.wo = gqa_tensor_2d(wo, GQA_BF16, spec->hidden, (int64_t)spec->hq * spec->d);
         weights.bo = gqa_tensor_1d(small, GQA_F32, spec->hidden);
-        weights.in_place = spec->place;
+        weights.in_place = spec->in_place;
     }
     status = gqa_create(&a->layer[a->layers], &config, &weights, &a->runtime, err);
     if (status == GQA_OK) {
@@ -114,7 +114,7 @@ static gqa_status place_weights(struct attention *a, const uint16_t *random, siz
 {
     size_t bytes = most * sizeof *random;
 
-    if (!a->spec.place) {
+    if (!a->spec.in_place) {
         return GQA_OK;
     }
     a->placed = bench_alloc(2 * bytes * (size_t)layers);

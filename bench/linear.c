@@ -37,7 +37,7 @@ static void destroy(struct bench_work *work)
 }
 
 /* A matrix in place is one strip of the operand type. */
-static void place(struct linear *l)
+static void lay_weights(struct linear *l)
 {
     l->strip.dtype = l->spec.numerics == GQA_NUMERICS_BF16 ? GQA_BF16 : GQA_F32;
     l->strip.stride = l->spec.in;
@@ -49,7 +49,7 @@ static void use_copy(struct linear *l, int32_t copy)
 {
     unsigned char *memory = l->memory + (size_t)copy * l->copy_bytes;
 
-    if (l->spec.place) {
+    if (l->spec.in_place) {
         l->strip.data = memory;
     } else {
         gqa__linear_place(&l->matrix, memory, false);
@@ -85,7 +85,7 @@ static void set_row(struct linear *l, int64_t r, int8_t *integers)
     const gqa_tensor placed = gqa_tensor_2d(l->memory, l->strip.dtype, l->spec.out, l->spec.in);
     float scale;
 
-    if (l->spec.place) {
+    if (l->spec.in_place) {
         gqa__store_f32(&placed, r * l->spec.in, l->x, l->spec.in);
     } else if (!l->matrix.int8) {
         gqa__linear_set_row(&l->matrix, r, l->x, 0);
@@ -139,8 +139,8 @@ struct bench_work *bench_linear_create(const struct bench_spec *spec, struct ben
     if (!gqa__linear_bytes(&l->matrix, false, &bytes)) {
         goto fail;
     }
-    if (spec->place) {
-        place(l);
+    if (spec->in_place) {
+        lay_weights(l);
         bytes = (size_t)spec->out * (size_t)spec->in * gqa__dtype_size(l->strip.dtype);
     }
     l->copy_bytes = (bytes + 4095) / 4096 * 4096;

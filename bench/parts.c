@@ -69,9 +69,9 @@ static bool block_keys(const struct parts *parts, int32_t tile, int32_t block, i
 static int32_t tile_ld(const struct parts *parts, int32_t tile)
 {
     int32_t rows = parts->spec.tokens * (parts->spec.hq / parts->spec.hkv);
-    int64_t left = gqa__min(rows - tile * parts->kernels->tile_rows, parts->kernels->tile_rows);
+    int64_t rest = gqa__min(rows - tile * parts->kernels->tile_rows, parts->kernels->tile_rows);
 
-    return (int32_t)gqa__round_up(left, parts->kernels->lanes);
+    return (int32_t)gqa__round_up(rest, parts->kernels->lanes);
 }
 
 static void tile_products(const struct parts *parts, const struct slot *slot, int32_t head,

@@ -19,9 +19,9 @@ struct probe {
     enum bench_probe kind;
     gqa_runtime runtime;
     int32_t threads;
-    int64_t rounds;       /* of the multiply-adds, or of the whole buffer */
-    unsigned char *first; /* the host's memory, and how much of it is used */
-    size_t span, bytes;   /* bytes: per thread and round */
+    int64_t rounds;          /* of the multiply-adds, or of the whole buffer */
+    unsigned char *first;    /* the host's memory, and how much of it is used */
+    size_t all_bytes, bytes; /* bytes: per thread and round */
     size_t at;
     int streams;
 };
@@ -62,7 +62,7 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
 
     (void)why;
     *seconds = timed(probe);
-    probe->at = probe->at + 2 * step <= probe->span ? probe->at + step : 0;
+    probe->at = probe->at + 2 * step <= probe->all_bytes ? probe->at + step : 0;
     return true;
 }
 
@@ -85,18 +85,18 @@ static bool take_memory(struct bench_host *host, size_t bytes)
     return host->memory != NULL;
 }
 
-/* Bytes per thread, and the span they move through: more than the caches for DRAM. */
+/* Bytes per thread, and the bytes they all move through: more than the caches for DRAM. */
 static bool size_read(struct probe *probe, const struct bench_spec *spec, struct bench_host *host)
 {
     bool dram = spec->kib == 0;
 
     probe->streams = spec->streams;
     probe->bytes = dram ? (size_t)32 << 20 : (size_t)spec->kib << 10;
-    probe->span = probe->bytes * (size_t)spec->threads;
-    if (dram && probe->span < DRAM_BYTES) {
-        probe->span = DRAM_BYTES;
+    probe->all_bytes = probe->bytes * (size_t)spec->threads;
+    if (dram && probe->all_bytes < DRAM_BYTES) {
+        probe->all_bytes = DRAM_BYTES;
     }
-    if (!take_memory(host, probe->span)) {
+    if (!take_memory(host, probe->all_bytes)) {
         return false;
     }
     probe->first = host->memory;
@@ -106,7 +106,7 @@ static bool size_read(struct probe *probe, const struct bench_spec *spec, struct
 /* Rounds that take about SAMPLE_SECONDS. */
 static void calibrate(struct probe *probe)
 {
-    bool moving = probe->span > probe->bytes * (size_t)probe->threads;
+    bool moving = probe->all_bytes > probe->bytes * (size_t)probe->threads;
 
     probe->rounds = 1;
     while (!moving && probe->rounds < (int64_t)1 << 40 && timed(probe) < 0.5 * SAMPLE_SECONDS) {

@@ -52,7 +52,7 @@ void bench_report_head(const struct bench_options *options)
 
     cpu_name(name);
     bench_machine_detect(&machine);
-    printf("%s, %ld CPUs online; rows:", name, sysconf(_SC_NPROCESSORS_ONLN));
+    printf("%s, %ld CPUs online; kernel sets:", name, sysconf(_SC_NPROCESSORS_ONLN));
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         if (gqa_isa_available((gqa_isa)isa)) {
             printf(" %s", gqa_isa_name((gqa_isa)isa));

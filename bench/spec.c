@@ -44,7 +44,7 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
         {"streams", spec->streams},
         {"kib", spec->kib},
         {"int8", spec->int8},
-        {"place", spec->place},
+        {"place", spec->in_place},
     };
 
     memcpy(field, all, sizeof all);
@@ -56,7 +56,7 @@ static void set_fields(struct bench_spec *spec, const struct field field[FIELDS]
         NULL,          NULL,         NULL,           NULL,         &spec->threads, &spec->hq,
         &spec->hkv,    &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past,
         &spec->window, &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,
-        &spec->form,   &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->place,
+        &spec->form,   &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->in_place,
     };
 
     spec->numerics = (gqa_numerics)field[0].value;

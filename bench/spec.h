@@ -36,7 +36,7 @@ struct bench_spec {
     int32_t cold;          /* 1: rotate over more than a GiB of caches or weights */
     int32_t out, in;       /* linear */
     int32_t int8;          /* 1: weights of a linear or layer as int8 */
-    int32_t place;         /* linear, layer: 1: weights in place, row-major */
+    int32_t in_place;      /* linear, layer: 1: weights in place, row-major */
     int32_t form;          /* linear in oneDNN */
     int32_t probe;         /* which limit */
     int32_t streams;       /* PROBE_READ */
@@ -54,7 +54,7 @@ void bench_spec_print(const struct bench_spec *spec, char text[BENCH_SPEC_TEXT])
 /* false if a word is unknown. */
 bool bench_spec_parse(struct bench_spec *spec, const char *text);
 
-/* (query, key) pairs that a call's rows see, of one head and all batch rows. */
+/* (query, key) pairs that a call's rows see, of one head and all batch entries. */
 double bench_spec_pairs(const struct bench_spec *spec);
 
 /* Floating-point operations: 4 Hq D pairs, and 2 for each weight and token. */

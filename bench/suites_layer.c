@@ -20,7 +20,7 @@ static void make_form(struct bench_case *one, enum form form)
     size_t length = strlen(one->name);
 
     one->spec.int8 = form == INT8;
-    one->spec.place = form == PLACED;
+    one->spec.in_place = form == PLACED;
     one->opponents = 0;
     snprintf(one->name + length, sizeof one->name - length, form == INT8 ? "/int8" : "/in-place");
     bench_case_oppose(one, form == INT8 ? "native" : "packed", 0, -1, &native);

@@ -60,7 +60,7 @@ static void active_mask(void **state)
     assert_int_equal(borrow(&small, 4, 2, GQA_ERR_ARG),
                      GQA_OK); /* column 1 at column 2 of the call */
     assert_non_null(
-        strstr(small.err.message, "has 4 columns; the queries of row 0 are columns 1..5"));
+        strstr(small.err.message, "has 4 columns; the queries of batch entry 0 are columns 1..5"));
     assert_non_null(strstr(small.err.message, "begin at column 2"));
     assert_int_equal(borrow(&small, 6, 0, GQA_OK), GQA_OK); /* 0, 1 and 5 */
     small_layer_close(&small);

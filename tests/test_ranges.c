@@ -248,7 +248,7 @@ static void compare_views(struct model *m)
         const char *how;
         struct gqa__knobs knobs;
     } hows[] = {{"cut by keys", {.force_key_cut = true}},
-                {"no verdicts", {.no_verdicts = true}},
+                {"all blocks masked", {.mask_all_blocks = true}},
                 {"blocks of 3 queries, some of both rows", {.token_block = 3}},
                 {"one query at a time", {.token_block = 1}}};
     for (size_t i = 0; i < sizeof hows / sizeof *hows; i++) {

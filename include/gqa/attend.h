@@ -37,7 +37,7 @@ typedef struct gqa_attend_inputs {
 
     const int32_t *first_valid;  /* [B] padding queries on the left; NULL = 0 */
     const int32_t *lengths;      /* [B] valid queries; NULL = all the rest */
-    const int32_t *position_ids; /* [B, T] any numbers in any order: each row is by itself. NULL =
+    const int32_t *position_ids; /* [B, T] any numbers in any order: each token by itself. NULL =
                                     the last positions of the keys (bottom-right); where there are
                                     more queries than keys they begin before the first key, below 0
                                     if that is at 0 */
@@ -72,7 +72,7 @@ typedef struct gqa_attend_output {
     gqa_tensor lse;    /* [B, T, Hq] f32, natural log, sinks included unless left out */
     gqa_states states; /* m, l and o together; key_begin and key_end are filled: from the prior's
                           begin or range_begin to range_end, or, if that is 0, to the end of the
-                          longest row. No key there: an empty range at range_begin (with a prior:
+                          longest entry. No key there: an empty range at range_begin (with a prior:
                           the prior's range) */
     gqa_path path;     /* filled */
     gqa_work *work;    /* as in gqa_output */

@@ -38,7 +38,7 @@ static inline void gqa_cache_options_init(gqa_cache_options *options, const gqa_
 }
 
 /* A cache laid out for the layer's kernel set. Layers with the same KV heads, head dims and kernel
- * row may use it too; others get GQA_ERR_ARG. The pool is allocated here, from the layer's runtime;
+ * set may use it too; others get GQA_ERR_ARG. The pool is allocated here, from the layer's runtime;
  * appending allocates nothing. It keeps no pointer to the layer, but its runtime's allocator is
  * borrowed until the cache is destroyed. GQA_ERR_UNSUPPORTED: a storage type that no page has. */
 GQA_API gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,

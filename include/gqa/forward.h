@@ -5,8 +5,8 @@
  *     -> query temperature -> cache append -> attention -> gate -> output projection
  *     -> post norm -> (+ residual) -> hidden_states
  *
- * Shapes: B sequences (rows of the batch), T tokens per row, K = columns of mask and bias. Every
- * [B, T, ...] tensor may drop B when B = 1: [T, hidden] is a batch of one.
+ * Shapes: B batch entries (a sequence each), T tokens per entry, K = columns of mask and bias.
+ * Every [B, T, ...] tensor may drop B when B = 1: [T, hidden] is a batch of one.
  */
 #ifndef GQA_FORWARD_H
 #define GQA_FORWARD_H
@@ -37,8 +37,8 @@ typedef enum gqa_stage {
 } gqa_stage;
 
 /* Called on the calling thread with a part of a stage: tokens first .. first + shape[0] - 1 of
- * batch row b (padding is left out, first counts the call's columns). The tensor lives until the
- * callback returns. A stage may come in several parts; parts of one row come in order. A tap
+ * batch entry b (padding is left out, first counts the call's columns). The tensor lives until the
+ * callback returns. A stage may come in several parts; parts of one entry come in order. A tap
  * changes no bit of the result. */
 typedef void (*gqa_tap)(void *user, gqa_stage stage, int32_t b, int32_t first,
                         const gqa_tensor *tensor);
@@ -64,13 +64,13 @@ typedef struct gqa_inputs {
     gqa_tensor gate_proj; /* [B, T, Hq, Dv or 1]: gate logits, if config.gate */
 
     /* Which tokens. */
-    const int32_t *sequences;    /* [B] cache sequence of each row, no two equal; -1 = row inactive
-                                    (output rows zero, nothing appended); NULL = 0 .. B-1 */
+    const int32_t *sequences;    /* [B] cache sequence of each entry, no two equal; -1 = inactive
+                                    (its output is zero, nothing appended); NULL = 0 .. B-1 */
     const int32_t *first_valid;  /* [B] padding tokens on the left; NULL = 0 */
     const int32_t *lengths;      /* [B] valid tokens from first_valid on; NULL = all the rest */
     const int32_t *position_ids; /* [B, T]; NULL = continue after the sequence's last position.
                                     At least 0; rise within a sequence, unless mask, active_mask or
-                                    key bounds are given (in a read-only call: within the row, and
+                                    key bounds are given (in a read-only call: within the entry, and
                                     NULL = as the cache holds them). Padding entries are ignored */
     const int32_t *rotary_position_ids; /* rotation only, any numbers: [B, T], or [axes, B, T] with
                                            mrope; NULL = position_ids */
@@ -87,7 +87,7 @@ typedef struct gqa_inputs {
     gqa_tensor mask;        /* [1|B, 1|Hq, T, K] GQA_U8 or GQA_BITS */
     gqa_tensor bias;        /* [1|B, 1|Hq, T, K] f32, bf16, f16; added after softcap; -inf masks */
     gqa_tensor active_mask; /* [1|B, T, T] GQA_U8 or GQA_BITS: among this call's tokens (trees) */
-    const int32_t *key_begin; /* [B, T] first visible column of each row (packing); both ... */
+    const int32_t *key_begin; /* [B, T] first visible column of each token (packing); both ... */
     const int32_t *key_end;   /* [B, T] ... or neither; one past the last */
 
     int32_t borrow_cache; /* 1: read the cache, append nothing (KV-shared layers); K and V of this
@@ -123,7 +123,7 @@ typedef enum gqa_view {
 
 typedef struct gqa_path {
     gqa_path_kind kind;
-    gqa_phase phase; /* of the call: TKG when every active row has a past, else CTE */
+    gqa_phase phase; /* of the call: TKG when every active entry has a past, else CTE */
     gqa_cut cut;
     gqa_view view;
     gqa_backend backend;
@@ -211,7 +211,7 @@ GQA_API gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *c
                                       const gqa_inputs *inputs, const gqa_output *output,
                                       size_t *size, gqa_error *err);
 
-/* Run the layer. cache NULL: every row starts empty and nothing is kept. workspace: size bytes,
+/* Run the layer. cache NULL: every entry starts empty and nothing is kept. workspace: size bytes,
  * aligned to 64, used by one call at a time; NULL with size 0 = taken from the runtime's allocator
  * for this call. On failure the cache is unchanged and the output unspecified. The layer may be
  * used by any number of calls at once, each with its own cache (or sequences it only reads) and

@@ -62,11 +62,11 @@ static inline void gqa_weights_init(gqa_weights *weights)
 /* Check config and weights, choose the kernel set, pack. weights may be NULL for an attention-only
  * layer (hidden_size 0) without norms and sinks. runtime NULL = all zero. On failure *out is NULL
  * and nothing is leaked. Reads no environment (see gqa_isa_from_environment).
- * AMX: only where numerics BF16 make its row a candidate, Linux (5.16 and later) is asked for the
- * use of tile data (arch_prctl). The permission is the whole process's, children inherit it, and it
- * is refused where an alternate signal stack is too small for the larger frames; AUTO then takes
- * the next kernel set, a forced AMX kernel set is GQA_ERR_UNSUPPORTED. With config.max_isa below
- * AMX it is not asked. */
+ * AMX: only where numerics BF16 make its kernel set a candidate, Linux (5.16 and later) is asked
+ * for the use of tile data (arch_prctl). The permission is the whole process's, children inherit
+ * it, and it is refused where an alternate signal stack is too small for the larger frames; AUTO
+ * then takes the next kernel set, a forced AMX kernel set is GQA_ERR_UNSUPPORTED. With
+ * config.max_isa below AMX it is not asked. */
 GQA_API gqa_status gqa_create(gqa_layer **out, const gqa_config *config, const gqa_weights *weights,
                               const gqa_runtime *runtime, gqa_error *err);
 

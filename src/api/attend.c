@@ -40,8 +40,8 @@ gqa_status gqa_attend_workspace_size(const gqa_layer *layer, const gqa_cache *ca
 }
 
 /* The range that the states cover: this call's part of the keys, which is empty where it begins
- * beyond the longest row, and the prior's before it. Empty ones give nothing to the other. */
-static void cover(const struct gqa__attend *attend, gqa_states *states)
+ * beyond the longest entry, and the prior's before it. Empty ones give nothing to the other. */
+static void set_covered_range(const struct gqa__attend *attend, gqa_states *states)
 {
     states->key_begin = attend->range_begin;
     states->key_end = attend->range_end != 0
@@ -67,7 +67,7 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
     if (status == GQA_OK) { /* the caller's tensors stay as they were written */
         gqa_attend_output result;
         gqa__import(&result, sizeof result, output, "output", NULL);
-        cover(&call.attend, &result.states);
+        set_covered_range(&call.attend, &result.states);
         result.path = call.out.path;
         gqa__export(output, &result, sizeof result);
     }

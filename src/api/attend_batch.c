@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* attend_batch.c - the keys and valid queries of each row of an attend call. */
+/* attend_batch.c - the keys and valid queries of each batch entry of an attend call. */
 #include "api/attend_check.h"
 #include "api/batch.h"
 #include "api/positions.h"
@@ -23,7 +23,7 @@ static gqa_tensor entry_of(const gqa_tensor *t, int32_t b)
     return own;
 }
 
-/* The plain keys of batch row b. */
+/* The plain keys of batch entry b. */
 static gqa_status find_plain(const struct gqa__call *call, int32_t b, gqa_error *err)
 {
     const struct gqa__attend *const attend = &call->attend;
@@ -36,7 +36,7 @@ static gqa_status find_plain(const struct gqa__call *call, int32_t b, gqa_error 
     const struct gqa__ids ids = {.of = GQA__IDS_KEYS,
                                  .ids = positions,
                                  .n = length,
-                                 .row = b,
+                                 .entry = b,
                                  .above = (int64_t)INT32_MIN - 1,
                                  .any_order =
                                      gqa__present(&call->in.mask) || call->in.key_begin != NULL};
@@ -53,7 +53,7 @@ static gqa_status find_plain(const struct gqa__call *call, int32_t b, gqa_error 
     return status;
 }
 
-/* Columns of the row's keys, and the end of the key range, against its keys. */
+/* Columns of the entry's keys, and the end of the key range, against its keys. */
 static gqa_status check_keys(const struct gqa__call *call, int32_t b, gqa_error *err)
 {
     const struct gqa__kv_view *const view = &call->views[b];
@@ -62,25 +62,26 @@ static gqa_status check_keys(const struct gqa__call *call, int32_t b, gqa_error 
     const gqa_status status = gqa__check_columns(call, b, columns, err);
 
     if (status == GQA_OK && end % GQA__FOLD_BLOCK != 0 && end < view->length) {
-        return gqa__fail(err, GQA_ERR_ARG, "inputs.range_end",
-                         "is %d; it must be a multiple of %d or at least the %d keys of row %d",
-                         end, GQA__FOLD_BLOCK, view->length, b);
+        return gqa__fail(
+            err, GQA_ERR_ARG, "inputs.range_end",
+            "is %d; it must be a multiple of %d or at least the %d keys of batch entry %d", end,
+            GQA__FOLD_BLOCK, view->length, b);
     }
     return status;
 }
 
-static gqa_status check_row(const struct gqa__call *call, int32_t b, gqa_error *err)
+static gqa_status check_attend_entry(const struct gqa__call *call, int32_t b, gqa_error *err)
 {
-    struct gqa__batch_entry *const row = &call->rows[b];
+    struct gqa__batch_entry *const entry = &call->entries[b];
     gqa_status status = gqa__check_valid(call, b, err);
 
     if (status == GQA_OK && call->cache == NULL) {
         status = find_plain(call, b, err);
     } else if (status == GQA_OK) {
-        gqa__view_cache(&call->views[b], call->cache, row->sequence);
+        gqa__view_cache(&call->views[b], call->cache, entry->sequence);
     }
     if (status == GQA_OK) {
-        row->past = call->views[b].length - row->n;
+        entry->past = call->views[b].length - entry->n;
         status = check_keys(call, b, err);
     }
     return status;
@@ -90,14 +91,14 @@ gqa_status gqa__attend_entries(struct gqa__call *call, gqa_error *err)
 {
     gqa_status status = GQA_OK;
 
-    if (call->cache != NULL) { /* it is only read: two rows may have one sequence */
+    if (call->cache != NULL) { /* it is only read: two entries may have one sequence */
         status =
             gqa__check_sequences(call->in.sequences, call->batch, call->cache->max_sequences, err);
     }
     call->attend.longest = 0;
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
         if (gqa__batch_begin(call, b)) {
-            status = check_row(call, b, err);
+            status = check_attend_entry(call, b, err);
             gqa__batch_phase(call, b);
             call->attend.longest = (int32_t)gqa__max(call->attend.longest, call->views[b].length);
         }

@@ -9,7 +9,8 @@
 #include "base/import.h"
 
 /* The caller's structs as a call of the spine: what both have lies in the same fields. */
-static void take(struct gqa__call *call, const gqa_attend_inputs *in, const gqa_attend_output *out)
+static void take_structs(struct gqa__call *call, const gqa_attend_inputs *in,
+                         const gqa_attend_output *out)
 {
     struct gqa__attend *const attend = &call->attend;
 
@@ -128,14 +129,14 @@ static void fit_states(struct gqa__call_check *check, gqa_states *states, const 
 {
     const struct gqa__call *const call = check->call;
     const int64_t shape[3] = {call->batch, call->tokens, call->params->shape.hq};
-    gqa_tensor *const parts[3] = {&states->m, &states->l, &states->o};
+    gqa_tensor *const tensors[3] = {&states->m, &states->l, &states->o};
 
     if (check->status != GQA_OK) {
         return;
     }
     for (int i = 0; i < 3; i++) {
-        if (gqa__present(parts[i]) && call->address == GQA__ANY_ADDRESS) {
-            parts[i]->data = (void *)(((uintptr_t)parts[i]->data & ~(uintptr_t)3) | 4);
+        if (gqa__present(tensors[i]) && call->address == GQA__ANY_ADDRESS) {
+            tensors[i]->data = (void *)(((uintptr_t)tensors[i]->data & ~(uintptr_t)3) | 4);
         }
     }
     check->status = gqa__states_fit(states, field, shape, call->params->shape.dv, check->err);
@@ -199,7 +200,7 @@ gqa_status gqa__attend_check(struct gqa__call *call, const struct gqa__attend_ar
     if (check.status != GQA_OK) {
         return check.status;
     }
-    take(call, &in, &out);
+    take_structs(call, &in, &out);
     gqa__check_layer(&check, args->layer, args->cache);
     check_tensors(&check);
     check_source(&check);

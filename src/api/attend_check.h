@@ -18,8 +18,8 @@ struct gqa__attend_args {
 gqa_status gqa__attend_check(struct gqa__call *call, const struct gqa__attend_args *args,
                              int address, gqa_error *err);
 
-/* Sequences, lengths, key positions, columns and the key range; fills call->rows, call->views and
- * the longest row. */
+/* Sequences, lengths, key positions, columns and the key range; fills call->entries, call->views
+ * and the longest entry. */
 gqa_status gqa__attend_entries(struct gqa__call *call, gqa_error *err);
 
 #endif

@@ -9,11 +9,11 @@ bool gqa__batch_begin(const struct gqa__call *call, int32_t b)
 {
     const int32_t *const sequences = call->in.sequences;
 
-    call->rows[b] = (struct gqa__batch_entry){.sequence = sequences != NULL ? sequences[b] : b};
+    call->entries[b] = (struct gqa__batch_entry){.sequence = sequences != NULL ? sequences[b] : b};
     if (call->views != NULL) {
         call->views[b] = (struct gqa__kv_view){0};
     }
-    return call->rows[b].sequence >= 0;
+    return call->entries[b].sequence >= 0;
 }
 
 gqa_status gqa__check_valid(const struct gqa__call *call, int32_t b, gqa_error *err)
@@ -33,8 +33,8 @@ gqa_status gqa__check_valid(const struct gqa__call *call, int32_t b, gqa_error *
                          "[%d] is %d; with first_valid %d it must be 0..%d", b, count, begin,
                          tokens - begin);
     }
-    call->rows[b].first_valid = begin;
-    call->rows[b].n = count;
+    call->entries[b].first_valid = begin;
+    call->entries[b].n = count;
     return GQA_OK;
 }
 
@@ -47,7 +47,7 @@ gqa_status gqa__check_columns(const struct gqa__call *call, int32_t b, int64_t c
     for (int i = 0; i < 2; i++) {
         if (gqa__present(tensors[i]) && tensors[i]->shape[3] < columns) {
             return gqa__fail(err, GQA_ERR_SHAPE, fields[i],
-                             "has %lld columns; row %d has %lld keys, padding included",
+                             "has %lld columns; batch entry %d has %lld keys, padding included",
                              (long long)tensors[i]->shape[3], b, (long long)columns);
         }
     }
@@ -56,8 +56,8 @@ gqa_status gqa__check_columns(const struct gqa__call *call, int32_t b, int64_t c
 
 void gqa__batch_phase(const struct gqa__call *call, int32_t b)
 {
-    struct gqa__batch_entry *const row = &call->rows[b];
+    struct gqa__batch_entry *const entry = &call->entries[b];
 
-    row->tkg =
-        call->in.phase == GQA_PHASE_TKG || (call->in.phase == GQA_PHASE_AUTO && row->past > 0);
+    entry->tkg =
+        call->in.phase == GQA_PHASE_TKG || (call->in.phase == GQA_PHASE_AUTO && entry->past > 0);
 }

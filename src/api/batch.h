@@ -11,7 +11,7 @@ bool gqa__batch_begin(const struct gqa__call *call, int32_t b);
 /* Which of its tokens are valid. */
 gqa_status gqa__check_valid(const struct gqa__call *call, int32_t b, gqa_error *err);
 
-/* Mask and bias have a column for each of the row's. */
+/* Mask and bias have a column for each of the entry's. */
 gqa_status gqa__check_columns(const struct gqa__call *call, int32_t b, int64_t columns,
                               gqa_error *err);
 

@@ -130,8 +130,8 @@ gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length
 }
 
 /* Positions (NULL: continued) of n more tokens: rising, from above the last one held. */
-static gqa_status check_positions(const struct gqa__sequence *sequence, const int32_t *positions,
-                                  int32_t n, gqa_error *err)
+static gqa_status check_appended_ids(const struct gqa__sequence *sequence, const int32_t *positions,
+                                     int32_t n, gqa_error *err)
 {
     const int64_t last = sequence->length > 0 ? sequence->last : -1;
     const struct gqa__ids ids = {GQA__IDS_APPEND, positions, n, -1, 0, last, false};
@@ -166,8 +166,8 @@ struct kv {
     int64_t n; /* tokens */
 };
 
-static gqa_status check_append(const gqa_cache *cache, const gqa_tensor *key,
-                               const gqa_tensor *value, struct kv *kv, gqa_error *err)
+static gqa_status check_append_tensors(const gqa_cache *cache, const gqa_tensor *key,
+                                       const gqa_tensor *value, struct kv *kv, gqa_error *err)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
     if (!gqa__present(key)) {
@@ -205,7 +205,7 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
     int64_t pages = 0;
     gqa_status status = check_sequence(cache, sequence, err);
     if (status == GQA_OK) {
-        status = check_append(cache, key, value, &kv, err);
+        status = check_append_tensors(cache, key, value, &kv, err);
     }
     if (status != GQA_OK) {
         return status;
@@ -214,7 +214,7 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
     const struct gqa__sequence *const own = &cache->sequences[sequence];
     int32_t n = (int32_t)kv.n;
     const int32_t first = own->length;
-    status = check_positions(own, positions, n, err);
+    status = check_appended_ids(own, positions, n, err);
     if (status != GQA_OK) {
         return status;
     }

@@ -8,122 +8,123 @@
 #include "base/error.h"
 #include "base/tensor.h"
 
-/* The row's own position ids, if it has any: above `above`, and rising, unless masks say who sees
+/* The entry's own position ids, if it has any: above `above`, and rising, unless masks say who sees
  * whom. Clears *ordered if they do not rise: then a row may see a later token of the call (at an
  * equal position, too). */
-static gqa_status check_positions(const struct gqa__call *call, int32_t b, int64_t above,
+static gqa_status check_entry_ids(const struct gqa__call *call, int32_t b, int64_t above,
                                   bool *ordered, gqa_error *err)
 {
     const gqa_inputs *const in = &call->in;
-    const struct gqa__batch_entry *const row = &call->rows[b];
-    struct gqa__ids ids = {.of = GQA__IDS_FORWARD, .n = row->n, .row = b, .above = above};
+    const struct gqa__batch_entry *const entry = &call->entries[b];
+    struct gqa__ids ids = {.of = GQA__IDS_FORWARD, .n = entry->n, .entry = b, .above = above};
 
-    ids.first = row->first_valid;
+    ids.first = entry->first_valid;
     ids.any_order =
         gqa__present(&in->mask) || gqa__present(&in->active_mask) || in->key_begin != NULL;
     if (in->position_ids != NULL) {
-        ids.ids = in->position_ids + (int64_t)b * call->tokens + row->first_valid;
+        ids.ids = in->position_ids + (int64_t)b * call->tokens + entry->first_valid;
     }
     return gqa__check_ids(&ids, ordered, err);
 }
 
-/* Room in the row's sequence of the cache: tokens and columns. */
+/* Room in the entry's sequence of the cache: tokens and columns. */
 static gqa_status check_room(const struct gqa__call *call, int32_t b, gqa_error *err)
 {
     const struct gqa_cache *const cache = call->cache;
-    const struct gqa__batch_entry *const row = &call->rows[b];
-    const struct gqa__sequence *const sequence = &cache->sequences[row->sequence];
+    const struct gqa__batch_entry *const entry = &call->entries[b];
+    const struct gqa__sequence *const sequence = &cache->sequences[entry->sequence];
 
-    if (row->n > cache->max_tokens - sequence->length) {
+    if (entry->n > cache->max_tokens - sequence->length) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
-                         "sequence %d holds %d tokens; %d more exceed max_tokens %d", row->sequence,
-                         sequence->length, row->n, cache->max_tokens);
+                         "sequence %d holds %d tokens; %d more exceed max_tokens %d",
+                         entry->sequence, sequence->length, entry->n, cache->max_tokens);
     }
     if (call->tokens > INT32_MAX - sequence->columns) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
-                         "sequence %d has seen %d columns; %d more exceed %d", row->sequence,
+                         "sequence %d has seen %d columns; %d more exceed %d", entry->sequence,
                          sequence->columns, call->tokens, INT32_MAX);
     }
     return GQA_OK;
 }
 
-/* A row that appends: room in the sequence, its positions and columns. */
-static gqa_status check_append(const struct gqa__call *call, int32_t b, bool *ordered,
-                               gqa_error *err)
+/* An entry that appends: room in the sequence, its positions and columns. */
+static gqa_status check_appending(const struct gqa__call *call, int32_t b, bool *ordered,
+                                  gqa_error *err)
 {
-    struct gqa__batch_entry *const row = &call->rows[b];
+    struct gqa__batch_entry *const entry = &call->entries[b];
     int64_t last = (int64_t)INT32_MIN - 1;
 
     if (call->cache != NULL) {
-        const struct gqa__sequence *const sequence = &call->cache->sequences[row->sequence];
+        const struct gqa__sequence *const sequence = &call->cache->sequences[entry->sequence];
         const gqa_status status = check_room(call, b, err);
         if (status != GQA_OK) {
             return status;
         }
-        row->past = sequence->length;
-        row->columns = sequence->columns;
+        entry->past = sequence->length;
+        entry->columns = sequence->columns;
         if (sequence->length > 0) {
             last = sequence->last;
             *ordered = sequence->ordered;
         }
     }
-    if (row->past > 0 && row->n > 0 && call->in.position_ids == NULL) {
-        if (last + row->n > INT32_MAX) {
+    if (entry->past > 0 && entry->n > 0 && call->in.position_ids == NULL) {
+        if (last + entry->n > INT32_MAX) {
             return gqa__fail(err, GQA_ERR_ARG, "inputs.position_ids",
-                             "is NULL: row %d would continue after position %lld beyond %d", b,
-                             (long long)last, INT32_MAX);
+                             "is NULL: batch entry %d would continue after position %lld beyond %d",
+                             b, (long long)last, INT32_MAX);
         }
-        row->next_position = (int32_t)last + 1;
+        entry->next_position = (int32_t)last + 1;
     }
-    return check_positions(call, b, last, ordered, err);
+    return check_entry_ids(call, b, last, ordered, err);
 }
 
-/* A row that reads only: its queries are the sequence's last tokens. Position ids that it has of
+/* An entry that reads only: its queries are the sequence's last tokens. Position ids that it has of
  * its own need not be those of the cache. */
-static gqa_status check_borrow(const struct gqa__call *call, int32_t b, bool *ordered,
-                               gqa_error *err)
+static gqa_status check_reading(const struct gqa__call *call, int32_t b, bool *ordered,
+                                gqa_error *err)
 {
-    struct gqa__batch_entry *const row = &call->rows[b];
+    struct gqa__batch_entry *const entry = &call->entries[b];
     struct gqa__kv_view *const view = &call->views[b];
 
-    gqa__view_cache(view, call->cache, row->sequence);
-    if (row->n > view->length) {
+    gqa__view_cache(view, call->cache, entry->sequence);
+    if (entry->n > view->length) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.lengths",
-                         "row %d has %d queries, but sequence %d holds only %d tokens", b, row->n,
-                         row->sequence, view->length);
+                         "batch entry %d has %d queries, but sequence %d holds only %d tokens", b,
+                         entry->n, entry->sequence, view->length);
     }
-    row->past = view->length - row->n;
+    entry->past = view->length - entry->n;
     *ordered = view->ordered;
-    if (row->n > 0) {
-        const int32_t first = gqa__view_column(view, row->past) - row->first_valid;
+    if (entry->n > 0) {
+        const int32_t first = gqa__view_column(view, entry->past) - entry->first_valid;
         const int32_t last = gqa__view_column(view, view->length - 1);
         if (gqa__present(&call->in.active_mask) && (first < 0 || last - first >= call->tokens)) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.active_mask",
-                             "inputs.active_mask has %d columns; the queries of row %d are columns "
-                             "%d..%d of its sequence and begin at column %d of the call",
-                             call->tokens, b, first + row->first_valid, last, row->first_valid);
+            return gqa__fail(
+                err, GQA_ERR_ARG, "inputs.active_mask",
+                "inputs.active_mask has %d columns; the queries of batch entry %d are columns "
+                "%d..%d of its sequence and begin at column %d of the call",
+                call->tokens, b, first + entry->first_valid, last, entry->first_valid);
         }
-        row->columns = first > 0 ? first : 0;
+        entry->columns = first > 0 ? first : 0;
     }
-    return check_positions(call, b, -1, NULL, err);
+    return check_entry_ids(call, b, -1, NULL, err);
 }
 
-/* Columns of the row once the call is done, padding included. */
+/* Columns of the entry once the call is done, padding included. */
 static int64_t columns_of(const struct gqa__call *call, int32_t b)
 {
-    const struct gqa__batch_entry *const row = &call->rows[b];
+    const struct gqa__batch_entry *const entry = &call->entries[b];
 
-    return call->append ? (int64_t)row->columns + call->tokens : call->views[b].sequence->columns;
+    return call->append ? (int64_t)entry->columns + call->tokens : call->views[b].sequence->columns;
 }
 
-static gqa_status check_row(struct gqa__call *call, int32_t b, gqa_error *err)
+static gqa_status check_forward_entry(struct gqa__call *call, int32_t b, gqa_error *err)
 {
     bool ordered = true;
     gqa_status status = gqa__check_valid(call, b, err);
 
     if (status == GQA_OK) {
-        status = call->append ? check_append(call, b, &ordered, err)
-                              : check_borrow(call, b, &ordered, err);
+        status = call->append ? check_appending(call, b, &ordered, err)
+                              : check_reading(call, b, &ordered, err);
     }
     if (status == GQA_OK) {
         status = gqa__check_columns(call, b, columns_of(call, b), err);
@@ -132,7 +133,7 @@ static gqa_status check_row(struct gqa__call *call, int32_t b, gqa_error *err)
     return status;
 }
 
-/* Room in the cache for the tokens of all rows together. */
+/* Room in the cache for the tokens of all entries together. */
 static gqa_status check_pages(const struct gqa__call *call, gqa_error *err)
 {
     const struct gqa_cache *const cache = call->cache;
@@ -142,8 +143,8 @@ static gqa_status check_pages(const struct gqa__call *call, gqa_error *err)
         return GQA_OK;
     }
     for (int32_t b = 0; b < call->batch; b++) {
-        if (call->rows[b].sequence >= 0) {
-            pages += gqa__cache_pages_for(cache, call->rows[b].sequence, call->rows[b].n);
+        if (call->entries[b].sequence >= 0) {
+            pages += gqa__cache_pages_for(cache, call->entries[b].sequence, call->entries[b].n);
         }
     }
     if (pages > cache->free_count) {
@@ -162,11 +163,11 @@ gqa_status gqa__forward_entries(struct gqa__call *call, gqa_error *err)
 
     call->two_pass = call->params->shape.right != 0;
     if (status == GQA_OK && sequences != NULL) {
-        status = gqa__check_distinct(sequences, call->batch, call->rows, err);
+        status = gqa__check_distinct(sequences, call->batch, call->entries, err);
     }
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
         if (gqa__batch_begin(call, b)) {
-            status = check_row(call, b, err);
+            status = check_forward_entry(call, b, err);
             gqa__batch_phase(call, b);
         }
     }

@@ -132,7 +132,7 @@ static void check_rope_key(struct gqa__call_check *check)
 }
 
 /* cos_cache and sin_cache, which are given. */
-static void check_tables(struct gqa__call_check *check)
+static void check_cos_sin(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     const int64_t b = call->batch, t = call->tokens, pairs = call->params->rope.pairs;
@@ -208,7 +208,7 @@ static void check_output(struct gqa__call_check *check)
 }
 
 /* What the call does. */
-static void check_kind(struct gqa__call_check *check)
+static void check_what_runs(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     const gqa_inputs *const in = &call->in;
@@ -247,12 +247,12 @@ gqa_status gqa__forward_check(struct gqa__call *call, const struct gqa__forward_
         return check.status;
     }
     gqa__check_layer(&check, args->layer, args->cache);
-    check_kind(&check);
+    check_what_runs(&check);
     check_start(&check);
     check_sources(&check);
     check_rope_key(&check);
     if (gqa__present(&call->in.cos_cache)) {
-        check_tables(&check);
+        check_cos_sin(&check);
     }
     gqa__check_view(&check);
     if (gqa__present(&call->in.active_mask)) {

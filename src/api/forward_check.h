@@ -18,8 +18,8 @@ struct gqa__forward_args {
 gqa_status gqa__forward_check(struct gqa__call *call, const struct gqa__forward_args *args,
                               int address, gqa_error *err);
 
-/* Sequences, lengths, positions, columns and room in the cache; fills call->rows, and call->views
- * if nothing is appended. */
+/* Sequences, lengths, positions, columns and room in the cache; fills call->entries, and
+ * call->views if nothing is appended. */
 gqa_status gqa__forward_entries(struct gqa__call *call, gqa_error *err);
 
 #endif

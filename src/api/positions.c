@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-static const struct rule {
+static const struct ids_rule {
     const char *field;
     bool negative; /* allowed */
     bool rising;   /* required, unless any_order */
@@ -16,7 +16,7 @@ static const struct rule {
 };
 
 /* ids->ids[i] is not what it must be: at least 0, or above the id before it. */
-static gqa_status refuse(const struct gqa__ids *ids, int64_t i, int64_t last, gqa_error *err)
+static gqa_status refuse_id(const struct gqa__ids *ids, int64_t i, int64_t last, gqa_error *err)
 {
     const char *const field = rules[ids->of].field;
     const int id = (int)ids->ids[i];
@@ -24,24 +24,25 @@ static gqa_status refuse(const struct gqa__ids *ids, int64_t i, int64_t last, gq
     const char *const than = negative ? "at least" : "above";
     const long long limit = negative ? 0 : last;
 
-    if (ids->row < 0) {
+    if (ids->entry < 0) {
         return gqa__fail(err, GQA_ERR_ARG, field, "[%lld] is %d; it must be %s %lld", (long long)i,
                          id, than, limit);
     }
-    return gqa__fail(err, GQA_ERR_ARG, field, "row %d, token %lld is %d; it must be %s %lld%s",
-                     (int)ids->row, (long long)(ids->first + i), id, than, limit,
+    return gqa__fail(err, GQA_ERR_ARG, field,
+                     "batch entry %d, token %lld is %d; it must be %s %lld%s", (int)ids->entry,
+                     (long long)(ids->first + i), id, than, limit,
                      negative ? "" : " (ids rise unless a mask is given)");
 }
 
 gqa_status gqa__check_ids(const struct gqa__ids *ids, bool *ordered, gqa_error *err)
 {
-    const struct rule *const rule = &rules[ids->of];
+    const struct ids_rule *const rule = &rules[ids->of];
     int64_t last = ids->above;
 
     for (int64_t i = 0; ids->ids != NULL && i < ids->n; i++) {
         const int64_t id = ids->ids[i];
         if ((id < 0 && !rule->negative) || (id <= last && rule->rising && !ids->any_order)) {
-            return refuse(ids, i, last, err);
+            return refuse_id(ids, i, last, err);
         }
         if (ordered != NULL) {
             *ordered = *ordered && id > last;

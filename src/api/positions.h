@@ -9,7 +9,7 @@
 
 /* Which ids. Those of tokens are at least 0: the query temperature is defined from there on. They
  * rise where a sequence is searched by position. Two kinds are not here, because they may be any
- * numbers: the queries of gqa_attend, whose rows are each by themselves, and the positions of a
+ * numbers: the queries of gqa_attend, which are each by themselves, and the positions of a
  * rotation, which turns both ways. */
 enum gqa__ids_of {
     GQA__IDS_FORWARD,     /* gqa_forward, appending or read-only: at least 0, rising */
@@ -23,9 +23,9 @@ struct gqa__ids {
     enum gqa__ids_of of;
     const int32_t *ids; /* [n] the caller's; NULL = nothing to check */
     int64_t n;
-    int32_t row, first; /* batch row, and the place of ids[0] in it; row -1 = a plain list */
-    int64_t above;      /* ids rise from above this number on */
-    bool any_order;     /* a mask or key bounds say who sees whom: the ids need not rise */
+    int32_t entry, first; /* batch entry, and the column of ids[0] in it; entry -1 = a plain list */
+    int64_t above;        /* ids rise from above this number on */
+    bool any_order;       /* a mask or key bounds say who sees whom: the ids need not rise */
 };
 
 /* GQA_ERR_ARG names the field and the first id that breaks the rule. *ordered (may be NULL) is

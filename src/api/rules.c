@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 
-static void apply(struct gqa__call_check *check, const struct gqa__rule *rule)
+static void check_rule(struct gqa__call_check *check, const struct gqa__rule *rule)
 {
     gqa_tensor *const t = rule->tensor;
 
@@ -29,7 +29,7 @@ static void apply(struct gqa__call_check *check, const struct gqa__rule *rule)
 void gqa__check_rules(struct gqa__call_check *check, const struct gqa__rule *rules, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        apply(check, &rules[i]);
+        check_rule(check, &rules[i]);
     }
 }
 
@@ -38,7 +38,7 @@ void gqa__check_extent(struct gqa__call_check *check, const struct gqa__rule *ru
     const gqa_tensor *const t = rule->tensor;
     const int64_t most = INT32_MAX / 4;
 
-    apply(check, rule);
+    check_rule(check, rule);
     if (check->status != GQA_OK) {
         return;
     }

@@ -22,7 +22,7 @@ static void zero_token(const gqa_tensor *t, int64_t offset, int64_t heads, int64
     }
 }
 
-/* Call column t of batch row b in every output: exact zeros, and neutral states. */
+/* Call column t of batch entry b in every output: exact zeros, and neutral states. */
 static void clear_token(const struct gqa__call *call, int32_t b, int32_t t)
 {
     const gqa_output *const out = &call->out;
@@ -52,14 +52,14 @@ static void clear_token(const struct gqa__call *call, int32_t b, int32_t t)
     }
 }
 
-/* Padding tokens and inactive rows. */
+/* Padding tokens and inactive entries. */
 static void clear_padding(const struct gqa__call *call)
 {
     for (int32_t b = 0; b < call->batch; b++) {
-        const struct gqa__batch_entry *const row = &call->rows[b];
-        const int32_t end = row->first_valid + row->n;
+        const struct gqa__batch_entry *const entry = &call->entries[b];
+        const int32_t end = entry->first_valid + entry->n;
         for (int32_t t = 0; t < call->tokens; t++) {
-            if (t < row->first_valid || t >= end) {
+            if (t < entry->first_valid || t >= end) {
                 clear_token(call, b, t);
             }
         }
@@ -68,14 +68,14 @@ static void clear_padding(const struct gqa__call *call)
 
 /* --- the report ------------------------------------------------------------------------------ */
 
-/* TKG when every active row has a past. */
+/* TKG when every active entry has a past. */
 static bool all_tkg(const struct gqa__call *call)
 {
     bool any = false;
 
     for (int32_t b = 0; b < call->batch; b++) {
-        if (call->rows[b].sequence >= 0) {
-            if (!call->rows[b].tkg) {
+        if (call->entries[b].sequence >= 0) {
+            if (!call->entries[b].tkg) {
                 return false;
             }
             any = true;
@@ -84,7 +84,7 @@ static bool all_tkg(const struct gqa__call *call)
     return any;
 }
 
-static void report(struct gqa__call *call, const struct gqa__spine *spine)
+static void fill_report(struct gqa__call *call, const struct gqa__spine *spine)
 {
     const struct gqa__params *const params = call->params;
     gqa_path *const path = &call->out.path;
@@ -158,7 +158,7 @@ static gqa_status run_in(struct gqa__call *call, void *workspace, size_t size, g
     if (status == GQA_OK) {
         clear_padding(call);
         gqa__spine_run(&spine);
-        report(call, &spine);
+        fill_report(call, &spine);
     }
     return status;
 }

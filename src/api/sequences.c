@@ -17,7 +17,7 @@ gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t
     return GQA_OK;
 }
 
-/* Do the ids of active rows rise? Then no two are equal. */
+/* Do the ids of active entries rise? Then no two are equal. */
 static bool rising(const int32_t *sequences, int32_t batch)
 {
     int32_t last = -1;
@@ -33,7 +33,7 @@ static bool rising(const int32_t *sequences, int32_t batch)
     return true;
 }
 
-/* While the ids are sorted an entry is a sequence and, in n, the batch row that named it. */
+/* While the ids are sorted an entry is a sequence and, in n, the batch entry that named it. */
 static bool before(const struct gqa__batch_entry *a, const struct gqa__batch_entry *b)
 {
     return a->sequence != b->sequence ? a->sequence < b->sequence : a->n < b->n;
@@ -72,7 +72,7 @@ static void sort(struct gqa__batch_entry *entries, int64_t n)
 }
 
 gqa_status gqa__check_distinct(const int32_t *sequences, int32_t batch,
-                               struct gqa__batch_entry *rows, gqa_error *err)
+                               struct gqa__batch_entry *entries, gqa_error *err)
 {
     int32_t repeat = batch, earlier = 0, active = 0;
 
@@ -81,14 +81,14 @@ gqa_status gqa__check_distinct(const int32_t *sequences, int32_t batch,
     }
     for (int32_t b = 0; b < batch; b++) {
         if (sequences[b] >= 0) {
-            rows[active++] = (struct gqa__batch_entry){.sequence = sequences[b], .n = b};
+            entries[active++] = (struct gqa__batch_entry){.sequence = sequences[b], .n = b};
         }
     }
-    sort(rows, active);
+    sort(entries, active);
     for (int32_t i = 1; i < active; i++) {
-        if (rows[i].sequence == rows[i - 1].sequence && rows[i].n < repeat) {
-            repeat = rows[i].n;
-            earlier = rows[i - 1].n;
+        if (entries[i].sequence == entries[i - 1].sequence && entries[i].n < repeat) {
+            repeat = entries[i].n;
+            earlier = entries[i - 1].n;
         }
     }
     if (repeat == batch) {

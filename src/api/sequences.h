@@ -9,9 +9,9 @@
 gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t max_sequences,
                                 gqa_error *err);
 
-/* No two ids >= 0 are equal; names the first row that repeats an earlier one. rows [batch] is
+/* No two ids >= 0 are equal; names the first entry that repeats an earlier one. entries [batch] is
  * overwritten: the ids are sorted there, in n log n steps, unless they rise as they are. */
 gqa_status gqa__check_distinct(const int32_t *sequences, int32_t batch,
-                               struct gqa__batch_entry *rows, gqa_error *err);
+                               struct gqa__batch_entry *entries, gqa_error *err);
 
 #endif

@@ -60,7 +60,7 @@ gqa_status gqa_stage_input_norm(const gqa_layer *layer, const gqa_tensor *x,
     return call.status;
 }
 
-/* The parts of the projection that a caller of gqa_stage_qkv gets. */
+/* What a caller of gqa_stage_qkv gets of the projection. */
 struct qkv {
     const float *x;          /* [n][hidden] */
     float *q, *k, *v, *gate; /* gate NULL without one */
@@ -80,7 +80,7 @@ static void run_qkv(const gqa_layer *layer, const struct qkv *qkv, int64_t n, vo
                                      gate};
         const struct gqa__projection projection = {.x_norm = qkv->x + t * s->hidden,
                                                    .n = m,
-                                                   .parts = GQA__PART_Q | GQA__PART_KV,
+                                                   .makes = GQA__MAKE_Q | GQA__MAKE_KV,
                                                    .gate = gate,
                                                    .scratch = memory};
         gqa__stage_qkv_project(params, &projection, &layer->runtime);

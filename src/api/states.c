@@ -18,21 +18,21 @@
 #include "stage/stage.h"
 
 /* One tensor of a state: present, f32, packed. */
-static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *part, int32_t rank,
+static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *name, int32_t rank,
                              const int64_t *shape, gqa_error *err)
 {
     gqa_status status;
     int64_t step = 1;
 
     if (!gqa__present(t)) {
-        return gqa__fail(err, GQA_ERR_ARG, field, "%s is absent; m, l and o go together", part);
+        return gqa__fail(err, GQA_ERR_ARG, field, "%s is absent; m, l and o go together", name);
     }
     status =
         gqa__tensor_fit(t, &(struct gqa__form){field, GQA__ONLY_F32, rank, shape, true}, t, err);
     for (int32_t i = rank - 1; i >= 0 && status == GQA_OK; i--) {
         if (t->shape[i] > 1 && t->stride[i] != step) {
             status = gqa__fail(err, GQA_ERR_SHAPE, field,
-                               "%s.stride[%d] is %lld; states are packed (%lld)", part, i,
+                               "%s.stride[%d] is %lld; states are packed (%lld)", name, i,
                                (long long)t->stride[i], (long long)step);
         }
         step *= t->shape[i];
@@ -169,16 +169,16 @@ static gqa_status check_states(const gqa_states *const *states, int32_t n, gqa_s
     return GQA_OK;
 }
 
-#define CHUNK 32 /* values of o that are merged at a time */
+#define PIECE 32 /* values of o that are merged at a time */
 
-/* The merge of one row's states, CHUNK values of o at a time: a stack as in the walk. Ranges that
+/* The merge of one row's states, PIECE values of o at a time: a stack as in the walk. Ranges that
  * are not empty rise, so the waiting nodes shrink from the bottom of the stack to its top: there
  * are never more than the tree has levels, whatever n is. */
 struct row_merge {
     struct gqa__fold_tree tree;
-    int32_t width; /* values of this chunk */
+    int32_t width; /* values of this piece */
     float m[GQA__FOLD_DEPTH], l[GQA__FOLD_DEPTH];
-    float o[GQA__FOLD_DEPTH][CHUNK];
+    float o[GQA__FOLD_DEPTH][PIECE];
 };
 
 static void merge_two(void *arg, int32_t left)
@@ -191,9 +191,9 @@ static void merge_two(void *arg, int32_t left)
     gqa__merge_row(&lower, &upper, merge->width);
 }
 
-/* `width` values of one row of every state, merged into slot 0. Each part stands where its first
+/* `width` values of one row of every state, merged into state 0. Each part stands where its first
  * block does; before the next one comes it has climbed as far as it reaches. */
-static void merge_chunk(struct row_merge *merge, const gqa_states *const *states, int32_t n,
+static void merge_piece(struct row_merge *merge, const gqa_states *const *states, int32_t n,
                         int64_t row, int64_t at)
 {
     merge->tree.depth = 0;
@@ -217,7 +217,7 @@ static void merge_chunk(struct row_merge *merge, const gqa_states *const *states
 }
 
 /* The keys from the first to the last of the ranges; all of them empty: the first one. */
-static void cover(const gqa_states *const *states, int32_t n, int32_t *begin, int32_t *end)
+static void join_ranges(const gqa_states *const *states, int32_t n, int32_t *begin, int32_t *end)
 {
     bool any = false;
 
@@ -232,7 +232,7 @@ static void cover(const gqa_states *const *states, int32_t n, int32_t *begin, in
     }
 }
 
-/* out may be one of the states: its m and l are written after the row's last chunk. */
+/* out may be one of the states: its m and l are written after the row's last piece. */
 static void merge_rows(const gqa_states *const *states, int32_t n, const gqa_states *to)
 {
     const int32_t dv = (int32_t)to->o.shape[3];
@@ -242,11 +242,11 @@ static void merge_rows(const gqa_states *const *states, int32_t n, const gqa_sta
     for (int64_t row = 0; row < rows; row++) {
         int32_t d = 0;
         do {
-            merge.width = (int32_t)gqa__min(CHUNK, dv - d);
-            merge_chunk(&merge, states, n, row, row * dv + d);
+            merge.width = (int32_t)gqa__min(PIECE, dv - d);
+            merge_piece(&merge, states, n, row, row * dv + d);
             memcpy((float *)to->o.data + row * dv + d, merge.o[0],
                    (size_t)merge.width * sizeof(float));
-            d += CHUNK;
+            d += PIECE;
         } while (d < dv);
         ((float *)to->m.data)[row] = merge.m[0];
         ((float *)to->l.data)[row] = merge.l[0];
@@ -271,7 +271,7 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
         return status;
     }
     mode = gqa__fpmode_enter();
-    cover(states, n, &begin, &end);
+    join_ranges(states, n, &begin, &end);
     if (begin == end) {
         const int64_t tokens = to.m.shape[0] * to.m.shape[1];
         for (int64_t t = 0; t < tokens; t++) {
@@ -299,7 +299,7 @@ struct finish_call {
 };
 
 /* End `count` rows (at most the kernel set's lanes) from row `first` on. */
-static void finish_rows(const struct finish_call *call, int64_t first, int32_t count)
+static void finish_some(const struct finish_call *call, int64_t first, int32_t count)
 {
     const struct gqa__shape *const shape = &call->params->shape;
     const int32_t ld = call->params->kernels->lanes;
@@ -400,7 +400,7 @@ static gqa_status finish_all(struct finish_call *call, const gqa_runtime *runtim
     mode = gqa__fpmode_enter();
     for (int64_t row = 0; row < rows; row += lanes) {
         const int32_t count = (int32_t)gqa__min(lanes, rows - row);
-        finish_rows(call, row, count);
+        finish_some(call, row, count);
         store_rows(call, row, count);
     }
     gqa__fpmode_leave(mode);

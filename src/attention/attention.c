@@ -87,7 +87,7 @@ static void find_spans(struct run *run)
                 last = (int32_t)gqa__max(last, hi);
             }
         }
-        if (run->params->knobs.no_verdicts) {
+        if (run->params->knobs.mask_all_blocks) {
             first = 0;
             last = (int32_t)gqa__max(last, segment->view.length);
         }

@@ -106,7 +106,7 @@ struct gqa__state gqa__fold_next(const struct gqa__fold *fold)
     return state_of(fold, fold->tree.depth);
 }
 
-static void merge_states(void *arg, int32_t left)
+static void merge_waiting(void *arg, int32_t left)
 {
     const struct gqa__fold *const fold = arg;
     const struct gqa__state to = state_of(fold, left);
@@ -117,10 +117,10 @@ static void merge_states(void *arg, int32_t left)
 
 void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index)
 {
-    gqa__fold_tree_push(&fold->tree, level, index, merge_states, fold);
+    gqa__fold_tree_push(&fold->tree, level, index, merge_waiting, fold);
 }
 
-struct places {
+struct merge_list {
     const struct gqa__fold *fold;
     struct gqa__state *left;
     int32_t n;
@@ -128,27 +128,28 @@ struct places {
 
 static void note_left(void *arg, int32_t left)
 {
-    struct places *places = arg;
+    struct merge_list *list = arg;
 
-    places->left[places->n++] = state_of(places->fold, left);
+    list->left[list->n++] = state_of(list->fold, left);
 }
 
-int32_t gqa__fold_place(struct gqa__fold *fold, int64_t index, bool last, struct gqa__state *left)
+int32_t gqa__fold_list_merges(struct gqa__fold *fold, int64_t index, bool last,
+                              struct gqa__state *left)
 {
-    struct places places = {fold, left, 0};
+    struct merge_list list = {fold, left, 0};
 
-    gqa__fold_tree_push(&fold->tree, 0, index, note_left, &places);
+    gqa__fold_tree_push(&fold->tree, 0, index, note_left, &list);
     if (last) {
-        gqa__fold_tree_end(&fold->tree, note_left, &places);
+        gqa__fold_tree_end(&fold->tree, note_left, &list);
     }
-    return places.n;
+    return list.n;
 }
 
 struct gqa__state gqa__fold_end(struct gqa__fold *fold)
 {
     struct gqa__state state = state_of(fold, 0);
 
-    gqa__fold_tree_end(&fold->tree, merge_states, fold);
+    gqa__fold_tree_end(&fold->tree, merge_waiting, fold);
     if (fold->tree.depth == 0) {
         for (int32_t i = 0; i < fold->ld; i++) {
             state.m[i] = -INFINITY;

@@ -57,7 +57,8 @@ void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index);
  * the new one (of gqa__fold_next) into: it into left[0], the result into left[1], and so on. With
  * last, the merges that gqa__fold_end would do are among them. left: room for GQA__FOLD_DEPTH.
  * Returns how many. */
-int32_t gqa__fold_place(struct gqa__fold *fold, int64_t index, bool last, struct gqa__state *left);
+int32_t gqa__fold_list_merges(struct gqa__fold *fold, int64_t index, bool last,
+                              struct gqa__state *left);
 /* Merge what waits, the last one first, into the first; neutral if nothing came. The state stays
  * until gqa__fold_begin; gqa__fold_next is free beside it. */
 struct gqa__state gqa__fold_end(struct gqa__fold *fold);

@@ -32,10 +32,10 @@ static int32_t next_tile_prefetch(const struct gqa__tile *tile, struct gqa__pref
 
 int32_t gqa__tile_prefetch(const struct gqa__tile *tile, int32_t end, struct gqa__prefetch *list)
 {
-    const int64_t left = gqa__min((int64_t)tile->key_end - end, GQA__FOLD_BLOCK);
+    const int64_t rest = gqa__min((int64_t)tile->key_end - end, GQA__FOLD_BLOCK);
 
-    if (left <= 0) {
+    if (rest <= 0) {
         return next_tile_prefetch(tile, list);
     }
-    return gqa__view_prefetch(&tile->segment->view, tile->id.head, end, (int32_t)left, list);
+    return gqa__view_prefetch(&tile->segment->view, tile->id.head, end, (int32_t)rest, list);
 }

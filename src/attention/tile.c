@@ -93,7 +93,7 @@ static void set_rows(struct gqa__tile *tile)
     if (tile->key_end == 0) {
         tile->key_begin = 0;
     }
-    if (tile->params->knobs.no_verdicts) {
+    if (tile->params->knobs.mask_all_blocks) {
         tile->key_begin = 0;
         tile->key_end = segment->view.length;
     }
@@ -137,10 +137,10 @@ static bool make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
     const gqa_config *const config = &tile->params->config;
     const struct gqa__kv_view *const view = &tile->segment->view;
     const bool has_bias = gqa__present(&tile->segment->bias);
-    const bool verdict_all = !tile->params->knobs.no_verdicts && all_see(tile, first, keys);
+    const bool whole = !tile->params->knobs.mask_all_blocks && all_see(tile, first, keys);
     const int32_t exist = (int32_t)gqa__min(keys, view->length - first);
 
-    if (verdict_all && !tile->explicit_mask && !has_bias && config->softcap == 0.0f &&
+    if (whole && !tile->explicit_mask && !has_bias && config->softcap == 0.0f &&
         tile->params->slopes == NULL) {
         return false;
     }
@@ -165,7 +165,7 @@ static bool make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
         gqa__tile_visible(tile, first, keys);
         rules->visible = scratch->visible;
     }
-    if (!verdict_all) {
+    if (!whole) {
         for (int32_t r = 0; r < tile->ld; r++) {
             const int64_t lo = gqa__max(0, (int64_t)scratch->lo[r] - first);
             const int64_t hi = gqa__min(keys, (int64_t)scratch->hi[r] - first);
@@ -331,7 +331,7 @@ static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end
     const struct gqa__shape *const shape = &tile->params->shape;
     const struct gqa__kv_view *const view = &tile->segment->view;
     const int64_t keys = gqa__min(end, view->length) - first;
-    const bool whole = !tile->params->knobs.no_verdicts && all_see(tile, first, end - first) &&
+    const bool whole = !tile->params->knobs.mask_all_blocks && all_see(tile, first, end - first) &&
                        !tile->explicit_mask;
 
     tile->work->tiles++;
@@ -373,7 +373,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, mark, &special);
-    block.merges = gqa__fold_place(&scratch->fold, index, last, merge_into);
+    block.merges = gqa__fold_list_merges(&scratch->fold, index, last, merge_into);
     if (kernels->block == NULL || block.runs == 0 || special) {
         walk_panels(tile, first, &block, special ? mark : NULL);
         merge_block(kernels, &block);

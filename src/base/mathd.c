@@ -9,7 +9,7 @@
 #include "base/guard.h"
 #include "base/mathd_inline.h"
 
-static struct gqa__pair divide(struct gqa__pair a, struct gqa__pair b)
+static struct gqa__pair divide_pairs(struct gqa__pair a, struct gqa__pair b)
 {
     const double q = a.hi / b.hi;
     const struct gqa__pair p = gqa__pair_mul((struct gqa__pair){q, 0.0}, b);
@@ -34,13 +34,14 @@ static struct gqa__pair log_pair(double x)
     const uint64_t u = gqa__f64_bits(lifted > 0.0 ? x * 0x1p54 : x) - root_half;
     const double e = (double)((int64_t)((u + (UINT64_C(1024) << 52)) >> 52) - 1024) - lifted;
     const double m = gqa__f64_from_bits((u & 0xfffffffffffffu) + root_half);
-    const struct gqa__pair s = divide((struct gqa__pair){m - 1.0, 0.0}, gqa__pair_sum(m, 1.0));
+    const struct gqa__pair s =
+        divide_pairs((struct gqa__pair){m - 1.0, 0.0}, gqa__pair_sum(m, 1.0));
     const struct gqa__pair s2 = gqa__pair_mul(s, s);
     struct gqa__pair p = {0.0, 0.0};
 
     for (int k = 17; k >= 0; k--) {
         const struct gqa__pair odd = {2.0 * k + 1.0, 0.0};
-        p = gqa__pair_add(gqa__pair_mul(p, s2), divide((struct gqa__pair){2.0, 0.0}, odd));
+        p = gqa__pair_add(gqa__pair_mul(p, s2), divide_pairs((struct gqa__pair){2.0, 0.0}, odd));
     }
     return gqa__pair_add(gqa__pair_mul((struct gqa__pair){e, 0.0}, LN2), gqa__pair_mul(s, p));
 }
@@ -54,7 +55,8 @@ static double exp_pair(struct gqa__pair a)
     struct gqa__pair p = one;
 
     for (int k = 25; k >= 1; k--) {
-        p = gqa__pair_add(one, gqa__pair_mul(divide(r, (struct gqa__pair){(double)k, 0.0}), p));
+        p = gqa__pair_add(one,
+                          gqa__pair_mul(divide_pairs(r, (struct gqa__pair){(double)k, 0.0}), p));
     }
     return (p.hi + p.lo) * gqa__f64_from_bits((uint64_t)((int64_t)n + 1023) << 52);
 }

@@ -55,7 +55,7 @@ static void release(void *memory)
 #endif
 
 /* The host's memory, or the system's; NULL = none. */
-static void *take(const gqa_runtime *runtime, size_t size)
+static void *take_memory(const gqa_runtime *runtime, size_t size)
 {
     if (size == 0 || size > (size_t)PTRDIFF_MAX - GQA__ALIGN) {
         return NULL;
@@ -70,7 +70,7 @@ static void *take(const gqa_runtime *runtime, size_t size)
 gqa_status gqa__alloc(const gqa_runtime *runtime, size_t size, const char *field, const char *what,
                       void **memory, gqa_error *err)
 {
-    void *const taken = take(runtime, size);
+    void *const taken = take_memory(runtime, size);
 
     *memory = NULL;
     if (taken == NULL) {

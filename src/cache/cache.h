@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cache.h - the one KV cache structure: pages of a pool, sequences as lists of pages.
  *
- * Page: for each KV head its K part, then its V part, as the kernel set wants them:
+ * Page: for each KV head its K, then its V, as the kernel set wants them:
  *   K [page_size][k_stride] of dtype_k; V [page_size][v_stride] of dtype_v, or, if the set wants V
  *   transposed, [dv rounded up to value_step][page_size].
  * Beside the pool, per slot: the token's position id and its column (its place among all of the

@@ -74,8 +74,9 @@ static gqa_status check_dtype(const struct gqa__kernels *kernels, gqa_dtype dtyp
     return GQA_OK;
 }
 
-/* Bytes of one page and head: rows * columns elements, rounded up to whole cache lines. */
-static bool part_bytes(int64_t rows, int64_t columns, gqa_dtype dtype, size_t *bytes)
+/* Bytes of K or V of one page and head: rows * columns elements, rounded up to whole cache lines.
+ */
+static bool kv_bytes(int64_t rows, int64_t columns, gqa_dtype dtype, size_t *bytes)
 {
     size_t total;
     if (!gqa__mul((size_t)rows, (size_t)columns, &total) ||
@@ -87,7 +88,7 @@ static bool part_bytes(int64_t rows, int64_t columns, gqa_dtype dtype, size_t *b
     return true;
 }
 
-static gqa_status check_dims(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
+static gqa_status check_sizes(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
 {
     if (hkv < 1) {
         return gqa__fail(err, GQA_ERR_ARG, "config.num_key_value_heads",
@@ -109,7 +110,7 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
 {
     const struct gqa__kernels *const kernels = layout->kernels;
     const int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
-    gqa_status status = check_dims(layout->hkv, layout->dk, layout->dv, err);
+    gqa_status status = check_sizes(layout->hkv, layout->dk, layout->dv, err);
     if (status == GQA_OK) {
         status = check_dtype(kernels, options->dtype_k, "options.dtype_k", err);
     }
@@ -130,8 +131,8 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
     layout->dtype_v = options->dtype_v;
     layout->k_stride = gqa__round_up(layout->dk, kernels->depth_step);
     layout->v_stride = kernels->v_transposed ? page_size : value_dim;
-    if (!part_bytes(page_size, layout->k_stride, layout->dtype_k, &layout->k_bytes) ||
-        !part_bytes(page_size, value_dim, layout->dtype_v, &layout->v_bytes) ||
+    if (!kv_bytes(page_size, layout->k_stride, layout->dtype_k, &layout->k_bytes) ||
+        !kv_bytes(page_size, value_dim, layout->dtype_v, &layout->v_bytes) ||
         !gqa__add(layout->k_bytes, layout->v_bytes, &layout->page_bytes) ||
         !gqa__mul(layout->page_bytes, (size_t)layout->hkv, &layout->page_bytes)) {
         return gqa__fail(err, GQA_ERR_ARG, "options.page_size",

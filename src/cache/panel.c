@@ -68,7 +68,7 @@ static void copy_elements(unsigned char *dst, gqa_dtype to, const unsigned char 
 }
 
 /* Rows of stride elements from slot-major pages to scratch; rows beyond valid are zeroed. value:
- * the V part of the pages, else K. */
+ * V of the pages, else K. */
 static void gather_rows(const struct job *job, bool value)
 {
     const struct gqa_cache *const cache = job->view->cache;
@@ -265,13 +265,13 @@ void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t firs
                      void *scratch, struct gqa__kv_panel *panel)
 {
     const struct gqa__kernels *const kernels = view->kernels;
-    const int64_t left = view->length - first;
+    const int64_t rest = view->length - first;
     struct job job = {.view = view, .head = head, .first = first};
-    assert(first >= 0 && first % kernels->panel_keys == 0 && left > 0);
+    assert(first >= 0 && first % kernels->panel_keys == 0 && rest > 0);
     assert(max_keys > 0 && max_keys % kernels->panel_keys == 0 && max_keys <= GQA__FOLD_BLOCK);
 
-    job.keys = (int32_t)gqa__min(max_keys, gqa__round_up(left, kernels->panel_keys));
-    job.valid = (int32_t)gqa__min(job.keys, left);
+    job.keys = (int32_t)gqa__min(max_keys, gqa__round_up(rest, kernels->panel_keys));
+    job.valid = (int32_t)gqa__min(job.keys, rest);
     job.k = scratch;
     job.v = job.k + k_scratch_bytes(kernels, view->dk);
     job.convert = (float *)(void *)(job.v + v_scratch_bytes(kernels, view->dv));

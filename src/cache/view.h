@@ -18,7 +18,7 @@ struct gqa__kv_view {
     const struct gqa_cache *cache;
     const struct gqa__sequence *sequence;
     /* ... or plain tensors. */
-    gqa_tensor key, value;    /* [K, Hkv, D] of this batch row */
+    gqa_tensor key, value;    /* [K, Hkv, D] of this batch entry */
     const int32_t *positions; /* [K] or NULL = the index */
 };
 

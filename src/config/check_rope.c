@@ -33,7 +33,7 @@ static void check_even(struct gqa__check *check, const char *field, int64_t valu
     }
 }
 
-static void check_dims(struct gqa__check *check)
+static void check_rotary_dims(struct gqa__check *check)
 {
     const gqa_config *const config = check->config;
     const gqa_rope_scaling scaling = config->rope_scaling;
@@ -175,7 +175,7 @@ static void check_yarn(struct gqa__check *check)
     check_mscale(check);
 }
 
-static void check_tables(struct gqa__check *check)
+static void check_frequency_arrays(struct gqa__check *check)
 {
     const gqa_config *const config = check->config;
     const bool longrope = config->rope_scaling == GQA_ROPE_SCALING_LONGROPE;
@@ -267,14 +267,14 @@ void gqa__check_rope(struct gqa__check *check)
         check_without_rope(check);
     } else {
         check_base(check);
-        check_dims(check);
+        check_rotary_dims(check);
     }
     gqa__check_real(check, GQA__REAL_FIELD(check, rope_attention_factor), 0.0, GQA__FACTOR_MAX);
     check_factor(check);
     check_context(check);
     check_llama3(check);
     check_yarn(check);
-    check_tables(check);
+    check_frequency_arrays(check);
     check_mrope(check);
     gqa__check_int(check, GQA__INT_FIELD(check, rope_reverse), 0, 1);
     gqa__check_int(check, GQA__INT_FIELD(check, rope_float_angles), 0, 1);

@@ -12,7 +12,7 @@
 
 static const char attention_only[] = "in an attention-only layer (hidden_size 0)";
 
-static void check_kind(struct gqa__check *check)
+static void check_attention_kind(struct gqa__check *check)
 {
     const gqa_attention_kind kind = check->config->attention_kind;
 
@@ -42,7 +42,7 @@ static void check_heads(struct gqa__check *check)
     }
 }
 
-static void check_dims(struct gqa__check *check)
+static void check_head_dims(struct gqa__check *check)
 {
     const gqa_config *const config = check->config;
     const int32_t dk = gqa__check_head_dim(config);
@@ -65,10 +65,10 @@ void gqa__check_shape(struct gqa__check *check)
 {
     const gqa_config *const config = check->config;
 
-    check_kind(check);
+    check_attention_kind(check);
     gqa__check_int(check, GQA__INT_FIELD(check, hidden_size), 0, HIDDEN_MAX);
     check_heads(check);
-    check_dims(check);
+    check_head_dims(check);
     gqa__check_int(check, GQA__INT_FIELD(check, hidden_size_unpadded), 0, config->hidden_size);
     if (config->input_norm == GQA_NORM_NONE && config->post_norm == GQA_NORM_NONE) {
         gqa__check_unused(check, GQA__REAL_FIELD(check, hidden_size_unpadded), 0.0,

@@ -16,8 +16,8 @@
 
 /* Show the block's buffer [block][heads][dim] to the tap run by run, as [n, dim] or
  * [n, heads, dim]. */
-static void tap(const struct gqa__token_range *block, gqa_stage stage, const float *buffer,
-                int32_t heads, int32_t dim)
+static void show_stage(const struct gqa__token_range *block, gqa_stage stage, const float *buffer,
+                       int32_t heads, int32_t dim)
 {
     const struct gqa__spine *const spine = block->spine;
     const gqa_inputs *const in = &spine->call->in;
@@ -34,12 +34,12 @@ static void tap(const struct gqa__token_range *block, gqa_stage stage, const flo
 
 static bool want_q(const struct gqa__token_range *range)
 {
-    return (range->parts & GQA__PART_Q) != 0;
+    return (range->makes & GQA__MAKE_Q) != 0;
 }
 
 static bool want_kv(const struct gqa__token_range *range)
 {
-    return (range->parts & GQA__PART_KV) != 0;
+    return (range->makes & GQA__MAKE_KV) != 0;
 }
 
 static int32_t count_of(const struct gqa__token_range *range)
@@ -50,7 +50,7 @@ static int32_t count_of(const struct gqa__token_range *range)
 static struct gqa__heads heads_of(const struct gqa__token_range *range,
                                   const struct gqa__place *place, int32_t heads)
 {
-    const struct gqa__heads own = {gqa__place_rows(place, range->begin), place->step, heads};
+    const struct gqa__heads own = {gqa__place_vectors(place, range->begin), place->step, heads};
 
     return own;
 }
@@ -65,7 +65,7 @@ static struct gqa__qkv qkv_of(const struct gqa__token_range *range)
 
     if (want_q(range)) {
         own.q = heads_of(range, &at->q, shape->hq);
-        own.gate = gqa__place_rows(&at->gate, range->begin);
+        own.gate = gqa__place_vectors(&at->gate, range->begin);
     }
     if (want_kv(range)) {
         own.k = heads_of(range, &at->k, shape->hkv);
@@ -79,8 +79,8 @@ static struct gqa__qkv qkv_of(const struct gqa__token_range *range)
 static void show_sum(const struct gqa__token_range *block)
 {
     if (want_q(block)) {
-        tap(block, GQA_STAGE_RESIDUAL, block->spine->at.sum.buffer, 0,
-            block->spine->call->params->shape.hidden);
+        show_stage(block, GQA_STAGE_RESIDUAL, block->spine->at.sum.buffer, 0,
+                   block->spine->call->params->shape.hidden);
     }
 }
 
@@ -89,7 +89,8 @@ static void show_norm(const struct gqa__token_range *block)
     const struct gqa__spine *const spine = block->spine;
 
     if (spine->call->from_hidden && want_q(block)) {
-        tap(block, GQA_STAGE_X_NORM, spine->at.x.buffer, 0, spine->call->params->shape.hidden);
+        show_stage(block, GQA_STAGE_X_NORM, spine->at.x.buffer, 0,
+                   spine->call->params->shape.hidden);
     }
 }
 
@@ -103,7 +104,7 @@ static void project(const struct gqa__token_range *block)
     const struct gqa__spine *const spine = block->spine;
     const struct gqa__projection projection = {.x_norm = spine->at.x.buffer,
                                                .n = block->end,
-                                               .parts = block->parts,
+                                               .makes = block->makes,
                                                .clip = spine->at.product_clip,
                                                .gate = want_q(block) ? spine->at.gate.buffer : NULL,
                                                .scratch = spine->scratch};
@@ -148,14 +149,14 @@ static void show_projections(const struct gqa__token_range *block)
     const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q_PROJ, at->q.buffer, shape->hq, shape->dk);
+        show_stage(block, GQA_STAGE_Q_PROJ, at->q.buffer, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K_PROJ, at->k.buffer, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V_PROJ, at->v.buffer, shape->hkv, shape->dv);
+        show_stage(block, GQA_STAGE_K_PROJ, at->k.buffer, shape->hkv, shape->dk);
+        show_stage(block, GQA_STAGE_V_PROJ, at->v.buffer, shape->hkv, shape->dv);
     }
     if (want_q(block) && shape->gate_dim > 0) {
-        tap(block, GQA_STAGE_GATE, at->gate.buffer, shape->hq, shape->gate_dim);
+        show_stage(block, GQA_STAGE_GATE, at->gate.buffer, shape->hq, shape->gate_dim);
     }
 }
 
@@ -188,8 +189,8 @@ static void make_tables(const struct gqa__token_range *range)
     }
     for (int32_t i = 0; i < range->runs && !gqa__present(&call->in.cos_cache); i++) {
         if (gqa__token_range_run(range, i, &run)) {
-            const struct gqa__batch_entry *const row = &call->rows[run.b];
-            rows.length = call->in.rope_length > 0 ? call->in.rope_length : row->past + row->n;
+            const struct gqa__batch_entry *const entry = &call->entries[run.b];
+            rows.length = call->in.rope_length > 0 ? call->in.rope_length : entry->past + entry->n;
             for (int32_t axis = 0; axis < call->params->shape.rope_axes; axis++) {
                 for (int32_t t = 0; t < run.n; t++) {
                     spine->rotary[axis * spine->block + run.at + t] =
@@ -198,8 +199,8 @@ static void make_tables(const struct gqa__token_range *range)
             }
             rows.positions = spine->rotary + run.at;
             rows.n = run.n;
-            rows.cos = gqa__place_rows(&spine->at.cos, run.at);
-            rows.sin = gqa__place_rows(&spine->at.sin, run.at);
+            rows.cos = gqa__place_vectors(&spine->at.cos, run.at);
+            rows.sin = gqa__place_vectors(&spine->at.sin, run.at);
             gqa__rope_table(call->params, &rows);
         }
     }
@@ -207,12 +208,12 @@ static void make_tables(const struct gqa__token_range *range)
     gqa__store_tokens(range, &spine->at.sin, &call->out.sin_cache);
 }
 
-static void rotate(const struct gqa__token_range *range, const struct gqa__qkv *own)
+static void rotate_range(const struct gqa__token_range *range, const struct gqa__qkv *own)
 {
     const struct gqa__spine *const spine = range->spine;
     const struct gqa__params *const params = spine->call->params;
-    const float *const c = gqa__place_rows(&spine->at.cos, range->begin);
-    const float *const s = gqa__place_rows(&spine->at.sin, range->begin);
+    const float *const c = gqa__place_vectors(&spine->at.cos, range->begin);
+    const float *const s = gqa__place_vectors(&spine->at.sin, range->begin);
 
     if (params->shape.rotary_dim == 0) {
         return;
@@ -233,7 +234,7 @@ static void finish_qkv(const struct gqa__token_range *range)
 
     gqa__stage_clip(params, &own, spine->at.product_clip > 0.0f, n);
     gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, &own, n);
-    rotate(range, &own);
+    rotate_range(range, &own);
     gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, &own, n);
     gqa__stage_temperature(params, spine->positions + range->begin, &own.q, n);
     if (own.k.x != NULL) {
@@ -249,21 +250,21 @@ static void show_qkv(const struct gqa__token_range *block)
     const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (want_q(block)) {
-        tap(block, GQA_STAGE_Q, at->q.buffer, shape->hq, shape->dk);
+        show_stage(block, GQA_STAGE_Q, at->q.buffer, shape->hq, shape->dk);
     }
     if (want_kv(block)) {
-        tap(block, GQA_STAGE_K, at->k.buffer, shape->hkv, shape->dk);
-        tap(block, GQA_STAGE_V, at->v.buffer, shape->hkv, shape->dv);
+        show_stage(block, GQA_STAGE_K, at->k.buffer, shape->hkv, shape->dk);
+        show_stage(block, GQA_STAGE_V, at->v.buffer, shape->hkv, shape->dv);
     }
 }
 
 static const struct gqa__step after_projections[] = {{take_projections, show_projections},
                                                      {finish_qkv, show_qkv}};
 
-void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int parts)
+void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int makes)
 {
     const struct gqa__call *const call = spine->call;
-    const struct gqa__token_range block = {spine, runs, 0, n, parts, 0};
+    const struct gqa__token_range block = {spine, runs, 0, n, makes, 0};
 
     if (call->need_sum || call->from_hidden) {
         gqa__block_run(&block, before_projections, 2);
@@ -282,7 +283,7 @@ static void show_attention(const struct gqa__token_range *block)
 {
     const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
-    tap(block, GQA_STAGE_ATTN, block->spine->at.attn.buffer, shape->hq, shape->dv);
+    show_stage(block, GQA_STAGE_ATTN, block->spine->at.attn.buffer, shape->hq, shape->dv);
 }
 
 static void store_lse(const struct gqa__token_range *range)
@@ -295,11 +296,11 @@ static void store_lse(const struct gqa__token_range *range)
 static void gate_attention(const struct gqa__token_range *range)
 {
     const struct gqa__spine *const spine = range->spine;
-    const float *const gate = gqa__place_rows(&spine->at.gate, range->begin);
+    const float *const gate = gqa__place_vectors(&spine->at.gate, range->begin);
 
     if (gate != NULL) {
-        gqa__stage_gate(spine->call->params, gate, gqa__place_rows(&spine->at.attn, range->begin),
-                        count_of(range));
+        gqa__stage_gate(spine->call->params, gate,
+                        gqa__place_vectors(&spine->at.attn, range->begin), count_of(range));
     }
     gqa__store_tokens(range, &spine->at.attn, &spine->call->out.attn);
 }
@@ -309,7 +310,7 @@ static void show_gated(const struct gqa__token_range *block)
     const struct gqa__shape *const shape = &block->spine->call->params->shape;
 
     if (shape->gate_dim > 0) {
-        tap(block, GQA_STAGE_GATED, block->spine->at.attn.buffer, shape->hq, shape->dv);
+        show_stage(block, GQA_STAGE_GATED, block->spine->at.attn.buffer, shape->hq, shape->dv);
     }
 }
 
@@ -318,15 +319,15 @@ static const struct gqa__step after_attention[] = {{store_lse, show_attention},
 
 static void show_output(const struct gqa__token_range *block)
 {
-    tap(block, GQA_STAGE_O_PROJ, block->spine->at.x.buffer, 0,
-        block->spine->call->params->shape.hidden);
+    show_stage(block, GQA_STAGE_O_PROJ, block->spine->at.x.buffer, 0,
+               block->spine->call->params->shape.hidden);
 }
 
 static void post(const struct gqa__token_range *range)
 {
     const struct gqa__params *const params = range->spine->call->params;
 
-    gqa__stage_post(params, gqa__place_rows(&range->spine->at.x, range->begin), count_of(range));
+    gqa__stage_post(params, gqa__place_vectors(&range->spine->at.x, range->begin), count_of(range));
 }
 
 static void show_post(const struct gqa__token_range *block)
@@ -334,14 +335,14 @@ static void show_post(const struct gqa__token_range *block)
     const struct gqa__params *const params = block->spine->call->params;
 
     if (params->config.post_norm != GQA_NORM_NONE) {
-        tap(block, GQA_STAGE_POST_NORM, block->spine->at.x.buffer, 0, params->shape.hidden);
+        show_stage(block, GQA_STAGE_POST_NORM, block->spine->at.x.buffer, 0, params->shape.hidden);
     }
 }
 
 static void show_out(const struct gqa__token_range *block)
 {
-    tap(block, GQA_STAGE_OUT, block->spine->at.x.buffer, 0,
-        block->spine->call->params->shape.hidden);
+    show_stage(block, GQA_STAGE_OUT, block->spine->at.x.buffer, 0,
+               block->spine->call->params->shape.hidden);
 }
 
 static const struct gqa__step after_output[] = {{post, show_post}, {gqa__residual_add, show_out}};
@@ -359,9 +360,9 @@ static void project_output(const struct gqa__token_range *block)
                                                 .scratch = spine->scratch};
 
     if (at->sum_in_product && block->runs == 1) {
-        projection.out = gqa__place_row(&at->out, run, 0);
+        projection.out = gqa__place_vector(&at->out, run, 0);
         projection.out_step = gqa__place_step(&at->out);
-        projection.sum = gqa__place_row(&at->sum, run, 0);
+        projection.sum = gqa__place_vector(&at->sum, run, 0);
         projection.sum_step = gqa__place_step(&at->sum);
     }
     gqa__stage_oproj(spine->call->params, &projection, spine->call->runtime);
@@ -374,7 +375,7 @@ static void project_output(const struct gqa__token_range *block)
 void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n)
 {
     const struct gqa__call *const call = spine->call;
-    const struct gqa__token_range block = {spine, runs, 0, n, GQA__PART_Q, 0};
+    const struct gqa__token_range block = {spine, runs, 0, n, GQA__MAKE_Q, 0};
 
     if (!spine->at.attn_final) {
         gqa__block_run(&block, after_attention, 2);

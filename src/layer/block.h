@@ -5,8 +5,8 @@
 
 #include "layer/spine.h"
 
-/* The first `runs` runs of the spine, n tokens together. parts: GQA__PART_*. */
-void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int parts);
+/* The first `runs` runs of the spine, n tokens together. makes: GQA__MAKE_*. */
+void gqa__block_before(struct gqa__spine *spine, int32_t runs, int32_t n, int makes);
 void gqa__block_after(struct gqa__spine *spine, int32_t runs, int32_t n);
 
 #endif

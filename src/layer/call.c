@@ -4,8 +4,8 @@
 
 #include "base/memory.h"
 
-/* Position of query i of a row without ids: its queries are the last keys. Those that are more than
- * the keys lie before the first one; without a key they begin at 0. */
+/* Position of query i of an entry without ids: its queries are the last keys. Those that are more
+ * than the keys lie before the first one; without a key they begin at 0. */
 static int32_t position_at_end(const struct gqa__kv_view *view, int32_t past, int32_t i)
 {
     const int64_t index = (int64_t)past + i;
@@ -21,11 +21,12 @@ static int32_t position_at_end(const struct gqa__kv_view *view, int32_t past, in
 
 int32_t gqa__call_position(const struct gqa__call *call, int32_t b, int32_t t)
 {
-    const struct gqa__batch_entry *const row = &call->rows[b];
-    const int32_t i = t - row->first_valid;
+    const struct gqa__batch_entry *const entry = &call->entries[b];
+    const int32_t i = t - entry->first_valid;
 
     if (call->in.position_ids != NULL) {
         return call->in.position_ids[(int64_t)b * call->tokens + t];
     }
-    return call->append ? row->next_position + i : position_at_end(&call->views[b], row->past, i);
+    return call->append ? entry->next_position + i
+                        : position_at_end(&call->views[b], entry->past, i);
 }

@@ -12,7 +12,7 @@
 #include "gqa/attend.h"
 #include "layer/layer.h"
 
-/* One row of the batch. */
+/* One sequence of a call. */
 struct gqa__batch_entry {
     int32_t sequence;      /* of the cache; -1 = inactive */
     int32_t first_valid;   /* call column of the first valid token */
@@ -33,7 +33,7 @@ struct gqa__attend {
     bool leave_out_sinks;
     gqa_states states; /* wanted; data NULL = none */
     gqa_states prior;  /* merged in first; data NULL = none */
-    int32_t longest;   /* keys of the longest row */
+    int32_t longest;   /* keys of the longest entry */
 };
 
 struct gqa__call {
@@ -51,8 +51,8 @@ struct gqa__call {
     bool two_pass;    /* a row may see later tokens of the call: append all K and V first */
     struct gqa__attend attend;
     /* In the workspace, once it is carved. */
-    struct gqa__batch_entry *rows; /* [batch] */
-    struct gqa__kv_view *views;    /* [batch] the keys of each row, if the call appends none */
+    struct gqa__batch_entry *entries; /* [batch] */
+    struct gqa__kv_view *views;       /* [batch] the keys of each entry, if the call appends none */
     /* Own copies; tensors have their full rank and explicit strides. */
     gqa_inputs in;
     gqa_output out;
@@ -64,7 +64,7 @@ static inline const gqa_tensor *gqa__call_v(const struct gqa__call *call)
     return call->params->config.k_eq_v ? &call->in.k_proj : &call->in.v_proj;
 }
 
-/* Position id of call column t of batch row b, a valid token. */
+/* Position id of call column t of batch entry b, a valid token. */
 int32_t gqa__call_position(const struct gqa__call *call, int32_t b, int32_t t);
 
 #endif

@@ -8,7 +8,7 @@
 #include "stage/params.h"
 
 struct gqa_layer {
-    struct gqa__params params; /* config, shape, row, weights: all that the stages need */
+    struct gqa__params params; /* config, shape, kernel set, weights: all that the stages need */
     gqa_runtime runtime;
     void *memory[8]; /* blocks to release */
     int32_t blocks;
@@ -27,7 +27,7 @@ int32_t gqa__in_place_strips(const struct gqa__params *params, const gqa_weights
                              const struct gqa__linear *linear, struct gqa__strip *strips);
 
 /* load.c: check the weights (NULL = none) and pack them into layer->params. params.config, shape,
- * row and backend and runtime are set; the config's pointers are replaced by copies. */
+ * kernels, backend and runtime are set; the config's pointers are replaced by copies. */
 gqa_status gqa__layer_load(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err);
 
 /* Release every block of the layer, not the struct. */

@@ -136,7 +136,7 @@ static void place_attention(struct gqa__places *places, const struct gqa__call *
 
 /* --- the sum and the result ------------------------------------------------------------------ */
 
-static bool plain(const gqa_tensor *t)
+static bool is_f32(const gqa_tensor *t)
 {
     return gqa__present(t) && t->dtype == GQA_F32;
 }
@@ -150,7 +150,7 @@ static bool apart(const gqa_tensor *a, const gqa_tensor *b)
 static bool apart_or_same(const gqa_tensor *a, const gqa_tensor *b)
 {
     return apart(a, b) ||
-           (a->data == b->data && plain(b) && memcmp(a->stride, b->stride, sizeof a->stride) == 0);
+           (a->data == b->data && is_f32(b) && memcmp(a->stride, b->stride, sizeof a->stride) == 0);
 }
 
 /* Nothing is written over the tensor between the norm and the end of the layer but, in the end, a
@@ -182,11 +182,11 @@ static void place_sum(struct gqa__places *places, const struct gqa__call *call, 
     places->sum = places->kv_sum;
     places->x = in_workspace(arena, n, hidden);
     places->out = places->x;
-    if (!tapped && plain(t) && outlives(call, t)) {
+    if (!tapped && is_f32(t) && outlives(call, t)) {
         places->sum.tensor = t;
         places->kv_sum.tensor = given ? NULL : t;
     }
-    if (!tapped && plain(out) && config->add_residual) {
+    if (!tapped && is_f32(out) && config->add_residual) {
         places->out.tensor = out;
     }
     places->sum_in_product = places->out.tensor != NULL && places->sum.tensor != NULL &&

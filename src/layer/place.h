@@ -71,8 +71,8 @@ static inline float *gqa__place_own(const struct gqa__place *place,
 }
 
 /* ... and where it lies. */
-static inline float *gqa__place_row(const struct gqa__place *place,
-                                    const struct gqa__token_run *run, int32_t i)
+static inline float *gqa__place_vector(const struct gqa__place *place,
+                                       const struct gqa__token_run *run, int32_t i)
 {
     if (place->tensor == NULL) {
         return gqa__place_own(place, run, i);
@@ -88,7 +88,7 @@ static inline int64_t gqa__place_step(const struct gqa__place *place)
 
 /* Tokens of the block from `first` on, `step` apart: NULL if no stage may touch them, since the
  * caller has them, or nobody wants them. */
-static inline float *gqa__place_rows(const struct gqa__place *place, int32_t first)
+static inline float *gqa__place_vectors(const struct gqa__place *place, int32_t first)
 {
     return place->tensor != NULL || place->buffer == NULL ? NULL
                                                           : place->buffer + first * place->step;

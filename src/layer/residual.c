@@ -5,11 +5,11 @@
 #include "kernel/contract/convert.h"
 #include "stage/stage.h"
 
-static const struct gqa__place *sum_of(const struct gqa__token_range *range)
+static const struct gqa__place *sum_place(const struct gqa__token_range *range)
 {
     const struct gqa__places *const at = &range->spine->at;
 
-    return (range->parts & GQA__PART_Q) != 0 ? &at->sum : &at->kv_sum;
+    return (range->makes & GQA__MAKE_Q) != 0 ? &at->sum : &at->kv_sum;
 }
 
 /* Token i of the caller's tensor: where it is, or as f32 in own. */
@@ -32,10 +32,10 @@ static void sum_token(const struct gqa__token_range *range, const struct gqa__to
     const struct gqa__call *const call = spine->call;
     const gqa_tensor *const in = &call->in.hidden_states;
     const gqa_tensor *const out = &call->out.residual;
-    const struct gqa__place *const place = sum_of(range);
+    const struct gqa__place *const place = sum_place(range);
     const struct gqa__kernels *const kernels = call->params->kernels;
     const int64_t hidden = call->params->shape.hidden;
-    float *const sum = gqa__place_row(place, run, i);
+    float *const sum = gqa__place_vector(place, run, i);
 
     if (gqa__present(&call->in.residual)) {
         const float *const a = load(kernels, in, run, i, gqa__place_own(place, run, i));
@@ -45,7 +45,7 @@ static void sum_token(const struct gqa__token_range *range, const struct gqa__to
     } else if (place->tensor != in) {
         gqa__load(kernels, sum, in, gqa__token_offset(in, run, i), hidden);
     }
-    if (gqa__present(out) && place->tensor != out && (range->parts & GQA__PART_Q) != 0) {
+    if (gqa__present(out) && place->tensor != out && (range->makes & GQA__MAKE_Q) != 0) {
         gqa__store(kernels, out, gqa__token_offset(out, run, i), sum, hidden);
     }
 }
@@ -56,8 +56,8 @@ static void norm_token(const struct gqa__token_range *range, const struct gqa__t
     const struct gqa__spine *const spine = range->spine;
 
     if (spine->call->from_hidden) {
-        gqa__stage_input_norm(spine->call->params, gqa__place_row(sum_of(range), run, i),
-                              gqa__place_row(&spine->at.x, run, i));
+        gqa__stage_input_norm(spine->call->params, gqa__place_vector(sum_place(range), run, i),
+                              gqa__place_vector(&spine->at.x, run, i));
     }
 }
 
@@ -67,11 +67,11 @@ static void add_token(const struct gqa__token_range *range, const struct gqa__to
     const struct gqa__spine *const spine = range->spine;
     const struct gqa__params *const params = spine->call->params;
     const gqa_tensor *const out = &spine->call->out.hidden_states;
-    float *const y = gqa__place_row(&spine->at.out, run, i);
+    float *const y = gqa__place_vector(&spine->at.out, run, i);
 
     if (params->config.add_residual) {
-        gqa__stage_residual(params, gqa__place_row(&spine->at.sum, run, i),
-                            gqa__place_row(&spine->at.x, run, i), y);
+        gqa__stage_residual(params, gqa__place_vector(&spine->at.sum, run, i),
+                            gqa__place_vector(&spine->at.x, run, i), y);
     }
     if (spine->at.out.tensor != out) {
         gqa__store(params->kernels, out, gqa__token_offset(out, run, i), y, params->shape.hidden);

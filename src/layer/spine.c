@@ -90,7 +90,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
 
     spine->call = call;
     spine->block = (int32_t)n;
-    call->rows = gqa__arena_take(arena, call->batch, sizeof *call->rows);
+    call->entries = gqa__arena_take(arena, call->batch, sizeof *call->entries);
     call->views = call->append ? NULL : gqa__arena_take(arena, call->batch, sizeof *call->views);
     spine->runs = gqa__arena_take(arena, n, sizeof *spine->runs);
     spine->segments = gqa__arena_take(arena, n, sizeof *spine->segments);
@@ -114,26 +114,26 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
     return !arena->failed;
 }
 
-/* Where the next block starts: token `done` of batch row b. */
-struct cursor {
+/* Where the next block starts: token `done` of batch entry b. */
+struct block_cursor {
     int32_t b, done;
 };
 
-/* Fill the next block with valid tokens, row after row. Returns its tokens; *runs counts. */
-static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32_t *runs)
+/* Fill the next block with valid tokens, entry after entry. Returns its tokens; *runs counts. */
+static int32_t next_block(struct gqa__spine *spine, struct block_cursor *cursor, int32_t *runs)
 {
     int32_t n = 0;
 
     *runs = 0;
     while (cursor->b < spine->call->batch && n < spine->block) {
-        const struct gqa__batch_entry *const row = &spine->call->rows[cursor->b];
-        const int32_t left = row->n - cursor->done;
-        const int32_t take = left < spine->block - n ? left : spine->block - n;
+        const struct gqa__batch_entry *const entry = &spine->call->entries[cursor->b];
+        const int32_t rest = entry->n - cursor->done;
+        const int32_t take = rest < spine->block - n ? rest : spine->block - n;
 
         if (take > 0) {
             struct gqa__token_run *const run = &spine->runs[(*runs)++];
             run->b = cursor->b;
-            run->first = row->first_valid + cursor->done;
+            run->first = entry->first_valid + cursor->done;
             run->n = take;
             run->at = n;
             for (int32_t t = 0; t < take; t++) {
@@ -143,7 +143,7 @@ static int32_t next_block(struct gqa__spine *spine, struct cursor *cursor, int32
             n += take;
             cursor->done += take;
         }
-        if (cursor->done == row->n) {
+        if (cursor->done == entry->n) {
             cursor->b++;
             cursor->done = 0;
         }
@@ -157,15 +157,15 @@ static void write_head(void *arg, int64_t item, int32_t slot)
     const struct gqa__spine *const spine = arg;
     const struct gqa__shape *const shape = &spine->call->params->shape;
     const struct gqa__token_run *const run = &spine->runs[item / shape->hkv];
-    const int32_t sequence = spine->call->rows[run->b].sequence;
+    const int32_t sequence = spine->call->entries[run->b].sequence;
     const int32_t head = (int32_t)(item % shape->hkv);
     const int32_t first = spine->cache->sequences[sequence].length - run->n;
     struct gqa__kv_rows rows;
 
     (void)slot;
-    rows.k = gqa__place_row(&spine->at.k, run, 0) + (int64_t)head * shape->dk;
+    rows.k = gqa__place_vector(&spine->at.k, run, 0) + (int64_t)head * shape->dk;
     rows.k_step = gqa__place_step(&spine->at.k);
-    rows.v = gqa__place_row(&spine->at.v, run, 0) + (int64_t)head * shape->dv;
+    rows.v = gqa__place_vector(&spine->at.v, run, 0) + (int64_t)head * shape->dv;
     rows.v_step = gqa__place_step(&spine->at.v);
     gqa__cache_write(spine->cache, sequence, head, first, run->n, &rows);
 }
@@ -177,12 +177,12 @@ static void append_block(struct gqa__spine *spine, int32_t runs)
 
     for (int32_t i = 0; i < runs; i++) {
         const struct gqa__token_run *const run = &spine->runs[i];
-        const struct gqa__batch_entry *const row = &spine->call->rows[run->b];
+        const struct gqa__batch_entry *const entry = &spine->call->entries[run->b];
         for (int32_t t = 0; t < run->n; t++) {
-            spine->columns[run->at + t] = row->columns + run->first + t;
+            spine->columns[run->at + t] = entry->columns + run->first + t;
         }
-        gqa__cache_extend(spine->cache, row->sequence, run->n, spine->positions + run->at,
-                          spine->columns + run->at, row->columns + run->first + run->n);
+        gqa__cache_extend(spine->cache, entry->sequence, run->n, spine->positions + run->at,
+                          spine->columns + run->at, entry->columns + run->first + run->n);
     }
     gqa__run_tasks(spine->call->runtime, &tasks);
 }
@@ -210,32 +210,33 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
                          struct gqa__segment *segment)
 {
     const struct gqa__call *const call = spine->call;
-    const struct gqa__batch_entry *const row = &spine->call->rows[run->b];
+    const struct gqa__batch_entry *const entry = &spine->call->entries[run->b];
     const int64_t token = (int64_t)run->b * call->tokens + run->first;
 
     memset(segment, 0, sizeof *segment);
     if (call->append) {
-        gqa__view_cache(&segment->view, spine->cache, row->sequence);
-        segment->final_keys = row->past + row->n;
+        gqa__view_cache(&segment->view, spine->cache, entry->sequence);
+        segment->final_keys = entry->past + entry->n;
     } else {
         segment->view = call->views[run->b];
         segment->final_keys = segment->view.length;
     }
     segment->n = run->n;
     segment->positions = spine->positions + run->at;
-    segment->q = gqa__place_row(&spine->at.q, run, 0);
+    segment->q = gqa__place_vector(&spine->at.q, run, 0);
     segment->q_stride = gqa__place_step(&spine->at.q);
-    segment->out = gqa__place_row(&spine->at.attn, run, 0);
+    segment->out = gqa__place_vector(&spine->at.attn, run, 0);
     segment->out_stride = gqa__place_step(&spine->at.attn);
     segment->stream = spine->at.attn_streams;
-    segment->lse = gqa__place_row(&spine->at.lse, run, 0);
-    segment->sinks = call->attend.leave_out_sinks ? NULL : gqa__stage_sinks(call->params, row->tkg);
+    segment->lse = gqa__place_vector(&spine->at.lse, run, 0);
+    segment->sinks =
+        call->attend.leave_out_sinks ? NULL : gqa__stage_sinks(call->params, entry->tkg);
     segment->batch = run->b;
     segment->row0 = run->first;
     segment->mask = call->in.mask;
     segment->bias = call->in.bias;
     segment->active_mask = call->in.active_mask;
-    segment->active_column = row->columns;
+    segment->active_column = entry->columns;
     if (call->in.key_begin != NULL) {
         segment->key_begin = call->in.key_begin + token;
         segment->key_end = call->in.key_end + token;
@@ -259,33 +260,33 @@ static void attend_block(struct gqa__spine *spine, int32_t runs)
     }
 }
 
-/* Every block of the call through the given parts of the pipeline. */
-static void run_blocks(struct gqa__spine *spine, int parts)
+/* Every block of the call, for what is asked for (GQA__MAKE_*). */
+static void run_blocks(struct gqa__spine *spine, int makes)
 {
-    struct cursor cursor = {0, 0};
+    struct block_cursor cursor = {0, 0};
     int32_t runs;
     int32_t n;
 
     while ((n = next_block(spine, &cursor, &runs)) > 0) {
-        gqa__block_before(spine, runs, n, parts);
-        if ((parts & GQA__PART_KV) != 0) {
+        gqa__block_before(spine, runs, n, makes);
+        if ((makes & GQA__MAKE_KV) != 0) {
             append_block(spine, runs);
         }
-        if ((parts & GQA__PART_Q) != 0) {
+        if ((makes & GQA__MAKE_Q) != 0) {
             attend_block(spine, runs);
             gqa__block_after(spine, runs, n);
         }
     }
 }
 
-/* The padding on the right of a row counts as columns too. */
+/* The padding on the right of an entry counts as columns too. */
 static void close_columns(struct gqa__spine *spine)
 {
     for (int32_t b = 0; b < spine->call->batch; b++) {
-        const struct gqa__batch_entry *const row = &spine->call->rows[b];
-        if (row->sequence >= 0) {
-            gqa__cache_extend(spine->cache, row->sequence, 0, NULL, NULL,
-                              row->columns + spine->call->tokens);
+        const struct gqa__batch_entry *const entry = &spine->call->entries[b];
+        if (entry->sequence >= 0) {
+            gqa__cache_extend(spine->cache, entry->sequence, 0, NULL, NULL,
+                              entry->columns + spine->call->tokens);
         }
     }
 }
@@ -304,7 +305,7 @@ static int64_t projection_madds(const struct gqa__spine *spine)
     }
     rows += call->project ? shape->o_in : 0;
     for (int32_t b = 0; b < call->batch; b++) {
-        tokens += spine->call->rows[b].sequence >= 0 ? spine->call->rows[b].n : 0;
+        tokens += spine->call->entries[b].sequence >= 0 ? spine->call->entries[b].n : 0;
     }
     return tokens * rows * shape->hidden;
 }
@@ -315,12 +316,12 @@ void gqa__spine_run(struct gqa__spine *spine)
     const gqa__fpmode mode = gqa__fpmode_enter();
 
     if (!call->append) {
-        run_blocks(spine, GQA__PART_Q);
+        run_blocks(spine, GQA__MAKE_Q);
     } else if (call->two_pass) {
-        run_blocks(spine, GQA__PART_KV);
-        run_blocks(spine, GQA__PART_Q);
+        run_blocks(spine, GQA__MAKE_KV);
+        run_blocks(spine, GQA__MAKE_Q);
     } else {
-        run_blocks(spine, GQA__PART_Q | GQA__PART_KV);
+        run_blocks(spine, GQA__MAKE_Q | GQA__MAKE_KV);
     }
     if (call->append) {
         close_columns(spine);

@@ -26,11 +26,11 @@ struct gqa__spine {
     gqa_work work; /* so far, if output.work asks for it */
 };
 
-/* Carve everything from the arena, rows and views of the call too; in counting mode only the size
- * is meant. False if it does not fit. */
+/* Carve everything from the arena, entries and views of the call too; in counting mode only the
+ * size is meant. False if it does not fit. */
 bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct gqa__arena *arena);
 
-/* Run the call: its rows and views are filled and checked. Cannot fail. */
+/* Run the call: its entries and views are filled and checked. Cannot fail. */
 void gqa__spine_run(struct gqa__spine *spine);
 
 #endif

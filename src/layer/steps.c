@@ -50,10 +50,10 @@ void gqa__load_tokens(const struct gqa__token_range *range, const struct gqa__pl
     for (int32_t i = 0; i < range->runs && to->tensor != from; i++) {
         const bool here = gqa__token_range_run(range, i, &run);
         for (int32_t t = 0; here && t < run.n; t++) {
-            float *const row = gqa__place_own(to, &run, t);
+            float *const own = gqa__place_own(to, &run, t);
             const int64_t offset = gqa__token_offset(from, &run, t);
             for (int32_t p = 0; p < pieces.count; p++) {
-                gqa__load(range->spine->call->params->kernels, row + p * pieces.n, from,
+                gqa__load(range->spine->call->params->kernels, own + p * pieces.n, from,
                           offset + p * pieces.step, pieces.n);
             }
         }
@@ -73,11 +73,11 @@ void gqa__store_tokens(const struct gqa__token_range *range, const struct gqa__p
     for (int32_t i = 0; i < range->runs; i++) {
         const bool here = gqa__token_range_run(range, i, &run);
         for (int32_t t = 0; here && t < run.n; t++) {
-            const float *const row = gqa__place_own(from, &run, t);
+            const float *const own = gqa__place_own(from, &run, t);
             const int64_t offset = gqa__token_offset(to, &run, t);
             for (int32_t p = 0; p < pieces.count; p++) {
                 gqa__store(range->spine->call->params->kernels, to, offset + p * pieces.step,
-                           row + p * pieces.n, pieces.n);
+                           own + p * pieces.n, pieces.n);
             }
         }
     }
@@ -91,11 +91,11 @@ void gqa__store_present_tokens(const struct gqa__token_range *range, const struc
     for (int32_t i = 0; i < range->runs && gqa__present(to); i++) {
         const bool here = gqa__token_range_run(range, i, &run);
         for (int32_t t = 0; here && t < run.n; t++) {
-            const float *const row = gqa__place_own(from, &run, t);
+            const float *const own = gqa__place_own(from, &run, t);
             for (int64_t h = 0; h < to->shape[1]; h++) {
                 const int64_t offset =
                     run.b * to->stride[0] + h * to->stride[1] + (run.first + t) * to->stride[2];
-                gqa__store(range->spine->call->params->kernels, to, offset, row + h * to->shape[3],
+                gqa__store(range->spine->call->params->kernels, to, offset, own + h * to->shape[3],
                            to->shape[3]);
             }
         }
@@ -110,7 +110,7 @@ struct steps {
     int32_t count;
 };
 
-static void run_range(void *arg, int64_t item, int32_t slot)
+static void run_steps_on_range(void *arg, int64_t item, int32_t slot)
 {
     const struct steps *const all = arg;
     struct gqa__token_range range = *all->block;
@@ -126,7 +126,7 @@ static void run_range(void *arg, int64_t item, int32_t slot)
 static void run_steps(struct steps *all)
 {
     const struct gqa__token_range *const block = all->block;
-    const struct gqa__tasks tasks = {run_range, all,
+    const struct gqa__tasks tasks = {run_steps_on_range, all,
                                      (block->end + RANGE_TOKENS - 1) / RANGE_TOKENS};
 
     gqa__run_tasks(block->spine->call->runtime, &tasks);

@@ -15,7 +15,7 @@ struct gqa__token_range {
     struct gqa__spine *spine;
     int32_t runs; /* of the whole block */
     int32_t begin, end;
-    int parts;    /* GQA__PART_*: what this pass of the call makes */
+    int makes;    /* GQA__MAKE_*: what this pass of the call makes */
     int32_t slot; /* of the task, for scratch */
 };
 

@@ -8,7 +8,7 @@
 enum need { REFUSED, OPTIONAL, REQUIRED };
 
 /* What one tensor must be. */
-struct rule {
+struct weight_rule {
     const char *field;
     gqa_tensor *tensor;
     enum need need;
@@ -26,7 +26,7 @@ struct check {
     gqa_status status;
 };
 
-static void apply_formats(struct check *check, const struct rule *rule, int formats)
+static void apply_formats(struct check *check, const struct weight_rule *rule, int formats)
 {
     if (check->status != GQA_OK) {
         return;
@@ -48,7 +48,7 @@ static void apply_formats(struct check *check, const struct rule *rule, int form
     }
 }
 
-static void apply(struct check *check, const struct rule *rule)
+static void apply_floats(struct check *check, const struct weight_rule *rule)
 {
     apply_formats(check, rule, GQA__FLOATS);
 }
@@ -77,13 +77,13 @@ static void check_norms(struct check *check)
     const enum need bias_in = optional_if(in == GQA_NORM_LAYER);
     const enum need weight_post = optional_if(post != GQA_NORM_NONE);
     const enum need bias_post = optional_if(post == GQA_NORM_LAYER);
-    const struct rule rules[] = {
+    const struct weight_rule rules[] = {
         {"weights.input_norm", &w->input_norm, weight_in, in_cause, in, 1, {hidden}},
         {"weights.input_norm_bias", &w->input_norm_bias, bias_in, in_cause, in, 1, {hidden}},
         {"weights.post_norm", &w->post_norm, weight_post, post_cause, post, 1, {hidden}},
         {"weights.post_norm_bias", &w->post_norm_bias, bias_post, post_cause, post, 1, {hidden}}};
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
-        apply(check, &rules[i]);
+        apply_floats(check, &rules[i]);
     }
 }
 
@@ -118,7 +118,8 @@ static void check_scale(struct check *check, const struct projection *p)
 {
     const gqa_weight_storage storage = check->params->config.weight_storage;
     const bool integers = gqa__present(p->weight) && p->weight->dtype == GQA_I8;
-    struct rule rule = {p->scale_field, p->scale, REFUSED, p->cause, p->value, 1, {p->out, 0}};
+    struct weight_rule rule = {p->scale_field, p->scale, REFUSED,    p->cause,
+                               p->value,       1,        {p->out, 0}};
     if (p->wanted) {
         rule.cause = "config.weight_storage";
         rule.value = (int32_t)storage;
@@ -128,7 +129,7 @@ static void check_scale(struct check *check, const struct projection *p)
         rule.cause = "the dtype of its matrix";
         rule.value = gqa__present(p->weight) ? (int32_t)p->weight->dtype : 0;
     }
-    apply(check, &rule);
+    apply_floats(check, &rule);
     if (rule.need == REQUIRED && check->status == GQA_OK) {
         check_finite(check, p->scale_field, p->scale);
     }
@@ -136,8 +137,8 @@ static void check_scale(struct check *check, const struct projection *p)
 
 static void check_matrix(struct check *check, const struct projection *p)
 {
-    const struct rule rule = {p->field, p->weight, required_if(p->wanted), p->cause,
-                              p->value, 2,         {p->out, p->in}};
+    const struct weight_rule rule = {p->field, p->weight, required_if(p->wanted), p->cause,
+                                     p->value, 2,         {p->out, p->in}};
     const bool int8 = check->params->config.weight_storage == GQA_WEIGHT_STORAGE_INT8;
     if (check->status == GQA_OK && p->wanted && !int8 && gqa__present(p->weight) &&
         p->weight->dtype == GQA_I8) {
@@ -157,14 +158,14 @@ static void check_projection(struct check *check, const struct projection *p)
         const bool flag = p->bias_value != 0;
         const bool other = flag && !p->wanted; /* the weight's cause decides */
         const enum need need = required_if(p->wanted && flag);
-        const struct rule bias = {p->bias_field,
-                                  p->bias,
-                                  need,
-                                  other ? p->cause : p->bias_cause,
-                                  other ? p->value : p->bias_value,
-                                  1,
-                                  {p->out}};
-        apply(check, &bias);
+        const struct weight_rule bias = {p->bias_field,
+                                         p->bias,
+                                         need,
+                                         other ? p->cause : p->bias_cause,
+                                         other ? p->value : p->bias_value,
+                                         1,
+                                         {p->out}};
+        apply_floats(check, &bias);
     }
 }
 
@@ -236,13 +237,13 @@ static void check_qk_tensor(struct check *check, const char *field, gqa_tensor *
     const gqa_config *const config = &check->params->config;
     const int64_t dk = check->params->shape.dk;
     const bool off = config->qk_norm_scope == GQA_QK_NORM_OFF;
-    struct rule rule = {field,
-                        tensor,
-                        need,
-                        off ? "config.qk_norm_scope" : "config.qk_norm",
-                        off ? 0 : (int32_t)config->qk_norm,
-                        1,
-                        {dk, 0}};
+    struct weight_rule rule = {field,
+                               tensor,
+                               need,
+                               off ? "config.qk_norm_scope" : "config.qk_norm",
+                               off ? 0 : (int32_t)config->qk_norm,
+                               1,
+                               {dk, 0}};
     if (config->qk_norm_scope == GQA_QK_NORM_WHOLE) {
         rule.shape[0] = heads * dk;
     } else if (gqa__present(tensor) && tensor->rank == 2) {
@@ -250,7 +251,7 @@ static void check_qk_tensor(struct check *check, const char *field, gqa_tensor *
         rule.shape[0] = heads;
         rule.shape[1] = dk;
     }
-    apply(check, &rule);
+    apply_floats(check, &rule);
 }
 
 /* Both or neither; one rank for a weight and its bias. */
@@ -317,22 +318,22 @@ static void check_sinks(struct check *check)
     gqa_weights *const w = check->weights;
     const bool on = config->learned_sinks_size == 1;
     const int64_t hq = check->params->shape.hq;
-    const struct rule sinks = {"weights.sinks",
-                               &w->sinks,
-                               required_if(on),
-                               "config.learned_sinks_size",
-                               config->learned_sinks_size,
-                               1,
-                               {hq}};
-    const struct rule tkg = {"weights.tkg_sinks",
-                             &w->tkg_sinks,
-                             optional_if(on),
-                             "config.learned_sinks_size",
-                             config->learned_sinks_size,
-                             1,
-                             {hq}};
-    apply(check, &sinks);
-    apply(check, &tkg);
+    const struct weight_rule sinks = {"weights.sinks",
+                                      &w->sinks,
+                                      required_if(on),
+                                      "config.learned_sinks_size",
+                                      config->learned_sinks_size,
+                                      1,
+                                      {hq}};
+    const struct weight_rule tkg = {"weights.tkg_sinks",
+                                    &w->tkg_sinks,
+                                    optional_if(on),
+                                    "config.learned_sinks_size",
+                                    config->learned_sinks_size,
+                                    1,
+                                    {hq}};
+    apply_floats(check, &sinks);
+    apply_floats(check, &tkg);
     check_logits(check, sinks.field, &w->sinks);
     check_logits(check, tkg.field, &w->tkg_sinks);
 }

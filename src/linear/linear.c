@@ -87,14 +87,14 @@ void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t 
     gqa__linear_set_bias(linear, row, bias);
 }
 
-/* Activations are packed in blocks of token_step tokens, each block by itself. */
-static size_t block_bytes(const struct gqa__linear *linear)
+/* Activations are packed in packets of token_step tokens, each packet by itself. */
+static size_t packet_bytes(const struct gqa__linear *linear)
 {
     const size_t bytes = linear->kernels->x_bytes(linear->kernels->token_step, linear->in);
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
-static int64_t block_count(const struct gqa__linear *linear, int32_t tokens)
+static int64_t packet_count(const struct gqa__linear *linear, int32_t tokens)
 {
     const int64_t step = linear->kernels->token_step;
     return (tokens + step - 1) / step;
@@ -113,7 +113,7 @@ size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t token
     if (linear->plain) {
         return 0;
     }
-    return (size_t)block_count(linear, tokens) * block_bytes(linear) +
+    return (size_t)packet_count(linear, tokens) * packet_bytes(linear) +
            (size_t)gqa__thread_count(runtime) * gqa__product_slice_bytes(linear);
 }
 
@@ -122,7 +122,7 @@ static void pack_task(void *arg, int64_t item, int32_t slot)
     const struct gqa__product *const p = arg;
     const struct gqa__kernels *const kernels = p->linear->kernels;
     (void)slot;
-    kernels->pack_x(p->packed + (size_t)item * p->block_bytes,
+    kernels->pack_x(p->packed + (size_t)item * p->packet_bytes,
                     p->x + item * kernels->token_step * p->x_stride, p->x_stride,
                     gqa__product_tokens(p, item), p->linear->in);
 }
@@ -132,24 +132,24 @@ static int64_t out_tasks(const struct gqa__product *p)
     return (p->out_end - p->out_begin + p->out_task - 1) / p->out_task;
 }
 
-/* Which outputs and token blocks item number `item` computes. Consecutive items share what should
+/* Which outputs and packets item number `item` computes. Consecutive items share what should
  * stay in a cache: the weights of the same outputs, or, for kernels that stream weights, the same
  * packed tokens. In place and not streaming, an item is some outputs for all tokens, so that
  * weights are gathered once. */
 static struct gqa__share share_of(const struct gqa__product *p, int64_t item)
 {
     const int64_t outs = out_tasks(p);
-    struct gqa__share share = {item % p->token_blocks, 0, item / p->token_blocks, 0};
+    struct gqa__share share = {item % p->packets, 0, item / p->packets, 0};
     if (p->linear->kernels->stream_weights) {
-        share.block_begin = item / outs;
+        share.packet_begin = item / outs;
         share.out_begin = item % outs;
     } else if (p->linear->strip_count > 0) {
-        share.block_begin = 0;
+        share.packet_begin = 0;
         share.out_begin = item;
     }
-    share.block_end = share.block_begin + 1;
+    share.packet_end = share.packet_begin + 1;
     if (p->linear->strip_count > 0 && !p->linear->kernels->stream_weights) {
-        share.block_end = p->token_blocks;
+        share.packet_end = p->packets;
     }
     share.out_begin = p->out_begin + share.out_begin * p->out_task;
     share.out_end = gqa__min(share.out_begin + p->out_task, p->out_end);
@@ -168,7 +168,7 @@ static void product_task(void *arg, int64_t item, int32_t slot)
     if (p->linear->strip_count > 0) {
         gqa__strips_run(p, &share, slot);
     } else {
-        gqa__product_args(p, share.block_begin, gqa__product_slice(p, slot), &args);
+        gqa__product_args(p, share.packet_begin, gqa__product_slice(p, slot), &args);
         args.weight = p->linear->weight;
         args.out_begin = share.out_begin;
         args.out_end = share.out_end;
@@ -200,18 +200,18 @@ static void run_packed(struct gqa__product *p, const gqa_runtime *runtime)
     const int64_t step = in_place ? gqa__strips_unit(linear->kernels) : linear->kernels->out_step;
     struct gqa__tasks tasks;
     p->packed = p->scratch;
-    p->block_bytes = block_bytes(linear);
-    p->token_blocks = block_count(linear, p->tokens);
+    p->packet_bytes = packet_bytes(linear);
+    p->packets = packet_count(linear, p->tokens);
     p->out_task = task_outs(linear, step);
     tasks.arg = p;
     if (!p->x_packed) {
         tasks.body = pack_task;
-        tasks.items = p->token_blocks;
+        tasks.items = p->packets;
         gqa__run_tasks(runtime, &tasks);
     }
     tasks.body = product_task;
     tasks.items = out_tasks(p);
-    tasks.items *= in_place && !linear->kernels->stream_weights ? 1 : p->token_blocks;
+    tasks.items *= in_place && !linear->kernels->stream_weights ? 1 : p->packets;
     gqa__run_tasks(runtime, &tasks);
 }
 

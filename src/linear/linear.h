@@ -68,9 +68,9 @@ struct gqa__product {
         after;     /* add: [tokens][add_stride], output out_begin first; apart from y */
     void *scratch; /* gqa__linear_scratch_bytes */
     /* Set while it runs. */
-    unsigned char *packed; /* [token_blocks][block_bytes], then one slice per thread */
-    size_t block_bytes;
-    int64_t token_blocks;
+    unsigned char *packed; /* [packets][packet_bytes], then one slice per thread */
+    size_t packet_bytes;
+    int64_t packets;
     int64_t out_task; /* outputs per task */
 };
 

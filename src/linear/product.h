@@ -11,16 +11,16 @@
  * at once. */
 #define GQA__STREAM_OUTPUTS (1 << 21)
 
-/* What one task does: some outputs of some blocks of tokens. */
+/* What one task does: some outputs of some packets of tokens. */
 struct gqa__share {
-    int64_t block_begin, block_end;
+    int64_t packet_begin, packet_end;
     int64_t out_begin, out_end;
 };
 
-static inline int32_t gqa__product_tokens(const struct gqa__product *p, int64_t block)
+static inline int32_t gqa__product_tokens(const struct gqa__product *p, int64_t packet)
 {
     const int64_t step = p->linear->kernels->token_step;
-    return (int32_t)gqa__min(step, p->tokens - block * step);
+    return (int32_t)gqa__min(step, p->tokens - packet * step);
 }
 
 /* The bytes of a thread's slice of the scratch: the kernel's, then in place a packed unit and one
@@ -29,26 +29,26 @@ size_t gqa__product_slice_bytes(const struct gqa__linear *linear);
 
 static inline void *gqa__product_slice(const struct gqa__product *p, int32_t slot)
 {
-    return p->packed + (size_t)p->token_blocks * p->block_bytes +
+    return p->packed + (size_t)p->packets * p->packet_bytes +
            (size_t)slot * gqa__product_slice_bytes(p->linear);
 }
 
-/* Activations and tokens of a token block, with a thread's slice. y and add point to where output 0
+/* Activations and tokens of a packet, with a thread's slice. y and add point to where output 0
  * would be; weight and the range of outputs are left to the caller. */
-static inline void gqa__product_args(const struct gqa__product *p, int64_t block, void *slice,
+static inline void gqa__product_args(const struct gqa__product *p, int64_t packet, void *slice,
                                      struct gqa__linear_args *args)
 {
     args->scratch = slice;
     args->out = p->linear->out;
     args->in = p->linear->in;
-    args->x = p->packed + (size_t)block * p->block_bytes;
-    args->tokens = gqa__product_tokens(p, block);
-    args->y = p->y + block * p->linear->kernels->token_step * p->y_stride - p->out_begin;
+    args->x = p->packed + (size_t)packet * p->packet_bytes;
+    args->tokens = gqa__product_tokens(p, packet);
+    args->y = p->y + packet * p->linear->kernels->token_step * p->y_stride - p->out_begin;
     args->y_stride = p->y_stride;
     args->after = p->after;
     if (p->after.add != NULL) {
         args->after.add +=
-            block * p->linear->kernels->token_step * p->after.add_stride - p->out_begin;
+            packet * p->linear->kernels->token_step * p->after.add_stride - p->out_begin;
     }
     args->scale = p->linear->scale;
     args->bias = p->linear->bias;

@@ -22,7 +22,7 @@ int64_t gqa__strips_unit(const struct gqa__kernels *kernels)
     return gqa__round_up(MOST_OUTS, kernels->out_step);
 }
 
-static size_t panel_bytes(const struct gqa__linear *linear)
+static size_t unit_bytes(const struct gqa__linear *linear)
 {
     const int64_t out = gqa__strips_unit(linear->kernels);
     const size_t bytes = linear->int8 ? linear->kernels->int8_bytes(out, linear->in)
@@ -33,7 +33,7 @@ static size_t panel_bytes(const struct gqa__linear *linear)
 size_t gqa__strips_bytes(const struct gqa__linear *linear)
 {
     const size_t row = (size_t)linear->in * sizeof(float);
-    return panel_bytes(linear) + (size_t)gqa__round_up((int64_t)row, GQA__ALIGN);
+    return unit_bytes(linear) + (size_t)gqa__round_up((int64_t)row, GQA__ALIGN);
 }
 
 /* The strip that holds the row. */
@@ -88,36 +88,36 @@ static void find_rows(struct unit *unit, const struct gqa__linear *linear, int64
 
 /* Packs a unit row by row, as gqa_create packs a matrix: integers as they are, the others through
  * f32. buffer: [in] */
-static void pack_slowly(void *panel, const struct unit *unit, const struct gqa__linear *linear,
+static void pack_slowly(void *packed, const struct unit *unit, const struct gqa__linear *linear,
                         float *buffer)
 {
     const struct gqa__rows *const rows = &unit->rows;
-    memset(panel, 0, panel_bytes(linear));
+    memset(packed, 0, unit_bytes(linear));
     for (int32_t i = 0; i < rows->valid; i++) {
         const gqa_tensor row = gqa_tensor_1d(rows->row[i], unit->dtypes[i], rows->in);
         if (linear->int8) {
-            linear->kernels->pack_int8(panel, i, rows->row[i], rows->count, rows->in);
+            linear->kernels->pack_int8(packed, i, rows->row[i], rows->count, rows->in);
             continue;
         }
         gqa__load(linear->kernels, buffer, &row, 0, rows->in);
-        linear->kernels->pack_weight(panel, i, buffer, rows->count, rows->in);
+        linear->kernels->pack_weight(packed, i, buffer, rows->count, rows->in);
     }
 }
 
-/* The product of one unit, n outputs from out on, for the token blocks of the share. */
+/* The product of one unit, n outputs from out on, for the packets of tokens of the share. */
 static void run_unit(const struct gqa__product *p, const struct gqa__share *share, int64_t out,
                      int64_t n, void *slice)
 {
-    const bool once = share->block_end - share->block_begin == 1;
+    const bool once = share->packet_end - share->packet_begin == 1;
     const struct gqa__kernels *const kernels = p->linear->kernels;
-    unsigned char *const panel = (unsigned char *)slice + kernels->scratch_bytes;
+    unsigned char *const packed_unit = (unsigned char *)slice + kernels->scratch_bytes;
     bool packed = false;
     struct unit unit;
     find_rows(&unit, p->linear, out, n);
-    for (int64_t block = share->block_begin; block < share->block_end; block++) {
+    for (int64_t packet = share->packet_begin; packet < share->packet_end; packet++) {
         struct gqa__linear_args args;
-        gqa__product_args(p, block, slice, &args);
-        args.weight = panel;
+        gqa__product_args(p, packet, slice, &args);
+        args.weight = packed_unit;
         args.out = n;
         args.out_begin = 0;
         args.out_end = n;
@@ -130,9 +130,10 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
             continue;
         }
         if (!packed && (unit.mixed || p->linear->int8 || kernels->pack_rows == NULL)) {
-            pack_slowly(panel, &unit, p->linear, (float *)(void *)(panel + panel_bytes(p->linear)));
+            pack_slowly(packed_unit, &unit, p->linear,
+                        (float *)(void *)(packed_unit + unit_bytes(p->linear)));
         } else if (!packed) {
-            kernels->pack_rows(panel, &unit.rows);
+            kernels->pack_rows(packed_unit, &unit.rows);
         }
         packed = true;
         kernels->linear(&args);
@@ -141,7 +142,7 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
 
 void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot)
 {
-    const bool once = share->block_end - share->block_begin == 1;
+    const bool once = share->packet_end - share->packet_begin == 1;
     const int64_t few = gqa__round_up(FEW_OUTS, p->linear->kernels->out_step);
     const int64_t unit = once ? few : gqa__strips_unit(p->linear->kernels);
     void *const slice = gqa__product_slice(p, slot);

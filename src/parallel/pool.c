@@ -90,7 +90,7 @@ static uint64_t next_ticket(struct gqa_pool *pool, uint32_t last)
     }
 }
 
-static void *worker(void *arg)
+static void *work_for_pool(void *arg)
 {
     struct gqa_pool *pool = arg;
     uint32_t last = 0;
@@ -124,19 +124,19 @@ static void ring(struct gqa_pool *pool, uint32_t count)
 /* Wait until the workers that joined are done. */
 static void wait_for(struct gqa_pool *pool, uint32_t joined)
 {
-    uint32_t left = atomic_fetch_add(&pool->pending.value, 2 * joined) + 2 * joined;
+    uint32_t pending = atomic_fetch_add(&pool->pending.value, 2 * joined) + 2 * joined;
 
-    for (int i = 0; i < LOOKS && left != 0; i++) {
+    for (int i = 0; i < LOOKS && pending != 0; i++) {
         gqa__relax();
-        left = atomic_load_explicit(&pool->pending.value, memory_order_acquire);
+        pending = atomic_load_explicit(&pool->pending.value, memory_order_acquire);
     }
-    if (left == 0) {
+    if (pending == 0) {
         return;
     }
-    left = atomic_fetch_or(&pool->pending.value, 1) | 1;
-    while (left != 1) {
-        gqa__futex_wait(&pool->pending, left);
-        left = atomic_load_explicit(&pool->pending.value, memory_order_acquire);
+    pending = atomic_fetch_or(&pool->pending.value, 1) | 1;
+    while (pending != 1) {
+        gqa__futex_wait(&pool->pending, pending);
+        pending = atomic_load_explicit(&pool->pending.value, memory_order_acquire);
     }
     atomic_store_explicit(&pool->pending.value, 0, memory_order_relaxed);
 }
@@ -196,7 +196,7 @@ gqa_status gqa__pool_create(gqa_pool **out, int32_t threads, const gqa_runtime *
         goto no_pending;
     }
     while (pool->workers < threads - 1 &&
-           gqa__thread_start(&pool->thread[pool->workers], worker, pool)) {
+           gqa__thread_start(&pool->thread[pool->workers], work_for_pool, pool)) {
         pool->workers++;
     }
     if (pool->workers == threads - 1) {

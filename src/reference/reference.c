@@ -20,8 +20,8 @@ struct work {
     int64_t pairs;       /* of row and key that see one another, so far */
 };
 
-static void carve(struct work *work, struct gqa__arena *arena, const struct gqa__shape *shape,
-                  int32_t max_keys)
+static void carve_work(struct work *work, struct gqa__arena *arena, const struct gqa__shape *shape,
+                       int32_t max_keys)
 {
     work->k = gqa__arena_take(arena, (int64_t)max_keys * shape->dk, sizeof(float));
     work->v = gqa__arena_take(arena, (int64_t)max_keys * shape->dv, sizeof(float));
@@ -34,7 +34,7 @@ size_t gqa__reference_scratch_bytes(const struct gqa__params *params, int32_t ma
     struct gqa__arena arena;
     struct work work;
     gqa__arena_count(&arena);
-    carve(&work, &arena, &params->shape, max_keys);
+    carve_work(&work, &arena, &params->shape, max_keys);
     return arena.failed ? SIZE_MAX : arena.used;
 }
 
@@ -168,7 +168,7 @@ static void attend_segment(const struct gqa__params *params, const struct gqa__s
     work.keys = (int32_t)gqa__max(0, end - segment->range_begin);
     work.pairs = 0;
     gqa__arena_open(&arena, scratch, gqa__reference_scratch_bytes(params, work.keys));
-    carve(&work, &arena, &params->shape, work.keys);
+    carve_work(&work, &arena, &params->shape, work.keys);
     for (int32_t kv_head = 0; kv_head < params->shape.hkv; kv_head++) {
         attend_head(params, segment, kv_head, &work);
     }

@@ -20,7 +20,7 @@ static double keep(const struct gqa__reference_state *state, double x)
 }
 
 /* e^(s - m) for s <= m. Nothing is subtracted from -inf: that would be NaN. */
-static double weight(double s, double m)
+static double exponential(double s, double m)
 {
     double x = s - (m == -INFINITY ? 0.0 : m);
     if (x != x) {
@@ -57,7 +57,7 @@ void gqa__reference_exponentiate(struct gqa__reference_state *state, const doubl
                                  const float *v, int32_t n)
 {
     gqa__reference_empty(state);
-    for (int32_t j = 0; j < n; j++) { /* a NaN is no maximum; its weight is NaN */
+    for (int32_t j = 0; j < n; j++) { /* a NaN is no maximum; its exponential is NaN */
         state->m = scores[j] > state->m ? scores[j] : state->m;
     }
     for (int32_t j = 0; j < n; j++) {
@@ -66,7 +66,7 @@ void gqa__reference_exponentiate(struct gqa__reference_state *state, const doubl
         if (scores[j] == -INFINITY) {
             continue;
         }
-        p = weight(scores[j], state->m);
+        p = exponential(scores[j], state->m);
         state->l = keep(state, state->l + p);
         for (int32_t d = 0; d < state->dv; d++) {
             state->o[d] = keep(state, state->o[d] + p * (double)row[d]);
@@ -85,8 +85,8 @@ static void merge(struct gqa__reference_state *state, double m, double l, const 
         gqa__reference_empty(state); /* a = 0 below leaves exactly the other state */
     }
     top = state->m > m ? state->m : m;
-    a = state->l == 0.0 ? 0.0 : weight(state->m, top);
-    b = weight(m, top);
+    a = state->l == 0.0 ? 0.0 : exponential(state->m, top);
+    b = exponential(m, top);
     state->m = top;
     state->l = keep(state, state->l * a + l * b);
     for (int32_t d = 0; d < state->dv; d++) {

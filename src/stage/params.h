@@ -19,9 +19,9 @@ struct gqa__rope {
 
 /* Test hooks: every value gives the same bits. All zero in a layer from gqa_create. */
 struct gqa__knobs {
-    bool no_verdicts;    /* score every key block of every tile instead of the visible panels */
-    bool force_key_cut;  /* cut by key range wherever there are two fold blocks */
-    int32_t token_block; /* tokens per pass of the spine; 0 = its own choice */
+    bool mask_all_blocks; /* skip no block of any tile, and take none whole: mask them all */
+    bool force_key_cut;   /* cut by key range wherever there are two fold blocks */
+    int32_t token_block;  /* tokens per pass of the spine; 0 = its own choice */
 };
 
 struct gqa__params {

@@ -38,7 +38,7 @@ static float *token(const struct gqa__heads *heads, int64_t i)
     return heads->x == NULL ? NULL : heads->x + i * heads->step;
 }
 
-/* One token's projection row [q | k | v] to where its parts belong; NULL = not wanted. */
+/* One token's projection row [q | k | v] to where they belong; NULL = not wanted. */
 static void split(const struct gqa__shape *shape, const float *row, float *q, float *k, float *v,
                   float *gate)
 {
@@ -74,11 +74,11 @@ void gqa__stage_qkv_project(const struct gqa__params *params,
 
     product.scratch =
         (unsigned char *)projection->scratch + projection_bytes(params, projection->n);
-    /* A part begins and ends inside a block of outputs: the whole block is computed. */
-    if ((projection->parts & GQA__PART_Q) == 0) {
+    /* q or k and v begin and end inside a block of outputs: the whole block is computed. */
+    if ((projection->makes & GQA__MAKE_Q) == 0) {
         product.out_begin = shape->q_rows / out_step * out_step;
     }
-    if ((projection->parts & GQA__PART_KV) == 0) {
+    if ((projection->makes & GQA__MAKE_KV) == 0) {
         product.out_end = gqa__min(gqa__round_up(shape->q_rows, out_step), out);
     }
     product.y = (float *)projection->scratch + product.out_begin; /* [n][qkv.out] */
@@ -154,7 +154,7 @@ static void clip(const struct gqa__params *params, float *x, int64_t count)
     }
 }
 
-static void scale(const struct gqa__params *params, float *x, float factor, int64_t count)
+static void scale_vectors(const struct gqa__params *params, float *x, float factor, int64_t count)
 {
     if (x != NULL && factor != 0.0f) {
         params->kernels->scale(x, x, factor, count);
@@ -177,7 +177,7 @@ void gqa__stage_clip(const struct gqa__params *params, const struct gqa__qkv *x,
         if (v != NULL && params->config.v_norm != GQA_NORM_NONE) {
             norm_values(params, v, shape->hkv);
         }
-        scale(params, v, params->config.v_scale, v_count);
-        scale(params, k, params->config.key_multiplier, k_count);
+        scale_vectors(params, v, params->config.v_scale, v_count);
+        scale_vectors(params, k, params->config.key_multiplier, k_count);
     }
 }

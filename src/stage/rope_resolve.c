@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* Carve the arrays. The caller gives the memory that the same code counted. */
-static void carve(struct gqa__rope *rope, const gqa_config *config, struct gqa__arena *arena)
+static void carve_tables(struct gqa__rope *rope, const gqa_config *config, struct gqa__arena *arena)
 {
     rope->inv_freq = gqa__arena_take(arena, rope->pairs, sizeof *rope->inv_freq);
     rope->inv_freq_long = NULL;
@@ -28,7 +28,7 @@ size_t gqa__rope_bytes(const gqa_config *config, const struct gqa__shape *shape)
     }
     rope.pairs = shape->rotary_dim / 2;
     gqa__arena_count(&arena);
-    carve(&rope, config, &arena);
+    carve_tables(&rope, config, &arena);
     return arena.used;
 }
 
@@ -85,7 +85,7 @@ static void mix_double(uint64_t *hash, double x)
 /* Everything that a table's bits depend on: resolved numbers, so that two ways to spell one rope
  * have one key. The style (half or interleaved) is not among them. */
 static uint64_t table_key(const struct gqa__rope *rope, const gqa_config *config,
-                          const struct gqa__frequency_span *span)
+                          const struct gqa__frequency_spacing *spacing)
 {
     uint64_t hash = UINT64_C(0xcbf29ce484222325);
     mix(&hash, (uint64_t)rope->pairs);
@@ -107,7 +107,7 @@ static uint64_t table_key(const struct gqa__rope *rope, const gqa_config *config
     if (config->rope_scaling == GQA_ROPE_SCALING_DYNAMIC) {
         mix_double(&hash, config->rope_theta);
         mix_double(&hash, config->rope_factor);
-        mix(&hash, (uint64_t)span->dim);
+        mix(&hash, (uint64_t)spacing->dim);
     }
     return hash == 0 ? 1 : hash;
 }
@@ -115,22 +115,22 @@ static uint64_t table_key(const struct gqa__rope *rope, const gqa_config *config
 void gqa__rope_resolve(struct gqa__rope *rope, const gqa_config *config,
                        const struct gqa__shape *shape, void *memory)
 {
-    const struct gqa__frequency_span span = gqa__frequency_span(config, shape);
+    const struct gqa__frequency_spacing spacing = gqa__frequency_spacing(config, shape);
     struct gqa__arena arena;
     memset(rope, 0, sizeof *rope);
     if (config->rope == GQA_ROPE_NONE) {
         return;
     }
-    rope->pairs = span.pairs;
+    rope->pairs = spacing.pairs;
     gqa__arena_open(&arena, memory, gqa__rope_bytes(config, shape));
-    carve(rope, config, &arena);
+    carve_tables(rope, config, &arena);
     rope->attention_factor = gqa__rope_attention_factor(config);
-    gqa__frequencies(config, span, 1, rope->inv_freq);
+    gqa__frequencies(config, spacing, 1, rope->inv_freq);
     if (rope->inv_freq_long != NULL) {
-        gqa__frequencies(config, span, INT32_MAX, rope->inv_freq_long);
+        gqa__frequencies(config, spacing, INT32_MAX, rope->inv_freq_long);
     }
     assign_axes(rope, config);
-    rope->key = table_key(rope, config, &span);
+    rope->key = table_key(rope, config, &spacing);
 }
 
 void gqa__rope_frequencies(const struct gqa__params *params, int32_t rope_length, double *out)
@@ -139,7 +139,7 @@ void gqa__rope_frequencies(const struct gqa__params *params, int32_t rope_length
     const struct gqa__rope *const rope = &params->rope;
     const bool beyond = gqa__rope_by_length(config) && rope_length > config->rope_original_context;
     if (beyond && config->rope_scaling == GQA_ROPE_SCALING_DYNAMIC) {
-        gqa__frequencies(config, gqa__frequency_span(config, &params->shape), rope_length, out);
+        gqa__frequencies(config, gqa__frequency_spacing(config, &params->shape), rope_length, out);
     } else {
         const double *const from = beyond ? rope->inv_freq_long : rope->inv_freq; /* [pairs] */
         memcpy(out, from, (size_t)rope->pairs * sizeof *out);

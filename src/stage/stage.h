@@ -9,13 +9,13 @@
 /* norm.c: one token, x [hidden] -> x_norm; input norm and attn_in_multiplier. */
 void gqa__stage_input_norm(const struct gqa__params *params, const float *x, float *x_norm);
 
-/* qkv.c: x_norm -> proj [n][qkv.out] (the front of scratch), rows [q | k | v] with bias. parts
+/* qkv.c: x_norm -> proj [n][qkv.out] (the front of scratch), rows [q | k | v] with bias. makes
  * chooses which ranges are computed (others are left as they are). */
-enum { GQA__PART_Q = 1, GQA__PART_KV = 2 };
+enum { GQA__MAKE_Q = 1, GQA__MAKE_KV = 2 };
 struct gqa__projection {
     const float *x_norm; /* [n][hidden] */
     int32_t n;
-    int parts;   /* GQA__PART_* */
+    int makes;   /* GQA__MAKE_* */
     float clip;  /* q, k and v are clamped to +-clip; 0 = they are not */
     float *gate; /* [n][hq][gate_dim] logits of a gate of its own (ELEMENT, HEAD), or NULL */
     void *scratch;

@@ -9,7 +9,7 @@
 enum { ANY_FLOAT, ONLY_F32, ONLY_I32, ONLY_U8, ONLY_F64, ONLY_BF16, F32_OR_F64, ANY_RESULT };
 
 /* What the schema says about one tensor of this case. */
-struct rule {
+struct tensor_rule {
     const char *name;
     bool wanted;        /* else it must be absent */
     bool optional;      /* though wanted it may be absent */
@@ -24,8 +24,8 @@ struct rule {
 
 #define RULES_MAX 40
 
-struct rules {
-    struct rule rule[RULES_MAX];
+struct tensor_rules {
+    struct tensor_rule rule[RULES_MAX];
     int n;
 };
 
@@ -82,10 +82,10 @@ static gqa_tensor view_of(const struct tool_tensor *tensor)
 /* --- the rules ----------------------------------------------------------------------------------
  */
 
-static struct rule *add(struct rules *rules, const char *name, bool wanted, const char *reason,
-                        int dtypes)
+static struct tensor_rule *add(struct tensor_rules *rules, const char *name, bool wanted,
+                               const char *reason, int dtypes)
 {
-    struct rule *rule = &rules->rule[rules->n++];
+    struct tensor_rule *rule = &rules->rule[rules->n++];
 
     memset(rule, 0, sizeof *rule);
     rule->name = name;
@@ -96,7 +96,8 @@ static struct rule *add(struct rules *rules, const char *name, bool wanted, cons
     return rule;
 }
 
-static void shape_of(struct rule *rule, int32_t rank, int64_t a, int64_t b, int64_t c, int64_t d)
+static void shape_of(struct tensor_rule *rule, int32_t rank, int64_t a, int64_t b, int64_t c,
+                     int64_t d)
 {
     int64_t shape[4] = {a, b, c, d};
 
@@ -104,27 +105,27 @@ static void shape_of(struct rule *rule, int32_t rank, int64_t a, int64_t b, int6
     memcpy(rule->shape, shape, sizeof shape);
 }
 
-static void add_matrix(struct rules *rules, const struct tool_case *c, const char *name,
+static void add_matrix(struct tensor_rules *rules, const struct tool_case *c, const char *name,
                        int64_t rows, int64_t columns, gqa_tensor *view)
 {
-    struct rule *rule = add(rules, name, c->block, "stage", ANY_FLOAT);
+    struct tensor_rule *rule = add(rules, name, c->block, "stage", ANY_FLOAT);
 
     shape_of(rule, 2, rows, columns, 0, 0);
     rule->with = "x, wq, wk, wv, wo";
     rule->view = view;
 }
 
-static struct rule *add_vector(struct rules *rules, const char *name, bool wanted,
-                               const char *reason, int64_t size, gqa_tensor *view)
+static struct tensor_rule *add_vector(struct tensor_rules *rules, const char *name, bool wanted,
+                                      const char *reason, int64_t size, gqa_tensor *view)
 {
-    struct rule *rule = add(rules, name, wanted, reason, ANY_FLOAT);
+    struct tensor_rule *rule = add(rules, name, wanted, reason, ANY_FLOAT);
 
     shape_of(rule, 1, size, 0, 0, 0);
     rule->view = view;
     return rule;
 }
 
-static void add_weights(struct rules *rules, struct tool_case *c)
+static void add_weights(struct tensor_rules *rules, struct tool_case *c)
 {
     gqa_weights *w = &c->weights;
     int64_t q = (int64_t)c->hq * c->dk, k = (int64_t)c->hkv * c->dk, v = (int64_t)c->hkv * c->dv;
@@ -144,13 +145,13 @@ static void add_weights(struct rules *rules, struct tool_case *c)
     add_vector(rules, "sinks", c->config.learned_sinks_size != 0, "sinks", c->hq, &w->sinks);
 }
 
-static void add_qk_norm(struct rules *rules, struct tool_case *c, const char *name, int64_t heads,
-                        gqa_tensor *view)
+static void add_qk_norm(struct tensor_rules *rules, struct tool_case *c, const char *name,
+                        int64_t heads, gqa_tensor *view)
 {
     const gqa_config *config = &c->config;
     bool wanted = config->qk_norm_scope != GQA_QK_NORM_OFF &&
                   config->qk_norm_placement == GQA_QK_NORM_PRE_ROPE;
-    struct rule *rule = add(rules, name, wanted, "qk_norm", ANY_FLOAT);
+    struct tensor_rule *rule = add(rules, name, wanted, "qk_norm", ANY_FLOAT);
 
     rule->with = "q_norm.weight, k_norm.weight";
     rule->view = view;
@@ -163,20 +164,20 @@ static void add_qk_norm(struct rules *rules, struct tool_case *c, const char *na
     }
 }
 
-static void add_heads(struct rules *rules, const struct tool_case *c, const char *name,
+static void add_heads(struct tensor_rules *rules, const struct tool_case *c, const char *name,
                       int64_t heads, int64_t dim, gqa_tensor *view)
 {
-    struct rule *rule = add(rules, name, !c->block, "stage", ONLY_F32);
+    struct tensor_rule *rule = add(rules, name, !c->block, "stage", ONLY_F32);
 
     shape_of(rule, 4, c->batch, c->tokens, heads, dim);
     rule->with = "q_proj, k_proj, v_proj";
     rule->view = view;
 }
 
-static void add_data(struct rules *rules, const char *name, int dtypes, int64_t a, int64_t b,
+static void add_data(struct tensor_rules *rules, const char *name, int dtypes, int64_t a, int64_t b,
                      const void **pointer)
 {
-    struct rule *rule = add(rules, name, true, "schema", dtypes);
+    struct tensor_rule *rule = add(rules, name, true, "schema", dtypes);
 
     shape_of(rule, b > 0 ? 2 : 1, a, b, 0, 0);
     rule->optional = true;
@@ -188,9 +189,9 @@ struct raw {
     const void *q_pos, *k_pos, *key_valid, *row_valid, *inv_freq, *pos3, *past_k, *past_v, *bias;
 };
 
-static void add_inputs(struct rules *rules, struct tool_case *c, struct raw *raw)
+static void add_input_rules(struct tensor_rules *rules, struct tool_case *c, struct raw *raw)
 {
-    struct rule *rule = add(rules, "x", c->block, "stage", ANY_FLOAT);
+    struct tensor_rule *rule = add(rules, "x", c->block, "stage", ANY_FLOAT);
 
     shape_of(rule, 3, c->batch, c->tokens, c->hidden, 0);
     rule->view = &c->x;
@@ -219,10 +220,10 @@ static void add_inputs(struct rules *rules, struct tool_case *c, struct raw *raw
 }
 
 /* The bias may be shared by the batch and by the heads: its own first two sizes decide. */
-static void add_bias(struct rules *rules, struct tool_case *c, struct raw *raw)
+static void add_bias_rule(struct tensor_rules *rules, struct tool_case *c, struct raw *raw)
 {
     const struct tool_tensor *tensor = tool_file_find(c->file, "attn_bias");
-    struct rule *rule = add(rules, "attn_bias", c->bias_batch != 0, "attn_bias", ONLY_F32);
+    struct tensor_rule *rule = add(rules, "attn_bias", c->bias_batch != 0, "attn_bias", ONLY_F32);
 
     c->bias_batch = c->batch;
     c->bias_heads = c->hq;
@@ -240,7 +241,8 @@ static void add_bias(struct rules *rules, struct tool_case *c, struct raw *raw)
  */
 
 /* A tensor that should not be there, or one that should. */
-static bool refuse(const struct tool_case *c, const struct rule *rule, struct tool_fault *fault)
+static bool refuse_tensor(const struct tool_case *c, const struct tensor_rule *rule,
+                          struct tool_fault *fault)
 {
     if (tool_file_text(c->file, rule->reason) != NULL) {
         return tool_fault_set(fault, c->path, "tensor %s is %s, but metadata %s asks for %s",
@@ -256,12 +258,13 @@ static bool refuse(const struct tool_case *c, const struct rule *rule, struct to
                           rule->name, rule->reason);
 }
 
-static bool apply(const struct tool_case *c, const struct rule *rule, struct tool_fault *fault)
+static bool read_tensor(const struct tool_case *c, const struct tensor_rule *rule,
+                        struct tool_fault *fault)
 {
     const struct tool_tensor *tensor = tool_file_find(c->file, rule->name);
 
     if ((tensor != NULL) != rule->wanted && !(rule->optional && tensor == NULL)) {
-        return refuse(c, rule, fault);
+        return refuse_tensor(c, rule, fault);
     }
     if (tensor == NULL) {
         return true;
@@ -327,7 +330,8 @@ static bool check_expected(struct tool_case *c, const struct tool_tensor *tensor
 }
 
 /* Every tensor of the file must have been asked for. */
-static bool check_all(struct tool_case *c, const struct rules *rules, struct tool_fault *fault)
+static bool check_all(struct tool_case *c, const struct tensor_rules *rules,
+                      struct tool_fault *fault)
 {
     static const char *const copies[] = {"valid_begin", "valid_end", "seq_lens", "past_lens"};
 
@@ -372,16 +376,16 @@ static bool check_flags(const struct tool_case *c, const char *name, const uint8
 
 bool tool_case_tensors(struct tool_case *c, struct tool_fault *fault)
 {
-    struct rules rules = {.n = 0};
+    struct tensor_rules rules = {.n = 0};
     struct raw raw = {0};
 
     add_weights(&rules, c);
     add_qk_norm(&rules, c, "q_norm.weight", c->hq, &c->weights.q_norm);
     add_qk_norm(&rules, c, "k_norm.weight", c->hkv, &c->weights.k_norm);
-    add_inputs(&rules, c, &raw);
-    add_bias(&rules, c, &raw);
+    add_input_rules(&rules, c, &raw);
+    add_bias_rule(&rules, c, &raw);
     for (int i = 0; i < rules.n; i++) {
-        if (!apply(c, &rules.rule[i], fault)) {
+        if (!read_tensor(c, &rules.rule[i], fault)) {
             return false;
         }
     }

@@ -8,7 +8,7 @@
 #include "tool/progress.h"
 #include "tool/report.h"
 
-struct state {
+struct run_state {
     struct tool_run_options options;
     int32_t threads;
     bool all;        /* every feed schedule */
@@ -28,7 +28,7 @@ int tool_bad_usage(const struct tool_fault *fault, const char *command)
 
 static void show_progress(void *user, int32_t call, int32_t calls)
 {
-    struct state *state = user;
+    struct run_state *state = user;
 
     tool_progress_step(&state->progress, state->running, call + 1, calls);
 }
@@ -36,7 +36,7 @@ static void show_progress(void *user, int32_t call, int32_t calls)
 /* --- the values as a file -----------------------------------------------------------------------
  */
 
-static bool write_values(const struct state *state, const struct tool_done *done,
+static bool write_values(const struct run_state *state, const struct tool_done *done,
                          const struct tool_values *values, struct tool_fault *fault)
 {
     struct tool_tensor tensors[TOOL_VALUES];
@@ -70,8 +70,8 @@ static bool write_values(const struct state *state, const struct tool_done *done
 /* --- cases --------------------------------------------------------------------------------------
  */
 
-static void report(struct state *state, const struct tool_done *done,
-                   const struct tool_report *result)
+static void report_case(struct run_state *state, const struct tool_done *done,
+                        const struct tool_report *result)
 {
     state->runs++;
     state->passed += result->verdict == TOOL_VERDICT_PASS;
@@ -87,7 +87,7 @@ static void report(struct state *state, const struct tool_done *done,
 }
 
 /* One schedule with or without a cache. */
-static bool run_schedule(struct state *state, struct tool_session *session,
+static bool run_schedule(struct run_state *state, struct tool_session *session,
                          const struct tool_schedule *schedule, bool cached,
                          struct tool_fault *fault)
 {
@@ -102,13 +102,13 @@ static bool run_schedule(struct state *state, struct tool_session *session,
         if (state->out != NULL && state->runs == 0) {
             good = write_values(state, &done, &values, fault);
         }
-        report(state, &done, &result);
+        report_case(state, &done, &result);
     }
     tool_values_free(&values);
     return good;
 }
 
-static bool run_case(struct state *state, const struct tool_case *c, struct tool_fault *fault)
+static bool run_case(struct run_state *state, const struct tool_case *c, struct tool_fault *fault)
 {
     struct tool_session session;
     bool good = true;
@@ -131,7 +131,7 @@ static bool run_case(struct state *state, const struct tool_case *c, struct tool
     return good;
 }
 
-static void run_file(struct state *state, const char *path)
+static void run_file(struct run_state *state, const char *path)
 {
     struct tool_fault fault = {""};
     struct tool_file file;
@@ -160,8 +160,8 @@ static void run_file(struct state *state, const char *path)
  */
 
 /* Options into state; the paths stay, moved to the front of words. */
-static bool read_options(struct state *state, struct tool_words *words, int *paths,
-                         struct tool_fault *fault)
+static bool read_run_options(struct run_state *state, struct tool_words *words, int *paths,
+                             struct tool_fault *fault)
 {
     int first = words->at;
     const char *value;
@@ -213,7 +213,7 @@ static bool read_options(struct state *state, struct tool_words *words, int *pat
            (isa_named || tool_environment_isa(&state->options.isa, fault));
 }
 
-static int finish(const struct state *state)
+static int finish(const struct run_state *state)
 {
     int status = state->bad > 0                        ? TOOL_BAD
                  : state->failed + state->unjudged > 0 ? TOOL_FAIL
@@ -241,11 +241,11 @@ static int finish(const struct state *state)
 
 int tool_command_run(struct tool_words *words)
 {
-    struct state state = {.options = {.backend = GQA_BACKEND_CPU}, .threads = 1, .all = true};
+    struct run_state state = {.options = {.backend = GQA_BACKEND_CPU}, .threads = 1, .all = true};
     struct tool_fault fault = {""};
     int paths = 0, status;
 
-    if (!read_options(&state, words, &paths, &fault)) {
+    if (!read_run_options(&state, words, &paths, &fault)) {
         status = tool_bad_usage(&fault, "run");
         goto done;
     }

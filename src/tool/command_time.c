@@ -13,7 +13,7 @@
 
 enum { FEEDS = 3, TOKENS_MAX = 1 << 20 };
 
-struct state {
+struct time_state {
     int32_t tokens, threads;
     const char *feed; /* of the second schedule, or NULL */
     gqa_config choice;
@@ -26,23 +26,13 @@ struct state {
     struct tool_progress progress;
 };
 
-static void *take(int64_t n, size_t elem, struct tool_fault *fault)
-{
-    void *memory = calloc((size_t)n, elem);
-
-    if (memory == NULL) {
-        tool_fault_set(fault, "time", "no memory for %lld elements", (long long)n);
-    }
-    return memory;
-}
-
 /* All at once; pieces (given, or about 2/5, one token, the rest); one by one. */
-static bool make_feeds(struct state *state, struct tool_fault *fault)
+static bool make_feeds(struct time_state *state, struct tool_fault *fault)
 {
     int64_t sum = 0;
 
     for (int i = 0; i < FEEDS; i++) {
-        state->sizes[i] = take(state->tokens + 3, sizeof(int32_t), fault);
+        state->sizes[i] = tool_alloc("time", state->tokens + 3, sizeof(int32_t), fault);
         if (state->sizes[i] == NULL) {
             return false;
         }
@@ -88,7 +78,7 @@ static void add_work(gqa_work *sum, const gqa_work *call)
     sum->projection_madds += call->projection_madds;
 }
 
-static bool run_feed(struct state *state, int feed, struct tool_fault *fault)
+static bool run_feed(struct time_state *state, int feed, struct tool_fault *fault)
 {
     int64_t width = TOOL_GPTOSS_HIDDEN, at = 0;
     gqa_cache_options options;
@@ -139,7 +129,7 @@ static void print_work(const gqa_work *work)
 }
 
 /* Backend cpu promises equal bits; the reference's differences are only told. */
-static bool print_feed(const struct state *state, int feed, double seconds)
+static bool print_feed(const struct time_state *state, int feed, double seconds)
 {
     size_t count = (size_t)state->tokens * TOOL_GPTOSS_HIDDEN;
     bool same = memcmp(state->out[0], state->out[feed], count * sizeof(float)) == 0;
@@ -163,7 +153,7 @@ static bool print_feed(const struct state *state, int feed, double seconds)
 }
 
 /* Returns an exit status. */
-static int run_all(struct state *state, struct tool_fault *fault)
+static int run_all(struct time_state *state, struct tool_fault *fault)
 {
     uint64_t seed = 7;
     int64_t count = (int64_t)state->tokens * TOOL_GPTOSS_HIDDEN;
@@ -172,7 +162,7 @@ static int run_all(struct state *state, struct tool_fault *fault)
 
     state->x = tool_random(&seed, count, 1.7F);
     for (int i = 0; i < FEEDS; i++) {
-        state->out[i] = take(count, sizeof(float), fault);
+        state->out[i] = tool_alloc("time", count, sizeof(float), fault);
     }
     if (state->x == NULL) {
         tool_fault_set(fault, "time", "no memory for %lld elements", (long long)count);
@@ -207,7 +197,8 @@ static int run_all(struct state *state, struct tool_fault *fault)
     return status;
 }
 
-static bool read_options(struct state *state, struct tool_words *words, struct tool_fault *fault)
+static bool read_time_options(struct time_state *state, struct tool_words *words,
+                              struct tool_fault *fault)
 {
     const char *value;
     bool isa_named = false;
@@ -240,7 +231,7 @@ static bool read_options(struct state *state, struct tool_words *words, struct t
 
 int tool_command_time(struct tool_words *words)
 {
-    struct state state = {.tokens = 300, .threads = 1};
+    struct time_state state = {.tokens = 300, .threads = 1};
     struct tool_fault fault = {""};
     struct tool_pool *pool = NULL;
     gqa_runtime runtime;
@@ -249,7 +240,7 @@ int tool_command_time(struct tool_words *words)
     gqa_config_init(&state.choice);
     state.choice.backend = GQA_BACKEND_CPU;
     gqa_runtime_init(&runtime);
-    if (!read_options(&state, words, &fault)) {
+    if (!read_time_options(&state, words, &fault)) {
         return tool_bad_usage(&fault, "time");
     }
     if (state.threads > 1) {

@@ -48,7 +48,7 @@ static bool count_pair(struct tool_check *check, double got, double expected, do
     return worst && check->wrong == 0;
 }
 
-static void place(struct tool_check *check, const int64_t *shape, int32_t rank, int64_t i)
+static void locate(struct tool_check *check, const int64_t *shape, int32_t rank, int64_t i)
 {
     int64_t index[4] = {0};
     char text[96];
@@ -83,7 +83,7 @@ static void compare_rows(const struct tool_case *c, const struct tool_tensor *ex
     for (int64_t i = 0; i < expected->count; i++) {
         if (c->row_valid[i / width] != 0 &&
             count_pair(check, (double)got[i], tool_tensor_value(expected, i), &sum)) {
-            place(check, expected->shape, expected->rank, i);
+            locate(check, expected->shape, expected->rank, i);
         }
     }
     judge(check, sum);
@@ -124,7 +124,7 @@ static void compare_past(const struct tool_case *c, const float *given, const fl
         int64_t shape[3] = {c->batch, c->past, width};
 
         if (c->key_valid[key] != 0 && count_pair(check, (double)got[i], (double)given[i], &sum)) {
-            place(check, shape, 3, i);
+            locate(check, shape, 3, i);
         }
     }
     judge(check, sum);
@@ -199,7 +199,7 @@ static void compare_zeros(const struct tool_case *c, const float *attn, int64_t 
 
     for (int64_t i = row * c->dv; i < (row + 1) * c->dv; i++) {
         if (count_pair(check, (double)attn[i], 0.0, sum)) {
-            place(check, shape, 4, i);
+            locate(check, shape, 4, i);
         }
     }
 }
@@ -247,7 +247,7 @@ static void compare_rope(const struct tool_case *c, const struct tool_values *va
     for (int32_t j = 0; j < c->pairs; j++) {
         int64_t shape[1] = {c->pairs};
         if (count_pair(check, relative(values->inv_freq[j], c->inv_freq[j]), 0.0, &sum)) {
-            place(check, shape, 1, j);
+            locate(check, shape, 1, j);
         }
     }
     judge(check, sum);

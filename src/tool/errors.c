@@ -21,7 +21,7 @@ struct rows {
     int64_t group;
 };
 
-static double number(const gqa_tensor *view, int64_t i)
+static double element_of(const gqa_tensor *view, int64_t i)
 {
     if (view->dtype == GQA_BF16) {
         const uint32_t bits = (uint32_t)((const uint16_t *)view->data)[i] << 16;
@@ -39,7 +39,7 @@ static double row_norm(const struct rows *rows, int64_t row, double *largest)
     double sum = 0;
 
     for (int64_t i = 0; i < rows->width; i++) {
-        const double size = fabs(number(&rows->view, (rows->first + row) * rows->width + i));
+        const double size = fabs(element_of(&rows->view, (rows->first + row) * rows->width + i));
         if (isfinite(size)) {
             *largest = fmax(*largest, size);
             sum += size * size;
@@ -117,18 +117,18 @@ static double spread_of(const struct tool_case *c, const struct rows *x, const f
                         int64_t heads)
 {
     const bool whole = c->config.qk_norm_scope == GQA_QK_NORM_WHOLE;
-    const int64_t parts = whole ? 1 : heads, width = whole ? heads * c->dk : c->dk;
+    const int64_t vectors = whole ? 1 : heads, width = whole ? heads * c->dk : c->dk;
     double spread = 1, unused = 0;
 
-    for (int64_t part = 0; part < parts; part++) {
+    for (int64_t i = 0; i < vectors; i++) {
         double low = INFINITY, high = 0;
         for (int64_t token = 0; token < x->n; token++) {
             const double from = row_norm(x, token, &unused);
             if (c->row_valid[token] != 0 && from > 0) {
-                const double part_of =
-                    sqrt(mean_square(c, y + (token * parts + part) * width, width)) / from;
-                low = fmin(low, part_of);
-                high = fmax(high, part_of);
+                const double share =
+                    sqrt(mean_square(c, y + (token * vectors + i) * width, width)) / from;
+                low = fmin(low, share);
+                high = fmax(high, share);
             }
         }
         if (low > 0 && low < INFINITY) {
@@ -222,7 +222,7 @@ struct machine {
 };
 
 /* A sum of n products in f32, one after the other. */
-static double sum_of(double n)
+static double error_of_sum(double n)
 {
     return square(TOOL_UNIT_F32) * n / 4;
 }
@@ -230,13 +230,13 @@ static double sum_of(double n)
 /* A norm over n values, then the product with its weight. */
 static double norm_of(const struct machine *m, double n)
 {
-    return sum_of(n) / 4 + 4 * square(TOOL_UNIT_F32) + 2 * m->store;
+    return error_of_sum(n) / 4 + 4 * square(TOOL_UNIT_F32) + 2 * m->store;
 }
 
 /* A product with rows of n weights; input: of what comes in. */
-static double projection(const struct machine *m, double n, double input)
+static double error_of_product(const struct machine *m, double n, double input)
 {
-    return input + 2 * m->operand + sum_of(n) + m->store;
+    return input + 2 * m->operand + error_of_sum(n) + m->store;
 }
 
 /* From projected to what attention multiplies: *relative (squared) and *size change with it. */
@@ -268,7 +268,7 @@ static void errors_of_block(const struct machine *m, const struct tool_sizes *s,
 
     relative[TOOL_X_NORM] = norm ? norm_of(m, c->hidden) : m->store;
     for (int i = 0; i < 3; i++) {
-        relative[values[i]] = projection(m, c->hidden, norm ? relative[TOOL_X_NORM] : 0);
+        relative[values[i]] = error_of_product(m, c->hidden, norm ? relative[TOOL_X_NORM] : 0);
         size[values[i]] = fmax(s->value[values[i]], norms[i] * s->x_norm / sqrt(c->hidden));
     }
 }
@@ -288,7 +288,7 @@ static double bias_size(const struct tool_case *c)
     return most;
 }
 
-/* Standard error of a score that carries weight. */
+/* Standard error of a score that counts. */
 static double score_error(const struct machine *m, const struct tool_sizes *s,
                           const struct tool_case *c, double q, double k)
 {
@@ -296,11 +296,12 @@ static double score_error(const struct machine *m, const struct tool_sizes *s,
     const double scale = given > 0 ? given : 1 / sqrt(c->dk);
     const double all = scale * s->q * s->k;
     const double cap = c->config.softcap > 0 ? (double)c->config.softcap : 0;
-    /* A row's scores, weighted, add up to its LSE less an entropy of at most log keys. */
+    /* A row's scores, each times its probability, add up to its LSE less an entropy of at most log
+     * keys. */
     const double heavy = fmin(all, s->value[TOOL_LSE] + log(c->keys));
 
     return sqrt(square(all) * (q + k) / c->dk +
-                square(heavy) * (sum_of(c->dk) + sum_of(c->hidden) + 2 * m->store) +
+                square(heavy) * (error_of_sum(c->dk) + error_of_sum(c->hidden) + 2 * m->store) +
                 square(cap) * 4 * m->store + square(bias_size(c)) * m->store);
 }
 
@@ -311,7 +312,7 @@ void tool_errors(const struct tool_sizes *sizes, const struct tool_case *c,
                               program->float_angles ? square(TOOL_UNIT_F32 * sizes->turn) : 0};
     const double angle = program->float_angles ? TOOL_UNIT_F32 * sizes->angle : 0;
     const double *most = sizes->value;
-    double relative[TOOL_VALUES] = {0}, size[TOOL_VALUES], score, weights, *e = error;
+    double relative[TOOL_VALUES] = {0}, size[TOOL_VALUES], score, softmax, *e = error;
 
     memcpy(size, sizes->value, sizeof size);
     if (c->block) {
@@ -331,15 +332,15 @@ void tool_errors(const struct tool_sizes *sizes, const struct tool_case *c,
     e[TOOL_Q] = hypot(e[TOOL_Q], angle * size[TOOL_Q]);
     e[TOOL_K] = hypot(e[TOOL_K], angle * size[TOOL_K]);
     score = score_error(&m, sizes, c, relative[TOOL_Q], relative[TOOL_K]);
-    weights = sum_of(c->keys) + m.operand + 2 * m.store;
-    e[TOOL_LSE] = sqrt(square(score) + weights + 3 * m.store * square(most[TOOL_LSE]));
-    e[TOOL_ATTN] = sqrt(square(e[TOOL_V]) + square(sizes->v) * (square(score) + weights) +
+    softmax = error_of_sum(c->keys) + m.operand + 2 * m.store;
+    e[TOOL_LSE] = sqrt(square(score) + softmax + 3 * m.store * square(most[TOOL_LSE]));
+    e[TOOL_ATTN] = sqrt(square(e[TOOL_V]) + square(sizes->v) * (square(score) + softmax) +
                         m.store * square(most[TOOL_ATTN]));
     if (c->block) {
         const double n = (double)c->hq * c->dv;
         const double typical = fmax(most[TOOL_O_PROJ], sizes->wo * sizes->attn / sqrt(n));
         e[TOOL_O_PROJ] =
-            sqrt(projection(&m, n, 0) * square(typical) + square(sizes->wo * e[TOOL_ATTN]));
+            sqrt(error_of_product(&m, n, 0) * square(typical) + square(sizes->wo * e[TOOL_ATTN]));
         e[TOOL_OUT] = sqrt(square(e[TOOL_O_PROJ]) + 2 * m.store * square(most[TOOL_OUT]));
     }
 }

@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 void tool_fault_clear(struct tool_fault *fault)
 {
@@ -32,4 +33,14 @@ bool tool_fault_gqa(struct tool_fault *fault, const char *where, const char *cal
 {
     return tool_fault_set(fault, where, "%s: %s (%s)", call, err->message,
                           gqa_status_string(err->status));
+}
+
+void *tool_alloc(const char *where, int64_t n, size_t elem, struct tool_fault *fault)
+{
+    void *memory = calloc((size_t)(n > 0 ? n : 1), elem);
+
+    if (memory == NULL) {
+        tool_fault_set(fault, where, "no memory for %lld elements", (long long)n);
+    }
+    return memory;
 }

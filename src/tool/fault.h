@@ -31,4 +31,7 @@ bool tool_fault_set(struct tool_fault *fault, const char *where, const char *for
 bool tool_fault_gqa(struct tool_fault *fault, const char *where, const char *call,
                     const gqa_error *err);
 
+/* n zeroed elements of elem bytes, for the caller to free; NULL and a fault if they do not fit. */
+void *tool_alloc(const char *where, int64_t n, size_t elem, struct tool_fault *fault);
+
 #endif

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int64_t floor_div(int64_t a, int64_t b)
+static int64_t quotient_below(int64_t a, int64_t b)
 {
     return a / b - (a % b != 0 && a < 0);
 }
@@ -14,7 +14,7 @@ static bool same_chunk(const struct tool_case *c, int32_t p, int32_t k)
 {
     int32_t chunk = c->config.attention_chunk_size;
 
-    return chunk == 0 || floor_div(p, chunk) == floor_div(k, chunk);
+    return chunk == 0 || quotient_below(p, chunk) == quotient_below(k, chunk);
 }
 
 bool tool_case_sees(const struct tool_case *c, int32_t b, int32_t t, int32_t j)
@@ -87,8 +87,8 @@ static bool find_run(struct tool_feed *feed, const struct tool_case *c, int32_t 
 
 /* A new token has one position in the library. Returns false with a fault where the file has two;
  * *falls is set where positions do not rise. */
-static bool check_positions(const struct tool_feed *feed, const struct tool_case *c, int32_t b,
-                            bool *falls, struct tool_fault *fault)
+static bool check_file_positions(const struct tool_feed *feed, const struct tool_case *c, int32_t b,
+                                 bool *falls, struct tool_fault *fault)
 {
     const int32_t *k_pos = c->k_pos + (int64_t)b * c->keys;
     const int32_t *q_pos = c->q_pos + (int64_t)b * c->tokens;
@@ -178,27 +178,16 @@ static void fill_bias(struct tool_feed *feed, const struct tool_case *c)
     }
 }
 
-/* n elements of elem bytes; NULL and a fault if they do not fit. */
-static void *take(const struct tool_case *c, int64_t n, size_t elem, struct tool_fault *fault)
-{
-    void *memory = calloc((size_t)(n > 0 ? n : 1), elem);
-
-    if (memory == NULL) {
-        tool_fault_set(fault, c->path, "no memory for %lld elements", (long long)n);
-    }
-    return memory;
-}
-
 bool tool_feed_make(struct tool_feed *feed, const struct tool_case *c, struct tool_fault *fault)
 {
     bool masked = false;
     int32_t most = 0;
 
     memset(feed, 0, sizeof *feed);
-    feed->past_order = take(c, (int64_t)c->batch * c->past, sizeof(int32_t), fault);
-    feed->past_count = take(c, c->batch, sizeof(int32_t), fault);
-    feed->begin = take(c, c->batch, sizeof(int32_t), fault);
-    feed->end = take(c, c->batch, sizeof(int32_t), fault);
+    feed->past_order = tool_alloc(c->path, (int64_t)c->batch * c->past, sizeof(int32_t), fault);
+    feed->past_count = tool_alloc(c->path, c->batch, sizeof(int32_t), fault);
+    feed->begin = tool_alloc(c->path, c->batch, sizeof(int32_t), fault);
+    feed->end = tool_alloc(c->path, c->batch, sizeof(int32_t), fault);
     if (fault->text[0] != '\0') {
         goto fail;
     }
@@ -206,18 +195,19 @@ bool tool_feed_make(struct tool_feed *feed, const struct tool_case *c, struct to
         order_past(feed, c, b);
         most = feed->past_count[b] > most ? feed->past_count[b] : most;
         masked = find_run(feed, c, b) || masked;
-        if (!check_positions(feed, c, b, &masked, fault)) {
+        if (!check_file_positions(feed, c, b, &masked, fault)) {
             goto fail;
         }
         feed->chunk_by_mask = feed->chunk_by_mask || !chunk_fits(feed, c, b);
     }
     feed->columns = most + c->tokens;
     if (masked || feed->chunk_by_mask) {
-        feed->mask = take(c, (int64_t)c->batch * c->tokens * feed->columns, 1, fault);
+        feed->mask = tool_alloc(c->path, (int64_t)c->batch * c->tokens * feed->columns, 1, fault);
     }
     if (c->bias != NULL) {
-        feed->bias = take(c, (int64_t)c->batch * c->bias_heads * c->tokens * feed->columns,
-                          sizeof(float), fault);
+        feed->bias =
+            tool_alloc(c->path, (int64_t)c->batch * c->bias_heads * c->tokens * feed->columns,
+                       sizeof(float), fault);
     }
     if (fault->text[0] != '\0') {
         goto fail;

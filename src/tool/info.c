@@ -41,12 +41,12 @@ static void print_text(const gqa_build_info *info, const struct tool_cpu *cpu)
     }
 }
 
-static json_t *row_names(uint32_t rows)
+static json_t *isa_names(uint32_t isas)
 {
     json_t *names = json_array();
 
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        if (rows >> isa & 1) {
+        if (isas >> isa & 1) {
             json_array_append_new(names, json_string(gqa_isa_name((gqa_isa)isa)));
         }
     }
@@ -67,8 +67,8 @@ static int print_json(const gqa_build_info *info, const struct tool_cpu *cpu)
     object =
         json_pack("{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:i, s:s, s:s, s:b, s:s}", "version",
                   version, "api_version", (int)gqa_api_version(), "compiler", info->compiler, "cpu",
-                  cpu->name, "features", features, "kernels_built", row_names(info->kernels_built),
-                  "kernels_available", row_names(info->kernels_available), "fold_block",
+                  cpu->name, "features", features, "kernels_built", isa_names(info->kernels_built),
+                  "kernels_available", isa_names(info->kernels_available), "fold_block",
                   info->fold_block, "blas", info->blas, "blas_core", info->blas_core, "blas_poor",
                   info->blas_poor, "warning", info->blas_poor ? poor_blas : "");
     text = json_dumps(object, JSON_INDENT(2));

@@ -37,7 +37,7 @@ static void run_one(struct tool_pool *pool)
     }
 }
 
-static void *worker(void *arg)
+static void *work_for_tool(void *arg)
 {
     struct tool_pool *pool = arg;
 
@@ -85,7 +85,7 @@ struct tool_pool *tool_pool_create(int threads, struct tool_fault *fault)
     pthread_cond_init(&pool->done, NULL);
     pool->lent = threads;
     while (pool->threads < threads - 1) {
-        if (pthread_create(&pool->thread[pool->threads], NULL, worker, pool) != 0) {
+        if (pthread_create(&pool->thread[pool->threads], NULL, work_for_tool, pool) != 0) {
             tool_fault_set(fault, "--threads", "the system gives only %d of %d threads",
                            pool->threads + 1, threads);
             tool_pool_destroy(pool);

@@ -75,7 +75,7 @@ void tool_report_print(FILE *out, const struct tool_done *done, const struct too
 }
 
 /* JSON has no infinities and no NaN: null. */
-static json_t *number(double value)
+static json_t *json_number(double value)
 {
     return isfinite(value) ? json_real(value) : json_null();
 }
@@ -83,10 +83,11 @@ static json_t *number(double value)
 static json_t *check_json(const struct tool_check *check)
 {
     return json_pack("{s:s, s:s, s:o, s:o, s:o, s:I, s:I, s:s, s:s}", "tensor", check->name,
-                     "against", check->against, "max_error", number(check->max), "rms_error",
-                     number(check->rms), "tolerance", number(check->tolerance), "elements",
-                     (json_int_t)check->count, "wrongly_finite_or_not", (json_int_t)check->wrong,
-                     "worst_at", check->where, "verdict", tool_verdict_name(check->verdict));
+                     "against", check->against, "max_error", json_number(check->max), "rms_error",
+                     json_number(check->rms), "tolerance", json_number(check->tolerance),
+                     "elements", (json_int_t)check->count, "wrongly_finite_or_not",
+                     (json_int_t)check->wrong, "worst_at", check->where, "verdict",
+                     tool_verdict_name(check->verdict));
 }
 
 json_t *tool_report_json(const struct tool_done *done, const struct tool_report *report)

@@ -115,7 +115,8 @@ void tool_values_free(struct tool_values *values)
     memset(values, 0, sizeof *values);
 }
 
-static void tap(void *user, gqa_stage stage, int32_t b, int32_t first, const gqa_tensor *tensor)
+static void collect_stage(void *user, gqa_stage stage, int32_t b, int32_t first,
+                          const gqa_tensor *tensor)
 {
     const struct call *call = user;
     const struct tool_case *c = call->session->c;
@@ -158,7 +159,7 @@ static void tap(void *user, gqa_stage stage, int32_t b, int32_t first, const gqa
 }
 
 /* Rows that are padding are not results. */
-static void clear_padding(const struct tool_case *c, struct tool_values *values)
+static void clear_padding_values(const struct tool_case *c, struct tool_values *values)
 {
     for (int v = 0; v < TOOL_VALUES; v++) {
         int64_t width = tool_value_count(c, (enum tool_value)v) / ((int64_t)c->batch * c->tokens);
@@ -270,7 +271,7 @@ static bool run_call(struct call *call, gqa_cache *cache, struct tool_fault *fau
     if (session->feed.bias != NULL) {
         inputs.bias = row_slice(call, session->feed.bias, GQA_F32, c->bias_heads);
     }
-    inputs.tap = tap;
+    inputs.tap = collect_stage;
     inputs.tap_user = call;
     output.attn = value_slice(call, TOOL_ATTN);
     output.lse = value_slice(call, TOOL_LSE);
@@ -332,7 +333,7 @@ bool tool_session_run(struct tool_session *session, const struct tool_schedule *
         (use_cache && !tool_cache_collect(session, cache, values, fault))) {
         goto done;
     }
-    clear_padding(c, values);
+    clear_padding_values(c, values);
     good = true;
 
 done:

@@ -11,8 +11,8 @@ struct block {
     int32_t *positions;
 };
 
-static bool take_block(struct block *block, const struct tool_case *c, int32_t n,
-                       struct tool_fault *fault)
+static bool alloc_block(struct block *block, const struct tool_case *c, int32_t n,
+                        struct tool_fault *fault)
 {
     size_t rows = (size_t)n * (size_t)c->hkv;
 
@@ -45,7 +45,7 @@ static bool append_past(struct tool_session *session, gqa_cache *cache, int32_t 
     if (n == 0) {
         return true;
     }
-    if (take_block(&block, c, n, fault)) {
+    if (alloc_block(&block, c, n, fault)) {
         gqa_tensor key = gqa_tensor_3d(block.k, GQA_F32, n, c->hkv, c->dk);
         gqa_tensor value = gqa_tensor_3d(block.v, GQA_F32, n, c->hkv, c->dv);
         gqa_error err;
@@ -129,7 +129,7 @@ static bool collect_sequence(struct tool_session *session, const gqa_cache *cach
     if (n == 0) {
         return true;
     }
-    if (take_block(&block, c, n, fault)) {
+    if (alloc_block(&block, c, n, fault)) {
         gqa_tensor key = heads_first(block.k, n, c->hkv, c->dk);
         gqa_tensor value = heads_first(block.v, n, c->hkv, c->dv);
         gqa_error err;

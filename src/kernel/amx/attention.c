@@ -26,16 +26,16 @@ size_t gqa__amx_q_bytes(int32_t dk, int32_t ld)
     return (size_t)round_to_k32(dk) * (size_t)ld * sizeof(uint16_t);
 }
 
-/* The first 32 of the `left` values that remain of a row, scaled; zero beyond them. */
-INLINE __m512i load_query_row(const float *row, int32_t left, __m512 scale)
+/* The first 32 of the `rest` values that remain of a row, scaled; zero beyond them. */
+INLINE __m512i load_query_row(const float *row, int32_t rest, __m512 scale)
 {
-    const __mmask16 lo = left >= 16 ? 0xffffu : (__mmask16)((1u << left) - 1u);
-    const int32_t rest = left - 16;
-    const __mmask16 hi = rest >= 16  ? 0xffffu
-                         : rest <= 0 ? (__mmask16)0
-                                     : (__mmask16)((1u << rest) - 1u);
+    const __mmask16 lo = rest >= 16 ? 0xffffu : (__mmask16)((1u << rest) - 1u);
+    const int32_t beyond = rest - 16;
+    const __mmask16 hi = beyond >= 16  ? 0xffffu
+                         : beyond <= 0 ? (__mmask16)0
+                                       : (__mmask16)((1u << beyond) - 1u);
     const __m512 a = _mm512_maskz_loadu_ps(lo, row);
-    const __m512 b = _mm512_maskz_loadu_ps(hi, row + (rest > 0 ? 16 : 0));
+    const __m512 b = _mm512_maskz_loadu_ps(hi, row + (beyond > 0 ? 16 : 0));
 
     return factor_pair(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale));
 }

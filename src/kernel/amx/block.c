@@ -28,7 +28,7 @@
 
 enum {
     LANE_SCORES = 32 * AMX_ROWS, /* floats: the scores of 32 keys, one lane tile */
-    PLACE = 2 * LANE_SCORES      /* one of the two buffers: two lane tiles */
+    TWO_SCORES = 2 * LANE_SCORES /* one of the two buffers: two lane tiles */
 };
 
 /* What a pass works on: one or two lane tiles (of 16 lanes) of a block. */
@@ -54,16 +54,15 @@ struct lanes {
 __attribute__((noinline)) static void change_lanes(float *s, const struct gqa__score_rules *rules,
                                                    int32_t lane, int32_t key)
 {
-    struct gqa__score_rules part = *rules;
+    struct gqa__score_rules own = *rules;
 
-    part.ld = 16;
-    part.slope = rules->slope != NULL ? rules->slope + lane : NULL;
-    part.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
+    own.ld = 16;
+    own.slope = rules->slope != NULL ? rules->slope + lane : NULL;
+    own.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
     for (int32_t i = 0; i < 32; i++) {
-        part.k_pos = rules->k_pos != NULL ? rules->k_pos + key + i : NULL;
-        part.bias =
-            rules->bias != NULL ? rules->bias + (int64_t)(key + i) * rules->ld + lane : NULL;
-        change_scores(s + i * 16, 0, &part); /* key 0 of these slices */
+        own.k_pos = rules->k_pos != NULL ? rules->k_pos + key + i : NULL;
+        own.bias = rules->bias != NULL ? rules->bias + (int64_t)(key + i) * rules->ld + lane : NULL;
+        change_scores(s + i * 16, 0, &own); /* key 0 of these slices */
     }
 }
 
@@ -123,12 +122,13 @@ __attribute__((noinline)) static void rules_of_32(float *s, const struct lanes *
 /* --- probabilities -------------------------------------------------------------------------- */
 
 /* Where the next 32 keys lie: a key run of the block, and a key of the run. */
-struct cursor {
+struct score_cursor {
     int32_t run, key;
 };
 
 /* The scores of the next 32 keys into s; the cursor moves on. */
-INLINE void score_next(const struct lanes *lanes, struct cursor *next, float *s, const bool two)
+INLINE void score_next(const struct lanes *lanes, struct score_cursor *next, float *s,
+                       const bool two)
 {
     const struct gqa__key_run *run = &lanes->block->run[next->run];
     const struct score_keys at = {.s = s,
@@ -167,16 +167,16 @@ INLINE bool exponentiate_keys(const struct lanes *lanes, struct lane_sums *a, st
 {
     const struct gqa__block *block = lanes->block;
     unsigned char *p = block->p;
-    struct cursor next = {0, 0};
+    struct score_cursor next = {0, 0};
     bool stale = false;
 
     *a = no_sums(a->m);
     *b = no_sums(b->m);
     score_next(lanes, &next, block->s, two);
     for (int32_t key = 0; key < block->keys; key += 32, p += lanes->p_step) {
-        float *s = block->s + key / 32 % 2 * PLACE;
+        float *s = block->s + key / 32 % 2 * TWO_SCORES;
         if (key + 32 < block->keys) {
-            score_next(lanes, &next, block->s + (key / 32 + 1) % 2 * PLACE, two);
+            score_next(lanes, &next, block->s + (key / 32 + 1) % 2 * TWO_SCORES, two);
         }
         for (int32_t half = 0; half < (two ? 2 : 1) && block->rules != NULL; half++) {
             rules_of_32(s + half * LANE_SCORES, lanes, half, key);

@@ -14,8 +14,8 @@
 #include <string.h>
 
 #include "base/memory.h"
-#include "kernel/amx/chunk.h"
 #include "kernel/amx/int8.h"
+#include "kernel/amx/slab.h"
 
 size_t gqa__amx_weight_bytes(int64_t out, int64_t in)
 {
@@ -23,11 +23,11 @@ size_t gqa__amx_weight_bytes(int64_t out, int64_t in)
 }
 
 /* 16 values from k on, zero beyond in. */
-INLINE __m512 load_values(const float *src, int64_t left)
+INLINE __m512 load_values(const float *src, int64_t rest)
 {
-    const __mmask16 mask = left >= 16  ? 0xffffu
-                           : left <= 0 ? (__mmask16)0
-                                       : (__mmask16)((1u << left) - 1u);
+    const __mmask16 mask = rest >= 16  ? 0xffffu
+                           : rest <= 0 ? (__mmask16)0
+                                       : (__mmask16)((1u << rest) - 1u);
 
     return _mm512_maskz_loadu_ps(mask, src);
 }
@@ -100,33 +100,33 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
                           int32_t tokens, const bool two_outs)
 {
     const int32_t k32s = (int32_t)k32_count(args->in);
-    const int64_t panel = (int64_t)k32s * AMX_TILE_BYTES;
-    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
-    const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
-    const struct panels panels = {w, panel, k32s, AMX_TILE_BYTES, out + 32 < args->out};
+    const int64_t band = (int64_t)k32s * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * band;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * band;
+    const struct bands bands = {w, band, k32s, AMX_TILE_BYTES, out + 32 < args->out};
     struct linear_scratch *scratch = args->scratch;
-    const int32_t step = tokens > 32 ? CHUNK_K32S : k32s;
+    const int32_t step = tokens > 32 ? SLAB_K32S : k32s;
 
     for (int32_t g = 0; g < k32s; g += step) {
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         for (int32_t t = 0; t < tokens; t += 32) {
-            struct chunk chunk = {.w = w + at,
-                                  .x = x + t / 16 * panel + at,
-                                  .w_panel = panel,
-                                  .x_panel = panel,
-                                  .w_step = AMX_TILE_BYTES,
-                                  .w_row = 64,
-                                  .k32s = k32s - g < step ? k32s - g : step,
-                                  .c = scratch->c[t / 32],
-                                  .first = g == 0};
+            struct slab slab = {.w = w + at,
+                                .x = x + t / 16 * band + at,
+                                .w_band = band,
+                                .x_band = band,
+                                .w_step = AMX_TILE_BYTES,
+                                .w_row = 64,
+                                .k32s = k32s - g < step ? k32s - g : step,
+                                .c = scratch->c[t / 32],
+                                .first = g == 0};
             if (tokens > 32) {
-                chunk.prefetch = prefetch_window(&panels, g, t / 32, (tokens + 31) / 32);
+                slab.prefetch = prefetch_window(&bands, g, t / 32, (tokens + 31) / 32);
                 prefetch_sums(args, out, token + t, g);
             }
             if (t + 16 < tokens) {
-                multiply_chunk(&chunk, two_outs, true);
+                multiply_slab(&slab, two_outs, true);
             } else {
-                multiply_chunk(&chunk, two_outs, false);
+                multiply_slab(&slab, two_outs, false);
             }
         }
     }
@@ -142,9 +142,9 @@ INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_
                         const int32_t tiles)
 {
     const int32_t k32s = (int32_t)k32_count(args->in);
-    const int64_t panel = (int64_t)k32s * AMX_TILE_BYTES;
-    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * panel;
-    const unsigned char *x = (const unsigned char *)args->x + token / 16 * panel;
+    const int64_t band = (int64_t)k32s * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * band;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * band;
     float *const c = ((struct linear_scratch *)args->scratch)->c[0]; /* [STREAM_TILES] tiles */
 
     _tile_zero(0);
@@ -156,15 +156,15 @@ INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_
         _tile_loadd(5, w, 64);
         _tile_dpbf16ps(0, 5, 4);
         if (tiles > 1) {
-            _tile_loadd(6, w + panel, 64);
+            _tile_loadd(6, w + band, 64);
             _tile_dpbf16ps(1, 6, 4);
         }
         if (tiles > 2) {
-            _tile_loadd(7, w + 2 * panel, 64);
+            _tile_loadd(7, w + 2 * band, 64);
             _tile_dpbf16ps(2, 7, 4);
         }
         if (tiles > 3) {
-            _tile_loadd(5, w + 3 * panel, 64);
+            _tile_loadd(5, w + 3 * band, 64);
             _tile_dpbf16ps(3, 5, 4);
         }
     }
@@ -182,12 +182,12 @@ INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_
 static void stream_range(const struct gqa__linear_args *args, int32_t token)
 {
     for (int64_t out = args->out_begin; out < args->out_end; out += STREAM_TILES * 16) {
-        const int64_t left = args->out_end - out;
-        if (left > 48) {
+        const int64_t rest = args->out_end - out;
+        if (rest > 48) {
             stream_outs(args, out, token, 4);
-        } else if (left > 32) {
+        } else if (rest > 32) {
             stream_outs(args, out, token, 3);
-        } else if (left > 16) {
+        } else if (rest > 16) {
             stream_outs(args, out, token, 2);
         } else {
             stream_outs(args, out, token, 1);
@@ -204,22 +204,22 @@ static void stream_range(const struct gqa__linear_args *args, int32_t token)
  * cannot be loaded from stores that are still on their way to L1. */
 enum { LEAD_K32S = 2, RING_K32S = 4 };
 
-INLINE void expand_k32(unsigned char *to, const struct panels *from, int32_t g, const bool two_outs)
+INLINE void expand_k32(unsigned char *to, const struct bands *from, int32_t g, const bool two_outs)
 {
     const int64_t at = (int64_t)g * AMX_INT8_BYTES;
 
     if (g < from->k32s) {
         expand_tile(to, from->w + at, AMX_INT8_PREFETCH);
         if (two_outs) {
-            expand_tile(to + AMX_TILE_BYTES, from->w + from->panel + at, AMX_INT8_PREFETCH);
+            expand_tile(to + AMX_TILE_BYTES, from->w + from->band + at, AMX_INT8_PREFETCH);
         }
     }
 }
 
 /* One or two output tiles by one or two token tiles over all of k. So few tokens cost as much time
- * as it takes to read the weights. x and x_panel as in struct chunk; the sums go to
+ * as it takes to read the weights. x and x_band as in struct slab; the sums go to
  * scratch->c[0]. */
-INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64_t x_panel,
+INLINE void stream_int8(const struct bands *from, const unsigned char *x, int64_t x_band,
                         struct linear_scratch *scratch, const bool two_outs, const bool two_tokens)
 {
     unsigned char(*const ring)[2 * AMX_TILE_BYTES] = (void *)scratch->w; /* [RING_K32S] */
@@ -241,7 +241,7 @@ INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64
         _tile_loadd(6, x + (int64_t)g * AMX_TILE_BYTES, 64);
         _tile_dpbf16ps(0, 4, 6);
         if (two_tokens) {
-            _tile_loadd(7, x + x_panel + (int64_t)g * AMX_TILE_BYTES, 64);
+            _tile_loadd(7, x + x_band + (int64_t)g * AMX_TILE_BYTES, 64);
             _tile_dpbf16ps(1, 4, 7);
         }
         if (two_outs) {
@@ -259,49 +259,49 @@ INLINE void stream_int8(const struct panels *from, const unsigned char *x, int64
     settle_memory();
 }
 
-/* multiply_outs for int8 weights. For more than 32 tokens a chunk of weights at a time becomes
+/* multiply_outs for int8 weights. For more than 32 tokens a slab of weights at a time becomes
  * bf16. */
 INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int32_t token,
                           int32_t tokens, const bool two_outs)
 {
     const int32_t k32s = (int32_t)k32_count(args->in);
-    const int64_t w_panel = (int64_t)k32s * AMX_INT8_BYTES;
-    const int64_t x_panel = (int64_t)k32s * AMX_TILE_BYTES;
-    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_panel;
-    const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_panel;
-    const struct panels panels = {w, w_panel, k32s, AMX_INT8_BYTES, out + 32 < args->out};
+    const int64_t w_band = (int64_t)k32s * AMX_INT8_BYTES;
+    const int64_t x_band = (int64_t)k32s * AMX_TILE_BYTES;
+    const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_band;
+    const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_band;
+    const struct bands bands = {w, w_band, k32s, AMX_INT8_BYTES, out + 32 < args->out};
     struct linear_scratch *scratch = args->scratch;
     unsigned char *wide = scratch->w[0];
 
     if (tokens <= 16) {
-        stream_int8(&panels, x, x_panel, scratch, two_outs, false);
+        stream_int8(&bands, x, x_band, scratch, two_outs, false);
     } else if (tokens <= 32) {
-        stream_int8(&panels, x, x_panel, scratch, two_outs, true);
+        stream_int8(&bands, x, x_band, scratch, two_outs, true);
     }
-    for (int32_t g = 0; g < k32s && tokens > 32; g += CHUNK_K32S) {
-        const int32_t some = k32s - g < CHUNK_K32S ? k32s - g : CHUNK_K32S;
+    for (int32_t g = 0; g < k32s && tokens > 32; g += SLAB_K32S) {
+        const int32_t some = k32s - g < SLAB_K32S ? k32s - g : SLAB_K32S;
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         expand_tiles(wide, w + g * AMX_INT8_BYTES, some);
         if (two_outs) {
-            expand_tiles(wide + CHUNK_BYTES, w + w_panel + g * AMX_INT8_BYTES, some);
+            expand_tiles(wide + SLAB_BYTES, w + w_band + g * AMX_INT8_BYTES, some);
         }
         for (int32_t t = 0; t < tokens; t += 32) {
-            const struct chunk chunk = {
-                .w = wide,
-                .x = x + t / 16 * x_panel + at,
-                .w_panel = CHUNK_BYTES,
-                .x_panel = x_panel,
-                .w_step = AMX_TILE_BYTES,
-                .w_row = 64,
-                .k32s = some,
-                .c = scratch->c[t / 32],
-                .first = g == 0,
-                .prefetch = prefetch_window(&panels, g, t / 32, (tokens + 31) / 32)};
+            const struct slab slab = {.w = wide,
+                                      .x = x + t / 16 * x_band + at,
+                                      .w_band = SLAB_BYTES,
+                                      .x_band = x_band,
+                                      .w_step = AMX_TILE_BYTES,
+                                      .w_row = 64,
+                                      .k32s = some,
+                                      .c = scratch->c[t / 32],
+                                      .first = g == 0,
+                                      .prefetch =
+                                          prefetch_window(&bands, g, t / 32, (tokens + 31) / 32)};
             prefetch_sums(args, out, token + t, g);
             if (t + 16 < tokens) {
-                multiply_chunk(&chunk, two_outs, true);
+                multiply_slab(&slab, two_outs, true);
             } else {
-                multiply_chunk(&chunk, two_outs, false);
+                multiply_slab(&slab, two_outs, false);
             }
         }
     }
@@ -311,9 +311,9 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
 void gqa__amx_linear(const struct gqa__linear_args *args)
 {
     assert(args->out_begin % 16 == 0);
-    for (int32_t token = 0; token < args->tokens; token += BLOCK_TOKENS) {
-        const int32_t left = args->tokens - token;
-        const int32_t tokens = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
+    for (int32_t token = 0; token < args->tokens; token += MOST_TOKENS) {
+        const int32_t rest = args->tokens - token;
+        const int32_t tokens = rest < MOST_TOKENS ? rest : MOST_TOKENS;
         if (tokens <= 16 && args->scale == NULL) {
             stream_range(args, token);
             continue;

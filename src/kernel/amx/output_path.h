@@ -3,7 +3,7 @@
  * merged into the states of lower keys that wait for them (gqa__block.merge_into) and, in the last
  * block of a tile, finished into rows of output, with the bits of merge_vector and finish_vector.
  *
- * A strip of 32 x 32 outputs at a time goes that way while the products of the next one run. The
+ * A patch of 32 x 32 outputs at a time goes that way while the products of the next one run. The
  * block's own o is never stored as a whole: it would go to L2 and come back, and all rows of output
  * would be written at once instead of beside the products.
  */
@@ -15,7 +15,7 @@
 
 #include "kernel/vector/softmax.h"
 
-enum { STRIP_LANES = 32 }; /* a strip of outputs: [32 value dimensions][32 lanes] */
+enum { PATCH_LANES = 32 }; /* a patch of outputs: [32 value dimensions][32 lanes] */
 
 /* How the outputs of one or two lane tiles of a block are merged and finished. */
 struct output_path {
@@ -55,30 +55,30 @@ INLINE void output_path_begin(struct output_path *path, const struct gqa__block 
     }
 }
 
-/* Finishes value dimensions [d, d + n), n <= 32, of one lane tile: from strip [32][STRIP_LANES]
+/* Finishes value dimensions [d, d + n), n <= 32, of one lane tile: from patch [32][PATCH_LANES]
  * into rows of output. */
-INLINE void finish_strip(const struct finish_lanes *rows, const float *strip, int32_t d, int32_t n)
+INLINE void finish_patch(const struct finish_lanes *rows, const float *patch, int32_t d, int32_t n)
 {
     if (n > VEC) {
-        finish_tile(rows, strip, STRIP_LANES, d, VEC);
-        strip += VEC * STRIP_LANES;
+        finish_values(rows, patch, PATCH_LANES, d, VEC);
+        patch += VEC * PATCH_LANES;
         d += VEC;
         n -= VEC;
     }
     if (n == VEC) {
-        finish_tile(rows, strip, STRIP_LANES, d, VEC);
+        finish_values(rows, patch, PATCH_LANES, d, VEC);
     } else {
-        finish_tile(rows, strip, STRIP_LANES, d, n);
+        finish_values(rows, patch, PATCH_LANES, d, n);
     }
 }
 
-/* Merges and finishes value dimensions [d, d + n) of the block, which lie in strip
- * [32][STRIP_LANES]. */
-INLINE void output_path_strip(const struct output_path *path, float *strip, int32_t d, int32_t n,
+/* Merges and finishes value dimensions [d, d + n) of the block, which lie in patch
+ * [32][PATCH_LANES]. */
+INLINE void output_path_patch(const struct output_path *path, float *patch, int32_t d, int32_t n,
                               const bool two)
 {
     for (int32_t half = 0; half < (two ? 2 : 1); half++) {
-        const struct lane_outputs own = {strip + half * VEC, STRIP_LANES};
+        const struct lane_outputs own = {patch + half * VEC, PATCH_LANES};
         const int64_t at = (int64_t)d * path->ld + path->lane + half * VEC;
         for (int32_t i = 0; i < path->merges; i++) {
             const struct lane_outputs left = {path->merge_into[i].o + at, path->ld};
@@ -86,7 +86,7 @@ INLINE void output_path_strip(const struct output_path *path, float *strip, int3
             merge_outputs(&path->by[half][i], to, left, own, n);
         }
         if (path->finish && path->rows[half].rows > 0) {
-            finish_strip(&path->rows[half], own.o, d, n);
+            finish_patch(&path->rows[half], own.o, d, n);
         }
     }
 }

@@ -18,8 +18,8 @@
  * step of the work adds a fraction of a round to `due`, and when a whole one is due it is
  * prefetched. */
 struct prefetch_queue {
-    const struct gqa__prefetch *at; /* [left] regions that are not done */
-    int32_t left;
+    const struct gqa__prefetch *at; /* [rest] regions that are not done */
+    int32_t rest;
     size_t done; /* bytes already prefetched of each of the first PREFETCH_STREAMS */
     int32_t due; /* rounds that are due, in units of 1 / PREFETCH_ONE */
     /* What a step adds to due: a product of two tiles of K; the exponentials of four keys of 16
@@ -36,7 +36,7 @@ INLINE void prefetch_lines(struct prefetch_queue *prefetch, int32_t more)
 {
     for (prefetch->due += more; prefetch->due >= PREFETCH_ONE; prefetch->due -= PREFETCH_ONE) {
         const int32_t streams =
-            prefetch->left < PREFETCH_STREAMS ? prefetch->left : PREFETCH_STREAMS;
+            prefetch->rest < PREFETCH_STREAMS ? prefetch->rest : PREFETCH_STREAMS;
         bool rest = false;
         for (int32_t s = 0; s < streams; s++) {
             const struct gqa__prefetch *region = &prefetch->at[s];
@@ -48,7 +48,7 @@ INLINE void prefetch_lines(struct prefetch_queue *prefetch, int32_t more)
         prefetch->done += 64;
         if (!rest) {
             prefetch->at += streams;
-            prefetch->left -= streams;
+            prefetch->rest -= streams;
             prefetch->done = 0;
         }
     }
@@ -66,7 +66,7 @@ INLINE int32_t prefetch_rate(size_t rounds, int32_t steps)
 INLINE struct prefetch_queue prefetch_begin(const struct gqa__block *block)
 {
     const int32_t exponentials = block->keys / 4 * (block->ld / 16);
-    struct prefetch_queue prefetch = {.at = block->prefetch, .left = block->prefetches};
+    struct prefetch_queue prefetch = {.at = block->prefetch, .rest = block->prefetches};
     size_t rounds = 0;
 
     for (int32_t i = 0; i < block->prefetches; i++) {
@@ -224,17 +224,17 @@ INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows)
  * computed hold zeros and come along. */
 INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_lanes)
 {
-    float strip[32 * STRIP_LANES] __attribute__((aligned(64)));
-    const int32_t left = args->dv - d;
+    float patch[32 * PATCH_LANES] __attribute__((aligned(64)));
+    const int32_t rest = args->dv - d;
 
-    _tile_stored(0, strip, STRIP_LANES * sizeof(float));
-    _tile_stored(2, strip + 16 * STRIP_LANES, STRIP_LANES * sizeof(float));
+    _tile_stored(0, patch, PATCH_LANES * sizeof(float));
+    _tile_stored(2, patch + 16 * PATCH_LANES, PATCH_LANES * sizeof(float));
     if (two_lanes) {
-        _tile_stored(1, strip + 16, STRIP_LANES * sizeof(float));
-        _tile_stored(3, strip + 16 * STRIP_LANES + 16, STRIP_LANES * sizeof(float));
+        _tile_stored(1, patch + 16, PATCH_LANES * sizeof(float));
+        _tile_stored(3, patch + 16 * PATCH_LANES + 16, PATCH_LANES * sizeof(float));
     }
     settle_memory();
-    output_path_strip(args->path, strip, d, left < 32 ? left : 32, two_lanes);
+    output_path_patch(args->path, patch, d, rest < 32 ? rest : 32, two_lanes);
 }
 
 /* Value dimensions [d, d + 32) or, without two_dims, [d, d + 16), for one or two lane tiles. */

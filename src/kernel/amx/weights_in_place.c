@@ -4,8 +4,8 @@
  * A tile load takes 16 rows at any one distance from each other. So rows of bf16 are loaded as
  * tiles from where they lie, if they are equally far apart and their length is a multiple of 32.
  * (Rows a multiple of 4096 bytes apart share a set of L1 and come from L2 every time, which the
- * products hide.) Of other rows and formats the tiles of one chunk of k are made in L1, while the
- * products of the chunk before run.
+ * products hide.) Of other rows and formats the tiles of one slab of k are made in L1, while the
+ * products of the slab before run.
  */
 #include "kernel/amx/amx.h"
 #include "kernel/contract/built.h"
@@ -14,7 +14,7 @@
 
 #include <assert.h>
 
-#include "kernel/amx/chunk.h"
+#include "kernel/amx/slab.h"
 #include "kernel/avx512/weights_in_place.h"
 
 /* Makes k32s tiles of [16 outputs][32] at `to`, from k32 `first` on, of the 16 rows from `row`
@@ -73,21 +73,21 @@ static int64_t tile_stride(const struct gqa__rows *rows)
 
 /* --- many tokens ----------------------------------------------------------------------------- */
 
-/* Side work for the chunk after the current one, some rows at each step: its tiles are made in L1,
+/* Side work for the slab after the current one, some rows at each step: its tiles are made in L1,
  * or, where the rows are tiles as they lie, they are prefetched. */
-struct next_chunk {
+struct next_slab {
     struct side_work side_work; /* must be first: a step gets its address and finds the rest */
     const struct gqa__rows *rows;
-    unsigned char *to;     /* [2][CHUNK_K32S] tiles */
+    unsigned char *to;     /* [2][SLAB_K32S] tiles */
     int64_t first, k32s;   /* of k */
     int32_t out, row, end; /* the output of the first tile; the next of its `end` rows */
     int32_t rows_a_step;
 };
 
-/* One row of the tiles, over all k32s of the chunk. */
-INLINE void next_chunk_row(const struct next_chunk *r, const gqa_dtype dtype)
+/* One row of the tiles, over all k32s of the slab. */
+INLINE void next_slab_row(const struct next_slab *r, const gqa_dtype dtype)
 {
-    unsigned char *to = r->to + r->row / 16 * CHUNK_BYTES + r->row % 16 * 64;
+    unsigned char *to = r->to + r->row / 16 * SLAB_BYTES + r->row % 16 * 64;
     const void *from = r->rows->row[r->out + r->row];
 
     for (int64_t g = 0; g < r->k32s; g++, to += AMX_TILE_BYTES) {
@@ -97,19 +97,19 @@ INLINE void next_chunk_row(const struct next_chunk *r, const gqa_dtype dtype)
     }
 }
 
-static void next_chunk_step(struct side_work *side_work)
+static void next_slab_step(struct side_work *side_work)
 {
-    struct next_chunk *r = (struct next_chunk *)side_work;
+    struct next_slab *r = (struct next_slab *)side_work;
 
     for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
         if (r->rows->dtype == GQA_F32) {
-            next_chunk_row(r, GQA_F32);
+            next_slab_row(r, GQA_F32);
         } else if (r->rows->dtype == GQA_BF16) {
-            next_chunk_row(r, GQA_BF16);
+            next_slab_row(r, GQA_BF16);
         } else if (r->rows->dtype == GQA_I8) {
-            next_chunk_row(r, GQA_I8);
+            next_slab_row(r, GQA_I8);
         } else {
-            next_chunk_row(r, GQA_F16);
+            next_slab_row(r, GQA_F16);
         }
     }
 }
@@ -117,7 +117,7 @@ static void next_chunk_step(struct side_work *side_work)
 /* The same where the rows are tiles as they lie: prefetch. */
 static void prefetch_step(struct side_work *side_work)
 {
-    struct next_chunk *r = (struct next_chunk *)side_work;
+    struct next_slab *r = (struct next_slab *)side_work;
 
     for (int32_t i = 0; i < r->rows_a_step && r->row < r->end; i++, r->row++) {
         const uintptr_t from = (uintptr_t)r->rows->row[r->out + r->row];
@@ -128,13 +128,13 @@ static void prefetch_step(struct side_work *side_work)
     }
 }
 
-/* The next chunk begins at k32 g of `all`, and is to be ready after `steps` steps. */
-static void next_chunk_begin(struct next_chunk *r, unsigned char *to, int64_t g, int64_t all,
-                             int32_t steps)
+/* The next slab begins at k32 g of `all`, and is to be ready after `steps` steps. */
+static void next_slab_begin(struct next_slab *r, unsigned char *to, int64_t g, int64_t all,
+                            int32_t steps)
 {
     r->to = to;
     r->first = g;
-    r->k32s = all - g < CHUNK_K32S ? all - g : CHUNK_K32S;
+    r->k32s = all - g < SLAB_K32S ? all - g : SLAB_K32S;
     r->row = r->k32s > 0 ? 0 : r->end;
     r->rows_a_step = (r->end + steps - 1) / steps;
 }
@@ -143,42 +143,42 @@ static void next_chunk_begin(struct next_chunk *r, unsigned char *to, int64_t g,
 INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
                           int32_t out, int64_t stride, const bool two_outs)
 {
-    const int64_t k32s = k32_count(args->in), x_panel = k32s * AMX_TILE_BYTES;
+    const int64_t k32s = k32_count(args->in), x_band = k32s * AMX_TILE_BYTES;
     const int32_t passes = (args->tokens + 31) / 32;
     struct linear_scratch *scratch = args->scratch;
-    struct next_chunk next = {.side_work = {stride != 0 ? prefetch_step : next_chunk_step},
-                              .rows = rows,
-                              .out = out,
-                              .end = two_outs ? 32 : 16};
+    struct next_slab next = {.side_work = {stride != 0 ? prefetch_step : next_slab_step},
+                             .rows = rows,
+                             .out = out,
+                             .end = two_outs ? 32 : 16};
 
-    next_chunk_begin(&next, scratch->w[0], 0, k32s, 1);
+    next_slab_begin(&next, scratch->w[0], 0, k32s, 1);
     next.side_work.step(&next.side_work);
-    for (int64_t g = 0; g < k32s; g += CHUNK_K32S) {
+    for (int64_t g = 0; g < k32s; g += SLAB_K32S) {
         unsigned char *const tiles = next.to;
-        struct chunk chunk = {.w = tiles,
-                              .w_panel = CHUNK_BYTES,
-                              .x_panel = x_panel,
-                              .w_step = AMX_TILE_BYTES,
-                              .w_row = 64,
-                              .k32s = (int32_t)next.k32s,
-                              .first = g == 0,
-                              .side_work = &next.side_work};
+        struct slab slab = {.w = tiles,
+                            .w_band = SLAB_BYTES,
+                            .x_band = x_band,
+                            .w_step = AMX_TILE_BYTES,
+                            .w_row = 64,
+                            .k32s = (int32_t)next.k32s,
+                            .first = g == 0,
+                            .side_work = &next.side_work};
         if (stride != 0) {
-            chunk.w = (const unsigned char *)rows->row[out] + g * 64;
-            chunk.w_panel = 16 * stride;
-            chunk.w_step = 64;
-            chunk.w_row = stride;
+            slab.w = (const unsigned char *)rows->row[out] + g * 64;
+            slab.w_band = 16 * stride;
+            slab.w_step = 64;
+            slab.w_row = stride;
         }
-        next_chunk_begin(&next, scratch->w[tiles == scratch->w[0]], g + CHUNK_K32S, k32s,
-                         passes * chunk.k32s);
+        next_slab_begin(&next, scratch->w[tiles == scratch->w[0]], g + SLAB_K32S, k32s,
+                        passes * slab.k32s);
         for (int32_t t = 0; t < args->tokens; t += 32) {
-            chunk.x = (const unsigned char *)args->x + t / 16 * x_panel + g * AMX_TILE_BYTES;
-            chunk.c = scratch->c[t / 32];
+            slab.x = (const unsigned char *)args->x + t / 16 * x_band + g * AMX_TILE_BYTES;
+            slab.c = scratch->c[t / 32];
             prefetch_sums(args, out, t, (int32_t)g);
             if (t + 16 < args->tokens) {
-                multiply_chunk(&chunk, two_outs, true);
+                multiply_slab(&slab, two_outs, true);
             } else {
-                multiply_chunk(&chunk, two_outs, false);
+                multiply_slab(&slab, two_outs, false);
             }
         }
     }
@@ -201,7 +201,7 @@ INLINE void stream_tile_rows(const struct gqa__linear_args *args, const struct g
                              int32_t out, int64_t stride, const bool two_outs,
                              const bool two_tokens)
 {
-    const int64_t panel = k32_count(args->in) * AMX_TILE_BYTES;
+    const int64_t band = k32_count(args->in) * AMX_TILE_BYTES;
     const unsigned char *const w = rows->row[out], *const w2 = w + 16 * stride;
     const unsigned char *const x = args->x;
     float(*const c)[4 * TILE_FLOATS] = ((struct linear_scratch *)args->scratch)->c;
@@ -222,7 +222,7 @@ INLINE void stream_tile_rows(const struct gqa__linear_args *args, const struct g
             _tile_dpbf16ps(2, 5, 6);
         }
         if (two_tokens) {
-            _tile_loadd(7, x + panel + k * 32, 64);
+            _tile_loadd(7, x + band + k * 32, 64);
             _tile_dpbf16ps(1, 4, 7);
         }
         if (two_outs && two_tokens) {
@@ -255,7 +255,7 @@ bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa_
 {
     const int64_t stride = tile_stride(rows);
 
-    if (args->tokens > BLOCK_TOKENS) {
+    if (args->tokens > MOST_TOKENS) {
         return false;
     }
     if (args->tokens <= 32 && stride != 0) {
@@ -274,6 +274,6 @@ bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa_
 
 #else
 
-typedef int gqa__amx_rows_not_built; /* a translation unit is not empty */
+typedef int gqa__amx_weights_in_place_not_built; /* a translation unit is not empty */
 
 #endif

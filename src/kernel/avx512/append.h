@@ -8,8 +8,7 @@
 #include "kernel/vector/convert_avx512.h"
 
 /* v [16 tokens][16], rows token_stride apart, to page [16 dims][v_stride]. */
-static inline bool append_tile(uint16_t *page, int64_t v_stride, const float *v,
-                               int64_t token_stride)
+static inline bool append_16(uint16_t *page, int64_t v_stride, const float *v, int64_t token_stride)
 {
     const __m512i size = _mm512_set1_epi32(0x7fff);
     const __m512i large = _mm512_set1_epi32(GQA__LARGE_BF16);
@@ -70,7 +69,7 @@ static inline bool append_v_transposed(const struct gqa__append_args *args)
             prefetch_row(args->src + next * src_stride, args->dim);
         }
         for (int32_t d = 0; d < whole; d += 16) {
-            special |= append_tile(to + d * stride, stride, row + d, src_stride);
+            special |= append_16(to + d * stride, stride, row + d, src_stride);
         }
         rest.slot = args->slot + i;
         rest.src = row + whole;

@@ -188,10 +188,10 @@ static void accumulate_pairs_lanes(const struct values *values, const uint16_t *
                                .wide = scratch->wide};
 
     for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
-        const int32_t left = values->keys - key;
+        const int32_t rest = values->keys - key;
         pairs.a = v + key;
         pairs.b = values->p + key * values->p_stride;
-        pairs.n = left < VALUE_KEYS ? left : VALUE_KEYS;
+        pairs.n = rest < VALUE_KEYS ? rest : VALUE_KEYS;
         pairs.first = first && key == 0;
         gqa__avx512_pairs(&pairs);
     }
@@ -263,15 +263,9 @@ static void accumulate_pair_runs(const struct gqa__block *block, int32_t lane, i
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__key_run *run = &block->run[i];
         const struct key_range own = run_range(run, offset, range);
-        const struct values values = {block->state.o + lane,
-                                      block->ld,
-                                      block->s + (int64_t)(offset + own.begin) * width,
-                                      width,
-                                      NULL,
-                                      run->v_stride,
-                                      own.end - own.begin,
-                                      block->dv,
-                                      width};
+        const struct values values =
+            run_values(block, run, lane, width, offset + own.begin, own.end - own.begin);
+
         if (own.begin < own.end) {
             accumulate_pairs_lanes(&values, (const uint16_t *)run->v + own.begin,
                                    offset + own.begin == range.begin, block->scratch);

@@ -21,10 +21,10 @@
 
 enum {
     PAIR_OUTS = 2 * VEC, /* outputs of a block */
-    PAIR_TOKENS = 4,     /* tokens of a tile of registers */
+    PAIR_TOKENS = 4,     /* tokens of a token group */
     PAIR_K32 = 32,
     PREFETCH_BYTES = 2048, /* how far in advance weights are prefetched */
-    BLOCK_TOKENS = 32,     /* tokens whose sums are kept before the bias is added */
+    SUM_TOKENS = 32,       /* tokens whose sums are kept before the bias is added */
     EXPANDED = 64          /* inputs of int8 weights expanded to f32 at a time */
 };
 
@@ -173,8 +173,8 @@ struct inputs_product {
     int32_t tokens;
 };
 
-INLINE void token_tile(const struct inputs_product *p, int32_t token, struct weights w,
-                       const int32_t rows)
+INLINE void one_token_group(const struct inputs_product *p, int32_t token, struct weights w,
+                            const int32_t rows)
 {
     const float *x = p->x + token * p->inputs + p->k * rows; /* [n][rows] */
     float *to = p->c + token * PAIR_OUTS;
@@ -195,18 +195,18 @@ INLINE void token_tile(const struct inputs_product *p, int32_t token, struct wei
     }
 }
 
-INLINE void token_tiles(const struct inputs_product *p, struct weights w)
+INLINE void token_groups(const struct inputs_product *p, struct weights w)
 {
     for (int32_t t = 0; t < p->tokens; t += PAIR_TOKENS) {
         const int32_t rows = p->tokens - t;
         if (rows >= 4) {
-            token_tile(p, t, w, 4);
+            one_token_group(p, t, w, 4);
         } else if (rows == 3) {
-            token_tile(p, t, w, 3);
+            one_token_group(p, t, w, 3);
         } else if (rows == 2) {
-            token_tile(p, t, w, 2);
+            one_token_group(p, t, w, 2);
         } else {
-            token_tile(p, t, w, 1);
+            one_token_group(p, t, w, 1);
         }
     }
 }
@@ -221,7 +221,7 @@ INLINE void expand_and_multiply(struct inputs_product p, const int8_t *from, flo
             v_store(wide + i + VEC, v_load_i8(from + i + VEC));
             v_prefetch((uintptr_t)(from + i) + PREFETCH_BYTES);
         }
-        token_tiles(&p, (struct weights){wide, WIDE});
+        token_groups(&p, (struct weights){wide, WIDE});
     }
 }
 
@@ -238,10 +238,10 @@ static __attribute__((noinline)) void product_block(const struct gqa__linear_arg
     const int8_t *w = (const int8_t *)args->weight + out * padded;
 
     if (args->scale == NULL) {
-        token_tiles(&product,
-                    (struct weights){(const uint16_t *)args->weight + out * padded, PAIRS});
+        token_groups(&product,
+                     (struct weights){(const uint16_t *)args->weight + out * padded, PAIRS});
     } else if (tokens <= PAIR_TOKENS) {
-        token_tiles(&product, (struct weights){w, INT8});
+        token_groups(&product, (struct weights){w, INT8});
     } else {
         expand_and_multiply(product, w, scratch->wide);
     }
@@ -251,8 +251,8 @@ static void store_outputs(const struct gqa__linear_args *args, int64_t out, int3
                           int32_t rows, const float *c)
 {
     for (int32_t j = 0; j < PAIR_OUTS; j += VEC) {
-        const int64_t left = args->out_end - out - j;
-        const int32_t n = left < VEC ? (int32_t)left : VEC;
+        const int64_t rest = args->out_end - out - j;
+        const int32_t n = rest < VEC ? (int32_t)rest : VEC;
         if (n <= 0) {
             break;
         }
@@ -270,9 +270,9 @@ void gqa__avx512_linear(const struct gqa__linear_args *args)
 
     assert(args->out_begin % PAIR_OUTS == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += PAIR_OUTS) {
-        for (int32_t t = 0; t < args->tokens; t += BLOCK_TOKENS) {
-            const int32_t left = args->tokens - t;
-            const int32_t rows = left < BLOCK_TOKENS ? left : BLOCK_TOKENS;
+        for (int32_t t = 0; t < args->tokens; t += SUM_TOKENS) {
+            const int32_t rest = args->tokens - t;
+            const int32_t rows = rest < SUM_TOKENS ? rest : SUM_TOKENS;
             const unsigned saved = flush_enter();
             product_block(args, out, t, rows);
             flush_leave(saved);

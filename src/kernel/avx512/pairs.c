@@ -57,7 +57,7 @@ INLINE void add_pairs_k32(vec c[PAIR_ROWS], vec d[PAIR_ROWS], const float (*a)[G
     }
 }
 
-INLINE void pairs_tile(const struct gqa__pairs *p, int32_t row, const int32_t rows, const bool two)
+INLINE void pairs_group(const struct gqa__pairs *p, int32_t row, const int32_t rows, const bool two)
 {
     float(*const a)[GQA__DOT_BLOCK] = p->wide; /* [rows] */
     float *to = p->c + row * p->c_row;
@@ -87,10 +87,10 @@ INLINE void pairs_rows(const struct gqa__pairs *p, const bool two)
     int32_t row = 0;
 
     for (; row + PAIR_ROWS <= p->rows; row += PAIR_ROWS) {
-        pairs_tile(p, row, PAIR_ROWS, two);
+        pairs_group(p, row, PAIR_ROWS, two);
     }
     for (; row < p->rows; row++) {
-        pairs_tile(p, row, 1, two);
+        pairs_group(p, row, 1, two);
     }
 }
 

@@ -30,11 +30,11 @@ static inline int64_t prefetch_offset(const struct gqa__rows *rows, int64_t k,
     return at < bytes ? at : rows->next + at - bytes;
 }
 
-/* Values k .. k + 32 of a row, zero from `left` on; left > 0. */
+/* Values k .. k + 32 of a row, zero from `rest` on; rest > 0. */
 static inline __attribute__((always_inline)) __m512i
-load_operands_of(const void *row, int64_t k, int64_t left, int64_t prefetch, const gqa_dtype dtype)
+load_operands_of(const void *row, int64_t k, int64_t rest, int64_t prefetch, const gqa_dtype dtype)
 {
-    const __mmask32 some = left >= 32 ? 0xffffffffu : (__mmask32)((1u << left) - 1u);
+    const __mmask32 some = rest >= 32 ? 0xffffffffu : (__mmask32)((1u << rest) - 1u);
 
     _mm_prefetch((const char *)((uintptr_t)row + (uintptr_t)prefetch), _MM_HINT_T1);
     if (dtype == GQA_F32) {

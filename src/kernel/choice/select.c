@@ -113,14 +113,15 @@ bool gqa__isa_named(const char *name, gqa_isa *isa)
 }
 
 /* Was it built? Then it has a table for some numerics. */
-static bool is_built(const struct candidate *row, const struct gqa__cpu *cpu)
+static bool is_built(const struct candidate *candidate, const struct gqa__cpu *cpu)
 {
-    return row->table(cpu, GQA_NUMERICS_F32) != NULL || row->table(cpu, GQA_NUMERICS_BF16) != NULL;
+    return candidate->table(cpu, GQA_NUMERICS_F32) != NULL ||
+           candidate->table(cpu, GQA_NUMERICS_BF16) != NULL;
 }
 
-static uint32_t bit_of(const struct candidate *row)
+static uint32_t bit_of(const struct candidate *candidate)
 {
-    return 1u << (uint32_t)row->isa;
+    return 1u << (uint32_t)candidate->isa;
 }
 
 uint32_t gqa__kernels_built(void)
@@ -142,8 +143,8 @@ uint32_t gqa__kernels_available(void)
 
     gqa__cpu_detect(&cpu);
     for (int32_t i = 0; i < CANDIDATES; i++) {
-        const struct candidate *row = &candidates[i];
-        bits |= is_built(row, &cpu) && row->runs(&cpu) ? bit_of(row) : 0;
+        const struct candidate *candidate = &candidates[i];
+        bits |= is_built(candidate, &cpu) && candidate->runs(&cpu) ? bit_of(candidate) : 0;
     }
     return bits;
 }
@@ -151,16 +152,17 @@ uint32_t gqa__kernels_available(void)
 /* The table for the numerics, or NULL and *reason. Whether this machine runs it is asked last:
  * `runs` of amx asks the operating system for a permission, which it must not do for numerics that
  * amx does not serve. */
-static const struct gqa__kernels *table_of(const struct candidate *row, const struct gqa__cpu *cpu,
-                                           gqa_numerics numerics, const char **reason)
+static const struct gqa__kernels *table_of(const struct candidate *candidate,
+                                           const struct gqa__cpu *cpu, gqa_numerics numerics,
+                                           const char **reason)
 {
-    const struct gqa__kernels *table = row->table(cpu, numerics);
+    const struct gqa__kernels *table = candidate->table(cpu, numerics);
 
-    if (!is_built(row, cpu)) {
+    if (!is_built(candidate, cpu)) {
         *reason = "this library is built without it";
     } else if (table == NULL) {
         *reason = "it does not serve these numerics";
-    } else if (!row->runs(cpu)) {
+    } else if (!candidate->runs(cpu)) {
         *reason = "the CPU or the operating system lacks ";
         table = NULL;
     }
@@ -175,19 +177,19 @@ static gqa_status select_forced(const struct gqa__kernels **out, gqa_isa isa, gq
 
     gqa__cpu_detect(&cpu);
     for (int32_t i = 0; i < CANDIDATES; i++) {
-        const struct candidate *row = &candidates[i];
+        const struct candidate *candidate = &candidates[i];
         const char *reason = "", *needs = "";
 
-        if (row->isa != isa) {
+        if (candidate->isa != isa) {
             continue;
         }
-        *out = table_of(row, &cpu, numerics, &reason);
+        *out = table_of(candidate, &cpu, numerics, &reason);
         if (*out != NULL) {
             return GQA_OK;
         }
-        needs = row->table(&cpu, numerics) != NULL ? row->needs : "";
-        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "kernel set %s: %s%s", row->name, reason,
-                         needs);
+        needs = candidate->table(&cpu, numerics) != NULL ? candidate->needs : "";
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field, "kernel set %s: %s%s", candidate->name,
+                         reason, needs);
     }
     return gqa__fail(err, GQA_ERR_ARG, field, "%d is no kernel set: expected 0 (auto) to %d",
                      (int)isa, (int)candidates[CANDIDATES - 1].isa);
@@ -201,12 +203,12 @@ static const struct gqa__kernels *select_best(gqa_isa max_isa, gqa_numerics nume
 
     gqa__cpu_detect(&cpu);
     for (int32_t i = 0; i < CANDIDATES; i++) {
-        const struct candidate *row = &candidates[i];
+        const struct candidate *candidate = &candidates[i];
         const struct gqa__kernels *table = NULL;
         const char *reason;
 
-        if (gqa__isa_within(row->isa, max_isa)) {
-            table = table_of(row, &cpu, numerics, &reason);
+        if (gqa__isa_within(candidate->isa, max_isa)) {
+            table = table_of(candidate, &cpu, numerics, &reason);
         }
         best = table != NULL ? table : best;
     }

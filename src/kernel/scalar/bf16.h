@@ -128,13 +128,13 @@ static inline void k32_rows(float *c, int64_t c_row, const float *a, int64_t a_r
     int32_t i = 0;
 
     for (; i + BF16_ROWS <= rows; i += BF16_ROWS) {
-        float tile[BF16_ROWS][SCALAR_LANES];
+        float sums[BF16_ROWS][SCALAR_LANES];
         for (int32_t r = 0; r < BF16_ROWS; r++) {
-            memcpy(tile[r], c + (i + r) * c_row, sizeof tile[r]);
+            memcpy(sums[r], c + (i + r) * c_row, sizeof sums[r]);
         }
-        k32_block(tile, a + i * a_row, a_row, b, b_step);
+        k32_block(sums, a + i * a_row, a_row, b, b_step);
         for (int32_t r = 0; r < BF16_ROWS; r++) {
-            memcpy(c + (i + r) * c_row, tile[r], sizeof tile[r]);
+            memcpy(c + (i + r) * c_row, sums[r], sizeof sums[r]);
         }
     }
     for (; i < rows; i++) {
@@ -392,7 +392,7 @@ static inline void pack_weight_bf16(void *dst, int64_t row, const float *src, in
 
 static inline size_t int8_bytes_bf16(int64_t out, int64_t in)
 {
-    return int8_panel_bytes(out, round_to_k32(in));
+    return int8_packed_bytes(out, round_to_k32(in));
 }
 
 /* dst [out / SCALAR_OUT_STEP][in rounded up][SCALAR_OUT_STEP] */
@@ -457,12 +457,12 @@ static inline void linear_bf16(const struct gqa__linear_args *args)
 
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {
-        const int64_t left = args->out_end - out;
-        const int32_t valid = (int32_t)(left < SCALAR_OUT_STEP ? left : SCALAR_OUT_STEP);
+        const int64_t rest = args->out_end - out;
+        const int32_t valid = (int32_t)(rest < SCALAR_OUT_STEP ? rest : SCALAR_OUT_STEP);
 
         for (int32_t t = 0; t < args->tokens; t += BF16_TOKENS) {
-            const int32_t rest = args->tokens - t;
-            const int32_t rows = rest < BF16_TOKENS ? rest : BF16_TOKENS;
+            const int32_t tokens = args->tokens - t;
+            const int32_t rows = tokens < BF16_TOKENS ? tokens : BF16_TOKENS;
             float c[BF16_TOKENS][SCALAR_OUT_STEP];
 
             linear_block(args, out, c, (const float *)args->x + t * padded, rows);

@@ -19,14 +19,14 @@
 enum { F32_ROWS = 8 }; /* rows of a that chain_block takes at once */
 
 /* Element (i, k) of a is at[i * row + k * step]. */
-struct strip {
+struct strided {
     const float *at;
     int64_t row, step;
 };
 
 /* c[F32_ROWS][SCALAR_LANES] over n values of k; b [n][b_step]. The rows are written out so that
  * the compiler keeps each in a register. */
-static inline void chain_block(float (*restrict c)[SCALAR_LANES], const struct strip a,
+static inline void chain_block(float (*restrict c)[SCALAR_LANES], const struct strided a,
                                const float *restrict b, int64_t b_step, int64_t n)
 {
     for (int64_t k = 0; k < n; k++) {
@@ -50,7 +50,7 @@ static inline void chain_block(float (*restrict c)[SCALAR_LANES], const struct s
 }
 
 /* One row of a: c [width], width a constant multiple of SCALAR_LANES. */
-static inline void chain_row(float *restrict c, int32_t width, const struct strip a,
+static inline void chain_row(float *restrict c, int32_t width, const struct strided a,
                              const float *restrict b, int64_t b_step, int64_t n)
 {
     for (int64_t k = 0; k < n; k++) {
@@ -131,7 +131,7 @@ static inline void score_f32(const struct gqa__score_args *args)
 
     assert(args->keys % F32_ROWS == 0 && ld % SCALAR_LANES == 0 && args->dk <= GQA__DOT_BLOCK);
     for (int32_t key = 0; key < args->keys; key += F32_ROWS) {
-        const struct strip a = {(const float *)args->k + key * args->k_stride, args->k_stride, 1};
+        const struct strided a = {(const float *)args->k + key * args->k_stride, args->k_stride, 1};
         for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
             float c[F32_ROWS][SCALAR_LANES];
             memset(c, 0, sizeof c);
@@ -170,15 +170,15 @@ static inline void softmax_f32(const struct gqa__softmax_args *args)
 
 /* One value dimension for SCALAR_LANES lanes: where a lane's p is -0, v counts as +0. c
  * [SCALAR_LANES], p [keys][ld] */
-static inline void chain_marked(float *restrict c, const struct strip v, const float *restrict p,
+static inline void chain_marked(float *restrict c, const struct strided v, const float *restrict p,
                                 int64_t ld, int32_t keys)
 {
     for (int32_t key = 0; key < keys; key++) {
         const float value = v.at[key * v.step];
-        const float *restrict weight = p + key * ld; /* [SCALAR_LANES] */
+        const float *restrict p_key = p + key * ld; /* [SCALAR_LANES] */
         for (int32_t j = 0; j < SCALAR_LANES; j++) {
-            const float seen = gqa__f32_bits(weight[j]) == 0x80000000u ? 0.0f : value;
-            c[j] = fmaf(seen, weight[j], c[j]);
+            const float seen = gqa__f32_bits(p_key[j]) == 0x80000000u ? 0.0f : value;
+            c[j] = fmaf(seen, p_key[j], c[j]);
         }
     }
 }
@@ -214,7 +214,7 @@ static inline void accumulate_f32(const struct gqa__accumulate_args *args)
         for (int32_t d = 0; d < args->dv;) {
             const bool block = args->dv - d >= F32_ROWS && !marked;
             const int32_t rows = block ? F32_ROWS : 1;
-            const struct strip a = {(const float *)args->v + d, 1, args->v_stride};
+            const struct strided a = {(const float *)args->v + d, 1, args->v_stride};
             float *out = args->o + (int64_t)d * ld + lane;
             float c[F32_ROWS][SCALAR_LANES];
 
@@ -255,7 +255,7 @@ static inline void pack_weight_f32(void *dst, int64_t row, const float *src, int
 
 static inline size_t int8_bytes_f32(int64_t out, int64_t in)
 {
-    return int8_panel_bytes(out, in);
+    return int8_packed_bytes(out, in);
 }
 
 /* dst [out / SCALAR_OUT_STEP][in][SCALAR_OUT_STEP] */
@@ -303,7 +303,7 @@ static inline void linear_inputs(const struct gqa__linear_args *args, const floa
     int32_t t = 0;
 
     for (; t + F32_ROWS <= args->tokens; t += F32_ROWS) {
-        const struct strip a = {(const float *)args->x + t * args->in + k, args->in, 1};
+        const struct strided a = {(const float *)args->x + t * args->in + k, args->in, 1};
         for (int32_t half = 0; half < SCALAR_OUT_STEP; half += SCALAR_LANES) {
             float c[F32_ROWS][SCALAR_LANES];
             memset(c, 0, sizeof c);
@@ -314,7 +314,7 @@ static inline void linear_inputs(const struct gqa__linear_args *args, const floa
         }
     }
     for (; t < args->tokens; t++) {
-        const struct strip a = {(const float *)args->x + t * args->in + k, args->in, 1};
+        const struct strided a = {(const float *)args->x + t * args->in + k, args->in, 1};
         float c[SCALAR_OUT_STEP] = {0.0f};
         chain_row(c, SCALAR_OUT_STEP, a, w, SCALAR_OUT_STEP, n);
         add_chain(args, t, out, c, SCALAR_OUT_STEP, k);
@@ -331,8 +331,8 @@ static inline void linear_f32(const struct gqa__linear_args *args)
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {
         for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
-            const int64_t left = args->in - k;
-            const int64_t n = left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK;
+            const int64_t rest = args->in - k;
+            const int64_t n = rest < GQA__DOT_BLOCK ? rest : GQA__DOT_BLOCK;
             const int64_t at = out * args->in + k * SCALAR_OUT_STEP;
             if (args->scale != NULL) {
                 expand_int8(w, (const int8_t *)args->weight + at, n * SCALAR_OUT_STEP);

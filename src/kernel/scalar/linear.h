@@ -36,7 +36,7 @@ static inline float output_value(const struct gqa__linear_args *args, float sum,
 }
 
 /* Panels [out / SCALAR_OUT_STEP][depth][SCALAR_OUT_STEP] int8. */
-static inline size_t int8_panel_bytes(int64_t out, int64_t depth)
+static inline size_t int8_packed_bytes(int64_t out, int64_t depth)
 {
     const int64_t blocks = (out + SCALAR_OUT_STEP - 1) / SCALAR_OUT_STEP;
     return (size_t)(blocks * SCALAR_OUT_STEP * depth);

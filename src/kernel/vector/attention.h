@@ -95,16 +95,16 @@ static inline void pack_lanes(float *dst, int32_t width, const float *q,
         row[i] = lane + i < map->count ? q + offset : NULL;
     }
     for (int32_t d = 0; d < dk; d += VEC) {
-        const int32_t left = dk - d < VEC ? dk - d : VEC;
+        const int32_t rest = dk - d < VEC ? dk - d : VEC;
         vec r[VEC];
         for (int32_t i = 0; i < VEC; i++) {
             r[i] = v_zero();
             if (row[i] != NULL) {
-                r[i] = left == VEC ? v_load(row[i] + d) : v_load_part(row[i] + d, left);
+                r[i] = rest == VEC ? v_load(row[i] + d) : v_load_part(row[i] + d, rest);
             }
         }
         v_transpose(r);
-        for (int32_t i = 0; i < VEC && i < left; i++) {
+        for (int32_t i = 0; i < VEC && i < rest; i++) {
             v_store(dst + (int64_t)(d + i) * width, v_mul(r[i], factor));
         }
     }
@@ -180,13 +180,13 @@ struct values {
 static inline void value_lane_pair(const struct values *values, bool first)
 {
     for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
-        const int32_t left = values->keys - key;
+        const int32_t rest = values->keys - key;
         const struct product product = {.a = values->v + key * values->v_stride,
                                         .a_row = 1,
                                         .a_step = values->v_stride,
                                         .b = values->p + key * values->p_stride,
                                         .b_step = values->p_stride,
-                                        .n = left < VALUE_KEYS ? left : VALUE_KEYS,
+                                        .n = rest < VALUE_KEYS ? rest : VALUE_KEYS,
                                         .c = values->o,
                                         .c_row = values->o_stride,
                                         .first = first && key == 0};

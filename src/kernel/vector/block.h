@@ -8,8 +8,8 @@
 #include "kernel/vector/words.h"
 
 enum {
-    BLOCK_PANEL = 16,             /* panel_keys of the f32 kernels */
-    PREFETCH_KEYS = 2 * TILE_ROWS /* how many keys in advance K rows are prefetched */
+    BLOCK_PANEL = 16,              /* panel_keys of the f32 kernels */
+    PREFETCH_KEYS = 2 * GROUP_ROWS /* how many keys in advance K rows are prefetched */
 };
 
 /* A range of keys in a block. */
@@ -69,20 +69,20 @@ static inline void rules_of_lane_pair(float *s, const struct gqa__score_rules *r
                                       int32_t width, struct key_range range)
 {
     const bool each = any_change(rules) || rules->visible != NULL;
-    struct gqa__score_rules part = *rules;
+    struct gqa__score_rules own = *rules;
 
-    part.ld = width;
-    part.slope = rules->slope != NULL ? rules->slope + lane : NULL;
-    part.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
-    part.lo = NULL;
-    part.hi = NULL;
+    own.ld = width;
+    own.slope = rules->slope != NULL ? rules->slope + lane : NULL;
+    own.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
+    own.lo = NULL;
+    own.hi = NULL;
     for (int32_t key = range.begin; key < range.end && each; key++) {
         const int64_t at = (int64_t)key * rules->ld + lane;
-        part.k_pos = rules->k_pos != NULL ? rules->k_pos + key : NULL;
-        part.bias = rules->bias != NULL ? rules->bias + at : NULL;
-        part.visible = rules->visible != NULL ? rules->visible + at : NULL;
-        change_scores(s + key * width, 0, &part); /* its key 0 is this key */
-        hide_keys(s + key * width, 0, &part);
+        own.k_pos = rules->k_pos != NULL ? rules->k_pos + key : NULL;
+        own.bias = rules->bias != NULL ? rules->bias + at : NULL;
+        own.visible = rules->visible != NULL ? rules->visible + at : NULL;
+        change_scores(s + key * width, 0, &own); /* its key 0 is this key */
+        hide_keys(s + key * width, 0, &own);
     }
     for (int32_t j = 0; j < width && rules->lo != NULL; j += VEC) {
         hide_lanes(s + j, width, rules->lo + lane + j, rules->hi + lane + j, range);
@@ -98,12 +98,12 @@ static inline struct key_range run_range(const struct gqa__key_run *run, int32_t
     return (struct key_range){begin > 0 ? begin : 0, end < run->keys ? end : run->keys};
 }
 
-/* Prefetches rows of `stride` elements from `from` on, beside a product of depth dk: TILE_ROWS of
- * them while it computes TILE_ROWS rows. */
+/* Prefetches rows of `stride` elements from `from` on, beside a product of depth dk: GROUP_ROWS of
+ * them while it computes GROUP_ROWS rows. */
 INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, int32_t dk)
 {
-    const int64_t tile = TILE_ROWS * stride * (int64_t)sizeof(float);
-    return (struct operand_prefetch){(uintptr_t)from, tile / dk, tile};
+    const int64_t group = GROUP_ROWS * stride * (int64_t)sizeof(float);
+    return (struct operand_prefetch){(uintptr_t)from, group / dk, group};
 }
 
 /* The scores of a lane pair. The first pair prefetches the K rows PREFETCH_KEYS further on, and the
@@ -134,6 +134,21 @@ static inline void score_runs(const struct gqa__block *block, int32_t lane, int3
     }
 }
 
+/* keys of a run, the first one key `at` of the block, with their p; where V lies is left open. */
+static inline struct values run_values(const struct gqa__block *block,
+                                       const struct gqa__key_run *run, int32_t lane, int32_t width,
+                                       int32_t at, int32_t keys)
+{
+    return (struct values){.o = block->state.o + lane,
+                           .o_stride = block->ld,
+                           .p = block->s + (int64_t)at * width,
+                           .p_stride = width,
+                           .v_stride = run->v_stride,
+                           .keys = keys,
+                           .dv = block->dv,
+                           .width = width};
+}
+
 static inline void accumulate_runs(const struct gqa__block *block, int32_t lane, int32_t width,
                                    struct key_range range)
 {
@@ -142,15 +157,10 @@ static inline void accumulate_runs(const struct gqa__block *block, int32_t lane,
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__key_run *run = &block->run[i];
         const struct key_range own = run_range(run, offset, range);
-        const struct values values = {block->state.o + lane,
-                                      block->ld,
-                                      block->s + (int64_t)(offset + own.begin) * width,
-                                      width,
-                                      (const float *)run->v + own.begin * run->v_stride,
-                                      run->v_stride,
-                                      own.end - own.begin,
-                                      block->dv,
-                                      width};
+        struct values values =
+            run_values(block, run, lane, width, offset + own.begin, own.end - own.begin);
+
+        values.v = (const float *)run->v + own.begin * run->v_stride;
         if (own.begin < own.end) {
             value_lane_pair(&values, offset + own.begin == range.begin);
         }

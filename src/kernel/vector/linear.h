@@ -25,7 +25,7 @@ enum {
     STREAM_TOKENS = 4,  /* most tokens for which the weights are streamed */
     PREFETCH_ROWS = 16, /* weight rows are prefetched in advance */
     EXPANDED = 64,      /* rows of int8 weights that are f32 at a time ... */
-    SHARING = 6         /* ... and the register tiles of tokens that use them */
+    SHARING = 6         /* ... and the token groups that use them */
 };
 
 static inline size_t weight_bytes_vector(int64_t out, int64_t in)
@@ -109,8 +109,8 @@ static inline void add_chains(const struct gqa__linear_args *args, int64_t out, 
     for (int32_t i = 0; i < rows; i++) {
         float *y = args->y + (token + i) * args->y_stride + out; /* [OUTS] */
         for (int32_t j = 0; j < OUTS; j += VEC) {
-            const int64_t left = args->out_end - out - j;
-            const int32_t n = left <= 0 ? 0 : left < VEC ? (int32_t)left : VEC;
+            const int64_t rest = args->out_end - out - j;
+            const int32_t n = rest <= 0 ? 0 : rest < VEC ? (int32_t)rest : VEC;
             vec total = v_load(c + i * OUTS + j);
             if (n == 0) {
                 break;
@@ -131,8 +131,8 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
     for (int32_t i = 0; i < rows; i++) {
         float *y = args->y + (token + i) * args->y_stride + out; /* [OUTS] */
         for (int32_t j = 0; j < OUTS; j += VEC) {
-            const int64_t left = args->out_end - out - j;
-            const int32_t n = left <= 0 ? 0 : left < VEC ? (int32_t)left : VEC;
+            const int64_t rest = args->out_end - out - j;
+            const int32_t n = rest <= 0 ? 0 : rest < VEC ? (int32_t)rest : VEC;
             if (n > 0) {
                 store_output(args, y + j,
                              output_values(args, v_load(sum + i * OUTS + j), token + i, out + j, n),
@@ -144,10 +144,10 @@ static inline void store_sums(const struct gqa__linear_args *args, int64_t out, 
 
 /* OUTS outputs for one token group, chain after chain. Meanwhile it prefetches its share of the
  * next OUTS outputs' weights: all groups together prefetch all of them. */
-static inline void linear_tile(const struct gqa__linear_args *args, int64_t out, int32_t token)
+static inline void linear_group(const struct gqa__linear_args *args, int64_t out, int32_t token)
 {
-    const int32_t left = args->tokens - token, group = token_group_rows(args->tokens);
-    const int32_t rows = left < group ? left : group;
+    const int32_t tokens = args->tokens - token, group = token_group_rows(args->tokens);
+    const int32_t rows = tokens < group ? tokens : group;
     const float *x = (const float *)args->x + token * args->in;    /* [in][rows] */
     const float *w = (const float *)args->weight + out * args->in; /* [in][OUTS] */
     const int64_t groups = (args->tokens + group - 1) / group;
@@ -237,9 +237,9 @@ static inline void linear_expanded(const struct gqa__linear_args *args)
         const int32_t tokens = args->tokens - t < most ? args->tokens - t : most;
         for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
             for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
-                const int64_t left = args->in - k;
+                const int64_t rest = args->in - k;
                 expanded_inputs(args, out, t, tokens, k,
-                                left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
+                                rest < GQA__DOT_BLOCK ? rest : GQA__DOT_BLOCK);
             }
         }
     }
@@ -279,7 +279,7 @@ INLINE void prefetch_stream(const struct streams *p, int64_t at, const bool int8
 INLINE void stream_chains(const struct streams *p, const int32_t chains, const int32_t tokens,
                           const bool int8)
 {
-    vec c[TILE_ROWS], d[TILE_ROWS];
+    vec c[GROUP_ROWS], d[GROUP_ROWS];
 
 #pragma GCC unroll 8
     for (int32_t i = 0; i < chains * tokens; i++) {
@@ -308,25 +308,25 @@ INLINE void stream_chains(const struct streams *p, const int32_t chains, const i
     }
 }
 
-/* chains * tokens <= TILE_ROWS */
+/* chains * tokens <= GROUP_ROWS */
 INLINE void stream_some(const struct streams *p, int32_t chains, const int32_t tokens,
                         const bool int8)
 {
     if (chains == 1) {
         stream_chains(p, 1, tokens, int8);
-    } else if (2 * tokens <= TILE_ROWS && chains == 2) {
+    } else if (2 * tokens <= GROUP_ROWS && chains == 2) {
         stream_chains(p, 2, tokens, int8);
-    } else if (3 * tokens <= TILE_ROWS && chains == 3) {
+    } else if (3 * tokens <= GROUP_ROWS && chains == 3) {
         stream_chains(p, 3, tokens, int8);
-    } else if (4 * tokens <= TILE_ROWS && chains == 4) {
+    } else if (4 * tokens <= GROUP_ROWS && chains == 4) {
         stream_chains(p, 4, tokens, int8);
-    } else if (5 * tokens <= TILE_ROWS && chains == 5) {
+    } else if (5 * tokens <= GROUP_ROWS && chains == 5) {
         stream_chains(p, 5, tokens, int8);
-    } else if (6 * tokens <= TILE_ROWS && chains == 6) {
+    } else if (6 * tokens <= GROUP_ROWS && chains == 6) {
         stream_chains(p, 6, tokens, int8);
-    } else if (7 * tokens <= TILE_ROWS && chains == 7) {
+    } else if (7 * tokens <= GROUP_ROWS && chains == 7) {
         stream_chains(p, 7, tokens, int8);
-    } else if (8 * tokens <= TILE_ROWS && chains == 8) {
+    } else if (8 * tokens <= GROUP_ROWS && chains == 8) {
         stream_chains(p, 8, tokens, int8);
     }
 }
@@ -363,13 +363,13 @@ static inline void linear_streams(const struct gqa__linear_args *args, int64_t o
                                   int32_t chains)
 {
     const int32_t tokens = args->tokens;
-    const int64_t left = args->in - k - (chains - 1) * GQA__DOT_BLOCK; /* of the last chain */
-    float c[TILE_ROWS * OUTS];
+    const int64_t rest = args->in - k - (chains - 1) * GQA__DOT_BLOCK; /* of the last chain */
+    float c[GROUP_ROWS * OUTS];
     const int64_t at = out * args->in + k * OUTS;
     struct streams streams = {.w = (const float *)args->weight + at,
                               .int8 = args->scale != NULL,
                               .x = (const float *)args->x + k * tokens,
-                              .end = left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK,
+                              .end = rest < GQA__DOT_BLOCK ? rest : GQA__DOT_BLOCK,
                               .c = c};
 
     if (streams.int8) {
@@ -389,7 +389,7 @@ static inline void linear_streams(const struct gqa__linear_args *args, int64_t o
 
 static inline void linear_vector(const struct gqa__linear_args *args)
 {
-    const int32_t side = TILE_ROWS / args->tokens; /* chains side by side */
+    const int32_t side = GROUP_ROWS / args->tokens; /* chains side by side */
 
     assert(args->out_begin % OUTS == 0);
     if (args->tokens <= STREAM_TOKENS) {
@@ -407,7 +407,7 @@ static inline void linear_vector(const struct gqa__linear_args *args)
     }
     for (int64_t out = args->out_begin; out < args->out_end; out += OUTS) {
         for (int32_t t = 0; t < args->tokens; t += token_group_rows(args->tokens)) {
-            linear_tile(args, out, t);
+            linear_group(args, out, t);
         }
     }
     if (args->stream) {

@@ -10,9 +10,9 @@
 /* What a product prefetches because it is needed soon. Addresses, not pointers: nothing is read
  * there, so they may lie beyond the end of an object. */
 struct operand_prefetch {
-    uintptr_t at; /* for k = 0 */
-    int64_t step; /* bytes to the next k's */
-    int64_t tile; /* bytes to the next TILE_ROWS rows' */
+    uintptr_t at;  /* for k = 0 */
+    int64_t step;  /* bytes to the next k's */
+    int64_t group; /* bytes to the next GROUP_ROWS rows' */
 };
 
 /* c[rows][one or two vectors] = (first ? 0 : c) + a[rows][n] b[n][..] */
@@ -34,7 +34,7 @@ struct product_kind {
     int32_t prefetches; /* how many of prefetch it uses */
 };
 
-INLINE void product_tile(const struct product *p, const int32_t rows, const struct product_kind is)
+INLINE void product_group(const struct product *p, const int32_t rows, const struct product_kind is)
 {
     const float *a = p->a, *b = p->b;
     uintptr_t prefetch = p->prefetch[0].at, prefetch2 = p->prefetch[1].at;
@@ -72,25 +72,25 @@ INLINE void product_tile(const struct product *p, const int32_t rows, const stru
     }
 }
 
-/* rows <= TILE_ROWS */
+/* rows <= GROUP_ROWS */
 INLINE void product_rows(const struct product *p, int32_t rows, const struct product_kind is)
 {
-    if (8 <= TILE_ROWS && rows == 8) {
-        product_tile(p, 8, is);
-    } else if (7 <= TILE_ROWS && rows == 7) {
-        product_tile(p, 7, is);
+    if (8 <= GROUP_ROWS && rows == 8) {
+        product_group(p, 8, is);
+    } else if (7 <= GROUP_ROWS && rows == 7) {
+        product_group(p, 7, is);
     } else if (rows == 6) {
-        product_tile(p, 6, is);
+        product_group(p, 6, is);
     } else if (rows == 5) {
-        product_tile(p, 5, is);
+        product_group(p, 5, is);
     } else if (rows == 4) {
-        product_tile(p, 4, is);
+        product_group(p, 4, is);
     } else if (rows == 3) {
-        product_tile(p, 3, is);
+        product_group(p, 3, is);
     } else if (rows == 2) {
-        product_tile(p, 2, is);
+        product_group(p, 2, is);
     } else {
-        product_tile(p, 1, is);
+        product_group(p, 1, is);
     }
 }
 
@@ -99,10 +99,10 @@ static inline void product_one(const struct product *p, int32_t rows)
     product_rows(p, rows, (struct product_kind){false, 0});
 }
 
-/* _far: with both prefetches, and here always TILE_ROWS rows. */
+/* _far: with both prefetches, and here always GROUP_ROWS rows. */
 static inline void product_one_far(const struct product *p)
 {
-    product_tile(p, TILE_ROWS, (struct product_kind){false, 2});
+    product_group(p, GROUP_ROWS, (struct product_kind){false, 2});
 }
 
 static inline void product_two(const struct product *p, int32_t rows)
@@ -121,17 +121,17 @@ static inline void product_many(const struct product *p, int32_t rows)
     const struct product_kind is = {true, 1};
 
     if (14 <= MOST_ROWS && rows == 14) {
-        product_tile(p, 14, is);
+        product_group(p, 14, is);
     } else if (13 <= MOST_ROWS && rows == 13) {
-        product_tile(p, 13, is);
+        product_group(p, 13, is);
     } else if (12 <= MOST_ROWS && rows == 12) {
-        product_tile(p, 12, is);
+        product_group(p, 12, is);
     } else if (11 <= MOST_ROWS && rows == 11) {
-        product_tile(p, 11, is);
+        product_group(p, 11, is);
     } else if (10 <= MOST_ROWS && rows == 10) {
-        product_tile(p, 10, is);
+        product_group(p, 10, is);
     } else if (9 <= MOST_ROWS && rows == 9) {
-        product_tile(p, 9, is);
+        product_group(p, 9, is);
     } else {
         product_rows(p, rows, is);
     }
@@ -140,9 +140,9 @@ static inline void product_many(const struct product *p, int32_t rows)
 /* Any number of rows, width VEC or 2 VEC. */
 INLINE void product_all(struct product p, int32_t rows, int32_t width, const bool far)
 {
-    for (; rows > 0; rows -= TILE_ROWS) {
-        const int32_t n = rows < TILE_ROWS ? rows : TILE_ROWS;
-        if (far && width == VEC && n == TILE_ROWS) {
+    for (; rows > 0; rows -= GROUP_ROWS) {
+        const int32_t n = rows < GROUP_ROWS ? rows : GROUP_ROWS;
+        if (far && width == VEC && n == GROUP_ROWS) {
             product_one_far(&p);
         } else if (width == VEC) {
             product_one(&p, n);
@@ -151,10 +151,10 @@ INLINE void product_all(struct product p, int32_t rows, int32_t width, const boo
         } else {
             product_two(&p, n);
         }
-        p.a += TILE_ROWS * p.a_row;
-        p.c += TILE_ROWS * p.c_row;
-        p.prefetch[0].at += (uintptr_t)p.prefetch[0].tile;
-        p.prefetch[1].at += (uintptr_t)p.prefetch[1].tile;
+        p.a += GROUP_ROWS * p.a_row;
+        p.c += GROUP_ROWS * p.c_row;
+        p.prefetch[0].at += (uintptr_t)p.prefetch[0].group;
+        p.prefetch[1].at += (uintptr_t)p.prefetch[1].group;
     }
 }
 

@@ -173,8 +173,8 @@ struct finish_lanes {
 };
 
 /* o [n][ld]: value dimensions [d, d + n), n <= VEC. */
-INLINE void finish_tile(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
-                        const int32_t n)
+INLINE void finish_values(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
+                          const int32_t n)
 {
     vec r[VEC];
 
@@ -198,9 +198,9 @@ INLINE void finish_tile(const struct finish_lanes *by, const float *o, int64_t l
 static inline int32_t finish_rows_from(const struct gqa__finish *finish, int32_t lane)
 {
     const int32_t count = finish->out != NULL ? finish->out_map.count : finish->lse_map.count;
-    const int32_t left = count - lane;
+    const int32_t rest = count - lane;
 
-    return left < 0 ? 0 : left < VEC ? left : VEC;
+    return rest < 0 ? 0 : rest < VEC ? rest : VEC;
 }
 
 /* Sets *by from m and l of VEC lanes, and stores their LSE. As in finish_row of scalar/attention.h,
@@ -245,10 +245,10 @@ static inline void finish_vector(const struct gqa__finish *finish)
 
         finish_begin(&by, finish, lane, v_load(finish->m + lane), v_load(finish->l + lane));
         for (; d + VEC <= finish->dv && by.rows > 0; d += VEC) {
-            finish_tile(&by, o + d * ld, ld, d, VEC);
+            finish_values(&by, o + d * ld, ld, d, VEC);
         }
         if (d < finish->dv && by.rows > 0) {
-            finish_tile(&by, o + d * ld, ld, d, finish->dv - d);
+            finish_values(&by, o + d * ld, ld, d, finish->dv - d);
         }
     }
     if (finish->stream) {

@@ -193,9 +193,9 @@ static inline void gate_lanes(float *dst, const float *a, const float *g, int32_
         return;
     }
     for (int64_t i = 0; i < n; i += GATE_PIECE) {
-        const int32_t left = n - i < GATE_PIECE ? (int32_t)(n - i) : GATE_PIECE;
-        activate(y, g + i, left, activation);
-        for (int32_t j = 0; j < left; j++) {
+        const int32_t rest = n - i < GATE_PIECE ? (int32_t)(n - i) : GATE_PIECE;
+        activate(y, g + i, rest, activation);
+        for (int32_t j = 0; j < rest; j++) {
             dst[i + j] = gqa__canonical(a[i + j] * y[j]);
         }
     }

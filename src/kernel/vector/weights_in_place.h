@@ -136,8 +136,8 @@ static inline bool linear_rows_vector(const struct gqa__linear_args *args,
     }
     for (int32_t out = 0; out < rows->count; out += OUTS) {
         for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
-            const int64_t left = args->in - k;
-            stream_rows(args, rows, out, k, left < GQA__DOT_BLOCK ? left : GQA__DOT_BLOCK);
+            const int64_t rest = args->in - k;
+            stream_rows(args, rows, out, k, rest < GQA__DOT_BLOCK ? rest : GQA__DOT_BLOCK);
         }
     }
     return true;

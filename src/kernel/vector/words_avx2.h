@@ -20,10 +20,10 @@ typedef __m256i ivec;
 typedef __m256 vmask; /* all bits of a value, or none */
 
 enum {
-    VECTOR_TOKENS = 96,   /* tokens of a block of a projection */
-    VEC = 8,              /* values of a vector */
-    TILE_ROWS = 6,        /* rows of a product in registers, two vectors wide: 12 of 16 registers */
-    MOST_ROWS = TILE_ROWS /* rows of a product that has many */
+    VECTOR_TOKENS = 96, /* tokens of a block of a projection */
+    VEC = 8,            /* values of a vector */
+    GROUP_ROWS = 6,     /* rows of a product in registers, two vectors wide: 12 of 16 registers */
+    MOST_ROWS = GROUP_ROWS /* rows of a product that has many */
 };
 
 INLINE vec v_zero(void)

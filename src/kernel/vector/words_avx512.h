@@ -23,7 +23,7 @@ typedef __mmask16 vmask;
 enum {
     VECTOR_TOKENS = 128, /* tokens of a block of a projection */
     VEC = 16,            /* values of a vector */
-    TILE_ROWS = 8,       /* rows of a product in registers, two vectors wide: 16 of 32 registers */
+    GROUP_ROWS = 8,      /* rows of a product in registers, two vectors wide: 16 of 32 registers */
     MOST_ROWS = 14       /* rows of a product that has many: 28 of 32 registers */
 };
 
