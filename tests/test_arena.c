@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/memory.h"
 #include "support/host.h"
+#include "support/program.h"
 
 enum { PIECES = 37 };
 
@@ -202,7 +203,7 @@ static void checked_sizes(void **state)
     assert_int_equal(gqa__max(-1, 2), 2);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counting_equals_carving),
@@ -215,5 +216,5 @@ int main(void)
         cmocka_unit_test(checked_sizes),
     };
 
-    return cmocka_run_group_tests_name("arena", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -13,6 +13,7 @@
 
 #include "support/faults.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 enum { B = 3, T = 3, K = 8, BLOCK_KEYS = 256 };
@@ -534,7 +535,7 @@ static void unspoilt_calls(void **state)
     assert_true(small_layer_cache_hash(small.cache, SMALL_SEQUENCES) == untouched);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spoilt_tensors),
@@ -545,5 +546,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return RUN_TESTS_WITHIN(argc, argv, tests, open_all, close_all);
 }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "support/program.h"
 #include "support/random.h"
 #include "support/small_layer.h"
 
@@ -108,7 +109,7 @@ static void keep_q(void *user, gqa_stage stage, int32_t b, int32_t first, const 
  * [-1, 1): a sum of SMALL_HIDDEN products is a multiple of 2^-24 below 32, exact in double. */
 static void project_q(int32_t reference_f64, float *q, double *exact)
 {
-    struct model model;
+    struct weight_set model;
     gqa_layer *layer = NULL;
     gqa_inputs in;
     gqa_output out;
@@ -118,11 +119,11 @@ static void project_q(int32_t reference_f64, float *q, double *exact)
         *(i < SMALL_HIDDEN ? &x[i] : &w[i - SMALL_HIDDEN]) =
             (float)random_between(&seed, -4096, 4095) / 4096.0f;
     }
-    model_init(&model);
+    small_set_init(&model);
     model.config.backend = GQA_BACKEND_REFERENCE;
     model.config.reference_f64 = reference_f64;
-    model_fill(&model);
-    model.weights.wq = gqa_tensor_2d(w, GQA_F32, SMALL_HQ * SMALL_DK, SMALL_HIDDEN);
+    weight_set_fill(&model);
+    memcpy(weight_values(&model.weights.wq), w, sizeof w);
     assert_int_equal(gqa_create(&layer, &model.config, &model.weights, NULL, NULL), GQA_OK);
     gqa_inputs_init(&in);
     gqa_output_init(&out);
@@ -138,7 +139,7 @@ static void project_q(int32_t reference_f64, float *q, double *exact)
         }
     }
     gqa_destroy(&layer);
-    model_free(&model);
+    weight_set_free(&model);
 }
 
 /* reference_f64 rounds the exact sum once; without it f32 sums round on the way, so that some of
@@ -160,11 +161,11 @@ static void reference_adds_in_what_it_says(void **state)
     assert_true(others > 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(backends_agree),
         cmocka_unit_test(reference_adds_in_what_it_says),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

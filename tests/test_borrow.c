@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "support/program.h"
 #include "support/small_layer.h"
 
 /* Two tokens and three of padding, then one more: columns 0, 1 and 5 of sequence 0. */
@@ -66,8 +67,8 @@ static void active_mask(void **state)
     small_layer_close(&small);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(active_mask)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -13,6 +13,7 @@
 #include "base/number.h"
 #include "support/cache_kinds.h"
 #include "support/host.h"
+#include "support/program.h"
 #include "support/random.h"
 
 enum { SEQUENCES = 3, OPERATIONS = 150, SEEDS_PER_CASE = 3 };
@@ -551,5 +552,5 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(random_operations)};
     one_seed = argc > 1 ? strtoull(argv[1], NULL, 10) : 0;
-    return cmocka_run_group_tests_name("cache", tests, NULL, NULL);
+    return RUN_TESTS(one_seed != 0 ? 1 : argc, argv, tests);
 }

@@ -10,6 +10,7 @@
 
 #include "support/cache_kinds.h"
 #include "support/host.h"
+#include "support/program.h"
 
 static void *zeros(size_t count, size_t size)
 {
@@ -356,7 +357,7 @@ static void carved_from_an_arena(void **state)
     free(memory);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_are_checked),
@@ -368,5 +369,5 @@ int main(void)
         cmocka_unit_test(other_layers_are_refused),
         cmocka_unit_test(carved_from_an_arena),
     };
-    return cmocka_run_group_tests_name("cache arguments", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

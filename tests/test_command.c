@@ -13,8 +13,7 @@
 
 #include "support/command.h"
 #include "support/forced_isa.h"
-
-#ifdef GQA_TOOL_PATH
+#include "support/program.h"
 
 #define ATTN "s17_fully_masked_rows_sinks.safetensors"
 
@@ -115,22 +114,12 @@ static void test_environment(void **argument)
     assert_int_equal(setenv("GQA_ISA", kept, 1), 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_time_prints_work),
         cmocka_unit_test(test_environment),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }
-
-#else
-
-int main(void)
-{
-    printf("skipped: the command gqa is not built\n");
-    return TEST_SKIPPED;
-}
-
-#endif

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "support/config_fields.h"
+#include "support/program.h"
 
 struct field {
     const char *name;
@@ -578,7 +579,7 @@ static void init_of_any_size(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bases_are_sound),
@@ -592,5 +593,5 @@ int main(void)
         cmocka_unit_test(init_of_any_size),
     };
 
-    return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

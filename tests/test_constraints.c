@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "support/constraints.h"
+#include "support/program.h"
 
 enum { MAX_CONSTRAINTS = 200, MAX_LINE = 1024, CELL = 512 };
 
@@ -218,12 +219,12 @@ static void lifted_constraints_run(void **state)
     show(lifted_call_constraints, lifted_call_count);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(constraints_are_complete),
         cmocka_unit_test(checked_constraints_are_refused),
         cmocka_unit_test(lifted_constraints_run),
     };
-    return cmocka_run_group_tests(tests, read_constraints, NULL);
+    return RUN_TESTS_WITHIN(argc, argv, tests, read_constraints, NULL);
 }

@@ -21,6 +21,7 @@
 #include <cmocka.h>
 
 #include "support/differential.h"
+#include "support/program.h"
 
 enum { SEEDS = 500, VALUES = RANDOM_VALUES };
 
@@ -206,8 +207,8 @@ static int repeat(int argc, char **argv)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_random_configurations)};
-    if (argc > 1) {
+    if (argc > 1 && argv[1][0] != '-') { /* a seed */
         return repeat(argc, argv);
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -11,6 +11,7 @@
 
 #include "support/forced_isa.h"
 #include "support/guarded_buffer.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 /* n doubles, or floats, of 1.25 at the end of a page. */
@@ -32,16 +33,16 @@ static struct guarded_buffer floats(int n)
     return buffer;
 }
 
-static void create(struct model *model)
+static void create(struct weight_set *model)
 {
     gqa_layer *layer = NULL;
     gqa_error err;
-    model_fill(model);
+    weight_set_fill(model);
     if (gqa_create(&layer, &model->config, &model->weights, NULL, &err) != GQA_OK) {
         fail_msg("%s", err.message);
     }
     gqa_destroy(&layer);
-    model_free(model);
+    weight_set_free(model);
 }
 
 /* config.h: rotary_dim / 2 factors or frequencies, a slope per query head. */
@@ -53,15 +54,15 @@ static void arrays_of_the_config(void **state)
         struct guarded_buffer near = doubles(rotary / 2);
         struct guarded_buffer far = doubles(rotary / 2);
         struct guarded_buffer slopes = floats(SMALL_HQ);
-        struct model model;
+        struct weight_set model;
         guarded_report("test_extent: an array of the config is read beyond its end\n");
-        model_init(&model);
+        small_set_init(&model);
         model.config.rotary_dim = rotary;
         model.config.rope_scaling = GQA_ROPE_SCALING_TABLE;
         model.config.rope_theta = 0.0;
         model.config.rope_inv_freq = frequencies.data;
         create(&model);
-        model_init(&model);
+        small_set_init(&model);
         model.config.rotary_dim = rotary;
         model.config.rope_scaling = GQA_ROPE_SCALING_LONGROPE;
         model.config.rope_factor = 4.0;
@@ -69,7 +70,7 @@ static void arrays_of_the_config(void **state)
         model.config.rope_short_factors = near.data;
         model.config.rope_long_factors = far.data;
         create(&model);
-        model_init(&model);
+        small_set_init(&model);
         model.config.alibi_slopes = slopes.data;
         create(&model);
         assert_true(guarded_free(&frequencies));
@@ -178,7 +179,7 @@ static void heads_of_a_rotation(void **state)
     small_layer_close(&small);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arrays_of_the_config),
@@ -189,5 +190,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -350,27 +350,11 @@ static void test_special(void **state)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        CMUnitTestFunction run;
-    } kinds[] = {{"tiny", test_tiny},      {"softcap", test_softcap}, {"far", test_far},
-                 {"lowest", test_lowest},  {"large", test_large},     {"limit", test_limit},
-                 {"special", test_special}};
-    enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST];
-    static char names[MAX_KERNELS_UNDER_TEST * KINDS][64];
-    static struct CMUnitTest tests[MAX_KERNELS_UNDER_TEST * KINDS];
-    const int32_t count = list_kernels_under_test(sets);
+    static const struct kernel_test kinds[] = {{"tiny", test_tiny},      {"softcap", test_softcap},
+                                               {"far", test_far},        {"lowest", test_lowest},
+                                               {"large", test_large},    {"limit", test_limit},
+                                               {"special", test_special}};
 
-    for (int32_t i = 0; i < count * KINDS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %s", sets[i / KINDS].name, kinds[i % KINDS].name);
-        tests[i].name = names[i];
-        tests[i].test_func = kinds[i % KINDS].run;
-        tests[i].initial_state = &sets[i / KINDS];
-    }
     guarded_report(current);
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
-    return _cmocka_run_group_tests("extremes", tests, (size_t)(count * KINDS), NULL, NULL);
+    return run_kernel_tests(argc, argv, kinds, sizeof kinds / sizeof kinds[0], false);
 }

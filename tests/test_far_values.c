@@ -17,6 +17,8 @@
 
 #include "base/number.h"
 #include "gqa/gqa.h"
+#include "support/program.h"
+#include "support/small_layer.h"
 
 enum { KEYS = 300, HQ = 4, D = 8, DV = 8, BLOCK_KEYS = 256 };
 
@@ -61,12 +63,8 @@ static gqa_layer *make_layer(const struct server *server, const struct call *c)
     gqa_layer *layer = NULL;
     gqa_error err;
 
-    gqa_config_init(&config);
+    config = attention_config(HQ, 1, D, DV);
     gqa_weights_init(&weights);
-    config.num_attention_heads = HQ;
-    config.num_key_value_heads = 1;
-    config.head_dim = D;
-    config.v_head_dim = DV;
     config.score_scale = c->score_scale;
     config.backend = server->backend;
     config.isa = server->isa;
@@ -524,8 +522,5 @@ int main(int argc, char **argv)
         tests[i].test_func = kinds[i % KINDS].run;
         tests[i].initial_state = (void *)s;
     }
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
-    return _cmocka_run_group_tests("far_values", tests, (size_t)(count * KINDS), NULL, NULL);
+    return run_test_program(argc, argv, tests, (size_t)(count * KINDS), NULL, NULL);
 }

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "attention/fold.h"
+#include "support/program.h"
 
 static void count_merge(void *arg, int32_t left)
 {
@@ -60,11 +61,11 @@ static void capacity_at_the_ends(void **state)
     assert_int_equal(gqa__fold_capacity(INT64_MAX / 2), GQA__FOLD_DEPTH);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(capacity_is_what_can_wait),
         cmocka_unit_test(capacity_at_the_ends),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

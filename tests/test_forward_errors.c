@@ -13,6 +13,7 @@
 
 #include "support/forced_isa.h"
 #include "support/forward_faults.h"
+#include "support/program.h"
 
 static uint64_t untouched; /* hash of the calls' cache */
 
@@ -259,7 +260,7 @@ static void unspoilt_calls(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spoilt_tensors),
@@ -274,5 +275,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return RUN_TESTS_WITHIN(argc, argv, tests, open_all, close_all);
 }

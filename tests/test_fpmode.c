@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/fpmode.h"
+#include "support/program.h"
 
 #if defined(__SSE2__)
 #include <xmmintrin.h>
@@ -92,7 +93,7 @@ static void traps_are_masked_inside(void **state)
 #endif
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rounding_is_nearest_inside),
@@ -100,5 +101,5 @@ int main(void)
         cmocka_unit_test(traps_are_masked_inside),
     };
 
-    return cmocka_run_group_tests_name("fpmode", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

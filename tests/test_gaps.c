@@ -14,7 +14,9 @@
 
 #include "gqa/gqa.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/random.h"
+#include "support/small_layer.h"
 
 enum { T = 3, HQ = 4, HKV = 2, D = 24, BLOCKS = 11, KEYS = BLOCKS * 256 - 100, ROWS = T * HQ };
 
@@ -103,20 +105,16 @@ static void gaps_are_neutral(void **state)
     fill(d.q, ROWS * D, 1);
     fill(d.k, KEYS * HKV * D, 2);
     fill(d.v, KEYS * HKV * D, 3);
-    gqa_config_init(&config);
-    config.num_attention_heads = HQ;
-    config.num_key_value_heads = HKV;
-    config.head_dim = D;
-    skip_refused(&config);
-    assert_int_equal(gqa_create(&layer, &config, NULL, NULL, NULL), GQA_OK);
+    config = attention_config(HQ, HKV, D, 0);
+    layer = attention_layer(&config, NULL);
     for (unsigned kept = 1; kept < 1u << BLOCKS; kept += kept < 64 ? 1 : 37) {
         check_gaps(layer, &d, kept);
     }
     gqa_destroy(&layer);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(gaps_are_neutral)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

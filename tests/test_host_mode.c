@@ -19,6 +19,7 @@
 #include <cmocka.h>
 
 #include "support/host_mode.h"
+#include "support/program.h"
 #include "support/public_functions.h"
 #include "support/random.h"
 #include "support/small_layer.h"
@@ -35,7 +36,7 @@ enum {
 
 /* ---- what the functions work on, and what they leave ---- */
 
-static struct model model;
+static struct weight_set model;
 static gqa_layer *layer;
 static gqa_cache *cache; /* PAST tokens in sequence 0 */
 static float numbers[T * HQ * DK];
@@ -531,17 +532,17 @@ static bool open_layer(gqa_isa isa, gqa_numerics numerics, gqa_backend backend)
     const gqa_tensor k = gqa_tensor_3d(numbers, GQA_F32, PAST, HKV, DK);
     const gqa_tensor v = gqa_tensor_3d(numbers, GQA_F32, PAST, HKV, DV);
     gqa_error err;
-    model_init(&model);
+    small_set_init(&model);
     everything(&model.config);
     model.config.isa = isa;
     model.config.numerics = numerics;
     model.config.backend = backend;
-    model_fill(&model);
+    weight_set_fill(&model);
     if (gqa_create(&layer, &model.config, &model.weights, NULL, &err) != GQA_OK) {
         if (err.status != GQA_ERR_UNSUPPORTED) {
             fail_msg("%s", err.message);
         }
-        model_free(&model);
+        weight_set_free(&model);
         return false;
     }
     gqa_cache_options_init(&options, layer);
@@ -570,16 +571,16 @@ static void bits_and_mode_of_every_function(void **state)
             walk(where);
             gqa_cache_destroy(&cache);
             gqa_destroy(&layer);
-            model_free(&model);
+            weight_set_free(&model);
         }
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_function_is_called),
         cmocka_unit_test(bits_and_mode_of_every_function),
     };
-    return cmocka_run_group_tests_name("host_mode", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/import.h"
+#include "support/program.h"
 
 /* The library's own struct, what it was once, and what it will be. */
 struct own {
@@ -154,7 +155,7 @@ static void error_text(void **state)
     assert_int_equal(gqa__fail(NULL, GQA_ERR_NOMEM, "layer", "%d bytes", 1), GQA_ERR_NOMEM);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_size),
@@ -166,5 +167,5 @@ int main(void)
         cmocka_unit_test(error_text),
     };
 
-    return cmocka_run_group_tests_name("import", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

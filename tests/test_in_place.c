@@ -17,6 +17,7 @@
 #include "base/tensor.h"
 #include "support/guarded_buffer.h"
 #include "support/host.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/weight_set.h"
 
@@ -308,7 +309,7 @@ static void too_small_a_workspace(void **state)
     weight_set_free(&set);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kernel_set_layout_and_format),
@@ -317,5 +318,5 @@ int main(void)
         cmocka_unit_test(what_is_refused),
         cmocka_unit_test(too_small_a_workspace),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -13,6 +13,7 @@
 #include "kernel/choice/cpu.h"
 #include "linear/linear.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 
 static void version_is_the_headers(void **state)
 {
@@ -258,7 +259,7 @@ static void cpu_features_admit_kernel_sets(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(version_is_the_headers),
@@ -271,5 +272,5 @@ int main(void)
         cmocka_unit_test(cpu_features),
         cmocka_unit_test(cpu_features_admit_kernel_sets),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

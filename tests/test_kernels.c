@@ -490,32 +490,11 @@ static void test_append(void **state)
 
 int main(int argc, char **argv)
 {
-    static const struct {
-        const char *name;
-        CMUnitTestFunction run;
-    } kinds[] = {
+    static const struct kernel_test kinds[] = {
         {"sizes", test_sizes},       {"fills", test_fills},         {"poison", test_poison},
         {"neutral", test_neutral},   {"zero_sign", test_zero_sign}, {"append", test_append},
         {"climbing", test_climbing}, {"reference", test_reference}, {"denormal", test_denormal}};
-    enum { KINDS = sizeof kinds / sizeof kinds[0] };
-    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST + 2];
-    static char names[(MAX_KERNELS_UNDER_TEST + 2) * KINDS][64];
-    static struct CMUnitTest tests[(MAX_KERNELS_UNDER_TEST + 2) * KINDS];
-    int32_t count = list_kernels_under_test(sets);
 
-    sets[count++] =
-        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "kernels8/f32"};
-    sets[count++] =
-        (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "kernels8/bf16"};
-    for (int32_t i = 0; i < count * KINDS; i++) {
-        snprintf(names[i], sizeof names[i], "%s %s", sets[i / KINDS].name, kinds[i % KINDS].name);
-        tests[i].name = names[i];
-        tests[i].test_func = kinds[i % KINDS].run;
-        tests[i].initial_state = &sets[i / KINDS];
-    }
     guarded_report(current);
-    if (argc > 1) {
-        cmocka_set_test_filter(argv[1]);
-    }
-    return _cmocka_run_group_tests("kernels", tests, (size_t)(count * KINDS), NULL, NULL);
+    return run_kernel_tests(argc, argv, kinds, sizeof kinds / sizeof kinds[0], true);
 }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "layer/layer.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/weight_set.h"
 
@@ -252,7 +253,7 @@ static void nothing_is_borrowed(void **state)
     gqa_destroy(&layer);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(formats_and_strides),
@@ -260,5 +261,5 @@ int main(void)
         cmocka_unit_test(quantised_or_given),
         cmocka_unit_test(nothing_is_borrowed),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -17,6 +17,7 @@
 #include "linear/linear.h"
 #include "linear/quantise.h"
 #include "support/host.h"
+#include "support/program.h"
 #include "support/random.h"
 
 enum form { CPU_F32, CPU_BF16, REFERENCE, REFERENCE_F64 };
@@ -470,7 +471,7 @@ static void blas_names(void **state)
 #endif
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpu_values),
@@ -482,5 +483,5 @@ int main(void)
         cmocka_unit_test(quantisation),
         cmocka_unit_test(blas_names),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

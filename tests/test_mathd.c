@@ -10,6 +10,7 @@
 #include <mpfr.h>
 
 #include "base/mathd.h"
+#include "support/program.h"
 #include "support/random.h"
 
 enum { BITS = 240, POINTS = 20000 };
@@ -242,7 +243,7 @@ static void edges(void **state)
     assert_true(isnan(sin_x) && isnan(cos_x));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(log_against_mpfr),
@@ -254,5 +255,5 @@ int main(void)
         cmocka_unit_test(edges),
     };
 
-    return cmocka_run_group_tests_name("mathd", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

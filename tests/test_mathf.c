@@ -12,6 +12,7 @@
 #include <mpfr.h>
 
 #include "base/mathf.h"
+#include "support/program.h"
 #include "support/random.h"
 
 enum { BITS = 96, POINTS = 60000, LOOP = 4099 };
@@ -297,7 +298,7 @@ static void avx2_loop_bits(void **state)
 
 #endif
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bounds_against_mpfr), cmocka_unit_test(special_exp2),
@@ -305,5 +306,5 @@ int main(void)
         cmocka_unit_test(avx2_loop_bits),
     };
 
-    return cmocka_run_group_tests_name("mathf", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -17,6 +17,7 @@
 #include "config/shape.h"
 #include "support/differential.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/published.h"
 
 static void derive(const char *name, struct gqa__shape *shape)
@@ -293,9 +294,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(numbers_reference),
     };
 
-    if (argc > 1) {
+    if (argc > 1 && argv[1][0] >= '0' && argv[1][0] <= '9') { /* a model */
         return repeat(atoi(argv[1]));
     }
 
-    return cmocka_run_group_tests_name("models", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

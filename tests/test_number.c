@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "base/number.h"
+#include "support/program.h"
 #include "support/random.h"
 
 /* Sign, exponent and mantissa sizes of a 16-bit format. */
@@ -185,7 +186,7 @@ static void canonical_nan(void **state)
     assert_true(gqa__round_bf16(1.01171875f) == 1.015625f); /* and here up */
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_values_bf16),  cmocka_unit_test(all_values_f16),
@@ -194,5 +195,5 @@ int main(void)
         cmocka_unit_test(canonical_nan),
     };
 
-    return cmocka_run_group_tests_name("number", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

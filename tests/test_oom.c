@@ -13,6 +13,7 @@
 
 #include "support/forced_isa.h"
 #include "support/host.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 enum { T = 5, PAST = 3, H = SMALL_HIDDEN };
@@ -159,7 +160,7 @@ static bool refused(size_t i)
 }
 
 struct creation {
-    struct model model;
+    struct weight_set model;
     gqa_runtime runtime;
     gqa_layer *layer;
 };
@@ -193,14 +194,14 @@ static void create_layer(void **state)
         }
         host_init(&host);
         c.runtime = host_runtime(&host);
-        model_init(&c.model);
+        small_set_init(&c.model);
         configs[i / 2].edit(&c.model.config);
-        model_fill(&c.model);
+        weight_set_fill(&c.model);
         c.model.weights.in_place = i % 2 == 1 && c.model.config.hidden_size > 0;
         print_message("gqa_create, %s, in place %d: %d allocations\n", attempt.name,
                       (int)c.model.weights.in_place, (int)sweep(&host, &attempt));
         assert_int_equal(host.live, 0);
-        model_free(&c.model);
+        weight_set_free(&c.model);
     }
 }
 
@@ -210,7 +211,7 @@ static void create_layer(void **state)
 /* A layer and a cache with PAST tokens in sequence 0, all from one host. */
 struct bench {
     struct host host;
-    struct model model;
+    struct weight_set model;
     gqa_layer *layer;
     gqa_cache *cache;
     gqa_cache *second;
@@ -254,9 +255,9 @@ static void bench_open(struct bench *bench, void (*edit)(gqa_config *))
     memset(bench, 0, sizeof *bench);
     host_init(&bench->host);
     runtime = host_runtime(&bench->host);
-    model_init(&bench->model);
+    small_set_init(&bench->model);
     edit(&bench->model.config);
-    model_fill(&bench->model);
+    weight_set_fill(&bench->model);
     assert_int_equal(
         gqa_create(&bench->layer, &bench->model.config, &bench->model.weights, &runtime, NULL),
         GQA_OK);
@@ -281,7 +282,7 @@ static void bench_close(struct bench *bench)
 {
     gqa_cache_destroy(&bench->cache);
     gqa_destroy(&bench->layer);
-    model_free(&bench->model);
+    weight_set_free(&bench->model);
     assert_int_equal(bench->host.live, 0);
 }
 
@@ -565,12 +566,12 @@ static void calls_without_allocations(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(create_layer), cmocka_unit_test(calls),
         cmocka_unit_test(create_pool),  cmocka_unit_test(bits_after_failures),
         cmocka_unit_test(stages),       cmocka_unit_test(calls_without_allocations),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

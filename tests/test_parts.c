@@ -18,7 +18,9 @@
 
 #include "gqa/gqa.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/random.h"
+#include "support/small_layer.h"
 
 enum { T = 2, HQ = 4, HKV = 2, D = 40, ROWS = T * HQ, BLOCK = 256, KEYS = 3500, MOST = 90 };
 
@@ -53,10 +55,7 @@ static int open_all(void **state)
     random_floats(&seed, q, ROWS * D, 2.0f);
     random_floats(&seed, k, KEYS * HKV * D, 2.0f);
     random_floats(&seed, v, KEYS * HKV * D, 2.0f);
-    gqa_config_init(&config);
-    config.num_attention_heads = HQ;
-    config.num_key_value_heads = HKV;
-    config.head_dim = D;
+    config = attention_config(HQ, HKV, D, 0);
     assert_int_equal(gqa_create(&layer, &config, NULL, NULL, NULL), GQA_OK);
     return 0;
 }
@@ -475,7 +474,7 @@ static void overruns(void **state)
     assert_string_equal(err.field, "inputs.prior");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cuts_are_even),      cmocka_unit_test(spoilt_cuts),
@@ -486,5 +485,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return RUN_TESTS_WITHIN(argc, argv, tests, open_all, close_all);
 }

@@ -13,6 +13,8 @@
 
 #include "support/forced_isa.h"
 #include "support/parallel.h"
+#include "support/program.h"
+#include "support/small_layer.h"
 
 enum { DIM = 8, PAST = 600, PROMPT = 300, ALL = PAST + PROMPT, BATCH = 3 };
 
@@ -39,10 +41,7 @@ static gqa_layer *open_layer(const struct way *way)
     gqa_runtime runtime;
     gqa_error err;
 
-    gqa_config_init(&config);
-    config.num_attention_heads = 1;
-    config.num_key_value_heads = 1;
-    config.head_dim = DIM;
+    config = attention_config(1, 1, DIM, 0);
     config.sliding_window = way->window;
     config.attention_chunk_size = way->chunk;
     config.backend = way->backend;
@@ -290,10 +289,7 @@ static void tiles_and_threads(void **state)
         gqa_config config;
         gqa_runtime runtime;
         gqa_inputs in;
-        gqa_config_init(&config);
-        config.num_attention_heads = 1;
-        config.num_key_value_heads = 1;
-        config.head_dim = DIM;
+        config = attention_config(1, 1, DIM, 0);
         skip_refused(&config);
         gqa_runtime_init(&runtime);
         runtime.num_threads = threads;
@@ -308,7 +304,7 @@ static void tiles_and_threads(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiles_and_threads), cmocka_unit_test(every_combination),
@@ -316,5 +312,5 @@ int main(void)
         cmocka_unit_test(phase_of_a_batch),  cmocka_unit_test(phase_of_a_batch_of_attend),
     };
 
-    return cmocka_run_group_tests_name("paths", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

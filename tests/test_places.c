@@ -19,6 +19,7 @@
 #include "api/forward_check.h"
 #include "base/memory.h"
 #include "layer/place.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 enum { B = 2, T = 3, BLOCK = 4, HEADS = SMALL_HQ + 1, DIM = SMALL_HIDDEN + 8, SPACE = 1 << 20 };
@@ -422,7 +423,7 @@ static void attend(void **state)
     check_changes(NULL, start_attend, changes, sizeof changes / sizeof changes[0]);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(from_projections),
@@ -430,5 +431,5 @@ int main(void)
         cmocka_unit_test(attend),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -23,6 +23,7 @@
 #include "parallel/tasks.h"
 #include "support/host.h"
 #include "support/pools.h"
+#include "support/program.h"
 
 /* Threads of this process; -1 where the system does not tell. */
 static int live_threads(void)
@@ -350,7 +351,7 @@ static void rules_of_the_runtime(void **state)
     gqa_pool_destroy(&pool);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_thread_before_and_after),
@@ -363,5 +364,5 @@ int main(void)
         cmocka_unit_test(allocation_fails),
         cmocka_unit_test(threads_fail),
     };
-    return cmocka_run_group_tests_name("pool", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

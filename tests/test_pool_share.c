@@ -19,6 +19,7 @@
 #include "support/forced_isa.h"
 #include "support/hosted_layer.h"
 #include "support/pools.h"
+#include "support/program.h"
 
 /* ---- a busy pool ---- */
 
@@ -320,12 +321,12 @@ static void fork_with_busy_pool(void **state)
     forks(10, 300, true);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(busy_runs_on_its_own_thread), cmocka_unit_test(nested_in_its_own_task),
         cmocka_unit_test(bits_of_every_kernel_set),    cmocka_unit_test(many_clients),
         cmocka_unit_test(fork_with_idle_pool),         cmocka_unit_test(fork_with_busy_pool),
     };
-    return cmocka_run_group_tests_name("pool_share", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

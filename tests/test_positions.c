@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 enum { T = 3, HELD = 4 };
@@ -352,7 +353,7 @@ static void ids_after_the_last(void **state)
     small_layer_close(&small);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_in),
@@ -362,5 +363,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests_name("positions", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

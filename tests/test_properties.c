@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "support/fewer_cases.h"
+#include "support/program.h"
 #include "support/same_bits.h"
 
 enum { FTZ_DAZ = 0x8040, ROUND_DOWN = 0x2000, ROUND_UP = 0x4000, ROUND_TO_ZERO = 0x6000 };
@@ -217,7 +218,7 @@ static void test_1203_tokens(void **state)
     assert_int_equal(run_models(700, 6, 1203), 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_1_token),     cmocka_unit_test(test_17_tokens),
@@ -225,5 +226,5 @@ int main(void)
         cmocka_unit_test(test_277_tokens),  cmocka_unit_test(test_531_tokens),
         cmocka_unit_test(test_1203_tokens),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -18,6 +18,7 @@
 #include "layer/layer.h"
 #include "support/fewer_cases.h"
 #include "support/oracle.h"
+#include "support/program.h"
 #include "support/random_case.h"
 
 enum { BATCH = 2, QUERIES = 5, PARTS = 64, MODELS = 14 };
@@ -527,7 +528,7 @@ static void test_keys_2049_4099(void **state)
     check_keys(4099);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys_1_3_29),
@@ -535,5 +536,5 @@ int main(void)
         cmocka_unit_test(test_keys_511_777_1300),
         cmocka_unit_test(test_keys_2049_4099),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

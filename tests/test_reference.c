@@ -15,6 +15,7 @@
 #include "base/fold.h"
 #include "reference/reference.h"
 #include "reference/softmax.h"
+#include "support/program.h"
 #include "support/random.h"
 
 enum { MAX_TOKENS = 9, MAX_KEYS = 41, MAX_HEADS = 6, MAX_DIM = 19 };
@@ -541,7 +542,7 @@ static void scratch_grows_with_keys(void **state)
     free(f);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_option),
@@ -554,5 +555,5 @@ int main(void)
         cmocka_unit_test(outputs_are_optional),
         cmocka_unit_test(scratch_grows_with_keys),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -18,6 +18,7 @@
 #include "base/tensor.h"
 #include "layer/layer.h"
 #include "support/parallel.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/small_layer.h"
 
@@ -198,29 +199,29 @@ static void test_rows_in_place(void **state)
     for (int i = 0; i < 16; i++) {
         struct way way = {i % 2 == 0,         i / 2 % 2 == 1, blocks[i / 4 % 2],
                           i / 8 == 1 ? 3 : 1, i / 4 % 2 == 1, false};
-        struct model model;
+        struct weight_set model;
         gqa_runtime runtime;
         gqa_layer *layer;
         gqa_runtime_init(&runtime);
         runtime.num_threads = way.threads;
         runtime.parallel_for = parallel_reversed;
-        model_init(&model);
+        small_set_init(&model);
         model.config.input_norm = GQA_NORM_RMS;
         model.config.add_residual = way.add;
         model.config.residual_multiplier = way.add ? 0.75f : 0.0f;
         model.config.bidirectional = way.twice;
-        model_fill(&model);
+        weight_set_fill(&model);
         assert_int_equal(gqa_create(&layer, &model.config, &model.weights, &runtime, NULL), GQA_OK);
         each_form(layer, &way);
         gqa_destroy(&layer);
-        model_free(&model);
+        weight_set_free(&model);
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_in_place),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

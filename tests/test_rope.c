@@ -14,8 +14,10 @@
 #include <mpfr.h>
 
 #include "gqa/gqa.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/rope_cases.h"
+#include "support/small_layer.h"
 
 /* Relative. With v = 2^-53: the exponent 2j/d is rounded (its error is carried to f as |ln f| v),
  * a grown base has at most 8 v, the power 4 v, and at most 4 products and quotients follow, twice
@@ -35,7 +37,7 @@ static void frequencies(void **state)
     rope_cases(cases);
     for (int i = 0; i < ROPE_CASES; i++) {
         const struct rope_case *const c = &cases[i];
-        gqa_layer *layer = rope_layer(&c->config);
+        gqa_layer *layer = attention_layer(&c->config, NULL);
         for (size_t k = 0; k < sizeof lengths / sizeof lengths[0]; k++) {
             const int32_t length = lengths[k] > 0 ? lengths[k] : 1;
             double out[ROPE_MOST], factor = 0.0;
@@ -73,7 +75,7 @@ static void frequencies_of_gpt_oss(void **state)
     double out[ROPE_MOST], factor;
     (void)state;
     rope_cases(cases);
-    gqa_layer *layer = rope_layer(&cases[ROPE_GPT_OSS].config);
+    gqa_layer *layer = attention_layer(&cases[ROPE_GPT_OSS].config, NULL);
     assert_int_equal(gqa_rope_frequencies(layer, 0, out, &factor, NULL), GQA_OK);
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
         assert_true(fabs(out[known[i].j] - known[i].f) <= 6e-9 * known[i].f);
@@ -124,7 +126,7 @@ static void check_table(const struct rope_case *c, int32_t length)
     const int32_t pairs = rope_pairs_of(&c->config);
     float cosine[POSITIONS * ROPE_MOST], sine[POSITIONS * ROPE_MOST];
     double freq[ROPE_MOST], factor;
-    gqa_layer *layer = rope_layer(&c->config);
+    gqa_layer *layer = attention_layer(&c->config, NULL);
     assert_int_equal(gqa_rope_frequencies(layer, length, freq, &factor, NULL), GQA_OK);
     make_table(layer, positions, 1, POSITIONS, pairs, length, cosine, sine);
     for (int32_t i = 0; i < POSITIONS; i++) {
@@ -170,7 +172,7 @@ static void tables_of_float_angles(void **state)
         float cosine[POSITIONS * ROPE_MOST], sine[POSITIONS * ROPE_MOST];
         double freq[ROPE_MOST], factor;
         c->config.rope_float_angles = 1;
-        gqa_layer *layer = rope_layer(&c->config);
+        gqa_layer *layer = attention_layer(&c->config, NULL);
         assert_int_equal(gqa_rope_frequencies(layer, 0, freq, &factor, NULL), GQA_OK);
         make_table(layer, positions, 1, POSITIONS, pairs, 1, cosine, sine);
         for (int32_t k = 0; k < POSITIONS * pairs; k++) {
@@ -194,7 +196,7 @@ static void float_angles_differ(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         config.rope_float_angles = i;
-        gqa_layer *layer = rope_layer(&config);
+        gqa_layer *layer = attention_layer(&config, NULL);
         make_table(layer, &position, 1, 1, 32, 0, c[i], s[i]);
         gqa_destroy(&layer);
     }
@@ -213,7 +215,8 @@ static void length_zero_is_the_largest_position(void **state)
     rope_cases(cases);
     for (int32_t n = 1; n <= 4; n++) {
         float c[2][4 * 64], s[2][4 * 64];
-        gqa_layer *layer = rope_layer(&cases[ROPE_DYNAMIC].config); /* dynamic, trained for 100 */
+        gqa_layer *layer =
+            attention_layer(&cases[ROPE_DYNAMIC].config, NULL); /* dynamic, trained for 100 */
         make_table(layer, ids, 1, n, 64, 0, c[0], s[0]);
         make_table(layer, ids, 1, n, 64, n == 1 ? 4 : 101, c[1], s[1]);
         assert_memory_equal(c[0], c[1], (size_t)n * 64 * sizeof(float));
@@ -229,7 +232,7 @@ static void reverse_negates_the_sine(void **state)
     (void)state;
     for (int i = 0; i < 2; i++) {
         config.rope_reverse = i;
-        gqa_layer *layer = rope_layer(&config);
+        gqa_layer *layer = attention_layer(&config, NULL);
         make_table(layer, positions, 1, POSITIONS, 24, 0, c[i], s[i]);
         gqa_destroy(&layer);
     }
@@ -254,14 +257,14 @@ static void mrope_axes(void **state)
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         gqa_config config = rope_base_config(24);
         float c[4][36], s[4][36], mc[36], ms[36];
-        gqa_layer *layer = rope_layer(&config);
+        gqa_layer *layer = attention_layer(&config, NULL);
         for (int a = 0; a < 4; a++) {
             make_table(layer, ids[a], 1, 3, 12, 0, c[a], s[a]);
         }
         gqa_destroy(&layer);
         config.mrope = cases[i].kind;
         memcpy(config.mrope_sections, cases[i].sections, sizeof config.mrope_sections);
-        layer = rope_layer(&config);
+        layer = attention_layer(&config, NULL);
         make_table(layer, ids[0], cases[i].sections[3] > 0 ? 4 : 3, 3, 12, 0, mc, ms);
         gqa_destroy(&layer);
         for (int k = 0; k < 36; k++) {
@@ -278,7 +281,7 @@ static void mrope_axes(void **state)
 
 static uint64_t key_of(const gqa_config *config)
 {
-    gqa_layer *layer = rope_layer(config);
+    gqa_layer *layer = attention_layer(config, NULL);
     const uint64_t key = gqa_layer_rope_key(layer);
     gqa_destroy(&layer);
     return key;
@@ -371,7 +374,7 @@ static void check_rotation(gqa_rope style, int32_t dk, int32_t rotary, int32_t h
     const int32_t pairs = rotary / 2;
     config.rope = style;
     config.rotary_dim = rotary;
-    gqa_layer *layer = rope_layer(&config);
+    gqa_layer *layer = attention_layer(&config, NULL);
     random_floats(&seed, x, (int64_t)n * heads * dk, 2.0f);
     random_floats(&seed, c, (int64_t)n * pairs, 1.0f);
     random_floats(&seed, s, (int64_t)n * pairs, 1.0f);
@@ -430,7 +433,7 @@ static void refused(gqa_status got, const gqa_error *err, gqa_status status, con
 static void errors(void **state)
 {
     gqa_config config = rope_base_config(16);
-    gqa_layer *layer = rope_layer(&config);
+    gqa_layer *layer = attention_layer(&config, NULL);
     gqa_error e;
     float c[16], s[16], x[64] = {0};
     double out[8];
@@ -461,14 +464,14 @@ static void errors(void **state)
     refused(gqa_rope_frequencies(layer, -3, out, NULL, &e), &e, GQA_ERR_ARG, "rope_length");
     gqa_destroy(&layer);
     config.rope = GQA_ROPE_NONE;
-    layer = rope_layer(&config);
+    layer = attention_layer(&config, NULL);
     refused(gqa_rope_frequencies(layer, 0, out, NULL, &e), &e, GQA_ERR_ARG, "config.rope");
     refused(gqa_stage_rope_table(layer, ids, 1, 0, &tc, &ts, &e), &e, GQA_ERR_ARG, "config.rope");
     assert_int_equal(gqa_stage_rope(layer, NULL, NULL, &tx, NULL), GQA_OK);
     gqa_destroy(&layer);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(frequencies),
@@ -485,5 +488,5 @@ int main(void)
         cmocka_unit_test(rotation),
         cmocka_unit_test(errors),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

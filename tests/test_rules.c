@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 enum { T = 7, DIM = 8 };
@@ -39,22 +40,11 @@ static const struct {
 /* A layer of one head that is attention alone, without rope. */
 static gqa_layer *temperature_layer(gqa_query_temperature kind)
 {
-    gqa_layer *layer = NULL;
-    gqa_config config;
-    gqa_error err;
-
-    gqa_config_init(&config);
-    config.num_attention_heads = 1;
-    config.num_key_value_heads = 1;
-    config.head_dim = DIM;
+    gqa_config config = attention_config(1, 1, DIM, 0);
     config.query_temperature = kind;
     config.query_temperature_scale = 0.1f;
     config.query_temperature_floor = 8192;
-    skip_refused(&config);
-    if (gqa_create(&layer, &config, NULL, NULL, &err) != GQA_OK) {
-        fail_msg("%s", err.message);
-    }
-    return layer;
+    return attention_layer(&config, NULL);
 }
 
 static double factor_at(gqa_query_temperature kind, int i)
@@ -138,17 +128,11 @@ static void rotated(gqa_rope style, int32_t head_dim, int32_t rotary_dim, const 
     gqa_output output;
     gqa_error err;
 
-    gqa_config_init(&config);
-    config.num_attention_heads = 1;
-    config.num_key_value_heads = 1;
-    config.head_dim = head_dim;
+    config = attention_config(1, 1, head_dim, 0);
     config.rope = style;
     config.rope_theta = 100;
     config.rotary_dim = rotary_dim;
-    skip_refused(&config);
-    if (gqa_create(&layer, &config, NULL, NULL, &err) != GQA_OK) {
-        fail_msg("%s", err.message);
-    }
+    layer = attention_layer(&config, NULL);
     gqa_inputs_init(&in);
     gqa_output_init(&output);
     in.q_proj = in.v_proj = gqa_tensor_3d(zeros, GQA_F32, T, 1, head_dim);
@@ -393,7 +377,7 @@ static void hidden_padding_bf16(void **state)
     padded_equals_unpadded(normed_bf16, 0.0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(query_temperature),   cmocka_unit_test(partial_rotary),
@@ -401,5 +385,5 @@ int main(void)
         cmocka_unit_test(hidden_padding_bf16),
     };
 
-    return cmocka_run_group_tests_name("rules", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

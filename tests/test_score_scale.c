@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "support/program.h"
 #include "support/random.h"
 #include "support/small_layer.h"
 
@@ -74,11 +75,7 @@ static void negative_scales(void **state)
     for (int isa = GQA_ISA_SCALAR; isa <= (int)GQA_ISA_NEON; isa++) {
         for (int kind = 0; kind < 6; kind++) { /* f32, bf16, reference; without softcap and with */
             gqa_config config;
-            gqa_config_init(&config);
-            config.num_attention_heads = SMALL_HQ;
-            config.num_key_value_heads = SMALL_HKV;
-            config.head_dim = SMALL_DK;
-            config.v_head_dim = SMALL_DV;
+            config = attention_config(SMALL_HQ, SMALL_HKV, SMALL_DK, SMALL_DV);
             config.isa = (gqa_isa)isa;
             config.numerics = kind % 3 == 1 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
             config.backend = kind % 3 == 2 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
@@ -88,8 +85,8 @@ static void negative_scales(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(negative_scales)};
-    return cmocka_run_group_tests_name("score_scale", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -17,6 +17,8 @@
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
+#include "support/small_layer.h"
 
 static bool available(gqa_isa isa)
 {
@@ -133,10 +135,7 @@ static void test_limit(void **state)
         for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
             gqa_config config;
             gqa_error err = {GQA_OK, NULL, ""};
-            gqa_config_init(&config);
-            config.num_attention_heads = 1;
-            config.num_key_value_heads = 1;
-            config.head_dim = 8;
+            config = attention_config(1, 1, 8, 0);
             config.isa = (gqa_isa)isa;
             config.max_isa = (gqa_isa)limit;
             assert_int_equal(gqa_config_check(&config, &err) == GQA_OK, within[isa][limit]);
@@ -154,10 +153,7 @@ static void test_create_within_limit(void **state)
             gqa_config config;
             gqa_layer *layer = NULL;
             const struct gqa__kernels *kernels = NULL;
-            gqa_config_init(&config);
-            config.num_attention_heads = 1;
-            config.num_key_value_heads = 1;
-            config.head_dim = 8;
+            config = attention_config(1, 1, 8, 0);
             config.numerics = (gqa_numerics)n;
             config.max_isa = (gqa_isa)limit;
             assert_int_equal(create_unforced(&layer, &config, NULL, NULL, NULL), GQA_OK);
@@ -317,7 +313,7 @@ static void test_cpu(void **state)
 #endif
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scalar_is_everywhere),
@@ -335,5 +331,5 @@ int main(void)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_cpu),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -17,6 +17,8 @@
 
 #include "gqa/gqa.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
+#include "support/small_layer.h"
 
 enum { KEYS = 16, HQ = 2, D = 8, DV = KEYS, CELL = 160 };
 
@@ -142,13 +144,9 @@ static void read_words(struct call *call, const char *text,
 static void prepare(struct call *call, const struct vector *vector, gqa_backend backend)
 {
     memset(call, 0, sizeof *call);
-    gqa_config_init(&call->config);
+    call->config = attention_config(HQ, 1, D, DV);
     gqa_weights_init(&call->weights);
     gqa_inputs_init(&call->inputs);
-    call->config.num_attention_heads = HQ;
-    call->config.num_key_value_heads = 1;
-    call->config.head_dim = D;
-    call->config.v_head_dim = DV;
     call->config.backend = backend;
     call->sink = -INFINITY;
     call->nan_key = -1;
@@ -331,10 +329,10 @@ static void vectors(void **state)
     assert_true(rows >= 30);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static gqa_backend cpu = GQA_BACKEND_CPU, reference = GQA_BACKEND_REFERENCE;
     const struct CMUnitTest tests[] = {{"backend cpu", vectors, NULL, NULL, &cpu},
                                        {"backend reference", vectors, NULL, NULL, &reference}};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -14,6 +14,7 @@
 
 #include "api/sequences.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/small_layer.h"
 
@@ -134,7 +135,7 @@ static void many_sequences(void **state)
     small_layer_close(&small);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(equal_ids_as_the_rule_says),
@@ -143,5 +144,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests_name("sequences", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "support/oracle.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/small_layer.h"
 
@@ -155,11 +156,11 @@ static void projections_without_a_tap(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof edits / sizeof *edits; i++) {
         for (int gap = 0; gap <= 8; gap += 8) {
-            struct model model;
+            struct weight_set model;
             gqa_layer *layer = NULL;
-            model_init(&model);
+            small_set_init(&model);
             edits[i](&model.config);
-            model_fill(&model);
+            weight_set_fill(&model);
             assert_int_equal(gqa_create(&layer, &model.config, &model.weights, NULL, NULL), GQA_OK);
             run(layer, &model.config, gap, ignore_tap, &tapped);
             run(layer, &model.config, gap, NULL, &untapped);
@@ -170,7 +171,7 @@ static void projections_without_a_tap(void **state)
                 assert_memory_not_equal(&tapped, &untouched, sizeof tapped);
             }
             gqa_destroy(&layer);
-            model_free(&model);
+            weight_set_free(&model);
         }
     }
 }
@@ -208,11 +209,11 @@ static void attend_in_every_format(void **state)
     small_layer_close(&small);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(projections_without_a_tap),
         cmocka_unit_test(attend_in_every_format),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -9,6 +9,8 @@
 #define _GNU_SOURCE
 #include <stdio.h>
 
+#include "support/program.h"
+
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED 1
 #elif defined(__has_feature)
@@ -22,8 +24,7 @@
 
 int main(void)
 {
-    puts("skipped: needs Linux, glibc and no sanitizer");
-    return 0;
+    return skip_program("needs Linux, glibc and no sanitizer");
 }
 
 #else
@@ -464,7 +465,6 @@ static void no_system_call_but_futex(void **state)
 
 int main(int argc, char **argv)
 {
-    (void)argc;
     /* OpenBLAS starts threads when it is loaded, and they make calls of their own. */
     if (getenv("OPENBLAS_NUM_THREADS") == NULL) {
         setenv("OPENBLAS_NUM_THREADS", "1", 1);
@@ -475,7 +475,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(no_allocation_and_no_mutex),
         cmocka_unit_test(no_system_call_but_futex),
     };
-    return cmocka_run_group_tests_name("silence", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }
 
 #endif

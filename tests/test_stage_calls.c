@@ -17,6 +17,7 @@
 #endif
 
 #include "support/host.h"
+#include "support/program.h"
 #include "support/random.h"
 #include "support/weight_set.h"
 
@@ -343,7 +344,7 @@ static void attention_only(void **state)
     weight_set_free(&set);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_in_any_cut),  cmocka_unit_test(same_bits_with_any_threads),
@@ -351,5 +352,5 @@ int main(void)
         cmocka_unit_test(memory_runs_out),       cmocka_unit_test(faults_of_projections),
         cmocka_unit_test(faults_of_vectors),     cmocka_unit_test(attention_only),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "support/program.h"
 #include "support/random.h"
 #include "support/weight_set.h"
 
@@ -124,12 +125,10 @@ static void check_input_norm(const struct input_case *c)
     set.config.attn_in_multiplier = c->multiplier;
     weight_set_fill(&set);
     if (!c->weight) {
-        free(set.weights.input_norm.data);
-        set.weights.input_norm.data = NULL;
+        weight_remove(&set.weights.input_norm);
     }
     if (!c->bias) {
-        free(set.weights.input_norm_bias.data);
-        set.weights.input_norm_bias.data = NULL;
+        weight_remove(&set.weights.input_norm_bias);
     }
     gqa_layer *layer = weight_set_layer(&set, NULL);
     random_buffer(&x, 1, 2.0f);
@@ -552,7 +551,7 @@ static void output(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(input_norm),  cmocka_unit_test(input_norm_cast),
@@ -561,5 +560,5 @@ int main(void)
         cmocka_unit_test(temperature), cmocka_unit_test(gate),
         cmocka_unit_test(output),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

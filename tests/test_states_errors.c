@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 enum { B = 3, T = 3, BLOCK_KEYS = 256 };
@@ -158,7 +159,7 @@ static void unspoilt(void **state)
                      GQA_OK);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spoilt_merges),
@@ -169,5 +170,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return RUN_TESTS_WITHIN(argc, argv, tests, open_all, close_all);
 }

@@ -21,8 +21,8 @@
 #include "linear/linear.h"
 #include "support/guarded_buffer.h"
 #include "support/host.h"
-#include "support/kernels8.h"
 #include "support/kernels_under_test.h"
+#include "support/program.h"
 #include "support/random.h"
 
 enum { MAX_STRIPS = 64, MIXED = 100, LARGE = 2000000 };
@@ -260,19 +260,14 @@ static void test_kernel_set(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST];
     static struct CMUnitTest tests[MAX_KERNELS_UNDER_TEST];
-    int32_t n = list_kernels_under_test(sets);
-    for (int numerics = 0; numerics < 2; numerics++) {
-        sets[n].kernels = gqa_test_kernels8((gqa_numerics)numerics);
-        sets[n].name = sets[n].kernels->name;
-        n++;
-    }
+    const int32_t n = add_kernels8(sets, list_kernels_under_test(sets));
     for (int32_t i = 0; i < n; i++) {
         tests[i] = (struct CMUnitTest)cmocka_unit_test_prestate(test_kernel_set, &sets[i]);
         tests[i].name = sets[i].name;
     }
-    return _cmocka_run_group_tests("strips", tests, (size_t)n, NULL, NULL);
+    return run_test_program(argc, argv, tests, (size_t)n, NULL, NULL);
 }

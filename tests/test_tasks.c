@@ -16,6 +16,7 @@
 
 #include "parallel/runtime.h"
 #include "parallel/tasks.h"
+#include "support/program.h"
 
 #define MAX_ITEMS 1000
 #define MAX_SLOTS 1024
@@ -345,7 +346,7 @@ static void runtime_is_checked(void **state)
     assert_int_equal(own.num_threads, 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_once),
@@ -353,5 +354,5 @@ int main(void)
         cmocka_unit_test(each_task_sets_the_mode),
         cmocka_unit_test(runtime_is_checked),
     };
-    return cmocka_run_group_tests_name("tasks", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -13,6 +13,7 @@
 
 #include "base/number.h"
 #include "base/tensor.h"
+#include "support/program.h"
 
 static float values[3 * 5 * 7 * 9];
 
@@ -346,7 +347,7 @@ static void status_texts(void **state)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(packed_views),       cmocka_unit_test(dropped_batch),
@@ -356,5 +357,5 @@ int main(void)
         cmocka_unit_test(convert_every_rank), cmocka_unit_test(status_texts),
     };
 
-    return cmocka_run_group_tests_name("tensor", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -1,18 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_tolerances.c - derived tolerances: without tol_* and without f64.* a right result passes and
  * a wrong one fails; they are of the size that the files give, and cover a plain float program. */
-#ifndef GQA_TOOL_PATH
-#include <stdio.h>
-
-int main(void)
-{
-    puts("skipped: the command gqa is not built");
-    return 0;
-}
-#else
 #include "golden_edit.h"
 #include "golden_make.h"
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/random.h"
 
 #define BLOCK "s01_gptoss_small_window.safetensors"
@@ -351,13 +343,12 @@ static void test_plain(void **argument)
     remove(LESS);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_derived), cmocka_unit_test(test_derived_size),
         cmocka_unit_test(test_derived_bf16), cmocka_unit_test(test_formats),
         cmocka_unit_test(test_plain)};
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }
-#endif

@@ -16,6 +16,7 @@
 #include "cache/view.h"
 #include "support/cache_kinds.h"
 #include "support/host.h"
+#include "support/program.h"
 #include "support/random.h"
 
 enum { HKV = 2, GUARD = 64 };
@@ -473,12 +474,12 @@ static void plain_positions(void **state)
     assert_int_equal(view.origin, 0);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(panels_of_pages_and_tensors),
         cmocka_unit_test(positions_columns_and_search),
         cmocka_unit_test(plain_positions),
     };
-    return cmocka_run_group_tests_name("view", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

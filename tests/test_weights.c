@@ -16,6 +16,7 @@
 #include "kernel/choice/select.h"
 #include "support/forced_isa.h"
 #include "support/host.h"
+#include "support/program.h"
 #include "support/weight_set.h"
 
 static void refused(const struct weight_set *set, gqa_status status, const char *field,
@@ -161,8 +162,7 @@ static void an_absent_bias_names_its_flag(void **state)
     (void)state;
     weight_set_open(&set, "fused biases");
     weight_set_fill(&set);
-    free(set.weights.bqkv.data);
-    set.weights.bqkv.data = NULL;
+    weight_remove(&set.weights.bqkv);
     assert_int_equal(gqa_create(&layer, &set.config, &set.weights, NULL, &err), GQA_ERR_ARG);
     assert_non_null(strstr(err.message, "config.qkv_bias = 1"));
     weight_set_free(&set);
@@ -572,7 +572,7 @@ static void environment_of_the_suite(void **state)
     weight_set_free(&set);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_required_tensor),
@@ -595,5 +595,5 @@ int main(void)
         cmocka_unit_test(environment),
         cmocka_unit_test(environment_of_the_suite),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -18,6 +18,8 @@
 #include "layer/layer.h"
 #include "support/forced_isa.h"
 #include "support/parallel.h"
+#include "support/program.h"
+#include "support/small_layer.h"
 
 enum { HQ = 4, HKV = 2, GROUP = HQ / HKV, DK = 16, DV = 8, MOST = 1100, FOLD = 256 };
 
@@ -36,11 +38,7 @@ struct scene {
 static void scene_init(struct scene *s, int past, int tokens)
 {
     memset(s, 0, sizeof *s);
-    gqa_config_init(&s->config);
-    s->config.num_attention_heads = HQ;
-    s->config.num_key_value_heads = HKV;
-    s->config.head_dim = DK;
-    s->config.v_head_dim = DV;
+    s->config = attention_config(HQ, HKV, DK, DV);
     gqa_inputs_init(&s->in);
     s->past = past;
     s->tokens = tokens;
@@ -572,7 +570,7 @@ static void older_structs(void **state)
     scene_close(&s);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(full_causal_prefill),
@@ -592,5 +590,5 @@ int main(void)
         cmocka_unit_test(older_structs),
     };
 
-    return cmocka_run_group_tests_name("work", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

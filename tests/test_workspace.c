@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "support/forced_isa.h"
+#include "support/program.h"
 #include "support/small_layer.h"
 
 enum {
@@ -166,7 +167,7 @@ static void size_serves_outputs_in_place(void **state)
     small_layer_close(&small);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_address_gives_the_size),
@@ -175,5 +176,5 @@ int main(void)
     if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;
     }
-    return cmocka_run_group_tests_name("workspace", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

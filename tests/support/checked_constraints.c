@@ -10,13 +10,13 @@
 /* --- configs and weights -----------------------------------------------------------------------
  */
 
-static void check_config(struct refusal *r, const struct model *model)
+static void check_config(struct refusal *r, const struct weight_set *model)
 {
     r->call = "gqa_config_check";
     r->status = gqa_config_check(&model->config, &r->err);
 }
 
-static void create(struct refusal *r, const struct model *model)
+static void create(struct refusal *r, const struct weight_set *model)
 {
     gqa_layer *layer = NULL;
     skip_refused(&model->config);
@@ -27,102 +27,102 @@ static void create(struct refusal *r, const struct model *model)
 
 static void head_dim_inexact(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
+    struct weight_set m;
+    small_set_init(&m);
     m.config.head_dim = 0;
     m.config.hidden_size = 26;
     check_config(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 static void heads_indivisible(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
+    struct weight_set m;
+    small_set_init(&m);
     m.config.num_key_value_heads = 3;
     check_config(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 static void one_qk_norm(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
+    struct weight_set m;
+    small_set_init(&m);
     m.config.qk_norm_scope = GQA_QK_NORM_HEAD;
     m.config.qk_norm = GQA_NORM_RMS;
-    model_fill(&m);
-    m.weights.k_norm.data = NULL;
+    weight_set_fill(&m);
+    weight_remove(&m.weights.k_norm);
     create(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 static void clip_negative(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
+    struct weight_set m;
+    small_set_init(&m);
     m.config.clip_qkv = -1.0f;
     check_config(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 static void two_sinks(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
+    struct weight_set m;
+    small_set_init(&m);
     m.config.learned_sinks_size = 2;
     check_config(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 static void sinks_absent(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
+    struct weight_set m;
+    small_set_init(&m);
     m.config.learned_sinks_size = 1;
-    model_fill(&m);
-    m.weights.sinks.data = NULL;
+    weight_set_fill(&m);
+    weight_remove(&m.weights.sinks);
     create(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 static void hidden_unpadded_wide(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
+    struct weight_set m;
+    small_set_init(&m);
     m.config.input_norm = GQA_NORM_RMS;
     m.config.hidden_size_unpadded = SMALL_HIDDEN + 1;
     check_config(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 static void window_negative(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
+    struct weight_set m;
+    small_set_init(&m);
     m.config.sliding_window = -1;
     check_config(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 static void wo_narrow(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
-    model_fill(&m);
+    struct weight_set m;
+    small_set_init(&m);
+    weight_set_fill(&m);
     m.weights.wo = gqa_tensor_2d(m.weights.wo.data, GQA_F32, SMALL_HIDDEN, SMALL_HQ * SMALL_DV - 1);
     create(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 static void bo_absent(struct refusal *r)
 {
-    struct model m;
-    model_init(&m);
+    struct weight_set m;
+    small_set_init(&m);
     m.config.o_bias = 1;
-    model_fill(&m);
-    m.weights.bo.data = NULL;
+    weight_set_fill(&m);
+    weight_remove(&m.weights.bo);
     create(r, &m);
-    model_free(&m);
+    weight_set_free(&m);
 }
 
 /* --- caches ------------------------------------------------------------------------------------

@@ -14,8 +14,6 @@
 
 #include "gqa/gqa.h"
 
-enum { TEST_SKIPPED = 77 }; /* exit status of a program that skips all its tests */
-
 /* True, and a line that says so, if GQA_ISA forces a kernel set that this machine runs but that
  * does not serve these numerics. False for a GQA_ISA that names none of this machine: that must
  * fail. */

@@ -113,7 +113,7 @@ void hosted_close(struct hosted_layer *hosted)
     free(hosted->workspace);
     gqa_cache_destroy(&hosted->cache);
     gqa_destroy(&hosted->layer);
-    model_free(&hosted->model);
+    weight_set_free(&hosted->model);
 }
 
 bool hosted_open(struct hosted_layer *hosted, const gqa_runtime *runtime, gqa_isa isa,
@@ -122,13 +122,13 @@ bool hosted_open(struct hosted_layer *hosted, const gqa_runtime *runtime, gqa_is
     gqa_cache_options options;
 
     memset(hosted, 0, sizeof *hosted);
-    model_init(&hosted->model);
+    small_set_init(&hosted->model);
     hosted->model.config.isa = isa;
     hosted->model.config.numerics = numerics;
     if (kind != HOSTED_PLAIN) {
         enrich(&hosted->model.config);
     }
-    model_fill(&hosted->model);
+    weight_set_fill(&hosted->model);
     hosted->model.weights.in_place = kind == HOSTED_IN_PLACE;
     if (gqa_create(&hosted->layer, &hosted->model.config, &hosted->model.weights, runtime,
                    &hosted->err) != GQA_OK) {

@@ -23,7 +23,7 @@ enum hosted_kind {
 };
 
 struct hosted_layer {
-    struct model model;
+    struct weight_set model;
     gqa_layer *layer;
     gqa_cache *cache;
     float *x;        /* [HOSTED_ALL][hidden] */

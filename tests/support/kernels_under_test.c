@@ -10,6 +10,7 @@
 #include "kernel/choice/cpu.h"
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
+#include "support/kernels8.h"
 
 static int32_t add_kernels(struct kernels_under_test *sets, int32_t n,
                            const struct gqa__kernels *kernels, const char *name)
@@ -55,6 +56,39 @@ int32_t list_kernels_under_test(struct kernels_under_test *sets)
     n = add_kernels(sets, n, chosen(GQA_ISA_AMX, bf16), "amx/bf16");
     n = add_kernels(sets, n, chosen(GQA_ISA_NEON, f32), "neon/f32");
     return n;
+}
+
+int32_t add_kernels8(struct kernels_under_test *sets, int32_t n)
+{
+    sets[n++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_F32), "kernels8/f32"};
+    sets[n++] = (struct kernels_under_test){gqa_test_kernels8(GQA_NUMERICS_BF16), "kernels8/bf16"};
+    return n;
+}
+
+int run_kernel_tests(int argc, char **argv, const struct kernel_test *kinds, size_t count,
+                     bool with_kernels8)
+{
+    enum { MOST = 256 };
+    static struct kernels_under_test sets[MAX_KERNELS_UNDER_TEST];
+    static char names[MOST][64];
+    static struct CMUnitTest tests[MOST];
+    int32_t set_count = list_kernels_under_test(sets);
+    size_t n = 0;
+
+    set_count = with_kernels8 ? add_kernels8(sets, set_count) : set_count;
+    for (int32_t i = 0; i < set_count; i++) {
+        for (size_t k = 0; k < count && n < MOST; k++, n++) {
+            snprintf(names[n], sizeof names[n], "%s %s", sets[i].name, kinds[k].name);
+            tests[n].name = names[n];
+            tests[n].test_func = kinds[k].run;
+            tests[n].initial_state = &sets[i];
+        }
+    }
+    if (n != (size_t)set_count * count) {
+        fprintf(stderr, "more than %d tests\n", MOST);
+        return 2;
+    }
+    return run_test_program(argc, argv, tests, n, NULL, NULL);
 }
 
 const char *fill_name(enum fill fill)

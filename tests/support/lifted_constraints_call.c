@@ -251,16 +251,16 @@ static void residual_on_every_path(void)
 
 static void residual_and_no_gamma(void)
 {
-    struct model model;
+    struct weight_set model;
     gqa_layer *layer;
     residual_on_every_path();
-    model_init(&model);
-    model_fill(&model); /* before the norm is set: it gets no weight */
+    small_set_init(&model);
+    weight_set_fill(&model); /* before the norm is set: it gets no weight */
     rms(&model.config);
     skip_refused(&model.config);
     assert_int_equal(gqa_create(&layer, &model.config, &model.weights, NULL, NULL), GQA_OK);
     gqa_destroy(&layer);
-    model_free(&model);
+    weight_set_free(&model);
 }
 
 static void axes_of_the_rotation(void)

@@ -126,16 +126,16 @@ static void chunk_beyond_sequence(void)
 static void norm_scope(void)
 {
     for (int scope = GQA_QK_NORM_HEAD; scope <= GQA_QK_NORM_WHOLE; scope++) {
-        struct model model;
+        struct weight_set model;
         gqa_layer *layer;
-        model_init(&model);
+        small_set_init(&model);
         model.config.qk_norm = GQA_NORM_RMS;
-        model_fill(&model); /* the scope is still OFF: no weights for the norm */
+        weight_set_fill(&model); /* the scope is still OFF: no weights for the norm */
         model.config.qk_norm_scope = (gqa_qk_norm_scope)scope;
         skip_refused(&model.config);
         assert_int_equal(gqa_create(&layer, &model.config, &model.weights, NULL, NULL), GQA_OK);
         gqa_destroy(&layer);
-        model_free(&model);
+        weight_set_free(&model);
     }
 }
 

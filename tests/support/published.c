@@ -2,7 +2,13 @@
 /* published.c - the layers of published models, and their miniatures. */
 #include "support/published.h"
 
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "support/config_fields.h"
 
@@ -265,6 +271,19 @@ void published_config(const gqa_config *entry, gqa_config *config)
         config->rope_beta_fast = usual.rope_beta_fast;
         config->rope_beta_slow = usual.rope_beta_slow;
     }
+}
+
+gqa_config published_named(const char *name)
+{
+    gqa_config config;
+    int i = 0;
+
+    while (i < published_count && strcmp(published_models[i].name, name) != 0) {
+        i++;
+    }
+    assert_true(i < published_count);
+    published_config(&published_models[i].config, &config);
+    return config;
 }
 
 /* --- in miniature ------------------------------------------------------------------------------

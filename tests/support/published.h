@@ -30,6 +30,9 @@ extern const int published_count;
 /* The config that an entry of the table means. */
 void published_config(const gqa_config *entry, gqa_config *config);
 
+/* The whole config of a model of the table, by its name. */
+gqa_config published_named(const char *name);
+
 /* The model as a case: all its features, its heads per KV head, everything else small: head dims a
  * quarter, windows, chunks and contexts shorter than the calls. A ragged batch of two: a prefill, a
  * few tokens after it, one token, and a call that borrows the cache if the model does. False, and

@@ -10,7 +10,8 @@
 
 #include <cmocka.h>
 
-#include "support/forced_isa.h"
+#include "support/published.h"
+#include "support/small_layer.h"
 
 static const long double pi = 3.14159265358979323846264338327950288L;
 
@@ -18,24 +19,9 @@ static const long double pi = 3.14159265358979323846264338327950288L;
 
 gqa_config rope_base_config(int32_t head_dim)
 {
-    gqa_config config;
-    gqa_config_init(&config);
-    config.num_attention_heads = 4;
-    config.num_key_value_heads = 2;
-    config.head_dim = head_dim;
+    gqa_config config = attention_config(4, 2, head_dim, 0);
     config.rope = GQA_ROPE_HALF;
     return config;
-}
-
-gqa_layer *rope_layer(const gqa_config *config)
-{
-    gqa_layer *layer = NULL;
-    gqa_error err = {0};
-    skip_refused(config);
-    if (gqa_create(&layer, config, NULL, NULL, &err) != GQA_OK) {
-        fail_msg("gqa_create: %s", err.message);
-    }
-    return layer;
 }
 
 int32_t rope_pairs_of(const gqa_config *config)
@@ -183,13 +169,16 @@ static void plain_cases(struct rope_case *c)
 
 static void ramp_cases(struct rope_case *c)
 {
+    const gqa_config gpt_oss = published_named("gpt-oss, even layer");
+
     c[0] = scaled("llama 3.2", 64, GQA_ROPE_SCALING_LLAMA3, 32, 8192, llama3);
     c[0].config.rope_theta = 5e5;
     c[1] = scaled("llama 4 scout: low = high", 128, GQA_ROPE_SCALING_LLAMA3, 16, 8192, llama3);
     c[1].config.rope_theta = 5e5;
     c[1].config.rope_high_freq_factor = 1;
-    c[2] = scaled("gpt-oss", 64, GQA_ROPE_SCALING_YARN, 32, 4096, yarn);
-    c[2].config.rope_theta = 150000;
+    c[2] = scaled("gpt-oss", gpt_oss.head_dim, gpt_oss.rope_scaling, gpt_oss.rope_factor,
+                  gpt_oss.rope_original_context, yarn);
+    c[2].config.rope_theta = gpt_oss.rope_theta;
     c[2].attention_factor = 0.1 * log(32.0) + 1.0;
     c[3] = c[2];
     c[3].name = "gpt-oss, truncated";

@@ -25,7 +25,6 @@ struct rope_case {
 
 /* 4 query heads, 2 KV heads, rope HALF, attention only. */
 gqa_config rope_base_config(int32_t head_dim);
-gqa_layer *rope_layer(const gqa_config *config); /* fails the test if it is refused */
 int32_t rope_pairs_of(const gqa_config *config);
 
 /* The cases; their tables are static and shared. */

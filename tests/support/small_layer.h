@@ -6,6 +6,8 @@
 #include <stdbool.h>
 
 #include "gqa/gqa.h"
+#include "support/small_layer.h"
+#include "support/weight_set.h"
 
 enum {
     SMALL_HIDDEN = 24,
@@ -17,22 +19,16 @@ enum {
     SMALL_SEQUENCES = 4
 };
 
-/* A config and all the weights that it calls for, random from a fixed seed. */
-struct model {
-    gqa_config config;
-    gqa_weights weights;
-    float *pool; /* the weights' memory */
-    size_t used;
-};
+/* A set of hidden 24, heads 4/2, head_dim 10, v_head_dim 9, rope HALF, no norm; any kernel set. */
+void small_set_init(struct weight_set *set);
 
-/* hidden 24, heads 4/2, head_dim 10, v_head_dim 9, rope HALF, no norm. */
-void model_init(struct model *model);
-/* Fill the weights for the config as it is now. */
-void model_fill(struct model *model);
-void model_free(struct model *model);
+/* Attention alone: no hidden states, so no weights, and no rope. v_head_dim 0 = head_dim. */
+gqa_config attention_config(int32_t heads, int32_t kv_heads, int32_t head_dim, int32_t v_head_dim);
+/* A layer that needs no weights; must succeed. runtime may be NULL. */
+gqa_layer *attention_layer(const gqa_config *config, const gqa_runtime *runtime);
 
 struct small_layer {
-    struct model model;
+    struct weight_set model;
     gqa_layer *layer;
     gqa_cache *cache; /* SMALL_SEQUENCES of SMALL_TOKENS tokens, pages of 16 */
     float x[SMALL_SEQUENCES * SMALL_TOKENS * SMALL_HIDDEN]; /* random hidden states */

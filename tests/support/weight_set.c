@@ -78,15 +78,27 @@ gqa_tensor weight_ones(int32_t rank, int64_t a, int64_t b)
     return rank == 2 ? gqa_tensor_2d(data, GQA_F32, a, b) : gqa_tensor_1d(data, GQA_F32, a);
 }
 
-/* Multiples of 2^-7 up to 1: they are exact in bf16 and f16. */
-static gqa_tensor draw(int32_t rank, int64_t a, int64_t b, uint64_t seed)
+/* Each tensor of a set has a seed of its own. */
+static gqa_tensor draw(const struct weight_set *set, int32_t rank, const int64_t *shape,
+                       uint64_t seed)
 {
-    const gqa_tensor tensor = weight_ones(rank, a, b);
+    const gqa_tensor tensor = weight_ones(rank, shape[0], rank == 2 ? shape[1] : 0);
     float *const data = tensor.data;
-    for (int64_t i = 0; i < (rank == 2 ? a * b : a); i++) {
-        data[i] = (float)(int32_t)(random_float(&seed) * 128.0f) / 128.0f;
+    for (int64_t i = 0; i < (rank == 2 ? shape[0] * shape[1] : shape[0]); i++) {
+        const float x = random_float(&seed);
+        data[i] = set->scale != 0.0f ? set->scale * x : (float)(int32_t)(x * 128.0f) / 128.0f;
     }
     return tensor;
+}
+
+static gqa_tensor draw_vector(const struct weight_set *set, int64_t n, uint64_t seed)
+{
+    return draw(set, 1, &n, seed);
+}
+
+static gqa_tensor draw_matrix(const struct weight_set *set, int64_t out, int64_t in, uint64_t seed)
+{
+    return draw(set, 2, (const int64_t[2]){out, in}, seed);
 }
 
 void weight_set_init(struct weight_set *set)
@@ -108,33 +120,34 @@ static void fill_matrices(struct weight_set *set)
     gqa_weights *const w = &set->weights;
     const int64_t hq = c->num_attention_heads, hkv = c->num_key_value_heads;
     const int64_t hidden = c->hidden_size;
-    const int64_t q = hq * (c->head_dim + (c->gate == GQA_GATE_Q_TAIL ? c->v_head_dim : 0));
-    const int64_t k = hkv * c->head_dim, v = c->k_eq_v ? 0 : hkv * c->v_head_dim;
+    const int64_t dk = c->head_dim, dv = c->v_head_dim != 0 ? c->v_head_dim : dk;
+    const int64_t q = hq * (c->gate == GQA_GATE_Q_TAIL ? dk + dv : dk);
+    const int64_t k = hkv * dk, v = c->k_eq_v ? 0 : hkv * dv;
     if (c->qkv_layout == GQA_QKV_SEPARATE) {
-        w->wq = draw(2, q, hidden, 1);
-        w->wk = draw(2, k, hidden, 2);
+        w->wq = draw_matrix(set, q, hidden, 1);
+        w->wk = draw_matrix(set, k, hidden, 2);
         if (v > 0) {
-            w->wv = draw(2, v, hidden, 3);
+            w->wv = draw_matrix(set, v, hidden, 3);
         }
         if (c->qkv_bias) {
-            w->bq = draw(1, q, 0, 4);
-            w->bk = draw(1, k, 0, 5);
+            w->bq = draw_vector(set, q, 4);
+            w->bk = draw_vector(set, k, 5);
         }
         if (c->qkv_bias && v > 0) {
-            w->bv = draw(1, v, 0, 6);
+            w->bv = draw_vector(set, v, 6);
         }
     } else {
-        w->wqkv = draw(2, q + k + v, hidden, 7);
+        w->wqkv = draw_matrix(set, q + k + v, hidden, 7);
         if (c->qkv_bias) {
-            w->bqkv = draw(1, q + k + v, 0, 8);
+            w->bqkv = draw_vector(set, q + k + v, 8);
         }
     }
     if (c->gate == GQA_GATE_ELEMENT || c->gate == GQA_GATE_HEAD) {
-        w->wgate = draw(2, c->gate == GQA_GATE_HEAD ? hq : hq * c->v_head_dim, hidden, 9);
+        w->wgate = draw_matrix(set, c->gate == GQA_GATE_HEAD ? hq : hq * dv, hidden, 9);
     }
-    w->wo = draw(2, hidden, hq * c->v_head_dim, 10);
+    w->wo = draw_matrix(set, hidden, hq * dv, 10);
     if (c->o_bias) {
-        w->bo = draw(1, hidden, 0, 11);
+        w->bo = draw_vector(set, hidden, 11);
     }
 }
 
@@ -161,9 +174,9 @@ static gqa_tensor draw_norm(const struct weight_set *set, int64_t heads, uint64_
 {
     const int64_t dk = set->config.head_dim;
     if (set->config.qk_norm_scope == GQA_QK_NORM_WHOLE) {
-        return draw(1, heads * dk, 0, seed);
+        return draw_vector(set, heads * dk, seed);
     }
-    return set->norm_per_head ? draw(2, heads, dk, seed) : draw(1, dk, 0, seed);
+    return set->norm_per_head ? draw_matrix(set, heads, dk, seed) : draw_vector(set, dk, seed);
 }
 
 void weight_set_fill(struct weight_set *set)
@@ -183,16 +196,16 @@ void weight_set_fill(struct weight_set *set)
         give_integers(&w->wo, &w->wo_scale);
     }
     if (c->input_norm != GQA_NORM_NONE) {
-        w->input_norm = draw(1, c->hidden_size, 0, 12);
+        w->input_norm = draw_vector(set, c->hidden_size, 12);
     }
     if (c->input_norm == GQA_NORM_LAYER) {
-        w->input_norm_bias = draw(1, c->hidden_size, 0, 13);
+        w->input_norm_bias = draw_vector(set, c->hidden_size, 13);
     }
     if (c->post_norm != GQA_NORM_NONE) {
-        w->post_norm = draw(1, c->hidden_size, 0, 14);
+        w->post_norm = draw_vector(set, c->hidden_size, 14);
     }
     if (c->post_norm == GQA_NORM_LAYER) {
-        w->post_norm_bias = draw(1, c->hidden_size, 0, 15);
+        w->post_norm_bias = draw_vector(set, c->hidden_size, 15);
     }
     if (c->qk_norm_scope != GQA_QK_NORM_OFF) {
         w->q_norm = draw_norm(set, hq, 16);
@@ -203,16 +216,21 @@ void weight_set_fill(struct weight_set *set)
         w->k_norm_bias = draw_norm(set, hkv, 19);
     }
     if (c->learned_sinks_size == 1) {
-        w->sinks = draw(1, hq, 0, 20);
-        w->tkg_sinks = draw(1, hq, 0, 21);
+        w->sinks = draw_vector(set, hq, 20);
+        w->tkg_sinks = draw_vector(set, hq, 21);
     }
+}
+
+void weight_remove(gqa_tensor *tensor)
+{
+    free(tensor->data);
+    tensor->data = NULL;
 }
 
 void weight_set_free(struct weight_set *set)
 {
     for (int i = 0; i < WEIGHT_FIELDS; i++) {
-        free(weight_field(&set->weights, i)->data);
-        weight_field(&set->weights, i)->data = NULL;
+        weight_remove(weight_field(&set->weights, i));
     }
 }
 

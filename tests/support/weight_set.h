@@ -15,6 +15,7 @@ struct weight_set {
     gqa_weights weights;
     bool norm_per_head; /* q_norm and its kin as [H, Dk] */
     bool integers;      /* matrices as GQA_I8 with a scale */
+    float scale; /* values in [-scale, scale); 0: multiples of 2^-7 up to 1, exact in 16 bits too */
 };
 
 /* hidden 20, heads 6/2, head_dim 10, v_head_dim 9, no rope, nothing else. */
@@ -44,6 +45,9 @@ const char *weight_name(int i);
 /* The same values as another tensor: dtype F32, BF16 or F16 (the values must fit), and, with gap,
  * rows gap elements apart from one another. Integers stay what they are. */
 void weight_recast(gqa_tensor *tensor, gqa_dtype dtype, int64_t gap);
+
+/* Absent from now on. */
+void weight_remove(gqa_tensor *tensor);
 
 /* A tensor of ones. */
 gqa_tensor weight_ones(int32_t rank, int64_t a, int64_t b);
