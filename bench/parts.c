@@ -16,9 +16,10 @@ struct slot {
     void *q;  /* packed tile */
     float *s; /* [FOLD][tile_rows] */
     void *p;
-    float *o;     /* [d][tile_rows] */
-    float *m, *l; /* [tile_rows] */
-    void *memory; /* all of them */
+    float *o;      /* [d][tile_rows] */
+    float *m, *l;  /* [tile_rows] */
+    void *scratch; /* of the kernel set */
+    void *memory;  /* all of them */
 };
 
 struct parts {
@@ -97,7 +98,8 @@ static void tile_products(const struct parts *parts, const struct slot *slot, in
                                               .k_stride = parts->k_stride,
                                               .keys = end - begin,
                                               .ld = ld,
-                                              .dk = parts->spec.d};
+                                              .dk = parts->spec.d,
+                                              .scratch = slot->scratch};
         const struct gqa__accumulate_args accumulate = {.o = slot->o,
                                                         .p = slot->p,
                                                         .v = v,
@@ -105,7 +107,8 @@ static void tile_products(const struct parts *parts, const struct slot *slot, in
                                                         .keys = end - begin,
                                                         .ld = ld,
                                                         .dv = parts->spec.d,
-                                                        .flags = GQA__ACC_FIRST};
+                                                        .flags = GQA__ACC_FIRST,
+                                                        .scratch = slot->scratch};
         parts->kernels->score(&score);
         parts->kernels->accumulate(&accumulate);
     }
@@ -172,7 +175,8 @@ static bool make_slot(const struct parts *parts, struct slot *slot)
     size_t q = (kernels->q_bytes(d, kernels->tile_rows) + 63) / 64 * 64;
     size_t wide = (size_t)gqa__round_up(d, 64);
     struct gqa__row_map map = {d, d, 1, 0, kernels->tile_rows};
-    unsigned char *at = bench_alloc(q + 2 * tile + (wide + 2) * lanes * sizeof(float));
+    size_t states = (wide + 2) * lanes * sizeof(float);
+    unsigned char *at = bench_alloc(q + 2 * tile + states + kernels->scratch_bytes);
     float *rows = bench_alloc(lanes * (size_t)d * sizeof *rows);
 
     slot->memory = at;
@@ -184,6 +188,7 @@ static bool make_slot(const struct parts *parts, struct slot *slot)
         slot->o = (float *)(void *)(at + q + 2 * tile);
         slot->m = slot->o + wide * lanes;
         slot->l = slot->m + lanes;
+        slot->scratch = at + q + 2 * tile + states;
         kernels->pack_q(slot->q, rows, &map, kernels->tile_rows, d, 0.18f);
         bench_fill(slot->s, GQA__FOLD_BLOCK * lanes, 2.0f, 12);
         softmax(kernels, slot, GQA__FOLD_BLOCK, kernels->tile_rows);

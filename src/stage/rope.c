@@ -2,9 +2,9 @@
 /* rope.c - cos and sin tables of positions, and the rotation. */
 #include "stage/stage.h"
 
-#include "cache/cache.h"
+#include "base/memory.h"
 
-enum { MOST_PAIRS = GQA__HEAD_DIM_MAX / 2 };
+enum { PAIRS = 64 /* of a token's angles at a time */ };
 
 /* The product in double; or, as torch references form it, frequency and angle rounded to f32. */
 static double angle_of(double frequency, int32_t position, bool floats)
@@ -26,14 +26,18 @@ static void table_row(const struct gqa__params *params, const int32_t *positions
     const bool floats = params->config.rope_float_angles != 0;
     const double sin_factor =
         params->config.rope_reverse != 0 ? -rope->attention_factor : rope->attention_factor;
-    double x[MOST_PAIRS], sin_x[MOST_PAIRS], cos_x[MOST_PAIRS];
-    for (int32_t j = 0; j < rope->pairs; j++) {
-        x[j] = angle_of(freq[j], positions[rope->axis[j] * axis_stride], floats);
-    }
-    params->kernels->sincos(sin_x, cos_x, x, rope->pairs);
-    for (int32_t j = 0; j < rope->pairs; j++) {
-        c[j] = table_value(cos_x[j], rope->attention_factor, floats);
-        s[j] = table_value(sin_x[j], sin_factor, floats);
+    double x[PAIRS], sin_x[PAIRS], cos_x[PAIRS];
+    for (int32_t first = 0; first < rope->pairs; first += PAIRS) {
+        const int32_t n = (int32_t)gqa__min(rope->pairs - first, PAIRS);
+        for (int32_t i = 0; i < n; i++) {
+            const int32_t j = first + i;
+            x[i] = angle_of(freq[j], positions[rope->axis[j] * axis_stride], floats);
+        }
+        params->kernels->sincos(sin_x, cos_x, x, n);
+        for (int32_t i = 0; i < n; i++) {
+            c[first + i] = table_value(cos_x[i], rope->attention_factor, floats);
+            s[first + i] = table_value(sin_x[i], sin_factor, floats);
+        }
     }
 }
 

@@ -16,103 +16,6 @@ static int32_t up(int32_t n, int32_t step)
     return (n + step - 1) / step * step;
 }
 
-static void *take(int64_t n, size_t size)
-{
-    void *memory = calloc((size_t)n + 1, size);
-    if (memory == NULL) {
-        abort();
-    }
-    return memory;
-}
-
-void problem_fill(struct problem *p)
-{
-    uint64_t state = p->seed;
-
-    p->softcap = p->softcap == 0.0f ? 3.0f : p->softcap;
-    p->scale = p->scale == 0.0f ? PROBLEM_SCALE : p->scale;
-    p->tokens = (p->first + p->rows + p->group - 1) / p->group;
-    p->q = take((int64_t)p->tokens * p->group * p->dk, 4);
-    p->k = take((int64_t)p->keys * p->dk, 4);
-    p->v = take((int64_t)p->keys * p->dv, 4);
-    p->lo = take(p->rows, 4);
-    p->hi = take(p->rows, 4);
-    p->visible = take((int64_t)p->keys * p->rows, 1);
-    p->bias = take((int64_t)p->keys * p->rows, 4);
-    p->slope = take(p->rows, 4);
-    p->q_pos = take(p->rows, 4);
-    p->k_pos = take(p->keys, 4);
-    p->sink = take(p->rows, 4);
-    fill_values(p->q, (int64_t)p->tokens * p->group * p->dk, p->fill, &state);
-    fill_values(p->k, (int64_t)p->keys * p->dk, p->fill, &state);
-    fill_values(p->v, (int64_t)p->keys * p->dv, p->fill, &state);
-    fill_values(p->bias, (int64_t)p->keys * p->rows, FILL_RANDOM, &state);
-    for (int32_t r = 0; r < p->rows; r++) {
-        const uint64_t pick = random_next(&state);
-        p->lo[r] = (int32_t)(pick % 64) % (p->keys + 1);
-        p->hi[r] = p->keys - (int32_t)(pick >> 8 & 7);
-        p->hi[r] = pick % 5 == 0 ? p->lo[r] : p->hi[r]; /* sees nothing */
-        p->slope[r] = 0.01f * (float)(r + 1);
-        p->q_pos[r] = p->keys / 2 + r;
-        p->sink[r] = r % 3 == 1 ? -INFINITY : random_float(&state);
-    }
-    for (int32_t i = 0; i < p->keys; i++) {
-        p->k_pos[i] = 3 * i;
-        for (int32_t r = 0; r < p->rows; r++) {
-            p->visible[i * p->rows + r] = random_next(&state) % 3 != 0;
-        }
-    }
-}
-
-void problem_free(struct problem *p)
-{
-    free(p->q);
-    free(p->k);
-    free(p->v);
-    free(p->lo);
-    free(p->hi);
-    free(p->visible);
-    free(p->bias);
-    free(p->slope);
-    free(p->q_pos);
-    free(p->k_pos);
-    free(p->sink);
-}
-
-bool problem_sees(const struct problem *p, int32_t row, int32_t key)
-{
-    const bool ranged = (p->features & FEATURE_RANGE) != 0;
-    const bool masked = (p->features & FEATURE_VISIBLE) != 0;
-
-    return key < p->keys && (!ranged || (p->lo[row] <= key && key < p->hi[row])) &&
-           (!masked || p->visible[key * p->rows + row] != 0);
-}
-
-struct answer answer_new(const struct problem *p)
-{
-    struct answer a;
-
-    a.product = take((int64_t)p->keys * p->rows, 4);
-    a.score = take((int64_t)p->keys * p->rows, 4);
-    a.m = take(3 * (int64_t)p->rows, 4);
-    a.l = take(3 * (int64_t)p->rows, 4);
-    a.o = take(3 * (int64_t)p->rows * p->dv, 4);
-    a.out = take((int64_t)p->rows * p->dv, 4);
-    a.lse = take(p->rows, 4);
-    return a;
-}
-
-void answer_free(struct answer *a)
-{
-    free(a->product);
-    free(a->score);
-    free(a->m);
-    free(a->l);
-    free(a->o);
-    free(a->out);
-    free(a->lse);
-}
-
 /* Rows [base, base + map.count) of the problem on one tile. */
 struct tile {
     const struct gqa__kernels *kernels;
@@ -142,11 +45,29 @@ struct page {
     uint8_t mark[GQA__FOLD_BLOCK]; /* V of the key is finite and 2^64 or more */
 };
 
+/* The first half of the n tokens, then the rest; true if a value of V is special. */
+static bool append_twice(const struct gqa__kernels *kernels, bool v, struct gqa__append_args args)
+{
+    struct gqa__append_args rest = args;
+    bool special = false;
+
+    args.n = args.n / 2;
+    rest.slot = args.n;
+    rest.n -= args.n;
+    rest.src += args.n * args.src_stride;
+    if (v) {
+        special = kernels->append_v(&args);
+        return kernels->append_v(&rest) || special;
+    }
+    kernels->append_k(&args);
+    kernels->append_k(&rest);
+    return false;
+}
+
 static struct page load_page(struct tile *t, int32_t first, int32_t n)
 {
     const struct gqa__kernels *kernels = t->kernels;
     const struct problem *p = t->p;
-    const int32_t half = n / 2;
     struct page page = {.first = first, .keys = up(n, kernels->panel_keys)};
     const int32_t wide = up(p->dv, kernels->value_step);
     struct guarded_buffer k = guarded_new((size_t)n * (size_t)p->dk * 4);
@@ -160,28 +81,22 @@ static struct page load_page(struct tile *t, int32_t first, int32_t n)
     page.v = guarded_new((size_t)page.keys * (size_t)wide * t->operand);
     memset(page.k.data, 0, page.k.size);
     memset(page.v.data, 0, page.v.size);
-    struct gqa__append_args k_args = {.page = page.k.data,
-                                      .stride = page.k_stride,
-                                      .src_stride = p->dk,
-                                      .dim = p->dk,
-                                      .storage = kernels->operand};
-    struct gqa__append_args v_args = {.page = page.v.data,
-                                      .stride = page.v_stride,
-                                      .src_stride = p->dv,
-                                      .dim = p->dv,
-                                      .storage = kernels->operand};
-    for (int32_t done = 0; done < n; done += k_args.n) {
-        k_args.slot = done;
-        k_args.n = done == 0 ? half : n - half;
-        k_args.src = (float *)k.data + done * p->dk;
-        kernels->append_k(&k_args);
-    }
-    for (int32_t done = 0; done < n; done += v_args.n) {
-        v_args.slot = done;
-        v_args.n = done == 0 ? half : n - half;
-        v_args.src = (float *)v.data + done * p->dv;
-        page.special |= kernels->append_v(&v_args);
-    }
+    append_twice(kernels, false,
+                 (struct gqa__append_args){.page = page.k.data,
+                                           .stride = page.k_stride,
+                                           .n = n,
+                                           .src = k.data,
+                                           .src_stride = p->dk,
+                                           .dim = p->dk,
+                                           .storage = kernels->operand});
+    page.special = append_twice(kernels, true,
+                                (struct gqa__append_args){.page = page.v.data,
+                                                          .stride = page.v_stride,
+                                                          .n = n,
+                                                          .src = v.data,
+                                                          .src_stride = p->dv,
+                                                          .dim = p->dv,
+                                                          .storage = kernels->operand});
     for (int32_t i = 0; i < n * p->dv && kernels->operand == GQA_BF16; i++) {
         const float size = fabsf(gqa__round_bf16(((float *)v.data)[i]));
         page.mark[i / p->dv] |= size >= 0x1p64f && isfinite(size);

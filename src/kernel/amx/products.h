@@ -160,7 +160,7 @@ struct value_args {
     int32_t ld, dv;
     bool first;
     struct prefetch_queue *prefetch; /* for one lane tile, or NULL */
-    const struct output_path *path;  /* merges and finishes the sums; NULL: they go to o */
+    struct output_path *path;        /* merges and finishes the sums; NULL: they go to o */
 };
 
 /* Loads one tile C from o; rows beyond dv go through a spare tile. store_o is the way back. */
@@ -224,7 +224,7 @@ INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows)
  * computed hold zeros and come along. */
 INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_lanes)
 {
-    float patch[32 * PATCH_LANES] __attribute__((aligned(64)));
+    float *const patch = args->path->patch;
     const int32_t rest = args->dv - d;
 
     _tile_stored(0, patch, PATCH_LANES * sizeof(float));
