@@ -111,7 +111,7 @@ static bool check_beside(const struct tool_neuron_case *c, const char *name, enu
 }
 
 /* exp.out is there, floats of the shape of q; bounds, units and the exact result fit it. */
-static bool check_expected(const struct tool_neuron_case *c, struct tool_fault *fault)
+static bool check_neuron_expected(const struct tool_neuron_case *c, struct tool_fault *fault)
 {
     const struct tool_tensor *const out = tool_file_find(c->file, "exp.out");
     const struct tool_tensor *const q = tool_file_find(c->file, "q");
@@ -246,7 +246,7 @@ bool tool_neuron_load(struct tool_neuron_case *c, const struct tool_file *file,
     gqa_neuron_call_init(&c->call);
     c->call.profile = profile_of(c, fault);
     c->call.release = release_of(c);
-    if (fault->text[0] != '\0' || !read_views(c, fault) || !check_expected(c, fault)) {
+    if (fault->text[0] != '\0' || !read_views(c, fault) || !check_neuron_expected(c, fault)) {
         return false;
     }
     switch (c->call.profile) {
