@@ -150,9 +150,22 @@ static gqa_neuron_profile profile_of(const struct tool_neuron_case *c, struct to
             return (gqa_neuron_profile)i;
         }
     }
-    tool_fault_set(fault, c->path, "metadata profile is %.80s, which computes no attention",
+    tool_fault_set(fault, c->path, "metadata profile is %.80s; it must name one of Neuron's",
                    text == NULL ? "missing" : text);
     return GQA_NEURON_NO_PROFILE;
+}
+
+static enum tool_neuron_maps maps_of(const char *profile)
+{
+    static const char *const names[] = {"maps_strategy", "maps_heads", "maps_caches",
+                                        "maps_schedule"};
+
+    for (int i = 0; profile != NULL && i < 4; i++) {
+        if (strcmp(profile, names[i]) == 0) {
+            return (enum tool_neuron_maps)(TOOL_MAPS_STRATEGY + i);
+        }
+    }
+    return TOOL_MAPS_NONE;
 }
 
 static gqa_neuron_release release_of(const struct tool_neuron_case *c)
@@ -244,6 +257,11 @@ bool tool_neuron_load(struct tool_neuron_case *c, const struct tool_file *file,
         return tool_fault_set(fault, file->path, "metadata schema is not %s", TOOL_NEURON_SCHEMA);
     }
     gqa_neuron_call_init(&c->call);
+    c->profile = tool_file_text(file, "profile");
+    c->maps = maps_of(c->profile);
+    if (c->maps != TOOL_MAPS_NONE) {
+        return true;
+    }
     c->call.profile = profile_of(c, fault);
     c->call.release = release_of(c);
     if (fault->text[0] != '\0' || !read_views(c, fault) || !check_neuron_expected(c, fault)) {

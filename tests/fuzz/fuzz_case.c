@@ -11,6 +11,7 @@
 #include "bytes.h"
 #include "tool/case.h"
 #include "tool/compare.h"
+#include "tool/neuron_maps.h"
 #include "tool/neuron_report.h"
 #include "tool/report.h"
 #include "tool/run.h"
@@ -292,12 +293,15 @@ static void run_neuron(const struct tool_neuron_case *c, struct tool_fault *faul
     FUZZ_CHECK(nowhere != NULL);
     gqa_neuron_output_init(&output);
     output.out = c->call.q;
-    if (gqa_neuron_workspace_size(&c->call, &output, NULL, &bytes, &err) != GQA_OK ||
-        bytes > 1 << 25) {
+    if (c->maps == TOOL_MAPS_NONE &&
+        (gqa_neuron_workspace_size(&c->call, &output, NULL, &bytes, &err) != GQA_OK ||
+         bytes > 1 << 25)) {
         return;
     }
     FUZZ_CHECK(tool_neuron_record_open(&record, c, fault));
-    if (tool_neuron_record_run(&record, GQA_NEURON_FLOAT32, &output, fault)) {
+    if (c->maps != TOOL_MAPS_NONE
+            ? tool_neuron_maps_run(&record, fault)
+            : tool_neuron_record_run(&record, GQA_NEURON_FLOAT32, &output, fault)) {
         json_t *json;
         tool_neuron_judge(&record, GQA_NEURON_FLOAT32, &report);
         json = tool_neuron_json(&done, &report);
