@@ -43,7 +43,7 @@ static void token_slots(void **state)
     static const int32_t table[16] = {0, 0, 0, 0, 1, 0, 0, 0, 2, 3, 4, 5, -7, -7, -7, -7};
     static const int32_t positions[4] = {6, 8, 126, -9}, given[4] = {6, 40, 70, -1};
     static const int32_t want[4] = {6, 40, 190, -1};
-    static const int32_t drafts[6] = {-1, 5, -1, -1, -3, -2}, at[2] = {62, 41};
+    static const int32_t drafts[6] = {-1, 5, -1, -1, -3, -2}, at[2] = {62, -9};
     static const int32_t want_drafts[6] = {126, 127, 128, -1, -1, -1}, row[6] = {2, 3, 4, 9, 9, 9};
     int32_t got[6];
 
@@ -93,6 +93,7 @@ static void smallest(void **state)
     static const int32_t table[3] = {5, 0, 7}, two[1] = {2}, five[1] = {5};
     const gqa_neuron_block_table blocks = {1, 3, 1, table};
     const gqa_neuron_block_diagonal one = {1, two, five, 2, 5, 0};
+    const gqa_neuron_block_diagonal least = {1, &(int32_t){1}, &(int32_t){1}, 1, 1, 0};
     int32_t got[3], count = -1;
     uint8_t mask[10];
 
@@ -111,6 +112,8 @@ static void smallest(void **state)
     for (int32_t i = 0; i < 10; i++) {
         assert_int_equal(mask[i], i != 4);
     }
+    assert_int_equal(gqa_neuron_block_diagonal_mask(&least, mask, NULL), GQA_OK);
+    assert_int_equal(mask[0], 1);
 }
 
 /* As in the docstring, and by the rule word by word on random lengths. */

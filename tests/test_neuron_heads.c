@@ -178,6 +178,10 @@ static void orders(void **state)
     for (int32_t i = 0; i < 16; i++) {
         assert_int_equal(got[i], i < 8 ? 2 * i : 2 * (i - 8) + 1);
     }
+    assert_int_equal(gqa_neuron_rank_order(&(gqa_neuron_ranks){8, 1, 0, 8, 0}, got, NULL), GQA_OK);
+    for (int32_t i = 0; i < 8; i++) { /* the same in both phases */
+        assert_int_equal(got[i], i);
+    }
     /* The docstring prints [0, 1, 0, 1]; the function returns this. */
     assert_int_equal(gqa_neuron_rank_heads(&(gqa_neuron_ranks){4, 2, 0, 4, 0}, got, NULL), GQA_OK);
     same(got, heads4, 4, "tp 4, cp 2, kv 4");
