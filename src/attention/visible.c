@@ -27,7 +27,7 @@ static int64_t mask_row(const gqa_tensor *t, int32_t batch, int32_t head, int32_
 }
 
 /* A line: rows [row, row + rows) of the tile, of one token, against keys [first, first + keys). */
-struct line {
+struct key_line {
     const struct gqa__tile *tile;
     int32_t token, head; /* of the segment; the query head of its first row */
     int32_t row, rows;
@@ -37,7 +37,7 @@ struct line {
 };
 
 /* May the line's token see key k at its column and position, by all but mask and bias? */
-static bool token_sees(const struct line *line, int32_t k)
+static bool token_sees(const struct key_line *line, int32_t k)
 {
     const struct gqa__segment *const segment = line->tile->segment;
     const struct gqa__tile_scratch *const scratch = line->tile->scratch;
@@ -91,7 +91,7 @@ static void keep_masked(uint8_t *restrict seen, const gqa_tensor *mask, int64_t 
 }
 
 /* The same for the keys [begin, end) of the line whatever their columns. */
-static void keep_mask(const struct line *line, uint8_t *seen)
+static void keep_mask(const struct key_line *line, uint8_t *seen)
 {
     const struct gqa__segment *const segment = line->tile->segment;
     const int32_t *const columns = line->tile->scratch->columns;
@@ -109,7 +109,7 @@ static void keep_mask(const struct line *line, uint8_t *seen)
 
 /* bias [keys]: the line's, 0 outside of its range. A key whose bias is -inf is hidden, by select:
  * NaN - inf would not mask. */
-static void load_bias(const struct line *line, float *bias, uint8_t *seen)
+static void load_bias(const struct key_line *line, float *bias, uint8_t *seen)
 {
     const struct gqa__segment *const segment = line->tile->segment;
     const struct gqa__kernels *const kernels = line->tile->params->kernels;
@@ -131,7 +131,7 @@ static void load_bias(const struct line *line, float *bias, uint8_t *seen)
 }
 
 /* seen [keys]: 1 where the line sees the key. */
-static void see(const struct line *line, uint8_t *seen)
+static void see(const struct key_line *line, uint8_t *seen)
 {
     const struct gqa__segment *const segment = line->tile->segment;
     const bool by_token =
@@ -148,7 +148,7 @@ static void see(const struct line *line, uint8_t *seen)
 }
 
 /* The line's flags to the lanes of its rows. */
-static void to_lanes(const struct line *line, const uint8_t *seen)
+static void to_lanes(const struct key_line *line, const uint8_t *seen)
 {
     const int32_t ld = line->tile->ld;
     uint8_t *to = line->tile->scratch->visible + line->row; /* [keys][ld] */
@@ -160,7 +160,7 @@ static void to_lanes(const struct line *line, const uint8_t *seen)
     }
 }
 
-static void bias_to_lanes(const struct line *line, const float *bias)
+static void bias_to_lanes(const struct key_line *line, const float *bias)
 {
     const int32_t ld = line->tile->ld;
     float *to = line->tile->scratch->bias + line->row; /* [keys][ld] */
@@ -183,20 +183,20 @@ static bool lie_together(const int32_t *columns, int32_t n)
 }
 
 /* The line that begins with row r: as many rows of its token as share mask and bias. */
-static struct line line_at(const struct gqa__tile *tile, int32_t r, int32_t first, int32_t keys)
+static struct key_line line_at(const struct gqa__tile *tile, int32_t r, int32_t first, int32_t keys)
 {
     const struct gqa__segment *const segment = tile->segment;
     const struct gqa__tile_scratch *const scratch = tile->scratch;
     const int32_t group = tile->map.group, at = tile->id.first + r;
     const bool by_head = (gqa__present(&segment->mask) && segment->mask.shape[1] != 1) ||
                          (gqa__present(&segment->bias) && segment->bias.shape[1] != 1);
-    struct line line = {.tile = tile,
-                        .token = at / group,
-                        .head = tile->id.head * group + at % group,
-                        .row = r,
-                        .rows = by_head ? 1 : group - at % group,
-                        .first = first,
-                        .keys = keys};
+    struct key_line line = {.tile = tile,
+                            .token = at / group,
+                            .head = tile->id.head * group + at % group,
+                            .row = r,
+                            .rows = by_head ? 1 : group - at % group,
+                            .first = first,
+                            .keys = keys};
     const int64_t begin = gqa__max(0, (int64_t)scratch->lo[r] - first);
     const int64_t end = gqa__min(keys, (int64_t)scratch->hi[r] - first);
 
@@ -209,7 +209,7 @@ static struct line line_at(const struct gqa__tile *tile, int32_t r, int32_t firs
 
 /* The keys [*low, *high) from the first to the last that the line sees (both 0 if it sees none).
  * True if it sees all of them. */
-static bool seen_run(const struct line *line, const uint8_t *seen, int32_t *low, int32_t *high)
+static bool seen_run(const struct key_line *line, const uint8_t *seen, int32_t *low, int32_t *high)
 {
     const int32_t n = line->end - line->begin;
     const uint8_t *const first = n > 0 ? memchr(seen + line->begin, 1, (size_t)n) : NULL;
@@ -229,7 +229,7 @@ static bool seen_run(const struct line *line, const uint8_t *seen, int32_t *low,
 }
 
 /* Lanes beyond the rows see nothing, with a bias of 0. */
-static void clear_padding(const struct gqa__tile *tile, int32_t keys)
+static void clear_idle_lanes(const struct gqa__tile *tile, int32_t keys)
 {
     struct gqa__tile_scratch *const scratch = tile->scratch;
     const int32_t count = tile->id.count, rest = tile->ld - count;
@@ -252,7 +252,7 @@ enum gqa__sight gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t
     const bool biased = gqa__present(&tile->segment->bias);
     float bias[GQA__FOLD_BLOCK];
     bool runs = true, none = true;
-    struct line line;
+    struct key_line line;
     uint8_t *seen = scratch->seen; /* [lines][keys] */
 
     for (int32_t r = 0; r < tile->id.count; r += line.rows, seen += keys) {
@@ -277,7 +277,7 @@ enum gqa__sight gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t
     if (none) {
         return GQA__SEE_NONE;
     }
-    clear_padding(tile, keys);
+    clear_idle_lanes(tile, keys);
     seen = scratch->seen;
     for (int32_t r = 0; r < tile->id.count && !runs; r += line.rows, seen += keys) {
         line = line_at(tile, r, first, keys);
