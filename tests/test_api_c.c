@@ -22,6 +22,9 @@ FIRST(gqa_work);
 FIRST(gqa_attend_inputs);
 FIRST(gqa_attend_output);
 FIRST(gqa_build_info);
+FIRST(gqa_neuron_call);
+FIRST(gqa_neuron_output);
+FIRST(gqa_neuron_tile);
 
 static_assert((int)GQA_OK == 0 && (int)GQA_F32 == 0 && (int)GQA_ISA_AUTO == 0, "zero is default");
 static_assert((int)GQA_BACKEND_AUTO == 0 && (int)GQA_NUMERICS_F32 == 0, "zero is default");
@@ -29,6 +32,7 @@ static_assert((int)GQA_ATTENTION_DENSE == 0 && (int)GQA_NORM_NONE == 0, "zero is
 static_assert((int)GQA_QKV_SEPARATE == 0 && (int)GQA_QK_NORM_OFF == 0, "zero is default");
 static_assert((int)GQA_ROPE_NONE == 0 && (int)GQA_ROPE_SCALING_NONE == 0, "zero is default");
 static_assert((int)GQA_MROPE_NONE == 0 && (int)GQA_GATE_NONE == 0, "zero is default");
+static_assert((int)GQA_NEURON_NO_PROFILE == 0 && (int)GQA_NEURON_EXACT == 0, "zero is default");
 static_assert((int)GQA_QUERY_TEMPERATURE_NONE == 0 && (int)GQA_PHASE_AUTO == 0, "zero is default");
 
 static_assert((int)GQA_LOG_DEBUG < (int)GQA_LOG_INFO && (int)GQA_LOG_INFO < (int)GQA_LOG_WARNING,
@@ -94,6 +98,38 @@ static void test_every_function(void)
     FUNCTION(gqa_stage_output_projection);
     FUNCTION(gqa_stage_output);
     FUNCTION(gqa_rope_frequencies);
+    FUNCTION(gqa_neuron_strategy);
+    FUNCTION(gqa_neuron_strategy_name);
+    FUNCTION(gqa_neuron_find_route);
+    FUNCTION(gqa_neuron_path_name);
+    FUNCTION(gqa_neuron_operation_name);
+    FUNCTION(gqa_neuron_count_heads);
+    FUNCTION(gqa_neuron_map_heads);
+    FUNCTION(gqa_neuron_mesh);
+    FUNCTION(gqa_neuron_rank_order);
+    FUNCTION(gqa_neuron_rank_heads);
+    FUNCTION(gqa_neuron_dp_supported);
+    FUNCTION(gqa_neuron_stride_order);
+    FUNCTION(gqa_neuron_window_size);
+    FUNCTION(gqa_neuron_window_slots);
+    FUNCTION(gqa_neuron_window_decode);
+    FUNCTION(gqa_neuron_window_speculate);
+    FUNCTION(gqa_neuron_chunk_slots);
+    FUNCTION(gqa_neuron_chunk_decode);
+    FUNCTION(gqa_neuron_flash_decoding_masks);
+    FUNCTION(gqa_neuron_range_mask);
+    FUNCTION(gqa_neuron_medusa_slots);
+    FUNCTION(gqa_neuron_active_blocks);
+    FUNCTION(gqa_neuron_token_slots);
+    FUNCTION(gqa_neuron_write_slots);
+    FUNCTION(gqa_neuron_block_diagonal_mask);
+    FUNCTION(gqa_neuron_schedule_size);
+    FUNCTION(gqa_neuron_schedule_fill);
+    FUNCTION(gqa_neuron_call_init_sized);
+    FUNCTION(gqa_neuron_output_init_sized);
+    FUNCTION(gqa_neuron_profile_name);
+    FUNCTION(gqa_neuron_workspace_size);
+    FUNCTION(gqa_neuron_attention);
     FUNCTION(gqa_build_info_sized);
     FUNCTION(gqa_version);
     FUNCTION(gqa_api_version);
@@ -121,6 +157,8 @@ static void test_init(void)
     INIT(gqa_work, gqa_work_init);
     INIT(gqa_attend_inputs, gqa_attend_inputs_init);
     INIT(gqa_attend_output, gqa_attend_output_init);
+    INIT(gqa_neuron_call, gqa_neuron_call_init);
+    INIT(gqa_neuron_output, gqa_neuron_output_init);
 
     gqa_config config;
     gqa_config_init(&config);

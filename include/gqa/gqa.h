@@ -16,6 +16,8 @@
  *   forward.h  gqa_forward: one call of a layer, from hidden states to hidden states
  *   attend.h   gqa_attend: attention alone, its raw softmax states and their merge
  *   stage.h    each stage of a layer as a function of its own
+ *   neuron.h   the attention of AWS Neuron, rounding by rounding
+ *   neuron_maps.h  the choices and maps of AWS Neuron's attention, in integers
  *   info.h     what this library is, and what this machine runs
  *   version.h  version numbers
  *
@@ -93,6 +95,8 @@
 #include "gqa/forward.h"
 #include "gqa/info.h"
 #include "gqa/layer.h"
+#include "gqa/neuron.h"
+#include "gqa/neuron_maps.h"
 #include "gqa/pool.h"
 #include "gqa/runtime.h"
 #include "gqa/stage.h"

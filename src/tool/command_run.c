@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "tool/commands.h"
+#include "tool/neuron_maps.h"
+#include "tool/neuron_report.h"
 #include "tool/progress.h"
 #include "tool/report.h"
 
@@ -16,6 +18,7 @@ struct run_state {
     json_t *reports; /* array, or NULL for text */
     struct tool_progress progress;
     const char *running; /* case name, for the progress line */
+    int accumulations;   /* of Neuron cases: bit GQA_NEURON_EXACT, bit GQA_NEURON_FLOAT32 */
     int runs, passed, failed, unjudged, bad;
 };
 
@@ -131,18 +134,84 @@ static bool run_case(struct run_state *state, const struct tool_case *c, struct 
     return good;
 }
 
+/* A Neuron case with one accumulation. */
+static bool run_neuron_once(struct run_state *state, const struct tool_neuron_case *c,
+                            gqa_neuron_accumulation accumulation, struct tool_fault *fault)
+{
+    struct tool_neuron_record record;
+    struct tool_neuron_report result;
+    gqa_neuron_output output;
+    const struct tool_neuron_done done = {&record, accumulation, &output};
+
+    if (!tool_neuron_record_open(&record, c, fault)) {
+        return false;
+    }
+    gqa_neuron_output_init(&output);
+    if (c->maps != TOOL_MAPS_NONE
+            ? !tool_neuron_maps_run(&record, fault)
+            : !tool_neuron_record_run(&record, accumulation, &output, fault)) {
+        tool_neuron_record_close(&record);
+        return false;
+    }
+    tool_neuron_judge(&record, accumulation, &result);
+    state->runs++;
+    state->passed += result.pass;
+    state->failed += !result.pass;
+    tool_progress_clear(&state->progress);
+    if (state->reports != NULL) {
+        json_array_append_new(state->reports, tool_neuron_json(&done, &result));
+    } else {
+        tool_neuron_print(stdout, &done, &result);
+        fflush(stdout);
+    }
+    tool_neuron_record_close(&record);
+    return true;
+}
+
+static bool run_neuron_case(struct run_state *state, const struct tool_file *file,
+                            struct tool_fault *fault)
+{
+    struct tool_neuron_case c;
+    bool good = tool_neuron_load(&c, file, fault);
+
+    if (good && (state->options.backend == GQA_BACKEND_REFERENCE ||
+                 state->options.numerics != GQA_NUMERICS_F32 || state->out != NULL)) {
+        good = tool_fault_set(fault, file->path,
+                              "is a case of Neuron's profiles, which take neither --backend "
+                              "reference, --numerics nor --out");
+    }
+    for (int a = GQA_NEURON_EXACT; good && a <= GQA_NEURON_FLOAT32; a++) {
+        const bool once = a == GQA_NEURON_FLOAT32 && c.maps != TOOL_MAPS_NONE; /* integers */
+        if ((state->accumulations >> a & 1) != 0 && !(once && state->accumulations != 2)) {
+            good = run_neuron_once(state, &c, (gqa_neuron_accumulation)a, fault);
+        }
+    }
+    return good;
+}
+
+static bool run_layer_case(struct run_state *state, const struct tool_file *file,
+                           struct tool_fault *fault)
+{
+    struct tool_case c;
+    bool good;
+
+    if (!tool_case_load(&c, file, fault)) {
+        return false;
+    }
+    good = run_case(state, &c, fault);
+    tool_case_free(&c);
+    return good;
+}
+
 static void run_file(struct run_state *state, const char *path)
 {
     struct tool_fault fault = {""};
     struct tool_file file;
-    struct tool_case c;
     bool good = false;
 
     if (tool_file_open(&file, path, &fault)) {
-        if (tool_case_load(&c, &file, &fault)) {
-            good = run_case(state, &c, &fault);
-            tool_case_free(&c);
-        }
+        good = tool_neuron_is_case(&file) ? run_neuron_case(state, &file, &fault)
+                                          : run_layer_case(state, &file, &fault);
         tool_file_close(&file);
     }
     if (!good) {
@@ -158,6 +227,23 @@ static void run_file(struct run_state *state, const char *path)
 
 /* --- the command --------------------------------------------------------------------------------
  */
+
+/* Bits of gqa_neuron_accumulation. value NULL: there is a fault already. */
+static int read_accumulations(const char *value, struct tool_fault *fault)
+{
+    static const char *const names[] = {"exact", "float32", "both"};
+
+    for (int i = 0; value != NULL && i < 3; i++) {
+        if (strcmp(value, names[i]) == 0) {
+            return i + 1;
+        }
+    }
+    if (value != NULL) {
+        tool_fault_set(fault, NULL, "--accumulation is %.40s; it must be exact, float32 or both",
+                       value);
+    }
+    return 0;
+}
 
 /* Options into state; the paths stay, moved to the front of words. */
 static bool read_run_options(struct run_state *state, struct tool_words *words, int *paths,
@@ -185,6 +271,8 @@ static bool read_run_options(struct run_state *state, struct tool_words *words, 
             if (value != NULL && !state->all && strcmp(value, "first") != 0) {
                 tool_fault_set(fault, NULL, "--feed is %.40s; it must be first or all", value);
             }
+        } else if (tool_option(words, "--accumulation", &value, fault)) {
+            state->accumulations = read_accumulations(value, fault);
         } else if (tool_option(words, "--out", &value, fault)) {
             state->out = value;
         } else if (tool_flag(words, "--float-angles")) {
@@ -241,7 +329,8 @@ static int finish(const struct run_state *state)
 
 int tool_command_run(struct tool_words *words)
 {
-    struct run_state state = {.options = {.backend = GQA_BACKEND_CPU}, .threads = 1, .all = true};
+    struct run_state state = {
+        .options = {.backend = GQA_BACKEND_CPU}, .threads = 1, .all = true, .accumulations = 3};
     struct tool_fault fault = {""};
     int paths = 0, status;
 

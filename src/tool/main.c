@@ -14,6 +14,7 @@ static const struct {
     {"info", tool_command_info, tool_manual_info},
     {"run", tool_command_run, tool_manual_run},
     {"time", tool_command_time, tool_manual_time},
+    {"trace", tool_command_trace, tool_manual_trace},
 };
 
 #define COMMANDS (sizeof commands / sizeof commands[0])

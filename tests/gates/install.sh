@@ -133,7 +133,7 @@ complete_words() { # PREFIX COMMAND WORD...
 
 completion() { # PREFIX
     [ -e "$build/bin/gqa" ] || return 0
-    [ "$(complete_words "$1" gqa t)" = time ] &&
+    [ "$(complete_words "$1" gqa ti)" = time ] &&
         [ "$(complete_words "$1" gqa run --numerics '')" = "f32 bf16" ] &&
         [ "$(complete_words "$1" gqa time --we)" = --weights ] &&
         [ "$(complete_words "$1" gqa run x)" = "" ] || { echo "wrong completion"; return 1; }
