@@ -22,7 +22,7 @@
 #include "base/memory.h"
 #include "base/tensor.h"
 
-static const float MASKED = -FLT_MAX; /* _FLOAT32_MIN */
+static const float CTE_MASKED = -FLT_MAX; /* _FLOAT32_MIN */
 
 /* --- scratch -----------------------------------------------------------------------------------
  */
@@ -181,7 +181,7 @@ static int64_t mask_cte_row(const struct cte_step *step, const struct gqa__cte_t
                             int32_t r, gqa_neuron_masking masking, float *s)
 {
     const float scale = step->call->in.scale;
-    const float fill = masking == GQA_NEURON_MASKING_AFFINE ? MASKED * scale : MASKED;
+    const float fill = masking == GQA_NEURON_MASKING_AFFINE ? CTE_MASKED * scale : CTE_MASKED;
     const struct gqa__cte_range sees =
         gqa__cte_sees(step->call, step->plan, step->group * GQA__CTE_GROUP + r, tile->prior);
     const int64_t begin = gqa__max(sees.begin - tile->first, 0);
@@ -481,10 +481,10 @@ static void skip_section(const struct cte_step *step)
 static void start_max(const struct cte_step *step)
 {
     const bool sink = step->call->in.sinks.data != NULL && step->section == 0;
-    const float logit = sink ? gqa__neuron_sink(step->call, step->head) : MASKED;
+    const float logit = sink ? gqa__neuron_sink(step->call, step->head) : CTE_MASKED;
 
     for (int32_t r = 0; r < step->rows; r++) {
-        step->x->section_max[r] = logit > MASKED ? logit : MASKED;
+        step->x->section_max[r] = logit > CTE_MASKED ? logit : CTE_MASKED;
     }
 }
 
@@ -555,7 +555,7 @@ static void run_cte(const struct gqa__neuron_worker *worker, struct gqa__arena *
     step.batch = (int32_t)(head / call->hq);
     step.head = (int32_t)(head % call->hq);
     for (int64_t r = 0; r < state; r++) {
-        x.m[r] = MASKED;
+        x.m[r] = CTE_MASKED;
         x.l[r] = 0.0f;
     }
     memset(x.stored, 0, (size_t)(state * call->dim) * sizeof *x.stored);

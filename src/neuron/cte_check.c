@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-enum { MOST_DIM = 128, MOST_ROWS = 131072, MOST_BATCH = 512, MOST_DEGREE = 32 };
+enum { CTE_MOST_DIM = 128, CTE_MOST_KEYS = 131072, CTE_MOST_BATCH = 512, CTE_MOST_DEGREE = 32 };
 
 static gqa_status check_cte_limits(struct gqa__neuron *call, gqa_error *err)
 {
@@ -17,20 +17,20 @@ static gqa_status check_cte_limits(struct gqa__neuron *call, gqa_error *err)
         bool holds;
         struct gqa__neuron_limit limit;
     } limits[] = {
-        {call->dim <= MOST_DIM,
+        {call->dim <= CTE_MOST_DIM,
          {"call.q", "head_dim", call->dim, "at most 128 (attention_cte: _MAX_HEAD_DIM)"}},
-        {call->tokens <= MOST_ROWS,
+        {call->tokens <= CTE_MOST_KEYS,
          {"call.q", "the number of queries", call->tokens,
           "at most 131072 (attention_cte: _MAX_SEQLEN)"}},
-        {(int64_t)call->keys + call->prior <= MOST_ROWS,
+        {(int64_t)call->keys + call->prior <= CTE_MOST_KEYS,
          {"call.k", "the number of keys", (int64_t)call->keys + call->prior,
           "at most 131072 (attention_cte: _MAX_SEQLEN)"}},
-        {in->window <= MOST_ROWS,
+        {in->window <= CTE_MOST_KEYS,
          {"call.window", "window", in->window, "at most 131072 (attention_cte: _MAX_SEQLEN)"}},
-        {(int64_t)call->batch * call->hq <= MOST_BATCH,
+        {(int64_t)call->batch * call->hq <= CTE_MOST_BATCH,
          {"call.q", "batch times heads", (int64_t)call->batch * call->hq,
           "at most 512 (attention_cte: _MAX_BS)"}},
-        {in->cp_degree <= MOST_DEGREE,
+        {in->cp_degree <= CTE_MOST_DEGREE,
          {"call.cp_degree", "cp_degree", in->cp_degree,
           "at most 32 (attention_cte: _MAX_GLOBAL_CP_DEGREE)"}},
         {!(scaled && special),

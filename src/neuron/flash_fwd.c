@@ -21,7 +21,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 
-static const float MASKED = -9984.0f; /* NEG_INFINITY: instead of minus infinity */
+static const float FLASH_MASKED = -9984.0f; /* NEG_INFINITY: instead of minus infinity */
 
 enum {
     SUB_TILE = GQA__PSUM_FREE, /* B_F_SIZE */
@@ -29,7 +29,7 @@ enum {
     LARGE_TILE = 2048,         /* DEFAULT_SLIDING_WINDOW_SEQ_TILE_SIZE */
     CORE_TILE = 256,           /* FlashConfig.attn_core_tile_size */
     MOST_REDUCTION = 2048,     /* REDUCTION_TILE = min(2048, large tile / 2) */
-    MOST_DIM = 128
+    FLASH_MOST_DIM = 128
 };
 
 /* --- limits ------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ static gqa_status check_flash_limits(struct gqa__neuron *call, gqa_error *err)
     const struct gqa__neuron_limit window = {
         "call.window", "window", in->window,
         "a multiple of 256 (NxDI passes T = W and K = 2 W, and 512 must divide K)"};
-    gqa_status status = gqa__neuron_hold(call, call->dim <= MOST_DIM, &dim, err);
+    gqa_status status = gqa__neuron_hold(call, call->dim <= FLASH_MOST_DIM, &dim, err);
 
     if (status == GQA_OK) {
         status = gqa__neuron_hold(call, call->keys % in->seq_tile == 0, &keys, err);
@@ -285,7 +285,7 @@ static int32_t mask_flash_row(const struct flash_step *step, float *s, int64_t t
     const int64_t end = gqa__min(reach + 1 - k0, keys);
 
     for (int64_t c = 0; c < keys; c++) {
-        s[c] = c >= begin && c < end ? s[c] : MASKED;
+        s[c] = c >= begin && c < end ? s[c] : FLASH_MASKED;
     }
     return (int32_t)gqa__max(end - begin, 0);
 }
@@ -555,7 +555,7 @@ static void run_flash(const struct gqa__neuron_worker *worker, struct gqa__arena
     step.batch = (int32_t)(item / blocks / call->hq);
     step.head = (int32_t)(item / blocks % call->hq);
     for (int64_t r = 0; r < (int64_t)resident * GQA__PARTITIONS; r++) {
-        x.m[r] = x.l[r] = MASKED;
+        x.m[r] = x.l[r] = FLASH_MASKED;
     }
     memset(x.o, 0, (size_t)resident * GQA__PARTITIONS * (size_t)call->dim * sizeof *x.o);
     for (step.j = 0; (int64_t)step.j * call->in.seq_tile < call->keys; step.j++) {

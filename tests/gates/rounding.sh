@@ -33,7 +33,7 @@ flash_fwd.c | m_new + gqa__engine_log(gqa__engine_exp(step->l[r] - m_new) + x->r
 flash_fwd.c | o[d] = gqa__round_bf16(o[d] * factor); | o[d] = o[d] * factor; | the result is not rounded to bf16 for f32 I/O
 flash_fwd.c | if (in->seq_tile == 0) { | in->seq_tile = 512; if (false) { | another sequence tile
 flash_fwd.c | gqa__min(MOST_REDUCTION, tile / 2) | tile | one sum for the row
-flash_fwd.c | MASKED = -9984.0f | MASKED = -30000.0f | another mask constant
+flash_fwd.c | FLASH_MASKED = -9984.0f | FLASH_MASKED = -30000.0f | another mask constant
 flash_fwd.c | reach - window + 1 - k0 | reach - window - k0 | a window of one more
 flash_fwd.c | reach - window + 1 - k0 | reach - window + 2 - k0 | a window of one less
 flash_fwd.c | if (reach < first) { | if (reach <= first) { | a tile on the diagonal is skipped
@@ -47,10 +47,10 @@ cte.c | gqa__engine_round_all(GQA_BF16, v, (int64_t)tile->keys * call->dim); | |
 cte.c | gqa__engine_round(call->io, o[d] * recip[r]) | gqa__engine_round(call->io, o[d] / step->l[r]) | a division for the reciprocal
 cte.c | if (!last) { | if (false) { | O stays f32 between sections
 cte.c | x->sums[r * width + width - 1] = gqa__engine_exp(logit - step->m[r]); | | the sink is dropped from the sum
-cte.c | step->x->section_max[r] = logit > MASKED ? logit : MASKED; | step->x->section_max[r] = MASKED; | the sink is dropped from the maximum
+cte.c | step->x->section_max[r] = logit > CTE_MASKED ? logit : CTE_MASKED; | step->x->section_max[r] = CTE_MASKED; | the sink is dropped from the maximum
 cte.c | step->section == 0; const float logit = sink ? gqa__neuron_sink(step->call, step->head) : 0.0f; | true; const float logit = sink ? gqa__neuron_sink(step->call, step->head) : 0.0f; | the sink counts in every section
-cte.c | MASKED = -FLT_MAX | MASKED = -9984.0f | another mask constant
-cte.c | MASKED * scale : MASKED | MASKED : MASKED | a static mask is not scaled
+cte.c | CTE_MASKED = -FLT_MAX | CTE_MASKED = -9984.0f | another mask constant
+cte.c | CTE_MASKED * scale : CTE_MASKED | CTE_MASKED : CTE_MASKED | a static mask is not scaled
 cte.c | s[c] * scale : fill | s[c] : fill | scores are not scaled
 cte.h | GQA__CTE_LARGE_TILE = 2048 | GQA__CTE_LARGE_TILE = 4096 | one PV group per 4096 keys
 cte.h | GQA__CTE_SECTION = 8192 | GQA__CTE_SECTION = 10240 | other sections
