@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config.h"
 #include "fill.h"
+#include "masks.h"
 #include "timing.h"
 #include "work.h"
 
@@ -21,8 +23,9 @@ struct attention {
     gqa_cache *cache;   /* [sets * batch] sequences of `past` tokens */
     int32_t sets, set;  /* the set that the next call uses */
     int32_t *sequences; /* [batch] */
-    float *q, *k, *v;   /* [batch, tokens, heads, d], or q alone: hidden states */
-    float *out;         /* [batch, tokens, hq, d] or [batch, tokens, hidden] */
+    void *q, *k, *v;    /* [batch, tokens, heads, d], or q alone: hidden states */
+    void *out;          /* [batch, tokens, hq, d] or [batch, tokens, hidden] */
+    struct bench_masks masks;
     void *workspace;
     size_t workspace_bytes;
     gqa_inputs inputs;
@@ -43,39 +46,9 @@ static void destroy(struct bench_work *work)
     bench_free(a->k);
     bench_free(a->v);
     bench_free(a->out);
+    bench_masks_free(&a->masks);
     bench_free(a->workspace);
     free(a);
-}
-
-/* The config of the shape: with hidden states that of gpt-oss, whatever its dims. */
-static void set_config(const struct bench_spec *spec, gqa_config *config)
-{
-    gqa_config_init(config);
-    config->num_attention_heads = spec->hq;
-    config->num_key_value_heads = spec->hkv;
-    config->head_dim = spec->d;
-    config->sliding_window = spec->window;
-    config->attention_chunk_size = spec->chunk;
-    config->learned_sinks_size = spec->sinks;
-    config->numerics = spec->numerics;
-    config->isa = spec->isa;
-    config->max_isa = spec->max_isa;
-    config->backend = spec->backend;
-    config->weight_storage = spec->int8 ? GQA_WEIGHT_STORAGE_INT8 : GQA_WEIGHT_STORAGE_NATIVE;
-    if (spec->kind == BENCH_LAYER) {
-        config->hidden_size = spec->hidden;
-        config->input_norm = GQA_NORM_RMS;
-        config->input_norm_eps = 1e-5f;
-        config->qkv_layout = GQA_QKV_FUSED;
-        config->qkv_bias = 1;
-        config->o_bias = 1;
-        config->rope = GQA_ROPE_HALF;
-        config->rope_theta = 150000;
-        config->rope_scaling = GQA_ROPE_SCALING_YARN;
-        config->rope_factor = 32;
-        config->rope_original_context = 4096;
-        config->add_residual = 1;
-    }
 }
 
 /* One layer; its weights are read and packed here, or used in place. wqkv, wo: random bf16. */
@@ -88,7 +61,7 @@ static gqa_status make_layer(struct attention *a, const uint16_t *wqkv, const ui
     gqa_weights weights;
     gqa_status status;
 
-    set_config(spec, &config);
+    bench_config(spec, &config);
     gqa_weights_init(&weights);
     if (spec->sinks) {
         weights.sinks = gqa_tensor_1d(small, GQA_F32, spec->hq);
@@ -196,9 +169,21 @@ static gqa_status make_cache(struct attention *a, gqa_error *err)
     return status == GQA_OK && spec->past > 0 ? fill_cache(a, err) : status;
 }
 
+/* n random numbers in the number format of the case's tensors. */
+static void *make_tensor(const struct bench_spec *spec, size_t n, uint64_t seed)
+{
+    void *memory = bench_alloc(n * sizeof(float));
+
+    if (memory != NULL) {
+        bench_fill_as(memory, (gqa_dtype)spec->tensors, n, 1.0f, seed);
+    }
+    return memory;
+}
+
 static gqa_status make_tensors(struct attention *a)
 {
     const struct bench_spec *spec = &a->spec;
+    const gqa_dtype dtype = (gqa_dtype)spec->tensors;
     int64_t b = spec->batch;
     int64_t t = spec->tokens;
     size_t rows = (size_t)b * (size_t)t;
@@ -206,28 +191,26 @@ static gqa_status make_tensors(struct attention *a)
         spec->kind == BENCH_LAYER ? (size_t)spec->hidden : (size_t)spec->hq * (size_t)spec->d;
     size_t narrow = (size_t)spec->hkv * (size_t)spec->d;
 
-    a->sequences = calloc((size_t)b, sizeof *a->sequences);
-    a->q = bench_alloc(rows * wide * sizeof *a->q);
-    a->k = bench_alloc(rows * narrow * sizeof *a->k);
-    a->v = bench_alloc(rows * narrow * sizeof *a->v);
-    a->out = bench_alloc(rows * wide * sizeof *a->out);
-    if (a->sequences == NULL || a->q == NULL || a->k == NULL || a->v == NULL || a->out == NULL) {
-        return GQA_ERR_NOMEM;
-    }
-    bench_fill(a->q, rows * wide, 1.0f, 4);
-    bench_fill(a->k, rows * narrow, 1.0f, 5);
-    bench_fill(a->v, rows * narrow, 1.0f, 6);
     gqa_inputs_init(&a->inputs);
     gqa_output_init(&a->output);
+    a->sequences = calloc((size_t)b, sizeof *a->sequences);
+    a->q = make_tensor(spec, rows * wide, 4);
+    a->k = make_tensor(spec, rows * narrow, 5);
+    a->v = make_tensor(spec, rows * narrow, 6);
+    a->out = make_tensor(spec, rows * wide, 7);
+    if (a->sequences == NULL || a->q == NULL || a->k == NULL || a->v == NULL || a->out == NULL ||
+        !bench_masks_make(&a->masks, spec, &a->inputs)) {
+        return GQA_ERR_NOMEM;
+    }
     a->inputs.sequences = a->sequences;
     if (spec->kind == BENCH_LAYER) {
-        a->inputs.hidden_states = gqa_tensor_3d(a->q, GQA_F32, b, t, spec->hidden);
-        a->output.hidden_states = gqa_tensor_3d(a->out, GQA_F32, b, t, spec->hidden);
+        a->inputs.hidden_states = gqa_tensor_3d(a->q, dtype, b, t, spec->hidden);
+        a->output.hidden_states = gqa_tensor_3d(a->out, dtype, b, t, spec->hidden);
     } else {
-        a->inputs.q_proj = gqa_tensor_4d(a->q, GQA_F32, b, t, spec->hq, spec->d);
-        a->inputs.k_proj = gqa_tensor_4d(a->k, GQA_F32, b, t, spec->hkv, spec->d);
-        a->inputs.v_proj = gqa_tensor_4d(a->v, GQA_F32, b, t, spec->hkv, spec->d);
-        a->output.attn = gqa_tensor_4d(a->out, GQA_F32, b, t, spec->hq, spec->d);
+        a->inputs.q_proj = gqa_tensor_4d(a->q, dtype, b, t, spec->hq, spec->d);
+        a->inputs.k_proj = gqa_tensor_4d(a->k, dtype, b, t, spec->hkv, spec->d);
+        a->inputs.v_proj = gqa_tensor_4d(a->v, dtype, b, t, spec->hkv, spec->d);
+        a->output.attn = gqa_tensor_4d(a->out, dtype, b, t, spec->hq, spec->d);
     }
     return GQA_OK;
 }

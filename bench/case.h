@@ -8,7 +8,7 @@
 
 #define BENCH_NAME      96
 #define BENCH_LABEL     24
-#define BENCH_OPPONENTS 8
+#define BENCH_OPPONENTS 12
 
 /* Something timed in alternation with the case. Opponents with one label are one thing in parts:
  * of those with one group the fastest counts, and the groups are added up. */

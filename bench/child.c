@@ -19,6 +19,9 @@ const char *const bench_peer_names[PEERS] = {
     [PEER_OPENBLAS] = "openblas",
     [PEER_OPENBLAS_DEFAULT] = "openblas-default",
     [PEER_ONEDNN] = "onednn",
+    [PEER_GGML] = "ggml",
+    [PEER_GGML_BF16] = "ggml-bf16",
+    [PEER_GGML_Q8] = "ggml-q8",
     [PEER_ORT] = "ort",
     [PEER_ORT_NO_FLASH] = "ort-noflash",
     [PEER_ORT_INT8] = "ort-int8",
@@ -151,41 +154,56 @@ static void beside(char *out, size_t size, const char *self, const char *path)
     snprintf(out, size, "%.*s%s", end == NULL ? 0 : (int)(end - self) + 1, self, path);
 }
 
-bool bench_child_start(struct bench_child *child, const char *ort)
+/* Where an installed baseline lies: as the user says, or by default. */
+static void find_folder(char *out, size_t size, const char *self, const char *chosen,
+                        const char *otherwise)
+{
+    if (chosen != NULL) {
+        snprintf(out, size, "%s", chosen);
+    } else {
+        beside(out, size, self, otherwise);
+    }
+}
+
+/* The command of the child: gqa-bench itself, or node. */
+static bool start(struct bench_child *child, const struct bench_options *options)
 {
     static struct env env;
-    char self[4096], threads[16], script[4200], modules[4200], line[BENCH_WHY_TEXT];
-    bool ours = child->peer <= PEER_ONEDNN;
+    char self[4096], threads[16], script[4200], ort[4200], ggml[4200];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    char *own[] = {self,        "--child", (char *)(uintptr_t)bench_peer_names[child->peer],
-                   "--threads", threads,   NULL};
-    char *node[] = {"node",  "--expose-gc", script,
-                    modules, threads,       (char *)(uintptr_t)bench_peer_names[child->peer],
-                    NULL};
+    char *name = (char *)(uintptr_t)bench_peer_names[child->peer];
+    char *own[] = {self, "--child", name, "--threads", threads, "--ggml", ggml, NULL};
+    char *node[] = {"node", "--expose-gc", script, ort, threads, name, NULL};
+    bool ours = child->peer < PEER_ORT;
+
+    self[n > 0 ? n : 0] = '\0';
+    snprintf(threads, sizeof threads, "%d", (int)child->threads);
+    beside(script, sizeof script, self, "../share/gqa/peers/onnxruntime/serve.js");
+    find_folder(ort, sizeof ort, self, options->onnxruntime, "../onnxruntime");
+    find_folder(ggml, sizeof ggml, self, options->ggml, "../ggml");
+    if (!ours && access(ort, R_OK) != 0) {
+        set_about(child, "onnxruntime-node is not installed (bench/peers/onnxruntime/install)");
+        return false;
+    }
+    make_env(&env, child);
+    set_about(child, ours ? "it did not start" : "it did not start (is there node?)");
+    return launch(child, ours ? own : node, &env);
+}
+
+bool bench_child_start(struct bench_child *child, const struct bench_options *options)
+{
+    char line[BENCH_WHY_TEXT];
 
     if (child->pid != 0 || child->about[0] != '\0') {
         return child->ready;
     }
     signal(SIGPIPE, SIG_IGN);
-    self[n > 0 ? n : 0] = '\0';
-    snprintf(threads, sizeof threads, "%d", (int)child->threads);
-    beside(script, sizeof script, self, "../share/gqa/peers/onnxruntime/serve.js");
-    beside(modules, sizeof modules, self, "../onnxruntime");
-    if (ort != NULL) {
-        snprintf(modules, sizeof modules, "%s", ort);
+    if (start(child, options) && read_line(child->from, line)) {
+        child->ready = strncmp(line, "ready ", 6) == 0;
+        set_about(child, strncmp(line, "skip ", 5) == 0 ? line + 5
+                         : child->ready                 ? line + 6
+                                                        : line);
     }
-    if (!ours && access(modules, R_OK) != 0) {
-        set_about(child, "onnxruntime-node is not installed (bench/peers/onnxruntime/install)");
-        return false;
-    }
-    make_env(&env, child);
-    if (!launch(child, ours ? own : node, &env) || !read_line(child->from, line)) {
-        set_about(child, ours ? "it did not start" : "it did not start (is there node?)");
-        bench_child_stop(child);
-        return false;
-    }
-    child->ready = strncmp(line, "ready ", 6) == 0;
-    set_about(child, strncmp(line, "skip ", 5) == 0 ? line + 5 : child->ready ? line + 6 : line);
     if (!child->ready) {
         bench_child_stop(child);
     }

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "options.h"
 #include "work.h"
 
 /* The baselines. */
@@ -21,6 +22,9 @@ enum bench_peer {
     PEER_OPENBLAS,         /* OPENBLAS_CORETYPE as fits the CPU */
     PEER_OPENBLAS_DEFAULT, /* as it comes */
     PEER_ONEDNN,
+    PEER_GGML, /* keys and values in f16 */
+    PEER_GGML_BF16,
+    PEER_GGML_Q8,
     PEER_ORT,
     PEER_ORT_NO_FLASH, /* ORT_GQA_DISABLE_FLASH_ATTENTION=1 */
     PEER_ORT_INT8,     /* keys and values in int8 */
@@ -38,9 +42,10 @@ struct bench_child {
     bool ready;
 };
 
-/* Start it if it is not; false (about says why) if there is no such baseline here. ort: the folder
- * that holds onnxruntime-node; NULL: onnxruntime beside the folder of this program. */
-bool bench_child_start(struct bench_child *child, const char *ort);
+/* Start it if it is not; false (about says why) if there is no such baseline here. The options name
+ * the folders that hold the installed ones; NULL: onnxruntime and ggml beside the folder of this
+ * program. */
+bool bench_child_start(struct bench_child *child, const struct bench_options *options);
 
 /* One answer. false: why. */
 bool bench_child_ask(struct bench_child *child, const char *line, double *seconds,
@@ -49,12 +54,19 @@ bool bench_child_ask(struct bench_child *child, const char *line, double *second
 void bench_child_stop(struct bench_child *child);
 
 /* The child's side: gqa-bench --child NAME. Returns the exit status. */
-int bench_serve(const char *name, int32_t threads);
+int bench_serve(const struct bench_options *options);
 
 struct bench_work *bench_openblas_create(const struct bench_spec *spec, struct bench_host *host,
                                          char why[BENCH_WHY_TEXT]);
 struct bench_work *bench_onednn_create(const struct bench_spec *spec, struct bench_host *host,
                                        char why[BENCH_WHY_TEXT]);
+struct bench_work *bench_ggml_create(const struct bench_spec *spec, struct bench_host *host,
+                                     char why[BENCH_WHY_TEXT]);
+
+/* Open ggml in `folder` as the baseline of that name, before any case of it is made: about says
+ * what it is; false: what is missing. */
+bool bench_ggml_about(const char *name, const char *folder, int32_t threads,
+                      char about[BENCH_WHY_TEXT]);
 
 /* What is linked: "OpenBLAS ...", "oneDNN 2.6.3", or NULL. */
 const char *bench_openblas_about(void);

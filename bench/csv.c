@@ -4,7 +4,8 @@
 
 static void line(FILE *file, const char *name, const char *against, const struct bench_stats *s)
 {
-    fprintf(file, "%s,%s,%zu,%.9g,%.9g,%.9g", name, against, s->count, s->median, s->min, s->max);
+    fprintf(file, "%s,%s,%zu,%.9g,%.9g,%.9g,%.9g,%.9g", name, against, s->count, s->median, s->min,
+            s->max, s->p95, s->deviation);
 }
 
 bool bench_write_csv(const char *path, const struct bench_cases *cases)
@@ -13,7 +14,9 @@ bool bench_write_csv(const char *path, const struct bench_cases *cases)
     bool ok = file != NULL;
 
     if (ok) {
-        fprintf(file, "name,opponent,calls,median_s,min_s,max_s,flop,bytes,rate,percent\n");
+        fprintf(
+            file,
+            "name,opponent,calls,median_s,min_s,max_s,p95_s,deviation_s,flop,bytes,rate,percent\n");
     }
     for (int32_t i = 0; i < cases->count && ok; i++) {
         const struct bench_case *one = &cases->at[i];

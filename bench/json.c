@@ -3,9 +3,8 @@
  * opponent, whose name ends in "/vs:LABEL". cpu_time repeats real_time, which the format wants. */
 #include <jansson.h>
 #include <string.h>
-#include <time.h>
 
-#include "gqa/gqa.h"
+#include "context.h"
 #include "report.h"
 
 static json_t *entry(const char *name, const struct bench_stats *stats, int32_t threads)
@@ -23,6 +22,8 @@ static json_t *entry(const char *name, const struct bench_stats *stats, int32_t 
     json_object_set_new(object, "cpu_time", json_real(stats->median * 1e9));
     json_object_set_new(object, "min_time", json_real(stats->min * 1e9));
     json_object_set_new(object, "max_time", json_real(stats->max * 1e9));
+    json_object_set_new(object, "p95_time", json_real(stats->p95 * 1e9));
+    json_object_set_new(object, "stddev_time", json_real(stats->deviation * 1e9));
     json_object_set_new(object, "time_unit", json_string("ns"));
     return object;
 }
@@ -39,6 +40,8 @@ static void set_rates(json_t *object, const struct bench_case *one)
     json_object_set_new(object, "GFLOPS", json_real(median > 0 ? one->flop / median / 1e9 : 0));
     json_object_set_new(object, "GBps", json_real(median > 0 ? one->bytes / median / 1e9 : 0));
     if (rate > 0 && limit > 0) {
+        json_object_set_new(object, "bound",
+                            json_string(one->bound == BOUND_MEMORY ? "memory" : "compute"));
         json_object_set_new(object, "limit", json_real(limit / 1e9));
         json_object_set_new(object, "percent_of_machine", json_real(100 * rate / limit));
     }
@@ -77,27 +80,58 @@ static void add_case(json_t *array, const struct bench_case *one)
     }
 }
 
-bool bench_write_json(const char *file, const struct bench_cases *cases)
+/* The baselines that took part: what they are. */
+static json_t *peers(const struct bench_runner *runner)
 {
-    json_t *root = json_object(), *context = json_object(), *array = json_array();
-    gqa_build_info info = {0};
-    char date[40] = "";
-    time_t now = time(NULL);
-    bool ok;
+    json_t *object = json_object();
 
-    gqa_build_info_get(&info);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S+00:00", gmtime(&now));
-    json_object_set_new(context, "date", json_string(date));
-    json_object_set_new(context, "executable", json_string("gqa-bench"));
-    json_object_set_new(context, "library_build_type",
+    for (int32_t i = 0; i < runner->children; i++) {
+        const struct bench_child *child = &runner->child[i];
+
+        if (child->ready) {
+            json_object_set_new(object, bench_peer_names[child->peer], json_string(child->about));
+        }
+    }
+    return object;
+}
+
+static json_t *describe(const struct bench_runner *runner)
+{
+    json_t *object = json_object();
+    struct bench_context context;
+
+    bench_context_read(&context);
+    json_object_set_new(object, "date", json_string(context.date));
+    json_object_set_new(object, "executable", json_string("gqa-bench"));
+    json_object_set_new(object, "num_cpus", json_integer(context.cpus));
+    json_object_set_new(object, "cpu_model", json_string(context.cpu));
+    json_object_set_new(object, "governor", json_string(context.governor));
+    json_object_set_new(object, "huge_pages", json_string(context.huge_pages));
+    json_object_set_new(object, "load_avg",
+                        context.load < 0 ? json_array() : json_pack("[f]", context.load));
+    json_object_set_new(object, "kernel_sets", json_string(context.kernel_sets));
+    json_object_set_new(object, "library_build_type",
 #ifdef NDEBUG
                         json_string("release"));
 #else
                         json_string("debug"));
 #endif
-    json_object_set_new(context, "compiler", json_string(info.compiler));
-    json_object_set_new(context, "caches", json_array());
-    json_object_set_new(root, "context", context);
+    json_object_set_new(object, "compiler", json_string(context.compiler));
+    json_object_set_new(object, "commit", json_string(context.commit));
+    json_object_set_new(object, "repetitions", json_integer(runner->options->repetitions));
+    json_object_set_new(object, "warmup", json_integer(runner->options->warmup));
+    json_object_set_new(object, "peers", peers(runner));
+    json_object_set_new(object, "caches", json_array());
+    return object;
+}
+
+bool bench_write_json(const char *file, const struct bench_cases *cases,
+                      const struct bench_runner *runner)
+{
+    json_t *root = json_object(), *array = json_array();
+    bool ok;
+
+    json_object_set_new(root, "context", describe(runner));
     for (int32_t i = 0; i < cases->count; i++) {
         if (cases->at[i].done) {
             add_case(array, &cases->at[i]);
@@ -118,7 +152,7 @@ static void compare_one(const json_t *old, const struct bench_case *one, int *wo
     double max = json_number_value(json_object_get(old, "max_time")) * 1e-9;
     bool slower = median > 0 && one->stats.median > max && one->stats.median > 1.1 * median;
 
-    printf("%-36s %12.4g us -> %12.4g us  %+6.1f%%%s\n", one->name, median * 1e6,
+    printf("%-44s %12.4g us -> %12.4g us  %+6.1f%%%s\n", one->name, median * 1e6,
            one->stats.median * 1e6, 100 * (one->stats.median / median - 1),
            slower ? "  REGRESSION" : "");
     *worse += slower ? 1 : 0;

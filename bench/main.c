@@ -9,13 +9,14 @@
 #include "suites.h"
 #include "tool/output.h"
 
-static int finish(const struct bench_options *options, const struct bench_cases *cases)
+static int finish(const struct bench_runner *runner, const struct bench_cases *cases)
 {
+    const struct bench_options *options = runner->options;
     int worse = 0;
     bool ok = true;
 
     if (options->json != NULL) {
-        ok = bench_write_json(options->json, cases) && ok;
+        ok = bench_write_json(options->json, cases, runner) && ok;
     }
     if (options->csv != NULL) {
         ok = bench_write_csv(options->csv, cases) && ok;
@@ -26,29 +27,30 @@ static int finish(const struct bench_options *options, const struct bench_cases 
     return worse < 0 || !ok ? 2 : worse > 0 ? 1 : 0;
 }
 
-static void run_all(const struct bench_options *options, struct bench_cases *cases)
+static void run_all(struct bench_runner *runner, struct bench_cases *cases)
 {
-    static struct bench_runner runner;
+    const struct bench_options *options = runner->options;
 
-    runner.options = options;
-    runner.of = cases->count;
+    runner->of = cases->count;
     bench_report_head(options);
     for (int32_t i = 0; i < cases->count; i++) {
         struct bench_case *one = &cases->at[i];
 
-        runner.at = i;
-        bench_run(&runner, one);
+        runner->at = i;
+        bench_run(runner, one);
         bench_report_case(one, i == 0 || strcmp(one[-1].suite, one->suite) != 0);
         if (options->json != NULL) {
-            bench_write_json(options->json, cases); /* an interrupted run keeps what it has */
+            bench_write_json(options->json, cases,
+                             runner); /* an interrupted run keeps what it has */
         }
     }
-    bench_report_tail(&runner);
-    bench_runner_end(&runner);
+    bench_report_tail(runner);
+    bench_runner_end(runner);
 }
 
 static int bench(int argc, char **argv)
 {
+    static struct bench_runner runner;
     struct bench_options options;
     struct bench_cases cases = {0};
     int status = 2;
@@ -61,7 +63,7 @@ static int bench(int argc, char **argv)
         return 0;
     }
     if (options.child != NULL) {
-        return bench_serve(options.child, options.threads);
+        return bench_serve(&options);
     }
     if (!bench_suites_make(&cases, &options)) {
         bench_cases_free(&cases);
@@ -75,8 +77,9 @@ static int bench(int argc, char **argv)
     } else if (cases.count == 0) {
         fprintf(stderr, "gqa-bench: no case of that name; --list shows them\n");
     } else {
-        run_all(&options, &cases);
-        status = finish(&options, &cases);
+        runner.options = &options;
+        run_all(&runner, &cases);
+        status = finish(&runner, &cases);
     }
     bench_cases_free(&cases);
     return status;

@@ -17,10 +17,11 @@ struct bench_options {
     gqa_backend backend;
     int32_t numerics; /* enum gqa_numerics, or -1 = both */
     int32_t repetitions;
+    int32_t warmup; /* untimed rounds before the first */
     double seconds; /* per case, once each has run three times */
     const char *json, *csv, *compare;
-    const char *onnxruntime;
-    const char *child; /* be this baseline */
+    const char *onnxruntime, *ggml; /* folders */
+    const char *child;              /* be this baseline */
     bool list, help;
 };
 

@@ -16,9 +16,10 @@ struct slot {
     void *q;  /* packed tile */
     float *s; /* [FOLD][tile_rows] */
     void *p;
-    float *o;     /* [d][tile_rows] */
-    float *m, *l; /* [tile_rows] */
-    void *memory; /* all of them */
+    float *o;      /* [d][tile_rows] */
+    float *m, *l;  /* [tile_rows] */
+    void *scratch; /* of the kernel set */
+    void *memory;  /* all of them */
 };
 
 struct parts {
@@ -91,10 +92,35 @@ static void tile_products(const struct parts *parts, const struct slot *slot, in
         }
         k += (size_t)begin * (size_t)parts->k_stride * element;
         v += (size_t)begin * element * (parts->kernels->v_transposed ? 1 : (size_t)parts->v_stride);
-        parts->kernels->score(slot->s, ld, slot->q, k, parts->k_stride, end - begin, parts->spec.d);
-        parts->kernels->accumulate(slot->o, ld, slot->p, v, parts->v_stride, end - begin,
-                                   parts->spec.d, GQA__ACC_FIRST);
+        const struct gqa__score_args score = {.s = slot->s,
+                                              .q = slot->q,
+                                              .k = k,
+                                              .k_stride = parts->k_stride,
+                                              .keys = end - begin,
+                                              .ld = ld,
+                                              .dk = parts->spec.d,
+                                              .scratch = slot->scratch};
+        const struct gqa__accumulate_args accumulate = {.o = slot->o,
+                                                        .p = slot->p,
+                                                        .v = v,
+                                                        .v_stride = parts->v_stride,
+                                                        .keys = end - begin,
+                                                        .ld = ld,
+                                                        .dv = parts->spec.d,
+                                                        .flags = GQA__ACC_FIRST,
+                                                        .scratch = slot->scratch};
+        parts->kernels->score(&score);
+        parts->kernels->accumulate(&accumulate);
     }
+}
+
+static void softmax(const struct gqa__kernels *kernels, const struct slot *slot, int32_t keys,
+                    int32_t ld)
+{
+    const struct gqa__softmax_args args = {
+        .p = slot->p, .m = slot->m, .l = slot->l, .s = slot->s, .keys = keys, .ld = ld};
+
+    kernels->softmax(&args);
 }
 
 static void tile_softmax(const struct parts *parts, const struct slot *slot, int32_t tile)
@@ -103,8 +129,7 @@ static void tile_softmax(const struct parts *parts, const struct slot *slot, int
 
     for (int32_t b = 0; b < parts->blocks; b++) {
         if (block_keys(parts, tile, b, &begin, &end)) {
-            parts->kernels->softmax(slot->p, slot->m, slot->l, slot->s, end - begin,
-                                    tile_ld(parts, tile), false);
+            softmax(parts->kernels, slot, end - begin, tile_ld(parts, tile));
         }
     }
 }
@@ -150,7 +175,8 @@ static bool make_slot(const struct parts *parts, struct slot *slot)
     size_t q = (kernels->q_bytes(d, kernels->tile_rows) + 63) / 64 * 64;
     size_t wide = (size_t)gqa__round_up(d, 64);
     struct gqa__row_map map = {d, d, 1, 0, kernels->tile_rows};
-    unsigned char *at = bench_alloc(q + 2 * tile + (wide + 2) * lanes * sizeof(float));
+    size_t states = (wide + 2) * lanes * sizeof(float);
+    unsigned char *at = bench_alloc(q + 2 * tile + states + kernels->scratch_bytes);
     float *rows = bench_alloc(lanes * (size_t)d * sizeof *rows);
 
     slot->memory = at;
@@ -162,10 +188,10 @@ static bool make_slot(const struct parts *parts, struct slot *slot)
         slot->o = (float *)(void *)(at + q + 2 * tile);
         slot->m = slot->o + wide * lanes;
         slot->l = slot->m + lanes;
+        slot->scratch = at + q + 2 * tile + states;
         kernels->pack_q(slot->q, rows, &map, kernels->tile_rows, d, 0.18f);
         bench_fill(slot->s, GQA__FOLD_BLOCK * lanes, 2.0f, 12);
-        kernels->softmax(slot->p, slot->m, slot->l, slot->s, GQA__FOLD_BLOCK, kernels->tile_rows,
-                         false);
+        softmax(kernels, slot, GQA__FOLD_BLOCK, kernels->tile_rows);
         bench_fill(slot->s, GQA__FOLD_BLOCK * lanes, 2.0f, 12);
     }
     bench_free(rows);
@@ -191,10 +217,17 @@ static bool make_keys(struct parts *parts)
     ok = src != NULL && parts->k != NULL && parts->v != NULL;
     for (size_t b = 0; b < blocks && ok; b++) {
         bench_fill(src, (size_t)GQA__FOLD_BLOCK * (size_t)spec->d, 1.0f, b);
-        kernels->append_k(parts->k + b * parts->k_bytes, parts->k_stride, 0, GQA__FOLD_BLOCK, src,
-                          spec->d, spec->d, kernels->operand);
-        kernels->append_v(parts->v + b * parts->v_bytes, parts->v_stride, 0, GQA__FOLD_BLOCK, src,
-                          spec->d, spec->d, kernels->operand);
+        struct gqa__append_args append = {.page = parts->k + b * parts->k_bytes,
+                                          .stride = parts->k_stride,
+                                          .n = GQA__FOLD_BLOCK,
+                                          .src = src,
+                                          .src_stride = spec->d,
+                                          .dim = spec->d,
+                                          .storage = kernels->operand};
+        kernels->append_k(&append);
+        append.page = parts->v + b * parts->v_bytes;
+        append.stride = parts->v_stride;
+        kernels->append_v(&append);
     }
     bench_free(src);
     return ok;

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* report.c - see report.h: the table. */
-#define _POSIX_C_SOURCE 200809L
 #include "report.h"
 
 #include <string.h>
-#include <unistd.h>
 
-#include "gqa/gqa.h"
-#include "machine.h"
+#include "context.h"
+
+#define WIDTH 44 /* of a case's name */
 
 /* Three digits and a unit. */
 static const char *time_text(double seconds, char text[16])
@@ -26,44 +25,20 @@ static const char *time_text(double seconds, char text[16])
     return text;
 }
 
-static void cpu_name(char text[128])
-{
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    char line[256];
-
-    snprintf(text, 128, "unknown CPU");
-    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
-        const char *colon = strchr(line, ':');
-
-        if (colon != NULL && strncmp(line, "model name", 10) == 0) {
-            snprintf(text, 128, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-            break;
-        }
-    }
-    if (file != NULL) {
-        fclose(file);
-    }
-}
-
 void bench_report_head(const struct bench_options *options)
 {
-    struct bench_machine machine;
-    char name[128];
+    struct bench_context context;
 
-    cpu_name(name);
-    bench_machine_detect(&machine);
-    printf("%s, %ld CPUs online; kernel sets:", name, sysconf(_SC_NPROCESSORS_ONLN));
-    for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
-        if (gqa_isa_available((gqa_isa)isa)) {
-            printf(" %s", gqa_isa_name((gqa_isa)isa));
-        }
-    }
-    printf(
-        "\nAll parts of a line ran in alternation, up to %d rounds of it. %%: of what the machine "
-        "did in\nthe same rounds (%s multiply-adds, %s, reads in 8 streams). N x: what the "
-        "baseline took,\nin times of the median.\n",
-        (int)options->repetitions, machine.fma_name,
-        machine.amx != NULL ? "AMX bf16 tile products" : "no AMX");
+    bench_context_read(&context);
+    printf("%s, %ld CPUs online, governor %s, huge pages %s; kernel sets: %s; %s; commit %s\n",
+           context.cpu, context.cpus, context.governor, context.huge_pages, context.kernel_sets,
+           context.compiler, context.commit);
+    printf("All parts of a line ran in alternation, up to %d rounds of it. %%: of what the machine "
+           "did "
+           "in\nthe same rounds (%s multiply-adds, %s, reads in 8 streams). N x: what the "
+           "baseline took,\nin times of the median.\n",
+           (int)options->repetitions, context.multiply_add,
+           context.tiles ? "AMX bf16 tile products" : "no AMX");
 }
 
 static void print_rate(const struct bench_case *one)
@@ -99,20 +74,22 @@ static void print_per_token(const struct bench_case *one)
 
 void bench_report_case(const struct bench_case *one, bool first)
 {
-    char median[16], min[16], max[16];
+    char median[16], min[16], p95[16], max[16], deviation[16];
     const char *label;
 
     if (first) {
-        printf("\n%-36s %9s %9s %9s %5s %15s %5s\n", one->suite, "median", "min", "max", "calls",
-               "rate", "%");
+        printf("\n%-*s %9s %9s %9s %9s %9s %5s %15s %5s\n", WIDTH, one->suite, "median", "min",
+               "p95", "max", "deviation", "calls", "rate", "%");
     }
     if (!one->done) {
-        printf("%-36s skipped: %s\n", one->name, one->why);
+        printf("%-*s skipped: %s\n", WIDTH, one->name, one->why);
         fflush(stdout);
         return;
     }
-    printf("%-36s %9s %9s %9s %5zu", one->name, time_text(one->stats.median, median),
-           time_text(one->stats.min, min), time_text(one->stats.max, max), one->stats.count);
+    printf("%-*s %9s %9s %9s %9s %9s %5zu", WIDTH, one->name, time_text(one->stats.median, median),
+           time_text(one->stats.min, min), time_text(one->stats.p95, p95),
+           time_text(one->stats.max, max), time_text(one->stats.deviation, deviation),
+           one->stats.count);
     print_rate(one);
     for (int32_t i = 0; (label = bench_case_label(one, i)) != NULL; i++) {
         double seconds = bench_case_opponent(one, label);
@@ -129,7 +106,8 @@ void bench_report_case(const struct bench_case *one, bool first)
     for (int32_t i = 0; i < one->opponents; i++) {
         if (one->opponent[i].out && one->opponent[i].child != NULL &&
             one->opponent[i].child->ready) {
-            printf("%-36s   skipped %s: %s\n", "", one->opponent[i].label, one->opponent[i].why);
+            printf("%-*s   skipped %s: %s\n", WIDTH, "", one->opponent[i].label,
+                   one->opponent[i].why);
         }
     }
     fflush(stdout);

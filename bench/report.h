@@ -16,7 +16,8 @@ void bench_report_case(const struct bench_case *one, bool first);
 void bench_report_tail(const struct bench_runner *runner);
 
 /* false after a message on stderr. */
-bool bench_write_json(const char *file, const struct bench_cases *cases);
+bool bench_write_json(const char *file, const struct bench_cases *cases,
+                      const struct bench_runner *runner);
 bool bench_write_csv(const char *file, const struct bench_cases *cases);
 
 /* Compare with an earlier JSON file: prints each case that is in both. A regression is a median

@@ -73,7 +73,7 @@ static void join(struct bench_runner *runner, struct bench_opponent *opponent)
     }
     opponent->child = find_child(runner, (enum bench_peer)opponent->peer, opponent->spec.threads);
     opponent->out = opponent->child == NULL;
-    if (!opponent->out && !bench_child_start(opponent->child, runner->options->onnxruntime)) {
+    if (!opponent->out && !bench_child_start(opponent->child, runner->options)) {
         snprintf(opponent->why, sizeof opponent->why, "%s", opponent->child->about);
         opponent->out = true;
     }
@@ -115,12 +115,33 @@ static void oppose(struct bench_opponent *opponent)
     }
 }
 
+/* One untimed round: a call of each. What fails here fails in the first timed round, too. */
+static void warm_up(struct bench_case *one, struct bench_work *own, struct bench_work *limit)
+{
+    double seconds;
+
+    own->run(own, &seconds, one->why);
+    if (limit != NULL) {
+        limit->run(limit, &seconds, one->why);
+    }
+    for (int32_t i = 0; i < one->opponents; i++) {
+        if (!one->opponent[i].out) {
+            ask(&one->opponent[i], &seconds);
+        }
+    }
+}
+
 static void rounds(struct bench_runner *runner, struct bench_case *one, struct bench_work *own,
                    struct bench_work *limit)
 {
     struct bench_times times = {0}, limit_times = {0};
-    double start = bench_now();
+    double start;
 
+    for (int32_t r = 0; r < runner->options->warmup; r++) {
+        progress(runner, one->name, r - runner->options->warmup);
+        warm_up(one, own, limit);
+    }
+    start = bench_now();
     for (int32_t r = 0; r < runner->options->repetitions; r++) {
         if (r >= FEWEST && bench_now() - start > runner->options->seconds) {
             break;
@@ -166,8 +187,6 @@ static void part(struct bench_case *one)
 void bench_run(struct bench_runner *runner, struct bench_case *one)
 {
     struct bench_work *own, *limit = NULL;
-    double element = one->spec.numerics == GQA_NUMERICS_BF16 ? 2 : 4;
-
     progress(runner, one->name, 0);
     own = bench_work_create(&one->spec, &runner->host, one->why);
     one->done = own != NULL && bench_work_visit(own, one->why);
@@ -175,7 +194,7 @@ void bench_run(struct bench_runner *runner, struct bench_case *one)
         one->kernels = own->kernels;
         one->workspace = own->workspace;
         one->flop = own->flop > 0 ? own->flop : bench_spec_flop(&one->spec);
-        one->bytes = own->bytes > 0 ? own->bytes : bench_spec_bytes(&one->spec, element);
+        one->bytes = own->bytes > 0 ? own->bytes : bench_spec_bytes(&one->spec);
         if (one->spec.kind == BENCH_PROBE) {
             one->flop = own->flop;
             one->bytes = own->bytes;

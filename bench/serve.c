@@ -75,25 +75,42 @@ static void answer(struct server *server, const char *line)
     fflush(stdout);
 }
 
-int bench_serve(const char *name, int32_t threads)
+/* Be the baseline of that name; false: about says why it is not here. */
+static bool become(struct server *server, const struct bench_options *options,
+                   char about[BENCH_WHY_TEXT])
+{
+    const char *name = options->child;
+    const char *text = NULL;
+
+    if (strncmp(name, bench_peer_names[PEER_GGML], 4) == 0) {
+        server->create = bench_ggml_create;
+        return bench_ggml_about(name, options->ggml, options->threads, about);
+    }
+    if (strcmp(name, bench_peer_names[PEER_ONEDNN]) == 0) {
+        server->create = bench_onednn_create;
+        text = bench_onednn_about();
+    } else if (strncmp(name, bench_peer_names[PEER_OPENBLAS], 8) == 0) {
+        server->create = bench_openblas_create;
+        text = bench_openblas_about();
+    } else if (strcmp(name, "self") == 0) {
+        server->create = bench_work_create;
+        text = "libgqa";
+    }
+    if (text == NULL) {
+        snprintf(about, BENCH_WHY_TEXT, "gqa-bench was built without %s", name);
+    } else {
+        snprintf(about, BENCH_WHY_TEXT, "%s", text);
+    }
+    return text != NULL;
+}
+
+int bench_serve(const struct bench_options *options)
 {
     static struct server server;
-    char line[BENCH_SPEC_TEXT];
-    const char *about = NULL;
+    char line[BENCH_SPEC_TEXT], about[BENCH_WHY_TEXT];
 
-    (void)threads;
-    if (strcmp(name, bench_peer_names[PEER_ONEDNN]) == 0) {
-        server.create = bench_onednn_create;
-        about = bench_onednn_about();
-    } else if (strncmp(name, bench_peer_names[PEER_OPENBLAS], 8) == 0) {
-        server.create = bench_openblas_create;
-        about = bench_openblas_about();
-    } else if (strcmp(name, "self") == 0) {
-        server.create = bench_work_create;
-        about = "libgqa";
-    }
-    if (about == NULL) {
-        printf("skip gqa-bench was built without %s\n", name);
+    if (!become(&server, options, about)) {
+        printf("skip %s\n", about);
         return 0;
     }
     printf("ready %s\n", about);

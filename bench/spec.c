@@ -11,7 +11,7 @@ static const char *const kinds[BENCH_KINDS] = {
     [BENCH_PRODUCTS] = "products",   [BENCH_SOFTMAX] = "softmax", [BENCH_PROBE] = "probe",
 };
 
-#define FIELDS 24
+#define FIELDS 27
 
 struct field {
     const char *name;
@@ -45,6 +45,9 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
         {"kib", spec->kib},
         {"int8", spec->int8},
         {"place", spec->in_place},
+        {"tensors", spec->tensors},
+        {"mask", spec->mask},
+        {"home", spec->home},
     };
 
     memcpy(field, all, sizeof all);
@@ -53,10 +56,11 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
 static void set_fields(struct bench_spec *spec, const struct field field[FIELDS])
 {
     int32_t *const plain[FIELDS] = {
-        NULL,          NULL,         NULL,           NULL,         &spec->threads, &spec->hq,
-        &spec->hkv,    &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past,
-        &spec->window, &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,
-        &spec->form,   &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->in_place,
+        NULL,           NULL,         NULL,           NULL,         &spec->threads, &spec->hq,
+        &spec->hkv,     &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past,
+        &spec->window,  &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,
+        &spec->form,    &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->in_place,
+        &spec->tensors, &spec->mask,  &spec->home,
     };
 
     spec->numerics = (gqa_numerics)field[0].value;
@@ -126,13 +130,43 @@ bool bench_spec_parse(struct bench_spec *spec, const char *text)
     return true;
 }
 
+static int32_t tree_parent(int32_t t)
+{
+    return (t - 1) / 2;
+}
+
+/* New tokens that new token t of a tree sees: itself and those above. */
+static int32_t tree_depth(int32_t t)
+{
+    int32_t depth = 1;
+
+    for (; t > 0; t = tree_parent(t)) {
+        depth++;
+    }
+    return depth;
+}
+
+bool bench_spec_sees(const struct bench_spec *spec, int32_t t, int32_t k)
+{
+    int32_t at = spec->past + t;
+
+    if (spec->mask == MASK_TREE && k >= spec->past) {
+        while (t > k - spec->past) {
+            t = tree_parent(t);
+        }
+        return t == k - spec->past;
+    }
+    return k <= at && (spec->window == 0 || k > at - spec->window) &&
+           (spec->chunk == 0 || k / spec->chunk == at / spec->chunk);
+}
+
 double bench_spec_pairs(const struct bench_spec *spec)
 {
     double pairs = 0;
 
     for (int32_t t = 0; t < spec->tokens; t++) {
         int32_t at = spec->past + t;
-        int32_t seen = at + 1;
+        int32_t seen = spec->mask == MASK_TREE ? spec->past + tree_depth(t) : at + 1;
 
         if (spec->window > 0 && seen > spec->window) {
             seen = spec->window;
@@ -170,8 +204,18 @@ double bench_spec_flop(const struct bench_spec *spec)
     return flop;
 }
 
-double bench_spec_bytes(const struct bench_spec *spec, double element)
+/* Of a weight, key or value: as the numerics hold it, or as it lies in the caller's memory. */
+static double element_bytes(const struct bench_spec *spec)
 {
+    if (spec->home != HOME_CACHE) {
+        return spec->tensors == GQA_F32 ? 4 : 2;
+    }
+    return spec->numerics == GQA_NUMERICS_BF16 ? 2 : 4;
+}
+
+double bench_spec_bytes(const struct bench_spec *spec)
+{
+    double element = element_bytes(spec);
     double bytes = 0;
 
     if (spec->kind != BENCH_LINEAR) {

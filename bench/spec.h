@@ -23,6 +23,18 @@ enum bench_probe { PROBE_FMA, PROBE_AMX, PROBE_READ, PROBES };
 /* How the weights of a linear are handed to oneDNN. */
 enum bench_form { FORM_PLAIN, FORM_PACKED };
 
+/* Who sees whom, said by a tensor and not by the config. */
+enum bench_mask {
+    MASK_NONE,
+    MASK_BOOL, /* causal order as a mask [1, 1, T, K] of bytes; the config is bidirectional */
+    MASK_BITS, /* the same of bits */
+    MASK_BIAS, /* a bias [1, 1, T, K] in f32 on top of the config's causal order */
+    MASK_TREE  /* an active mask [1, T, T] of bytes: token i has the parent (i - 1) / 2 */
+};
+
+/* Keys and values that lie in the caller's memory, [batch, ...] of each. */
+enum bench_home { HOME_CACHE, HOME_TOKENS /* [K, H, D] */, HOME_HEADS /* [H, K, D] */ };
+
 struct bench_spec {
     enum bench_kind kind;
     gqa_numerics numerics;
@@ -41,6 +53,10 @@ struct bench_spec {
     int32_t probe;         /* which limit */
     int32_t streams;       /* PROBE_READ */
     int32_t kib;           /* PROBE_READ: the buffer, per thread */
+    int32_t tensors;       /* gqa_dtype of every tensor that a call of attention or a layer is
+                              given, and of its output; 0 = f32 */
+    int32_t mask;          /* enum bench_mask */
+    int32_t home;          /* enum bench_home; but HOME_CACHE: one new token, nothing appended */
 };
 
 #define BENCH_SPEC_TEXT 400
@@ -54,14 +70,16 @@ void bench_spec_print(const struct bench_spec *spec, char text[BENCH_SPEC_TEXT])
 /* false if a word is unknown. */
 bool bench_spec_parse(struct bench_spec *spec, const char *text);
 
+/* Does new token t of a sequence see key k? */
+bool bench_spec_sees(const struct bench_spec *spec, int32_t t, int32_t k);
+
 /* (query, key) pairs that a call's rows see, of one head and all batch entries. */
 double bench_spec_pairs(const struct bench_spec *spec);
 
 /* Floating-point operations: 4 Hq D pairs, and 2 for each weight and token. */
 double bench_spec_flop(const struct bench_spec *spec);
 
-/* Bytes that must come from memory: keys and values that are seen, and weights. element: bytes of
- * one of either. */
-double bench_spec_bytes(const struct bench_spec *spec, double element);
+/* Bytes that must come from memory: keys and values that are seen, and weights. */
+double bench_spec_bytes(const struct bench_spec *spec);
 
 #endif

@@ -13,9 +13,9 @@ static const struct {
 } suites[] = {
     {"roofline", bench_suite_roofline}, {"prefill", bench_suite_prefill},
     {"decode", bench_suite_decode},     {"window", bench_suite_window},
-    {"chunked", bench_suite_chunked},   {"layer", bench_suite_layer},
-    {"linear", bench_suite_linear},     {"threads", bench_suite_threads},
-    {"overhead", bench_suite_overhead},
+    {"chunked", bench_suite_chunked},   {"mask", bench_suite_mask},
+    {"layer", bench_suite_layer},       {"linear", bench_suite_linear},
+    {"threads", bench_suite_threads},   {"overhead", bench_suite_overhead},
 };
 
 struct bench_case *bench_make(struct bench_maker *maker, gqa_numerics numerics)
@@ -62,6 +62,39 @@ void bench_bound(struct bench_case *one, enum bench_bound bound)
         bool tiles = one->spec.numerics == GQA_NUMERICS_BF16 && machine.amx != NULL;
 
         one->limit.probe = tiles ? PROBE_AMX : PROBE_FMA;
+    }
+}
+
+void bench_oppose(struct bench_case *one, enum bench_peer peer)
+{
+    struct bench_spec spec = one->spec;
+
+    spec.isa = GQA_ISA_AUTO;
+    spec.max_isa = GQA_ISA_AUTO;
+    spec.backend = GQA_BACKEND_AUTO;
+    bench_case_oppose(one, bench_peer_names[peer], 0, (int32_t)peer, &spec);
+}
+
+const char *bench_format_name(int32_t tensors)
+{
+    return tensors == GQA_F32 ? "f32" : tensors == GQA_BF16 ? "bf16" : "f16";
+}
+
+void bench_add_formats(struct bench_maker *maker)
+{
+    const struct bench_case model = maker->cases->at[maker->cases->count - 1];
+
+    for (int32_t format = GQA_BF16; format <= GQA_F16 && !maker->failed; format++) {
+        struct bench_case *one = bench_make(maker, model.spec.numerics);
+
+        if (one != NULL) {
+            *one = model;
+            one->opponents = 0;
+            one->spec.tensors = format;
+            snprintf(one->name, sizeof one->name, "%.80s/%s-tensors", model.name,
+                     bench_format_name(format));
+            bench_case_oppose(one, "f32-tensors", 0, -1, &model.spec);
+        }
     }
 }
 

@@ -25,6 +25,16 @@ struct bench_case *bench_make(struct bench_maker *maker, gqa_numerics numerics);
 void bench_name(struct bench_case *one, const char *text);
 void bench_bound(struct bench_case *one, enum bench_bound bound);
 
+/* One more opponent: the same case in a baseline of another library. */
+void bench_oppose(struct bench_case *one, enum bench_peer peer);
+
+/* "f32", "bf16" or "f16". */
+const char *bench_format_name(int32_t tensors);
+
+/* The same case once more with tensors in bf16 and once in f16, each against the one in f32: the
+ * case that was added last. Its name ends in "bf16-tensors". */
+void bench_add_formats(struct bench_maker *maker);
+
 /* Does the user want these numerics? */
 bool bench_wants(const struct bench_maker *maker, gqa_numerics numerics);
 
@@ -33,6 +43,8 @@ void bench_suite_prefill(struct bench_maker *maker);
 void bench_suite_decode(struct bench_maker *maker);
 void bench_suite_window(struct bench_maker *maker);
 void bench_suite_chunked(struct bench_maker *maker);
+/* suites_masks.c */
+void bench_suite_mask(struct bench_maker *maker);
 /* suites_layer.c */
 void bench_suite_layer(struct bench_maker *maker);
 void bench_suite_linear(struct bench_maker *maker);

@@ -89,8 +89,11 @@ static void add_form_layer(struct bench_maker *maker, const char *name, int32_t 
 
 void bench_suite_layer(struct bench_maker *maker)
 {
-    add_layer(maker, "tiny", 64, 0, 0);
-    add_layer(maker, "gpt-oss", 1024, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        if (add_layer(maker, i == 0 ? "tiny" : "gpt-oss", i == 0 ? 64 : 1024, 0, 0) != NULL) {
+            bench_add_formats(maker);
+        }
+    }
     add_layer(maker, "gpt-oss", 1024, 0, 128);
     add_layer(maker, "gpt-oss", 1, 8192, 0);
     add_layer(maker, "llama3-8b", 2048, 0, 0);

@@ -3,6 +3,7 @@
 #define _POSIX_C_SOURCE 200809L
 #include "timing.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -45,6 +46,19 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+static double deviation(const double *seconds, size_t n)
+{
+    double mean = 0, square = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        mean += seconds[i] / (double)n;
+    }
+    for (size_t i = 0; i < n; i++) {
+        square += (seconds[i] - mean) * (seconds[i] - mean);
+    }
+    return n > 1 ? sqrt(square / (double)(n - 1)) : 0;
+}
+
 struct bench_stats bench_times_stats(struct bench_times *times)
 {
     struct bench_stats stats = {0};
@@ -56,6 +70,8 @@ struct bench_stats bench_times_stats(struct bench_times *times)
         stats.max = times->seconds[n - 1];
         stats.median = n % 2 == 1 ? times->seconds[n / 2]
                                   : 0.5 * (times->seconds[n / 2 - 1] + times->seconds[n / 2]);
+        stats.p95 = times->seconds[(95 * n + 99) / 100 - 1];
+        stats.deviation = deviation(times->seconds, n);
         stats.count = n;
     }
     return stats;

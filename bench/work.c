@@ -15,7 +15,8 @@ struct bench_work *bench_work_create(const struct bench_spec *spec, struct bench
     switch (spec->kind) {
     case BENCH_ATTENTION:
     case BENCH_LAYER:
-        return bench_attention_create(spec, host, why);
+        return spec->home == HOME_CACHE ? bench_attention_create(spec, host, why)
+                                        : bench_plain_create(spec, host, why);
     case BENCH_LINEAR:
         return bench_linear_create(spec, host, why);
     case BENCH_PRODUCTS:

@@ -330,6 +330,8 @@ static void test_special(void **state)
     const float values[] = {at_limit, -at_limit, 1e30f, below_limit, -below_limit, INFINITY, NAN};
     float v[N * DIM];
     static float page[SLOTS * 64];
+    struct gqa__append_args args = {
+        .page = page, .stride = SLOTS, .slot = 3, .n = N, .src = v, .src_stride = DIM, .dim = DIM};
 
     for (int32_t i = 0; i < 7 * N * DIM; i++) {
         const float value = values[i % 7];
@@ -337,9 +339,11 @@ static void test_special(void **state)
         fill_all(v, N * DIM, -1.5f);
         v[i / 7] = value;
         snprintf(current, sizeof current, "%s %g at %d\n", test->name, (double)value, i / 7);
-        check(kernels->append_v(page, SLOTS, 3, N, v, DIM, DIM, kernels->operand) == special);
+        args.storage = kernels->operand;
+        check(kernels->append_v(&args) == special);
         if (!bf16) {
-            check(kernels->append_v(page, SLOTS, 3, N, v, DIM, DIM, GQA_BF16) == special);
+            args.storage = GQA_BF16;
+            check(kernels->append_v(&args) == special);
         }
     }
 }

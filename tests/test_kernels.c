@@ -186,7 +186,8 @@ static void test_neutral(void **state)
             o[j] = side == 1 ? 0.1f * (float)j : NAN;
             o2[j] = side == 0 ? 0.2f * (float)j : side == 1 ? NAN : 0.0f;
         }
-        test->kernels->merge(m, l, o, m2, l2, o2, DV, LD);
+        test->kernels->merge(&(struct gqa__state){m, l, o}, &(struct gqa__state){m2, l2, o2}, DV,
+                             LD);
         for (int32_t j = 0; j < LD; j++) {
             const float want_m = side == 0 ? -1.5f : side == 1 ? (float)j - 8.0f : -INFINITY;
             const float want_l = side == 0 ? 3.0f : side == 1 ? (j == 3 ? NAN : 1.25f) : 0.0f;
@@ -426,6 +427,14 @@ static void check_append(const struct kernels_under_test *test, const struct app
     float *x = src.data;
     uint64_t state = 9;
     const float ties[2] = {0x1.01p0f, -0x1.03p0f}; /* bf16 rounds one to either side */
+    const struct gqa__append_args args = {.page = page.data,
+                                          .stride = transposed ? slots : wide,
+                                          .slot = slot,
+                                          .n = n,
+                                          .src = x,
+                                          .src_stride = stride,
+                                          .dim = dim,
+                                          .storage = storage};
     bool bad = false;
 
     snprintf(current, sizeof current, "%s append %s storage=%d dim=%d n=%d odd=%d,%d\n", test->name,
@@ -437,11 +446,10 @@ static void check_append(const struct kernels_under_test *test, const struct app
     }
     x[c->token * stride + c->value] = dim % 2 != 0 ? gqa__f32_from_bits(0xffffffffu) : 3.4e38f;
     if (is_v) {
-        bad = kernels->append_v(page.data, transposed ? slots : wide, slot, n, x, stride, dim,
-                                storage);
+        bad = kernels->append_v(&args);
         check(bad == (dim % 2 != 0 || storage == GQA_BF16));
     } else {
-        kernels->append_k(page.data, wide, slot, n, x, stride, dim, storage);
+        kernels->append_k(&args);
     }
     for (int32_t s = 0; s < slots; s++) {
         for (int32_t d = 0; d < wide; d++) {

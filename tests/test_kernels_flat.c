@@ -75,6 +75,7 @@ static void project(const struct gqa__kernels *kernels, const struct product *p,
     struct guarded_buffer weight = guarded_new(p->int8 ? kernels->int8_bytes(p->out, p->in)
                                                        : kernels->weight_bytes(p->out, p->in));
     struct guarded_buffer packed = guarded_new(kernels->x_bytes(p->tokens, p->in));
+    struct guarded_buffer scratch = guarded_new(kernels->scratch_bytes);
     struct guarded_buffer scale = floats(p->out), bias = floats(p->out);
     struct guarded_buffer x = floats((p->tokens - 1) * stride + p->in);
     struct gqa__linear_args args = {.weight = weight.data,
@@ -89,7 +90,8 @@ static void project(const struct gqa__kernels *kernels, const struct product *p,
                                     .y_stride = p->out,
                                     .bias = p->bias ? bias.data : NULL,
                                     .stream = p->stream,
-                                    .after = p->after};
+                                    .after = p->after,
+                                    .scratch = scratch.data};
 
     memset(weight.data, 0, weight.size);
     memcpy(bias.data, p->b, bias.size);
@@ -109,7 +111,7 @@ static void project(const struct gqa__kernels *kernels, const struct product *p,
         kernels->leave();
     }
     check(guarded_free(&weight) && guarded_free(&packed) && guarded_free(&scale));
-    check(guarded_free(&bias) && guarded_free(&x));
+    check(guarded_free(&bias) && guarded_free(&x) && guarded_free(&scratch));
 }
 
 /* Each of in products and sums rounds once: (in + 2) u of the sum of sizes, u = 2^-24, and an
@@ -385,14 +387,22 @@ static void test_rope(void **state)
         const gqa_rope style = (gqa_rope)(i % 3);
         uint64_t seed = 7u + (uint64_t)i;
         struct guarded_buffer x = floats(n), y = floats(n), c = floats(pairs), s = floats(pairs);
+        struct gqa__rope_args args = {.head_stride = dim,
+                                      .heads = heads,
+                                      .rotary_dim = 2 * pairs,
+                                      .c = c.data,
+                                      .s = s.data,
+                                      .style = style};
         snprintf(current, sizeof current, "%s rope pairs=%d heads=%d style=%d\n", test->name, pairs,
                  heads, (int)style);
         plant(x.data, n, &seed, i % 5 == 4);
         plant(c.data, pairs, &seed, false);
         plant(s.data, pairs, &seed, false);
         memcpy(y.data, x.data, x.size);
-        second->rope(x.data, dim, heads, c.data, s.data, 2 * pairs, style);
-        test->kernels->rope(y.data, dim, heads, c.data, s.data, 2 * pairs, style);
+        args.x = x.data;
+        second->rope(&args);
+        args.x = y.data;
+        test->kernels->rope(&args);
         check(same_floats("rope", y.data, x.data, n));
         check(guarded_free(&x) && guarded_free(&y) && guarded_free(&c) && guarded_free(&s));
     }

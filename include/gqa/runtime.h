@@ -21,7 +21,10 @@ typedef struct gqa_pool gqa_pool;
 
 /* All zero = aligned malloc and free (on Linux with huge pages asked for from 4 MiB on), the
  * calling thread only, silent. Borrowed until the object created with it is destroyed (the struct
- * itself is copied). The callbacks may be called from any thread that calls the library. */
+ * itself is copied). The callbacks may be called from any thread that calls the library.
+ *
+ * Stack: a public function, and each task, needs less than 16 KB of its thread's stack beside what
+ * the callbacks need (and, with backend reference, OpenBLAS). */
 typedef struct gqa_runtime {
     uint32_t struct_size;
     /* The most tasks handed to one parallel_for; 0 = 1; at most 1024. With a pool: the most of its

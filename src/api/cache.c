@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/tensor.h"
 #include "cache/cache.h"
+#include "kernel/contract/convert.h"
 #include "layer/layer.h"
 
 void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *layer, size_t size)
@@ -147,11 +148,12 @@ static void append_converted(gqa_cache *cache, int32_t sequence, const gqa_tenso
                              const gqa_tensor *value, int32_t first)
 {
     float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
+    const struct gqa__kernels *const kernels = cache->layout.kernels;
     const int32_t dk = cache->layout.dk, dv = cache->layout.dv;
     for (int32_t head = 0; head < cache->layout.hkv; head++) {
         for (int32_t i = 0; i < (int32_t)key->shape[0]; i++) {
-            gqa__load_f32(k, key, i * key->stride[0] + head * key->stride[1], dk);
-            gqa__load_f32(v, value, i * value->stride[0] + head * value->stride[1], dv);
+            gqa__load(kernels, k, key, i * key->stride[0] + head * key->stride[1], dk);
+            gqa__load(kernels, v, value, i * value->stride[0] + head * value->stride[1], dv);
             gqa__cache_write(cache, sequence, head, first + i, 1,
                              &(struct gqa__kv_rows){.k = k, .v = v, .k_step = dk, .v_step = dv});
         }
@@ -268,17 +270,20 @@ static gqa_status check_read(const gqa_cache *cache, const gqa_tensor *key, cons
 static void read_converted(const gqa_cache *cache, int32_t sequence, int32_t first, int32_t n,
                            const gqa_tensor *k, const gqa_tensor *v)
 {
+    const struct gqa__kernels *const kernels = cache->layout.kernels;
     float row[GQA__HEAD_DIM_MAX];
 
     for (int32_t head = 0; head < cache->layout.hkv; head++) {
         for (int32_t i = 0; i < n; i++) {
             if (k->data != NULL) {
                 gqa__cache_load(cache, sequence, head, first + i, row, NULL);
-                gqa__store_f32(k, head * k->stride[0] + i * k->stride[1], row, cache->layout.dk);
+                gqa__store(kernels, k, head * k->stride[0] + i * k->stride[1], row,
+                           cache->layout.dk);
             }
             if (v->data != NULL) {
                 gqa__cache_load(cache, sequence, head, first + i, NULL, row);
-                gqa__store_f32(v, head * v->stride[0] + i * v->stride[1], row, cache->layout.dv);
+                gqa__store(kernels, v, head * v->stride[0] + i * v->stride[1], row,
+                           cache->layout.dv);
             }
         }
     }

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/tensor.h"
 #include "base/units.h"
+#include "kernel/contract/convert.h"
 #include "stage/stage.h"
 
 /* One tensor of a state: present, f32, packed. */
@@ -338,8 +339,9 @@ static void store_rows(const struct finish_call *call, int64_t first, int32_t co
         const gqa_tensor *const out = &call->output;
         const gqa_tensor *const lse = &call->lse;
         if (gqa__present(out)) {
-            gqa__store_f32(out, b * out->stride[0] + t * out->stride[1] + h * out->stride[2],
-                           call->rows + (int64_t)r * dv, dv);
+            gqa__store(call->params->kernels, out,
+                       b * out->stride[0] + t * out->stride[1] + h * out->stride[2],
+                       call->rows + (int64_t)r * dv, dv);
         }
         if (gqa__present(lse)) {
             gqa__store_f32(lse, b * lse->stride[0] + t * lse->stride[1] + h, call->row_lse + r, 1);

@@ -112,7 +112,7 @@ static void merge_waiting(void *arg, int32_t left)
     const struct gqa__state to = state_of(fold, left);
     const struct gqa__state from = state_of(fold, left + 1);
 
-    fold->kernels->merge(to.m, to.l, to.o, from.m, from.l, from.o, fold->dv, fold->ld);
+    fold->kernels->merge(&to, &from, fold->dv, fold->ld);
 }
 
 void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index)

@@ -29,6 +29,8 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.visible = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
     own.panel =
         gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(kernels, params->shape.dk, dv), 1);
+    own.kernel = gqa__arena_take(arena, (int64_t)kernels->scratch_bytes, 1);
+    own.prefetch = gqa__arena_take(arena, GQA__BLOCK_PREFETCHES, sizeof *own.prefetch);
     own.k_pos = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
     own.columns = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
     own.lo = gqa__arena_take(arena, lanes, sizeof(int32_t));
@@ -231,36 +233,54 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     const struct gqa__kv_view *const view = &tile->segment->view;
     const size_t p_size = (size_t)block->ld * gqa__dtype_size(kernels->operand);
     const int32_t end = first + block->keys;
+    const struct gqa__softmax_args softmax = {.p = block->p,
+                                              .m = block->state.m,
+                                              .l = block->state.l,
+                                              .s = block->s,
+                                              .mark = mark,
+                                              .keys = block->keys,
+                                              .ld = block->ld};
+    struct gqa__score_args score = {
+        .q = block->q, .ld = block->ld, .dk = block->dk, .scratch = block->scratch};
+    struct gqa__accumulate_args accumulate = {.o = block->state.o,
+                                              .ld = block->ld,
+                                              .dv = block->dv,
+                                              .flags = GQA__ACC_FIRST |
+                                                       (mark != NULL ? GQA__ACC_MARKED : 0),
+                                              .scratch = block->scratch};
     struct gqa__kv_panel panel;
 
     for (int32_t k = first; k < end; k += panel.keys) {
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        kernels->score(block->s + (int64_t)(k - first) * block->ld, block->ld, block->q, panel.k,
-                       panel.k_stride, panel.keys, block->dk);
+        score.s = block->s + (int64_t)(k - first) * block->ld;
+        score.k = panel.k;
+        score.k_stride = panel.k_stride;
+        score.keys = panel.keys;
+        kernels->score(&score);
     }
     if (block->rules != NULL) {
         kernels->apply_rules(block->s, block->rules);
     }
-    kernels->softmax(block->p, block->state.m, block->state.l, block->s, block->keys, block->ld,
-                     mark);
+    kernels->softmax(&softmax);
     for (int32_t k = first; k < end; k += panel.keys) {
-        const int flags = (k == first ? GQA__ACC_FIRST : 0) | (mark != NULL ? GQA__ACC_MARKED : 0);
         gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        kernels->accumulate(block->state.o, block->ld,
-                            (const unsigned char *)block->p + (size_t)(k - first) * p_size, panel.v,
-                            panel.v_stride, panel.keys, block->dv, flags);
+        accumulate.p = (const unsigned char *)block->p + (size_t)(k - first) * p_size;
+        accumulate.v = panel.v;
+        accumulate.v_stride = panel.v_stride;
+        accumulate.keys = panel.keys;
+        kernels->accumulate(&accumulate);
+        accumulate.flags &= ~GQA__ACC_FIRST;
     }
 }
 
 /* Merges the block's state into those of lower keys, as block->merge_into says. */
 static void merge_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
 {
-    struct gqa__state from = block->state;
+    const struct gqa__state *from = &block->state;
 
     for (int32_t i = 0; i < block->merges; i++) {
-        const struct gqa__state to = block->merge_into[i];
-        kernels->merge(to.m, to.l, to.o, from.m, from.l, from.o, block->dv, block->ld);
-        from = to;
+        kernels->merge(&block->merge_into[i], from, block->dv, block->ld);
+        from = &block->merge_into[i];
     }
 }
 
@@ -330,7 +350,6 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     struct gqa__tile_scratch *const scratch = tile->scratch;
     struct gqa__state merge_into[GQA__FOLD_DEPTH];
     struct gqa__key_run run[GQA__BLOCK_PANELS];
-    struct gqa__prefetch prefetch[GQA__BLOCK_PREFETCHES];
     struct gqa__score_rules rules;
     struct gqa__finish finish;
     uint8_t mark[GQA__FOLD_BLOCK];
@@ -343,14 +362,15 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .run = run,
                                .s = scratch->s,
                                .p = scratch->p,
+                               .scratch = scratch->kernel,
                                .state = gqa__fold_next(&scratch->fold),
                                .merge_into = merge_into,
-                               .prefetch = prefetch};
+                               .prefetch = scratch->prefetch};
 
     if (tile->work != NULL) {
         count_block(tile, first, end);
     }
-    block.prefetches = gqa__tile_prefetch(tile, end, prefetch);
+    block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, mark, &special);
     block.merges = gqa__fold_list_merges(&scratch->fold, index, last, merge_into);
@@ -435,7 +455,7 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
     if (segment->prior_m != NULL) { /* lower keys: the prior states are on the left */
         const struct gqa__state prior = gqa__fold_next(&scratch->fold);
         load_prior(tile, prior);
-        kernels->merge(prior.m, prior.l, prior.o, state.m, state.l, state.o, shape->dv, tile->ld);
+        kernels->merge(&prior, &state, shape->dv, tile->ld);
         state = prior;
     }
     if (segment->m != NULL) {

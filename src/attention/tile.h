@@ -8,14 +8,16 @@
 
 /* Scratch of one thread. R = tile_rows, F = GQA__FOLD_BLOCK. */
 struct gqa__tile_scratch {
-    void *q;                  /* packed, q_bytes(dk, R) */
-    float *s;                 /* [F][R] scores */
-    void *p;                  /* [F][R] p, as the product with V reads it */
-    float *bias;              /* [F][R] */
-    uint8_t *visible;         /* [F][R] */
-    void *panel;              /* gqa__view_scratch_bytes */
-    int32_t *k_pos;           /* [F] */
-    int32_t *columns;         /* [F] */
+    void *q;                        /* packed, q_bytes(dk, R) */
+    float *s;                       /* [F][R] scores */
+    void *p;                        /* [F][R] p, as the product with V reads it */
+    float *bias;                    /* [F][R] */
+    uint8_t *visible;               /* [F][R] */
+    void *panel;                    /* gqa__view_scratch_bytes */
+    void *kernel;                   /* [scratch_bytes] of the kernel set */
+    struct gqa__prefetch *prefetch; /* [GQA__BLOCK_PREFETCHES] */
+    int32_t *k_pos;                 /* [F] */
+    int32_t *columns;               /* [F] */
     int32_t *lo, *hi;         /* [R] key indices the row may see, from the spans of its token */
     int32_t *lo_rel, *hi_rel; /* [R] lo and hi relative to the first key of a block */
     int32_t *q_pos;           /* [R] */

@@ -104,12 +104,24 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
         const int32_t slot = (first + done) % layout->page_size;
         const int32_t run = (int32_t)gqa__min(n - done, layout->page_size - slot);
         const int32_t page = gqa__cache_page(cache, sequence, first + done);
-        layout->kernels->append_k(gqa__cache_k(cache, page, head), layout->k_stride, slot, run,
-                                  rows->k + done * rows->k_step, rows->k_step, layout->dk,
-                                  layout->dtype_k);
-        if (layout->kernels->append_v(gqa__cache_v(cache, page, head), layout->v_stride, slot, run,
-                                      rows->v + done * rows->v_step, rows->v_step, layout->dv,
-                                      layout->dtype_v)) {
+        const struct gqa__append_args k = {.page = gqa__cache_k(cache, page, head),
+                                           .stride = layout->k_stride,
+                                           .slot = slot,
+                                           .n = run,
+                                           .src = rows->k + done * rows->k_step,
+                                           .src_stride = rows->k_step,
+                                           .dim = layout->dk,
+                                           .storage = layout->dtype_k};
+        const struct gqa__append_args v = {.page = gqa__cache_v(cache, page, head),
+                                           .stride = layout->v_stride,
+                                           .slot = slot,
+                                           .n = run,
+                                           .src = rows->v + done * rows->v_step,
+                                           .src_stride = rows->v_step,
+                                           .dim = layout->dv,
+                                           .storage = layout->dtype_v};
+        layout->kernels->append_k(&k);
+        if (layout->kernels->append_v(&v)) {
             cache->special[(int64_t)page * layout->hkv + head] = 1;
         }
         done += run;

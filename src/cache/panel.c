@@ -13,6 +13,7 @@
 #include "base/number.h"
 #include "base/tensor.h"
 #include "cache/view.h"
+#include "kernel/contract/convert.h"
 
 #define CONVERT_TOKENS 16
 
@@ -221,8 +222,8 @@ static int32_t tensor_run(const struct job *job, const gqa_tensor *tensor, int32
     }
     n = (int32_t)gqa__min(n, CONVERT_TOKENS);
     for (int32_t t = 0; t < n; t++) {
-        gqa__load_f32(job->convert + (int64_t)t * dim, tensor, tensor_offset(job, tensor, i + t),
-                      dim);
+        gqa__load(job->view->kernels, job->convert + (int64_t)t * dim, tensor,
+                  tensor_offset(job, tensor, i + t), dim);
     }
     *src = job->convert;
     *token_stride = dim;
@@ -234,29 +235,29 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
     const struct gqa__kv_view *const view = job->view;
     const struct gqa__kernels *kernels = view->kernels;
     const size_t size = gqa__dtype_size(kernels->operand);
-    const float *src = NULL;
-    int64_t token_stride = 0;
+    struct gqa__append_args k = {
+        .page = job->k, .stride = job->k_stride, .dim = view->dk, .storage = kernels->operand};
+    struct gqa__append_args v = {.page = job->v,
+                                 .stride = kernels->v_transposed ? job->keys : job->value_dim,
+                                 .dim = view->dv,
+                                 .storage = kernels->operand};
 
     panel->k = job->k;
-    panel->k_stride = job->k_stride;
+    panel->k_stride = k.stride;
     panel->v = job->v;
-    panel->v_stride = kernels->v_transposed ? job->keys : job->value_dim;
+    panel->v_stride = v.stride;
     panel->special = false;
     panel->gathered = true;
     memset(job->k, 0, (size_t)(job->keys * job->k_stride) * size);
     memset(job->v, 0, (size_t)(job->keys * job->value_dim) * size);
 
-    for (int32_t i = 0, n; i < job->valid; i += n) {
-        n = tensor_run(job, &view->key, view->dk, i, &src, &token_stride);
-        kernels->append_k(job->k, panel->k_stride, i, n, src, token_stride, view->dk,
-                          kernels->operand);
+    for (; k.slot < job->valid; k.slot += k.n) {
+        k.n = tensor_run(job, &view->key, view->dk, k.slot, &k.src, &k.src_stride);
+        kernels->append_k(&k);
     }
-    for (int32_t i = 0, n; i < job->valid; i += n) {
-        n = tensor_run(job, &view->value, view->dv, i, &src, &token_stride);
-        if (kernels->append_v(job->v, panel->v_stride, i, n, src, token_stride, view->dv,
-                              kernels->operand)) {
-            panel->special = true;
-        }
+    for (; v.slot < job->valid; v.slot += v.n) {
+        v.n = tensor_run(job, &view->value, view->dv, v.slot, &v.src, &v.src_stride);
+        panel->special |= kernels->append_v(&v);
     }
 }
 

@@ -8,6 +8,7 @@
 #include "base/import.h"
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "kernel/contract/convert.h"
 #include "linear/quantise.h"
 #include "stage/stage.h"
 
@@ -181,7 +182,7 @@ static gqa_status pack_int8(struct gqa__linear *linear, int64_t row,
         integers = (const int8_t *)from->weight->data + at;
         gqa__load_f32(&scale, from->scale, from->row, 1);
     } else {
-        gqa__load_f32(line->values, from->weight, at, linear->in);
+        gqa__load(linear->kernels, line->values, from->weight, at, linear->in);
         if (!gqa__quantise(line->integers, &scale, line->values, linear->in)) {
             return gqa__fail(err, GQA_ERR_ARG, from->field,
                              "holds a value in row %lld that is not finite; config.weight_storage "
@@ -212,7 +213,8 @@ static gqa_status pack_matrix(const struct gqa__params *params, const gqa_weight
         if (linear->int8) {
             status = pack_int8(linear, row, &from, bias, line, err);
         } else {
-            gqa__load_f32(line->values, from.weight, from.row * from.weight->stride[0], linear->in);
+            gqa__load(linear->kernels, line->values, from.weight, from.row * from.weight->stride[0],
+                      linear->in);
             gqa__linear_set_row(linear, row, line->values, bias);
         }
     }

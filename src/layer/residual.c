@@ -2,6 +2,7 @@
 /* residual.c - see residual.h. */
 #include "layer/residual.h"
 
+#include "kernel/contract/convert.h"
 #include "stage/stage.h"
 
 static const struct gqa__place *sum_place(const struct gqa__token_range *range)
@@ -12,15 +13,15 @@ static const struct gqa__place *sum_place(const struct gqa__token_range *range)
 }
 
 /* Token i of the caller's tensor: where it is, or as f32 in own. */
-static const float *load(const gqa_tensor *t, const struct gqa__token_run *run, int32_t i,
-                         float *own)
+static const float *load(const struct gqa__kernels *kernels, const gqa_tensor *t,
+                         const struct gqa__token_run *run, int32_t i, float *own)
 {
     const int64_t offset = gqa__token_offset(t, run, i);
 
     if (t->dtype == GQA_F32) {
         return (const float *)t->data + offset;
     }
-    gqa__load_f32(own, t, offset, t->shape[2]);
+    gqa__load(kernels, own, t, offset, t->shape[2]);
     return own;
 }
 
@@ -32,19 +33,20 @@ static void sum_token(const struct gqa__token_range *range, const struct gqa__to
     const gqa_tensor *const in = &call->in.hidden_states;
     const gqa_tensor *const out = &call->out.residual;
     const struct gqa__place *const place = sum_place(range);
+    const struct gqa__kernels *const kernels = call->params->kernels;
     const int64_t hidden = call->params->shape.hidden;
     float *const sum = gqa__place_vector(place, run, i);
 
     if (gqa__present(&call->in.residual)) {
-        const float *const a = load(in, run, i, gqa__place_own(place, run, i));
+        const float *const a = load(kernels, in, run, i, gqa__place_own(place, run, i));
         const float *const b =
-            load(&call->in.residual, run, i, gqa__place_own(&spine->at.x, run, i));
-        call->params->kernels->add(sum, a, b, hidden);
+            load(kernels, &call->in.residual, run, i, gqa__place_own(&spine->at.x, run, i));
+        kernels->add(sum, a, b, hidden);
     } else if (place->tensor != in) {
-        gqa__load_f32(sum, in, gqa__token_offset(in, run, i), hidden);
+        gqa__load(kernels, sum, in, gqa__token_offset(in, run, i), hidden);
     }
     if (gqa__present(out) && place->tensor != out && (range->makes & GQA__MAKE_Q) != 0) {
-        gqa__store_f32(out, gqa__token_offset(out, run, i), sum, hidden);
+        gqa__store(kernels, out, gqa__token_offset(out, run, i), sum, hidden);
     }
 }
 
@@ -72,7 +74,7 @@ static void add_token(const struct gqa__token_range *range, const struct gqa__to
                             gqa__place_vector(&spine->at.x, run, i), y);
     }
     if (spine->at.out.tensor != out) {
-        gqa__store_f32(out, gqa__token_offset(out, run, i), y, params->shape.hidden);
+        gqa__store(params->kernels, out, gqa__token_offset(out, run, i), y, params->shape.hidden);
     }
 }
 

@@ -3,6 +3,7 @@
 #include "layer/steps.h"
 
 #include "base/memory.h"
+#include "kernel/contract/convert.h"
 
 #define RANGE_TOKENS 8 /* of a task: some tens of kilobytes that stay in a core's cache */
 
@@ -52,7 +53,8 @@ void gqa__load_tokens(const struct gqa__token_range *range, const struct gqa__pl
             float *const own = gqa__place_own(to, &run, t);
             const int64_t offset = gqa__token_offset(from, &run, t);
             for (int32_t p = 0; p < pieces.count; p++) {
-                gqa__load_f32(own + p * pieces.n, from, offset + p * pieces.step, pieces.n);
+                gqa__load(range->spine->call->params->kernels, own + p * pieces.n, from,
+                          offset + p * pieces.step, pieces.n);
             }
         }
     }
@@ -74,7 +76,8 @@ void gqa__store_tokens(const struct gqa__token_range *range, const struct gqa__p
             const float *const own = gqa__place_own(from, &run, t);
             const int64_t offset = gqa__token_offset(to, &run, t);
             for (int32_t p = 0; p < pieces.count; p++) {
-                gqa__store_f32(to, offset + p * pieces.step, own + p * pieces.n, pieces.n);
+                gqa__store(range->spine->call->params->kernels, to, offset + p * pieces.step,
+                           own + p * pieces.n, pieces.n);
             }
         }
     }
@@ -92,7 +95,8 @@ void gqa__store_present_tokens(const struct gqa__token_range *range, const struc
             for (int64_t h = 0; h < to->shape[1]; h++) {
                 const int64_t offset =
                     run.b * to->stride[0] + h * to->stride[1] + (run.first + t) * to->stride[2];
-                gqa__store_f32(to, offset, own + h * to->shape[3], to->shape[3]);
+                gqa__store(range->spine->call->params->kernels, to, offset, own + h * to->shape[3],
+                           to->shape[3]);
             }
         }
     }

@@ -100,18 +100,21 @@ static int64_t packet_count(const struct gqa__linear *linear, int32_t tokens)
     return (tokens + step - 1) / step;
 }
 
+size_t gqa__product_slice_bytes(const struct gqa__linear *linear)
+{
+    const size_t strips = linear->strip_count > 0 ? gqa__strips_bytes(linear) : 0;
+
+    return linear->kernels->scratch_bytes + strips;
+}
+
 size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens,
                                  const gqa_runtime *runtime)
 {
-    size_t bytes;
     if (linear->plain) {
         return 0;
     }
-    bytes = (size_t)packet_count(linear, tokens) * packet_bytes(linear);
-    if (linear->strip_count > 0) {
-        bytes += (size_t)gqa__thread_count(runtime) * gqa__strips_slice(linear);
-    }
-    return bytes;
+    return (size_t)packet_count(linear, tokens) * packet_bytes(linear) +
+           (size_t)gqa__thread_count(runtime) * gqa__product_slice_bytes(linear);
 }
 
 static void pack_task(void *arg, int64_t item, int32_t slot)
@@ -165,7 +168,7 @@ static void product_task(void *arg, int64_t item, int32_t slot)
     if (p->linear->strip_count > 0) {
         gqa__strips_run(p, &share, slot);
     } else {
-        gqa__product_args(p, share.packet_begin, &args);
+        gqa__product_args(p, share.packet_begin, gqa__product_slice(p, slot), &args);
         args.weight = p->linear->weight;
         args.out_begin = share.out_begin;
         args.out_end = share.out_end;

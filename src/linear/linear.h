@@ -47,8 +47,9 @@ void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t 
                           float bias);
 void gqa__linear_set_bias(struct gqa__linear *linear, int64_t row, float bias);
 
-/* Scratch for packed activations of at most tokens tokens, and, in place, for the weights that each
- * thread gathers; depends on the kernel set, in and whether in place only. */
+/* Scratch for packed activations of at most tokens tokens and, for each thread, for the kernel and,
+ * in place, the weights that it gathers; depends on the kernel set, in and whether in place
+ * only. */
 size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens,
                                  const gqa_runtime *runtime);
 

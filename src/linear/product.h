@@ -23,11 +23,22 @@ static inline int32_t gqa__product_tokens(const struct gqa__product *p, int64_t 
     return (int32_t)gqa__min(step, p->tokens - packet * step);
 }
 
-/* Activations and tokens of a packet. y and add point to where output 0 would be; weight and
- * the range of outputs are left to the caller. */
-static inline void gqa__product_args(const struct gqa__product *p, int64_t packet,
+/* The bytes of a thread's slice of the scratch: the kernel's, then in place a packed unit and one
+ * row as f32. */
+size_t gqa__product_slice_bytes(const struct gqa__linear *linear);
+
+static inline void *gqa__product_slice(const struct gqa__product *p, int32_t slot)
+{
+    return p->packed + (size_t)p->packets * p->packet_bytes +
+           (size_t)slot * gqa__product_slice_bytes(p->linear);
+}
+
+/* Activations and tokens of a packet, with a thread's slice. y and add point to where output 0
+ * would be; weight and the range of outputs are left to the caller. */
+static inline void gqa__product_args(const struct gqa__product *p, int64_t packet, void *slice,
                                      struct gqa__linear_args *args)
 {
+    args->scratch = slice;
     args->out = p->linear->out;
     args->in = p->linear->in;
     args->x = p->packed + (size_t)packet * p->packet_bytes;
@@ -44,9 +55,9 @@ static inline void gqa__product_args(const struct gqa__product *p, int64_t packe
     args->stream = p->tokens * (p->out_end - p->out_begin) > GQA__STREAM_OUTPUTS;
 }
 
-/* strips.c, weights in place: the bytes of a thread's slice of the scratch; the outputs of a unit
+/* strips.c, weights in place: the bytes of a packed unit and one row as f32; the outputs of a unit
  * (a multiple of the kernel set's out_step); the body of a task. */
-size_t gqa__strips_slice(const struct gqa__linear *linear);
+size_t gqa__strips_bytes(const struct gqa__linear *linear);
 int64_t gqa__strips_unit(const struct gqa__kernels *kernels);
 void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *share, int32_t slot);
 

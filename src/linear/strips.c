@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/tensor.h"
+#include "kernel/contract/convert.h"
 
 /* Outputs of a unit: more with many tokens, for each unit streams all activations once. */
 enum { MOST_OUTS = GQA__UNIT_ROWS / 2, FEW_OUTS = MOST_OUTS / 2 };
@@ -29,8 +30,7 @@ static size_t unit_bytes(const struct gqa__linear *linear)
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
-/* A thread's slice: a packed unit, and one row as f32. */
-size_t gqa__strips_slice(const struct gqa__linear *linear)
+size_t gqa__strips_bytes(const struct gqa__linear *linear)
 {
     const size_t row = (size_t)linear->in * sizeof(float);
     return unit_bytes(linear) + (size_t)gqa__round_up((int64_t)row, GQA__ALIGN);
@@ -99,7 +99,7 @@ static void pack_slowly(void *packed, const struct unit *unit, const struct gqa_
             linear->kernels->pack_int8(packed, i, rows->row[i], rows->count, rows->in);
             continue;
         }
-        gqa__load_f32(buffer, &row, 0, rows->in);
+        gqa__load(linear->kernels, buffer, &row, 0, rows->in);
         linear->kernels->pack_weight(packed, i, buffer, rows->count, rows->in);
     }
 }
@@ -110,13 +110,14 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
 {
     const bool once = share->packet_end - share->packet_begin == 1;
     const struct gqa__kernels *const kernels = p->linear->kernels;
+    unsigned char *const packed_unit = (unsigned char *)slice + kernels->scratch_bytes;
     bool packed = false;
     struct unit unit;
     find_rows(&unit, p->linear, out, n);
     for (int64_t packet = share->packet_begin; packet < share->packet_end; packet++) {
         struct gqa__linear_args args;
-        gqa__product_args(p, packet, &args);
-        args.weight = slice;
+        gqa__product_args(p, packet, slice, &args);
+        args.weight = packed_unit;
         args.out = n;
         args.out_begin = 0;
         args.out_end = n;
@@ -129,10 +130,10 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
             continue;
         }
         if (!packed && (unit.mixed || p->linear->int8 || kernels->pack_rows == NULL)) {
-            pack_slowly(slice, &unit, p->linear,
-                        (float *)(void *)((unsigned char *)slice + unit_bytes(p->linear)));
+            pack_slowly(packed_unit, &unit, p->linear,
+                        (float *)(void *)(packed_unit + unit_bytes(p->linear)));
         } else if (!packed) {
-            kernels->pack_rows(slice, &unit.rows);
+            kernels->pack_rows(packed_unit, &unit.rows);
         }
         packed = true;
         kernels->linear(&args);
@@ -144,8 +145,7 @@ void gqa__strips_run(const struct gqa__product *p, const struct gqa__share *shar
     const bool once = share->packet_end - share->packet_begin == 1;
     const int64_t few = gqa__round_up(FEW_OUTS, p->linear->kernels->out_step);
     const int64_t unit = once ? few : gqa__strips_unit(p->linear->kernels);
-    unsigned char *const slices = p->packed + (size_t)p->packets * p->packet_bytes;
-    unsigned char *const slice = slices + (size_t)slot * gqa__strips_slice(p->linear);
+    void *const slice = gqa__product_slice(p, slot);
     for (int64_t out = share->out_begin; out < share->out_end; out += unit) {
         run_unit(p, share, out, gqa__min(unit, share->out_end - out), slice);
     }

@@ -2,9 +2,9 @@
 /* rope.c - cos and sin tables of positions, and the rotation. */
 #include "stage/stage.h"
 
-#include "cache/cache.h"
+#include "base/memory.h"
 
-enum { MOST_PAIRS = GQA__HEAD_DIM_MAX / 2 };
+enum { PAIRS = 64 /* of a token's angles at a time */ };
 
 /* The product in double; or, as torch references form it, frequency and angle rounded to f32. */
 static double angle_of(double frequency, int32_t position, bool floats)
@@ -26,14 +26,18 @@ static void table_row(const struct gqa__params *params, const int32_t *positions
     const bool floats = params->config.rope_float_angles != 0;
     const double sin_factor =
         params->config.rope_reverse != 0 ? -rope->attention_factor : rope->attention_factor;
-    double x[MOST_PAIRS], sin_x[MOST_PAIRS], cos_x[MOST_PAIRS];
-    for (int32_t j = 0; j < rope->pairs; j++) {
-        x[j] = angle_of(freq[j], positions[rope->axis[j] * axis_stride], floats);
-    }
-    params->kernels->sincos(sin_x, cos_x, x, rope->pairs);
-    for (int32_t j = 0; j < rope->pairs; j++) {
-        c[j] = table_value(cos_x[j], rope->attention_factor, floats);
-        s[j] = table_value(sin_x[j], sin_factor, floats);
+    double x[PAIRS], sin_x[PAIRS], cos_x[PAIRS];
+    for (int32_t first = 0; first < rope->pairs; first += PAIRS) {
+        const int32_t n = (int32_t)gqa__min(rope->pairs - first, PAIRS);
+        for (int32_t i = 0; i < n; i++) {
+            const int32_t j = first + i;
+            x[i] = angle_of(freq[j], positions[rope->axis[j] * axis_stride], floats);
+        }
+        params->kernels->sincos(sin_x, cos_x, x, n);
+        for (int32_t i = 0; i < n; i++) {
+            c[first + i] = table_value(cos_x[i], rope->attention_factor, floats);
+            s[first + i] = table_value(sin_x[i], sin_factor, floats);
+        }
     }
 }
 
@@ -56,7 +60,13 @@ void gqa__stage_rope(const struct gqa__params *params, const float *c, const flo
         return;
     }
     for (int32_t t = 0; t < n && x->x != NULL; t++) {
-        params->kernels->rope(x->x + t * x->step, params->shape.dk, x->heads, c + t * pairs,
-                              s + t * pairs, params->shape.rotary_dim, params->config.rope);
+        const struct gqa__rope_args args = {.x = x->x + t * x->step,
+                                            .head_stride = params->shape.dk,
+                                            .heads = x->heads,
+                                            .rotary_dim = params->shape.rotary_dim,
+                                            .c = c + t * pairs,
+                                            .s = s + t * pairs,
+                                            .style = params->config.rope};
+        params->kernels->rope(&args);
     }
 }

@@ -16,103 +16,6 @@ static int32_t up(int32_t n, int32_t step)
     return (n + step - 1) / step * step;
 }
 
-static void *take(int64_t n, size_t size)
-{
-    void *memory = calloc((size_t)n + 1, size);
-    if (memory == NULL) {
-        abort();
-    }
-    return memory;
-}
-
-void problem_fill(struct problem *p)
-{
-    uint64_t state = p->seed;
-
-    p->softcap = p->softcap == 0.0f ? 3.0f : p->softcap;
-    p->scale = p->scale == 0.0f ? PROBLEM_SCALE : p->scale;
-    p->tokens = (p->first + p->rows + p->group - 1) / p->group;
-    p->q = take((int64_t)p->tokens * p->group * p->dk, 4);
-    p->k = take((int64_t)p->keys * p->dk, 4);
-    p->v = take((int64_t)p->keys * p->dv, 4);
-    p->lo = take(p->rows, 4);
-    p->hi = take(p->rows, 4);
-    p->visible = take((int64_t)p->keys * p->rows, 1);
-    p->bias = take((int64_t)p->keys * p->rows, 4);
-    p->slope = take(p->rows, 4);
-    p->q_pos = take(p->rows, 4);
-    p->k_pos = take(p->keys, 4);
-    p->sink = take(p->rows, 4);
-    fill_values(p->q, (int64_t)p->tokens * p->group * p->dk, p->fill, &state);
-    fill_values(p->k, (int64_t)p->keys * p->dk, p->fill, &state);
-    fill_values(p->v, (int64_t)p->keys * p->dv, p->fill, &state);
-    fill_values(p->bias, (int64_t)p->keys * p->rows, FILL_RANDOM, &state);
-    for (int32_t r = 0; r < p->rows; r++) {
-        const uint64_t pick = random_next(&state);
-        p->lo[r] = (int32_t)(pick % 64) % (p->keys + 1);
-        p->hi[r] = p->keys - (int32_t)(pick >> 8 & 7);
-        p->hi[r] = pick % 5 == 0 ? p->lo[r] : p->hi[r]; /* sees nothing */
-        p->slope[r] = 0.01f * (float)(r + 1);
-        p->q_pos[r] = p->keys / 2 + r;
-        p->sink[r] = r % 3 == 1 ? -INFINITY : random_float(&state);
-    }
-    for (int32_t i = 0; i < p->keys; i++) {
-        p->k_pos[i] = 3 * i;
-        for (int32_t r = 0; r < p->rows; r++) {
-            p->visible[i * p->rows + r] = random_next(&state) % 3 != 0;
-        }
-    }
-}
-
-void problem_free(struct problem *p)
-{
-    free(p->q);
-    free(p->k);
-    free(p->v);
-    free(p->lo);
-    free(p->hi);
-    free(p->visible);
-    free(p->bias);
-    free(p->slope);
-    free(p->q_pos);
-    free(p->k_pos);
-    free(p->sink);
-}
-
-bool problem_sees(const struct problem *p, int32_t row, int32_t key)
-{
-    const bool ranged = (p->features & FEATURE_RANGE) != 0;
-    const bool masked = (p->features & FEATURE_VISIBLE) != 0;
-
-    return key < p->keys && (!ranged || (p->lo[row] <= key && key < p->hi[row])) &&
-           (!masked || p->visible[key * p->rows + row] != 0);
-}
-
-struct answer answer_new(const struct problem *p)
-{
-    struct answer a;
-
-    a.product = take((int64_t)p->keys * p->rows, 4);
-    a.score = take((int64_t)p->keys * p->rows, 4);
-    a.m = take(3 * (int64_t)p->rows, 4);
-    a.l = take(3 * (int64_t)p->rows, 4);
-    a.o = take(3 * (int64_t)p->rows * p->dv, 4);
-    a.out = take((int64_t)p->rows * p->dv, 4);
-    a.lse = take(p->rows, 4);
-    return a;
-}
-
-void answer_free(struct answer *a)
-{
-    free(a->product);
-    free(a->score);
-    free(a->m);
-    free(a->l);
-    free(a->o);
-    free(a->out);
-    free(a->lse);
-}
-
 /* Rows [base, base + map.count) of the problem on one tile. */
 struct tile {
     const struct gqa__kernels *kernels;
@@ -122,7 +25,7 @@ struct tile {
     struct gqa__row_map map;
     int32_t base, ld;
     size_t operand; /* bytes */
-    struct guarded_buffer q;
+    struct guarded_buffer q, scratch;
     struct guarded_buffer m[2], l[2], o[2]; /* per block */
     bool merged, ended;                     /* block 1 into block 0; into answer->out and lse */
     bool whole;                             /* no guard byte was written */
@@ -142,11 +45,29 @@ struct page {
     uint8_t mark[GQA__FOLD_BLOCK]; /* V of the key is finite and 2^64 or more */
 };
 
+/* The first half of the n tokens, then the rest; true if a value of V is special. */
+static bool append_twice(const struct gqa__kernels *kernels, bool v, struct gqa__append_args args)
+{
+    struct gqa__append_args rest = args;
+    bool special = false;
+
+    args.n = args.n / 2;
+    rest.slot = args.n;
+    rest.n -= args.n;
+    rest.src += args.n * args.src_stride;
+    if (v) {
+        special = kernels->append_v(&args);
+        return kernels->append_v(&rest) || special;
+    }
+    kernels->append_k(&args);
+    kernels->append_k(&rest);
+    return false;
+}
+
 static struct page load_page(struct tile *t, int32_t first, int32_t n)
 {
     const struct gqa__kernels *kernels = t->kernels;
     const struct problem *p = t->p;
-    const int32_t half = n / 2;
     struct page page = {.first = first, .keys = up(n, kernels->panel_keys)};
     const int32_t wide = up(p->dv, kernels->value_step);
     struct guarded_buffer k = guarded_new((size_t)n * (size_t)p->dk * 4);
@@ -160,14 +81,22 @@ static struct page load_page(struct tile *t, int32_t first, int32_t n)
     page.v = guarded_new((size_t)page.keys * (size_t)wide * t->operand);
     memset(page.k.data, 0, page.k.size);
     memset(page.v.data, 0, page.v.size);
-    kernels->append_k(page.k.data, page.k_stride, 0, half, k.data, p->dk, p->dk, kernels->operand);
-    kernels->append_k(page.k.data, page.k_stride, half, n - half, (float *)k.data + half * p->dk,
-                      p->dk, p->dk, kernels->operand);
-    page.special = kernels->append_v(page.v.data, page.v_stride, 0, half, v.data, p->dv, p->dv,
-                                     kernels->operand);
-    page.special |=
-        kernels->append_v(page.v.data, page.v_stride, half, n - half,
-                          (float *)v.data + half * p->dv, p->dv, p->dv, kernels->operand);
+    append_twice(kernels, false,
+                 (struct gqa__append_args){.page = page.k.data,
+                                           .stride = page.k_stride,
+                                           .n = n,
+                                           .src = k.data,
+                                           .src_stride = p->dk,
+                                           .dim = p->dk,
+                                           .storage = kernels->operand});
+    page.special = append_twice(kernels, true,
+                                (struct gqa__append_args){.page = page.v.data,
+                                                          .stride = page.v_stride,
+                                                          .n = n,
+                                                          .src = v.data,
+                                                          .src_stride = p->dv,
+                                                          .dim = p->dv,
+                                                          .storage = kernels->operand});
     for (int32_t i = 0; i < n * p->dv && kernels->operand == GQA_BF16; i++) {
         const float size = fabsf(gqa__round_bf16(((float *)v.data)[i]));
         page.mark[i / p->dv] |= size >= 0x1p64f && isfinite(size);
@@ -200,8 +129,15 @@ static void scores(struct tile *t, const struct page *page, int32_t from, float 
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
         const unsigned char *k =
             (unsigned char *)page->k.data + (size_t)(key * page->k_stride) * t->operand;
-        t->kernels->score(s + (int64_t)(key - from) * t->ld, t->ld, t->q.data, k, page->k_stride,
-                          piece(t, page, key), t->p->dk);
+        const struct gqa__score_args args = {.s = s + (int64_t)(key - from) * t->ld,
+                                             .q = t->q.data,
+                                             .k = k,
+                                             .k_stride = page->k_stride,
+                                             .keys = piece(t, page, key),
+                                             .ld = t->ld,
+                                             .dk = t->p->dk,
+                                             .scratch = t->scratch.data};
+        t->kernels->score(&args);
     }
 }
 
@@ -313,17 +249,28 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
     keep_scores(t, page, from, s.data, t->answer->product);
     kernels->apply_rules(s.data, rules);
     keep_scores(t, page, from, s.data, t->answer->score);
-    kernels->softmax(weights.data, t->m[block].data, t->l[block].data, s.data, keys, t->ld,
-                     page->special ? page->mark + from : NULL);
+    kernels->softmax(&(struct gqa__softmax_args){.p = weights.data,
+                                                 .m = t->m[block].data,
+                                                 .l = t->l[block].data,
+                                                 .s = s.data,
+                                                 .mark = page->special ? page->mark + from : NULL,
+                                                 .keys = keys,
+                                                 .ld = t->ld});
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
         const int32_t n = piece(t, page, key);
         const int first_flag = key == from ? GQA__ACC_FIRST : 0;
         const int64_t offset = kernels->v_transposed ? key : key * page->v_stride;
-        kernels->accumulate(t->o[block].data, t->ld,
-                            (unsigned char *)weights.data +
-                                (size_t)(key - from) * (size_t)t->ld * t->operand,
-                            (unsigned char *)page->v.data + (size_t)offset * t->operand,
-                            page->v_stride, n, t->p->dv, first_flag | marked);
+        const struct gqa__accumulate_args args = {
+            .o = t->o[block].data,
+            .p = (unsigned char *)weights.data + (size_t)(key - from) * (size_t)t->ld * t->operand,
+            .v = (unsigned char *)page->v.data + (size_t)offset * t->operand,
+            .v_stride = page->v_stride,
+            .keys = n,
+            .ld = t->ld,
+            .dv = t->p->dv,
+            .flags = first_flag | marked,
+            .scratch = t->scratch.data};
+        kernels->accumulate(&args);
     }
     if (keys == 0) {
         memset(t->o[block].data, 0, t->o[block].size);
@@ -358,6 +305,7 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .rules = unchanged(t, page) ? NULL : rules,
                            .s = s.data,
                            .p = p.data,
+                           .scratch = t->scratch.data,
                            .state = {t->m[block].data, t->l[block].data, t->o[block].data},
                            .merge_into = merge_into,
                            .merges = merges,
@@ -521,6 +469,7 @@ static bool run_tile(struct tile *t)
 
     memcpy(q.data, p->q, q.size);
     t->q = guarded_new(kernels->q_bytes(p->dk, t->ld));
+    t->scratch = guarded_new(kernels->scratch_bytes);
     if (kernels->enter != NULL) {
         kernels->enter();
     }
@@ -535,8 +484,9 @@ static bool run_tile(struct tile *t)
         run_block(t, block);
     }
     if (blocks > 1 && !t->merged) {
-        kernels->merge(t->m[0].data, t->l[0].data, t->o[0].data, t->m[1].data, t->l[1].data,
-                       t->o[1].data, p->dv, t->ld);
+        const struct gqa__state into = {t->m[0].data, t->l[0].data, t->o[0].data};
+        const struct gqa__state other = {t->m[1].data, t->l[1].data, t->o[1].data};
+        kernels->merge(&into, &other, p->dv, t->ld);
     }
     keep_state(t, 2, 0);
     if (!t->ended) {
@@ -556,6 +506,7 @@ static bool run_tile(struct tile *t)
         release(t, &t->o[i]);
     }
     release(t, &t->q);
+    release(t, &t->scratch);
     return t->whole;
 }
 

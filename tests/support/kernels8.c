@@ -132,62 +132,59 @@ static bool put(void *page, int64_t at, float x, gqa_dtype storage)
     return !isfinite(x);
 }
 
-static void append_k(void *page, int64_t k_stride, int32_t slot, int32_t n, const float *k,
-                     int64_t token_stride, int32_t dk, gqa_dtype storage)
+/* Value d of token i of those that are appended. */
+static float appended(const struct gqa__append_args *a, int32_t i, int32_t d)
 {
-    for (int32_t i = 0; i < n; i++) {
-        for (int32_t d = 0; d < dk; d++) {
-            put(page, (slot + i) * k_stride + d, k[i * token_stride + d], storage);
-        }
-    }
+    return a->src[i * a->src_stride + d];
 }
 
-static bool append_v_f32(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
-                         int64_t token_stride, int32_t dv, gqa_dtype storage)
+static bool append_rows(const struct gqa__append_args *a)
 {
     bool bad = false;
-    for (int32_t i = 0; i < n; i++) {
-        for (int32_t d = 0; d < dv; d++) {
-            bad |= put(page, (slot + i) * v_stride + d, v[i * token_stride + d], storage);
+    for (int32_t i = 0; i < a->n; i++) {
+        for (int32_t d = 0; d < a->dim; d++) {
+            bad |= put(a->page, (a->slot + i) * a->stride + d, appended(a, i, d), a->storage);
         }
     }
     return bad;
 }
 
-static bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
-                          int64_t token_stride, int32_t dv, gqa_dtype storage)
+static void append_k(const struct gqa__append_args *a)
+{
+    append_rows(a);
+}
+
+static bool append_v_bf16(const struct gqa__append_args *a)
 {
     bool bad = false;
-    for (int32_t i = 0; i < n; i++) {
-        for (int32_t d = 0; d < dv; d++) {
-            const int64_t at = d * v_stride + slot + i;
-            bad |= put(page, at, v[i * token_stride + d], storage);
-            bad |= fabsf(bf16_at(page, at)) >= 0x1p64f;
+    for (int32_t i = 0; i < a->n; i++) {
+        for (int32_t d = 0; d < a->dim; d++) {
+            const int64_t at = d * a->stride + a->slot + i;
+            bad |= put(a->page, at, appended(a, i, d), a->storage);
+            bad |= fabsf(bf16_at(a->page, at)) >= 0x1p64f;
         }
     }
     return bad;
 }
 
-static void score_f32(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                      int32_t keys, int32_t dk)
+static void score_f32(const struct gqa__score_args *p)
 {
-    for (int32_t key = 0; key < keys; key++) {
-        for (int32_t r = 0; r < ld; r++) {
-            const struct factor a = {(const float *)k + key * k_stride, 1};
-            const struct factor b = {(const float *)q + r * dk, 1};
-            s[key * ld + r] = dot_f32(a, b, dk, 0.0f);
+    for (int32_t key = 0; key < p->keys; key++) {
+        for (int32_t r = 0; r < p->ld; r++) {
+            const struct factor a = {(const float *)p->k + key * p->k_stride, 1};
+            const struct factor b = {(const float *)p->q + r * p->dk, 1};
+            p->s[key * p->ld + r] = dot_f32(a, b, p->dk, 0.0f);
         }
     }
 }
 
-static void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                       int32_t keys, int32_t dk)
+static void score_bf16(const struct gqa__score_args *p)
 {
-    for (int32_t key = 0; key < keys; key++) {
-        for (int32_t r = 0; r < ld; r++) {
-            const struct factor a = {(const uint16_t *)k + key * k_stride, 1};
-            const struct factor b = {(const uint16_t *)q + r * dk, 1};
-            s[key * ld + r] = dot_bf16(a, b, dk, 0.0f);
+    for (int32_t key = 0; key < p->keys; key++) {
+        for (int32_t r = 0; r < p->ld; r++) {
+            const struct factor a = {(const uint16_t *)p->k + key * p->k_stride, 1};
+            const struct factor b = {(const uint16_t *)p->q + r * p->dk, 1};
+            p->s[key * p->ld + r] = dot_bf16(a, b, p->dk, 0.0f);
         }
     }
 }
@@ -238,45 +235,41 @@ static void rules(float *s, const struct gqa__score_rules *m)
     }
 }
 
-static void accumulate_f32(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                           int32_t keys, int32_t dv, int flags)
+static void accumulate_f32(const struct gqa__accumulate_args *a)
 {
-    for (int32_t d = 0; d < dv; d++) {
-        for (int32_t r = 0; r < ld; r++) {
-            float sum = flags & GQA__ACC_FIRST ? 0.0f : o[d * ld + r];
-            for (int32_t key = 0; key < keys; key++) {
-                const float weight =
-                    ((const float *)p)[kernels8_p_index(key, r, ld, KERNELS8_PANEL_F32)];
-                const bool hidden = weight == 0.0f && signbit(weight);
-                float value = ((const float *)v)[key * v_stride + d];
-                value = flags & GQA__ACC_MARKED && hidden ? 0.0f : value;
-                sum = fmaf(value, weight, sum);
-            }
-            o[d * ld + r] = sum;
+    for (int32_t i = 0; i < a->dv * a->ld; i++) {
+        const int32_t d = i / a->ld, r = i % a->ld;
+        float sum = a->flags & GQA__ACC_FIRST ? 0.0f : a->o[i];
+        for (int32_t key = 0; key < a->keys; key++) {
+            const int64_t at = kernels8_p_index(key, r, a->ld, KERNELS8_PANEL_F32);
+            const float weight = ((const float *)a->p)[at];
+            const bool hidden = weight == 0.0f && signbit(weight);
+            float value = ((const float *)a->v)[key * a->v_stride + d];
+            value = a->flags & GQA__ACC_MARKED && hidden ? 0.0f : value;
+            sum = fmaf(value, weight, sum);
         }
+        a->o[i] = sum;
     }
 }
 
-static void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                            int32_t keys, int32_t dv, int flags)
+static void accumulate_bf16(const struct gqa__accumulate_args *a)
 {
-    for (int32_t d = 0; d < dv; d++) {
-        for (int32_t r = 0; r < ld; r++) {
-            float sum = flags & GQA__ACC_FIRST ? 0.0f : o[d * ld + r];
-            for (int32_t first = 0; first < keys; first += GROUP) {
-                uint16_t weight[GROUP], value[GROUP];
-                for (int32_t k = 0; k < GROUP; k++) {
-                    weight[k] = ((const uint16_t *)
-                                     p)[kernels8_p_index(first + k, r, ld, KERNELS8_PANEL_BF16)];
-                    value[k] = ((const uint16_t *)v)[d * v_stride + first + k];
-                    if (flags & GQA__ACC_MARKED && weight[k] == 0x8000u) {
-                        value[k] = 0;
-                    }
+    for (int32_t i = 0; i < a->dv * a->ld; i++) {
+        const int32_t d = i / a->ld, r = i % a->ld;
+        float sum = a->flags & GQA__ACC_FIRST ? 0.0f : a->o[i];
+        for (int32_t first = 0; first < a->keys; first += GROUP) {
+            uint16_t weight[GROUP], value[GROUP];
+            for (int32_t k = 0; k < GROUP; k++) {
+                const int64_t at = kernels8_p_index(first + k, r, a->ld, KERNELS8_PANEL_BF16);
+                weight[k] = ((const uint16_t *)a->p)[at];
+                value[k] = ((const uint16_t *)a->v)[d * a->v_stride + first + k];
+                if (a->flags & GQA__ACC_MARKED && weight[k] == 0x8000u) {
+                    value[k] = 0;
                 }
-                sum = dot_bf16((struct factor){value, 1}, (struct factor){weight, 1}, GROUP, sum);
             }
-            o[d * ld + r] = sum;
+            sum = dot_bf16((struct factor){value, 1}, (struct factor){weight, 1}, GROUP, sum);
         }
+        a->o[i] = sum;
     }
 }
 
@@ -311,17 +304,17 @@ static float merged_value(struct state s, float l, float l2, float o, float o2)
     return l2 == 0.0f ? o : canonical(fmaf(o2, s.right, o * s.left));
 }
 
-static void merge(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
-                  int32_t dv, int32_t ld)
+static void merge(const struct gqa__state *into, const struct gqa__state *from, int32_t dv,
+                  int32_t ld)
 {
     for (int32_t r = 0; r < ld; r++) {
-        const struct state s = merged(m[r], l[r], m2[r], l2[r]);
+        const struct state s = merged(into->m[r], into->l[r], from->m[r], from->l[r]);
         for (int32_t d = 0; d < dv; d++) {
-            float *at = o + d * ld + r;
-            *at = merged_value(s, l[r], l2[r], *at, o2[d * ld + r]);
+            float *at = into->o + d * ld + r;
+            *at = merged_value(s, into->l[r], from->l[r], *at, from->o[d * ld + r]);
         }
-        m[r] = s.m;
-        l[r] = s.l;
+        into->m[r] = s.m;
+        into->l[r] = s.l;
     }
 }
 
@@ -506,7 +499,7 @@ static const struct gqa__kernels kernels8_f32 = {
     .q_bytes = q_bytes_f32,
     .pack_q = pack_q_f32,
     .append_k = append_k,
-    .append_v = append_v_f32,
+    .append_v = append_rows,
     .score = score_f32,
     .apply_rules = rules,
     .softmax = kernels8_softmax_f32,
@@ -520,6 +513,8 @@ static const struct gqa__kernels kernels8_f32 = {
     .x_bytes = x_bytes_f32,
     .pack_x = pack_x_f32,
     .linear = linear_f32,
+    .load = kernels8_load,
+    .store = kernels8_store,
     .norm = kernels8_norm,
     .rope = kernels8_rope,
     .add = kernels8_add,
@@ -560,6 +555,8 @@ static const struct gqa__kernels kernels8_bf16 = {
     .x_bytes = x_bytes_bf16,
     .pack_x = pack_x_bf16,
     .linear = linear_bf16,
+    .load = kernels8_load,
+    .store = kernels8_store,
     .norm = kernels8_norm,
     .rope = kernels8_rope,
     .add = kernels8_add,

@@ -49,17 +49,81 @@ void kernels8_norm(const struct gqa__norm_args *a)
     }
 }
 
-void kernels8_rope(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,
-                   int32_t rotary_dim, gqa_rope style)
+void kernels8_rope(const struct gqa__rope_args *args)
 {
-    for (int32_t i = 0; i < heads * (rotary_dim / 2) && style != GQA_ROPE_NONE; i++) {
-        const int32_t j = i % (rotary_dim / 2);
-        float *head = x + i / (rotary_dim / 2) * head_stride;
-        float *a = head + (style == GQA_ROPE_HALF ? j : 2 * j);
-        float *b = style == GQA_ROPE_HALF ? a + rotary_dim / 2 : a + 1;
+    const int32_t pairs = args->rotary_dim / 2;
+    for (int32_t i = 0; i < args->heads * pairs && args->style != GQA_ROPE_NONE; i++) {
+        const int32_t j = i % pairs;
+        const float c = args->c[j], s = args->s[j];
+        float *head = args->x + i / pairs * args->head_stride;
+        float *a = head + (args->style == GQA_ROPE_HALF ? j : 2 * j);
+        float *b = args->style == GQA_ROPE_HALF ? a + pairs : a + 1;
         const float a0 = *a, b0 = *b;
-        *a = canonical(fmaf(a0, c[j], -(b0 * s[j])));
-        *b = canonical(fmaf(b0, c[j], a0 * s[j]));
+        *a = canonical(fmaf(a0, c, -(b0 * s)));
+        *b = canonical(fmaf(b0, c, a0 * s));
+    }
+}
+
+/* A 16-bit format: its fraction bits, and the exponent of its smallest normal number. */
+struct half {
+    int fraction, least;
+};
+
+static struct half half_of(gqa_dtype dtype)
+{
+    return dtype == GQA_BF16 ? (struct half){7, -126} : (struct half){10, -14};
+}
+
+void kernels8_load(float *dst, const void *src, int64_t n, gqa_dtype dtype)
+{
+    const struct half form = half_of(dtype);
+    const int all = (1 << (15 - form.fraction)) - 1; /* of the exponent's bits */
+    for (int64_t i = 0; i < n; i++) {
+        const unsigned h = dtype == GQA_F32 ? 0 : ((const uint16_t *)src)[i];
+        const int exponent = (int)(h >> form.fraction) & all;
+        const unsigned fraction = h & ((1u << form.fraction) - 1u);
+        double x = ldexp(fraction, form.least - form.fraction);
+        if (dtype == GQA_F32) {
+            dst[i] = ((const float *)src)[i];
+            continue;
+        }
+        if (exponent > 0) {
+            x = ldexp(1.0 + ldexp(fraction, -form.fraction), exponent - 1 + form.least);
+        }
+        dst[i] = exponent == all ? INFINITY : (float)x;
+        dst[i] = h >> 15 != 0 ? -dst[i] : dst[i];
+        if (exponent == all && fraction != 0) { /* bf16: as it is */
+            dst[i] = gqa__f32_from_bits(dtype == GQA_BF16 ? h << 16 : 0x7fc00000u);
+        }
+    }
+}
+
+void kernels8_store(void *dst, const float *src, int64_t n, gqa_dtype dtype)
+{
+    const struct half form = half_of(dtype);
+    const unsigned all = (1u << (15 - form.fraction)) - 1u;
+    for (int64_t i = 0; i < n; i++) {
+        const unsigned sign = signbit(src[i]) ? 0x8000u : 0u;
+        int exponent = 0;
+        double units = 0.0; /* of the last place */
+        if (dtype == GQA_F32) {
+            ((float *)dst)[i] = canonical(src[i]);
+            continue;
+        }
+        if (src[i] != src[i]) {
+            ((uint16_t *)dst)[i] = (uint16_t)(all << form.fraction | 1u << (form.fraction - 1));
+            continue;
+        }
+        if (!isinf(src[i])) {
+            (void)frexp((double)src[i], &exponent); /* the size is below 2^exponent */
+            exponent = exponent - 1 < form.least || src[i] == 0.0f ? form.least : exponent - 1;
+            units = nearbyint(ldexp(fabs((double)src[i]), form.fraction - exponent));
+        }
+        /* Units beyond a binade carry into the exponent, and at its end into infinity. */
+        const double bits =
+            isinf(src[i]) ? 65536.0 : units + ldexp(exponent - form.least, form.fraction);
+        const double top = ldexp(all, form.fraction);
+        ((uint16_t *)dst)[i] = (uint16_t)(sign | (unsigned)(bits < top ? bits : top));
     }
 }
 

@@ -70,9 +70,11 @@ static bool sees_large(const float *s, const uint8_t *mark, int32_t keys, int32_
 }
 
 /* One lane; p by its index and the stored form. */
-static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t keys, int32_t ld,
-                         int32_t r, const uint8_t *mark, bool bf16)
+static void softmax_lane(const struct gqa__softmax_args *a, int32_t r, bool bf16)
 {
+    const float *s = a->s;
+    const uint8_t *mark = a->mark;
+    const int32_t keys = a->keys, ld = a->ld;
     const bool exact = !bf16 || sees_large(s + r, mark, keys, ld);
     const float most = largest(s + r, keys, ld);
     const float top = !exact ? followed(s + r, keys, ld) : bf16 ? no_denormal(most) + 0.0f : most;
@@ -87,27 +89,25 @@ static void softmax_lane(void *p, float *m, float *l, const float *s, int32_t ke
         sum[key % 4] += e;
         e = x == -INFINITY && mark != NULL ? -0.0f : e;
         if (bf16) {
-            ((uint16_t *)p)[at] = mark != NULL && x == -INFINITY ? 0x8000u : weight_of(e);
+            ((uint16_t *)a->p)[at] = mark != NULL && x == -INFINITY ? 0x8000u : weight_of(e);
         } else {
-            ((float *)p)[at] = e;
+            ((float *)a->p)[at] = e;
         }
     }
-    m[r] = top;
-    l[r] = canonical((sum[0] + sum[1]) + (sum[2] + sum[3]));
+    a->m[r] = top;
+    a->l[r] = canonical((sum[0] + sum[1]) + (sum[2] + sum[3]));
 }
 
-void kernels8_softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                          const uint8_t *mark)
+void kernels8_softmax_f32(const struct gqa__softmax_args *args)
 {
-    for (int32_t r = 0; r < ld; r++) {
-        softmax_lane(p, m, l, s, keys, ld, r, mark, false);
+    for (int32_t r = 0; r < args->ld; r++) {
+        softmax_lane(args, r, false);
     }
 }
 
-void kernels8_softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                           const uint8_t *mark)
+void kernels8_softmax_bf16(const struct gqa__softmax_args *args)
 {
-    for (int32_t r = 0; r < ld; r++) {
-        softmax_lane(p, m, l, s, keys, ld, r, mark, true);
+    for (int32_t r = 0; r < args->ld; r++) {
+        softmax_lane(args, r, true);
     }
 }

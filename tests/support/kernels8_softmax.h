@@ -3,17 +3,14 @@
 #ifndef TEST_KERNELS8_SOFTMAX_H
 #define TEST_KERNELS8_SOFTMAX_H
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "kernel/contract/kernel.h"
 
 enum { KERNELS8_PANEL_F32 = 32, KERNELS8_PANEL_BF16 = 64 };
 
 /* p lies [panel][ld][panel keys]. */
 int64_t kernels8_p_index(int32_t key, int32_t r, int32_t ld, int32_t panel);
 
-void kernels8_softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                          const uint8_t *mark);
-void kernels8_softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                           const uint8_t *mark);
+void kernels8_softmax_f32(const struct gqa__softmax_args *args);
+void kernels8_softmax_bf16(const struct gqa__softmax_args *args);
 
 #endif

@@ -6,7 +6,6 @@
 #include <stdbool.h>
 
 #include "gqa/gqa.h"
-#include "support/small_layer.h"
 #include "support/weight_set.h"
 
 enum {

@@ -15,6 +15,7 @@
 #include "kernel/scalar/attention.h"
 #include "kernel/scalar/bf16.h"
 #include "kernel/scalar/stage.h"
+#include "kernel/vector/convert.h"
 #include "kernel/vector/softmax.h"
 #include "kernel/vector/stage.h"
 #include "kernel/vector/words_avx512.h"
@@ -61,6 +62,7 @@ static const struct gqa__kernels amx_bf16 = {
     .out_step = 16,
     .token_step = 128,
     .stream_weights = true,
+    .scratch_bytes = AMX_SCRATCH_BYTES,
     .enter = enter_tiles,
     .leave = leave_tiles,
     .q_bytes = gqa__amx_q_bytes,
@@ -84,6 +86,8 @@ static const struct gqa__kernels amx_bf16 = {
     .linear = gqa__amx_linear,
     .pack_rows = gqa__amx_pack_rows,
     .linear_rows = gqa__amx_linear_rows,
+    .load = load_run,
+    .store = store_run,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

@@ -15,19 +15,17 @@ enum {
     AMX_ROWS = 16,  /* rows of a tile, and lanes of a tile B or C */
     AMX_DEPTH = 32, /* bf16 values of a tile row: one k32 */
     AMX_TILE_BYTES = 1024,
-    AMX_TILE_ROWS = 128, /* lanes of an attention tile */
+    AMX_TILE_ROWS = 128,          /* lanes of an attention tile */
+    AMX_SCRATCH_BYTES = 48 << 10, /* the most that an entry needs */
 };
 
 /* amx/attention.c */
 size_t gqa__amx_q_bytes(int32_t dk, int32_t ld);
 void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
                      int32_t dk, float scale);
-void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                    int32_t keys, int32_t dk);
-void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                      const uint8_t *mark);
-void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                         int32_t keys, int32_t dv, int flags);
+void gqa__amx_score(const struct gqa__score_args *args);
+void gqa__amx_softmax(const struct gqa__softmax_args *args);
+void gqa__amx_accumulate(const struct gqa__accumulate_args *args);
 
 /* amx/block.c */
 void gqa__amx_block(const struct gqa__block *block);

@@ -83,19 +83,18 @@ void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, 
 
 /* --- scores ---------------------------------------------------------------------------------- */
 
-void gqa__amx_score(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                    int32_t keys, int32_t dk)
+void gqa__amx_score(const struct gqa__score_args *args)
 {
-    const int32_t k32s = (int32_t)(round_to_k32(dk) / AMX_DEPTH);
+    const int32_t k32s = (int32_t)(round_to_k32(args->dk) / AMX_DEPTH);
 
-    assert(keys % 32 == 0 && ld % AMX_ROWS == 0);
-    for (int32_t lane = 0; lane < ld; lane += 32) {
+    assert(args->keys % 32 == 0 && args->ld % AMX_ROWS == 0);
+    for (int32_t lane = 0; lane < args->ld; lane += 32) {
         const unsigned char *tiles =
-            (const unsigned char *)q + (int64_t)lane / 16 * k32s * AMX_TILE_BYTES;
-        if (lane + 16 < ld) {
-            score_run(s + lane, ld, tiles, k, k_stride, keys, k32s, true);
+            (const unsigned char *)args->q + (int64_t)lane / 16 * k32s * AMX_TILE_BYTES;
+        if (lane + 16 < args->ld) {
+            score_run(args, lane, tiles, k32s, true);
         } else {
-            score_run(s + lane, ld, tiles, k, k_stride, keys, k32s, false);
+            score_run(args, lane, tiles, k32s, false);
         }
     }
 }
@@ -144,72 +143,80 @@ __attribute__((noinline)) static void softmax_marked(const struct softmax *args)
     softmax_tile(args, true);
 }
 
-void gqa__amx_softmax(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                      const uint8_t *mark)
+void gqa__amx_softmax(const struct gqa__softmax_args *args)
 {
-    const int64_t step = (int64_t)ld / 16 * AMX_TILE_BYTES;
+    const int64_t step = (int64_t)args->ld / 16 * AMX_TILE_BYTES;
     const unsigned saved = flush_enter();
 
-    assert(keys % 32 == 0 && ld % AMX_ROWS == 0);
-    for (int32_t lane = 0; lane < ld; lane += 16) {
-        const struct softmax args = {(unsigned char *)p + lane / 16 * AMX_TILE_BYTES,
+    assert(args->keys % 32 == 0 && args->ld % AMX_ROWS == 0);
+    for (int32_t lane = 0; lane < args->ld; lane += 16) {
+        const struct softmax tile = {(unsigned char *)args->p + lane / 16 * AMX_TILE_BYTES,
                                      step,
-                                     m + lane,
-                                     l + lane,
-                                     s + lane,
-                                     ld,
-                                     keys,
-                                     mark};
-        (mark != NULL ? softmax_marked : softmax_plain)(&args);
+                                     args->m + lane,
+                                     args->l + lane,
+                                     args->s + lane,
+                                     args->ld,
+                                     args->keys,
+                                     args->mark};
+        (args->mark != NULL ? softmax_marked : softmax_plain)(&tile);
     }
     flush_leave(saved);
 }
 
 /* --- values ---------------------------------------------------------------------------------- */
 
+_Static_assert(32 * AMX_TILE_ROWS * sizeof(uint16_t) + SCRATCH_BF16 <= AMX_SCRATCH_BYTES,
+               "scratch_bytes");
+
 /* V may hold inf or NaN: p is taken out of its tiles, 32 keys at a time, and accumulate_bf16 of
  * scalar/bf16.h leaves out the keys that p = -0 marks. */
-static void accumulate_marked(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                              int32_t keys, int32_t dv, int flags)
+static void accumulate_marked(const struct gqa__accumulate_args *args)
 {
-    uint16_t plain[32 * AMX_TILE_ROWS]; /* [32][ld] */
+    const int32_t ld = args->ld;
+    struct gqa__accumulate_args part = *args;
+    uint16_t *plain = args->scratch; /* [32][ld], and behind it the scratch of accumulate_bf16 */
 
-    for (int32_t key = 0; key < keys; key += 32) {
-        const uint16_t *tiles = (const uint16_t *)p + (int64_t)key * ld;
-        const int part = key == 0 ? flags : flags & ~GQA__ACC_FIRST;
+    part.scratch = plain + 32 * AMX_TILE_ROWS;
+    part.p = plain;
+    part.keys = 32;
+    for (int32_t key = 0; key < args->keys; key += 32) {
+        const uint16_t *tiles = (const uint16_t *)args->p + (int64_t)key * ld;
 
         for (int32_t i = 0; i < 32; i++) {
             for (int32_t lane = 0; lane < ld; lane++) {
                 plain[i * ld + lane] = tiles[lane / 16 * 512 + i / 2 * 32 + lane % 16 * 2 + i % 2];
             }
         }
-        accumulate_bf16(o, ld, plain, (const uint16_t *)v + key, v_stride, 32, dv, part);
+        part.v = (const uint16_t *)args->v + key;
+        accumulate_bf16(&part);
+        part.flags &= ~GQA__ACC_FIRST;
     }
 }
 
-void gqa__amx_accumulate(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                         int32_t keys, int32_t dv, int flags)
+void gqa__amx_accumulate(const struct gqa__accumulate_args *args)
 {
-    const struct gqa__key_run run = {NULL, 0, v, v_stride, keys};
+    const struct gqa__key_run run = {NULL, 0, args->v, args->v_stride, args->keys};
+    const int32_t ld = args->ld;
 
-    assert(keys % 32 == 0 && ld % AMX_ROWS == 0 && ld <= AMX_TILE_ROWS);
-    if (flags & GQA__ACC_MARKED) {
-        accumulate_marked(o, ld, p, v, v_stride, keys, dv, flags);
+    assert(args->keys % 32 == 0 && ld % AMX_ROWS == 0 && ld <= AMX_TILE_ROWS);
+    if (args->flags & GQA__ACC_MARKED) {
+        accumulate_marked(args);
         return;
     }
     for (int32_t lane = 0; lane < ld; lane += 32) {
-        const struct value_args args = {.run = &run,
-                                        .runs = 1,
-                                        .p = (const unsigned char *)p + lane / 16 * AMX_TILE_BYTES,
-                                        .p_step = (int64_t)ld / 16 * AMX_TILE_BYTES,
-                                        .o = o + lane,
-                                        .ld = ld,
-                                        .dv = dv,
-                                        .first = (flags & GQA__ACC_FIRST) != 0};
+        const struct value_args values = {.run = &run,
+                                          .runs = 1,
+                                          .p = (const unsigned char *)args->p +
+                                               lane / 16 * AMX_TILE_BYTES,
+                                          .p_step = (int64_t)ld / 16 * AMX_TILE_BYTES,
+                                          .o = args->o + lane,
+                                          .ld = ld,
+                                          .dv = args->dv,
+                                          .first = (args->flags & GQA__ACC_FIRST) != 0};
         if (lane + 16 < ld) {
-            value_lanes(&args, true);
+            value_lanes(&values, true);
         } else {
-            value_lanes(&args, false);
+            value_lanes(&values, false);
         }
     }
 }

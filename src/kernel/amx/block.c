@@ -131,10 +131,17 @@ INLINE void score_next(const struct lanes *lanes, struct score_cursor *next, flo
                        const bool two)
 {
     const struct gqa__key_run *run = &lanes->block->run[next->run];
-    const struct score_place to = {s, 16, LANE_SCORES};
+    const struct score_keys at = {.s = s,
+                                  .stride = 16,
+                                  .lane_step = LANE_SCORES,
+                                  .q = lanes->q,
+                                  .q_step = lanes->q_step,
+                                  .k = (const uint16_t *)run->k + next->key * run->k_stride,
+                                  .k_stride = run->k_stride,
+                                  .k32s = (int32_t)(lanes->q_step / AMX_TILE_BYTES),
+                                  .prefetch = lanes->prefetch};
 
-    score_keys(to, lanes->q, lanes->q_step, (const uint16_t *)run->k + next->key * run->k_stride,
-               run->k_stride, (int32_t)(lanes->q_step / AMX_TILE_BYTES), lanes->prefetch, two);
+    score_keys(at, two);
     next->key += 32;
     if (next->key == run->keys) {
         next->run++;
@@ -228,6 +235,8 @@ static void find_seen(struct lanes *lanes, bool two)
     }
 }
 
+_Static_assert(sizeof(struct output_path) <= AMX_SCRATCH_BYTES, "scratch_bytes");
+
 /* Lanes [lane, lane + 32) or [lane, lane + 16). */
 INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *prefetch,
                         int32_t lane, const bool two)
@@ -239,7 +248,7 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
                           .p_step = two ? 2 * AMX_TILE_BYTES : AMX_TILE_BYTES,
                           .lane = lane,
                           .prefetch = prefetch};
-    struct output_path path;
+    struct output_path *const path = block->scratch;
     struct value_args values = {.run = block->run,
                                 .runs = block->runs,
                                 .p = block->p,
@@ -258,8 +267,8 @@ INLINE void block_lanes(const struct gqa__block *block, struct prefetch_queue *p
     (two ? exponentiate_two : exponentiate_one)(&lanes);
     flush_leave(lanes.mode);
     if (block->merges > 0 || block->finish != NULL) {
-        output_path_begin(&path, block, lane, two);
-        values.path = &path;
+        output_path_begin(path, block, lane, two);
+        values.path = path;
     }
     value_lanes(&values, two);
 }

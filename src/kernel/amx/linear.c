@@ -104,7 +104,7 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * band;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * band;
     const struct bands bands = {w, band, k32s, AMX_TILE_BYTES, out + 32 < args->out};
-    float c[MOST_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    struct linear_scratch *scratch = args->scratch;
     const int32_t step = tokens > 32 ? SLAB_K32S : k32s;
 
     for (int32_t g = 0; g < k32s; g += step) {
@@ -117,7 +117,7 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
                                 .w_step = AMX_TILE_BYTES,
                                 .w_row = 64,
                                 .k32s = k32s - g < step ? k32s - g : step,
-                                .c = c[t / 32],
+                                .c = scratch->c[t / 32],
                                 .first = g == 0};
             if (tokens > 32) {
                 slab.prefetch = prefetch_window(&bands, g, t / 32, (tokens + 31) / 32);
@@ -130,7 +130,7 @@ INLINE void multiply_outs(const struct gqa__linear_args *args, int64_t out, int3
             }
         }
     }
-    store_tiles(args, c, out, token, tokens);
+    store_tiles(args, scratch->c, out, token, tokens);
 }
 
 enum { STREAM_TILES = 4 };
@@ -145,7 +145,7 @@ INLINE void stream_outs(const struct gqa__linear_args *args, int64_t out, int32_
     const int64_t band = (int64_t)k32s * AMX_TILE_BYTES;
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * band;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * band;
-    float c[STREAM_TILES * TILE_FLOATS] __attribute__((aligned(64)));
+    float *const c = ((struct linear_scratch *)args->scratch)->c[0]; /* [STREAM_TILES] tiles */
 
     _tile_zero(0);
     _tile_zero(1);
@@ -217,11 +217,13 @@ INLINE void expand_k32(unsigned char *to, const struct bands *from, int32_t g, c
 }
 
 /* One or two output tiles by one or two token tiles over all of k. So few tokens cost as much time
- * as it takes to read the weights. x, x_band and c as in struct slab. */
-INLINE void stream_int8(const struct bands *from, const unsigned char *x, int64_t x_band, float *c,
-                        const bool two_outs, const bool two_tokens)
+ * as it takes to read the weights. x and x_band as in struct slab; the sums go to
+ * scratch->c[0]. */
+INLINE void stream_int8(const struct bands *from, const unsigned char *x, int64_t x_band,
+                        struct linear_scratch *scratch, const bool two_outs, const bool two_tokens)
 {
-    unsigned char ring[RING_K32S][2 * AMX_TILE_BYTES] __attribute__((aligned(64)));
+    unsigned char(*const ring)[2 * AMX_TILE_BYTES] = (void *)scratch->w; /* [RING_K32S] */
+    float *const c = scratch->c[0];
 
     _tile_zero(0);
     _tile_zero(1);
@@ -268,30 +270,30 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
     const unsigned char *w = (const unsigned char *)args->weight + out / 16 * w_band;
     const unsigned char *x = (const unsigned char *)args->x + token / 16 * x_band;
     const struct bands bands = {w, w_band, k32s, AMX_INT8_BYTES, out + 32 < args->out};
-    float c[MOST_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
-    unsigned char wide[2 * SLAB_K32S * AMX_TILE_BYTES] __attribute__((aligned(64)));
+    struct linear_scratch *scratch = args->scratch;
+    unsigned char *wide = scratch->w[0];
 
     if (tokens <= 16) {
-        stream_int8(&bands, x, x_band, c[0], two_outs, false);
+        stream_int8(&bands, x, x_band, scratch, two_outs, false);
     } else if (tokens <= 32) {
-        stream_int8(&bands, x, x_band, c[0], two_outs, true);
+        stream_int8(&bands, x, x_band, scratch, two_outs, true);
     }
     for (int32_t g = 0; g < k32s && tokens > 32; g += SLAB_K32S) {
         const int32_t some = k32s - g < SLAB_K32S ? k32s - g : SLAB_K32S;
         const int64_t at = (int64_t)g * AMX_TILE_BYTES;
         expand_tiles(wide, w + g * AMX_INT8_BYTES, some);
         if (two_outs) {
-            expand_tiles(wide + SLAB_K32S * AMX_TILE_BYTES, w + w_band + g * AMX_INT8_BYTES, some);
+            expand_tiles(wide + SLAB_BYTES, w + w_band + g * AMX_INT8_BYTES, some);
         }
         for (int32_t t = 0; t < tokens; t += 32) {
             const struct slab slab = {.w = wide,
                                       .x = x + t / 16 * x_band + at,
-                                      .w_band = SLAB_K32S * AMX_TILE_BYTES,
+                                      .w_band = SLAB_BYTES,
                                       .x_band = x_band,
                                       .w_step = AMX_TILE_BYTES,
                                       .w_row = 64,
                                       .k32s = some,
-                                      .c = c[t / 32],
+                                      .c = scratch->c[t / 32],
                                       .first = g == 0,
                                       .prefetch =
                                           prefetch_window(&bands, g, t / 32, (tokens + 31) / 32)};
@@ -303,7 +305,7 @@ INLINE void multiply_int8(const struct gqa__linear_args *args, int64_t out, int3
             }
         }
     }
-    store_tiles(args, c, out, token, tokens);
+    store_tiles(args, scratch->c, out, token, tokens);
 }
 
 void gqa__amx_linear(const struct gqa__linear_args *args)

@@ -23,8 +23,9 @@ struct output_path {
     int32_t merges, ld;
     int32_t lane;                              /* the first */
     struct merge_lanes by[2][GQA__FOLD_DEPTH]; /* [lane tile][merge] */
-    bool finish;                 /* the result goes into rows; else into the last of merge_into */
-    struct finish_lanes rows[2]; /* [lane tile] */
+    bool finish;                   /* the result goes into rows; else into the last of merge_into */
+    struct finish_lanes rows[2];   /* [lane tile] */
+    float patch[32 * PATCH_LANES]; /* aligned, as the struct is */
 };
 
 /* Called when m and l of the block are known: works out m and l of the result, and the factors by

@@ -84,21 +84,23 @@ INLINE struct prefetch_queue prefetch_begin(const struct gqa__block *block)
 
 /* --- scores ---------------------------------------------------------------------------------- */
 
-/* Where the scores of one or two lane tiles go. */
-struct score_place {
-    float *s;          /* [keys][stride] of the first lane tile */
-    int64_t stride;    /* floats */
-    int64_t lane_step; /* floats from one lane tile to the next */
+/* Scores of 32 keys and one or two lane tiles. */
+struct score_keys {
+    float *s;               /* [32][stride] of the first lane tile */
+    int64_t stride;         /* floats */
+    int64_t lane_step;      /* floats from one lane tile to the next */
+    const unsigned char *q; /* packed queries of the first lane tile */
+    int64_t q_step;         /* bytes from one lane tile to the next */
+    const uint16_t *k;      /* [32][k_stride] */
+    int64_t k_stride;
+    int32_t k32s;
+    struct prefetch_queue *prefetch; /* or NULL */
 };
 
-/* Scores of 32 keys and one or two lane tiles, whose packed queries lie at q and at q + q_step.
- * prefetch: or NULL. */
-INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_step,
-                       const uint16_t *k, int64_t k_stride, int32_t k32s,
-                       struct prefetch_queue *prefetch, const bool two)
+INLINE void score_keys(const struct score_keys at, const bool two)
 {
-    const size_t row = (size_t)k_stride * sizeof(uint16_t);
-    const size_t s_row = (size_t)to.stride * sizeof(float);
+    const size_t row = (size_t)at.k_stride * sizeof(uint16_t);
+    const size_t s_row = (size_t)at.stride * sizeof(float);
 
     _tile_zero(0);
     _tile_zero(1);
@@ -106,37 +108,43 @@ INLINE void score_keys(struct score_place to, const unsigned char *q, int64_t q_
         _tile_zero(2);
         _tile_zero(3);
     }
-    for (int32_t g = 0; g < k32s; g++) {
-        _tile_loadd(6, q + (int64_t)g * AMX_TILE_BYTES, 64);
-        _tile_loadd(4, k + g * AMX_DEPTH, row);
+    for (int32_t g = 0; g < at.k32s; g++) {
+        _tile_loadd(6, at.q + (int64_t)g * AMX_TILE_BYTES, 64);
+        _tile_loadd(4, at.k + g * AMX_DEPTH, row);
         _tile_dpbf16ps(0, 4, 6);
-        if (!two && prefetch != NULL) {
-            prefetch_lines(prefetch, prefetch->scores);
+        if (!two && at.prefetch != NULL) {
+            prefetch_lines(at.prefetch, at.prefetch->scores);
         }
-        _tile_loadd(5, k + 16 * k_stride + g * AMX_DEPTH, row);
+        _tile_loadd(5, at.k + 16 * at.k_stride + g * AMX_DEPTH, row);
         _tile_dpbf16ps(1, 5, 6);
         if (two) {
-            _tile_loadd(7, q + q_step + (int64_t)g * AMX_TILE_BYTES, 64);
+            _tile_loadd(7, at.q + at.q_step + (int64_t)g * AMX_TILE_BYTES, 64);
             _tile_dpbf16ps(2, 4, 7);
             _tile_dpbf16ps(3, 5, 7);
         }
     }
-    _tile_stored(0, to.s, s_row);
-    _tile_stored(1, to.s + 16 * to.stride, s_row);
+    _tile_stored(0, at.s, s_row);
+    _tile_stored(1, at.s + 16 * at.stride, s_row);
     if (two) {
-        _tile_stored(2, to.s + to.lane_step, s_row);
-        _tile_stored(3, to.s + 16 * to.stride + to.lane_step, s_row);
+        _tile_stored(2, at.s + at.lane_step, s_row);
+        _tile_stored(3, at.s + 16 * at.stride + at.lane_step, s_row);
     }
 }
 
-/* Scores of one run for lanes [0, 32) or [0, 16) of q. */
-INLINE void score_run(float *s, int64_t s_stride, const unsigned char *q, const uint16_t *k,
-                      int64_t k_stride, int32_t keys, int32_t k32s, const bool two)
+/* Scores of one run for lanes [lane, lane + 32) or [lane, lane + 16), whose queries are q. */
+INLINE void score_run(const struct gqa__score_args *args, int32_t lane, const unsigned char *q,
+                      int32_t k32s, const bool two)
 {
-    for (int32_t key = 0; key < keys; key += 32) {
-        const struct score_place to = {s + key * s_stride, s_stride, 16};
-        score_keys(to, q, (int64_t)k32s * AMX_TILE_BYTES, k + key * k_stride, k_stride, k32s, NULL,
-                   two);
+    for (int32_t key = 0; key < args->keys; key += 32) {
+        const struct score_keys at = {.s = args->s + lane + (int64_t)key * args->ld,
+                                      .stride = args->ld,
+                                      .lane_step = 16,
+                                      .q = q,
+                                      .q_step = (int64_t)k32s * AMX_TILE_BYTES,
+                                      .k = (const uint16_t *)args->k + key * args->k_stride,
+                                      .k_stride = args->k_stride,
+                                      .k32s = k32s};
+        score_keys(at, two);
     }
 }
 
@@ -152,7 +160,7 @@ struct value_args {
     int32_t ld, dv;
     bool first;
     struct prefetch_queue *prefetch; /* for one lane tile, or NULL */
-    const struct output_path *path;  /* merges and finishes the sums; NULL: they go to o */
+    struct output_path *path;        /* merges and finishes the sums; NULL: they go to o */
 };
 
 /* Loads one tile C from o; rows beyond dv go through a spare tile. store_o is the way back. */
@@ -216,7 +224,7 @@ INLINE void store_o(const int tile, float *o, int32_t ld, int32_t rows)
  * computed hold zeros and come along. */
 INLINE void tiles_out(const struct value_args *args, int32_t d, const bool two_lanes)
 {
-    float patch[32 * PATCH_LANES] __attribute__((aligned(64)));
+    float *const patch = args->path->patch;
     const int32_t rest = args->dv - d;
 
     _tile_stored(0, patch, PATCH_LANES * sizeof(float));

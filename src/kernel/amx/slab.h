@@ -39,8 +39,17 @@ enum {
     MOST_TOKENS = 128,
     SLAB_K32S = 8,    /* 16 KiB of weights */
     WINDOW_K32S = 32, /* weights are prefetched a window of slabs in advance */
-    TILE_FLOATS = 256
+    TILE_FLOATS = 256,
+    SLAB_BYTES = SLAB_K32S * AMX_TILE_BYTES /* of one output tile's weights */
 };
+
+/* What the products keep in args->scratch. */
+struct linear_scratch {
+    float c[MOST_TOKENS / 32][4 * TILE_FLOATS]; /* the sums of a packet of tokens */
+    unsigned char w[2][2 * SLAB_BYTES];         /* two output tiles, of a slab and the next */
+};
+
+_Static_assert(sizeof(struct linear_scratch) <= AMX_SCRATCH_BYTES, "scratch_bytes");
 
 /* Bands: the packed weights of 32 outputs, 16 outputs a band; and what follows them in memory. */
 struct bands {

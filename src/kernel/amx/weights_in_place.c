@@ -73,8 +73,6 @@ static int64_t tile_stride(const struct gqa__rows *rows)
 
 /* --- many tokens ----------------------------------------------------------------------------- */
 
-enum { SLAB_BYTES = SLAB_K32S * AMX_TILE_BYTES };
-
 /* Side work for the slab after the current one, some rows at each step: its tiles are made in L1,
  * or, where the rows are tiles as they lie, they are prefetched. */
 struct next_slab {
@@ -147,14 +145,13 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
 {
     const int64_t k32s = k32_count(args->in), x_band = k32s * AMX_TILE_BYTES;
     const int32_t passes = (args->tokens + 31) / 32;
-    float c[MOST_TOKENS / 32][4 * TILE_FLOATS] __attribute__((aligned(64)));
-    unsigned char w[2][2 * SLAB_BYTES] __attribute__((aligned(64)));
+    struct linear_scratch *scratch = args->scratch;
     struct next_slab next = {.side_work = {stride != 0 ? prefetch_step : next_slab_step},
                              .rows = rows,
                              .out = out,
                              .end = two_outs ? 32 : 16};
 
-    next_slab_begin(&next, w[0], 0, k32s, 1);
+    next_slab_begin(&next, scratch->w[0], 0, k32s, 1);
     next.side_work.step(&next.side_work);
     for (int64_t g = 0; g < k32s; g += SLAB_K32S) {
         unsigned char *const tiles = next.to;
@@ -172,11 +169,11 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
             slab.w_step = 64;
             slab.w_row = stride;
         }
-        next_slab_begin(&next, tiles == w[0] ? w[1] : w[0], g + SLAB_K32S, k32s,
+        next_slab_begin(&next, scratch->w[tiles == scratch->w[0]], g + SLAB_K32S, k32s,
                         passes * slab.k32s);
         for (int32_t t = 0; t < args->tokens; t += 32) {
             slab.x = (const unsigned char *)args->x + t / 16 * x_band + g * AMX_TILE_BYTES;
-            slab.c = c[t / 32];
+            slab.c = scratch->c[t / 32];
             prefetch_sums(args, out, t, (int32_t)g);
             if (t + 16 < args->tokens) {
                 multiply_slab(&slab, two_outs, true);
@@ -185,7 +182,7 @@ INLINE void multiply_rows(const struct gqa__linear_args *args, const struct gqa_
             }
         }
     }
-    store_tiles(args, c, out, 0, args->tokens);
+    store_tiles(args, scratch->c, out, 0, args->tokens);
 }
 
 /* --- few tokens ------------------------------------------------------------------------------ */
@@ -207,7 +204,7 @@ INLINE void stream_tile_rows(const struct gqa__linear_args *args, const struct g
     const int64_t band = k32_count(args->in) * AMX_TILE_BYTES;
     const unsigned char *const w = rows->row[out], *const w2 = w + 16 * stride;
     const unsigned char *const x = args->x;
-    float c[1][4 * TILE_FLOATS] __attribute__((aligned(64)));
+    float(*const c)[4 * TILE_FLOATS] = ((struct linear_scratch *)args->scratch)->c;
 
     _tile_zero(0);
     _tile_zero(1);

@@ -35,41 +35,51 @@ static inline void prefetch_row(const float *row, int32_t n)
 }
 
 /* append_k_bf16 */
-static inline void append_k_rows(void *page, int64_t k_stride, int32_t slot, int32_t n,
-                                 const float *k, int64_t token_stride, int32_t dk,
-                                 gqa_dtype storage)
+static inline void append_k_rows(const struct gqa__append_args *args)
 {
-    for (int32_t i = 0; i < n; i++) {
-        if (i + 8 < n) {
-            prefetch_row(k + (i + 8) * token_stride, dk);
+    struct gqa__append_args one = *args;
+
+    one.n = 1;
+    for (int32_t i = 0; i < args->n; i++) {
+        if (i + 8 < args->n) {
+            prefetch_row(args->src + (i + 8) * args->src_stride, args->dim);
         }
-        append_k_bf16(page, k_stride, slot + i, 1, k + i * token_stride, token_stride, dk, storage);
+        one.slot = args->slot + i;
+        one.src = args->src + i * args->src_stride;
+        append_k_bf16(&one);
     }
 }
 
-/* page [dv rounded up][v_stride]: transposed */
-static inline bool append_v_transposed(void *page, int64_t v_stride, int32_t slot, int32_t n,
-                                       const float *v, int64_t token_stride, int32_t dv,
-                                       gqa_dtype storage)
+/* Transposed: page [dim rounded up][stride] */
+static inline bool append_v_transposed(const struct gqa__append_args *args)
 {
-    uint16_t *to = (uint16_t *)page + slot;
-    const int32_t whole = dv / 16 * 16;
+    const int64_t stride = args->stride, src_stride = args->src_stride;
+    const int32_t whole = args->dim / 16 * 16;
+    struct gqa__append_args rest = *args; /* the last dimensions, then the last tokens */
     bool special = false;
     int32_t i = 0;
 
-    for (; i + 16 <= n; i += 16) {
-        const float *row = v + i * token_stride;
-        for (int32_t next = i + 16; next < i + 32 && next < n; next++) {
-            prefetch_row(v + next * token_stride, dv);
+    rest.page = (uint16_t *)args->page + whole * stride;
+    rest.dim = args->dim - whole;
+    rest.n = 16;
+    for (; i + 16 <= args->n; i += 16) {
+        uint16_t *to = (uint16_t *)args->page + args->slot + i;
+        const float *row = args->src + i * src_stride;
+        for (int32_t next = i + 16; next < i + 32 && next < args->n; next++) {
+            prefetch_row(args->src + next * src_stride, args->dim);
         }
         for (int32_t d = 0; d < whole; d += 16) {
-            special |= append_16(to + d * v_stride + i, v_stride, row + d, token_stride);
+            special |= append_16(to + d * stride, stride, row + d, src_stride);
         }
-        special |= append_v_bf16(to + whole * v_stride, v_stride, i, 16, row + whole, token_stride,
-                                 dv - whole, storage);
+        rest.slot = args->slot + i;
+        rest.src = row + whole;
+        special |= append_v_bf16(&rest);
     }
-    return append_v_bf16(to, v_stride, i, n - i, v + i * token_stride, token_stride, dv, storage) ||
-           special;
+    rest = *args;
+    rest.slot = args->slot + i;
+    rest.n = args->n - i;
+    rest.src = args->src + i * src_stride;
+    return append_v_bf16(&rest) || special;
 }
 
 #endif

@@ -17,6 +17,7 @@
 #include "kernel/avx512/flush.h"
 #include "kernel/scalar/bf16.h"
 #include "kernel/vector/block.h"
+#include "kernel/vector/convert.h"
 #include "kernel/vector/stage.h"
 
 /* factor_value of scalar/bf16.h, VEC at a time. */
@@ -45,32 +46,34 @@ static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *m
 
 /* --- scores ---------------------------------------------------------------------------------- */
 
-static void score_pairs_lanes(float *s, int64_t s_stride, const float *q, int32_t width,
-                              const struct gqa__key_run *keys, int32_t dk)
+/* One lane pair: s [keys][ld], q [dk rounded up][width]. */
+static void score_pairs_lanes(const struct gqa__score_args *args, int32_t width)
 {
-    const struct gqa__pairs pairs = {.a = keys->k,
-                                     .a_row = keys->k_stride,
-                                     .b = q,
+    struct gqa__avx512_scratch *scratch = args->scratch;
+    const struct gqa__pairs pairs = {.a = args->k,
+                                     .a_row = args->k_stride,
+                                     .b = args->q,
                                      .b_step = width,
-                                     .n = (int32_t)round_to_k32(dk),
-                                     .c = s,
-                                     .c_row = s_stride,
-                                     .rows = keys->keys,
+                                     .n = (int32_t)round_to_k32(args->dk),
+                                     .c = args->s,
+                                     .c_row = args->ld,
+                                     .rows = args->keys,
                                      .width = width,
-                                     .first = true};
+                                     .first = true,
+                                     .wide = scratch->wide};
 
     gqa__avx512_pairs(&pairs);
 }
 
-static void score_pairs(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                        int32_t keys, int32_t dk)
+static void score_pairs(const struct gqa__score_args *args)
 {
-    const struct gqa__key_run run = {k, k_stride, NULL, 0, keys};
+    struct gqa__score_args pair = *args;
 
-    assert(ld % VEC == 0);
-    for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
-        score_pairs_lanes(s + lane, ld, (const float *)q + lane * round_to_k32(dk),
-                          lane_pair_width(ld, lane), &run, dk);
+    assert(args->ld % VEC == 0);
+    for (int32_t lane = 0; lane < args->ld; lane += LANE_PAIR) {
+        pair.s = args->s + lane;
+        pair.q = (const float *)args->q + lane * round_to_k32(args->dk);
+        score_pairs_lanes(&pair, lane_pair_width(args->ld, lane));
     }
 }
 
@@ -114,40 +117,40 @@ INLINE vec reference_lanes(const float *s, int64_t stride, int32_t keys)
 }
 
 /* Under flush_enter, as is softmax_compact. */
-__attribute__((noinline)) static void softmax_flushed(void *p, float *m, float *l, const float *s,
-                                                      int32_t keys, int32_t ld, const uint8_t *mark)
+__attribute__((noinline)) static void softmax_flushed(const struct gqa__softmax_args *args)
 {
+    const int32_t ld = args->ld;
+    const bool mark = args->mark != NULL;
+
     for (int32_t lane = 0; lane < ld; lane += VEC) {
-        v_store(m + lane, reference_lanes(s + lane, ld, keys));
+        v_store(args->m + lane, reference_lanes(args->s + lane, ld, args->keys));
     }
-    if (mark != NULL) {
-        take_maxima(m, s, ld, mark, keys, ld);
+    if (mark) {
+        take_maxima(args->m, args->s, ld, args->mark, args->keys, ld);
     }
     for (int32_t lane = 0; lane < ld; lane += VEC) {
-        const vec safe = safe_lanes(v_load(m + lane));
+        const vec safe = safe_lanes(v_load(args->m + lane));
         vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
-        for (int32_t key = 0; key < keys; key += 4) {
-            const float *row = s + (int64_t)key * ld + lane;
+        for (int32_t key = 0; key < args->keys; key += 4) {
+            const float *row = args->s + (int64_t)key * ld + lane;
             vec e[4];
             exponentiate_four(e, row, ld, safe, sum);
             for (int32_t i = 0; i < 4; i++) {
-                uint16_t *to = (uint16_t *)p + (int64_t)(key + i) * ld + lane; /* [VEC] */
+                uint16_t *to = (uint16_t *)args->p + (int64_t)(key + i) * ld + lane; /* [VEC] */
                 const vmask hidden = v_equal(v_load(row + (int64_t)i * ld), v_set(-INFINITY));
-                const vec value = mark != NULL ? v_select(hidden, v_set(-0.0f), e[i]) : e[i];
-                v_store_bf16(to, value);
+                v_store_bf16(to, mark ? v_select(hidden, v_set(-0.0f), e[i]) : e[i]);
             }
         }
-        v_store(l + lane, join_lanes(sum));
+        v_store(args->l + lane, join_lanes(sum));
     }
 }
 
-static void softmax_pairs(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                          const uint8_t *mark)
+static void softmax_pairs(const struct gqa__softmax_args *args)
 {
     const unsigned saved = flush_enter();
 
-    assert(keys % K32 == 0 && ld % VEC == 0);
-    softmax_flushed(p, m, l, s, keys, ld, mark);
+    assert(args->keys % K32 == 0 && args->ld % VEC == 0);
+    softmax_flushed(args);
     flush_leave(saved);
 }
 
@@ -173,14 +176,16 @@ __attribute__((noinline)) static void softmax_compact(float *m, float *l, float 
 /* --- values ---------------------------------------------------------------------------------- */
 
 /* o [dv][ld] of one lane pair, p [keys][p_stride] f32, v transposed. */
-static void accumulate_pairs_lanes(const struct values *values, const uint16_t *v, bool first)
+static void accumulate_pairs_lanes(const struct values *values, const uint16_t *v, bool first,
+                                   struct gqa__avx512_scratch *scratch)
 {
     struct gqa__pairs pairs = {.a_row = values->v_stride,
                                .b_step = values->p_stride,
                                .c = values->o,
                                .c_row = values->o_stride,
                                .rows = values->dv,
-                               .width = values->width};
+                               .width = values->width,
+                               .wide = scratch->wide};
 
     for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
         const int32_t rest = values->keys - key;
@@ -192,28 +197,35 @@ static void accumulate_pairs_lanes(const struct values *values, const uint16_t *
     }
 }
 
-static void accumulate_pairs(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                             int32_t keys, int32_t dv, int flags)
+static void accumulate_pairs(const struct gqa__accumulate_args *args)
 {
-    float plain[VALUE_KEYS * SCALAR_TILE_ROWS]; /* [VALUE_KEYS][ld] */
+    const int32_t ld = args->ld;
+    struct gqa__avx512_scratch *scratch = args->scratch;
+    float *plain = scratch->p; /* [VALUE_KEYS][ld] */
 
-    if (flags & GQA__ACC_MARKED) {
-        accumulate_bf16(o, ld, p, v, v_stride, keys, dv, flags);
+    if (args->flags & GQA__ACC_MARKED) {
+        accumulate_bf16(args);
         return;
     }
     assert(ld % VEC == 0 && ld <= SCALAR_TILE_ROWS);
-    for (int32_t key = 0; key < keys; key += VALUE_KEYS) {
-        const int32_t rest = keys - key;
-        const int32_t n = rest < VALUE_KEYS ? rest : VALUE_KEYS;
-        const uint16_t *from = (const uint16_t *)p + (int64_t)key * ld; /* [n][ld] */
+    for (int32_t key = 0; key < args->keys; key += VALUE_KEYS) {
+        const int32_t left = args->keys - key;
+        const int32_t n = left < VALUE_KEYS ? left : VALUE_KEYS;
+        const uint16_t *from = (const uint16_t *)args->p + (int64_t)key * ld; /* [n][ld] */
         for (int32_t i = 0; i < n * ld; i++) {
             plain[i] = gqa__bf16_to_f32(from[i]);
         }
         for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
-            const struct values values = {
-                o + lane, ld, plain + lane, ld, NULL, v_stride, n, dv, lane_pair_width(ld, lane)};
-            accumulate_pairs_lanes(&values, (const uint16_t *)v + key,
-                                   (flags & GQA__ACC_FIRST) != 0 && key == 0);
+            const struct values values = {.o = args->o + lane,
+                                          .o_stride = ld,
+                                          .p = plain + lane,
+                                          .p_stride = ld,
+                                          .v_stride = args->v_stride,
+                                          .keys = n,
+                                          .dv = args->dv,
+                                          .width = lane_pair_width(ld, lane)};
+            accumulate_pairs_lanes(&values, (const uint16_t *)args->v + key,
+                                   (args->flags & GQA__ACC_FIRST) != 0 && key == 0, scratch);
         }
     }
 }
@@ -223,19 +235,23 @@ static void accumulate_pairs(float *o, int32_t ld, const void *p, const void *v,
 static void score_pair_runs(const struct gqa__block *block, int32_t lane, int32_t width,
                             struct key_range range)
 {
-    const float *q = (const float *)block->q + lane * round_to_k32(block->dk);
+    struct gqa__score_args args = {.q = (const float *)block->q + lane * round_to_k32(block->dk),
+                                   .ld = width,
+                                   .dk = block->dk,
+                                   .scratch = block->scratch};
     int32_t offset = 0;
 
     for (int32_t i = 0; i < block->runs; i++) {
-        struct gqa__key_run run = block->run[i];
-        const struct key_range own = run_range(&run, offset, range);
-        run.k = (const uint16_t *)run.k + own.begin * run.k_stride;
-        offset += run.keys;
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, range);
         if (own.begin < own.end) {
-            float *s = block->s + (int64_t)(offset - run.keys + own.begin) * width;
-            run.keys = own.end - own.begin;
-            score_pairs_lanes(s, width, q, width, &run, block->dk);
+            args.s = block->s + (int64_t)(offset + own.begin) * width;
+            args.k = (const uint16_t *)run->k + own.begin * run->k_stride;
+            args.k_stride = run->k_stride;
+            args.keys = own.end - own.begin;
+            score_pairs_lanes(&args, width);
         }
+        offset += run->keys;
     }
 }
 
@@ -252,7 +268,7 @@ static void accumulate_pair_runs(const struct gqa__block *block, int32_t lane, i
 
         if (own.begin < own.end) {
             accumulate_pairs_lanes(&values, (const uint16_t *)run->v + own.begin,
-                                   offset + own.begin == range.begin);
+                                   offset + own.begin == range.begin, block->scratch);
         }
         offset += run->keys;
     }
@@ -281,6 +297,12 @@ static void block_pairs_lanes(const struct gqa__block *block, int32_t lane, int3
     accumulate_pair_runs(block, lane, width, range);
 }
 
+_Static_assert((int)GQA__PAIR_KEYS == VALUE_KEYS && (int)GQA__PAIR_LANES == SCALAR_TILE_ROWS,
+               "scratch_bytes");
+_Static_assert(sizeof(struct gqa__avx512_scratch) >= sizeof(struct gqa__avx512_linear_scratch),
+               "scratch_bytes");
+_Static_assert(sizeof(struct gqa__avx512_scratch) >= SCRATCH_BF16, "scratch_bytes");
+
 static void block_pairs(const struct gqa__block *block)
 {
     assert(block->ld % VEC == 0);
@@ -302,6 +324,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .operand = GQA_BF16,
     .out_step = 32,
     .token_step = 32,
+    .scratch_bytes = sizeof(struct gqa__avx512_scratch),
     .q_bytes = q_bytes_bf16,
     .pack_q = pack_q_pairs,
     .append_k = append_k_bf16,
@@ -321,6 +344,8 @@ static const struct gqa__kernels avx512_bf16 = {
     .pack_x = gqa__avx512_pack_x,
     .linear = gqa__avx512_linear,
     .pack_rows = gqa__avx512_pack_rows,
+    .load = load_run,
+    .store = store_run,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

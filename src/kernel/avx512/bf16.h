@@ -10,7 +10,14 @@
 #ifndef GQA__KERNEL_AVX512_BF16_H
 #define GQA__KERNEL_AVX512_BF16_H
 
+#include "base/fold.h"
 #include "kernel/contract/kernel.h"
+
+enum {
+    GQA__PAIR_ROWS = 4, /* rows at a time: even, odd and sum of two vectors each are 24 registers */
+    GQA__PAIR_KEYS = 64,
+    GQA__PAIR_LANES = 128 /* most lanes of a tile */
+};
 
 /* c[rows][width] += a[rows][n] b[n][width], width 16 or 32. */
 struct gqa__pairs {
@@ -22,7 +29,18 @@ struct gqa__pairs {
     float *c;  /* row i is c + i * c_row */
     int64_t c_row;
     int32_t rows, width;
-    bool first; /* as GQA__ACC_FIRST */
+    bool first;                    /* as GQA__ACC_FIRST */
+    float (*wide)[GQA__DOT_BLOCK]; /* [GQA__PAIR_ROWS] scratch: rows of a as f32 */
+};
+
+/* What the entries keep in args->scratch: attention, then linear. */
+struct gqa__avx512_scratch {
+    float wide[GQA__PAIR_ROWS][GQA__DOT_BLOCK];
+    float p[GQA__PAIR_KEYS * GQA__PAIR_LANES]; /* probabilities as f32, [keys][ld] */
+};
+struct gqa__avx512_linear_scratch {
+    float c[32 * 32];    /* sums, [tokens][outputs] */
+    float wide[64 * 32]; /* int8 weights as f32, [inputs][outputs] */
 };
 
 void gqa__avx512_pairs(const struct gqa__pairs *pairs);

@@ -211,11 +211,9 @@ INLINE void token_groups(const struct inputs_product *p, struct weights w)
     }
 }
 
-/* int8 weights for more than one token group: each is converted once. */
-INLINE void expand_and_multiply(struct inputs_product p, const int8_t *from)
+/* int8 weights for more than one tile of tokens: each is converted once. */
+INLINE void expand_and_multiply(struct inputs_product p, const int8_t *from, float *wide)
 {
-    float wide[EXPANDED * PAIR_OUTS];
-
     for (; p.k < p.inputs; p.k += EXPANDED, from += EXPANDED * PAIR_OUTS) {
         p.n = p.inputs - p.k < EXPANDED ? p.inputs - p.k : EXPANDED;
         for (int64_t i = 0; i < p.n * PAIR_OUTS; i += PAIR_OUTS) {
@@ -227,15 +225,16 @@ INLINE void expand_and_multiply(struct inputs_product p, const int8_t *from)
     }
 }
 
-/* c [tokens][PAIR_OUTS] of the block of outputs from out on, tokens from token on; not inlined,
- * because the mode is set around it. */
-static __attribute__((noinline)) void product_block(const struct gqa__linear_args *args, float *c,
+/* scratch->c [tokens][PAIR_OUTS] of the block of outputs from out on, tokens from token on; not
+ * inlined, because the mode is set around it. */
+static __attribute__((noinline)) void product_block(const struct gqa__linear_args *args,
                                                     int64_t out, int32_t token, int32_t tokens)
 {
+    struct gqa__avx512_linear_scratch *scratch = args->scratch;
     const int64_t padded = padded_inputs(args->in);
     const float *x = (const float *)args->x + token * padded;
     const struct inputs_product product = {
-        .c = c, .x = x, .inputs = padded, .n = padded, .tokens = tokens};
+        .c = scratch->c, .x = x, .inputs = padded, .n = padded, .tokens = tokens};
     const int8_t *w = (const int8_t *)args->weight + out * padded;
 
     if (args->scale == NULL) {
@@ -244,7 +243,7 @@ static __attribute__((noinline)) void product_block(const struct gqa__linear_arg
     } else if (tokens <= PAIR_TOKENS) {
         token_groups(&product, (struct weights){w, INT8});
     } else {
-        expand_and_multiply(product, w);
+        expand_and_multiply(product, w, scratch->wide);
     }
 }
 
@@ -267,7 +266,7 @@ static void store_outputs(const struct gqa__linear_args *args, int64_t out, int3
 
 void gqa__avx512_linear(const struct gqa__linear_args *args)
 {
-    float c[SUM_TOKENS * PAIR_OUTS];
+    const struct gqa__avx512_linear_scratch *scratch = args->scratch;
 
     assert(args->out_begin % PAIR_OUTS == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += PAIR_OUTS) {
@@ -275,9 +274,9 @@ void gqa__avx512_linear(const struct gqa__linear_args *args)
             const int32_t rest = args->tokens - t;
             const int32_t rows = rest < SUM_TOKENS ? rest : SUM_TOKENS;
             const unsigned saved = flush_enter();
-            product_block(args, c, out, t, rows);
+            product_block(args, out, t, rows);
             flush_leave(saved);
-            store_outputs(args, out, t, rows, c);
+            store_outputs(args, out, t, rows, scratch->c);
         }
     }
 }

@@ -7,14 +7,10 @@
 
 #include <assert.h>
 
-#include "base/fold.h"
 #include "kernel/avx512/flush.h"
 #include "kernel/vector/words_avx512.h"
 
-enum {
-    PAIR_ROWS = 4, /* rows at a time: even, odd and sum of two vectors each are 24 registers */
-    PAIR_K32 = 32
-};
+enum { PAIR_ROWS = GQA__PAIR_ROWS, PAIR_K32 = 32 };
 
 /* n bf16 of each row as f32 into to [rows][GQA__DOT_BLOCK]. */
 INLINE void widen_rows(float (*to)[GQA__DOT_BLOCK], const struct gqa__pairs *p, int32_t row,
@@ -63,7 +59,7 @@ INLINE void add_pairs_k32(vec c[PAIR_ROWS], vec d[PAIR_ROWS], const float (*a)[G
 
 INLINE void pairs_group(const struct gqa__pairs *p, int32_t row, const int32_t rows, const bool two)
 {
-    float a[PAIR_ROWS][GQA__DOT_BLOCK];
+    float(*const a)[GQA__DOT_BLOCK] = p->wide; /* [rows] */
     float *to = p->c + row * p->c_row;
     vec c[PAIR_ROWS], d[PAIR_ROWS];
 

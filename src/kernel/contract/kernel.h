@@ -110,6 +110,49 @@ struct gqa__state {
     float *m, *l, *o;
 };
 
+/* Tokens for the slots [slot, slot + n) of one page and KV head. */
+struct gqa__append_args {
+    void *page;     /* K and V: [page_size][stride]; transposed V: [dim][stride] */
+    int64_t stride; /* elements */
+    int32_t slot, n;
+    const float *src; /* [n] of dim values, src_stride apart */
+    int64_t src_stride;
+    int32_t dim;       /* dk or dv */
+    gqa_dtype storage; /* the page's element type */
+};
+
+/* The scores of a key run for the rows of a tile. */
+struct gqa__score_args {
+    float *s;      /* [keys][ld] */
+    const void *q; /* packed */
+    const void *k; /* [keys][k_stride] operands */
+    int64_t k_stride;
+    int32_t keys; /* a multiple of panel_keys */
+    int32_t ld, dk;
+    void *scratch; /* [scratch_bytes], aligned to GQA__ALIGN */
+};
+
+/* Scores of a block to probabilities and the m and l of its state. */
+struct gqa__softmax_args {
+    void *p;             /* [keys][ld] operands, in whatever order accumulate reads them */
+    float *m, *l;        /* [ld] */
+    float *s;            /* [keys][ld], overwritten */
+    const uint8_t *mark; /* [keys] or NULL */
+    int32_t keys, ld;
+};
+
+/* The values of a key run, weighted by the probabilities, into the o of a state. */
+struct gqa__accumulate_args {
+    float *o;      /* [dv][ld] */
+    const void *p; /* as softmax leaves it, from the run's first key on */
+    const void *v; /* [keys][v_stride], transposed [dv][v_stride] operands */
+    int64_t v_stride;
+    int32_t keys; /* a multiple of panel_keys */
+    int32_t ld, dv;
+    int flags;     /* GQA__ACC_... */
+    void *scratch; /* [scratch_bytes], aligned to GQA__ALIGN */
+};
+
 /* How the rows of a tile end: from their state over all keys to what the caller gets. The sink, if
  * there is one, is merged in as a last key without a value; o is divided by l; the result and its
  * LSE are stored. */
@@ -134,6 +177,7 @@ struct gqa__block {
     const struct gqa__score_rules *rules; /* NULL = scores stay as they are */
     float *s;                             /* [FOLD][tile_rows] scratch */
     void *p;                              /* [FOLD][tile_rows] f32 scratch */
+    void *scratch;                        /* [scratch_bytes], aligned to GQA__ALIGN */
     struct gqa__state state;              /* the block's own */
     const struct gqa__prefetch *prefetch; /* [prefetches] or NULL */
     int32_t prefetches;
@@ -170,6 +214,7 @@ struct gqa__linear_args {
     const float *bias; /* [out] added after the product, or NULL */
     bool stream;       /* stores of y may pass the caches */
     struct gqa__epilogue after;
+    void *scratch; /* [scratch_bytes], aligned to GQA__ALIGN */
 };
 
 #define GQA__UNIT_ROWS 128 /* most rows of a unit; out_step is at most half of it */
@@ -199,6 +244,16 @@ struct gqa__norm_args {
     gqa_dtype cast; /* GQA_F32: none; else round x*rs, and the product with the weight, to it */
 };
 
+/* The heads of one token are rotated in place. */
+struct gqa__rope_args {
+    float *x; /* [heads] vectors, head_stride apart */
+    int64_t head_stride;
+    int32_t heads;
+    int32_t rotary_dim; /* values of each that rotate */
+    const float *c, *s; /* [rotary_dim / 2] cosines and sines */
+    gqa_rope style;
+};
+
 struct gqa__kernels {
     const char *name; /* "scalar/f32" */
     gqa_isa isa;
@@ -213,8 +268,10 @@ struct gqa__kernels {
     bool v_transposed;   /* pages hold V as [dv][page_size] */
     gqa_dtype operand;   /* element type of the K and V that score and accumulate read */
     int32_t out_step;    /* linear: outputs per indivisible block */
-    int32_t token_step;  /* linear: tokens per packet, a hint for cutting work */
-    bool stream_weights; /* linear: a packet of tokens stays in L2 while all weights pass */
+    int32_t token_step;  /* linear: tokens per block, a hint for cutting work */
+    bool stream_weights; /* linear: a block of packed tokens stays in L2 while all weights pass */
+    size_t scratch_bytes; /* memory of the running thread for arrays that would make a deep stack; a
+                             multiple of GQA__ALIGN */
 
     /* Thread state of the instruction set (AMX tiles); NULL = none. */
     void (*enter)(void);
@@ -224,38 +281,30 @@ struct gqa__kernels {
     size_t (*q_bytes)(int32_t dk, int32_t ld);
     void (*pack_q)(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
                    int32_t dk, float scale);
-    /* n tokens at slots slot .. of one page and KV head. k, v: f32, token_stride apart. storage:
-     * the page's element type. append_v returns true if a stored value is special: not finite, or
-     * large where operands are bf16. */
-    void (*append_k)(void *page, int64_t k_stride, int32_t slot, int32_t n, const float *k,
-                     int64_t token_stride, int32_t dk, gqa_dtype storage);
-    bool (*append_v)(void *page, int64_t v_stride, int32_t slot, int32_t n, const float *v,
-                     int64_t token_stride, int32_t dv, gqa_dtype storage);
-    /* s[key][ld] for keys (a multiple of panel_keys) rows of k, k_stride elements apart. */
-    void (*score)(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                  int32_t keys, int32_t dk);
+    /* append_v returns true if a stored value is special: not finite, or large where operands are
+     * bf16. */
+    void (*append_k)(const struct gqa__append_args *args);
+    bool (*append_v)(const struct gqa__append_args *args);
+    void (*score)(const struct gqa__score_args *args);
     void (*apply_rules)(float *s, const struct gqa__score_rules *rules);
     /* Per lane: m = the largest score, NaN left out, never -0; p = exp2(s - m), 0 where s is -inf;
      * l = the sum of p, in four chains by key mod 4, joined as (0+1)+(2+3). With bf16 m is a
      * reference instead: the largest score of the first k32 of keys (aligned in the key index) of
      * which the lane sees one, replaced by the largest of a later k32 only where that is more than
-     * 32 higher. p: [key][ld] of the operand type, in whatever order accumulate reads it; what
-     * belongs to the keys from k on starts at byte k * ld * size of operand, k a multiple of
-     * panel_keys. mark [keys], or NULL: p is -0 where s is -inf, and with bf16 m is the largest
-     * score in a lane that sees a key whose mark is 1 (V is large there). s is overwritten. */
-    void (*softmax)(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                    const uint8_t *mark);
+     * 32 higher. What p holds of the keys from k on starts at byte k * ld * size of operand, k a
+     * multiple of panel_keys. With mark p is -0 where s is -inf, and with bf16 m is the largest
+     * score in a lane that sees a key whose mark is 1 (V is large there). */
+    void (*softmax)(const struct gqa__softmax_args *args);
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
-    void (*accumulate)(float *o, int32_t ld, const void *p, const void *v, int64_t v_stride,
-                       int32_t keys, int32_t dv, int flags);
+    void (*accumulate)(const struct gqa__accumulate_args *args);
     /* score, apply_rules, softmax and accumulate of a whole block in one call, with the same bits.
      * NULL: the walk calls them one after the other, as it always does where V may be
      * special. */
     void (*block)(const struct gqa__block *block);
     bool block_ends; /* block does merges and finish too; else the walk does */
-    /* (m, l, o) = merge of (m, l, o) on the left and (m2, l2, o2). l == 0 is the neutral state. */
-    void (*merge)(float *m, float *l, float *o, const float *m2, const float *l2, const float *o2,
-                  int32_t dv, int32_t ld);
+    /* into = merge of into on the left and from on the right. l == 0 is the neutral state. */
+    void (*merge)(const struct gqa__state *into, const struct gqa__state *from, int32_t dv,
+                  int32_t ld);
     void (*finish)(const struct gqa__finish *finish);
 
     /* Projections. */
@@ -274,11 +323,15 @@ struct gqa__kernels {
     void (*pack_rows)(void *dst, const struct gqa__rows *rows);
     bool (*linear_rows)(const struct gqa__linear_args *args, const struct gqa__rows *rows);
 
+    /* Runs of n values of F32, BF16 or F16, as base/number.h converts each: to f32 (a NaN of f16
+     * becomes the canonical one, others keep their bits), and back, to nearest even (every NaN
+     * becomes canonical). The two do not overlap. */
+    void (*load)(float *dst, const void *src, int64_t n, gqa_dtype dtype);
+    void (*store)(void *dst, const float *src, int64_t n, gqa_dtype dtype);
+
     /* Element-wise, f32. dst may be a source. */
     void (*norm)(const struct gqa__norm_args *args);
-    /* heads vectors of one token, head_stride apart, in place; c, s: [rotary_dim/2]. */
-    void (*rope)(float *x, int64_t head_stride, int32_t heads, const float *c, const float *s,
-                 int32_t rotary_dim, gqa_rope style);
+    void (*rope)(const struct gqa__rope_args *args);
     void (*add)(float *dst, const float *a, const float *b, int64_t n); /* a + b */
     void (*scale)(float *dst, const float *a, float factor, int64_t n); /* a * f */
     void (*scale_add)(float *dst, const float *a, const float *b, float f,

@@ -139,9 +139,11 @@ static inline float merge_value(float left, float right, float a, float a2, floa
     return l == 0.0f ? right : kept;
 }
 
-static inline void merge_states(float *m, float *l, float *o, const float *m2, const float *l2,
-                                const float *o2, int32_t dv, int32_t ld)
+static inline void merge_states(const struct gqa__state *into, const struct gqa__state *from,
+                                int32_t dv, int32_t ld)
 {
+    float *restrict m = into->m, *restrict l = into->l;         /* [ld] */
+    const float *restrict m2 = from->m, *restrict l2 = from->l; /* [ld] */
     float a[SCALAR_TILE_ROWS], a2[SCALAR_TILE_ROWS];
 
     assert(ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
@@ -151,8 +153,8 @@ static inline void merge_states(float *m, float *l, float *o, const float *m2, c
         a2[j] = merge_factor(m2[j], top);
     }
     for (int32_t d = 0; d < dv; d++) {
-        float *restrict left = o + (int64_t)d * ld;         /* [ld] */
-        const float *restrict right = o2 + (int64_t)d * ld; /* [ld] */
+        float *restrict left = into->o + (int64_t)d * ld;        /* [ld] */
+        const float *restrict right = from->o + (int64_t)d * ld; /* [ld] */
         for (int32_t j = 0; j < ld; j++) {
             left[j] = merge_value(left[j], right[j], a[j], a2[j], l[j], l2[j]);
         }

@@ -170,33 +170,27 @@ static inline void pack_q_bf16(void *dst, const float *q, const struct gqa__row_
     }
 }
 
-static inline void append_k_bf16(void *page, int64_t k_stride, int32_t slot, int32_t n,
-                                 const float *k, int64_t token_stride, int32_t dk,
-                                 gqa_dtype storage)
+static inline void append_k_bf16(const struct gqa__append_args *args)
 {
-    assert(storage == GQA_BF16);
-    (void)storage;
-    for (int32_t i = 0; i < n; i++) {
-        uint16_t *row = (uint16_t *)page + (slot + i) * k_stride; /* [dk] */
-        for (int32_t d = 0; d < dk; d++) {
-            row[d] = gqa__f32_to_bf16(k[i * token_stride + d]);
+    assert(args->storage == GQA_BF16);
+    for (int32_t i = 0; i < args->n; i++) {
+        uint16_t *row = (uint16_t *)args->page + (args->slot + i) * args->stride; /* [dim] */
+        for (int32_t d = 0; d < args->dim; d++) {
+            row[d] = gqa__f32_to_bf16(args->src[i * args->src_stride + d]);
         }
     }
 }
 
-/* page [dv rounded up][v_stride]: transposed */
-static inline bool append_v_bf16(void *page, int64_t v_stride, int32_t slot, int32_t n,
-                                 const float *v, int64_t token_stride, int32_t dv,
-                                 gqa_dtype storage)
+/* Transposed: page [dim rounded up][stride] */
+static inline bool append_v_bf16(const struct gqa__append_args *args)
 {
     bool special = false;
 
-    assert(storage == GQA_BF16);
-    (void)storage;
-    for (int32_t i = 0; i < n; i++) {
-        for (int32_t d = 0; d < dv; d++) {
-            const uint16_t value = gqa__f32_to_bf16(v[i * token_stride + d]);
-            ((uint16_t *)page)[d * v_stride + slot + i] = value;
+    assert(args->storage == GQA_BF16);
+    for (int32_t i = 0; i < args->n; i++) {
+        for (int32_t d = 0; d < args->dim; d++) {
+            const uint16_t value = gqa__f32_to_bf16(args->src[i * args->src_stride + d]);
+            ((uint16_t *)args->page)[d * args->stride + args->slot + i] = value;
             special |= (value & 0x7fffu) >= GQA__LARGE_BF16;
         }
     }
@@ -211,21 +205,23 @@ static inline void load_operands(float *restrict dst, const uint16_t *restrict s
     }
 }
 
-/* s [keys][ld], q [dk rounded up][ld], k [keys][k_stride] */
-static inline void score_bf16(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                              int32_t keys, int32_t dk)
+/* q [dk rounded up][ld] */
+static inline void score_bf16(const struct gqa__score_args *args)
 {
-    assert(keys % BF16_ROWS == 0 && ld % SCALAR_LANES == 0);
-    memset(s, 0, (size_t)keys * (size_t)ld * sizeof(float));
-    for (int32_t key = 0; key < keys; key += BF16_ROWS) {
-        for (int32_t d = 0; d < dk; d += K32) {
+    const int32_t ld = args->ld;
+
+    assert(args->keys % BF16_ROWS == 0 && ld % SCALAR_LANES == 0);
+    memset(args->s, 0, (size_t)args->keys * (size_t)ld * sizeof(float));
+    for (int32_t key = 0; key < args->keys; key += BF16_ROWS) {
+        const uint16_t *k = (const uint16_t *)args->k + key * args->k_stride;
+        for (int32_t d = 0; d < args->dk; d += K32) {
             float a[BF16_ROWS][K32];
             for (int32_t i = 0; i < BF16_ROWS; i++) {
-                load_operands(a[i], (const uint16_t *)k + (key + i) * k_stride + d, K32);
+                load_operands(a[i], k + i * args->k_stride + d, K32);
             }
             for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
-                k32_rows(s + (int64_t)key * ld + lane, ld, a[0], K32,
-                         (const float *)q + (int64_t)d * ld + lane, ld, BF16_ROWS);
+                k32_rows(args->s + (int64_t)key * ld + lane, ld, a[0], K32,
+                         (const float *)args->q + (int64_t)d * ld + lane, ld, BF16_ROWS);
             }
         }
     }
@@ -279,23 +275,23 @@ static inline void take_maxima(float *restrict m, const float *restrict s, int32
 
 /* p [keys][ld] bf16; l sums p before it is rounded. p is never denormal: exp2 ends at 2^-126. A
  * score, or a difference of scores, that is denormal counts as zero: vector kernels flush there. */
-static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                                const uint8_t *mark)
+static inline void softmax_bf16(const struct gqa__softmax_args *args)
 {
-    const uint16_t hidden = mark != NULL ? 0x8000u : 0u;
+    const uint16_t hidden = args->mark != NULL ? 0x8000u : 0u;
+    const int32_t ld = args->ld;
     float safe[SCALAR_TILE_ROWS];
     float sums[4][SCALAR_TILE_ROWS];
 
-    assert(keys % K32 == 0 && ld <= SCALAR_TILE_ROWS);
-    reference_scores(m, s, keys, ld);
-    if (mark != NULL) {
-        take_maxima(m, s, ld, mark, keys, ld);
+    assert(args->keys % K32 == 0 && ld <= SCALAR_TILE_ROWS);
+    reference_scores(args->m, args->s, args->keys, ld);
+    if (args->mark != NULL) {
+        take_maxima(args->m, args->s, ld, args->mark, args->keys, ld);
     }
-    safe_max(safe, m, ld);
+    safe_max(safe, args->m, ld);
     memset(sums, 0, sizeof sums);
-    for (int32_t key = 0; key < keys; key++) {
-        const float *restrict row = s + (int64_t)key * ld;          /* [ld] */
-        uint16_t *restrict out = (uint16_t *)p + (int64_t)key * ld; /* [ld] */
+    for (int32_t key = 0; key < args->keys; key++) {
+        const float *restrict row = args->s + (int64_t)key * ld;          /* [ld] */
+        uint16_t *restrict out = (uint16_t *)args->p + (int64_t)key * ld; /* [ld] */
         float *restrict sum = sums[key % 4];
         for (int32_t j = 0; j < ld; j++) {
             const float e = gqa__exp2f_fast(flush(flush(row[j]) - safe[j]));
@@ -303,7 +299,7 @@ static inline void softmax_bf16(void *p, float *m, float *l, float *s, int32_t k
             out[j] = row[j] == -INFINITY ? hidden : probability_to_bf16(e);
         }
     }
-    join_sums(l, sums, ld);
+    join_sums(args->l, sums, ld);
 }
 
 /* One dimension of v over a k32, taken as +0 where a lane's p is -0. c [SCALAR_LANES]. */
@@ -325,19 +321,23 @@ static inline void k32_nonfinite(float *restrict c, const float *restrict v,
     add_k32(c, even, odd, SCALAR_LANES);
 }
 
-/* One k32 of keys: o [dv][ld], p [32][ld] operand values, v [dv][v_stride]. */
-static inline void accumulate_k32(float *o, int32_t ld, const float *p, const uint16_t *v,
-                                  int64_t v_stride, int32_t dv, bool marked)
+/* The k32 of keys from key on; p [32][ld] operand values. */
+static inline void accumulate_k32(const struct gqa__accumulate_args *args, int32_t key,
+                                  const float *p)
 {
-    for (int32_t d = 0; d < dv; d += BF16_ROWS) {
-        const int32_t rows = dv - d < BF16_ROWS ? dv - d : BF16_ROWS;
+    const int32_t ld = args->ld;
+    const bool marked = (args->flags & GQA__ACC_MARKED) != 0;
+
+    for (int32_t d = 0; d < args->dv; d += BF16_ROWS) {
+        const int32_t rows = args->dv - d < BF16_ROWS ? args->dv - d : BF16_ROWS;
+        const uint16_t *v = (const uint16_t *)args->v + d * args->v_stride + key;
         float a[BF16_ROWS][K32];
 
         for (int32_t i = 0; i < rows; i++) {
-            load_operands(a[i], v + (d + i) * v_stride, K32);
+            load_operands(a[i], v + i * args->v_stride, K32);
         }
         for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
-            float *out = o + (int64_t)d * ld + lane; /* [rows][ld] */
+            float *out = args->o + (int64_t)d * ld + lane; /* [rows][ld] */
             for (int32_t i = 0; i < rows && marked; i++) {
                 k32_nonfinite(out + (int64_t)i * ld, a[i], p + lane, ld);
             }
@@ -348,20 +348,22 @@ static inline void accumulate_k32(float *o, int32_t ld, const float *p, const ui
     }
 }
 
-/* o [dv][ld], p [keys][ld], v [dv][v_stride] */
-static inline void accumulate_bf16(float *o, int32_t ld, const void *p, const void *v,
-                                   int64_t v_stride, int32_t keys, int32_t dv, int flags)
-{
-    float probability[K32 * SCALAR_TILE_ROWS]; /* [32][ld] */
+/* Probabilities of a k32 as f32, on the way of accumulate_bf16. */
+enum { SCRATCH_BF16 = K32 * SCALAR_TILE_ROWS * (int)sizeof(float) };
 
-    assert(keys % K32 == 0 && ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
-    if (flags & GQA__ACC_FIRST) {
-        memset(o, 0, (size_t)dv * (size_t)ld * sizeof(float));
+/* p [keys][ld] */
+static inline void accumulate_bf16(const struct gqa__accumulate_args *args)
+{
+    const int32_t ld = args->ld;
+    float *probability = args->scratch; /* [32][ld] */
+
+    assert(args->keys % K32 == 0 && ld % SCALAR_LANES == 0 && ld <= SCALAR_TILE_ROWS);
+    if (args->flags & GQA__ACC_FIRST) {
+        memset(args->o, 0, (size_t)args->dv * (size_t)ld * sizeof(float));
     }
-    for (int32_t key = 0; key < keys; key += K32) {
-        load_operands(probability, (const uint16_t *)p + (int64_t)key * ld, K32 * ld);
-        accumulate_k32(o, ld, probability, (const uint16_t *)v + key, v_stride, dv,
-                       (flags & GQA__ACC_MARKED) != 0);
+    for (int32_t key = 0; key < args->keys; key += K32) {
+        load_operands(probability, (const uint16_t *)args->p + (int64_t)key * ld, K32 * ld);
+        accumulate_k32(args, key, probability);
     }
 }
 

@@ -105,58 +105,59 @@ static inline bool store_values(void *dst, int64_t offset, const float *src, int
     return largest >= 0x7f800000u;
 }
 
-static inline void append_k_f32(void *page, int64_t k_stride, int32_t slot, int32_t n,
-                                const float *k, int64_t token_stride, int32_t dk, gqa_dtype storage)
+static inline void append_k_f32(const struct gqa__append_args *args)
 {
-    for (int32_t i = 0; i < n; i++) {
-        store_values(page, (slot + i) * k_stride, k + i * token_stride, dk, storage);
+    for (int32_t i = 0; i < args->n; i++) {
+        store_values(args->page, (args->slot + i) * args->stride, args->src + i * args->src_stride,
+                     args->dim, args->storage);
     }
 }
 
-static inline bool append_v_f32(void *page, int64_t v_stride, int32_t slot, int32_t n,
-                                const float *v, int64_t token_stride, int32_t dv, gqa_dtype storage)
+static inline bool append_v_f32(const struct gqa__append_args *args)
 {
     bool nonfinite = false;
 
-    for (int32_t i = 0; i < n; i++) {
-        nonfinite |= store_values(page, (slot + i) * v_stride, v + i * token_stride, dv, storage);
+    for (int32_t i = 0; i < args->n; i++) {
+        nonfinite |= store_values(args->page, (args->slot + i) * args->stride,
+                                  args->src + i * args->src_stride, args->dim, args->storage);
     }
     return nonfinite;
 }
 
-/* s [keys][ld], q [dk][ld], k [keys][k_stride] */
-static inline void score_f32(float *s, int32_t ld, const void *q, const void *k, int64_t k_stride,
-                             int32_t keys, int32_t dk)
+/* q [dk][ld] */
+static inline void score_f32(const struct gqa__score_args *args)
 {
-    assert(keys % F32_ROWS == 0 && ld % SCALAR_LANES == 0 && dk <= GQA__DOT_BLOCK);
-    for (int32_t key = 0; key < keys; key += F32_ROWS) {
-        const struct strided a = {(const float *)k + key * k_stride, k_stride, 1};
+    const int32_t ld = args->ld;
+
+    assert(args->keys % F32_ROWS == 0 && ld % SCALAR_LANES == 0 && args->dk <= GQA__DOT_BLOCK);
+    for (int32_t key = 0; key < args->keys; key += F32_ROWS) {
+        const struct strided a = {(const float *)args->k + key * args->k_stride, args->k_stride, 1};
         for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
             float c[F32_ROWS][SCALAR_LANES];
             memset(c, 0, sizeof c);
-            chain_block(c, a, (const float *)q + lane, ld, dk);
+            chain_block(c, a, (const float *)args->q + lane, ld, args->dk);
             for (int32_t i = 0; i < F32_ROWS; i++) {
-                memcpy(s + (int64_t)(key + i) * ld + lane, c[i], sizeof c[i]);
+                memcpy(args->s + (int64_t)(key + i) * ld + lane, c[i], sizeof c[i]);
             }
         }
     }
 }
 
 /* p [keys][ld] f32 */
-static inline void softmax_f32(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                               const uint8_t *mark)
+static inline void softmax_f32(const struct gqa__softmax_args *args)
 {
-    const float hidden = mark != NULL ? -0.0f : 0.0f;
+    const float hidden = args->mark != NULL ? -0.0f : 0.0f;
+    const int32_t ld = args->ld;
     float safe[SCALAR_TILE_ROWS];
     float sums[4][SCALAR_TILE_ROWS];
 
-    assert(keys % 4 == 0 && ld <= SCALAR_TILE_ROWS);
-    max_scores(m, s, keys, ld);
-    safe_max(safe, m, ld);
+    assert(args->keys % 4 == 0 && ld <= SCALAR_TILE_ROWS);
+    max_scores(args->m, args->s, args->keys, ld);
+    safe_max(safe, args->m, ld);
     memset(sums, 0, sizeof sums);
-    for (int32_t key = 0; key < keys; key++) {
-        const float *restrict row = s + (int64_t)key * ld;    /* [ld] */
-        float *restrict out = (float *)p + (int64_t)key * ld; /* [ld] */
+    for (int32_t key = 0; key < args->keys; key++) {
+        const float *restrict row = args->s + (int64_t)key * ld;    /* [ld] */
+        float *restrict out = (float *)args->p + (int64_t)key * ld; /* [ld] */
         float *restrict sum = sums[key % 4];
         for (int32_t j = 0; j < ld; j++) {
             const float e = gqa__exp2f(row[j] - safe[j]);
@@ -164,7 +165,7 @@ static inline void softmax_f32(void *p, float *m, float *l, float *s, int32_t ke
             out[j] = row[j] == -INFINITY ? hidden : e;
         }
     }
-    join_sums(l, sums, ld);
+    join_sums(args->l, sums, ld);
 }
 
 /* One value dimension for SCALAR_LANES lanes: where a lane's p is -0, v counts as +0. c
@@ -201,27 +202,29 @@ static inline void store_lanes(float *restrict o, int32_t ld, float (*restrict c
     }
 }
 
-/* o [dv][ld], p [keys][ld], v [keys][v_stride] */
-static inline void accumulate_f32(float *o, int32_t ld, const void *p, const void *v,
-                                  int64_t v_stride, int32_t keys, int32_t dv, int flags)
+/* p [keys][ld] */
+static inline void accumulate_f32(const struct gqa__accumulate_args *args)
 {
+    const int32_t ld = args->ld, keys = args->keys;
+    const bool marked = (args->flags & GQA__ACC_MARKED) != 0;
+
     assert(ld % SCALAR_LANES == 0);
     for (int32_t lane = 0; lane < ld; lane += SCALAR_LANES) {
-        const float *p_lane = (const float *)p + lane;
-        for (int32_t d = 0; d < dv;) {
-            const bool block = dv - d >= F32_ROWS && !(flags & GQA__ACC_MARKED);
+        const float *p = (const float *)args->p + lane;
+        for (int32_t d = 0; d < args->dv;) {
+            const bool block = args->dv - d >= F32_ROWS && !marked;
             const int32_t rows = block ? F32_ROWS : 1;
-            const struct strided a = {(const float *)v + d, 1, v_stride};
-            float *out = o + (int64_t)d * ld + lane;
+            const struct strided a = {(const float *)args->v + d, 1, args->v_stride};
+            float *out = args->o + (int64_t)d * ld + lane;
             float c[F32_ROWS][SCALAR_LANES];
 
-            load_lanes(c, out, ld, rows, flags);
+            load_lanes(c, out, ld, rows, args->flags);
             if (block) {
-                chain_block(c, a, p_lane, ld, keys);
-            } else if (flags & GQA__ACC_MARKED) {
-                chain_marked(c[0], a, p_lane, ld, keys);
+                chain_block(c, a, p, ld, keys);
+            } else if (marked) {
+                chain_marked(c[0], a, p, ld, keys);
             } else {
-                chain_row(c[0], SCALAR_LANES, a, p_lane, ld, keys);
+                chain_row(c[0], SCALAR_LANES, a, p, ld, keys);
             }
             store_lanes(out, ld, c, rows);
             d += rows;
@@ -318,8 +321,13 @@ static inline void linear_inputs(const struct gqa__linear_args *args, const floa
     }
 }
 
+/* Weights of int8 as f32, on the way of linear_f32. */
+enum { SCRATCH_F32 = GQA__DOT_BLOCK * SCALAR_OUT_STEP * (int)sizeof(float) };
+
 static inline void linear_f32(const struct gqa__linear_args *args)
 {
+    float *w = args->scratch; /* [GQA__DOT_BLOCK][SCALAR_OUT_STEP] */
+
     assert(args->out_begin % SCALAR_OUT_STEP == 0);
     for (int64_t out = args->out_begin; out < args->out_end; out += SCALAR_OUT_STEP) {
         for (int64_t k = 0; k < args->in; k += GQA__DOT_BLOCK) {
@@ -327,7 +335,6 @@ static inline void linear_f32(const struct gqa__linear_args *args)
             const int64_t n = rest < GQA__DOT_BLOCK ? rest : GQA__DOT_BLOCK;
             const int64_t at = out * args->in + k * SCALAR_OUT_STEP;
             if (args->scale != NULL) {
-                float w[GQA__DOT_BLOCK * SCALAR_OUT_STEP]; /* [n][SCALAR_OUT_STEP] */
                 expand_int8(w, (const int8_t *)args->weight + at, n * SCALAR_OUT_STEP);
                 linear_inputs(args, w, out, k, n);
             } else {

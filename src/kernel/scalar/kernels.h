@@ -7,6 +7,7 @@
 
 #include "kernel/scalar/attention.h"
 #include "kernel/scalar/bf16.h"
+#include "kernel/scalar/convert.h"
 #include "kernel/scalar/f32.h"
 #include "kernel/scalar/stage.h"
 
@@ -23,6 +24,7 @@ static const struct gqa__kernels scalar_f32 = {
     .operand = GQA_F32,
     .out_step = SCALAR_OUT_STEP,
     .token_step = 32,
+    .scratch_bytes = SCRATCH_F32,
     .q_bytes = q_bytes_f32,
     .pack_q = pack_q_f32,
     .append_k = append_k_f32,
@@ -40,6 +42,8 @@ static const struct gqa__kernels scalar_f32 = {
     .x_bytes = x_bytes_f32,
     .pack_x = pack_x_f32,
     .linear = linear_f32,
+    .load = load_plain,
+    .store = store_plain,
     .norm = norm_vector,
     .rope = rope_heads,
     .add = add_vectors,
@@ -63,6 +67,7 @@ static const struct gqa__kernels scalar_bf16 = {
     .operand = GQA_BF16,
     .out_step = SCALAR_OUT_STEP,
     .token_step = 32,
+    .scratch_bytes = SCRATCH_BF16,
     .q_bytes = q_bytes_bf16,
     .pack_q = pack_q_bf16,
     .append_k = append_k_bf16,
@@ -80,6 +85,8 @@ static const struct gqa__kernels scalar_bf16 = {
     .x_bytes = x_bytes_bf16,
     .pack_x = pack_x_bf16,
     .linear = linear_bf16,
+    .load = load_plain,
+    .store = store_plain,
     .norm = norm_vector,
     .rope = rope_heads,
     .add = add_vectors,

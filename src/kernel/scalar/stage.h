@@ -100,18 +100,17 @@ static inline void rotate(float *a, float *b, float c, float s)
     *b = gqa__canonical(second);
 }
 
-static inline void rope_heads(float *x, int64_t head_stride, int32_t heads, const float *c,
-                              const float *s, int32_t rotary_dim, gqa_rope style)
+static inline void rope_heads(const struct gqa__rope_args *args)
 {
-    const int32_t pairs = rotary_dim / 2;
+    const int32_t pairs = args->rotary_dim / 2;
 
-    for (int32_t h = 0; h < heads; h++) {
-        float *head = x + h * head_stride; /* [rotary_dim] */
+    for (int32_t h = 0; h < args->heads; h++) {
+        float *head = args->x + h * args->head_stride; /* [rotary_dim] */
         for (int32_t j = 0; j < pairs; j++) {
-            if (style == GQA_ROPE_INTERLEAVED) {
-                rotate(head + 2 * j, head + 2 * j + 1, c[j], s[j]);
-            } else if (style == GQA_ROPE_HALF) {
-                rotate(head + j, head + pairs + j, c[j], s[j]);
+            if (args->style == GQA_ROPE_INTERLEAVED) {
+                rotate(head + 2 * j, head + 2 * j + 1, args->c[j], args->s[j]);
+            } else if (args->style == GQA_ROPE_HALF) {
+                rotate(head + j, head + pairs + j, args->c[j], args->s[j]);
             }
         }
     }

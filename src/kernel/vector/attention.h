@@ -58,23 +58,26 @@ INLINE bool store_row(void *page, int64_t offset, const float *src, int32_t n, g
                               : store_lanes_of(page, offset, src, n, GQA_BF16);
 }
 
-static inline void append_k_lanes(void *page, int64_t k_stride, int32_t slot, int32_t n,
-                                  const float *k, int64_t token_stride, int32_t dk,
-                                  gqa_dtype storage)
+/* Token i of those that are appended. */
+INLINE bool store_token(const struct gqa__append_args *args, int32_t i)
 {
-    for (int32_t i = 0; i < n; i++) {
-        store_row(page, (slot + i) * k_stride, k + i * token_stride, dk, storage);
+    return store_row(args->page, (args->slot + i) * args->stride, args->src + i * args->src_stride,
+                     args->dim, args->storage);
+}
+
+static inline void append_k_lanes(const struct gqa__append_args *args)
+{
+    for (int32_t i = 0; i < args->n; i++) {
+        store_token(args, i);
     }
 }
 
-static inline bool append_v_lanes(void *page, int64_t v_stride, int32_t slot, int32_t n,
-                                  const float *v, int64_t token_stride, int32_t dv,
-                                  gqa_dtype storage)
+static inline bool append_v_lanes(const struct gqa__append_args *args)
 {
     bool nonfinite = false;
 
-    for (int32_t i = 0; i < n; i++) {
-        nonfinite |= store_row(page, (slot + i) * v_stride, v + i * token_stride, dv, storage);
+    for (int32_t i = 0; i < args->n; i++) {
+        nonfinite |= store_token(args, i);
     }
     return nonfinite;
 }
@@ -135,27 +138,30 @@ INLINE struct product score_product(float *s, int64_t s_stride, const float *q, 
                             .first = true};
 }
 
-static inline void score_vector(float *s, int32_t ld, const void *q, const void *k,
-                                int64_t k_stride, int32_t keys, int32_t dk)
+static inline void score_vector(const struct gqa__score_args *args)
 {
+    const int32_t ld = args->ld, dk = args->dk;
+
     assert(ld % VEC == 0 && dk <= GQA__DOT_BLOCK);
     for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
         const int32_t width = lane_pair_width(ld, lane);
-        const struct product product = score_product(
-            s + lane, ld, (const float *)q + (int64_t)lane * dk, width, k, k_stride, dk);
-        product_all(product, keys, width, false);
+        const float *q = (const float *)args->q + (int64_t)lane * dk;
+        const struct product product =
+            score_product(args->s + lane, ld, q, width, args->k, args->k_stride, dk);
+        product_all(product, args->keys, width, false);
     }
 }
 
-static inline void softmax_vector(void *p, float *m, float *l, float *s, int32_t keys, int32_t ld,
-                                  const uint8_t *mark)
+static inline void softmax_vector(const struct gqa__softmax_args *args)
 {
-    assert(keys % 4 == 0 && ld % VEC == 0);
-    for (int32_t lane = 0; lane < ld; lane += VEC) {
-        if (mark != NULL) {
-            softmax_lanes((float *)p + lane, m + lane, l + lane, s + lane, ld, keys, true);
+    assert(args->keys % 4 == 0 && args->ld % VEC == 0);
+    for (int32_t lane = 0; lane < args->ld; lane += VEC) {
+        const struct scored_lanes lanes = {(float *)args->p + lane, args->m + lane, args->l + lane,
+                                           args->s + lane, args->ld};
+        if (args->mark != NULL) {
+            softmax_lanes(&lanes, args->keys, true);
         } else {
-            softmax_lanes((float *)p + lane, m + lane, l + lane, s + lane, ld, keys, false);
+            softmax_lanes(&lanes, args->keys, false);
         }
     }
 }
@@ -188,18 +194,26 @@ static inline void value_lane_pair(const struct values *values, bool first)
     }
 }
 
-static inline void accumulate_vector(float *o, int32_t ld, const void *p, const void *v,
-                                     int64_t v_stride, int32_t keys, int32_t dv, int flags)
+static inline void accumulate_vector(const struct gqa__accumulate_args *args)
 {
-    if (flags & GQA__ACC_MARKED) {
-        accumulate_f32(o, ld, p, v, v_stride, keys, dv, flags);
+    const int32_t ld = args->ld;
+
+    if (args->flags & GQA__ACC_MARKED) {
+        accumulate_f32(args);
         return;
     }
     assert(ld % VEC == 0);
     for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
-        const struct values values = {o + lane, ld, (const float *)p + lane,  ld, v, v_stride,
-                                      keys,     dv, lane_pair_width(ld, lane)};
-        value_lane_pair(&values, (flags & GQA__ACC_FIRST) != 0);
+        const struct values values = {.o = args->o + lane,
+                                      .o_stride = ld,
+                                      .p = (const float *)args->p + lane,
+                                      .p_stride = ld,
+                                      .v = args->v,
+                                      .v_stride = args->v_stride,
+                                      .keys = args->keys,
+                                      .dv = args->dv,
+                                      .width = lane_pair_width(ld, lane)};
+        value_lane_pair(&values, (args->flags & GQA__ACC_FIRST) != 0);
     }
 }
 

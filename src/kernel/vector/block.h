@@ -194,8 +194,9 @@ static inline void block_lane_pair(const struct gqa__block *block, int32_t lane,
         rules_of_lane_pair(block->s, block->rules, lane, width, range);
     }
     for (int32_t j = 0; j < width; j += VEC) {
-        softmax_lanes(s + j, block->state.m + lane + j, block->state.l + lane + j, s + j, width,
-                      range.end - range.begin, false);
+        const struct scored_lanes lanes = {s + j, block->state.m + lane + j,
+                                           block->state.l + lane + j, s + j, width};
+        softmax_lanes(&lanes, range.end - range.begin, false);
     }
     accumulate_runs(block, lane, width, range);
 }

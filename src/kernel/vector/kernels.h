@@ -5,6 +5,7 @@
 #define GQA__KERNEL_VECTOR_KERNELS_H
 
 #include "kernel/vector/block.h"
+#include "kernel/vector/convert.h"
 #include "kernel/vector/stage.h"
 #include "kernel/vector/weights_in_place.h"
 #include "kernel/vector/words.h"
@@ -22,6 +23,7 @@ static const struct gqa__kernels vector_f32 = {
     .operand = GQA_F32,
     .out_step = OUTS,
     .token_step = VECTOR_TOKENS,
+    .scratch_bytes = sizeof(struct vector_scratch),
     .q_bytes = q_bytes_f32,
     .pack_q = pack_q_vector,
     .append_k = append_k_lanes,
@@ -42,6 +44,8 @@ static const struct gqa__kernels vector_f32 = {
     .linear = linear_vector,
     .pack_rows = pack_rows_vector,
     .linear_rows = linear_rows_vector,
+    .load = load_run,
+    .store = store_run,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

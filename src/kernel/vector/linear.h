@@ -190,6 +190,12 @@ static inline void expand_rows(float *to, const int8_t *w, int64_t rows)
     }
 }
 
+/* What the products keep in args->scratch. */
+struct vector_scratch {
+    float w[EXPANDED * OUTS];            /* weights as f32, [inputs][OUTS] */
+    float c[SHARING * MOST_ROWS * OUTS]; /* sums, [tokens][OUTS] */
+};
+
 /* One chain, inputs k .. k + n, of OUTS outputs for the tokens from `token` on, which fit SHARING
  * token groups. EXPANDED inputs of weights at a time become f32 and serve all groups; in between
  * the sums wait in memory. */
@@ -198,7 +204,8 @@ static inline void expanded_inputs(const struct gqa__linear_args *args, int64_t 
 {
     const int8_t *w = (const int8_t *)args->weight + out * args->in + k * OUTS; /* [n][OUTS] */
     const int32_t group = token_group_rows(args->tokens);
-    float wide[EXPANDED * OUTS], c[SHARING * MOST_ROWS * OUTS];
+    struct vector_scratch *scratch = args->scratch;
+    float *wide = scratch->w, *c = scratch->c;
 
     for (int64_t at = 0; at < n; at += EXPANDED) {
         const int64_t some = n - at < EXPANDED ? n - at : EXPANDED;

@@ -48,10 +48,19 @@ INLINE void exponentiate(float *p, const float *s, vec safe, vec *sum, const boo
     v_store(p, mark ? v_select(v_equal(score, v_set(-INFINITY)), v_set(-0.0f), e) : e);
 }
 
-/* Softmax of VEC lanes; p [keys][stride] may be s [keys][stride]. */
-INLINE void softmax_lanes(float *p, float *m, float *l, const float *s, int64_t stride,
-                          int32_t keys, const bool mark)
+/* VEC lanes of a block, from their scores to p, m and l. */
+struct scored_lanes {
+    float *p;       /* [keys][stride], may be s */
+    float *m, *l;   /* [VEC] */
+    const float *s; /* [keys][stride] */
+    int64_t stride;
+};
+
+INLINE void softmax_lanes(const struct scored_lanes *lanes, int32_t keys, const bool mark)
 {
+    const int64_t stride = lanes->stride;
+    const float *s = lanes->s;
+    float *p = lanes->p;
     const vec top = max_lanes(s, stride, keys);
     const vec safe = v_drop(v_equal(top, v_set(-INFINITY)), top);
     vec l0 = v_zero(), l1 = l0, l2 = l0, l3 = l0;
@@ -62,8 +71,8 @@ INLINE void softmax_lanes(float *p, float *m, float *l, const float *s, int64_t 
         exponentiate(p + 2 * stride, s + 2 * stride, safe, &l2, mark);
         exponentiate(p + 3 * stride, s + 3 * stride, safe, &l3, mark);
     }
-    v_store(m, top);
-    v_store(l, v_canonical(v_add(v_add(l0, l1), v_add(l2, l3))));
+    v_store(lanes->m, top);
+    v_store(lanes->l, v_canonical(v_add(v_add(l0, l1), v_add(l2, l3))));
 }
 
 /* --- states ---------------------------------------------------------------------------------- */
@@ -121,20 +130,20 @@ INLINE void merge_outputs(const struct merge_lanes *by, struct lane_outputs to,
     }
 }
 
-static inline void merge_vector(float *m, float *l, float *o, const float *m2, const float *l2,
-                                const float *o2, int32_t dv, int32_t ld)
+static inline void merge_vector(const struct gqa__state *into, const struct gqa__state *from,
+                                int32_t dv, int32_t ld)
 {
     assert(ld % VEC == 0);
     for (int32_t lane = 0; lane < ld; lane += VEC) {
-        const vec left = v_load(l + lane), right = v_load(l2 + lane);
+        const vec left = v_load(into->l + lane), right = v_load(from->l + lane);
         struct merge_lanes by;
-        const vec top = merge_begin(&by, v_load(m + lane), left, v_load(m2 + lane), right);
+        const vec top =
+            merge_begin(&by, v_load(into->m + lane), left, v_load(from->m + lane), right);
+        const struct lane_outputs to = {into->o + lane, ld}, other = {from->o + lane, ld};
 
-        const struct lane_outputs to = {o + lane, ld}, from = {(float *)o2 + lane, ld};
-
-        merge_outputs(&by, to, to, from, dv);
-        v_store(m + lane, top);
-        v_store(l + lane, v_canonical(merge_values(&by, left, right)));
+        merge_outputs(&by, to, to, other, dv);
+        v_store(into->m + lane, top);
+        v_store(into->l + lane, v_canonical(merge_values(&by, left, right)));
     }
 }
 

@@ -153,14 +153,14 @@ static inline void rope_interleaved(float *x, const float *c, const float *s, in
     }
 }
 
-static inline void rope_lanes(float *x, int64_t head_stride, int32_t heads, const float *c,
-                              const float *s, int32_t rotary_dim, gqa_rope style)
+static inline void rope_lanes(const struct gqa__rope_args *args)
 {
-    for (int32_t h = 0; h < heads; h++) {
-        if (style == GQA_ROPE_INTERLEAVED) {
-            rope_interleaved(x + h * head_stride, c, s, rotary_dim / 2);
-        } else if (style == GQA_ROPE_HALF) {
-            rope_half(x + h * head_stride, c, s, rotary_dim / 2);
+    for (int32_t h = 0; h < args->heads; h++) {
+        float *head = args->x + h * args->head_stride; /* [rotary_dim] */
+        if (args->style == GQA_ROPE_INTERLEAVED) {
+            rope_interleaved(head, args->c, args->s, args->rotary_dim / 2);
+        } else if (args->style == GQA_ROPE_HALF) {
+            rope_half(head, args->c, args->s, args->rotary_dim / 2);
         }
     }
 }

@@ -8,8 +8,8 @@
 #include "kernel/vector/words.h"
 
 enum {
-    ROWS_PREFETCH = 256, /* bytes of each row are prefetched in advance */
-    ROWS_PIECE = 64      /* inputs that are transposed at a time for few tokens */
+    ROWS_PREFETCH = 256,  /* bytes of each row are prefetched in advance */
+    ROWS_PIECE = EXPANDED /* inputs that are transposed at a time for few tokens */
 };
 
 /* VEC values of a row from k on. */
@@ -111,7 +111,8 @@ static inline void pack_rows_vector(void *dst, const struct gqa__rows *rows)
 static inline void stream_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows,
                                int32_t out, int64_t k, int64_t n)
 {
-    float w[ROWS_PIECE * OUTS], c[STREAM_TOKENS * OUTS];
+    float *w = ((struct vector_scratch *)args->scratch)->w; /* [ROWS_PIECE][OUTS] */
+    float c[STREAM_TOKENS * OUTS];
 
     memset(c, 0, sizeof c);
     for (int64_t at = 0; at < n; at += ROWS_PIECE) {

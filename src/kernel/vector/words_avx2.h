@@ -185,6 +185,12 @@ INLINE vec v_load_f16(const uint16_t *x)
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
 }
 
+/* x [VEC] rounded to f16. */
+INLINE void v_store_f16(uint16_t *to, vec x)
+{
+    _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
+}
+
 /* Rounded to f16 and back. */
 INLINE vec v_round_f16(vec x)
 {

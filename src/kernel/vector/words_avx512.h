@@ -182,12 +182,23 @@ INLINE vec v_load_f16(const uint16_t *x)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x));
 }
 
+INLINE __m256i f16_of(vec x)
+{
+    /* With a mask of all: gcc's own word for that is -1, of which it warns without optimisation. */
+    return _mm512_maskz_cvtps_ph((__mmask16)0xffff, x,
+                                 _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+
+/* x [VEC] rounded to f16. */
+INLINE void v_store_f16(uint16_t *to, vec x)
+{
+    _mm256_storeu_si256((__m256i *)to, f16_of(x));
+}
+
 /* Rounded to f16 and back. */
 INLINE vec v_round_f16(vec x)
 {
-    /* With a mask of all: gcc's own word for that is -1, of which it warns without optimisation. */
-    return _mm512_cvtph_ps(
-        _mm512_maskz_cvtps_ph((__mmask16)0xffff, x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    return _mm512_cvtph_ps(f16_of(x));
 }
 
 /* v_split: the values at even and at odd places of lo and hi, 2 VEC values. v_join: back. */

@@ -225,6 +225,13 @@ INLINE vec v_load_f16(const uint16_t *x)
                  vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x + 4)))};
 }
 
+/* x [VEC] rounded to f16. */
+INLINE void v_store_f16(uint16_t *to, vec x)
+{
+    vst1_u16(to, vreinterpret_u16_f16(vcvt_f16_f32(x.lo)));
+    vst1_u16(to + 4, vreinterpret_u16_f16(vcvt_f16_f32(x.hi)));
+}
+
 /* Rounded to f16 and back. */
 INLINE vec v_round_f16(vec x)
 {

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* convert.h - runs of f32, bf16 and f16 to f32 and back, one value at a time: base/number.h. */
+#ifndef GQA__KERNEL_SCALAR_CONVERT_H
+#define GQA__KERNEL_SCALAR_CONVERT_H
+
+#include <string.h>
+
+#include "base/number.h"
+#include "kernel/contract/kernel.h"
+
+static inline void load_plain(float *dst, const void *src, int64_t n, gqa_dtype dtype)
+{
+    if (dtype == GQA_F32) {
+        if (n > 0) {
+            memcpy(dst, src, (size_t)n * sizeof *dst);
+        }
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const uint16_t half = ((const uint16_t *)src)[i];
+        dst[i] = dtype == GQA_BF16 ? gqa__bf16_to_f32(half) : gqa__f16_to_f32(half);
+    }
+}
+
+static inline void store_plain(void *dst, const float *src, int64_t n, gqa_dtype dtype)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (dtype == GQA_F32) {
+            ((float *)dst)[i] = gqa__canonical(src[i]);
+        } else if (dtype == GQA_BF16) {
+            ((uint16_t *)dst)[i] = gqa__f32_to_bf16(src[i]);
+        } else {
+            ((uint16_t *)dst)[i] = gqa__f32_to_f16(src[i]);
+        }
+    }
+}
+
+#endif

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* convert.h - runs of f32, bf16 and f16 to f32 and back, VEC values at a time. Same bits as
+ * scalar/convert.h, which takes what is left over. */
+#ifndef GQA__KERNEL_VECTOR_CONVERT_H
+#define GQA__KERNEL_VECTOR_CONVERT_H
+
+#include "kernel/scalar/convert.h"
+#include "kernel/vector/words.h"
+
+static inline void load_run(float *dst, const void *src, int64_t n, gqa_dtype dtype)
+{
+    const uint16_t *const from = src;
+    int64_t i = 0;
+
+    if (dtype == GQA_F32) {
+        load_plain(dst, src, n, dtype);
+        return;
+    }
+    if (dtype == GQA_BF16) {
+        for (; i + VEC <= n; i += VEC) {
+            v_store(dst + i, v_load_bf16(from + i));
+        }
+    } else {
+        for (; i + VEC <= n; i += VEC) {
+            v_store(dst + i, v_canonical(v_load_f16(from + i)));
+        }
+    }
+    load_plain(dst + i, from + i, n - i, dtype);
+}
+
+static inline void store_run(void *dst, const float *src, int64_t n, gqa_dtype dtype)
+{
+    uint16_t *const to = dst;
+    int64_t i = 0;
+
+    if (dtype == GQA_F32) {
+        for (; i + VEC <= n; i += VEC) {
+            v_store((float *)dst + i, v_canonical(v_load(src + i)));
+        }
+        store_plain((float *)dst + i, src + i, n - i, dtype);
+        return;
+    }
+    if (dtype == GQA_BF16) {
+        for (; i + VEC <= n; i += VEC) {
+            v_store_bf16(to + i, v_round_bf16(v_load(src + i)));
+        }
+    } else {
+        for (; i + VEC <= n; i += VEC) {
+            v_store_f16(to + i, v_canonical(v_load(src + i)));
+        }
+    }
+    store_plain(to + i, src + i, n - i, dtype);
+}
+
+#endif
