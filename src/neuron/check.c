@@ -400,8 +400,8 @@ static gqa_status check_enums(const struct gqa__neuron *call, gqa_error *err)
 
 static void set_divisor(struct gqa__neuron *call)
 {
-    const float root = call->in.softmax_scale == 0.0f ? (float)sqrt((double)call->dim)
-                                                      : call->in.softmax_scale;
+    const float root =
+        call->in.softmax_scale == 0.0f ? (float)sqrt((double)call->dim) : call->in.softmax_scale;
 
     call->divisor =
         call->in.divisor == GQA_NEURON_SQRT_D_ROUNDED ? gqa__engine_round(call->io, root) : root;

@@ -116,7 +116,7 @@ void gqa__neuron_stage_post(const struct gqa__params *params, float *o, int32_t 
 void gqa__neuron_stage_residual(const struct gqa__params *params, const float *sum, const float *o,
                                 float *out)
 {
-    gqa__neuron_stage_sum(params, sum, o, out);
+    gqa__neuron_stage_sum(params, o, params->config.add_residual != 0 ? sum : NULL, out);
 }
 
 /* q or k: each head, or all heads of a token together. */

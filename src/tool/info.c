@@ -84,7 +84,7 @@ static int print_json(const gqa_build_info *info, const struct tool_cpu *cpu)
 
 int tool_command_info(struct tool_words *words)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     struct tool_cpu cpu;
     gqa_build_info info;
     bool json = false;

@@ -280,7 +280,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     struct tool_file file;
     struct tool_case c;
     unsigned choice = 0;
