@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* check_neuron.c - what backend neuron is told, and what its layer does not have. */
+#include <math.h>
+
 #include "base/error.h"
 #include "config/check.h"
 
@@ -94,7 +96,8 @@ static void check_layer(struct gqa__check *check)
 {
     static const char none[] = "Neuron's attention has no such step";
     const gqa_config *const c = check->config;
-    const bool scaled = c->score_scale != 0.0f;
+    const float usual = (float)(1.0 / sqrt((double)gqa__check_head_dim(c)));
+    const bool scaled = c->score_scale != 0.0f && c->score_scale != usual;
     const struct foreign fields[] = {
         {c->numerics != GQA_NUMERICS_F32, "config.numerics", "config.neuron_io is the format"},
         {c->weight_storage != GQA_WEIGHT_STORAGE_NATIVE, "config.weight_storage",

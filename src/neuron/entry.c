@@ -3,6 +3,7 @@
 #include "neuron/entry.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -71,7 +72,9 @@ static void set_numbers(const struct gqa__neuron_entry *entry,
     in->accumulation = config->neuron_accumulation;
     in->divisor = config->neuron_divisor;
     in->lift_limits = config->neuron_lift_limits;
-    in->softmax_scale = config->score_scale == 0.0f ? 0.0f : 1.0f / config->score_scale;
+    if (entry->params->shape.score_scale != (float)(1.0 / sqrt((double)entry->params->shape.dk))) {
+        in->softmax_scale = 1.0f / config->score_scale;
+    }
     if (kernel) {
         in->window = config->sliding_window;
         in->bidirectional = config->bidirectional;
