@@ -505,6 +505,63 @@ static void silent_losses(void **state)
     }
 }
 
+static gqa_status create_and_run(struct scene *scene)
+{
+    gqa_status status = scene_create(scene);
+
+    if (status == GQA_OK) {
+        status = scene_run(scene, 0, 5);
+    }
+    gqa_cache_destroy(&scene->cache);
+    gqa_destroy(&scene->layer);
+    return status;
+}
+
+/* Every allocation fails once. */
+static void no_memory(void **state)
+{
+    struct scene scene;
+    struct host host;
+    int64_t k = 0;
+    gqa_status status = GQA_ERR_NOMEM;
+
+    (void)state;
+    scene_init(&scene);
+    scene.runtime = host_start(&host, 1);
+    for (; status != GQA_OK; k++) {
+        host.calls = 0;
+        host.fail_at = k;
+        status = create_and_run(&scene);
+        host.fail_at = -1;
+        assert_true(status == GQA_OK || status == GQA_ERR_NOMEM);
+        assert_int_equal(host.live, 0);
+    }
+    assert_true(k > 3);
+    scene_close(&scene);
+}
+
+/* output.neuron is of this backend, and lse of the others. */
+static void outputs_of_backends(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_init(&scene);
+    scene.config.backend = GQA_BACKEND_CPU;
+    assert_int_equal(scene_create(&scene), GQA_OK);
+    assert_int_equal(scene_run(&scene, 0, 5), GQA_ERR_ARG);
+    assert_string_equal(scene.err.field, "output.neuron");
+    scene_close(&scene);
+    scene_init(&scene);
+    assert_int_equal(scene_create(&scene), GQA_OK);
+    assert_int_equal(scene_run(&scene, 0, 5), GQA_OK);
+    scene.output.lse = gqa_tensor_3d(scene.out, GQA_F32, 1, 5, HQ);
+    assert_int_equal(gqa_forward(scene.layer, NULL, &scene.in, &scene.output, NULL, 0, &scene.err),
+                     GQA_ERR_UNSUPPORTED);
+    assert_string_equal(scene.err.field, "output.lse");
+    scene_close(&scene);
+}
+
 /* The caller's workspace is enough, for every profile and past, at the thresholds too. */
 static void workspace_is_enough(void **state)
 {
@@ -530,10 +587,16 @@ static void workspace_is_enough(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(choices_as_neuron),     cmocka_unit_test(kernels_through_a_layer),
-        cmocka_unit_test(threads_change_no_bit), cmocka_unit_test(attend_alone),
-        cmocka_unit_test(refusals_by_name),      cmocka_unit_test(silent_losses),
+        cmocka_unit_test(choices_as_neuron),
+        cmocka_unit_test(kernels_through_a_layer),
+        cmocka_unit_test(threads_change_no_bit),
+        cmocka_unit_test(attend_alone),
+        cmocka_unit_test(refusals_by_name),
+        cmocka_unit_test(silent_losses),
         cmocka_unit_test(workspace_is_enough),
+
+        cmocka_unit_test(no_memory),
+        cmocka_unit_test(outputs_of_backends),
     };
     return RUN_TESTS(argc, argv, tests);
 }

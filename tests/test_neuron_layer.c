@@ -289,11 +289,43 @@ static void every_rounding_point_is_seen(void **state)
     }
 }
 
+/* What Neuron's layer has no step for, one field at a time. */
+static void foreign_fields(void **state)
+{
+    static const char *const names[] = {"numerics", "key_multiplier", "v_scale",
+                                        "v_norm",   "softcap",        "k_eq_v",
+                                        "gate",     "v_head_dim",     "score_scale"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        gqa_config c = attention_config(HQ, HKV, D, 0);
+        gqa_error err;
+        char field[32];
+        c.backend = GQA_BACKEND_NEURON;
+        c.numerics = i == 0 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
+        c.key_multiplier = i == 1 ? 2.0f : 0.0f;
+        c.v_scale = i == 2 ? 2.0f : 0.0f;
+        c.v_norm = i == 3 ? GQA_NORM_RMS : GQA_NORM_NONE;
+        c.softcap = i == 4 ? 30.0f : 0.0f;
+        c.k_eq_v = i == 5;
+        c.gate = i == 6 ? GQA_GATE_HEAD : GQA_GATE_NONE;
+        c.v_head_dim = i == 7 ? D - 8 : 0;
+        c.score_scale = 0.25f;
+        assert_int_equal(gqa_config_check(&c, &err), i == 8 ? GQA_OK : GQA_ERR_UNSUPPORTED);
+        c.neuron_release = i == 8 ? GQA_NEURON_2_26 : GQA_NEURON_NEWEST;
+        assert_int_equal(gqa_config_check(&c, &err), GQA_ERR_UNSUPPORTED);
+        (void)snprintf(field, sizeof field, "config.%s", names[i]);
+        assert_string_equal(err.field, field);
+        assert_non_null(strstr(err.message, "GQA_BACKEND_NEURON"));
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_bit),
         cmocka_unit_test(every_rounding_point_is_seen),
+        cmocka_unit_test(foreign_fields),
     };
     return RUN_TESTS(argc, argv, tests);
 }

@@ -131,7 +131,7 @@ static bool run_case(struct run_state *state, const struct tool_case *c, struct 
         const struct tool_schedule *schedule = &c->schedules[i];
 
         good = run_schedule(state, &session, schedule, true, fault);
-        if (good && state->all && schedule->n == 1 && c->past == 0) {
+        if (good && state->all && schedule->n == 1 && c->past == 0 && !state->table) {
             good = run_schedule(state, &session, schedule, false, fault);
         }
     }

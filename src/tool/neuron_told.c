@@ -115,8 +115,7 @@ void tool_neuron_table_line(FILE *out, const struct tool_done *done,
     const struct tool_neuron_told *const told = done->neuron;
     const struct tool_check *const result = result_of(done, report);
 
-    fprintf(out, "| %s | %d%s | ", done->c->name, done->schedule->n,
-            done->cached ? "" : ", no cache");
+    fprintf(out, "| %s | %d | ", done->c->name, done->schedule->n);
     print_names(out, told->profiles, true);
     fprintf(out, " | ");
     print_names(out, told->strategies, false);
@@ -133,5 +132,5 @@ void tool_neuron_table_line(FILE *out, const struct tool_done *done,
 
 void tool_neuron_table_refused(FILE *out, const char *text)
 {
-    fprintf(out, "| refused: %s | | | | | |\n", text);
+    fprintf(out, "| refused | | | | | %s |\n", text);
 }
