@@ -6,7 +6,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -562,11 +561,10 @@ static void outputs_of_backends(void **state)
     scene_close(&scene);
 }
 
-/* The caller's workspace is enough, for every profile and past, at the thresholds too. */
+/* For every profile and past. */
 static void workspace_is_enough(void **state)
 {
     static const int tokens[] = {1, 127, 128, 129, 512};
-
     (void)state;
     for (int p = GQA_NEURON_FLASH_FWD; p <= GQA_NEURON_NATIVE_TKG; p++) {
         for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {

@@ -309,7 +309,7 @@ static void foreign_fields(void **state)
         c.softcap = i == 4 ? 30.0f : 0.0f;
         c.k_eq_v = i == 5;
         c.gate = i == 6 ? GQA_GATE_HEAD : GQA_GATE_NONE;
-        c.v_head_dim = i == 7 ? D - 8 : 0;
+        c.v_head_dim = i == 7 ? D - 2 : 0;
         c.score_scale = 0.25f;
         assert_int_equal(gqa_config_check(&c, &err), i == 8 ? GQA_OK : GQA_ERR_UNSUPPORTED);
         c.neuron_release = i == 8 ? GQA_NEURON_2_26 : GQA_NEURON_NEWEST;

@@ -108,7 +108,7 @@ static bool is_consecutive(const struct gqa__call *call, int32_t b)
     return true;
 }
 
-static struct gqa__neuron_entry entry_of(const struct gqa__call *call, int32_t b)
+static struct gqa__neuron_entry neuron_entry_of(const struct gqa__call *call, int32_t b)
 {
     const struct gqa__batch_entry *const from = &call->entries[b];
     const struct gqa__neuron_entry entry = {
@@ -135,7 +135,7 @@ gqa_status gqa__neuron_spine_check(struct gqa__spine *spine, gqa_error *err)
 
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
         if (call->entries[b].sequence >= 0 && call->entries[b].n > 0) {
-            const struct gqa__neuron_entry entry = entry_of(call, b);
+            const struct gqa__neuron_entry entry = neuron_entry_of(call, b);
             struct gqa__neuron_choice choice;
             status = gqa__neuron_entry_check(spine->neuron, &entry, &choice, err);
             spine->choice = any ? spine->choice : choice;
@@ -148,7 +148,7 @@ gqa_status gqa__neuron_spine_check(struct gqa__spine *spine, gqa_error *err)
 void gqa__neuron_spine_attend(struct gqa__spine *spine, const struct gqa__token_run *run,
                               const struct gqa__segment *segment)
 {
-    struct gqa__neuron_entry entry = entry_of(spine->call, run->b);
+    struct gqa__neuron_entry entry = neuron_entry_of(spine->call, run->b);
 
     gqa__neuron_entry_run(spine->neuron, &entry, segment);
 }

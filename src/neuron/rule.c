@@ -23,7 +23,7 @@ static bool rules_let(const struct gqa__shape *shape, int64_t query, int64_t key
 }
 
 /* A mask [1|B, ...] at a batch entry. */
-static int64_t entry_of(const gqa_tensor *mask, int32_t batch)
+static int64_t mask_entry(const gqa_tensor *mask, int32_t batch)
 {
     return mask->shape[0] == 1 ? 0 : batch * mask->stride[0];
 }
@@ -36,12 +36,12 @@ static bool masks_let(const struct gqa__segment *segment, int32_t i, int32_t col
     const int64_t new_column = (int64_t)column - segment->active_column;
 
     if (gqa__present(mask) &&
-        !gqa__mask_at(mask, entry_of(mask, segment->batch) + row * mask->stride[2] + column)) {
+        !gqa__mask_at(mask, mask_entry(mask, segment->batch) + row * mask->stride[2] + column)) {
         return false;
     }
     return !gqa__present(active) || new_column < 0 ||
            gqa__mask_at(active,
-                        entry_of(active, segment->batch) + row * active->stride[1] + new_column);
+                        mask_entry(active, segment->batch) + row * active->stride[1] + new_column);
 }
 
 bool gqa__neuron_rule(const struct gqa__shape *shape, const struct gqa__segment *segment, int32_t i,

@@ -55,7 +55,7 @@ static float mean_of(const struct io_norm *norm, const float *x, float center, b
     return narrow / (float)norm->n_true;
 }
 
-static void norm_vector(const struct io_norm *norm, float *x)
+static void io_norm_vector(const struct io_norm *norm, float *x)
 {
     const float center = norm->kind == GQA_NORM_LAYER ? mean_of(norm, x, 0.0f, false) : 0.0f;
     const float variance = mean_of(norm, x, center, true) + norm->eps;
@@ -95,7 +95,7 @@ void gqa__neuron_stage_input_norm(const struct gqa__params *params, const float 
     norm.weight = params->input_norm;
     norm.bias = params->input_norm_bias;
     if (norm.kind != GQA_NORM_NONE) {
-        norm_vector(&norm, x_norm);
+        io_norm_vector(&norm, x_norm);
     }
 }
 
@@ -109,7 +109,7 @@ void gqa__neuron_stage_post(const struct gqa__params *params, float *o, int32_t 
     norm.weight = params->post_norm;
     norm.bias = params->post_norm_bias;
     for (int32_t t = 0; t < n && norm.kind != GQA_NORM_NONE; t++) {
-        norm_vector(&norm, o + (int64_t)t * params->shape.hidden);
+        io_norm_vector(&norm, o + (int64_t)t * params->shape.hidden);
     }
 }
 
@@ -126,7 +126,7 @@ struct io_heads {
     bool per_head; /* weight and bias are [heads][dk] */
 };
 
-static void norm_heads(const struct gqa__params *params, const struct io_heads *heads, int32_t n)
+static void io_norm_heads(const struct gqa__params *params, const struct io_heads *heads, int32_t n)
 {
     const bool whole = params->config.qk_norm_scope == GQA_QK_NORM_WHOLE;
     const int64_t dk = params->shape.dk;
@@ -143,7 +143,7 @@ static void norm_heads(const struct gqa__params *params, const struct io_heads *
             const int64_t of = heads->per_head ? at : 0;
             norm.weight = heads->weight == NULL ? NULL : heads->weight + of;
             norm.bias = heads->bias == NULL ? NULL : heads->bias + of;
-            norm_vector(&norm, heads->x.x + t * heads->x.step + at);
+            io_norm_vector(&norm, heads->x.x + t * heads->x.step + at);
         }
     }
 }
@@ -156,8 +156,8 @@ void gqa__neuron_stage_qk_norm(const struct gqa__params *params, gqa_qk_norm_pla
 
     if (params->config.qk_norm_scope != GQA_QK_NORM_OFF &&
         params->config.qk_norm_placement == placement) {
-        norm_heads(params, &q, n);
-        norm_heads(params, &k, n);
+        io_norm_heads(params, &q, n);
+        io_norm_heads(params, &k, n);
     }
 }
 
