@@ -58,7 +58,7 @@ gqa_status gqa__neuron_call_check(const struct gqa__call *call, gqa_error *err)
     gqa_neuron_report report;
     gqa_status status = GQA_OK;
 
-    if (call->out.neuron != NULL) {
+    if (call->out.neuron != NULL && call->address == 0) {
         status = gqa__import(&report, sizeof report, call->out.neuron, "output.neuron", err);
     }
     if (status != GQA_OK) {

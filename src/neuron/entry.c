@@ -328,7 +328,7 @@ static void make_masks(const struct gqa__neuron_attention *attention,
     }
 }
 
-static void store_outputs(const struct gqa__neuron_attention *attention,
+static void widen_outputs(const struct gqa__neuron_attention *attention,
                           const struct gqa__neuron_entry *entry, const struct gqa__segment *segment)
 {
     const gqa_dtype io = gqa__neuron_io(entry->params);
@@ -394,6 +394,6 @@ void gqa__neuron_entry_run(struct gqa__neuron_attention *attention,
     if (status == GQA_OK) {
         gqa__neuron_run(&call, attention->workspace, attention->workspace_size);
         add_report(&attention->report, &call.out);
-        store_outputs(attention, entry, segment);
+        widen_outputs(attention, entry, segment);
     }
 }
