@@ -12,97 +12,9 @@
 #include <cmocka.h>
 
 #include "support/host.h"
+#include "support/neuron_scene.h"
 #include "support/program.h"
-#include "support/random.h"
 #include "support/small_layer.h"
-
-enum { HQ = 4, HKV = 2, D = 32, MOST = 1100 };
-
-/* Attention alone on random q, k, v of MOST tokens. */
-struct scene {
-    gqa_config config;
-    gqa_weights weights;
-    float sinks[HQ];
-    float *q, *k, *v, *out; /* [MOST][heads][D] */
-    gqa_runtime runtime;
-    gqa_layer *layer;
-    gqa_cache *cache;
-    gqa_inputs in;
-    gqa_output output;
-    gqa_neuron_report report;
-    gqa_error err;
-};
-
-static float *numbers(int64_t n, uint64_t seed)
-{
-    float *const x = malloc((size_t)n * sizeof *x);
-    assert_non_null(x);
-    for (int64_t i = 0; i < n; i++) {
-        x[i] = 2.0f * random_float(&seed);
-    }
-    return x;
-}
-
-static void scene_init(struct scene *scene)
-{
-    memset(scene, 0, sizeof *scene);
-    scene->config = attention_config(HQ, HKV, D, 0);
-    scene->config.backend = GQA_BACKEND_NEURON;
-    gqa_weights_init(&scene->weights);
-    gqa_runtime_init(&scene->runtime);
-    scene->q = numbers((int64_t)MOST * HQ * D, 1);
-    scene->k = numbers((int64_t)MOST * HKV * D, 2);
-    scene->v = numbers((int64_t)MOST * HKV * D, 3);
-    scene->out = numbers((int64_t)MOST * HQ * D, 4);
-    for (int h = 0; h < HQ; h++) {
-        scene->sinks[h] = 0.37f * (float)(h + 1);
-    }
-}
-
-static gqa_status scene_create(struct scene *scene)
-{
-    gqa_cache_options options;
-    gqa_status status;
-
-    if (scene->config.learned_sinks_size != 0) {
-        scene->weights.sinks = gqa_tensor_1d(scene->sinks, GQA_F32, HQ);
-    }
-    status =
-        gqa_create(&scene->layer, &scene->config, &scene->weights, &scene->runtime, &scene->err);
-    if (status == GQA_OK) {
-        gqa_cache_options_init(&options, scene->layer);
-        options.max_sequences = 1;
-        options.max_tokens = MOST;
-        status = gqa_cache_create(&scene->cache, scene->layer, &options, &scene->err);
-    }
-    return status;
-}
-
-/* Tokens first .. first + n - 1. Fields of in but the tensors stay. */
-static gqa_status scene_run(struct scene *scene, int first, int n)
-{
-    gqa_inputs *const in = &scene->in;
-
-    in->struct_size = sizeof *in;
-    gqa_output_init(&scene->output);
-    gqa_neuron_report_init(&scene->report);
-    in->q_proj = gqa_tensor_4d(scene->q + (ptrdiff_t)first * HQ * D, GQA_F32, 1, n, HQ, D);
-    in->k_proj = gqa_tensor_4d(scene->k + (ptrdiff_t)first * HKV * D, GQA_F32, 1, n, HKV, D);
-    in->v_proj = gqa_tensor_4d(scene->v + (ptrdiff_t)first * HKV * D, GQA_F32, 1, n, HKV, D);
-    scene->output.attn = gqa_tensor_4d(scene->out, GQA_F32, 1, n, HQ, D);
-    scene->output.neuron = &scene->report;
-    return gqa_forward(scene->layer, scene->cache, in, &scene->output, NULL, 0, &scene->err);
-}
-
-static void scene_close(struct scene *scene)
-{
-    gqa_cache_destroy(&scene->cache);
-    gqa_destroy(&scene->layer);
-    free(scene->q);
-    free(scene->k);
-    free(scene->v);
-    free(scene->out);
-}
 
 /* --- which way ---------------------------------------------------------------------------------
  */
@@ -235,8 +147,9 @@ static void to_bf16(const float *from, int64_t n, uint16_t *to)
 /* A kernel's call through the layer gives the bits of gqa_neuron_attention. */
 static void check_kernel(gqa_neuron_profile profile, int window, int past, int n)
 {
-    static uint16_t q[MOST * HQ * D], k[MOST * HKV * D], v[MOST * HKV * D], out[MOST * HQ * D];
-    static float wide[MOST * HQ * D];
+    static uint16_t q[SCENE_TOKENS * SCENE_HQ * SCENE_DIM], k[SCENE_TOKENS * SCENE_HKV * SCENE_DIM],
+        v[SCENE_TOKENS * SCENE_HKV * SCENE_DIM], out[SCENE_TOKENS * SCENE_HQ * SCENE_DIM];
+    static float wide[SCENE_TOKENS * SCENE_HQ * SCENE_DIM];
     struct scene scene;
     gqa_neuron_call call;
     gqa_neuron_output output;
@@ -253,32 +166,35 @@ static void check_kernel(gqa_neuron_profile profile, int window, int past, int n
     if (scene_run(&scene, past, n) != GQA_OK) {
         fail_msg("%s", scene.err.message);
     }
-    to_bf16(scene.q, (int64_t)MOST * HQ * D, q);
-    to_bf16(scene.k, (int64_t)MOST * HKV * D, k);
-    to_bf16(scene.v, (int64_t)MOST * HKV * D, v);
+    to_bf16(scene.q, (int64_t)SCENE_TOKENS * SCENE_HQ * SCENE_DIM, q);
+    to_bf16(scene.k, (int64_t)SCENE_TOKENS * SCENE_HKV * SCENE_DIM, k);
+    to_bf16(scene.v, (int64_t)SCENE_TOKENS * SCENE_HKV * SCENE_DIM, v);
     memset(out, 0, sizeof out);
     gqa_neuron_call_init(&call);
     gqa_neuron_output_init(&output);
     call.profile = profile;
     call.window = window;
     call.lift_limits = 1;
-    call.q = gqa_tensor_4d(q + (ptrdiff_t)past * HQ * D, GQA_BF16, 1, n, HQ, D);
-    call.k = gqa_tensor_4d(k + (ptrdiff_t)past * HKV * D, GQA_BF16, 1, n, HKV, D);
-    call.v = gqa_tensor_4d(v + (ptrdiff_t)past * HKV * D, GQA_BF16, 1, n, HKV, D);
+    call.q = gqa_tensor_4d(q + (ptrdiff_t)past * SCENE_HQ * SCENE_DIM, GQA_BF16, 1, n, SCENE_HQ,
+                           SCENE_DIM);
+    call.k = gqa_tensor_4d(k + (ptrdiff_t)past * SCENE_HKV * SCENE_DIM, GQA_BF16, 1, n, SCENE_HKV,
+                           SCENE_DIM);
+    call.v = gqa_tensor_4d(v + (ptrdiff_t)past * SCENE_HKV * SCENE_DIM, GQA_BF16, 1, n, SCENE_HKV,
+                           SCENE_DIM);
     if (past > 0) {
-        call.k_prior = gqa_tensor_4d(k, GQA_BF16, 1, past, HKV, D);
-        call.v_prior = gqa_tensor_4d(v, GQA_BF16, 1, past, HKV, D);
+        call.k_prior = gqa_tensor_4d(k, GQA_BF16, 1, past, SCENE_HKV, SCENE_DIM);
+        call.v_prior = gqa_tensor_4d(v, GQA_BF16, 1, past, SCENE_HKV, SCENE_DIM);
         call.prior_used = past;
     }
-    call.sinks = gqa_tensor_1d(scene.sinks, GQA_F32, HQ);
-    output.out = gqa_tensor_4d(out, GQA_BF16, 1, n, HQ, D);
+    call.sinks = gqa_tensor_1d(scene.sinks, GQA_F32, SCENE_HQ);
+    output.out = gqa_tensor_4d(out, GQA_BF16, 1, n, SCENE_HQ, SCENE_DIM);
     if (gqa_neuron_attention(&call, &output, NULL, NULL, 0, &scene.err) != GQA_OK) {
         fail_msg("%s", scene.err.message);
     }
-    const gqa_tensor from = gqa_tensor_1d(out, GQA_BF16, (int64_t)n * HQ * D);
-    const gqa_tensor to = gqa_tensor_1d(wide, GQA_F32, (int64_t)n * HQ * D);
+    const gqa_tensor from = gqa_tensor_1d(out, GQA_BF16, (int64_t)n * SCENE_HQ * SCENE_DIM);
+    const gqa_tensor to = gqa_tensor_1d(wide, GQA_F32, (int64_t)n * SCENE_HQ * SCENE_DIM);
     assert_int_equal(gqa_convert(&from, &to, NULL), GQA_OK);
-    assert_memory_equal(wide, scene.out, (size_t)n * HQ * D * sizeof(float));
+    assert_memory_equal(wide, scene.out, (size_t)n * SCENE_HQ * SCENE_DIM * sizeof(float));
     assert_int_equal(scene.report.tiles, output.tiles);
     assert_int_equal(scene.report.madds, output.madds);
     scene_close(&scene);
@@ -297,7 +213,7 @@ static void kernels_through_a_layer(void **state)
 static void threads_change_no_bit(void **state)
 {
     static const gqa_neuron_profile profiles[] = {GQA_NEURON_CTE, GQA_NEURON_NATIVE_PREFILL};
-    static float first[300 * HQ * D];
+    static float first[300 * SCENE_HQ * SCENE_DIM];
 
     (void)state;
     for (int i = 0; i < 4; i++) {
@@ -321,7 +237,7 @@ static void threads_change_no_bit(void **state)
 /* Keys of the caller give the bits of the cache. */
 static void attend_alone(void **state)
 {
-    static float plain[300 * HQ * D];
+    static float plain[300 * SCENE_HQ * SCENE_DIM];
     struct scene scene;
     gqa_attend_inputs in;
     gqa_attend_output out;
@@ -340,16 +256,17 @@ static void attend_alone(void **state)
         gqa_attend_inputs_init(&in);
         gqa_attend_output_init(&out);
         gqa_neuron_report_init(&scene.report);
-        in.query = gqa_tensor_4d(scene.q + (ptrdiff_t)past * HQ * D, GQA_F32, 1, n, HQ, D);
-        in.key = gqa_tensor_4d(scene.k, GQA_F32, 1, past + n, HKV, D);
-        in.value = gqa_tensor_4d(scene.v, GQA_F32, 1, past + n, HKV, D);
-        out.output = gqa_tensor_4d(plain, GQA_F32, 1, n, HQ, D);
+        in.query = gqa_tensor_4d(scene.q + (ptrdiff_t)past * SCENE_HQ * SCENE_DIM, GQA_F32, 1, n,
+                                 SCENE_HQ, SCENE_DIM);
+        in.key = gqa_tensor_4d(scene.k, GQA_F32, 1, past + n, SCENE_HKV, SCENE_DIM);
+        in.value = gqa_tensor_4d(scene.v, GQA_F32, 1, past + n, SCENE_HKV, SCENE_DIM);
+        out.output = gqa_tensor_4d(plain, GQA_F32, 1, n, SCENE_HQ, SCENE_DIM);
         out.neuron = &scene.report;
         if (gqa_attend(scene.layer, NULL, &in, &out, NULL, 0, &scene.err) != GQA_OK) {
             fail_msg("%s", scene.err.message);
         }
         assert_int_equal(out.path.neuron_profile, scene.output.path.neuron_profile);
-        assert_memory_equal(plain, scene.out, (size_t)n * HQ * D * sizeof(float));
+        assert_memory_equal(plain, scene.out, (size_t)n * SCENE_HQ * SCENE_DIM * sizeof(float));
         scene_close(&scene);
     }
 }
@@ -366,7 +283,7 @@ struct refusal {
 
 static int32_t gaps[8] = {0, 1, 2, 3, 5, 6, 7, 8};
 static int32_t two = 2, begin[8] = {0}, end[8] = {8, 8, 8, 8, 8, 8, 8, 8};
-static uint8_t ones[8 * 8 * HQ] = {1};
+static uint8_t ones[8 * 8 * SCENE_HQ] = {1};
 static float zeros[8 * 8];
 
 static void positions(struct scene *scene)
@@ -392,7 +309,7 @@ static void bias(struct scene *scene)
 
 static void head_masks(struct scene *scene)
 {
-    scene->in.mask = gqa_tensor_4d(ones, GQA_U8, 1, HQ, 8, 8);
+    scene->in.mask = gqa_tensor_4d(ones, GQA_U8, 1, SCENE_HQ, 8, 8);
 }
 
 static void mask(struct scene *scene)
@@ -554,11 +471,49 @@ static void outputs_of_backends(void **state)
     scene_init(&scene);
     assert_int_equal(scene_create(&scene), GQA_OK);
     assert_int_equal(scene_run(&scene, 0, 5), GQA_OK);
-    scene.output.lse = gqa_tensor_3d(scene.out, GQA_F32, 1, 5, HQ);
+    scene.output.lse = gqa_tensor_3d(scene.out, GQA_F32, 1, 5, SCENE_HQ);
     assert_int_equal(gqa_forward(scene.layer, NULL, &scene.in, &scene.output, NULL, 0, &scene.err),
                      GQA_ERR_UNSUPPORTED);
     assert_string_equal(scene.err.field, "output.lse");
     scene_close(&scene);
+}
+
+/* A gap among the cached positions, which a kernel would not see. */
+static void gap_in_the_past(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_init(&scene);
+    scene.config.neuron_logical_nc_config = 2;
+    scene.config.neuron_prefix_caching = 1;
+    assert_int_equal(scene_create(&scene), GQA_OK);
+    gqa_inputs_init(&scene.in);
+    scene.in.position_ids = gaps;
+    assert_int_equal(scene_run(&scene, 0, 8), GQA_OK);
+    scene.in.position_ids = NULL;
+    assert_int_equal(scene_run(&scene, 8, 128), GQA_ERR_UNSUPPORTED);
+    assert_string_equal(scene.err.field, "inputs.position_ids");
+    assert_int_equal(gqa_cache_length(scene.cache, 0), 8);
+    scene_close(&scene);
+}
+
+/* 2.27 has the window's kernel on trn1 alone. */
+static void platform(void **state)
+{
+    (void)state;
+    for (int trn1 = 0; trn1 < 2; trn1++) {
+        struct scene scene;
+        scene_init(&scene);
+        scene.config.neuron_release = GQA_NEURON_2_27;
+        scene.config.neuron_trn1 = trn1;
+        scene.config.sliding_window = 100;
+        assert_int_equal(scene_create(&scene), GQA_OK);
+        assert_int_equal(scene_run(&scene, 0, 512), GQA_OK);
+        assert_int_equal(scene.output.path.neuron_profile,
+                         trn1 != 0 ? GQA_NEURON_FLASH_FWD : GQA_NEURON_NATIVE_PREFILL);
+        scene_close(&scene);
+    }
 }
 
 /* For every profile and past. */
@@ -594,6 +549,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(workspace_is_enough),
 
         cmocka_unit_test(no_memory),
+        cmocka_unit_test(gap_in_the_past),
+        cmocka_unit_test(platform),
         cmocka_unit_test(outputs_of_backends),
     };
     return RUN_TESTS(argc, argv, tests);

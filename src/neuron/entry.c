@@ -252,7 +252,6 @@ static void load_queries(const struct gqa__neuron_attention *attention,
     const size_t bytes = (size_t)(rows * width) * gqa__dtype_size(io);
 
     memset(attention->q, 0, bytes);
-    memset(attention->out, 0, bytes); /* flash_fwd does not write all rows */
     for (int64_t t = 0; t < segment->n; t++) {
         to_io(io, segment->q + t * segment->q_stride, width, attention->q, t * width);
     }
