@@ -291,6 +291,7 @@ static const struct bad bads[] = {
     {block, "mrope", 3, NULL, "is 3", "0..2", 0},
     {bare, "mrope", GQA_MROPE_SECTIONS, NULL, "is 1", "GQA_ROPE_NONE", 0},
     {block, "mrope_sections", 8, NULL, "is 8", "GQA_MROPE_NONE", 0},
+    {block, "mrope_sections", 1, NULL, "is 1", "GQA_MROPE_NONE", 0},
     {sections, "mrope_sections", 4, NULL, "is 9", "rotary_dim / 2 = 8", 0},
     {sections, "mrope_sections", 9, NULL, "is 9", "0..8", 0},
     {block, "rope_reverse", 2, NULL, "is 2", "0..1", 0},

@@ -31,6 +31,8 @@ struct shape {
 static const struct shape shapes[] = {{1, 1, 1},     {1, 16, 8},     {3, 17, 33},    {31, 5, 64},
                                       {33, 50, 511}, {32, 130, 513}, {65, 40, 1025}, {2, 300, 700}};
 
+enum { MOST_THREADS = 16 };
+
 struct problem {
     struct gqa__linear linear;
     struct shape shape;
@@ -72,9 +74,9 @@ static void make(struct problem *p, const struct gqa__kernels *kernels, struct k
                  const struct shape *shape)
 {
     uint64_t seed = 7;
-    gqa_runtime runtime;
+    struct host host;
+    const gqa_runtime runtime = host_start(&host, MOST_THREADS);
     size_t bytes;
-    gqa_runtime_init(&runtime);
     memset(p, 0, sizeof *p);
     p->shape = *shape;
     p->name = kernels->name;
@@ -290,7 +292,7 @@ static void reference_values(void **state)
 
 static void cuts_of_kernels(const struct gqa__kernels *kernels, enum form form)
 {
-    static const int32_t threads[] = {2, 3, 7, 16};
+    static const int32_t threads[] = {2, 3, 7, MOST_THREADS};
     for (size_t i = 0; i < 2 * sizeof shapes / sizeof shapes[0]; i++) {
         struct problem p;
         struct host host;

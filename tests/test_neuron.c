@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_neuron.c - every profile of Neuron against vectors of an independent emulation
  * (tests/golden_neuron): accumulation exact bit by bit, every stored tile state included, and
- * float32 within the bounds that the files prove. */
+ * float32 within the bounds that the files prove; and maps of integers. */
 #ifndef GQA_TOOL_PATH
 #include <stdio.h>
 
@@ -23,6 +23,7 @@ int main(void)
 
 #include "support/program.h"
 #include "tool/neuron_judge.h"
+#include "tool/neuron_maps.h"
 
 struct setting {
     const char *name;
@@ -53,7 +54,9 @@ static void test_case(void **argument)
              setting->name);
     if (!tool_file_open(&file, path, &fault) || !tool_neuron_load(&c, &file, &fault) ||
         !tool_neuron_record_open(&record, &c, &fault) ||
-        !tool_neuron_record_run(&record, setting->accumulation, &output, &fault)) {
+        (c.maps != TOOL_MAPS_NONE
+             ? !tool_neuron_maps_run(&record, &fault)
+             : !tool_neuron_record_run(&record, setting->accumulation, &output, &fault))) {
         fail_msg("%s", fault.text);
     }
     tool_neuron_judge(&record, setting->accumulation, &report);
@@ -91,13 +94,17 @@ int main(int argc, char **argv)
         "n19_tkg_spec_tree",
         "n20_flash_decoding_4",
         "n21_paged_mixed",
+        "n22_maps_strategy",
+        "n23_maps_heads",
+        "n24_maps_caches",
+        "n25_maps_schedule",
     };
     static struct setting settings[100];
     static struct CMUnitTest tests[100];
     size_t n = 0;
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        for (int f32 = 0; f32 < 2; f32++) {
+        for (int f32 = 0; f32 < (strstr(names[i], "maps") == NULL ? 2 : 1); f32++) {
             struct setting *const setting = &settings[n];
             setting->name = names[i];
             setting->accumulation = (gqa_neuron_accumulation)f32;

@@ -1,33 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_neuron_blocks.c - slots and blocks of paged caches, and requests side by side: worked
  * examples, rules word by word, and every argument out of its range. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "gqa/neuron_maps.h"
+#include "support/program.h"
+#include "support/random.h"
+#include "support/refusal.h"
 
-static gqa_error err;
-
-static void refused(gqa_status status, gqa_status want, const char *field, const char *text)
-{
-    if (status != want || strcmp(err.field, field) != 0 || strstr(err.message, text) == NULL) {
-        fail_msg("status %d, \"%s\"; it must be %d, \"%s ... %s\"", (int)status, err.message,
-                 (int)want, field, text);
-    }
-}
-
-static uint32_t seed = 7;
+static uint64_t seed = 7;
 
 static int32_t draw(int32_t below)
 {
-    seed = seed * 1664525u + 1013904223u;
-    return (int32_t)((seed >> 8) % (uint32_t)below);
+    return random_between(&seed, 0, below - 1);
 }
 
 static void active_blocks(void **state)
@@ -48,8 +33,8 @@ static void active_blocks(void **state)
     assert_memory_equal(got, want_full, sizeof want_full);
     assert_int_equal(gqa_neuron_active_blocks(&blocks, none, got, 0, &count, NULL), GQA_OK);
     assert_int_equal(count, 0);
-    refused(gqa_neuron_active_blocks(&blocks, lens, got, 4, &count, &err), GQA_ERR_SHAPE, "room",
-            "is 4; the contexts fill 5 blocks");
+    refused(gqa_neuron_active_blocks(&blocks, lens, got, 4, &count, &refusal), GQA_ERR_SHAPE,
+            "room", "is 4; the contexts fill 5 blocks");
     assert_int_equal(count, 5);
 }
 
@@ -58,7 +43,7 @@ static void token_slots(void **state)
     static const int32_t table[16] = {0, 0, 0, 0, 1, 0, 0, 0, 2, 3, 4, 5, -7, -7, -7, -7};
     static const int32_t positions[4] = {6, 8, 126, -9}, given[4] = {6, 40, 70, -1};
     static const int32_t want[4] = {6, 40, 190, -1};
-    static const int32_t drafts[6] = {-1, 5, -1, -1, -3, -2}, at[2] = {62, 41};
+    static const int32_t drafts[6] = {-1, 5, -1, -1, -3, -2}, at[2] = {62, -9};
     static const int32_t want_drafts[6] = {126, 127, 128, -1, -1, -1}, row[6] = {2, 3, 4, 9, 9, 9};
     int32_t got[6];
 
@@ -108,6 +93,7 @@ static void smallest(void **state)
     static const int32_t table[3] = {5, 0, 7}, two[1] = {2}, five[1] = {5};
     const gqa_neuron_block_table blocks = {1, 3, 1, table};
     const gqa_neuron_block_diagonal one = {1, two, five, 2, 5, 0};
+    const gqa_neuron_block_diagonal least = {1, &(int32_t){1}, &(int32_t){1}, 1, 1, 0};
     int32_t got[3], count = -1;
     uint8_t mask[10];
 
@@ -126,6 +112,8 @@ static void smallest(void **state)
     for (int32_t i = 0; i < 10; i++) {
         assert_int_equal(mask[i], i != 4);
     }
+    assert_int_equal(gqa_neuron_block_diagonal_mask(&least, mask, NULL), GQA_OK);
+    assert_int_equal(mask[0], 1);
 }
 
 /* As in the docstring, and by the rule word by word on random lengths. */
@@ -186,19 +174,20 @@ static void active_arguments(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        refused(gqa_neuron_active_blocks(&rows[i].blocks, lens, got, 4, &n, &err), arg,
+        refused(gqa_neuron_active_blocks(&rows[i].blocks, lens, got, 4, &n, &refusal), arg,
                 rows[i].field, rows[i].text);
     }
-    refused(gqa_neuron_active_blocks(NULL, lens, got, 4, &n, &err), arg, "blocks", "NULL");
-    refused(gqa_neuron_active_blocks(good, NULL, got, 4, &n, &err), arg, "context_lens", "NULL");
-    refused(gqa_neuron_active_blocks(good, negative, got, 4, &n, &err), arg, "context_lens",
+    refused(gqa_neuron_active_blocks(NULL, lens, got, 4, &n, &refusal), arg, "blocks", "NULL");
+    refused(gqa_neuron_active_blocks(good, NULL, got, 4, &n, &refusal), arg, "context_lens",
+            "NULL");
+    refused(gqa_neuron_active_blocks(good, negative, got, 4, &n, &refusal), arg, "context_lens",
             "[1] is -1");
-    refused(gqa_neuron_active_blocks(good, lens, got, 4, NULL, &err), arg, "count", "NULL");
+    refused(gqa_neuron_active_blocks(good, lens, got, 4, NULL, &refusal), arg, "count", "NULL");
 }
 
 static void slot_arguments(void **state)
 {
-    static const int32_t table[4] = {0, 1, -1, 1 << 30}, given[4] = {0, 0, 0, 0};
+    static const int32_t table[4] = {0, -1, 0, 1 << 30}, given[4] = {0, 0, 0, 0};
     static const struct {
         int32_t tokens, positions[2];
         const char *field, *text;
@@ -208,23 +197,27 @@ static void slot_arguments(void **state)
         {1, {3, 8}, "positions", "[1] is 8 with 1 tokens; its blocks have room for 8"},
         {2, {7, 0}, "positions", "[0] is 7 with 2 tokens"},
         {1, {0, 4}, "blocks.table", "position 4 of request 1 into slot 4294967296"},
-        {1, {0, 0}, "blocks.table", "position 0 of request 1 into slot -4"},
-        {2, {0, 3}, "blocks.table", "position 3 of request 1 into slot -1"},
-        {2, {3, 5}, "blocks.table", "position 5 of request 1 into slot 4294967297"},
+        {1, {4, 0}, "blocks.table", "position 4 of request 0 into slot -4"},
+        {2, {3, 0}, "blocks.table", "position 4 of request 0 into slot -4"},
+        {2, {0, 3}, "blocks.table", "position 4 of request 1 into slot 4294967296"},
     };
-    const gqa_neuron_block_table good = {2, 2, 4, table};
+    static const int32_t last[1] = {INT32_MAX};
+    const gqa_neuron_block_table good = {2, 2, 4, table}, long_blocks = {1, 4, 1 << 30, table};
     const gqa_status arg = GQA_ERR_ARG;
     int32_t got[4];
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        refused(gqa_neuron_token_slots(&good, rows[i].tokens, rows[i].positions, given, got, &err),
-                arg, rows[i].field, rows[i].text);
+        refused(
+            gqa_neuron_token_slots(&good, rows[i].tokens, rows[i].positions, given, got, &refusal),
+            arg, rows[i].field, rows[i].text);
     }
-    refused(gqa_neuron_token_slots(NULL, 1, given, given, got, &err), arg, "blocks", "NULL");
-    refused(gqa_neuron_token_slots(&good, 1, NULL, given, got, &err), arg, "positions", "NULL");
-    refused(gqa_neuron_token_slots(&good, 1, given, NULL, got, &err), arg, "given", "NULL");
-    refused(gqa_neuron_token_slots(&good, 1, given, given, NULL, &err), arg, "slots", "NULL");
+    refused(gqa_neuron_token_slots(&long_blocks, 2, last, given, got, &refusal), arg, "positions",
+            "[0] is 2147483647 with 2 tokens; its blocks have room for 2147483647");
+    refused(gqa_neuron_token_slots(NULL, 1, given, given, got, &refusal), arg, "blocks", "NULL");
+    refused(gqa_neuron_token_slots(&good, 1, NULL, given, got, &refusal), arg, "positions", "NULL");
+    refused(gqa_neuron_token_slots(&good, 1, given, NULL, got, &refusal), arg, "given", "NULL");
+    refused(gqa_neuron_token_slots(&good, 1, given, given, NULL, &refusal), arg, "slots", "NULL");
 }
 
 static void write_arguments(void **state)
@@ -248,12 +241,12 @@ static void write_arguments(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         refused(gqa_neuron_write_slots((gqa_neuron_paged_layout)rows[i].layout, rows[i].blocks,
-                                       rows[i].block_size, slots, got, rows[i].count, &err),
+                                       rows[i].block_size, slots, got, rows[i].count, &refusal),
                 arg, rows[i].field, rows[i].text);
     }
-    refused(gqa_neuron_write_slots(GQA_NEURON_PREFIX_CACHING, 3, 4, NULL, got, 1, &err), arg,
+    refused(gqa_neuron_write_slots(GQA_NEURON_PREFIX_CACHING, 3, 4, NULL, got, 1, &refusal), arg,
             "slots", "NULL");
-    refused(gqa_neuron_write_slots(GQA_NEURON_PREFIX_CACHING, 3, 4, slots, NULL, 1, &err), arg,
+    refused(gqa_neuron_write_slots(GQA_NEURON_PREFIX_CACHING, 3, 4, slots, NULL, 1, &refusal), arg,
             "written", "NULL");
 }
 
@@ -278,14 +271,15 @@ static void diagonal_arguments(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        refused(gqa_neuron_block_diagonal_mask(&rows[i].in, got, &err), GQA_ERR_ARG, rows[i].field,
-                rows[i].text);
+        refused(gqa_neuron_block_diagonal_mask(&rows[i].in, got, &refusal), GQA_ERR_ARG,
+                rows[i].field, rows[i].text);
     }
-    refused(gqa_neuron_block_diagonal_mask(NULL, got, &err), GQA_ERR_ARG, "input", "NULL");
-    refused(gqa_neuron_block_diagonal_mask(&rows[0].in, NULL, &err), GQA_ERR_ARG, "mask", "NULL");
+    refused(gqa_neuron_block_diagonal_mask(NULL, got, &refusal), GQA_ERR_ARG, "input", "NULL");
+    refused(gqa_neuron_block_diagonal_mask(&rows[0].in, NULL, &refusal), GQA_ERR_ARG, "mask",
+            "NULL");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(active_blocks),      cmocka_unit_test(token_slots),
@@ -294,5 +288,5 @@ int main(void)
         cmocka_unit_test(slot_arguments),     cmocka_unit_test(write_arguments),
         cmocka_unit_test(diagonal_arguments),
     };
-    return cmocka_run_group_tests_name("neuron_blocks", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -1,18 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_neuron_heads.c - heads on ranks: worked examples, and for many sizes that each rank finds
  * the KV heads that its query heads and its cache need; every argument out of its range. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "gqa/neuron_maps.h"
+#include "support/program.h"
+#include "support/refusal.h"
 
 enum { ROOM = 512 };
 
@@ -183,6 +178,10 @@ static void orders(void **state)
     for (int32_t i = 0; i < 16; i++) {
         assert_int_equal(got[i], i < 8 ? 2 * i : 2 * (i - 8) + 1);
     }
+    assert_int_equal(gqa_neuron_rank_order(&(gqa_neuron_ranks){8, 1, 0, 8, 0}, got, NULL), GQA_OK);
+    for (int32_t i = 0; i < 8; i++) { /* the same in both phases */
+        assert_int_equal(got[i], i);
+    }
     /* The docstring prints [0, 1, 0, 1]; the function returns this. */
     assert_int_equal(gqa_neuron_rank_heads(&(gqa_neuron_ranks){4, 2, 0, 4, 0}, got, NULL), GQA_OK);
     same(got, heads4, 4, "tp 4, cp 2, kv 4");
@@ -324,16 +323,6 @@ static void strides(void **state)
 /* --- arguments ----------------------------------------------------------------------------------
  */
 
-static gqa_error err;
-
-static void refused(gqa_status status, gqa_status want, const char *field, const char *text)
-{
-    if (status != want || strcmp(err.field, field) != 0 || strstr(err.message, text) == NULL) {
-        fail_msg("status %d, \"%s\"; it must be %d, \"%s ... %s\"", (int)status, err.message,
-                 (int)want, field, text);
-    }
-}
-
 static void head_arguments(void **state)
 {
     const gqa_status arg = GQA_ERR_ARG;
@@ -341,26 +330,28 @@ static void head_arguments(void **state)
     int32_t got[ROOM];
 
     (void)state;
-    refused(gqa_neuron_count_heads(0, 1, 1, &heads, &err), arg, "query_heads", "is 0");
-    refused(gqa_neuron_count_heads(8, 0, 1, &heads, &err), arg, "kv_heads", "is 0");
-    refused(gqa_neuron_count_heads(8, 3, 1, &heads, &err), arg, "query_heads",
+    refused(gqa_neuron_count_heads(0, 1, 1, &heads, &refusal), arg, "query_heads", "is 0");
+    refused(gqa_neuron_count_heads(8, 0, 1, &heads, &refusal), arg, "kv_heads", "is 0");
+    refused(gqa_neuron_count_heads(8, 3, 1, &heads, &refusal), arg, "query_heads",
             "is 8; it must be a multiple of kv_heads 3");
-    refused(gqa_neuron_count_heads(8, 8, 0, &heads, &err), arg, "tp_degree", "is 0");
-    refused(gqa_neuron_count_heads(8, 8, 4097, &heads, &err), arg, "tp_degree", "4097");
-    refused(gqa_neuron_count_heads(40000, 8, 8, &heads, &err), arg, "query_heads", "32768");
-    refused(gqa_neuron_count_heads(8, 8, 8, NULL, &err), arg, "heads", "NULL");
-    refused(gqa_neuron_map_heads(8, 3, 1, got, got, &err), arg, "query_heads", "multiple");
-    refused(gqa_neuron_mesh(0, 1, got, got, &err), arg, "world", "is 0");
-    refused(gqa_neuron_mesh(8, 0, got, got, &err), arg, "groups", "is 0");
-    refused(gqa_neuron_mesh(8, 3, got, got, &err), arg, "world", "multiple of groups 3");
-    refused(gqa_neuron_dp_supported(0, 8, 1, got, &err), arg, "kv_heads", "is 0");
-    refused(gqa_neuron_dp_supported(8, 0, 1, got, &err), arg, "world", "is 0");
-    refused(gqa_neuron_dp_supported(8, 8, 0, got, &err), arg, "dp_degree", "is 0");
-    refused(gqa_neuron_dp_supported(8, 8, 3, got, &err), arg, "world", "multiple of dp_degree 3");
-    refused(gqa_neuron_dp_supported(8, 8, 1, NULL, &err), arg, "supported", "NULL");
-    refused(gqa_neuron_stride_order(0, 1, got, got, &err), arg, "length", "is 0");
-    refused(gqa_neuron_stride_order(8, 0, got, got, &err), arg, "stride", "is 0");
-    refused(gqa_neuron_stride_order(8, 3, got, got, &err), arg, "length", "multiple of stride 3");
+    refused(gqa_neuron_count_heads(8, 8, 0, &heads, &refusal), arg, "tp_degree", "is 0");
+    refused(gqa_neuron_count_heads(8, 8, 4097, &heads, &refusal), arg, "tp_degree", "4097");
+    refused(gqa_neuron_count_heads(40000, 8, 8, &heads, &refusal), arg, "query_heads", "32768");
+    refused(gqa_neuron_count_heads(8, 8, 8, NULL, &refusal), arg, "heads", "NULL");
+    refused(gqa_neuron_map_heads(8, 3, 1, got, got, &refusal), arg, "query_heads", "multiple");
+    refused(gqa_neuron_mesh(0, 1, got, got, &refusal), arg, "world", "is 0");
+    refused(gqa_neuron_mesh(8, 0, got, got, &refusal), arg, "groups", "is 0");
+    refused(gqa_neuron_mesh(8, 3, got, got, &refusal), arg, "world", "multiple of groups 3");
+    refused(gqa_neuron_dp_supported(0, 8, 1, got, &refusal), arg, "kv_heads", "is 0");
+    refused(gqa_neuron_dp_supported(8, 0, 1, got, &refusal), arg, "world", "is 0");
+    refused(gqa_neuron_dp_supported(8, 8, 0, got, &refusal), arg, "dp_degree", "is 0");
+    refused(gqa_neuron_dp_supported(8, 8, 3, got, &refusal), arg, "world",
+            "multiple of dp_degree 3");
+    refused(gqa_neuron_dp_supported(8, 8, 1, NULL, &refusal), arg, "supported", "NULL");
+    refused(gqa_neuron_stride_order(0, 1, got, got, &refusal), arg, "length", "is 0");
+    refused(gqa_neuron_stride_order(8, 0, got, got, &refusal), arg, "stride", "is 0");
+    refused(gqa_neuron_stride_order(8, 3, got, got, &refusal), arg, "length",
+            "multiple of stride 3");
 }
 
 static void rank_arguments(void **state)
@@ -392,19 +383,19 @@ static void rank_arguments(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        refused(gqa_neuron_rank_order(&rows[i].ranks, got, &err), rows[i].status, rows[i].field,
+        refused(gqa_neuron_rank_order(&rows[i].ranks, got, &refusal), rows[i].status, rows[i].field,
                 rows[i].text);
-        refused(gqa_neuron_rank_heads(&rows[i].ranks, got, &err), rows[i].status, rows[i].field,
+        refused(gqa_neuron_rank_heads(&rows[i].ranks, got, &refusal), rows[i].status, rows[i].field,
                 rows[i].text);
     }
-    refused(gqa_neuron_rank_order(NULL, got, &err), GQA_ERR_ARG, "ranks", "NULL");
-    refused(gqa_neuron_rank_order(&good, NULL, &err), GQA_ERR_ARG, "order", "NULL");
-    refused(gqa_neuron_rank_heads(NULL, got, &err), GQA_ERR_ARG, "ranks", "NULL");
-    refused(gqa_neuron_rank_heads(&good, NULL, &err), GQA_ERR_ARG, "index", "NULL");
-    refused(gqa_neuron_rank_heads(&good, got, &err), GQA_ERR_ARG, "order_8x8", "is 1");
+    refused(gqa_neuron_rank_order(NULL, got, &refusal), GQA_ERR_ARG, "ranks", "NULL");
+    refused(gqa_neuron_rank_order(&good, NULL, &refusal), GQA_ERR_ARG, "order", "NULL");
+    refused(gqa_neuron_rank_heads(NULL, got, &refusal), GQA_ERR_ARG, "ranks", "NULL");
+    refused(gqa_neuron_rank_heads(&good, NULL, &refusal), GQA_ERR_ARG, "index", "NULL");
+    refused(gqa_neuron_rank_heads(&good, got, &refusal), GQA_ERR_ARG, "order_8x8", "is 1");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counts),         cmocka_unit_test(maps),
@@ -413,5 +404,5 @@ int main(void)
         cmocka_unit_test(data_parallel),  cmocka_unit_test(strides),
         cmocka_unit_test(head_arguments), cmocka_unit_test(rank_arguments),
     };
-    return cmocka_run_group_tests_name("neuron_heads", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

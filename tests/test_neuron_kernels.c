@@ -77,12 +77,14 @@ static void test_flash_rows_and_format(void **state)
 static void test_cte_packing(void **state)
 {
     const struct neuron_sizes sizes = {1, 128, 128, 1, 1, 8, GQA_BF16};
+    struct neuron_operands operands;
     struct neuron_rig rig;
     int32_t *min, *max;
+    float *values;
 
     (void)state;
     neuron_rig_open(&rig, GQA_NEURON_CTE, 3);
-    neuron_operands_fill(&rig, &sizes);
+    operands = neuron_operands_fill(&rig, &sizes);
     min = neuron_rig_memory(&rig, 128, sizeof *min);
     max = neuron_rig_memory(&rig, 128, sizeof *max);
     for (int t = 0; t < 128; t++) {
@@ -94,6 +96,9 @@ static void test_cte_packing(void **state)
     max[9] = 5;
     expect_warning(&rig, GQA_NEURON_WARN_BOUND_ADMITTED, 1);
     assert_int_equal(neuron_rig_warnings(&rig, GQA_NEURON_WARN_ROWS_WITHOUT_KEYS), 0);
+    min[9] = 5; /* [5, 5] is not empty: its row is V of key 5 */
+    values = neuron_rig_run(&rig, NULL);
+    assert_memory_equal(values + 9 * 8, operands.v + 5 * 8, 8 * sizeof(float));
     min[9] = 7; /* [7, 5] */
     expect_warning(&rig, GQA_NEURON_WARN_ROWS_WITHOUT_KEYS, 1);
     rig.call.bidirectional = 1;

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_neuron_maps.c - strategy, head maps, cache maps and schedules against the golden files n22
  * to n25 (tests/golden_neuron), every row to the last bit. */
-#ifndef GQA_TOOL_PATH
-#include <stdio.h>
-
-int main(void)
-{
-    puts("skipped: the command gqa is not built");
-    return 0;
-}
-#else
 #include "golden_maps.h"
 #include "gqa/neuron_maps.h"
+#include "support/program.h"
 
 enum { ROOM = 1 << 17 }; /* elements: more than any result here */
 
@@ -540,7 +532,7 @@ static void paged(void **state)
     tool_file_close(&file);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strategies),     cmocka_unit_test(heads),
@@ -550,6 +542,5 @@ int main(void)
         cmocka_unit_test(paged),          cmocka_unit_test(schedules),
         cmocka_unit_test(paged_schedule),
     };
-    return cmocka_run_group_tests_name("neuron_maps", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }
-#endif

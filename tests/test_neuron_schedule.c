@@ -2,28 +2,14 @@
 /* test_neuron_schedule.c - the schedule of tiles over a paged cache: the worked example, and random
  * requests whose tiles together must show each row its cached tokens, once, from the block that is
  * loaded then; every argument out of its range. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "gqa/neuron_maps.h"
-
-static gqa_error err;
-
-static void refused(gqa_status status, gqa_status want, const char *field, const char *text)
-{
-    if (status != want || strcmp(err.field, field) != 0 || strstr(err.message, text) == NULL) {
-        fail_msg("status %d, \"%s\"; it must be %d, \"%s ... %s\"", (int)status, err.message,
-                 (int)want, field, text);
-    }
-}
+#include "support/program.h"
+#include "support/random.h"
+#include "support/refusal.h"
 
 /* --- the worked example -------------------------------------------------------------------------
  */
@@ -118,6 +104,9 @@ static void padding(void **state)
     in.padded_tiles = 6;
     assert_int_equal(gqa_neuron_schedule_size(&in, &schedule, NULL), GQA_OK);
     assert_int_equal(schedule.tiles, 6);
+    in.padded_tiles = INT32_MAX;
+    assert_int_equal(gqa_neuron_schedule_size(&in, &schedule, NULL), GQA_OK);
+    assert_int_equal(schedule.skips, INT32_MAX - 3);
 }
 
 /* The order of keys on the device: 128 partitions. */
@@ -154,12 +143,11 @@ static void key_orders(void **state)
 /* --- random requests ----------------------------------------------------------------------------
  */
 
-static uint32_t seed = 7;
+static uint64_t seed = 7;
 
 static int32_t draw(int32_t below)
 {
-    seed = seed * 1664525u + 1013904223u;
-    return (int32_t)((seed >> 8) % (uint32_t)below);
+    return random_between(&seed, 0, below - 1);
 }
 
 enum { REQUESTS = 7, TOKENS = 256, BLOCKS = 256 };
@@ -347,6 +335,7 @@ static void schedule_numbers(void **state)
         {IN(row_order), 2, "row_order", "is 2; it must be 0..1"},
         {IN(row_order), -1, "row_order", "is -1"},
         {IN(padded_tiles), -1, "padded_tiles", "is -1"},
+        {IN(padded_tiles), 1, "padded_tiles", "is 1; it must be 0, or at least the 6 tiles"},
         {IN(padded_tiles), 5, "padded_tiles", "is 5; it must be 0, or at least the 6 tiles"},
     };
     gqa_neuron_schedule schedule = {0};
@@ -355,9 +344,9 @@ static void schedule_numbers(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         gqa_neuron_schedule_input in = example();
         memcpy((char *)&in + rows[i].at, &rows[i].bad, sizeof rows[i].bad);
-        refused(gqa_neuron_schedule_size(&in, &schedule, &err), GQA_ERR_ARG, rows[i].field,
+        refused(gqa_neuron_schedule_size(&in, &schedule, &refusal), GQA_ERR_ARG, rows[i].field,
                 rows[i].text);
-        refused(gqa_neuron_schedule_fill(&in, &schedule, &err), GQA_ERR_ARG, rows[i].field,
+        refused(gqa_neuron_schedule_fill(&in, &schedule, &refusal), GQA_ERR_ARG, rows[i].field,
                 rows[i].text);
     }
 }
@@ -371,59 +360,63 @@ static void schedule_arguments(void **state)
     int32_t table[12];
 
     (void)state;
-    refused(gqa_neuron_schedule_size(NULL, &schedule, &err), GQA_ERR_ARG, "input", "NULL");
-    refused(gqa_neuron_schedule_size(&in, NULL, &err), GQA_ERR_ARG, "schedule", "NULL");
-    refused(gqa_neuron_schedule_fill(NULL, &schedule, &err), GQA_ERR_ARG, "input", "NULL");
-    refused(gqa_neuron_schedule_fill(&in, NULL, &err), GQA_ERR_ARG, "schedule", "NULL");
+    refused(gqa_neuron_schedule_size(NULL, &schedule, &refusal), GQA_ERR_ARG, "input", "NULL");
+    refused(gqa_neuron_schedule_size(&in, NULL, &refusal), GQA_ERR_ARG, "schedule", "NULL");
+    refused(gqa_neuron_schedule_fill(NULL, &schedule, &refusal), GQA_ERR_ARG, "input", "NULL");
+    refused(gqa_neuron_schedule_fill(&in, NULL, &refusal), GQA_ERR_ARG, "schedule", "NULL");
     in.query_lens = NULL;
-    refused(gqa_neuron_schedule_size(&in, &schedule, &err), GQA_ERR_ARG, "query_lens", "NULL");
+    refused(gqa_neuron_schedule_size(&in, &schedule, &refusal), GQA_ERR_ARG, "query_lens", "NULL");
     in.query_lens = negative;
-    refused(gqa_neuron_schedule_size(&in, &schedule, &err), GQA_ERR_ARG, "query_lens", "[1] is -2");
+    refused(gqa_neuron_schedule_size(&in, &schedule, &refusal), GQA_ERR_ARG, "query_lens",
+            "[1] is -2");
     in.query_lens = most;
-    refused(gqa_neuron_schedule_size(&in, &schedule, &err), GQA_ERR_ARG, "query_lens",
+    refused(gqa_neuron_schedule_size(&in, &schedule, &refusal), GQA_ERR_ARG, "query_lens",
             "2147483648 tokens");
     in = example();
     in.context_lens = NULL;
-    refused(gqa_neuron_schedule_size(&in, &schedule, &err), GQA_ERR_ARG, "context_lens", "NULL");
+    refused(gqa_neuron_schedule_size(&in, &schedule, &refusal), GQA_ERR_ARG, "context_lens",
+            "NULL");
     in.context_lens = negative;
-    refused(gqa_neuron_schedule_size(&in, &schedule, &err), GQA_ERR_ARG, "context_lens",
+    refused(gqa_neuron_schedule_size(&in, &schedule, &refusal), GQA_ERR_ARG, "context_lens",
             "[1] is -2");
     in.context_lens = most;
-    refused(gqa_neuron_schedule_size(&in, &schedule, &err), GQA_ERR_ARG, "context_lens", "limit");
+    refused(gqa_neuron_schedule_size(&in, &schedule, &refusal), GQA_ERR_ARG, "context_lens",
+            "limit");
     in.context_lens = long_ones;
-    refused(gqa_neuron_schedule_size(&in, &schedule, &err), GQA_ERR_UNSUPPORTED, "query_lens",
+    refused(gqa_neuron_schedule_size(&in, &schedule, &refusal), GQA_ERR_UNSUPPORTED, "query_lens",
             "67108864 pairs");
     in.context_lens = zero;
     in.padded_tiles = 4;
-    refused(gqa_neuron_schedule_size(&in, &schedule, &err), GQA_ERR_ARG, "padded_tiles",
+    refused(gqa_neuron_schedule_size(&in, &schedule, &refusal), GQA_ERR_ARG, "padded_tiles",
             "no tile is needed");
     in = example();
     schedule.tile_block_tables = table;
-    assert_int_equal(gqa_neuron_schedule_fill(&in, &schedule, &err), GQA_OK);
+    assert_int_equal(gqa_neuron_schedule_fill(&in, &schedule, &refusal), GQA_OK);
     in.active_table = NULL;
-    refused(gqa_neuron_schedule_fill(&in, &schedule, &err), GQA_ERR_ARG, "active_table", "NULL");
+    refused(gqa_neuron_schedule_fill(&in, &schedule, &refusal), GQA_ERR_ARG, "active_table",
+            "NULL");
     in = example();
     in.active_blocks = 4;
-    refused(gqa_neuron_schedule_fill(&in, &schedule, &err), GQA_ERR_ARG, "active_blocks",
+    refused(gqa_neuron_schedule_fill(&in, &schedule, &refusal), GQA_ERR_ARG, "active_blocks",
             "is 4; the contexts fill 5 blocks of 4");
     schedule.tile_block_tables = NULL;
     in.active_table = NULL;
-    assert_int_equal(gqa_neuron_schedule_fill(&in, &schedule, &err), GQA_OK);
+    assert_int_equal(gqa_neuron_schedule_fill(&in, &schedule, &refusal), GQA_OK);
     schedule.tiles = 7;
-    refused(gqa_neuron_schedule_fill(&in, &schedule, &err), GQA_ERR_SHAPE, "schedule.tiles",
+    refused(gqa_neuron_schedule_fill(&in, &schedule, &refusal), GQA_ERR_SHAPE, "schedule.tiles",
             "is 7; it must be 6");
     schedule.tiles = 6;
     schedule.skips = 2;
-    refused(gqa_neuron_schedule_fill(&in, &schedule, &err), GQA_ERR_SHAPE, "schedule.skips",
+    refused(gqa_neuron_schedule_fill(&in, &schedule, &refusal), GQA_ERR_SHAPE, "schedule.skips",
             "is 2; it must be 3");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(worked_example),   cmocka_unit_test(padding),
         cmocka_unit_test(key_orders),       cmocka_unit_test(random_requests),
         cmocka_unit_test(schedule_numbers), cmocka_unit_test(schedule_arguments),
     };
-    return cmocka_run_group_tests_name("neuron_schedule", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

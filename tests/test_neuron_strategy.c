@@ -1,16 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_neuron_strategy.c - which kernel a prefill takes and which path a call takes: the rules of
  * NeuronX Distributed Inference written out as tables, and every argument out of its range. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "gqa/neuron_maps.h"
+#include "support/program.h"
+#include "support/refusal.h"
 
 #define AUTO   GQA_NEURON_ATTN_KERNEL_AUTO
 #define NEVER  GQA_NEURON_ATTN_KERNEL_FALSE
@@ -33,6 +28,7 @@ static const struct choice {
     /* Context parallelism: two cores, and more rows than head_dim. q_len is the rank's own. */
     {{229, AUTO, 2, 4, 0, 0, 64, 65, 1, 0}, CP},
     {{229, AUTO, 2, 4, 0, 0, 64, 64, 1, 0}, NONE},
+    {{229, AUTO, 2, 4, 0, 0, 1, 2, 1, 0}, CP},
     {{229, AUTO, 1, 4, 0, 0, 64, 4096, 1, 0}, NONE},
     {{226, AUTO, 2, 4, 0, 128, 64, 4096, 1, 0}, CP}, /* before the window's kernel */
     {{229, AUTO, 2, 4, 1, 0, 64, 65, 1, 0}, STRIDED_CP},
@@ -99,13 +95,11 @@ static void strategy_refusal(void **state)
 {
     const gqa_neuron_strategy_input in = {229, AUTO, 2, 4, 1, 128, 64, 96, 1, 0};
     gqa_neuron_flash_strategy got = GQA_NEURON_STRATEGY_SHARDED_KERNEL;
-    gqa_error err;
 
     (void)state;
-    assert_int_equal(gqa_neuron_strategy(&in, &got, &err), GQA_ERR_UNSUPPORTED);
-    assert_string_equal(err.field, "strided");
-    assert_string_equal(err.message, "strided: is 1; the kernel needs logical_nc_config (2) of 2, "
-                                     "no sliding_window (128), and q_len (96) above head_dim 64");
+    refused(gqa_neuron_strategy(&in, &got, &refusal), GQA_ERR_UNSUPPORTED, "strided",
+            "is 1; the kernel needs logical_nc_config (2) of 2, "
+            "no sliding_window (128), and q_len (96) above head_dim 64");
     assert_int_equal(got, GQA_NEURON_STRATEGY_SHARDED_KERNEL);
 }
 
@@ -251,7 +245,9 @@ static void losses(void **state)
     in.sliding_window = 0;
     assert_int_equal(gqa_neuron_find_route(&in, &got, NULL), GQA_OK);
     assert_int_equal(got.window_ignored, 0);
-    in.sliding_window = 8;
+    in.sliding_window = 1;
+    assert_int_equal(gqa_neuron_find_route(&in, &got, NULL), GQA_OK);
+    assert_int_equal(got.window_ignored, 1);
     in.seq_len = 64;
     assert_int_equal(gqa_neuron_find_route(&in, &got, NULL), GQA_OK);
     assert_int_equal(got.chunk_dropped, 1);
@@ -295,15 +291,6 @@ struct spoil {
 #define IN(member)   offsetof(gqa_neuron_strategy_input, member)
 #define CALL(member) offsetof(gqa_neuron_route_input, member)
 
-static void refused(gqa_status status, const gqa_error *err, const struct spoil *spoil)
-{
-    if (status != spoil->status || strcmp(err->field, spoil->field) != 0) {
-        fail_msg("%s = %d: status %d, \"%s\"", spoil->field, (int)spoil->bad, (int)status,
-                 err->message);
-    }
-    assert_non_null(strstr(err->message, spoil->field));
-}
-
 static void strategy_arguments(void **state)
 {
     static const struct spoil spoils[] = {
@@ -322,18 +309,16 @@ static void strategy_arguments(void **state)
     };
     const gqa_neuron_strategy_input good = {229, AUTO, 2, 1, 0, 0, 64, 512, 1, 0};
     gqa_neuron_flash_strategy got;
-    gqa_error err = {0};
 
     (void)state;
-    assert_int_equal(gqa_neuron_strategy(&good, &got, &err), GQA_OK);
-    assert_int_equal(gqa_neuron_strategy(NULL, &got, &err), GQA_ERR_ARG);
-    assert_string_equal(err.field, "input");
-    assert_int_equal(gqa_neuron_strategy(&good, NULL, &err), GQA_ERR_ARG);
-    assert_string_equal(err.field, "strategy");
+    assert_int_equal(gqa_neuron_strategy(&good, &got, &refusal), GQA_OK);
+    refused(gqa_neuron_strategy(NULL, &got, &refusal), GQA_ERR_ARG, "input", "");
+    refused(gqa_neuron_strategy(&good, NULL, &refusal), GQA_ERR_ARG, "strategy", "");
     for (size_t i = 0; i < sizeof spoils / sizeof spoils[0]; i++) {
         gqa_neuron_strategy_input in = good;
         memcpy((char *)&in + spoils[i].at, &spoils[i].bad, sizeof spoils[i].bad);
-        refused(gqa_neuron_strategy(&in, &got, &err), &err, &spoils[i]);
+        refused(gqa_neuron_strategy(&in, &got, &refusal), spoils[i].status, spoils[i].field,
+                spoils[i].field);
     }
 }
 
@@ -360,25 +345,23 @@ static void route_arguments(void **state)
     };
     const gqa_neuron_route_input good = {.release = 226, .input_len = 16};
     const gqa_neuron_route_input later = {.input_len = 16, .is_chunked_prefill = 1};
-    const struct spoil gone = {0, 1, "is_chunked_prefill", GQA_ERR_UNSUPPORTED};
     gqa_neuron_route got;
-    gqa_error err = {0};
 
     (void)state;
-    assert_int_equal(gqa_neuron_find_route(&good, &got, &err), GQA_OK);
-    assert_int_equal(gqa_neuron_find_route(NULL, &got, &err), GQA_ERR_ARG);
-    assert_string_equal(err.field, "input");
-    assert_int_equal(gqa_neuron_find_route(&good, NULL, &err), GQA_ERR_ARG);
-    assert_string_equal(err.field, "route");
+    assert_int_equal(gqa_neuron_find_route(&good, &got, &refusal), GQA_OK);
+    refused(gqa_neuron_find_route(NULL, &got, &refusal), GQA_ERR_ARG, "input", "");
+    refused(gqa_neuron_find_route(&good, NULL, &refusal), GQA_ERR_ARG, "route", "");
     for (size_t i = 0; i < sizeof spoils / sizeof spoils[0]; i++) {
         gqa_neuron_route_input in = good;
         memcpy((char *)&in + spoils[i].at, &spoils[i].bad, sizeof spoils[i].bad);
-        refused(gqa_neuron_find_route(&in, &got, &err), &err, &spoils[i]);
+        refused(gqa_neuron_find_route(&in, &got, &refusal), spoils[i].status, spoils[i].field,
+                spoils[i].field);
     }
-    refused(gqa_neuron_find_route(&later, &got, &err), &err, &gone);
+    refused(gqa_neuron_find_route(&later, &got, &refusal), GQA_ERR_UNSUPPORTED,
+            "is_chunked_prefill", "release 229");
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strategy_table),
@@ -390,5 +373,5 @@ int main(void)
         cmocka_unit_test(strategy_arguments),
         cmocka_unit_test(route_arguments),
     };
-    return cmocka_run_group_tests_name("neuron_strategy", tests, NULL, NULL);
+    return RUN_TESTS(argc, argv, tests);
 }

@@ -14,6 +14,7 @@
 
 #include "support/forced_isa.h"
 #include "support/program.h"
+#include "support/random.h"
 #include "support/small_layer.h"
 
 enum { T = 3, HELD = 4 };
@@ -353,12 +354,59 @@ static void ids_after_the_last(void **state)
     small_layer_close(&small);
 }
 
+/* T queries without ids, on n keys at 0 .. n - 1 (NULL cache), have those of the last keys. */
+static void stand_at_the_end(int32_t n, const gqa_cache *cache)
+{
+    static float keys[8 * SMALL_HKV * SMALL_DK], none[T * SMALL_HQ * SMALL_DV];
+    const size_t bytes = sizeof none;
+    uint64_t seed = 5;
+    int32_t ids[T];
+    gqa_attend_inputs in;
+    gqa_attend_output o;
+
+    random_floats(&seed, keys, sizeof keys / sizeof *keys, 1.0f);
+    random_floats(&seed, q, sizeof q / sizeof *q, 1.0f);
+    gqa_attend_inputs_init(&in);
+    gqa_attend_output_init(&o);
+    in.query = gqa_tensor_4d(q, GQA_F32, 1, T, SMALL_HQ, SMALL_DK);
+    if (cache == NULL) {
+        in.key = gqa_tensor_4d(keys, GQA_F32, 1, n, SMALL_HKV, SMALL_DK);
+        in.value = gqa_tensor_4d(keys, GQA_F32, 1, n, SMALL_HKV, SMALL_DV);
+    }
+    o.output = gqa_tensor_4d(none, GQA_F32, 1, T, SMALL_HQ, SMALL_DV);
+    assert_int_equal(gqa_attend(small.layer, cache, &in, &o, NULL, 0, NULL), GQA_OK);
+    o.output.data = out;
+    for (int32_t away = -1; away <= 1; away++) {
+        for (int32_t t = 0; t < T; t++) {
+            ids[t] = n - T + t + away;
+        }
+        in.position_ids = ids;
+        assert_int_equal(gqa_attend(small.layer, cache, &in, &o, NULL, 0, NULL), GQA_OK);
+        assert_int_equal(memcmp(out, none, bytes) == 0, away == 0);
+    }
+}
+
+static void queries_without_ids(void **state)
+{
+    const int32_t counts[] = {8, T, 2, 1};
+    (void)state;
+    small_layer_open(&small, NULL);
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        stand_at_the_end(counts[i], NULL);
+    }
+    float y[HELD * SMALL_HIDDEN];
+    assert_int_equal(small_layer_forward(&small, small.cache, NULL, 1, HELD, small.x, y), GQA_OK);
+    stand_at_the_end(HELD, small.cache);
+    small_layer_close(&small);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_way_in),
         cmocka_unit_test(attend_takes_any_query_ids),
         cmocka_unit_test(ids_after_the_last),
+        cmocka_unit_test(queries_without_ids),
     };
     if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;

@@ -144,11 +144,10 @@ typedef struct gqa_path {
  *   whole     every row sees every key: no mask is applied
  *   masked    some row may not see some key: computed, then masked element by element
  *   skipped   no row sees any key: nothing is computed or read
- * tiles = whole + masked. Index arithmetic alone decides, from causal order, window, chunk and
- * range: with a mask, a bias, key bounds, an active mask, or position ids that do not rise, a tile
- * is never whole, and none is skipped for what they hide. A row of tiles reads its keys from the
- * first panel to the last that one of its rows sees, as far as tokens have been appended, and masks
- * a panel that they do not fill.
+ * tiles = whole + masked. A row of tiles reads its keys from the first panel to the last that one
+ * of its rows may see by causal order, window, chunk and range, as far as tokens have been
+ * appended, but for the tiles that mask, bias, key bounds and active mask hide from all its rows;
+ * it masks a panel that the keys do not fill.
  *
  * Backend reference has no tiles: tile_rows, tiles, tiles_masked and tiles_skipped are 0. It reads
  * every key of the sequence (of the range) once per run of tokens and KV head, and multiplies for

@@ -4,6 +4,7 @@
 
 #include "api/maps_check.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "neuron/cache_maps.h"
 
 static void check_table(struct gqa__maps_check *check, const gqa_neuron_block_table *blocks)
@@ -75,7 +76,7 @@ gqa_status gqa_neuron_active_blocks(const gqa_neuron_block_table *blocks,
 static void check_request(struct gqa__maps_check *check, const gqa_neuron_block_table *blocks,
                           int32_t request, int32_t position, int32_t tokens)
 {
-    const int64_t room = (int64_t)blocks->width * blocks->block_size;
+    const int64_t room = gqa__min((int64_t)blocks->width * blocks->block_size, INT32_MAX);
 
     if (check->status == GQA_OK && (position < 0 || (int64_t)position + tokens > room)) {
         check->status = gqa__fail(check->err, GQA_ERR_ARG, "positions",

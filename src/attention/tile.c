@@ -27,6 +27,7 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.p = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.bias = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.visible = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
+    own.seen = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
     own.panel =
         gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(kernels, params->shape.dk, dv), 1);
     own.kernel = gqa__arena_take(arena, (int64_t)kernels->scratch_bytes, 1);
@@ -122,60 +123,101 @@ void gqa__tile_begin(struct gqa__tile *tile)
     tile->finished = false;
 }
 
-/* Does every row see every key of [first, first + keys)? By index arithmetic alone. */
+/* Positions and columns of the keys, 0 for those that a panel is filled up with. */
+static void set_keys(struct gqa__tile *tile, int32_t first, int32_t keys)
+{
+    struct gqa__tile_scratch *const scratch = tile->scratch;
+    const struct gqa__kv_view *const view = &tile->segment->view;
+    const int32_t exist = (int32_t)gqa__min(keys, view->length - first);
+
+    memset(scratch->columns + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
+    memset(scratch->k_pos + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
+    gqa__view_positions(view, first, exist, scratch->k_pos);
+    gqa__view_columns(view, first, exist, scratch->columns);
+}
+
+/* The rows' ranges within keys [first, first + keys). */
+static void set_ranges(struct gqa__tile *tile, int32_t first, int32_t keys)
+{
+    struct gqa__tile_scratch *const scratch = tile->scratch;
+
+    for (int32_t r = 0; r < tile->ld; r++) {
+        const int64_t lo = gqa__max(0, (int64_t)scratch->lo[r] - first);
+        const int64_t hi = gqa__min(keys, (int64_t)scratch->hi[r] - first);
+        scratch->lo_rel[r] = (int32_t)gqa__min(lo, keys);
+        scratch->hi_rel[r] = (int32_t)gqa__max(hi, 0);
+    }
+}
+
+/* Does every row see every key of [first, first + keys) by index arithmetic alone? */
 static bool all_see(const struct gqa__tile *tile, int32_t first, int32_t keys)
 {
     return tile->last_lo <= first && tile->first_hi >= first + keys;
 }
 
-/* What happens to the scores of keys [first, first + keys): softcap, ALiBi, bias, masks. False if
- * nothing does. */
-static bool make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
-                       struct gqa__score_rules *rules)
+/* Do lo_rel and hi_rel leave every key to every row? */
+static bool ranges_whole(const struct gqa__tile *tile, int32_t keys)
+{
+    for (int32_t r = 0; r < tile->id.count; r++) {
+        if (tile->scratch->lo_rel[r] > 0 || tile->scratch->hi_rel[r] < keys) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What the rows see, into *rules where it is not everything. */
+static enum gqa__sight set_sight(struct gqa__tile *tile, int32_t first, int32_t keys,
+                                 struct gqa__score_rules *rules)
+{
+    struct gqa__tile_scratch *const scratch = tile->scratch;
+    const bool look = !tile->params->knobs.mask_all_blocks;
+    enum gqa__sight sight = GQA__SEE_RUNS;
+
+    if (tile->explicit_mask) {
+        sight = gqa__tile_visible(tile, first, keys);
+        rules->visible = sight == GQA__SEE_SOME ? scratch->visible : NULL;
+        if (look && sight == GQA__SEE_RUNS && ranges_whole(tile, keys)) {
+            return GQA__SEE_ALL;
+        }
+    } else if (look && all_see(tile, first, keys)) {
+        return GQA__SEE_ALL;
+    }
+    if (!tile->explicit_mask || sight == GQA__SEE_SOME) {
+        set_ranges(tile, first, keys);
+    }
+    rules->lo = scratch->lo_rel;
+    rules->hi = scratch->hi_rel;
+    return sight;
+}
+
+/* What happens to the scores of keys [first, first + keys), softcap, ALiBi, bias and masks, unless
+ * no row sees any of them; rules->keys is 0 if nothing does. */
+static enum gqa__sight make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
+                                  struct gqa__score_rules *rules)
 {
     struct gqa__tile_scratch *const scratch = tile->scratch;
     const gqa_config *const config = &tile->params->config;
-    const struct gqa__kv_view *const view = &tile->segment->view;
-    const bool has_bias = gqa__present(&tile->segment->bias);
-    const bool whole = !tile->params->knobs.mask_all_blocks && all_see(tile, first, keys);
-    const int32_t exist = (int32_t)gqa__min(keys, view->length - first);
+    const bool slopes = tile->params->slopes != NULL;
+    const bool biased = gqa__present(&tile->segment->bias);
+    enum gqa__sight sight;
 
-    if (whole && !tile->explicit_mask && !has_bias && config->softcap == 0.0f &&
-        tile->params->slopes == NULL) {
-        return false;
+    *rules = (struct gqa__score_rules){.ld = tile->ld};
+    if (tile->explicit_mask || slopes) {
+        set_keys(tile, first, keys);
     }
-    *rules = (struct gqa__score_rules){.keys = keys, .ld = tile->ld};
-    rules->softcap = (float)((double)config->softcap * GQA__LOG2E);
-    if (tile->explicit_mask || has_bias || tile->params->slopes != NULL) {
-        memset(scratch->columns + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
-        memset(scratch->k_pos + exist, 0, (size_t)(keys - exist) * sizeof(int32_t));
-        gqa__view_positions(view, first, exist, scratch->k_pos);
-        gqa__view_columns(view, first, exist, scratch->columns);
-    }
-    if (tile->params->slopes != NULL) {
+    sight = set_sight(tile, first, keys, rules);
+    rules->bias = biased ? scratch->bias : NULL;
+    if (slopes) {
         rules->slope = scratch->slope;
         rules->q_pos = scratch->q_pos;
         rules->k_pos = scratch->k_pos;
     }
-    if (has_bias) {
-        gqa__tile_bias(tile, first, keys);
-        rules->bias = scratch->bias;
+    rules->softcap = (float)((double)config->softcap * GQA__LOG2E);
+    if (sight != GQA__SEE_ALL || biased || slopes || config->softcap != 0.0f) {
+        rules->keys = keys;
     }
-    if (tile->explicit_mask) {
-        gqa__tile_visible(tile, first, keys);
-        rules->visible = scratch->visible;
-    }
-    if (!whole) {
-        for (int32_t r = 0; r < tile->ld; r++) {
-            const int64_t lo = gqa__max(0, (int64_t)scratch->lo[r] - first);
-            const int64_t hi = gqa__min(keys, (int64_t)scratch->hi[r] - first);
-            scratch->lo_rel[r] = (int32_t)gqa__min(lo, keys);
-            scratch->hi_rel[r] = (int32_t)gqa__max(hi, 0);
-        }
-        rules->lo = scratch->lo_rel;
-        rules->hi = scratch->hi_rel;
-    }
-    return true;
+    return sight;
 }
 
 /* Where is V of a panel large? mark [keys]; only kernels of bf16 operands ask. */
@@ -324,22 +366,31 @@ static bool ends_in_block(const struct gqa__tile *tile)
            segment->m == NULL && (segment->out != NULL || segment->lse != NULL);
 }
 
-/* Counts the work of keys [first, end) of the tile. As in make_rules, no mask is needed where all
- * rows see all of them. */
-static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end)
+/* Counts the work of keys [first, end) of the tile. */
+static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end,
+                        enum gqa__sight sight)
 {
     const struct gqa__shape *const shape = &tile->params->shape;
     const struct gqa__kv_view *const view = &tile->segment->view;
     const int64_t keys = gqa__min(end, view->length) - first;
-    const bool whole = !tile->params->knobs.mask_all_blocks && all_see(tile, first, end - first) &&
-                       !tile->explicit_mask;
 
     tile->work->tiles++;
-    tile->work->tiles_masked += whole ? 0 : 1;
+    tile->work->tiles_masked += sight == GQA__SEE_ALL ? 0 : 1;
     tile->work->keys_read += keys;
     tile->work->kv_bytes += keys * gqa__view_key_bytes(view);
     tile->work->score_madds += keys * tile->id.count * shape->dk;
     tile->work->value_madds += keys * tile->id.count * shape->dv;
+}
+
+/* A block of which no row sees a key: its state is neutral. */
+static void skip_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
+{
+    for (int32_t r = 0; r < block->ld; r++) {
+        block->state.m[r] = -INFINITY;
+        block->state.l[r] = 0.0f;
+    }
+    memset(block->state.o, 0, (size_t)block->dv * (size_t)block->ld * sizeof *block->state.o);
+    merge_block(kernels, block);
 }
 
 /* One fold block, cut to keys [first, end): its state is computed and put on the stack of the fold.
@@ -352,6 +403,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     struct gqa__key_run run[GQA__BLOCK_PANELS];
     struct gqa__score_rules rules;
     struct gqa__finish finish;
+    const enum gqa__sight sight = make_rules(tile, first, end - first, &rules);
     uint8_t mark[GQA__FOLD_BLOCK];
     bool special; /* some V of the block may be */
     struct gqa__block block = {.q = scratch->q,
@@ -367,13 +419,17 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .merge_into = merge_into,
                                .prefetch = scratch->prefetch};
 
+    block.merges = gqa__fold_list_merges(&scratch->fold, index, last, merge_into);
+    if (sight == GQA__SEE_NONE) {
+        skip_block(kernels, &block);
+        return;
+    }
     if (tile->work != NULL) {
-        count_block(tile, first, end);
+        count_block(tile, first, end, sight);
     }
     block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
-    block.rules = make_rules(tile, first, end - first, &rules) ? &rules : NULL;
+    block.rules = rules.keys > 0 ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, mark, &special);
-    block.merges = gqa__fold_list_merges(&scratch->fold, index, last, merge_into);
     if (kernels->block == NULL || block.runs == 0 || special) {
         walk_panels(tile, first, &block, special ? mark : NULL);
         merge_block(kernels, &block);

@@ -8,13 +8,14 @@
 
 /* Scratch of one thread. R = tile_rows, F = GQA__FOLD_BLOCK. */
 struct gqa__tile_scratch {
-    void *q;                        /* packed, q_bytes(dk, R) */
-    float *s;                       /* [F][R] scores */
-    void *p;                        /* [F][R] p, as the product with V reads it */
-    float *bias;                    /* [F][R] */
-    uint8_t *visible;               /* [F][R] */
-    void *panel;                    /* gqa__view_scratch_bytes */
-    void *kernel;                   /* [scratch_bytes] of the kernel set */
+    void *q;          /* packed, q_bytes(dk, R) */
+    float *s;         /* [F][R] scores */
+    void *p;          /* [F][R] p, as the product with V reads it */
+    float *bias;      /* [F][R] */
+    uint8_t *visible; /* [F][R] */
+    uint8_t *seen;    /* [R][F]: of each token, or row, before it is copied to lanes */
+    void *panel;      /* gqa__view_scratch_bytes */
+    void *kernel;     /* [scratch_bytes] of the kernel set */
     struct gqa__prefetch *prefetch; /* [GQA__BLOCK_PREFETCHES] */
     int32_t *k_pos;                 /* [F] */
     int32_t *columns;               /* [F] */
@@ -62,9 +63,17 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state);
  * next tile begins with. list: room for GQA__BLOCK_PREFETCHES. Returns how many. */
 int32_t gqa__tile_prefetch(const struct gqa__tile *tile, int32_t end, struct gqa__prefetch *list);
 
-/* visible.c: fill scratch->visible and scratch->bias [keys][ld] for keys [first, first + keys).
- * visible reads the bias (-inf hides a key), so with a bias it comes second. */
-void gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys);
-void gqa__tile_bias(struct gqa__tile *tile, int32_t first, int32_t keys);
+/* What the rows of a tile see of the keys of a block. */
+enum gqa__sight {
+    GQA__SEE_NONE, /* no row sees a key */
+    GQA__SEE_RUNS, /* each row sees one run of keys, or none */
+    GQA__SEE_SOME,
+    GQA__SEE_ALL /* each row sees every key */
+};
+
+/* visible.c: mask, bias, key bounds and the like, for keys [first, first + keys), of which
+ * scratch->columns and k_pos are known. NONE; RUNS: they are in scratch->lo_rel and hi_rel;
+ * SOME: in scratch->visible [keys][ld]. Except with NONE a bias is in scratch->bias [keys][ld]. */
+enum gqa__sight gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys);
 
 #endif

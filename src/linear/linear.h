@@ -48,8 +48,8 @@ void gqa__linear_set_int8(struct gqa__linear *linear, int64_t row, const int8_t 
 void gqa__linear_set_bias(struct gqa__linear *linear, int64_t row, float bias);
 
 /* Scratch for packed activations of at most tokens tokens and, for each thread, for the kernel and,
- * in place, the weights that it gathers; depends on the kernel set, in and whether in place
- * only. */
+ * in place, the weights that it gathers; it depends on nothing but the kernel set, in, the
+ * threads and whether in place. */
 size_t gqa__linear_scratch_bytes(const struct gqa__linear *linear, int32_t tokens,
                                  const gqa_runtime *runtime);
 

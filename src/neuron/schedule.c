@@ -284,7 +284,7 @@ gqa_status gqa__neuron_schedule_size(const gqa_neuron_schedule_input *in, gqa_ne
         return status;
     }
     out->tiles = in->padded_tiles > 0 ? in->padded_tiles : tiles;
-    out->skips = skips + out->tiles - tiles;
+    out->skips = skips + (out->tiles - tiles);
     return GQA_OK;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "tool/commands.h"
+#include "tool/neuron_maps.h"
 #include "tool/neuron_report.h"
 #include "tool/progress.h"
 #include "tool/report.h"
@@ -151,7 +152,10 @@ static bool run_neuron_once(struct run_state *state, const struct tool_neuron_ca
     if (!tool_neuron_record_open(&record, c, fault)) {
         return false;
     }
-    if (!tool_neuron_record_run(&record, accumulation, &output, fault)) {
+    gqa_neuron_output_init(&output);
+    if (c->maps != TOOL_MAPS_NONE
+            ? !tool_neuron_maps_run(&record, fault)
+            : !tool_neuron_record_run(&record, accumulation, &output, fault)) {
         tool_neuron_record_close(&record);
         return false;
     }
@@ -183,7 +187,8 @@ static bool run_neuron_case(struct run_state *state, const struct tool_file *fil
                               "reference, --numerics nor --out");
     }
     for (int a = GQA_NEURON_EXACT; good && a <= GQA_NEURON_FLOAT32; a++) {
-        if ((state->accumulations >> a & 1) != 0) {
+        const bool once = a == GQA_NEURON_FLOAT32 && c.maps != TOOL_MAPS_NONE; /* integers */
+        if ((state->accumulations >> a & 1) != 0 && !(once && state->accumulations != 2)) {
             good = run_neuron_once(state, &c, (gqa_neuron_accumulation)a, fault);
         }
     }

@@ -149,6 +149,8 @@ static bool trace_case(const struct trace_state *state, struct tool_fault *fault
         return false;
     }
     good = tool_neuron_load(&c, &file, fault) &&
+           (c.maps == TOOL_MAPS_NONE ||
+            tool_fault_set(fault, state->path, "holds maps of integers, which have no tiles")) &&
            tool_trace_call_case(&made, &c, &state->options, fault) &&
            trace_call(state, &made, c.name, fault);
     tool_trace_call_free(&made);

@@ -92,6 +92,45 @@ static bool read_views(struct tool_neuron_case *c, struct tool_fault *fault)
     return true;
 }
 
+/* --- what is expected --------------------------------------------------------------------------
+ */
+
+/* What the judge reads beside a tensor has as many elements as it must. */
+static bool check_beside(const struct tool_neuron_case *c, const char *name, enum tool_dtype dtype,
+                         int64_t count, struct tool_fault *fault)
+{
+    const struct tool_tensor *const tensor = tool_file_find(c->file, name);
+
+    if (tensor != NULL && (tensor->dtype != dtype || tensor->count != count)) {
+        return tool_fault_set(fault, c->path,
+                              "tensor %.80s has %lld elements of %s; it must have %lld of %s", name,
+                              (long long)tensor->count, tool_dtype_name(tensor->dtype),
+                              (long long)count, tool_dtype_name(dtype));
+    }
+    return true;
+}
+
+/* exp.out is there, floats of the shape of q; bounds, units and the exact result fit it. */
+static bool check_neuron_expected(const struct tool_neuron_case *c, struct tool_fault *fault)
+{
+    const struct tool_tensor *const out = tool_file_find(c->file, "exp.out");
+    const struct tool_tensor *const q = tool_file_find(c->file, "q");
+    int64_t dim;
+
+    if (out == NULL || q == NULL) {
+        return tool_fault_set(fault, c->path, "there is no tensor %s", q == NULL ? "q" : "exp.out");
+    }
+    if (out->rank != q->rank || memcmp(out->shape, q->shape, (size_t)q->rank * 8) != 0 ||
+        (out->dtype != TOOL_F32 && out->dtype != TOOL_BF16)) {
+        return tool_fault_set(fault, c->path,
+                              "tensor exp.out must have the shape of q, as F32 or BF16");
+    }
+    dim = out->shape[out->rank - 1];
+    return check_beside(c, "ulps.out", TOOL_U8, out->count, fault) &&
+           check_beside(c, "bound.out", TOOL_F32, dim > 0 ? out->count / dim : 0, fault) &&
+           check_beside(c, "f64.out", TOOL_F32, out->count, fault);
+}
+
 /* --- metadata ----------------------------------------------------------------------------------
  */
 
@@ -111,9 +150,22 @@ static gqa_neuron_profile profile_of(const struct tool_neuron_case *c, struct to
             return (gqa_neuron_profile)i;
         }
     }
-    tool_fault_set(fault, c->path, "metadata profile is %.80s, which computes no attention",
+    tool_fault_set(fault, c->path, "metadata profile is %.80s; it must name one of Neuron's",
                    text == NULL ? "missing" : text);
     return GQA_NEURON_NO_PROFILE;
+}
+
+static enum tool_neuron_maps maps_of(const char *profile)
+{
+    static const char *const names[] = {"maps_strategy", "maps_heads", "maps_caches",
+                                        "maps_schedule"};
+
+    for (int i = 0; profile != NULL && i < 4; i++) {
+        if (strcmp(profile, names[i]) == 0) {
+            return (enum tool_neuron_maps)(TOOL_MAPS_STRATEGY + i);
+        }
+    }
+    return TOOL_MAPS_NONE;
 }
 
 static gqa_neuron_release release_of(const struct tool_neuron_case *c)
@@ -144,6 +196,12 @@ static void read_flash(struct tool_neuron_case *c, struct tool_fault *fault)
     call->scale = (float)tool_meta_number(c->file, "softmax_scale_f32", fault);
 }
 
+/* Rows of q, [B, T, heads, D] or [T, heads, D]. */
+static int64_t tokens_of(const gqa_tensor *q)
+{
+    return q->rank == 4 ? q->shape[1] : q->rank == 3 ? q->shape[0] : 0;
+}
+
 static void read_cte(struct tool_neuron_case *c, struct tool_fault *fault)
 {
     gqa_neuron_call *const call = &c->call;
@@ -155,8 +213,8 @@ static void read_cte(struct tool_neuron_case *c, struct tool_fault *fault)
     call->cp_degree = number(c, "cp_deg", fault);
     call->cp_offset = number(c, "cp_offset", fault);
     call->cp_strided = number(c, "cp_strided", fault);
-    call->bound_min = read_ints(c, "bound_min", call->q.shape[1], fault);
-    call->bound_max = read_ints(c, "bound_max", call->q.shape[1], fault);
+    call->bound_min = read_ints(c, "bound_min", tokens_of(&call->q), fault);
+    call->bound_max = read_ints(c, "bound_max", tokens_of(&call->q), fault);
 }
 
 static void read_flash_decoding(struct tool_neuron_case *c, struct tool_fault *fault)
@@ -164,7 +222,8 @@ static void read_flash_decoding(struct tool_neuron_case *c, struct tool_fault *f
     gqa_neuron_call *const call = &c->call;
 
     call->ranks = number(c, "ranks", fault);
-    call->positions = read_ints(c, "positions", call->q.shape[0] * call->q.shape[1], fault);
+    call->positions = read_ints(
+        c, "positions", (call->q.rank == 4 ? call->q.shape[0] : 1) * tokens_of(&call->q), fault);
 }
 
 static void read_paged(struct tool_neuron_case *c, struct tool_fault *fault)
@@ -198,9 +257,14 @@ bool tool_neuron_load(struct tool_neuron_case *c, const struct tool_file *file,
         return tool_fault_set(fault, file->path, "metadata schema is not %s", TOOL_NEURON_SCHEMA);
     }
     gqa_neuron_call_init(&c->call);
+    c->profile = tool_file_text(file, "profile");
+    c->maps = maps_of(c->profile);
+    if (c->maps != TOOL_MAPS_NONE) {
+        return true;
+    }
     c->call.profile = profile_of(c, fault);
     c->call.release = release_of(c);
-    if (!read_views(c, fault)) {
+    if (fault->text[0] != '\0' || !read_views(c, fault) || !check_neuron_expected(c, fault)) {
         return false;
     }
     switch (c->call.profile) {

@@ -8,12 +8,23 @@
 
 #define TOOL_NEURON_SCHEMA "gqa-neuron/1"
 
+/* A file may hold maps of integers instead of a call. */
+enum tool_neuron_maps {
+    TOOL_MAPS_NONE,
+    TOOL_MAPS_STRATEGY,
+    TOOL_MAPS_HEADS,
+    TOOL_MAPS_CACHES,
+    TOOL_MAPS_SCHEDULE
+};
+
 /* Tensors of the call point into the file. */
 struct tool_neuron_case {
     const struct tool_file *file;
     const char *path;
-    const char *name; /* metadata case */
-    gqa_neuron_call call;
+    const char *name;    /* metadata case */
+    const char *profile; /* as the file has it */
+    enum tool_neuron_maps maps;
+    gqa_neuron_call call; /* without maps */
 };
 
 /* The file says that it has this schema. */

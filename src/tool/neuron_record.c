@@ -165,7 +165,9 @@ static void start_values(struct tool_neuron_record *record)
 
     for (size_t i = 0; record->c->call.profile == GQA_NEURON_CTE && i < 2; i++) {
         const struct tool_neuron_value *const value = tool_neuron_value_of(record, names[i]);
-        for (int64_t e = 0; value != NULL && e < value->expected->count; e++) {
+        for (int64_t e = 0;
+             value != NULL && value->expected->dtype == TOOL_F32 && e < value->expected->count;
+             e++) {
             ((float *)value->data)[e] = -FLT_MAX;
         }
     }

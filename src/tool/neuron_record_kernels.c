@@ -126,8 +126,8 @@ static void cte_tile(struct tool_neuron_record *record, const gqa_neuron_tile *t
     const int64_t v_tiles = tool_neuron_extent(record, "trace.mm2", 1);
     const int64_t group = tile->query / PARTITIONS;
     const bool first_head = tile->batch == 0 && tile->head == 0;
-    const int64_t k = tile->section * (k_tiles / sections) + tile->tile;
-    const int64_t v = tile->section * (v_tiles / sections) + tile->tile;
+    const int64_t k = tile->section * (sections > 0 ? k_tiles / sections : 0) + tile->tile;
+    const int64_t v = tile->section * (sections > 0 ? v_tiles / sections : 0) + tile->tile;
     const int64_t at = (group_of(record, tile) * k_tiles + k) * PARTITIONS;
     const bool probed = tile->batch == tool_neuron_probe(record, "b") &&
                         tile->head == tool_neuron_probe(record, "h") &&

@@ -77,10 +77,12 @@ void tool_neuron_print(FILE *out, const struct tool_neuron_done *done,
     const gqa_tensor *const q = &c->call.q;
     const struct from_exact distance = distance_of(done->record);
 
-    fprintf(out, "%s: profile %s, %lld query heads of %lld, %s; accumulation %s\n", c->name,
-            gqa_neuron_profile_name(c->call.profile), (long long)q->shape[q->rank - 2],
-            (long long)q->shape[q->rank - 1], q->dtype == GQA_BF16 ? "bf16" : "f32",
-            tool_neuron_accumulation_name(done->accumulation));
+    fprintf(out, "%s: profile %s", c->name, c->profile);
+    if (c->maps == TOOL_MAPS_NONE) {
+        fprintf(out, ", %lld query heads of %lld, %s", (long long)q->shape[q->rank - 2],
+                (long long)q->shape[q->rank - 1], q->dtype == GQA_BF16 ? "bf16" : "f32");
+    }
+    fprintf(out, "; accumulation %s\n", tool_neuron_accumulation_name(done->accumulation));
     for (int32_t i = 0; i < output->warning_count; i++) {
         fprintf(out, "  warning: %s: %s\n", output->warnings[i].field, output->warnings[i].text);
     }
@@ -89,9 +91,11 @@ void tool_neuron_print(FILE *out, const struct tool_neuron_done *done,
     for (int i = 0; i < report->n; i++) {
         print_neuron_check(out, &report->check[i]);
     }
-    fprintf(out, "  %lld tiles computed, %lld skipped; %lld bytes loaded; %lld multiply-adds\n",
-            (long long)output->tiles, (long long)output->tiles_skipped,
-            (long long)output->hbm_bytes, (long long)output->madds);
+    if (c->maps == TOOL_MAPS_NONE) {
+        fprintf(out, "  %lld tiles computed, %lld skipped; %lld bytes loaded; %lld multiply-adds\n",
+                (long long)output->tiles, (long long)output->tiles_skipped,
+                (long long)output->hbm_bytes, (long long)output->madds);
+    }
     if (distance.known) {
         fprintf(out, "  from exact arithmetic: max %.1e, rms %.1e, %.1e of the result's\n",
                 distance.max, distance.rms, distance.relative);
@@ -129,9 +133,9 @@ json_t *tool_neuron_json(const struct tool_neuron_done *done,
     }
     object = json_pack(
         "{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:o, s:o, s:s}", "file", c->path, "case",
-        c->name, "backend", "neuron", "profile", gqa_neuron_profile_name(c->call.profile),
-        "accumulation", tool_neuron_accumulation_name(done->accumulation), "tiles",
-        (json_int_t)output->tiles, "tiles_skipped", (json_int_t)output->tiles_skipped, "hbm_bytes",
+        c->name, "backend", "neuron", "profile", c->profile, "accumulation",
+        tool_neuron_accumulation_name(done->accumulation), "tiles", (json_int_t)output->tiles,
+        "tiles_skipped", (json_int_t)output->tiles_skipped, "hbm_bytes",
         (json_int_t)output->hbm_bytes, "multiply_adds", (json_int_t)output->madds, "warnings",
         warnings, "checks", checks, "verdict", report->pass ? "PASS" : "FAIL");
     if (distance.known) {

@@ -11,6 +11,8 @@
 #include "bytes.h"
 #include "tool/case.h"
 #include "tool/compare.h"
+#include "tool/neuron_maps.h"
+#include "tool/neuron_report.h"
 #include "tool/report.h"
 #include "tool/run.h"
 
@@ -276,13 +278,67 @@ static void run(const struct tool_case *c, unsigned choice, struct tool_fault *f
     tool_session_close(&session);
 }
 
+/* A case of Neuron's profiles: recorded, judged, reported. Large ones are left out. */
+static void run_neuron(const struct tool_neuron_case *c, struct tool_fault *fault)
+{
+    static FILE *nowhere;
+    struct tool_neuron_record record;
+    struct tool_neuron_report report;
+    gqa_neuron_output output;
+    gqa_error err;
+    size_t bytes = 0;
+    const struct tool_neuron_done done = {&record, GQA_NEURON_FLOAT32, &output};
+
+    nowhere = nowhere != NULL ? nowhere : fopen("/dev/null", "w");
+    FUZZ_CHECK(nowhere != NULL);
+    gqa_neuron_output_init(&output);
+    output.out = c->call.q;
+    if (c->maps == TOOL_MAPS_NONE &&
+        (gqa_neuron_workspace_size(&c->call, &output, NULL, &bytes, &err) != GQA_OK ||
+         bytes > 1 << 25)) {
+        return;
+    }
+    FUZZ_CHECK(tool_neuron_record_open(&record, c, fault));
+    if (c->maps != TOOL_MAPS_NONE
+            ? tool_neuron_maps_run(&record, fault)
+            : tool_neuron_record_run(&record, GQA_NEURON_FLOAT32, &output, fault)) {
+        json_t *json;
+        tool_neuron_judge(&record, GQA_NEURON_FLOAT32, &report);
+        json = tool_neuron_json(&done, &report);
+        FUZZ_CHECK(json != NULL);
+        json_decref(json);
+        tool_neuron_print(nowhere, &done, &report);
+    } else {
+        FUZZ_CHECK(fault->text[0] != '\0');
+    }
+    tool_neuron_record_close(&record);
+}
+
+static void run_any(const struct tool_file *file, unsigned choice, struct tool_fault *fault)
+{
+    struct tool_neuron_case neuron;
+    struct tool_case c;
+
+    if (tool_neuron_is_case(file)) {
+        if (tool_neuron_load(&neuron, file, fault)) {
+            run_neuron(&neuron, fault);
+        } else {
+            FUZZ_CHECK(fault->text[0] != '\0');
+        }
+    } else if (tool_case_load(&c, file, fault)) {
+        run(&c, choice, fault);
+        tool_case_free(&c);
+    } else {
+        FUZZ_CHECK(fault->text[0] != '\0');
+    }
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct tool_fault fault = {.text = ""};
     struct tool_file file;
-    struct tool_case c;
     unsigned choice = 0;
     size_t bytes = size;
     unsigned char *content;
@@ -296,12 +352,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         memcpy(content, data, size);
     }
     if (tool_file_parse(&file, "file", content, bytes, &fault)) {
-        if (tool_case_load(&c, &file, &fault)) {
-            run(&c, choice, &fault);
-            tool_case_free(&c);
-        } else {
-            FUZZ_CHECK(fault.text[0] != '\0');
-        }
+        run_any(&file, choice, &fault);
         tool_file_close(&file);
     } else {
         FUZZ_CHECK(fault.text[0] != '\0');
