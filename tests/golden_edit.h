@@ -50,7 +50,7 @@ static inline void golden_edit(const struct tool_file *file, const char *path, c
 {
     struct tool_tensor tensors[80];
     json_t *metadata = json_object();
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     size_t n = 0;
     const char *name;
     json_t *text;
@@ -81,7 +81,7 @@ static inline void golden_load_less(struct golden *golden, const char *name, con
                                     const char *drop)
 {
     struct golden whole;
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     golden_load(&whole, name);
     golden_edit(&whole.file, path, drop, NULL, NULL);

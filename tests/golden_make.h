@@ -536,7 +536,7 @@ static inline void write_form(const struct form *f, const char *path)
 {
     struct world *w = calloc(1, sizeof *w);
     struct out_file *o = calloc(1, sizeof *o);
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     assert_non_null(w);
     assert_non_null(o);

@@ -18,7 +18,7 @@
 
 static inline void maps_open(struct tool_file *file, const char *name)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     char path[512];
 
     snprintf(path, sizeof path, "%s/tests/golden_neuron/%s.safetensors", GQA_SOURCE_DIR, name);

@@ -39,7 +39,7 @@ static inline json_t *golden_manifest(void)
 
 static inline void golden_load(struct golden *golden, const char *name)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     snprintf(golden->path, sizeof golden->path, "%s/%s", GQA_GOLDEN_DIR, name);
     if (!tool_file_open(&golden->file, golden->path, &fault) ||

@@ -24,6 +24,7 @@ FIRST(gqa_attend_output);
 FIRST(gqa_build_info);
 FIRST(gqa_neuron_call);
 FIRST(gqa_neuron_output);
+FIRST(gqa_neuron_report);
 FIRST(gqa_neuron_tile);
 
 static_assert((int)GQA_OK == 0 && (int)GQA_F32 == 0 && (int)GQA_ISA_AUTO == 0, "zero is default");
@@ -127,6 +128,7 @@ static void test_every_function(void)
     FUNCTION(gqa_neuron_schedule_fill);
     FUNCTION(gqa_neuron_call_init_sized);
     FUNCTION(gqa_neuron_output_init_sized);
+    FUNCTION(gqa_neuron_report_init_sized);
     FUNCTION(gqa_neuron_profile_name);
     FUNCTION(gqa_neuron_workspace_size);
     FUNCTION(gqa_neuron_attention);
@@ -159,6 +161,7 @@ static void test_init(void)
     INIT(gqa_attend_output, gqa_attend_output_init);
     INIT(gqa_neuron_call, gqa_neuron_call_init);
     INIT(gqa_neuron_output, gqa_neuron_output_init);
+    INIT(gqa_neuron_report, gqa_neuron_report_init);
 
     gqa_config config;
     gqa_config_init(&config);

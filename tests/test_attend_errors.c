@@ -372,6 +372,13 @@ static void work_not_initialised(struct call *c)
     c->out.work = &work;
 }
 
+static void neuron_of_another_backend(struct call *c)
+{
+    static gqa_neuron_report report;
+    gqa_neuron_report_init(&report);
+    c->out.neuron = &report;
+}
+
 static void workspace_one_short(struct call *c)
 {
     assert_int_equal(
@@ -428,6 +435,7 @@ static const struct fault of_both[] = {
     {states_strided, "states_strided", "output.states", GQA_ERR_SHAPE},
     FAULT(no_output, "output.output"),
     FAULT(work_not_initialised, "output.work"),
+    FAULT(neuron_of_another_backend, "output.neuron"),
     FAULT(layer_null, "layer"),
     FAULT(inputs_null, "inputs"),
     FAULT(output_null, "output"),
@@ -502,7 +510,7 @@ static void every_member_is_spoilt(void **state)
     (void)state;
     assert_int_equal(n, 19);
     n += fault_members(header, "gqa_attend_output", "output", members + n, 64 - n);
-    assert_int_equal(n, 19 + 6);
+    assert_int_equal(n, 19 + 7);
     for (int i = 0; i < n; i++) {
         bool found = mentioned(members[i], of_both, BOTH) ||
                      mentioned(members[i], of_plain, PLAIN) ||

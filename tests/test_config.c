@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "support/config_fields.h"
+#include "support/config_neuron_bads.h"
 #include "support/program.h"
 
 struct field {
@@ -327,7 +328,7 @@ static const struct bad bads[] = {
     {bare, "add_residual", 1, NULL, "is 1", "hidden_size 0", 0},
     {block, "residual_multiplier", 0.22, NULL, "is 0.22", "without add_residual", 0},
     {normed, "residual_multiplier", 2e6, NULL, "is 2e+06", "1e+06", 0},
-    {block, "backend", 3, NULL, "is 3", "0..2", 0},
+    {block, "backend", 4, NULL, "is 4", "0..3", 0},
     {block, "numerics", 2, NULL, "is 2", "0..1", 0},
     {block, "isa", 6, NULL, "is 6", "0..5", 0},
     {block, "reference_f64", 1, NULL, "is 1", "GQA_BACKEND_REFERENCE", 0},
@@ -335,7 +336,8 @@ static const struct bad bads[] = {
     {block, "weight_storage", 2, NULL, "is 2", "0..1", 0},
     {bare, "weight_storage", 1, NULL, "is 1", "hidden_size 0", 0},
     {block, "max_isa", 6, NULL, "is 6", "0..5", 0},
-};
+#define NEURON_BAD(base, field, value, says, limit) {base, field, value, NULL, says, limit, 0},
+    NEURON_BADS(NEURON_BAD)};
 
 enum { BAD_COUNT = sizeof bads / sizeof bads[0] };
 

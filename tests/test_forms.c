@@ -297,7 +297,7 @@ static void test_form(void **argument)
     const char *path = "test_forms.safetensors";
     struct tool_file file;
     struct tool_case c;
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     skip_refused_numerics(GQA_NUMERICS_F32);
     write_form(f, path);

@@ -51,7 +51,7 @@ static void test_case(void **argument)
     struct golden golden;
     struct tool_session session;
     struct tool_values first = {0};
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     skip_refused_numerics(setting->options.numerics);
     golden_load(&golden, setting->file);
@@ -170,7 +170,7 @@ static void test_command_out(void **argument)
                                         "v",      "attn",   "lse",    "o_proj", "out"};
     char command[1024];
     struct tool_file file;
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     const char *path = "test_golden_out.safetensors";
 
     (void)argument;

@@ -403,6 +403,7 @@ static const struct entry {
     {"gqa_isa_from_environment", run_environment},
     {"gqa_neuron_call_init_sized", run_neuron},
     {"gqa_neuron_output_init_sized", run_neuron},
+    {"gqa_neuron_report_init_sized", run_neuron},
     {"gqa_neuron_profile_name", run_neuron},
     {"gqa_neuron_workspace_size", run_neuron},
     {"gqa_neuron_attention", run_neuron},

@@ -71,7 +71,7 @@ static void test_lack(void **argument)
     struct golden golden;
     struct tool_file file;
     struct tool_case c;
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     golden_load(&golden, lack->file);
     golden_edit(&golden.file, LESS, lack->drop, lack->key, lack->value);
@@ -96,7 +96,7 @@ static void test_rank(void **argument)
         struct tool_tensor *tensor;
         struct tool_file file;
         struct tool_case c;
-        struct tool_fault fault = {""};
+        struct tool_fault fault = {.text = ""};
         char message[80];
 
         golden_load(&golden, BLOCK);
@@ -232,7 +232,7 @@ static void test_past(void **argument)
                                         "past key_valid row_valid",
                                         "past v_head_dim stage",
                                         "past k_pos q_pos"};
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     (void)argument;
     for (int i = 0; i < 11; i++) {
@@ -287,7 +287,7 @@ static void test_random_less(void **argument)
     for (int i = 0; i < 500; i++) {
         struct golden whole, less;
         struct tool_session session;
-        struct tool_fault fault = {""};
+        struct tool_fault fault = {.text = ""};
         char drop[4096] = "none";
         const char *key;
         json_t *value;
@@ -338,7 +338,7 @@ static void write_only(const struct form *form, const char *keep, const json_t *
 {
     struct tool_file file;
     struct tool_tensor tensors[8];
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     size_t n = 0;
 
     write_form(form, PAST);

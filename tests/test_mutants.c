@@ -193,7 +193,7 @@ static void run_bent(struct bent *bent, const struct tool_case *truth,
     struct tool_schedule schedule = {"one call", 8, 1, &bent->c.tokens};
     struct tool_session session;
     struct tool_values values;
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     skip_refused_numerics(options->numerics);
     if (!tool_session_open(&session, &bent->c, options, &fault) ||

@@ -42,7 +42,7 @@ static void print_check(const struct tool_neuron_check *check)
 static void test_case(void **argument)
 {
     const struct setting *const setting = *argument;
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     struct tool_neuron_case c;
     struct tool_neuron_record record;
     struct tool_neuron_report report;

@@ -25,7 +25,7 @@ struct subject {
 
 static void subject_open(struct subject *subject, const char *name)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     char path[512];
 
     memset(subject, 0, sizeof *subject);
@@ -80,7 +80,7 @@ static const void *ints(struct subject *subject, const char *name)
 
 static int number(const struct subject *subject, const char *key)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     const int32_t value = tool_meta_int(&subject->file, key, INT32_MIN, INT32_MAX, &fault);
 
     assert_string_equal(fault.text, "");

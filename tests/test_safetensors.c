@@ -411,7 +411,7 @@ static void mutate_digit(unsigned char *data, size_t header, uint64_t *seed)
 static bool load_and_run(const unsigned char *data, size_t size)
 {
     struct tool_run_options options = {.backend = GQA_BACKEND_CPU};
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     struct tool_file file;
     struct tool_case c;
     bool loaded = false;

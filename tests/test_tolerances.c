@@ -17,7 +17,7 @@ static void run_first(const struct tool_case *c, const struct tool_run_options *
                       struct tool_values *values, struct tool_report *report)
 {
     struct tool_session session;
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     if (!tool_session_open(&session, c, options, &fault) ||
         !tool_session_run(&session, &c->schedules[0], true, values, &fault)) {
@@ -304,7 +304,7 @@ static void test_plain(void **argument)
     for (int wrong = 0; wrong < 2; wrong++) {
         for (int sign = 0; sign < 2; sign++) {
             struct out_file *o = calloc(1, sizeof *o);
-            struct tool_fault fault = {""};
+            struct tool_fault fault = {.text = ""};
             struct tool_values values;
             struct tool_report report;
             struct golden less;

@@ -76,6 +76,7 @@ typedef struct gqa_attend_output {
                           the prior's range) */
     gqa_path path;     /* filled */
     gqa_work *work;    /* as in gqa_output */
+    gqa_neuron_report *neuron; /* as in gqa_output */
 } gqa_attend_output;
 
 GQA_API void gqa_attend_output_init_sized(gqa_attend_output *output, size_t size);

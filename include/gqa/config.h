@@ -14,7 +14,8 @@
 #ifndef GQA_CONFIG_H
 #define GQA_CONFIG_H
 
-#include "gqa/types.h"
+#include "gqa/neuron.h"
+#include "gqa/neuron_maps.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -209,7 +210,7 @@ typedef struct gqa_config {
 
     /* --- how it is computed ------------------------------------------------------------------ */
     gqa_backend backend;
-    gqa_numerics numerics; /* BF16 with backend REFERENCE is refused */
+    gqa_numerics numerics; /* BF16 with backend REFERENCE or NEURON is refused */
     gqa_isa isa;           /* a forced kernel set that is not available is GQA_ERR_UNSUPPORTED */
     int32_t reference_f64; /* 1: backend REFERENCE (only) accumulates products and softmax in
                               double */
@@ -218,6 +219,23 @@ typedef struct gqa_config {
                         machine, AVX2, AVX512 and AMX those of x86-64 only, NEON those of AArch64
                         only, so that one config serves both; AUTO = no limit. A forced isa above
                         it is GQA_ERR_ARG */
+
+    /* --- backend GQA_BACKEND_NEURON; all zero with any other ---------------------------------- */
+    gqa_neuron_profile neuron_profile; /* NO_PROFILE: what Neuron takes for the call
+                                          (docs/neuron-paths.md); else this one for every call.
+                                          flash_decoding and paged_schedule: GQA_ERR_UNSUPPORTED,
+                                          gqa_neuron_attention has them */
+    gqa_neuron_release neuron_release; /* NEWEST: 2.29, or the newest that has the profile */
+    gqa_neuron_io neuron_io;           /* the layer's I/O type; default bf16 */
+    gqa_neuron_accumulation neuron_accumulation;
+    gqa_neuron_divisor neuron_divisor;
+    int32_t neuron_lift_limits; /* 1: Neuron's limits that have a meaning without them do not
+                                   hold; output.neuron then says so */
+    /* What Neuron chooses by; all zero with a named profile. */
+    gqa_neuron_attn_kernel neuron_attn_kernel; /* attn_kernel_enabled: AUTO (None), FALSE, TRUE */
+    int32_t neuron_logical_nc_config;          /* LNC; 0 = 1 */
+    int32_t neuron_trn1;                       /* 1: the platform is trn1 */
+    int32_t neuron_prefix_caching;             /* 1: is_prefix_caching */
 } gqa_config;
 
 /* Fill *config with the defaults named above. size is the caller's sizeof(gqa_config). */

@@ -129,6 +129,10 @@ typedef struct gqa_path {
     gqa_backend backend;
     gqa_isa isa;
     const char *kernels; /* kernel set and numerics, static, for example "scalar/f32" */
+    /* Backend neuron, of the first active entry with tokens; else 0. Where the config names the
+     * profile nobody chooses, and the strategy is NONE. */
+    gqa_neuron_profile neuron_profile;
+    gqa_neuron_flash_strategy neuron_strategy;
 } gqa_path;
 
 /* What a call computed and read, counted. Numbers depend on the inputs, the layer and its kernel
@@ -147,7 +151,10 @@ typedef struct gqa_path {
  *
  * Backend reference has no tiles: tile_rows, tiles, tiles_masked and tiles_skipped are 0. It reads
  * every key of the sequence (of the range) once per run of tokens and KV head, and multiplies for
- * the pairs of row and key that see one another and for no others. */
+ * the pairs of row and key that see one another and for no others.
+ *
+ * Backend neuron: projection_madds, and tiles and tiles_skipped as gqa_neuron_report has them; the
+ * rest is 0. */
 typedef struct gqa_work {
     uint32_t struct_size;
     int32_t tile_rows;     /* most rows of a tile */
@@ -194,6 +201,7 @@ typedef struct gqa_output {
     gqa_path path;                   /* filled */
     gqa_work *work; /* borrowed for the call, initialised, and filled (not added to) when it
                        succeeds; NULL = not counted */
+    gqa_neuron_report *neuron; /* the same, for backend neuron; with another one it is refused */
 } gqa_output;
 
 GQA_API void gqa_output_init_sized(gqa_output *output, size_t size);

@@ -28,7 +28,7 @@ typedef enum gqa_neuron_release {
 } gqa_neuron_release;
 
 typedef enum gqa_neuron_profile {
-    GQA_NEURON_NO_PROFILE = 0,     /* refused: a call names its profile */
+    GQA_NEURON_NO_PROFILE = 0,     /* a config: as Neuron chooses. A call names its profile */
     GQA_NEURON_FLASH_FWD = 1,      /* sliding window and causal kernel (2.26, 2.27) */
     GQA_NEURON_CTE = 2,            /* attention_cte (2.29) */
     GQA_NEURON_NATIVE_PREFILL = 3, /* scaled_qk and softmax of the framework, with a whole mask */
@@ -52,6 +52,9 @@ typedef enum gqa_neuron_divisor {
     GQA_NEURON_SQRT_D_F32 = 1
 } gqa_neuron_divisor;
 
+/* The I/O type of a layer: the format of activations, weights, keys and values. */
+typedef enum gqa_neuron_io { GQA_NEURON_IO_BF16 = 0, GQA_NEURON_IO_F32 = 1 } gqa_neuron_io;
+
 /* Something that the profile silently leaves out or does otherwise than one may expect. The call
  * does as Neuron does, and says so. */
 typedef enum gqa_neuron_warning_code {
@@ -63,7 +66,8 @@ typedef enum gqa_neuron_warning_code {
     GQA_NEURON_WARN_ROWS_WITHOUT_KEYS = 6, /* they get an average of values, not 0 */
     GQA_NEURON_WARN_PADDING_ROWS = 7,      /* they get an average of values, not 0 */
     GQA_NEURON_WARN_OUT_ROUNDED = 8,       /* f32 I/O, but the result has been rounded to bf16 */
-    GQA_NEURON_WARN_LIMIT_LIFTED = 9       /* Neuron refuses this call */
+    GQA_NEURON_WARN_LIMIT_LIFTED = 9,      /* Neuron refuses this call */
+    GQA_NEURON_WARN_WINDOW_IGNORED = 10
 } gqa_neuron_warning_code;
 
 typedef struct gqa_neuron_warning {
@@ -211,6 +215,9 @@ typedef struct gqa_neuron_call {
     gqa_neuron_trace trace; /* NULL = none. A traced call runs on the calling thread, in the order
                                of the kernel */
     void *trace_user;
+
+    float softmax_scale; /* the native profiles, cte (2.29): stands for sqrt(D) as the divisor, and
+                            is rounded as it is; 0 = sqrt(D) */
 } gqa_neuron_call;
 
 GQA_API void gqa_neuron_call_init_sized(gqa_neuron_call *call, size_t size);
@@ -239,6 +246,22 @@ GQA_API void gqa_neuron_output_init_sized(gqa_neuron_output *output, size_t size
 static inline void gqa_neuron_output_init(gqa_neuron_output *output)
 {
     gqa_neuron_output_init_sized(output, sizeof *output);
+}
+
+/* What gqa_forward and gqa_attend say of a call of backend GQA_BACKEND_NEURON: warnings of all
+ * batch entries, each once, and counts as in gqa_neuron_output. */
+typedef struct gqa_neuron_report {
+    uint32_t struct_size;
+    int32_t warning_count;
+    gqa_neuron_warning warnings[GQA_NEURON_WARNINGS_MAX]; /* [warning_count] */
+    int64_t tiles, tiles_skipped, hbm_bytes, madds;       /* of attention */
+} gqa_neuron_report;
+
+GQA_API void gqa_neuron_report_init_sized(gqa_neuron_report *report, size_t size);
+
+static inline void gqa_neuron_report_init(gqa_neuron_report *report)
+{
+    gqa_neuron_report_init_sized(report, sizeof *report);
 }
 
 /* "flash_fwd", "cte", ..; "unknown" for other values. Static, never NULL. */

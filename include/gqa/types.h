@@ -55,11 +55,13 @@ typedef enum gqa_isa {
     GQA_ISA_NEON = 5
 } gqa_isa;
 
-/* Who computes. AUTO = CPU. REFERENCE materialises the scores and is chosen only by name. */
+/* Who computes. AUTO = CPU. REFERENCE materialises the scores; NEURON computes the layer as AWS
+ * Neuron does, rounding by rounding (gqa/neuron.h). Both are chosen only by name. */
 typedef enum gqa_backend {
     GQA_BACKEND_AUTO = 0,
     GQA_BACKEND_CPU = 1,
-    GQA_BACKEND_REFERENCE = 2
+    GQA_BACKEND_REFERENCE = 2,
+    GQA_BACKEND_NEURON = 3
 } gqa_backend;
 
 /* F32: f32 operands. BF16: operands of every product (weights, activations, Q, K, P, V) are

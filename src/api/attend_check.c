@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/fold.h"
 #include "base/import.h"
+#include "layer/neuron.h"
 
 /* The caller's structs as a call of the spine: what both have lies in the same fields. */
 static void take_structs(struct gqa__call *call, const gqa_attend_inputs *in,
@@ -28,6 +29,7 @@ static void take_structs(struct gqa__call *call, const gqa_attend_inputs *in,
     call->out.attn = out->output;
     call->out.lse = out->lse;
     call->out.work = out->work;
+    call->out.neuron = out->neuron;
     attend->key = in->key;
     attend->value = in->value;
     attend->key_lengths = in->key_lengths;
@@ -211,5 +213,5 @@ gqa_status gqa__attend_check(struct gqa__call *call, const struct gqa__attend_ar
     if (in.prior != NULL) {
         check_prior(&check);
     }
-    return check.status;
+    return check.status == GQA_OK ? gqa__neuron_call_check(call, err) : check.status;
 }

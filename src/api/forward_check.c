@@ -8,6 +8,7 @@
 #include "api/rules.h"
 #include "base/error.h"
 #include "base/import.h"
+#include "layer/neuron.h"
 
 #define COUNT(rules) (sizeof(rules) / sizeof((rules)[0]))
 
@@ -261,5 +262,5 @@ gqa_status gqa__forward_check(struct gqa__call *call, const struct gqa__forward_
     gqa__check_flag(&check, "inputs.borrow_cache", call->in.borrow_cache);
     check_output(&check);
     call->keys = call->cache != NULL ? call->cache->max_tokens : call->tokens;
-    return check.status;
+    return check.status == GQA_OK ? gqa__neuron_call_check(call, err) : check.status;
 }

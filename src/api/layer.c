@@ -40,8 +40,8 @@ static gqa_status prepare(struct gqa_layer *layer, const gqa_config *config,
     }
     if (status == GQA_OK) {
         gqa__shape_derive(&params->shape, &params->config);
-        params->backend = params->config.backend == GQA_BACKEND_REFERENCE ? GQA_BACKEND_REFERENCE
-                                                                          : GQA_BACKEND_CPU;
+        params->backend =
+            params->config.backend == GQA_BACKEND_AUTO ? GQA_BACKEND_CPU : params->config.backend;
     }
     return status;
 }

@@ -21,6 +21,11 @@ void gqa_neuron_output_init_sized(gqa_neuron_output *output, size_t size)
     gqa__init_struct(output, size);
 }
 
+void gqa_neuron_report_init_sized(gqa_neuron_report *report, size_t size)
+{
+    gqa__init_struct(report, size);
+}
+
 const char *gqa_neuron_profile_name(gqa_neuron_profile profile)
 {
     const struct gqa__neuron_path *const path = gqa__neuron_path(profile);

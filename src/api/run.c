@@ -100,9 +100,14 @@ static void fill_report(struct gqa__call *call, const struct gqa__spine *spine)
     path->backend = params->backend;
     path->isa = params->kernels->isa;
     path->kernels = params->kernels->name;
+    path->neuron_profile = spine->choice.profile;
+    path->neuron_strategy = spine->choice.strategy;
     call->out.rope_key = params->rope.key;
     if (call->out.work != NULL) {
         gqa__export(call->out.work, &spine->work, sizeof spine->work);
+    }
+    if (call->out.neuron != NULL) {
+        gqa__export(call->out.neuron, &spine->neuron->report, sizeof spine->neuron->report);
     }
 }
 
@@ -155,6 +160,9 @@ static gqa_status run_in(struct gqa__call *call, void *workspace, size_t size, g
                          call->alone ? "gqa_attend_workspace_size" : "gqa_workspace_size");
     }
     status = call->alone ? gqa__attend_entries(call, err) : gqa__forward_entries(call, err);
+    if (status == GQA_OK) {
+        status = gqa__spine_check(&spine, err);
+    }
     if (status == GQA_OK) {
         clear_padding(call);
         gqa__spine_run(&spine);

@@ -30,7 +30,7 @@ gqa_status gqa_stage_input_norm(const gqa_layer *layer, const gqa_tensor *x,
                                 const gqa_tensor *residual, const gqa_tensor *sum,
                                 const gqa_tensor *x_norm, gqa_error *err)
 {
-    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+    struct gqa__stage_call call = gqa__stage_begin_f32(layer, err);
     gqa__need_hidden(&call);
     if (call.status != GQA_OK) {
         return call.status;
@@ -93,7 +93,7 @@ gqa_status gqa_stage_qkv(const gqa_layer *layer, const gqa_tensor *x_norm, const
                          const gqa_tensor *k, const gqa_tensor *v, const gqa_tensor *gate,
                          gqa_error *err)
 {
-    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+    struct gqa__stage_call call = gqa__stage_begin_f32(layer, err);
     struct qkv qkv;
     gqa__need_hidden(&call);
     if (call.status != GQA_OK) {
@@ -122,7 +122,7 @@ gqa_status gqa_stage_qkv(const gqa_layer *layer, const gqa_tensor *x_norm, const
 gqa_status gqa_stage_clip(const gqa_layer *layer, const gqa_tensor *q, const gqa_tensor *k,
                           const gqa_tensor *v, gqa_error *err)
 {
-    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+    struct gqa__stage_call call = gqa__stage_begin_f32(layer, err);
     if (call.status != GQA_OK) {
         return call.status;
     }
@@ -144,7 +144,7 @@ gqa_status gqa_stage_clip(const gqa_layer *layer, const gqa_tensor *q, const gqa
 gqa_status gqa_stage_qk_norm(const gqa_layer *layer, gqa_qk_norm_placement placement,
                              const gqa_tensor *q, const gqa_tensor *k, gqa_error *err)
 {
-    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+    struct gqa__stage_call call = gqa__stage_begin_f32(layer, err);
     if (call.status != GQA_OK) {
         return call.status;
     }
@@ -171,7 +171,7 @@ gqa_status gqa_stage_qk_norm(const gqa_layer *layer, gqa_qk_norm_placement place
 gqa_status gqa_stage_query_temperature(const gqa_layer *layer, const int32_t *positions,
                                        const gqa_tensor *q, gqa_error *err)
 {
-    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+    struct gqa__stage_call call = gqa__stage_begin_f32(layer, err);
     if (call.status != GQA_OK) {
         return call.status;
     }
@@ -196,7 +196,7 @@ gqa_status gqa_stage_query_temperature(const gqa_layer *layer, const int32_t *po
 gqa_status gqa_stage_gate(const gqa_layer *layer, const gqa_tensor *gate, const gqa_tensor *attn,
                           gqa_error *err)
 {
-    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+    struct gqa__stage_call call = gqa__stage_begin_f32(layer, err);
     if (call.status != GQA_OK) {
         return call.status;
     }
@@ -217,7 +217,7 @@ gqa_status gqa_stage_gate(const gqa_layer *layer, const gqa_tensor *gate, const 
 gqa_status gqa_stage_output_projection(const gqa_layer *layer, const gqa_tensor *attn,
                                        const gqa_tensor *o_proj, gqa_error *err)
 {
-    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+    struct gqa__stage_call call = gqa__stage_begin_f32(layer, err);
     gqa__need_hidden(&call);
     if (call.status != GQA_OK) {
         return call.status;
@@ -247,7 +247,7 @@ gqa_status gqa_stage_output_projection(const gqa_layer *layer, const gqa_tensor 
 gqa_status gqa_stage_output(const gqa_layer *layer, const gqa_tensor *o_proj, const gqa_tensor *sum,
                             const gqa_tensor *out, gqa_error *err)
 {
-    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+    struct gqa__stage_call call = gqa__stage_begin_f32(layer, err);
     gqa__need_hidden(&call);
     if (call.status != GQA_OK) {
         return call.status;

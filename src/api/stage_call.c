@@ -17,6 +17,18 @@ struct gqa__stage_call gqa__stage_begin(const gqa_layer *layer, gqa_error *err)
     return call;
 }
 
+struct gqa__stage_call gqa__stage_begin_f32(const gqa_layer *layer, gqa_error *err)
+{
+    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+
+    if (call.status == GQA_OK && call.params->backend == GQA_BACKEND_NEURON) {
+        call.status = gqa__fail(err, GQA_ERR_UNSUPPORTED, "layer",
+                                "has backend neuron, whose stages are not callable alone; a tap "
+                                "shows them");
+    }
+    return call;
+}
+
 void gqa__need_hidden(struct gqa__stage_call *call)
 {
     if (call->status == GQA_OK && call->params->shape.hidden == 0) {

@@ -14,6 +14,8 @@ struct gqa__stage_call {
 };
 
 struct gqa__stage_call gqa__stage_begin(const gqa_layer *layer, gqa_error *err);
+/* Of a stage in f32: layers of backend neuron, which round in between, are refused. */
+struct gqa__stage_call gqa__stage_begin_f32(const gqa_layer *layer, gqa_error *err);
 
 /* Attention-only layers have no hidden dimension. */
 void gqa__need_hidden(struct gqa__stage_call *call);

@@ -72,7 +72,7 @@ gqa_status gqa_stage_rope_table(const gqa_layer *layer, const int32_t *positions
 gqa_status gqa_stage_rope(const gqa_layer *layer, const gqa_tensor *cos_in,
                           const gqa_tensor *sin_in, const gqa_tensor *x, gqa_error *err)
 {
-    struct gqa__stage_call call = gqa__stage_begin(layer, err);
+    struct gqa__stage_call call = gqa__stage_begin_f32(layer, err);
     if (call.status != GQA_OK) {
         return call.status;
     }

@@ -57,5 +57,6 @@ void gqa__check_scores(struct gqa__check *check);
 void gqa__check_span(struct gqa__check *check);
 void gqa__check_output(struct gqa__check *check);
 void gqa__check_backend(struct gqa__check *check);
+void gqa__check_neuron(struct gqa__check *check);
 
 #endif

@@ -122,7 +122,7 @@ void gqa__check_backend(struct gqa__check *check)
 {
     const gqa_config *const config = check->config;
 
-    gqa__check_int(check, GQA__INT_FIELD(check, backend), GQA_BACKEND_AUTO, GQA_BACKEND_REFERENCE);
+    gqa__check_int(check, GQA__INT_FIELD(check, backend), GQA_BACKEND_AUTO, GQA_BACKEND_NEURON);
     gqa__check_int(check, GQA__INT_FIELD(check, numerics), GQA_NUMERICS_F32, GQA_NUMERICS_BF16);
     if (check->status == GQA_OK && config->backend == GQA_BACKEND_REFERENCE &&
         config->numerics == GQA_NUMERICS_BF16) {

@@ -56,5 +56,6 @@ gqa_status gqa__config_check(const gqa_config *config, gqa_error *err)
     gqa__check_span(&check);
     gqa__check_output(&check);
     gqa__check_backend(&check);
+    gqa__check_neuron(&check);
     return check.status;
 }

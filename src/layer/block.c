@@ -10,7 +10,7 @@
 #include "layer/block.h"
 
 #include "layer/residual.h"
-#include "stage/stage.h"
+#include "layer/stages.h"
 
 /* --- what the tap sees ----------------------------------------------------------------------- */
 
@@ -109,7 +109,8 @@ static void project(const struct gqa__token_range *block)
                                                .gate = want_q(block) ? spine->at.gate.buffer : NULL,
                                                .scratch = spine->scratch};
 
-    gqa__stage_qkv_project(spine->call->params, &projection, spine->call->runtime);
+    gqa__stages_of(spine->call->params)
+        ->project(spine->call->params, &projection, spine->call->runtime);
 }
 
 /* The caller's projections. */
@@ -219,8 +220,8 @@ static void rotate_range(const struct gqa__token_range *range, const struct gqa_
         return;
     }
     make_tables(range);
-    gqa__stage_rope(params, c, s, &own->q, count_of(range));
-    gqa__stage_rope(params, c, s, &own->k, count_of(range));
+    gqa__stages_of(params)->rope(params, c, s, &own->q, count_of(range));
+    gqa__stages_of(params)->rope(params, c, s, &own->k, count_of(range));
 }
 
 /* From the projections to what attention reads and the cache keeps. */
@@ -232,10 +233,10 @@ static void finish_qkv(const struct gqa__token_range *range)
     const struct gqa__qkv own = qkv_of(range);
     const int32_t n = count_of(range);
 
-    gqa__stage_clip(params, &own, spine->at.product_clip > 0.0f, n);
-    gqa__stage_qk_norm(params, GQA_QK_NORM_PRE_ROPE, &own, n);
+    gqa__stages_of(params)->clip(params, &own, spine->at.product_clip > 0.0f, n);
+    gqa__stages_of(params)->qk_norm(params, GQA_QK_NORM_PRE_ROPE, &own, n);
     rotate_range(range, &own);
-    gqa__stage_qk_norm(params, GQA_QK_NORM_POST_ROPE, &own, n);
+    gqa__stages_of(params)->qk_norm(params, GQA_QK_NORM_POST_ROPE, &own, n);
     gqa__stage_temperature(params, spine->positions + range->begin, &own.q, n);
     if (own.k.x != NULL) {
         const gqa_kv *const present = &call->out.present_key_value;
@@ -327,7 +328,8 @@ static void post(const struct gqa__token_range *range)
 {
     const struct gqa__params *const params = range->spine->call->params;
 
-    gqa__stage_post(params, gqa__place_vectors(&range->spine->at.x, range->begin), count_of(range));
+    gqa__stages_of(params)->post(params, gqa__place_vectors(&range->spine->at.x, range->begin),
+                                 count_of(range));
 }
 
 static void show_post(const struct gqa__token_range *block)
@@ -365,7 +367,8 @@ static void project_output(const struct gqa__token_range *block)
         projection.sum = gqa__place_vector(&at->sum, run, 0);
         projection.sum_step = gqa__place_step(&at->sum);
     }
-    gqa__stage_oproj(spine->call->params, &projection, spine->call->runtime);
+    gqa__stages_of(spine->call->params)
+        ->oproj(spine->call->params, &projection, spine->call->runtime);
     if (projection.sum == NULL) {
         show_output(block);
         gqa__block_run(block, after_output, 2);

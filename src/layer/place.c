@@ -4,8 +4,15 @@
 
 #include <string.h>
 
+#include "layer/stages.h"
 #include "stage/segment.h"
 #include "stage/stage.h"
+
+/* Nobody rounds or looks at what passes: the caller's memory may be used where it is. */
+static bool untouched(const struct gqa__call *call)
+{
+    return call->in.tap == NULL && gqa__stages_in_place(call->params);
+}
 
 /* f32 rows whose heads lie side by side. */
 static bool in_place(const gqa_tensor *t, int64_t dim)
@@ -35,10 +42,10 @@ static bool q_in_place(const struct gqa__call *call)
     if (call->from_hidden || !in_place(&call->in.q_proj, call->params->shape.dk)) {
         return false;
     }
-    return call->alone ||
+    return (call->alone && gqa__stages_in_place(call->params)) ||
            (config->clip_qkv == 0.0f && config->qk_norm_scope == GQA_QK_NORM_OFF &&
             config->rope == GQA_ROPE_NONE &&
-            config->query_temperature == GQA_QUERY_TEMPERATURE_NONE && call->in.tap == NULL);
+            config->query_temperature == GQA_QUERY_TEMPERATURE_NONE && untouched(call));
 }
 
 /* The caller's k and v are what the cache keeps: as above, and nobody asks for a copy. */
@@ -51,7 +58,7 @@ static bool kv_in_place(const struct gqa__call *call)
            config->key_multiplier == 0.0f && config->v_scale == 0.0f &&
            config->qk_norm_scope == GQA_QK_NORM_OFF && config->v_norm == GQA_NORM_NONE &&
            config->rope == GQA_ROPE_NONE && !gqa__present(&call->out.present_key_value.k) &&
-           !gqa__present(&call->out.present_key_value.v) && call->in.tap == NULL;
+           !gqa__present(&call->out.present_key_value.v) && untouched(call);
 }
 
 /* Logits of the gate for a token. */
@@ -88,7 +95,7 @@ static void place_qkv(struct gqa__places *places, const struct gqa__call *call, 
 static void place_projection(struct gqa__places *places, const struct gqa__call *call, int64_t n,
                              void *scratch, struct gqa__arena *arena)
 {
-    const bool plain = call->from_hidden && call->in.tap == NULL;
+    const bool plain = call->from_hidden && untouched(call);
     struct gqa__qkv rows;
 
     places->product_clip = 0.0f;
@@ -111,7 +118,7 @@ static void place_projection(struct gqa__places *places, const struct gqa__call 
 static bool attn_in_place(const struct gqa__call *call)
 {
     return in_place(&call->out.attn, call->params->shape.dv) && !call->project &&
-           gates_of(call) == 0 && call->in.tap == NULL;
+           gates_of(call) == 0 && untouched(call);
 }
 
 static void place_attention(struct gqa__places *places, const struct gqa__call *call, int64_t n,
@@ -128,8 +135,7 @@ static void place_attention(struct gqa__places *places, const struct gqa__call *
         const bool wanted = call->project || gqa__present(&call->out.attn);
         places->attn = in_workspace(arena, n, wanted ? (int64_t)shape->hq * shape->dv : 0);
     }
-    places->attn_final = call->in.tap == NULL && gates_of(call) == 0 &&
-                         !gqa__present(&call->out.lse) &&
+    places->attn_final = untouched(call) && gates_of(call) == 0 && !gqa__present(&call->out.lse) &&
                          (places->attn.tensor != NULL || !gqa__present(&call->out.attn));
     places->lse = in_workspace(arena, n, gqa__present(&call->out.lse) ? shape->hq : 0);
 }
@@ -176,17 +182,17 @@ static void place_sum(struct gqa__places *places, const struct gqa__call *call, 
     const bool given = gqa__present(&call->in.residual);
     const gqa_tensor *const t = given ? &call->out.residual : &call->in.hidden_states;
     const gqa_tensor *const out = &call->out.hidden_states;
-    const bool tapped = call->in.tap != NULL;
+    const bool plain = untouched(call);
 
     places->kv_sum = in_workspace(arena, n, hidden);
     places->sum = places->kv_sum;
     places->x = in_workspace(arena, n, hidden);
     places->out = places->x;
-    if (!tapped && is_f32(t) && outlives(call, t)) {
+    if (plain && is_f32(t) && outlives(call, t)) {
         places->sum.tensor = t;
         places->kv_sum.tensor = given ? NULL : t;
     }
-    if (!tapped && is_f32(out) && config->add_residual) {
+    if (plain && is_f32(out) && config->add_residual) {
         places->out.tensor = out;
     }
     places->sum_in_product = places->out.tensor != NULL && places->sum.tensor != NULL &&

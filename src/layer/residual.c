@@ -3,7 +3,7 @@
 #include "layer/residual.h"
 
 #include "kernel/contract/convert.h"
-#include "stage/stage.h"
+#include "layer/stages.h"
 
 static const struct gqa__place *sum_place(const struct gqa__token_range *range)
 {
@@ -33,20 +33,22 @@ static void sum_token(const struct gqa__token_range *range, const struct gqa__to
     const gqa_tensor *const in = &call->in.hidden_states;
     const gqa_tensor *const out = &call->out.residual;
     const struct gqa__place *const place = sum_place(range);
-    const struct gqa__kernels *const kernels = call->params->kernels;
-    const int64_t hidden = call->params->shape.hidden;
+    const struct gqa__params *const params = call->params;
+    const struct gqa__stages *const stages = gqa__stages_of(params);
+    const int64_t hidden = params->shape.hidden;
     float *const sum = gqa__place_vector(place, run, i);
 
     if (gqa__present(&call->in.residual)) {
-        const float *const a = load(kernels, in, run, i, gqa__place_own(place, run, i));
+        const float *const a = load(params->kernels, in, run, i, gqa__place_own(place, run, i));
         const float *const b =
-            load(kernels, &call->in.residual, run, i, gqa__place_own(&spine->at.x, run, i));
-        kernels->add(sum, a, b, hidden);
+            load(params->kernels, &call->in.residual, run, i, gqa__place_own(&spine->at.x, run, i));
+        stages->sum(params, a, b, sum);
     } else if (place->tensor != in) {
-        gqa__load(kernels, sum, in, gqa__token_offset(in, run, i), hidden);
+        gqa__load(params->kernels, sum, in, gqa__token_offset(in, run, i), hidden);
+        stages->sum(params, sum, NULL, sum);
     }
     if (gqa__present(out) && place->tensor != out && (range->makes & GQA__MAKE_Q) != 0) {
-        gqa__store(kernels, out, gqa__token_offset(out, run, i), sum, hidden);
+        gqa__store(params->kernels, out, gqa__token_offset(out, run, i), sum, hidden);
     }
 }
 
@@ -56,8 +58,9 @@ static void norm_token(const struct gqa__token_range *range, const struct gqa__t
     const struct gqa__spine *const spine = range->spine;
 
     if (spine->call->from_hidden) {
-        gqa__stage_input_norm(spine->call->params, gqa__place_vector(sum_place(range), run, i),
-                              gqa__place_vector(&spine->at.x, run, i));
+        gqa__stages_of(spine->call->params)
+            ->input_norm(spine->call->params, gqa__place_vector(sum_place(range), run, i),
+                         gqa__place_vector(&spine->at.x, run, i));
     }
 }
 
@@ -70,8 +73,8 @@ static void add_token(const struct gqa__token_range *range, const struct gqa__to
     float *const y = gqa__place_vector(&spine->at.out, run, i);
 
     if (params->config.add_residual) {
-        gqa__stage_residual(params, gqa__place_vector(&spine->at.sum, run, i),
-                            gqa__place_vector(&spine->at.x, run, i), y);
+        gqa__stages_of(params)->residual(params, gqa__place_vector(&spine->at.sum, run, i),
+                                         gqa__place_vector(&spine->at.x, run, i), y);
     }
     if (spine->at.out.tensor != out) {
         gqa__store(params->kernels, out, gqa__token_offset(out, run, i), y, params->shape.hidden);

@@ -9,8 +9,9 @@
 #include "base/memory.h"
 #include "base/tensor.h"
 #include "layer/block.h"
+#include "layer/neuron.h"
+#include "layer/stages.h"
 #include "reference/reference.h"
-#include "stage/stage.h"
 
 /* Tokens of a block: enough rows for the projections, 20 MB at most; without projections more,
  * since threads meet at the end of each block and a head's keys stay in L2 from tile to tile. */
@@ -21,7 +22,9 @@ static int32_t block_tokens(const struct gqa__call *call)
     int32_t wanted = call->params->knobs.token_block;
     const int64_t all = gqa__max(1, (int64_t)call->batch * call->tokens);
 
-    if (wanted <= 0) {
+    if (call->params->backend == GQA_BACKEND_NEURON) {
+        wanted = INT32_MAX; /* a profile takes whole entries */
+    } else if (wanted <= 0) {
         wanted = call->from_hidden || call->project ? TOKEN_BLOCK : ATTENTION_BLOCK;
     }
     return (int32_t)gqa__min(all, wanted);
@@ -52,26 +55,23 @@ static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gq
     return gqa__cache_carve(arena, &layout, &options);
 }
 
-static size_t projection_scratch(const struct gqa__params *params, int32_t tokens,
-                                 const gqa_runtime *runtime)
-{
-    size_t size = gqa__stage_qkv_scratch(params, tokens, runtime);
-    const size_t oproj = gqa__stage_oproj_scratch(params, tokens, runtime);
-    size_t gate =
-        params->shape.gate_rows > 0 ? gqa__linear_scratch_bytes(&params->gate, tokens, runtime) : 0;
-
-    size = size > oproj ? size : oproj;
-    return size > gate ? size : gate;
-}
-
 /* Attention's memory: the walk's, or the reference's. */
 static void carve_attention(struct gqa__spine *spine, struct gqa__arena *arena)
 {
     const struct gqa__call *const call = spine->call;
+    struct gqa__neuron_attention neuron;
 
     spine->reference = NULL;
     spine->attention = NULL;
-    if (call->params->backend == GQA_BACKEND_REFERENCE) {
+    spine->neuron = NULL;
+    if (call->params->backend == GQA_BACKEND_NEURON) {
+        const struct gqa__neuron_limits limits = {call->tokens, call->keys, call->runtime};
+        spine->neuron = gqa__arena_take(arena, 1, sizeof *spine->neuron);
+        gqa__neuron_attention_carve(&neuron, arena, call->params, &limits);
+        if (spine->neuron != NULL) {
+            *spine->neuron = neuron;
+        }
+    } else if (call->params->backend == GQA_BACKEND_REFERENCE) {
         const size_t size = gqa__reference_scratch_bytes(call->params, call->keys);
         arena->failed = arena->failed || size > INT64_MAX;
         spine->reference = gqa__arena_take(arena, size > INT64_MAX ? 0 : (int64_t)size, 1);
@@ -101,7 +101,9 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
     spine->scratch = NULL;
     if (shape->hidden > 0 && !call->alone) {
         spine->scratch = gqa__arena_take(
-            arena, (int64_t)projection_scratch(call->params, (int32_t)n, call->runtime), 1);
+            arena,
+            (int64_t)gqa__stages_of(call->params)->scratch(call->params, (int32_t)n, call->runtime),
+            1);
     }
     gqa__places_carve(&spine->at, call, n, spine->scratch, arena);
     spine->cache = call->cache;
@@ -110,6 +112,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
     }
     carve_attention(spine, arena);
     spine->cut = GQA_CUT_ROWS;
+    spine->choice = (struct gqa__neuron_choice){GQA_NEURON_STRATEGY_NONE, GQA_NEURON_NO_PROFILE};
     spine->work = (gqa_work){0};
     return !arena->failed;
 }
@@ -252,7 +255,13 @@ static void attend_block(struct gqa__spine *spine, int32_t runs)
     for (int32_t i = 0; i < runs; i++) {
         make_segment(spine, &spine->runs[i], &spine->segments[i]);
     }
-    if (call->params->backend == GQA_BACKEND_REFERENCE) {
+    if (call->params->backend == GQA_BACKEND_NEURON) {
+        for (int32_t i = 0; i < runs; i++) {
+            gqa__neuron_spine_attend(spine, &spine->runs[i], &spine->segments[i]);
+        }
+        spine->work.tiles = spine->neuron->report.tiles;
+        spine->work.tiles_skipped = spine->neuron->report.tiles_skipped;
+    } else if (call->params->backend == GQA_BACKEND_REFERENCE) {
         gqa__reference_attend(call->params, spine->segments, runs, spine->reference, work);
     } else if (gqa__attention_run(spine->attention, call->params, spine->segments, runs,
                                   call->runtime, work) == GQA_CUT_KEYS) {
@@ -308,6 +317,12 @@ static int64_t projection_madds(const struct gqa__spine *spine)
         tokens += spine->call->entries[b].sequence >= 0 ? spine->call->entries[b].n : 0;
     }
     return tokens * rows * shape->hidden;
+}
+
+gqa_status gqa__spine_check(struct gqa__spine *spine, gqa_error *err)
+{
+    return spine->call->params->backend == GQA_BACKEND_NEURON ? gqa__neuron_spine_check(spine, err)
+                                                              : GQA_OK;
 }
 
 void gqa__spine_run(struct gqa__spine *spine)

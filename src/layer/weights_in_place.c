@@ -18,6 +18,10 @@ gqa_status gqa__in_place_check(const struct gqa__params *params, const gqa_weigh
     if (weights->in_place != 0 && params->shape.hidden == 0) {
         return gqa__fail(err, GQA_ERR_ARG, field, "is 1, but config.hidden_size = 0 has no matrix");
     }
+    if (weights->in_place != 0 && params->backend == GQA_BACKEND_NEURON) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field,
+                         "is 1; backend neuron keeps its own copy in the I/O type");
+    }
     for (size_t i = 0; i < sizeof matrices / sizeof matrices[0] && weights->in_place; i++) {
         if (!gqa__present(matrices[i])) {
             continue;

@@ -25,7 +25,7 @@ struct gqa__strip {
 struct gqa__linear {
     const struct gqa__kernels *kernels;
     int64_t out, in;
-    bool plain;          /* reference: weight is float [out][in] */
+    bool plain;          /* reference, neuron: weight is float [out][in] */
     bool f64;            /* reference: accumulate in double */
     bool int8;           /* packed as int8; reference: weight holds q * scale, or with f64 q */
     int32_t strip_count; /* > 0: in place, and there is no weight */

@@ -68,6 +68,7 @@ static const struct optional optionals[] = {
     {GQA__TAKES_BIDIRECTIONAL, NUMBER, IN(bidirectional)},
     {GQA__TAKES_SCALE, FLOAT, IN(scale)},
     {GQA__TAKES_DIVISOR, NUMBER, IN(divisor)},
+    {GQA__TAKES_DIVISOR, FLOAT, IN(softmax_scale)},
     {GQA__TAKES_FLASH, NUMBER, IN(seq_tile)},
     {GQA__TAKES_FLASH, NUMBER, IN(attn_core_tile)},
     {GQA__TAKES_FLASH, NUMBER, IN(windowed_context_encoding)},
@@ -380,6 +381,16 @@ static gqa_status check_enums(const struct gqa__neuron *call, gqa_error *err)
         return gqa__fail(err, GQA_ERR_ARG, "call.scale", "is %g; it must be finite",
                          (double)in->scale);
     }
+    if (!isfinite(in->softmax_scale)) {
+        return gqa__fail(err, GQA_ERR_ARG, "call.softmax_scale", "is %g; it must be finite",
+                         (double)in->softmax_scale);
+    }
+    if (in->softmax_scale != 0.0f && in->release != GQA_NEURON_NEWEST &&
+        in->release != GQA_NEURON_2_29) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "call.softmax_scale",
+                         "is given; it came with release 2.29, and call.release is %d",
+                         (int)in->release);
+    }
     if (in->window < 0) {
         return gqa__fail(err, GQA_ERR_ARG, "call.window", "is %d; it must be at least 0",
                          (int)in->window);
@@ -389,7 +400,8 @@ static gqa_status check_enums(const struct gqa__neuron *call, gqa_error *err)
 
 static void set_divisor(struct gqa__neuron *call)
 {
-    const float root = (float)sqrt((double)call->dim);
+    const float root =
+        call->in.softmax_scale == 0.0f ? (float)sqrt((double)call->dim) : call->in.softmax_scale;
 
     call->divisor =
         call->in.divisor == GQA_NEURON_SQRT_D_ROUNDED ? gqa__engine_round(call->io, root) : root;

@@ -19,7 +19,9 @@ struct run_state {
     struct tool_progress progress;
     const char *running; /* case name, for the progress line */
     int accumulations;   /* of Neuron cases: bit GQA_NEURON_EXACT, bit GQA_NEURON_FLOAT32 */
-    int runs, passed, failed, unjudged, bad;
+    bool of_neuron;      /* an option of backend neuron was given */
+    bool table;          /* of backend neuron: a line for each run instead of a report */
+    int runs, passed, failed, unjudged, refused, bad;
 };
 
 int tool_bad_usage(const struct tool_fault *fault, const char *command)
@@ -83,6 +85,9 @@ static void report_case(struct run_state *state, const struct tool_done *done,
     tool_progress_clear(&state->progress);
     if (state->reports != NULL) {
         json_array_append_new(state->reports, tool_report_json(done, result));
+    } else if (state->table) {
+        tool_neuron_table_line(stdout, done, result);
+        fflush(stdout);
     } else {
         tool_report_print(stdout, done, result);
         fflush(stdout);
@@ -94,13 +99,14 @@ static bool run_schedule(struct run_state *state, struct tool_session *session,
                          const struct tool_schedule *schedule, bool cached,
                          struct tool_fault *fault)
 {
-    struct tool_done done = {session->c, &state->options, schedule, cached, {0}};
+    struct tool_done done = {session->c, &state->options, schedule, cached, {0}, NULL};
     struct tool_values values;
     struct tool_report result;
     bool good = tool_session_run(session, schedule, cached, &values, fault);
 
     if (good) {
         done.path = values.path;
+        done.neuron = &values.neuron;
         tool_compare(session->c, &state->options, &values, &result);
         if (state->out != NULL && state->runs == 0) {
             good = write_values(state, &done, &values, fault);
@@ -126,7 +132,7 @@ static bool run_case(struct run_state *state, const struct tool_case *c, struct 
         const struct tool_schedule *schedule = &c->schedules[i];
 
         good = run_schedule(state, &session, schedule, true, fault);
-        if (good && state->all && schedule->n == 1 && c->past == 0) {
+        if (good && state->all && schedule->n == 1 && c->past == 0 && !state->table) {
             good = run_schedule(state, &session, schedule, false, fault);
         }
     }
@@ -203,9 +209,28 @@ static bool run_layer_case(struct run_state *state, const struct tool_file *file
     return good;
 }
 
+/* What backend neuron refuses of a case is told, and is no failure. */
+static bool tell_refusal(struct run_state *state, const struct tool_fault *fault)
+{
+    if (state->options.backend != GQA_BACKEND_NEURON || fault->status != GQA_ERR_UNSUPPORTED) {
+        return false;
+    }
+    state->refused++;
+    tool_progress_clear(&state->progress);
+    if (state->reports != NULL) {
+        json_array_append_new(state->reports,
+                              json_pack("{s:s, s:s}", "refused", fault->text, "verdict", "NONE"));
+    } else if (state->table) {
+        tool_neuron_table_refused(stdout, fault->text);
+    } else {
+        printf("refused: %s\n", fault->text);
+    }
+    return true;
+}
+
 static void run_file(struct run_state *state, const char *path)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     struct tool_file file;
     bool good = false;
 
@@ -214,7 +239,7 @@ static void run_file(struct run_state *state, const char *path)
                                           : run_layer_case(state, &file, &fault);
         tool_file_close(&file);
     }
-    if (!good) {
+    if (!good && !tell_refusal(state, &fault)) {
         state->bad++;
         tool_progress_clear(&state->progress);
         fprintf(stderr, "gqa: %s\n", fault.text);
@@ -243,6 +268,30 @@ static int read_accumulations(const char *value, struct tool_fault *fault)
                        value);
     }
     return 0;
+}
+
+/* Options that say how backend neuron computes. */
+static bool read_neuron_option(struct run_state *state, struct tool_words *words,
+                               struct tool_fault *fault)
+{
+    const char *value;
+
+    if (tool_option(words, "--profile", &value, fault)) {
+        if (value != NULL) {
+            tool_parse_profile(value, &state->options.profile, fault);
+        }
+    } else if (tool_option(words, "--release", &value, fault)) {
+        if (value != NULL) {
+            tool_parse_release(value, &state->options.release, fault);
+        }
+    } else if (tool_flag(words, "--lift-limits")) {
+        state->options.lift_limits = true;
+    } else if (tool_flag(words, "--table")) {
+        state->table = true;
+    } else {
+        return false;
+    }
+    return true;
 }
 
 /* Options into state; the paths stay, moved to the front of words. */
@@ -279,6 +328,8 @@ static bool read_run_options(struct run_state *state, struct tool_words *words, 
             state->options.float_angles = true;
         } else if (tool_flag(words, "--in-place")) {
             state->options.in_place = true;
+        } else if (read_neuron_option(state, words, fault)) {
+            state->of_neuron = true;
         } else if (tool_flag(words, "--json")) {
             state->reports = state->reports != NULL ? state->reports : json_array();
         } else if (words->word[words->at][0] == '-') {
@@ -296,6 +347,13 @@ static bool read_run_options(struct run_state *state, struct tool_words *words, 
     if (state->out != NULL && *paths == 1 && tool_file_same(state->out, words->word[first])) {
         tool_fault_set(fault, NULL, "--out %.200s would overwrite the case", state->out);
     }
+    if (state->of_neuron && state->options.backend != GQA_BACKEND_NEURON) {
+        tool_fault_set(fault, NULL,
+                       "--profile, --release, --lift-limits and --table are of --backend neuron");
+    }
+    if (state->accumulations == 1 << GQA_NEURON_FLOAT32) {
+        state->options.accumulation = GQA_NEURON_FLOAT32;
+    }
     words->at = first;
     return fault->text[0] == '\0' &&
            (isa_named || tool_environment_isa(&state->options.isa, fault));
@@ -303,9 +361,10 @@ static bool read_run_options(struct run_state *state, struct tool_words *words, 
 
 static int finish(const struct run_state *state)
 {
-    int status = state->bad > 0                        ? TOOL_BAD
-                 : state->failed + state->unjudged > 0 ? TOOL_FAIL
-                                                       : TOOL_PASS;
+    const bool told = state->options.backend == GQA_BACKEND_NEURON; /* layers are not judged */
+    int status = state->bad > 0                                        ? TOOL_BAD
+                 : state->failed > 0 || (state->unjudged > 0 && !told) ? TOOL_FAIL
+                                                                       : TOOL_PASS;
 
     if (state->reports != NULL) {
         json_t *whole =
@@ -320,9 +379,10 @@ static int finish(const struct run_state *state)
         }
         puts(text);
         free(text);
-    } else {
-        printf("%d runs: %d pass, %d fail, %d not judged; %d not run\n", state->runs, state->passed,
+    } else if (!state->table) {
+        printf("%d runs: %d pass, %d fail, %d not judged; %d not run", state->runs, state->passed,
                state->failed, state->unjudged, state->bad);
+        printf(told ? ", %d refused\n" : "\n", state->refused);
     }
     return status;
 }
@@ -331,7 +391,7 @@ int tool_command_run(struct tool_words *words)
 {
     struct run_state state = {
         .options = {.backend = GQA_BACKEND_CPU}, .threads = 1, .all = true, .accumulations = 3};
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     int paths = 0, status;
 
     if (!read_run_options(&state, words, &paths, &fault)) {
@@ -346,6 +406,9 @@ int tool_command_run(struct tool_words *words)
         }
     }
     tool_progress_start(&state.progress);
+    if (state.table) {
+        tool_neuron_table_head(stdout);
+    }
     for (int i = 0; i < paths; i++) {
         run_file(&state, words->word[words->at + i]);
     }

@@ -9,6 +9,7 @@
 #include "tool/meta.h"
 #include "tool/pool.h"
 #include "tool/progress.h"
+#include "tool/report.h"
 #include "tool/time_layer.h"
 
 enum { FEEDS = 3, TOKENS_MAX = 1 << 20 };
@@ -20,9 +21,10 @@ struct time_state {
     gqa_layer *layer;
     int32_t *sizes[FEEDS]; /* calls of each schedule */
     int32_t calls[FEEDS];
-    float *x;          /* [tokens, hidden] */
-    float *out[FEEDS]; /* [tokens, hidden] */
-    gqa_work work;     /* of all calls of the feed that ran last */
+    float *x;                     /* [tokens, hidden] */
+    float *out[FEEDS];            /* [tokens, hidden] */
+    gqa_work work;                /* of all calls of the feed that ran last */
+    struct tool_neuron_told told; /* of the same feed, on backend neuron */
     struct tool_progress progress;
 };
 
@@ -91,10 +93,12 @@ static bool run_feed(struct time_state *state, int feed, struct tool_fault *faul
     good = gqa_cache_create(&cache, state->layer, &options, &err) == GQA_OK ||
            tool_fault_gqa(fault, "time", "gqa_cache_create", &err);
     gqa_work_init(&state->work);
+    state->told = (struct tool_neuron_told){0};
     for (int32_t i = 0; good && i < state->calls[feed]; i++) {
         int32_t n = state->sizes[feed][i];
         gqa_inputs inputs;
         gqa_output output;
+        gqa_neuron_report report;
         gqa_work work;
 
         tool_progress_step(&state->progress, "call", i + 1, state->calls[feed]);
@@ -102,11 +106,18 @@ static bool run_feed(struct time_state *state, int feed, struct tool_fault *faul
         gqa_output_init(&output);
         gqa_work_init(&work);
         output.work = &work;
+        gqa_neuron_report_init(&report);
+        if (state->choice.backend == GQA_BACKEND_NEURON) {
+            output.neuron = &report;
+        }
         inputs.hidden_states = gqa_tensor_2d(state->x + at * width, GQA_F32, n, width);
         output.hidden_states = gqa_tensor_2d(state->out[feed] + at * width, GQA_F32, n, width);
         good = gqa_forward(state->layer, cache, &inputs, &output, NULL, 0, &err) == GQA_OK ||
                tool_fault_gqa(fault, "time", "gqa_forward", &err);
         add_work(&state->work, &work);
+        if (good && output.neuron != NULL) {
+            tool_neuron_told_add(&state->told, &output.path, &report);
+        }
         at += n;
     }
     gqa_cache_destroy(&cache);
@@ -147,9 +158,13 @@ static bool print_feed(const struct time_state *state, int feed, double seconds)
         printf(same ? "  same bits as in one call" : "  largest difference %.3e", worst);
     }
     putchar('\n');
-    print_work(&state->work);
+    if (state->choice.backend == GQA_BACKEND_NEURON) {
+        tool_neuron_told_print(stdout, &state->told);
+    } else {
+        print_work(&state->work);
+    }
     fflush(stdout);
-    return same || state->choice.backend == GQA_BACKEND_REFERENCE;
+    return same || state->choice.backend != GQA_BACKEND_CPU;
 }
 
 /* Returns an exit status. */
@@ -172,8 +187,7 @@ static int run_all(struct time_state *state, struct tool_fault *fault)
     }
     printf(
         "gpt-oss layer, hidden %d, 64/8 heads of 64, window 128, %d tokens, %s %s, %d thread%s%s\n",
-        TOOL_GPTOSS_HIDDEN, state->tokens,
-        state->choice.backend == GQA_BACKEND_CPU ? "cpu" : "reference",
+        TOOL_GPTOSS_HIDDEN, state->tokens, tool_backend_name(state->choice.backend),
         gqa_isa_name(gqa_layer_isa(state->layer)), state->threads, state->threads == 1 ? "" : "s",
         state->choice.weight_storage == GQA_WEIGHT_STORAGE_INT8 ? ", int8 weights" : "");
     for (int i = 0; i < FEEDS; i++) {
@@ -193,7 +207,9 @@ static int run_all(struct time_state *state, struct tool_fault *fault)
     printf("%5d feeds %9.3f s  %s\n", FEEDS, total,
            status == TOOL_FAIL                              ? "FAIL: the bits differ"
            : state->choice.backend == GQA_BACKEND_REFERENCE ? "(reference: bits may differ)"
-                                                            : "PASS");
+           : state->choice.backend == GQA_BACKEND_NEURON
+               ? "(neuron: each call takes its own path, bits differ)"
+               : "PASS");
     return status;
 }
 
@@ -232,7 +248,7 @@ static bool read_time_options(struct time_state *state, struct tool_words *words
 int tool_command_time(struct tool_words *words)
 {
     struct time_state state = {.tokens = 300, .threads = 1};
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     struct tool_pool *pool = NULL;
     gqa_runtime runtime;
     int status = TOOL_BAD;

@@ -18,33 +18,6 @@ struct trace_state {
     const char *json, *svg; /* files, or NULL */
 };
 
-static void parse_profile(const char *text, gqa_neuron_profile *out, struct tool_fault *fault)
-{
-    for (int i = GQA_NEURON_FLASH_FWD; i <= GQA_NEURON_PAGED_SCHEDULE; i++) {
-        if (strcmp(text, gqa_neuron_profile_name((gqa_neuron_profile)i)) == 0) {
-            *out = (gqa_neuron_profile)i;
-            return;
-        }
-    }
-    tool_fault_set(fault, NULL,
-                   "--profile is %.40s; it must be flash_fwd, cte, native_prefill, native_prefix, "
-                   "native_tkg, flash_decoding or paged_schedule",
-                   text);
-}
-
-static void parse_release(const char *text, gqa_neuron_release *out, struct tool_fault *fault)
-{
-    if (strcmp(text, "2.26") == 0) {
-        *out = GQA_NEURON_2_26;
-    } else if (strcmp(text, "2.27") == 0) {
-        *out = GQA_NEURON_2_27;
-    } else if (strcmp(text, "2.29") == 0) {
-        *out = GQA_NEURON_2_29;
-    } else {
-        tool_fault_set(fault, NULL, "--release is %.40s; it must be 2.26, 2.27 or 2.29", text);
-    }
-}
-
 static void parse_accumulation(const char *text, gqa_neuron_accumulation *out,
                                struct tool_fault *fault)
 {
@@ -62,11 +35,11 @@ static bool read_trace_options(struct trace_state *state, struct tool_words *wor
     while (words->at < words->n && fault->text[0] == '\0') {
         if (tool_option(words, "--profile", &value, fault)) {
             if (value != NULL) {
-                parse_profile(value, &state->options.profile, fault);
+                tool_parse_profile(value, &state->options.profile, fault);
             }
         } else if (tool_option(words, "--release", &value, fault)) {
             if (value != NULL) {
-                parse_release(value, &state->options.release, fault);
+                tool_parse_release(value, &state->options.release, fault);
             }
         } else if (tool_option(words, "--accumulation", &value, fault)) {
             if (value != NULL) {
@@ -202,7 +175,7 @@ static bool trace_random(const struct trace_state *state, struct tool_fault *fau
 int tool_command_trace(struct tool_words *words)
 {
     struct trace_state state = {.options = {.tokens = 512, .window = 128}, .dump = -1};
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     if (!read_trace_options(&state, words, &fault)) {
         return tool_bad_usage(&fault, "trace");

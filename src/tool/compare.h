@@ -15,6 +15,7 @@ struct tool_check {
     const char *against; /* "f64", "ref", "bf16ref", "file" or "rule" */
     double max, rms;     /* absolute errors (inv_freq, rope_mscale: relative) */
     double tolerance;    /* NaN = not judged */
+    double size;         /* rms of the expected values; 0 where nobody asks */
     int64_t count;       /* elements compared */
     int64_t wrong; /* of them: NaN or infinite where the expected one is not, or the reverse */
     enum tool_verdict verdict;

@@ -9,6 +9,7 @@
 void tool_fault_clear(struct tool_fault *fault)
 {
     fault->text[0] = '\0';
+    fault->status = GQA_OK;
 }
 
 bool tool_fault_set(struct tool_fault *fault, const char *where, const char *format, ...)
@@ -31,6 +32,9 @@ bool tool_fault_set(struct tool_fault *fault, const char *where, const char *for
 bool tool_fault_gqa(struct tool_fault *fault, const char *where, const char *call,
                     const gqa_error *err)
 {
+    if (fault->text[0] == '\0') {
+        fault->status = err->status;
+    }
     return tool_fault_set(fault, where, "%s: %s (%s)", call, err->message,
                           gqa_status_string(err->status));
 }

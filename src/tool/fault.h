@@ -17,7 +17,8 @@
 enum { TOOL_PASS = 0, TOOL_FAIL = 1, TOOL_BAD = 2 };
 
 struct tool_fault {
-    char text[512]; /* always terminated; the first fault stays */
+    char text[512];    /* always terminated; the first fault stays */
+    gqa_status status; /* of the library's, where the fault is one of its */
 };
 
 void tool_fault_clear(struct tool_fault *fault);

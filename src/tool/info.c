@@ -31,6 +31,10 @@ static void print_text(const gqa_build_info *info, const struct tool_cpu *cpu)
                    info->kernels_available >> isa & 1 ? "" : " (built, but not for this machine)");
         }
     }
+    printf("\nneuron      ");
+    for (int i = GQA_NEURON_FLASH_FWD; i <= GQA_NEURON_PAGED_SCHEDULE; i++) {
+        printf(" %s", gqa_neuron_profile_name((gqa_neuron_profile)i));
+    }
     printf("\nfold block   %d keys\n", info->fold_block);
     printf("blas         %s\n", info->blas);
     if (info->blas_core[0] != '\0') {
@@ -84,7 +88,7 @@ static int print_json(const gqa_build_info *info, const struct tool_cpu *cpu)
 
 int tool_command_info(struct tool_words *words)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     struct tool_cpu cpu;
     gqa_build_info info;
     bool json = false;

@@ -22,7 +22,7 @@ static const struct {
 static int run_command(int argc, char **argv)
 {
     struct tool_words words = {argc, argv, 2};
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
 
     if (argc < 2) {
         fputs(tool_manual_main, stderr);

@@ -25,7 +25,7 @@ static bool is_float(const struct tool_tensor *tensor)
 static struct value_bounds bounds_of(const struct tool_file *file, const struct tool_tensor *tensor,
                                      gqa_neuron_accumulation accumulation)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     struct value_bounds bounds = {true, 0.0, 0.0, NULL, NULL, 1};
     char key[128];
 

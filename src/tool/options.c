@@ -42,10 +42,40 @@ bool tool_parse_backend(const char *text, gqa_backend *out, struct tool_fault *f
         *out = GQA_BACKEND_CPU;
     } else if (strcmp(text, "reference") == 0) {
         *out = GQA_BACKEND_REFERENCE;
+    } else if (strcmp(text, "neuron") == 0) {
+        *out = GQA_BACKEND_NEURON;
     } else {
-        return tool_fault_set(fault, NULL, "--backend is %.40s; it must be cpu or reference", text);
+        return tool_fault_set(fault, NULL,
+                              "--backend is %.40s; it must be cpu, reference or neuron", text);
     }
     return true;
+}
+
+void tool_parse_profile(const char *text, gqa_neuron_profile *out, struct tool_fault *fault)
+{
+    for (int i = GQA_NEURON_FLASH_FWD; i <= GQA_NEURON_PAGED_SCHEDULE; i++) {
+        if (strcmp(text, gqa_neuron_profile_name((gqa_neuron_profile)i)) == 0) {
+            *out = (gqa_neuron_profile)i;
+            return;
+        }
+    }
+    tool_fault_set(fault, NULL,
+                   "--profile is %.40s; it must be flash_fwd, cte, native_prefill, native_prefix, "
+                   "native_tkg, flash_decoding or paged_schedule",
+                   text);
+}
+
+void tool_parse_release(const char *text, gqa_neuron_release *out, struct tool_fault *fault)
+{
+    if (strcmp(text, "2.26") == 0) {
+        *out = GQA_NEURON_2_26;
+    } else if (strcmp(text, "2.27") == 0) {
+        *out = GQA_NEURON_2_27;
+    } else if (strcmp(text, "2.29") == 0) {
+        *out = GQA_NEURON_2_29;
+    } else {
+        tool_fault_set(fault, NULL, "--release is %.40s; it must be 2.26, 2.27 or 2.29", text);
+    }
 }
 
 bool tool_parse_numerics(const char *text, gqa_numerics *out, struct tool_fault *fault)

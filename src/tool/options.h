@@ -21,6 +21,9 @@ bool tool_option(struct tool_words *words, const char *name, const char **value,
 bool tool_flag(struct tool_words *words, const char *name);
 
 bool tool_parse_backend(const char *text, gqa_backend *out, struct tool_fault *fault);
+/* By a fault: whether it is one is in it. */
+void tool_parse_profile(const char *text, gqa_neuron_profile *out, struct tool_fault *fault);
+void tool_parse_release(const char *text, gqa_neuron_release *out, struct tool_fault *fault);
 bool tool_parse_numerics(const char *text, gqa_numerics *out, struct tool_fault *fault);
 bool tool_parse_weights(const char *text, gqa_weight_storage *out, struct tool_fault *fault);
 /* name: of the option, "--isa" or "--max-isa". */

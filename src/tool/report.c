@@ -15,6 +15,7 @@ const char *tool_verdict_name(enum tool_verdict verdict)
 const char *tool_backend_name(gqa_backend backend)
 {
     return backend == GQA_BACKEND_REFERENCE ? "reference"
+           : backend == GQA_BACKEND_NEURON  ? "neuron"
            : backend == GQA_BACKEND_CPU     ? "cpu"
                                             : "auto";
 }
@@ -63,6 +64,9 @@ void tool_report_print(FILE *out, const struct tool_done *done, const struct too
             done->options->float_angles ? ", float32 angles" : "",
             c->block ? "block" : "attention only", feed_text(done->schedule, feed),
             done->cached ? "" : ", no cache");
+    if (done->path.backend == GQA_BACKEND_NEURON) {
+        tool_neuron_told_print(out, done->neuron);
+    }
     if (c->assumed[0] != '\0') {
         fprintf(out, "  not in the file, so: %s\n", c->assumed);
     }
@@ -98,11 +102,16 @@ json_t *tool_report_json(const struct tool_done *done, const struct tool_report 
     for (int i = 0; i < report->n; i++) {
         json_array_append_new(checks, check_json(&report->check[i]));
     }
-    return json_pack("{s:s, s:s, s:s, s:s%, s:b, s:s, s:s, s:s, s:s, s:b, s:o, s:s}", "file",
-                     done->c->path, "case", done->c->name, "defaults", done->c->assumed, "feed",
-                     done->schedule->text, (size_t)done->schedule->length, "cache", done->cached,
-                     "backend", tool_backend_name(done->path.backend), "isa",
-                     gqa_isa_name(done->path.isa), "kernels", done->path.kernels, "path",
-                     kinds[done->path.kind], "float_angles", done->options->float_angles, "checks",
-                     checks, "verdict", tool_verdict_name(report->verdict));
+    json_t *const object =
+        json_pack("{s:s, s:s, s:s, s:s%, s:b, s:s, s:s, s:s, s:s, s:b, s:o, s:s}", "file",
+                  done->c->path, "case", done->c->name, "defaults", done->c->assumed, "feed",
+                  done->schedule->text, (size_t)done->schedule->length, "cache", done->cached,
+                  "backend", tool_backend_name(done->path.backend), "isa",
+                  gqa_isa_name(done->path.isa), "kernels", done->path.kernels, "path",
+                  kinds[done->path.kind], "float_angles", done->options->float_angles, "checks",
+                  checks, "verdict", tool_verdict_name(report->verdict));
+    if (object != NULL && done->path.backend == GQA_BACKEND_NEURON) {
+        json_object_set_new(object, "neuron", tool_neuron_told_json(done->neuron));
+    }
+    return object;
 }

@@ -6,6 +6,7 @@
 #include <stdio.h>
 
 #include "tool/compare.h"
+#include "tool/neuron_told.h"
 
 /* One schedule of one case: what was done. */
 struct tool_done {
@@ -14,11 +15,12 @@ struct tool_done {
     const struct tool_schedule *schedule;
     bool cached; /* through a cache */
     gqa_path path;
+    const struct tool_neuron_told *neuron;
 };
 
 const char *tool_verdict_name(enum tool_verdict verdict);
 
-/* "cpu", "reference", "auto". */
+/* "cpu", "reference", "neuron", "auto". */
 const char *tool_backend_name(gqa_backend backend);
 
 void tool_report_print(FILE *out, const struct tool_done *done, const struct tool_report *report);

@@ -43,10 +43,17 @@ bool tool_session_open(struct tool_session *session, const struct tool_case *c,
         return false;
     }
     config.backend = options->backend;
+    session->neuron = config.backend == GQA_BACKEND_NEURON;
     config.numerics = options->numerics;
     config.isa = options->isa;
     config.max_isa = options->max_isa;
     config.rope_float_angles = options->float_angles && config.rope != GQA_ROPE_NONE;
+    if (config.backend == GQA_BACKEND_NEURON) {
+        config.neuron_profile = options->profile;
+        config.neuron_release = options->release;
+        config.neuron_accumulation = options->accumulation;
+        config.neuron_lift_limits = options->lift_limits;
+    }
     if (session->feed.chunk_by_mask) {
         config.attention_chunk_size = 0;
     }
@@ -248,6 +255,7 @@ static bool run_call(struct call *call, gqa_cache *cache, struct tool_fault *fau
     const struct tool_case *c = session->c;
     gqa_inputs inputs;
     gqa_output output;
+    gqa_neuron_report neuron;
     gqa_error err;
 
     gqa_inputs_init(&inputs);
@@ -274,11 +282,19 @@ static bool run_call(struct call *call, gqa_cache *cache, struct tool_fault *fau
     inputs.tap = collect_stage;
     inputs.tap_user = call;
     output.attn = value_slice(call, TOOL_ATTN);
-    output.lse = value_slice(call, TOOL_LSE);
+    if (session->neuron) {
+        gqa_neuron_report_init(&neuron);
+        output.neuron = &neuron;
+    } else {
+        output.lse = value_slice(call, TOOL_LSE);
+    }
     if (gqa_forward(session->layer, cache, &inputs, &output, NULL, 0, &err) != GQA_OK) {
         return tool_fault_gqa(fault, c->path, "gqa_forward", &err);
     }
     call->values->path = output.path;
+    if (session->neuron) {
+        tool_neuron_told_add(&call->values->neuron, &output.path, &neuron);
+    }
     return true;
 }
 

@@ -5,6 +5,7 @@
 
 #include "tool/case.h"
 #include "tool/feed.h"
+#include "tool/neuron_told.h"
 #include "tool/pool.h"
 
 struct tool_run_options {
@@ -12,6 +13,10 @@ struct tool_run_options {
     gqa_numerics numerics;
     gqa_isa isa, max_isa;
     bool float_angles;
+    gqa_neuron_profile profile; /* of backend neuron, as are the next ones */
+    gqa_neuron_release release;
+    gqa_neuron_accumulation accumulation;
+    bool lift_limits;
     bool in_place;          /* matrices are used from the mapped file, where the case has any */
     struct tool_pool *pool; /* NULL = one thread */
 };
@@ -26,6 +31,7 @@ struct tool_values {
     double *inv_freq;         /* [pairs] */
     double rope_mscale;
     gqa_path path; /* of the last call */
+    struct tool_neuron_told neuron;
 };
 
 struct tool_session {
@@ -33,6 +39,7 @@ struct tool_session {
     struct tool_feed feed;
     gqa_runtime runtime;
     gqa_layer *layer;
+    bool neuron;                                               /* the layer's backend */
     void (*progress)(void *user, int32_t call, int32_t calls); /* NULL = silent */
     void *progress_user;
 };

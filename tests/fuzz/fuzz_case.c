@@ -337,7 +337,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct tool_fault fault = {""};
+    struct tool_fault fault = {.text = ""};
     struct tool_file file;
     unsigned choice = 0;
     size_t bytes = size;

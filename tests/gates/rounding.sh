@@ -137,8 +137,10 @@ build() { # FILE
     for file in "$scratch"/src/neuron/${1/%.h/*.c}; do
         compile "$file" "$scratch/room/$(basename "$file").o"
     done
+    rm -f "$scratch/all.a" # an archive: what the programs do not reach is left out
+    ar rcs "$scratch/all.a" "$scratch"/room/*.o "$scratch"/fixed/*.o || exit 1
     for file in $programs; do
-        $cc "$scratch/$file.o" "$scratch"/room/*.o "$scratch"/fixed/*.o -o "$scratch/$file" \
+        $cc "$scratch/$file.o" "$scratch/all.a" -o "$scratch/$file" \
             $(pkg-config --libs cmocka jansson) -lm -lpthread || exit 1
     done
 }

@@ -82,9 +82,19 @@
     X(e, isa, numerics)                                                                            \
     X(i, reference_f64, isa)                                                                       \
     X(e, weight_storage, reference_f64)                                                            \
-    X(e, max_isa, weight_storage)
+    X(e, max_isa, weight_storage)                                                                  \
+    X(e, neuron_profile, max_isa)                                                                  \
+    X(e, neuron_release, neuron_profile)                                                           \
+    X(e, neuron_io, neuron_release)                                                                \
+    X(e, neuron_accumulation, neuron_io)                                                           \
+    X(e, neuron_divisor, neuron_accumulation)                                                      \
+    X(i, neuron_lift_limits, neuron_divisor)                                                       \
+    X(e, neuron_attn_kernel, neuron_lift_limits)                                                   \
+    X(i, neuron_logical_nc_config, neuron_attn_kernel)                                             \
+    X(i, neuron_trn1, neuron_logical_nc_config)                                                    \
+    X(i, neuron_prefix_caching, neuron_trn1)
 
-#define LAST_FIELD max_isa
+#define LAST_FIELD neuron_prefix_caching
 
 /* The list covers the struct: between a field and the one before it lies less than the field's
  * alignment, so at most padding. */

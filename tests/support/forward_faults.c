@@ -386,6 +386,19 @@ static void work_not_initialised(struct call *c)
     c->out.work = &work;
 }
 
+static void neuron_of_another_backend(struct call *c)
+{
+    static gqa_neuron_report report;
+    gqa_neuron_report_init(&report);
+    c->out.neuron = &report;
+}
+
+static void neuron_not_initialised(struct call *c)
+{
+    static gqa_neuron_report report;
+    c->out.neuron = &report;
+}
+
 static void workspace_small(struct call *c)
 {
     c->workspace = block;
@@ -504,6 +517,8 @@ const struct forward_fault hidden_faults[] = {
     FAULT(present_v_borrowed, "output.present_key_value.v"),
     FAULT(no_output, "output.hidden_states"),
     FAULT(work_not_initialised, "output.work"),
+    FAULT(neuron_of_another_backend, "output.neuron"),
+    FAULT(neuron_not_initialised, "output.neuron"),
     FAULT(layer_null, "layer"),
     FAULT(inputs_null, "inputs"),
     FAULT(output_null, "output"),

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* neuron.c - see neuron.h. */
+#include "layer/neuron.h"
+
+#include "base/error.h"
+#include "base/import.h"
+#include "base/tensor.h"
+#include "neuron/stages.h"
+
+/* --- what a call may not have ------------------------------------------------------------------
+ */
+
+struct call_part {
+    bool given;
+    const char *field, *what;
+};
+
+static gqa_status refuse_parts(const struct gqa__call *call, gqa_error *err)
+{
+    const gqa_tensor *const mask = &call->in.mask;
+    const struct call_part parts[] = {
+        {gqa__present(&call->in.bias), "inputs.bias", "adds nothing to scores"},
+        {gqa__present(mask) && mask->shape[1] > 1, "inputs.mask", "has one mask for all heads"},
+        {gqa__present(&call->out.lse), "output.lse", "returns none"},
+        {gqa__present(&call->attend.states.m), "output.states", "returns none"},
+        {gqa__present(&call->attend.prior.m), "inputs.prior", "merges none"},
+        {call->attend.range_begin != 0, "inputs.range_begin", "takes all keys"},
+        {call->attend.range_end != 0, "inputs.range_end", "takes all keys"},
+    };
+
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (parts[i].given) {
+            return gqa__fail(err, GQA_ERR_UNSUPPORTED, parts[i].field,
+                             "is given; Neuron's attention %s", parts[i].what);
+        }
+    }
+    return GQA_OK;
+}
+
+/* K and V have been rounded to the I/O type: the cache keeps them as they are, or rounds again. */
+static gqa_status check_cache(const struct gqa__call *call, gqa_error *err)
+{
+    const gqa_dtype io = gqa__neuron_io(call->params);
+    const struct gqa_cache *const cache = call->cache;
+
+    if (cache == NULL || (cache->layout.dtype_k == GQA_F32 && cache->layout.dtype_v == GQA_F32) ||
+        (cache->layout.dtype_k == io && cache->layout.dtype_v == io)) {
+        return GQA_OK;
+    }
+    return gqa__fail(err, GQA_ERR_UNSUPPORTED, "cache",
+                     "holds dtypes %d and %d; backend neuron keeps K and V in its I/O type, %d, or "
+                     "in GQA_F32",
+                     (int)cache->layout.dtype_k, (int)cache->layout.dtype_v, (int)io);
+}
+
+gqa_status gqa__neuron_call_check(const struct gqa__call *call, gqa_error *err)
+{
+    gqa_neuron_report report;
+    gqa_status status = GQA_OK;
+
+    if (call->out.neuron != NULL && call->address == 0) {
+        status = gqa__import(&report, sizeof report, call->out.neuron, "output.neuron", err);
+    }
+    if (status != GQA_OK) {
+        return status;
+    }
+    if (call->params->backend != GQA_BACKEND_NEURON) {
+        return call->out.neuron == NULL
+                   ? GQA_OK
+                   : gqa__fail(err, GQA_ERR_ARG, "output.neuron",
+                               "is given; config.backend is not GQA_BACKEND_NEURON");
+    }
+    status = refuse_parts(call, err);
+    return status == GQA_OK ? check_cache(call, err) : status;
+}
+
+/* --- entries -----------------------------------------------------------------------------------
+ */
+
+/* Does each position stand one above that before it, from the first key to the last query? */
+static bool is_consecutive(const struct gqa__call *call, int32_t b)
+{
+    const struct gqa__batch_entry *const entry = &call->entries[b];
+    struct gqa__kv_view view = {0};
+    int64_t next = 0;
+    int32_t keys = entry->past;
+
+    if (!call->append) {
+        view = call->views[b];
+    } else if (call->cache != NULL) {
+        gqa__view_cache(&view, call->cache, entry->sequence);
+    }
+    for (int32_t j = 0; j < keys; j++, next++) {
+        const int32_t position = gqa__view_position(&view, j);
+        if (j > 0 && position != next) {
+            return false;
+        }
+        next = position;
+    }
+    for (int32_t t = 0; t < entry->n; t++, next++) {
+        const int32_t position = gqa__call_position(call, b, entry->first_valid + t);
+        const bool own = call->append || gqa__view_position(&view, keys + t) == position;
+        if ((keys + t > 0 && position != next) || !own) {
+            return false;
+        }
+        next = position;
+    }
+    return true;
+}
+
+static struct gqa__neuron_entry neuron_entry_of(const struct gqa__call *call, int32_t b)
+{
+    const struct gqa__batch_entry *const from = &call->entries[b];
+    const struct gqa__neuron_entry entry = {
+        .params = call->params,
+        .tokens = call->tokens,
+        .first_valid = from->first_valid,
+        .n = from->n,
+        .past = from->past,
+        .tkg = from->tkg,
+        .sinks = !call->attend.leave_out_sinks && gqa__stage_sinks(call->params, from->tkg) != NULL,
+        .mask = gqa__present(&call->in.mask),
+        .active_mask = gqa__present(&call->in.active_mask),
+        .bounds = call->in.key_begin != NULL,
+        .consecutive = from->past >= 0 && is_consecutive(call, b)};
+
+    return entry;
+}
+
+gqa_status gqa__neuron_spine_check(struct gqa__spine *spine, gqa_error *err)
+{
+    const struct gqa__call *const call = spine->call;
+    gqa_status status = GQA_OK;
+    bool any = false;
+
+    for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
+        if (call->entries[b].sequence >= 0 && call->entries[b].n > 0) {
+            const struct gqa__neuron_entry entry = neuron_entry_of(call, b);
+            struct gqa__neuron_choice choice;
+            status = gqa__neuron_entry_check(spine->neuron, &entry, &choice, err);
+            spine->choice = any ? spine->choice : choice;
+            any = true;
+        }
+    }
+    return status;
+}
+
+void gqa__neuron_spine_attend(struct gqa__spine *spine, const struct gqa__token_run *run,
+                              const struct gqa__segment *segment)
+{
+    struct gqa__neuron_entry entry = neuron_entry_of(spine->call, run->b);
+
+    gqa__neuron_entry_run(spine->neuron, &entry, segment);
+}

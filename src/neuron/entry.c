@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* entry.c - see entry.h: from a batch entry to a call of a profile, and back. */
+#include "neuron/entry.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/tensor.h"
+#include "neuron/cte.h"
+#include "neuron/entry_rules.h"
+#include "neuron/stages.h"
+#include "parallel/tasks.h"
+
+/* --- the call of the profile -------------------------------------------------------------------
+ */
+
+static gqa_tensor heads_at(const void *data, gqa_dtype io, int64_t first, const int64_t shape[3])
+{
+    const size_t at = (size_t)(first * shape[1] * shape[2]) * gqa__dtype_size(io);
+
+    return gqa_tensor_4d((const unsigned char *)data + at, io, 1, shape[0], shape[1], shape[2]);
+}
+
+/* Bits [rows][columns], rows of whole bytes. */
+static int64_t bit_step(int64_t columns)
+{
+    return gqa__round_up(columns, 8);
+}
+
+static gqa_tensor bits_of(const void *data, int32_t rows, int32_t columns)
+{
+    gqa_tensor mask = gqa_tensor_4d(data, GQA_BITS, 1, 1, rows, columns);
+
+    mask.stride[2] = bit_step(columns);
+    mask.stride[0] = mask.stride[1] = rows * mask.stride[2];
+    return mask;
+}
+
+static void set_tensors(const struct gqa__neuron_attention *attention,
+                        const struct gqa__neuron_entry *entry,
+                        const struct gqa__neuron_choice *choice, gqa_neuron_call *in,
+                        gqa_neuron_output *out)
+{
+    const struct gqa__shape *const shape = &entry->params->shape;
+    const gqa_dtype io = gqa__neuron_io(entry->params);
+    const int32_t rows = gqa__neuron_rows_of(entry, choice);
+    const int64_t queries[3] = {rows, shape->hq, shape->dk};
+    const int64_t keys[3] = {rows, shape->hkv, shape->dk};
+    const int64_t prior[3] = {entry->past, shape->hkv, shape->dk};
+
+    in->q = heads_at(attention->q, io, 0, queries);
+    in->k = heads_at(attention->k, io, entry->past, keys);
+    in->v = heads_at(attention->v, io, entry->past, keys);
+    out->out = heads_at(attention->out, io, 0, queries);
+    if (choice->profile == GQA_NEURON_NATIVE_PREFIX || choice->profile == GQA_NEURON_NATIVE_TKG ||
+        (choice->profile == GQA_NEURON_CTE && entry->past > 0)) {
+        in->k_prior = heads_at(attention->k, io, 0, prior);
+        in->v_prior = heads_at(attention->v, io, 0, prior);
+    }
+}
+
+static void set_numbers(const struct gqa__neuron_entry *entry,
+                        const struct gqa__neuron_choice *choice, gqa_neuron_call *in)
+{
+    const gqa_config *const config = &entry->params->config;
+    const bool kernel = gqa__neuron_is_kernel(choice->profile);
+
+    in->profile = choice->profile;
+    in->release = config->neuron_release;
+    in->accumulation = config->neuron_accumulation;
+    in->divisor = config->neuron_divisor;
+    in->lift_limits = config->neuron_lift_limits;
+    if (entry->params->shape.score_scale != (float)(1.0 / sqrt((double)entry->params->shape.dk))) {
+        in->softmax_scale = 1.0f / config->score_scale;
+    }
+    if (kernel) {
+        in->window = config->sliding_window;
+        in->bidirectional = config->bidirectional;
+    }
+    in->prior_used = choice->profile == GQA_NEURON_CTE ? entry->past : 0;
+}
+
+/* The call, checked, with all that the layer refuses and warns of. masks and sinks: those of a
+ * segment, or absent where an entry is only checked. */
+struct entry_data {
+    gqa_tensor sinks, mask, prior_mask, active_mask;
+    int formats; /* GQA__ANY_ADDRESS: nothing lies at the addresses yet */
+};
+
+static gqa_status make_call(const struct gqa__neuron_attention *attention,
+                            const struct gqa__neuron_entry *entry,
+                            const struct gqa__neuron_choice *choice, const struct entry_data *data,
+                            struct gqa__neuron *call, gqa_error *err)
+{
+    gqa_neuron_call in;
+    gqa_neuron_output out;
+    gqa_status status = gqa__neuron_entry_refuse(entry, choice, err);
+
+    if (status != GQA_OK) {
+        return status;
+    }
+    memset(&in, 0, sizeof in);
+    memset(&out, 0, sizeof out);
+    in.struct_size = sizeof in;
+    out.struct_size = sizeof out;
+    set_numbers(entry, choice, &in);
+    set_tensors(attention, entry, choice, &in, &out);
+    in.sinks = data->sinks;
+    in.mask = data->mask;
+    in.prior_mask = data->prior_mask;
+    in.active_mask = data->active_mask;
+    if (gqa__neuron_drops_sinks(entry, choice)) {
+        in.sinks.data = NULL;
+    }
+    status = gqa__neuron_check(call, &in, &out, data->formats, err);
+    if (status == GQA_OK) {
+        call->runtime = attention->runtime;
+        call->slots = gqa__thread_count(&attention->runtime);
+        status = gqa__neuron_entry_limits(call, entry, choice, err);
+    }
+    return status;
+}
+
+/* --- memory ------------------------------------------------------------------------------------
+ */
+
+/* Tensors of a call that is only checked: a place that could be theirs. */
+static void *anywhere(void)
+{
+    return (void *)(uintptr_t)GQA__ALIGN;
+}
+
+/* Scratch of a profile for so many rows and prior keys. */
+static size_t profile_bytes(const struct gqa__params *params,
+                            const struct gqa__neuron_limits *limits, gqa_neuron_profile profile,
+                            int32_t past)
+{
+    const struct gqa__neuron_choice choice = {GQA_NEURON_STRATEGY_NONE, profile};
+    struct gqa__params lifted = *params;
+    struct gqa__neuron_attention attention = {0};
+    struct gqa__neuron_entry entry = {.params = &lifted,
+                                      .tokens = limits->tokens,
+                                      .n = limits->tokens,
+                                      .past = past,
+                                      .consecutive = true};
+    const struct entry_data none = {.formats = GQA__ANY_ADDRESS};
+    struct gqa__neuron call;
+
+    lifted.config.neuron_lift_limits = 1;
+    attention.q = attention.k = attention.v = attention.out = anywhere();
+    attention.runtime = *limits->runtime;
+    if (make_call(&attention, &entry, &choice, &none, &call, NULL) != GQA_OK) {
+        return 0; /* no entry of this call takes it */
+    }
+    return gqa__neuron_bytes(&call);
+}
+
+/* Of attention_cte the largest section is not that of the most keys: up to a threshold all keys are
+ * one section. The prior keys with which they reach it: */
+static int32_t longest_section(const struct gqa__neuron_limits *limits)
+{
+    const int32_t rest = GQA__CTE_SECTION_THRESHOLD - limits->tokens;
+
+    return rest <= 0 ? 0
+                     : (int32_t)gqa__min(rest / GQA__CTE_K_TILE * GQA__CTE_K_TILE, limits->keys);
+}
+
+static size_t most_bytes(const struct gqa__params *params, const struct gqa__neuron_limits *limits)
+{
+    const int32_t pasts[] = {0, longest_section(limits), limits->keys};
+    size_t most = 0;
+
+    for (int profile = GQA_NEURON_FLASH_FWD; profile <= GQA_NEURON_NATIVE_TKG; profile++) {
+        for (size_t i = 0; i < sizeof pasts / sizeof pasts[0]; i++) {
+            const size_t size =
+                limits->tokens == 0
+                    ? 0
+                    : profile_bytes(params, limits, (gqa_neuron_profile)profile, pasts[i]);
+            most = size > most ? size : most;
+        }
+    }
+    return most;
+}
+
+void gqa__neuron_attention_carve(struct gqa__neuron_attention *attention, struct gqa__arena *arena,
+                                 const struct gqa__params *params,
+                                 const struct gqa__neuron_limits *limits)
+{
+    const struct gqa__shape *const shape = &params->shape;
+    const size_t io = gqa__dtype_size(gqa__neuron_io(params));
+    const int64_t queries = (int64_t)limits->tokens * shape->hq * shape->dk;
+    const int64_t most = (int64_t)limits->keys + limits->tokens;
+    const int64_t keys = most * shape->hkv * shape->dk;
+    const size_t scratch = most_bytes(params, limits);
+
+    memset(attention, 0, sizeof *attention);
+    attention->tokens = limits->tokens;
+    attention->keys = limits->keys;
+    attention->runtime = *limits->runtime;
+    attention->q = gqa__arena_take(arena, queries, io);
+    attention->out = gqa__arena_take(arena, queries, io);
+    attention->k = gqa__arena_take(arena, keys, io);
+    attention->v = gqa__arena_take(arena, keys, io);
+    attention->row = gqa__arena_take(arena, shape->dk, sizeof(float));
+    attention->positions = gqa__arena_take(arena, most, sizeof(int32_t));
+    attention->columns = gqa__arena_take(arena, most, sizeof(int32_t));
+    attention->prior = gqa__arena_take(arena, limits->tokens, (size_t)bit_step(limits->keys) / 8);
+    attention->active =
+        gqa__arena_take(arena, limits->tokens, (size_t)bit_step(limits->tokens) / 8);
+    arena->failed = arena->failed || scratch > INT64_MAX;
+    attention->workspace_size = scratch;
+    attention->workspace = gqa__arena_take(arena, scratch > INT64_MAX ? 0 : (int64_t)scratch, 1);
+}
+
+gqa_status gqa__neuron_entry_check(const struct gqa__neuron_attention *attention,
+                                   const struct gqa__neuron_entry *entry,
+                                   struct gqa__neuron_choice *choice, gqa_error *err)
+{
+    const struct entry_data none = {.formats = GQA__ANY_ADDRESS};
+    struct gqa__neuron call;
+    gqa_status status = gqa__neuron_choose(entry, choice, err);
+
+    if (status == GQA_OK) {
+        status = make_call(attention, entry, choice, &none, &call, err);
+    }
+    assert(status != GQA_OK || gqa__neuron_bytes(&call) <= attention->workspace_size);
+    return status;
+}
+
+/* --- a run -------------------------------------------------------------------------------------
+ */
+
+static void to_io(gqa_dtype io, const float *from, int64_t n, void *to, int64_t at)
+{
+    for (int64_t i = 0; i < n; i++) {
+        if (io == GQA_BF16) {
+            ((uint16_t *)to)[at + i] = gqa__f32_to_bf16(from[i]);
+        } else {
+            ((float *)to)[at + i] = gqa__canonical(from[i]);
+        }
+    }
+}
+
+static void load_queries(const struct gqa__neuron_attention *attention,
+                         const struct gqa__neuron_entry *entry, int32_t rows,
+                         const struct gqa__segment *segment)
+{
+    const gqa_dtype io = gqa__neuron_io(entry->params);
+    const int64_t width = (int64_t)entry->params->shape.hq * entry->params->shape.dk;
+    const size_t bytes = (size_t)(rows * width) * gqa__dtype_size(io);
+
+    memset(attention->q, 0, bytes);
+    for (int64_t t = 0; t < segment->n; t++) {
+        to_io(io, segment->q + t * segment->q_stride, width, attention->q, t * width);
+    }
+}
+
+static void load_keys(const struct gqa__neuron_attention *attention,
+                      const struct gqa__neuron_entry *entry, int32_t rows,
+                      const struct gqa__segment *segment)
+{
+    const gqa_dtype io = gqa__neuron_io(entry->params);
+    const struct gqa__shape *const shape = &entry->params->shape;
+    const int64_t width = (int64_t)shape->hkv * shape->dk;
+    const int32_t keys = entry->past + segment->n;
+    const size_t rest = (size_t)((rows - segment->n) * width) * gqa__dtype_size(io);
+    const size_t at = (size_t)(keys * width) * gqa__dtype_size(io);
+
+    for (int32_t j = 0; j < keys; j++) {
+        for (int32_t h = 0; h < shape->hkv; h++) {
+            const int64_t to = j * width + (int64_t)h * shape->dk;
+            gqa__view_load(&segment->view, h, j, attention->row, NULL);
+            to_io(io, attention->row, shape->dk, attention->k, to);
+            gqa__view_load(&segment->view, h, j, NULL, attention->row);
+            to_io(io, attention->row, shape->dk, attention->v, to);
+        }
+    }
+    memset((unsigned char *)attention->k + at, 0, rest);
+    memset((unsigned char *)attention->v + at, 0, rest);
+}
+
+/* Bits of who sees keys [first, first + keys). True if all see all. */
+static bool look(const struct gqa__neuron_attention *attention, const struct gqa__shape *shape,
+                 const struct gqa__segment *segment, const gqa_tensor *bits, int32_t first)
+{
+    unsigned char *const to = bits->data;
+    bool all = true;
+
+    memset(to, 0, (size_t)(bits->shape[2] * bits->stride[2] / 8));
+    for (int32_t t = 0; t < bits->shape[2]; t++) {
+        unsigned char *const row = to + t * bits->stride[2] / 8;
+        for (int32_t j = 0; j < bits->shape[3]; j++) {
+            const bool sees = gqa__neuron_rule(shape, segment, t, attention->positions[first + j],
+                                               attention->columns[first + j]);
+            row[j / 8] = (unsigned char)(row[j / 8] | (sees ? 1u << j % 8 : 0u));
+            all = all && sees;
+        }
+    }
+    return all;
+}
+
+/* What the framework's paths are told of who sees whom. */
+static void make_masks(const struct gqa__neuron_attention *attention,
+                       const struct gqa__neuron_entry *entry,
+                       const struct gqa__neuron_choice *choice, const struct gqa__segment *segment,
+                       struct entry_data *data)
+{
+    const struct gqa__segment told = gqa__neuron_told(choice, segment);
+    const struct gqa__shape shape = gqa__neuron_told_shape(entry, choice);
+    const gqa_tensor prior = bits_of(attention->prior, entry->n, entry->past);
+    const gqa_tensor active = bits_of(attention->active, entry->n, entry->n);
+
+    gqa__view_positions(&segment->view, 0, entry->past + entry->n, attention->positions);
+    gqa__view_columns(&segment->view, 0, entry->past + entry->n, attention->columns);
+    if (choice->profile == GQA_NEURON_NATIVE_PREFILL) {
+        (void)look(attention, &shape, &told, &active, 0);
+        data->mask = active;
+        return;
+    }
+    if (choice->profile == GQA_NEURON_NATIVE_TKG && !look(attention, &shape, &told, &prior, 0)) {
+        data->prior_mask = prior;
+    }
+    if (!look(attention, &shape, &told, &active, entry->past)) {
+        data->active_mask = active;
+    }
+}
+
+static void widen_outputs(const struct gqa__neuron_attention *attention,
+                          const struct gqa__neuron_entry *entry, const struct gqa__segment *segment)
+{
+    const gqa_dtype io = gqa__neuron_io(entry->params);
+    const int64_t width = (int64_t)entry->params->shape.hq * entry->params->shape.dk;
+
+    for (int64_t t = 0; t < segment->n && segment->out != NULL; t++) {
+        float *const to = segment->out + t * segment->out_stride;
+        for (int64_t i = 0; i < width; i++) {
+            to[i] = io == GQA_BF16
+                        ? gqa__bf16_to_f32(((const uint16_t *)attention->out)[t * width + i])
+                        : ((const float *)attention->out)[t * width + i];
+        }
+    }
+}
+
+static bool reported(const gqa_neuron_report *report, const gqa_neuron_warning *warning)
+{
+    for (int32_t i = 0; i < report->warning_count; i++) {
+        if (report->warnings[i].code == warning->code &&
+            strcmp(report->warnings[i].text, warning->text) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_report(gqa_neuron_report *report, const gqa_neuron_output *out)
+{
+    report->tiles += out->tiles;
+    report->tiles_skipped += out->tiles_skipped;
+    report->hbm_bytes += out->hbm_bytes;
+    report->madds += out->madds;
+    for (int32_t i = 0; i < out->warning_count; i++) {
+        if (report->warning_count < GQA_NEURON_WARNINGS_MAX &&
+            !reported(report, &out->warnings[i])) {
+            report->warnings[report->warning_count++] = out->warnings[i];
+        }
+    }
+}
+
+void gqa__neuron_entry_run(struct gqa__neuron_attention *attention,
+                           const struct gqa__neuron_entry *entry,
+                           const struct gqa__segment *segment)
+{
+    struct entry_data data = {0};
+    struct gqa__neuron_choice choice;
+    struct gqa__neuron call;
+    gqa_status status = gqa__neuron_choose(entry, &choice, NULL);
+    const int32_t rows = gqa__neuron_rows_of(entry, &choice);
+
+    load_queries(attention, entry, rows, segment);
+    load_keys(attention, entry, rows, segment);
+    if (!gqa__neuron_is_kernel(choice.profile)) {
+        make_masks(attention, entry, &choice, segment, &data);
+    }
+    if (segment->sinks != NULL) {
+        data.sinks = gqa_tensor_1d(segment->sinks, GQA_F32, entry->params->shape.hq);
+    }
+    if (status == GQA_OK) {
+        status = make_call(attention, entry, &choice, &data, &call, NULL);
+    }
+    assert(status == GQA_OK);
+    if (status == GQA_OK) {
+        gqa__neuron_run(&call, attention->workspace, attention->workspace_size);
+        add_report(&attention->report, &call.out);
+        widen_outputs(attention, entry, segment);
+    }
+}
