@@ -344,6 +344,32 @@ static void attention_only(void **state)
     weight_set_free(&set);
 }
 
+/* The stride of a dimension of one element says nothing, whatever it is. */
+static void one_of_any_stride(void **state)
+{
+    static float x[HIDDEN], y[HIDDEN], head[2 * DK], c[2 * DK / 2], s[2 * DK / 2];
+    struct weight_set set;
+    gqa_error e;
+    (void)state;
+    full(&set);
+    gqa_layer *l = weight_set_layer(&set, NULL);
+    gqa_tensor from = gqa_tensor_2d(x, GQA_F32, 1, HIDDEN);
+    gqa_tensor to = gqa_tensor_2d(y, GQA_F32, 1, HIDDEN);
+    gqa_tensor heads = gqa_tensor_3d(head, GQA_F32, 2, 1, DK);
+    const gqa_tensor cosines = gqa_tensor_2d(c, GQA_F32, 2, DK / 2);
+    const gqa_tensor sines = gqa_tensor_2d(s, GQA_F32, 2, DK / 2);
+    from.stride[0] = 999;
+    to.stride[0] = 7;
+    to.stride[1] = from.stride[1] = 1;
+    assert_int_equal(gqa_stage_input_norm(l, &from, NULL, NULL, &to, &e), GQA_OK);
+    heads.stride[0] = DK;
+    heads.stride[1] = 3;
+    heads.stride[2] = 1;
+    assert_int_equal(gqa_stage_rope(l, &cosines, &sines, &heads, &e), GQA_OK);
+    gqa_destroy(&l);
+    weight_set_free(&set);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -351,6 +377,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(same_bits_in_any_mode), cmocka_unit_test(no_tokens),
         cmocka_unit_test(memory_runs_out),       cmocka_unit_test(faults_of_projections),
         cmocka_unit_test(faults_of_vectors),     cmocka_unit_test(attention_only),
+        cmocka_unit_test(one_of_any_stride),
     };
     return RUN_TESTS(argc, argv, tests);
 }
