@@ -347,6 +347,26 @@ static void status_texts(void **state)
     }
 }
 
+/* Of four dimensions nothing behind the last element is written. */
+static void convert_ends_where_it_should(void **state)
+{
+    float src[2 * 3 * 2 * 5], dst[2 * 3 * 2 * 5 + 40];
+    const size_t n = sizeof src / sizeof *src;
+    const gqa_tensor from = gqa_tensor_4d(src, GQA_F32, 2, 3, 2, 5);
+    const gqa_tensor to = gqa_tensor_4d(dst, GQA_F32, 2, 3, 2, 5);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof dst / sizeof *dst; i++) {
+        dst[i] = -7.0f;
+        src[i % n] = (float)i;
+    }
+    assert_int_equal(gqa_convert(&from, &to, NULL), GQA_OK);
+    assert_memory_equal(dst, src, sizeof src);
+    for (size_t i = n; i < sizeof dst / sizeof *dst; i++) {
+        assert_true(dst[i] == -7.0f);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -354,7 +374,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(packed_bits),        cmocka_unit_test(refusals),
         cmocka_unit_test(thin_dimensions),    cmocka_unit_test(loads_and_stores),
         cmocka_unit_test(convert_strided),    cmocka_unit_test(convert_refusals),
-        cmocka_unit_test(convert_every_rank), cmocka_unit_test(status_texts),
+        cmocka_unit_test(convert_every_rank), cmocka_unit_test(convert_ends_where_it_should),
+        cmocka_unit_test(status_texts),
     };
 
     return RUN_TESTS(argc, argv, tests);
