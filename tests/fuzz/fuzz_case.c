@@ -264,7 +264,8 @@ static void run(const struct tool_case *c, unsigned choice, struct tool_fault *f
     for (int32_t i = 0; i < 2 * RUNS && i < 2 * c->schedule_count; i++) {
         const struct tool_schedule *const schedule = &c->schedules[i / 2];
         const bool cached = i % 2 == 0;
-        struct tool_done done = {c, &options, schedule, cached, {0}};
+        struct tool_done done = {
+            .c = c, .options = &options, .schedule = schedule, .cached = cached};
         struct tool_values values;
         if (!cached && (schedule->n > 1 || c->past > 0)) {
             continue;
