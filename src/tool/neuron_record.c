@@ -74,16 +74,16 @@ void tool_neuron_put_int(struct tool_neuron_record *record, const char *name, in
                          int32_t number)
 {
     struct tool_neuron_value *const value = tool_neuron_value_of(record, name);
+    bool inside;
 
     if (value == NULL) {
         return;
     }
-    if (at < 0 || at >= value->expected->count) {
-        value->lossy = true;
-    } else if (value->expected->dtype == TOOL_U8) {
+    inside = at >= 0 && at < value->expected->count;
+    if (inside && value->expected->dtype == TOOL_U8) {
         ((uint8_t *)value->data)[at] = (uint8_t)number;
         value->filled++;
-    } else if (value->expected->dtype == TOOL_I32) {
+    } else if (inside && value->expected->dtype == TOOL_I32) {
         ((int32_t *)value->data)[at] = number;
         value->filled++;
     } else {

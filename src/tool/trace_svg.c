@@ -232,7 +232,8 @@ static void draw_legend(FILE *out, const struct frame *frame, const struct tool_
     const double top = frame->top + frame->height + 48.0;
 
     for (int i = 0; i < 6; i++) {
-        const double y = top + 20.0 * (i / 2), x = frame->left + 330.0 * (i % 2);
+        const int line = i / 2;
+        const double y = top + 20.0 * line, x = frame->left + 330.0 * (i % 2);
         fprintf(out, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"24\" height=\"14\"/>\n",
                 entries[i].style, x, y);
         fprintf(out, "<rect class=\"edge\" x=\"%.1f\" y=\"%.1f\" width=\"24\" height=\"14\"/>\n", x,
