@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "neuron/flash_state.h"
 
 static const float FLASH_MASKED = -9984.0f; /* NEG_INFINITY: instead of minus infinity */
 
@@ -400,14 +401,7 @@ static void flash_output(const struct flash_step *step)
                                      call->dim};
 
     gqa__psum_group(&values);
-    for (int32_t r = 0; r < step->rows; r++) {
-        float *const o = step->o + (int64_t)r * call->dim;
-        const float *const pv = x->pv + (int64_t)r * call->dim;
-        for (int32_t d = 0; d < call->dim; d++) {
-            const float scaled = o[d] * x->alpha[r];
-            o[d] = scaled + pv[d];
-        }
-    }
+    gqa__flash_add(step->o, x->alpha, x->pv, step->rows, call->dim);
 }
 
 static void flash_step(const struct flash_step *step)
@@ -504,13 +498,7 @@ static void finish_flash(struct flash_step *step)
                                           step->rows, step->head};
     gqa_neuron_tile tell = flash_event(step, GQA_NEURON_ROWS);
 
-    for (int32_t r = 0; r < step->rows; r++) {
-        const float factor = gqa__engine_exp(step->m[r] - step->l[r]);
-        float *const o = step->o + (int64_t)r * call->dim;
-        for (int32_t d = 0; d < call->dim; d++) {
-            o[d] = gqa__round_bf16(o[d] * factor);
-        }
-    }
+    gqa__flash_normalise(step->o, step->m, step->l, step->rows, call->dim);
     gqa__neuron_store(&rows, step->o);
     tell.key = tell.keys = 0;
     tell.m = step->m;

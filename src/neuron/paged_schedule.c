@@ -28,6 +28,7 @@
 
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "neuron/flash_state.h"
 
 static const float M_START = -9984.0f;
 static const float L_START = -19968.0f;
@@ -264,13 +265,7 @@ static void finish_paged_rows(const struct gqa__paged_step *step, int64_t loaded
     gqa_neuron_tile tell = gqa__paged_event(step, GQA_NEURON_ROWS);
 
     (void)loaded_bytes;
-    for (int32_t r = 0; r < step->rows; r++) {
-        const float factor = gqa__engine_exp(step->m[r] - step->l[r]);
-        float *const o = step->o + (int64_t)r * call->dim;
-        for (int32_t d = 0; d < call->dim; d++) {
-            o[d] = gqa__round_bf16(o[d] * factor);
-        }
-    }
+    gqa__flash_normalise(step->o, step->m, step->l, step->rows, call->dim);
     gqa__neuron_store(&rows, step->o);
     tell.key = tell.keys = 0;
     tell.m = step->m;

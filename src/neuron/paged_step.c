@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "neuron/flash_state.h"
 
 static const float MASKED = -9984.0f; /* instead of minus infinity */
 
@@ -156,14 +157,7 @@ static void accumulate_paged_output(const struct gqa__paged_step *step)
                                      call->dim};
 
     gqa__psum_group(&values);
-    for (int32_t r = 0; r < step->rows; r++) {
-        float *const o = step->o + (int64_t)r * call->dim;
-        const float *const pv = x->pv + (int64_t)r * call->dim;
-        for (int32_t d = 0; d < call->dim; d++) {
-            const float scaled = o[d] * x->alpha[r];
-            o[d] = scaled + pv[d];
-        }
-    }
+    gqa__flash_add(step->o, x->alpha, x->pv, step->rows, call->dim);
 }
 
 void gqa__paged_step_run(const struct gqa__paged_step *step, int64_t loaded_bytes)

@@ -30,7 +30,7 @@ flash_fwd.c | gqa__engine_round_all(GQA_BF16, step->x->q, n); | | q is not round
 flash_fwd.c | gqa__engine_round_all(GQA_BF16, x->k + d * tile, step->keys); | | K is not rounded
 flash_fwd.c | gqa__engine_round_all(GQA_BF16, x->v, (int64_t)step->keys * call->dim); | | V is not rounded
 flash_fwd.c | m_new + gqa__engine_log(gqa__engine_exp(step->l[r] - m_new) + x->row_sum[r]) | step->l[r] * x->alpha[r] + x->row_sum[r] | l is a plain sum
-flash_fwd.c | o[d] = gqa__round_bf16(o[d] * factor); | o[d] = o[d] * factor; | the result is not rounded to bf16 for f32 I/O
+flash_state.c | o[d] = gqa__round_bf16(o[d] * factor); | o[d] = o[d] * factor; | the result is not rounded to bf16 for f32 I/O
 flash_fwd.c | if (in->seq_tile == 0) { | in->seq_tile = 512; if (false) { | another sequence tile
 flash_fwd.c | gqa__min(MOST_REDUCTION, tile / 2) | tile | one sum for the row
 flash_fwd.c | FLASH_MASKED = -9984.0f | FLASH_MASKED = -30000.0f | another mask constant
@@ -96,13 +96,14 @@ paged_step.c | m + gqa__engine_log(gqa__engine_exp(step->l[r] - m) + x->row_sum[
 paged_step.c | schedule->key_order[c] | c | the mask's columns are not permuted
 paged_step.c | MASKED = -9984.0f | MASKED = -30000.0f | another mask constant
 paged_step.c | enum { SUB_TILE = GQA__PSUM_FREE }; | enum { SUB_TILE = 2 * GQA__PSUM_FREE }; | sums of 1024 keys
+flash_state.c | const float scaled = o[d] * alpha[r]; o[d] = scaled + pv[d]; | o[d] = o[d] + pv[d]; | o is not scaled by alpha
 paged_step.c | step->first >= first | step->first + first >= 0 | tiles right of the diagonal are computed
 paged_schedule.c | const int32_t place = schedule->key_order[c]; | const int32_t place = c; | the keys lie in linear order
 paged_schedule.c | L_START = -19968.0f | L_START = -9984.0f | l begins elsewhere
 paged_schedule.c | if (plan->loads[step->schedule] != 0) { | if (step->schedule == 0) { | no tile loads but the first
 paged_schedule.c | gqa__engine_round_all(GQA_BF16, step->x->k, n); | | K is not rounded
 paged_schedule.c | gqa__engine_round_all(GQA_BF16, step->x->v, n); | | V is not rounded
-paged_schedule.c | o[d] = gqa__round_bf16(o[d] * factor); | o[d] = o[d] * factor; | the result is not rounded to bf16 for f32 I/O
+flash_state.c | o[d] = gqa__round_bf16(o[d] * factor); | o[d] = o[d] * factor; | the result is not rounded to bf16 for f32 I/O
 LIST
 }
 
