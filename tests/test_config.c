@@ -515,20 +515,18 @@ static void unused_fields_may_be_zero(void **state)
 
 static void interleaved_sections(void **state)
 {
-    static const int32_t wrong[][4] = {{2, 3, 2, 1}, {2, 4, 2, 0}, {4, 1, 3, 0}};
+    static const int32_t wrong[][4] = {{2, 3, 2, 1}, {2, 4, 2, 0}, {4, 1, 3, 0}, {1, 1, 1, 5}};
+    static const char *const said[][2] = {{"[3] is 1;", "must be 0"},
+                                          {"[1] is 4;", "at most 3"},
+                                          {"[2] is 3;", "at most 2"},
+                                          {"[3] is 5;", "must be 0"}};
     gqa_config c;
 
     (void)state;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         sections(&c);
         memcpy(c.mrope_sections, wrong[i], sizeof wrong[i]);
-        expect_refusal(&c, "mrope_sections", GQA_ERR_ARG,
-                       i == 0   ? "[3] is 1;"
-                       : i == 1 ? "[1] is 4;"
-                                : "[2] is 3;",
-                       i == 0   ? "must be 0"
-                       : i == 1 ? "at most 3"
-                                : "at most 2");
+        expect_refusal(&c, "mrope_sections", GQA_ERR_ARG, said[i][0], said[i][1]);
         c.mrope = GQA_MROPE_SECTIONS; /* which has no such limit */
         assert_int_equal(gqa_config_check(&c, NULL), GQA_OK);
     }

@@ -213,6 +213,10 @@ static void try(const struct way *way, const struct pattern *pattern, bool maske
         if (strstr(err.message, pattern->text) == NULL) {
             fail_msg("%s: \"%s\" does not say \"%s\"", way->name, err.message, pattern->text);
         }
+        if (strncmp(way->field, "inputs.", 7) == 0 &&
+            strstr(err.message, "batch entry 0, token") == NULL) {
+            fail_msg("%s: \"%s\" does not say where", way->name, err.message);
+        }
     } else {
         for (size_t i = 0; i < sizeof out / sizeof out[0]; i++) {
             assert_true(isfinite(out[i]));

@@ -86,9 +86,6 @@ static void check_order_8x8(struct gqa__maps_check *check, const gqa_neuron_rank
 {
     const bool square = ranks->world == 64 && ranks->cp_degree == 8;
 
-    if (check->status != GQA_OK) {
-        return;
-    }
     if (ranks->order_8x8 != 0 && !square) {
         check->status = gqa__fail(check->err, GQA_ERR_ARG, "order_8x8",
                                   "is 1; it needs world (%d) 64 and cp_degree (%d) 8",

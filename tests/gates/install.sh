@@ -96,7 +96,7 @@ by_make() { # PREFIX
     PKG_CONFIG_PATH=$1/$libdir/pkgconfig pkg-config --static --libs gqa | grep -q openblas &&
         blas=$(pkg-config --libs openblas)
     rm -rf "$at"
-    mkdir "$at" "$at/static" "$at/shared"
+    mkdir "$at"
     set -- "PREFIX=$1" "LIBDIR=$1/$libdir" "CC=$cc" "CXX=$cxx" "CFLAGS=-O0" "CXXFLAGS=-O0"
     [ -n "$cxx" ] || set -- "$@" "PROGRAMS=\$(OUT)/forward \$(OUT)/host"
     if ! {
