@@ -56,6 +56,8 @@ typedef struct gqa_attend_inputs {
     int32_t leave_out_sinks; /* 1: output and lse as without sinks */
     const gqa_states *prior; /* states of lower keys to merge in from the left, or NULL; they end
                                 at range_begin or below, unless they cover no keys */
+    gqa_trace trace;         /* as in gqa_inputs */
+    void *trace_user;
 } gqa_attend_inputs;
 
 GQA_API void gqa_attend_inputs_init_sized(gqa_attend_inputs *inputs, size_t size);

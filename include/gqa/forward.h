@@ -12,6 +12,7 @@
 #define GQA_FORWARD_H
 
 #include "gqa/cache.h"
+#include "gqa/trace.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -94,6 +95,8 @@ typedef struct gqa_inputs {
                              call are not computed; queries are the last tokens of the cache */
     gqa_tap tap;          /* NULL = none */
     void *tap_user;
+    gqa_trace trace; /* backend cpu: called for every tile of attention; NULL = none */
+    void *trace_user;
 } gqa_inputs;
 
 GQA_API void gqa_inputs_init_sized(gqa_inputs *inputs, size_t size);

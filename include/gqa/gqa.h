@@ -13,6 +13,7 @@
  *   pool.h     gqa_pool: threads, for hosts that have none to lend
  *   layer.h    gqa_weights and gqa_create: a layer, made once, shared by all threads
  *   cache.h    gqa_cache: keys and values of past tokens, in pages
+ *   trace.h    gqa_trace: what became of each tile of attention
  *   forward.h  gqa_forward: one call of a layer, from hidden states to hidden states
  *   attend.h   gqa_attend: attention alone, its raw softmax states and their merge
  *   stage.h    each stage of a layer as a function of its own
@@ -100,6 +101,7 @@
 #include "gqa/pool.h"
 #include "gqa/runtime.h"
 #include "gqa/stage.h"
+#include "gqa/trace.h"
 #include "gqa/types.h"
 #include "gqa/version.h"
 

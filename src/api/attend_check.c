@@ -26,6 +26,8 @@ static void take_structs(struct gqa__call *call, const gqa_attend_inputs *in,
     call->in.bias = in->bias;
     call->in.key_begin = in->key_begin;
     call->in.key_end = in->key_end;
+    call->in.trace = in->trace;
+    call->in.trace_user = in->trace_user;
     call->out.attn = out->output;
     call->out.lse = out->lse;
     call->out.work = out->work;

@@ -123,6 +123,11 @@ void gqa__check_view(struct gqa__call_check *check)
     if (check->status == GQA_OK) {
         check->status = gqa__check_phase(in->phase, check->err);
     }
+    if (check->status == GQA_OK && in->trace != NULL &&
+        check->call->params->backend != GQA_BACKEND_CPU) {
+        check->status = gqa__fail(check->err, GQA_ERR_ARG, "inputs.trace",
+                                  "is given; config.backend is not GQA_BACKEND_CPU");
+    }
 }
 
 void gqa__check_flag(struct gqa__call_check *check, const char *field, int32_t value)

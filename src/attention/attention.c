@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "attention/tile.h"
+#include "attention/trace.h"
 #include "base/fold.h"
 #include "base/memory.h"
 #include "stage/span.h"
@@ -53,7 +53,8 @@ struct run {
     const struct gqa__params *params;
     struct gqa__plan plan;
     int32_t threads;
-    bool counted; /* tasks count what they do, each in its own scratch */
+    bool counted;             /* tasks count what they do, each in its own scratch */
+    struct gqa__trace *trace; /* NULL = none */
 };
 
 /* The index range that each token sees, cut to its segment's part of the keys; and the fold blocks
@@ -107,6 +108,7 @@ static void begin_tile(const struct run *run, int64_t index, int32_t slot, struc
     tile->next.count = 0;
     tile->whole = false;
     tile->work = run->counted ? &tile->scratch->work : NULL;
+    tile->trace = run->trace;
     gqa__tile_begin(tile);
 }
 
@@ -136,7 +138,13 @@ static void whole_tile(void *arg, int64_t item, int32_t slot)
         tile.next = gqa__plan_tile(&run->plan, item + run->threads);
     }
     tile.whole = true;
+    if (tile.trace != NULL) {
+        gqa__trace_outside(&tile, GQA_TILE_SKIPPED_LEFT);
+    }
     gqa__tile_walk(&tile, run->plan.block_begin, run->plan.block_end);
+    if (tile.trace != NULL) {
+        gqa__trace_outside(&tile, GQA_TILE_SKIPPED_RIGHT);
+    }
     if (!tile.finished) {
         gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));
     }
@@ -208,8 +216,7 @@ static void clear_counts(const struct run *run)
 static int64_t grid_of(const struct run *run, int32_t s)
 {
     const struct gqa__segment *const segment = &run->plan.segments[s];
-    const int64_t end = segment->range_end > 0 ? gqa__min(segment->range_end, segment->final_keys)
-                                               : segment->final_keys;
+    const int64_t end = gqa__segment_end(segment);
     const int64_t blocks =
         (end + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK - segment->range_begin / GQA__FOLD_BLOCK;
 
@@ -239,11 +246,15 @@ static void add_counts(const struct run *run, gqa_work *work)
 
 gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__params *params,
                            const struct gqa__segment *segments, int32_t n,
-                           const gqa_runtime *runtime, gqa_work *work)
+                           const gqa_runtime *runtime, const struct gqa__attention_record *record)
 {
+    const gqa_runtime alone = {0};
     struct run run;
     struct gqa__tasks tasks;
 
+    if (record->trace != NULL) {
+        runtime = &alone;
+    }
     run.attention = attention;
     run.params = params;
     run.plan.segments = segments;
@@ -251,11 +262,12 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
     run.plan.first_tile = attention->first_tile;
     find_spans(&run);
     run.threads = gqa__thread_count(runtime);
-    run.counted = work != NULL;
+    run.counted = record->work != NULL;
+    run.trace = record->trace;
     if (run.counted) {
         clear_counts(&run);
     }
-    gqa__plan_make(&run.plan, params, run.threads, attention->max_parts);
+    gqa__plan_make(&run.plan, params, run.threads, run.trace != NULL ? 0 : attention->max_parts);
 
     tasks.arg = &run;
     if (run.plan.cut == GQA_CUT_ROWS) {
@@ -271,7 +283,7 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
         gqa__run_tasks(runtime, &tasks);
     }
     if (run.counted) {
-        add_counts(&run, work);
+        add_counts(&run, record->work);
     }
     return run.plan.cut;
 }

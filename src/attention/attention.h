@@ -28,10 +28,17 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
                                             const struct gqa__params *params,
                                             const struct gqa__attention_limits *limits);
 
-/* Attention of n segments within the limits. Returns how the work was cut. What was done is added
- * to *work (NULL: not counted). */
+struct gqa__trace; /* trace.h */
+
+/* What a run says of itself. */
+struct gqa__attention_record {
+    gqa_work *work;           /* what was done is added to it; NULL: not counted */
+    struct gqa__trace *trace; /* told of each tile, on the calling thread alone; NULL: nobody */
+};
+
+/* Attention of n segments within the limits. Returns how the work was cut. */
 gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__params *params,
                            const struct gqa__segment *segments, int32_t n,
-                           const gqa_runtime *runtime, gqa_work *work);
+                           const gqa_runtime *runtime, const struct gqa__attention_record *record);
 
 #endif

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "attention/trace.h"
 #include "base/fold.h"
 #include "base/memory.h"
 #include "base/number.h"
@@ -422,6 +423,9 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.merges = gqa__fold_list_merges(&scratch->fold, index, last, merge_into);
     if (sight == GQA__SEE_NONE) {
         skip_block(kernels, &block);
+        if (tile->trace != NULL) {
+            gqa__trace_hidden(tile, first);
+        }
         return;
     }
     if (tile->work != NULL) {
@@ -430,8 +434,11 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = rules.keys > 0 ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, mark, &special);
-    if (kernels->block == NULL || block.runs == 0 || special) {
+    if (kernels->block == NULL || block.runs == 0 || special || tile->trace != NULL) {
         walk_panels(tile, first, &block, special ? mark : NULL);
+        if (tile->trace != NULL) {
+            gqa__trace_computed(tile, first, end, sight, &block.state);
+        }
         merge_block(kernels, &block);
         return;
     }

@@ -43,6 +43,7 @@ struct gqa__tile {
     int32_t last_lo, first_hi;  /* every row sees the keys between them */
     bool explicit_mask;         /* a mask, bias, key bounds, active mask or unordered positions */
     gqa_work *work;             /* what is done is added here; NULL = not counted */
+    struct gqa__trace *trace;   /* who is told of each block; NULL = nobody */
     struct gqa__tile_scratch *scratch;
 };
 

@@ -114,6 +114,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
     spine->cut = GQA_CUT_ROWS;
     spine->choice = (struct gqa__neuron_choice){GQA_NEURON_STRATEGY_NONE, GQA_NEURON_NO_PROFILE};
     spine->work = (gqa_work){0};
+    spine->trace = (struct gqa__trace){call->in.trace, call->in.trace_user, 0};
     return !arena->failed;
 }
 
@@ -263,9 +264,13 @@ static void attend_block(struct gqa__spine *spine, int32_t runs)
         spine->work.tiles_skipped = spine->neuron->report.tiles_skipped;
     } else if (call->params->backend == GQA_BACKEND_REFERENCE) {
         gqa__reference_attend(call->params, spine->segments, runs, spine->reference, work);
-    } else if (gqa__attention_run(spine->attention, call->params, spine->segments, runs,
-                                  call->runtime, work) == GQA_CUT_KEYS) {
-        spine->cut = GQA_CUT_KEYS;
+    } else {
+        const struct gqa__attention_record record = {work,
+                                                     call->in.trace != NULL ? &spine->trace : NULL};
+        if (gqa__attention_run(spine->attention, call->params, spine->segments, runs, call->runtime,
+                               &record) == GQA_CUT_KEYS) {
+            spine->cut = GQA_CUT_KEYS;
+        }
     }
 }
 

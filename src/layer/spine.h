@@ -5,6 +5,7 @@
 #define GQA__SPINE_H
 
 #include "attention/attention.h"
+#include "attention/trace.h"
 #include "layer/place.h"
 #include "neuron/entry.h"
 
@@ -26,7 +27,8 @@ struct gqa__spine {
     struct gqa__neuron_attention *neuron; /* of backend neuron */
     struct gqa__neuron_choice choice;     /* of the first entry */
     gqa_cut cut;
-    gqa_work work; /* so far, if output.work asks for it */
+    gqa_work work;           /* so far, if output.work asks for it */
+    struct gqa__trace trace; /* of backend cpu */
 };
 
 /* Carve everything from the arena, entries and views of the call too; in counting mode only the

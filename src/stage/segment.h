@@ -42,6 +42,13 @@ struct gqa__segment {
     const float *prior_m, *prior_l, *prior_o;
 };
 
+/* The end of the keys that there are for the segment when the call ends, by index. */
+static inline int32_t gqa__segment_end(const struct gqa__segment *segment)
+{
+    return segment->range_end > 0 && segment->range_end < segment->final_keys ? segment->range_end
+                                                                              : segment->final_keys;
+}
+
 /* A key at column c may be seen by row i only if every explicit restriction that is given agrees:
  * mask[b][h][row0 + i][c], c inside key_begin[i] .. key_end[i] - 1, and, where c >= active_column,
  * active_mask[b][row0 + i][c - active_column]. bias[b][h][row0 + i][c] is added to its score. With

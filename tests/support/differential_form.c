@@ -2,10 +2,10 @@
 /* differential_form.c - the same call once more in another form, which must give the same bits.
  *
  * The plain form of a call has a tap and shows every stage as packed f32. The other form is drawn:
- * mostly no tap; inputs of the same values with other strides, and 16-bit ones now and then as f32;
- * each output there or not, in f32, bf16 or f16, with strides of its own, or on an input. What an
- * output holds is the plain form's number, rounded to its format: no shortcut that the library
- * takes where nobody looks may change it.
+ * mostly no tap, a trace in half of the cases; inputs of the same values with other strides, and
+ * 16-bit ones now and then as f32; each output there or not, in f32, bf16 or f16, with strides of
+ * its own, or on an input. What an output holds is the plain form's number, rounded to its format:
+ * no shortcut that the library takes where nobody looks may change it.
  */
 #include <math.h>
 #include <stdlib.h>
@@ -160,6 +160,11 @@ static void ignore_tap(void *user, gqa_stage stage, int32_t b, int32_t first,
     (void)user, (void)stage, (void)b, (void)first, (void)tensor;
 }
 
+static void ignore_tile(void *user, const gqa_tile *tile)
+{
+    (void)user, (void)tile;
+}
+
 /* One output: what it must hold. */
 struct sheet {
     gqa_tensor *tensor;
@@ -302,6 +307,7 @@ static int draw_form(random_case *c, const random_call *call, const differential
 {
     int n = list_sheets(c, plain, call, out, sheets);
     int flat = call->inputs.q_proj.data == NULL ? 0 : 1;
+    int watch;
     for (int i = 0; i < n; i++) {
         if (random_below(c, 2) != 0) {
             give(c, plain->tokens, &sheets[i]);
@@ -310,7 +316,9 @@ static int draw_form(random_case *c, const random_call *call, const differential
     if (out->hidden_states.data == NULL && out->attn.data == NULL) {
         give(c, plain->tokens, &sheets[0]);
     }
-    in->tap = random_below(c, 4) == 0 ? ignore_tap : NULL;
+    watch = random_below(c, 4);
+    in->tap = watch == 0 ? ignore_tap : NULL;
+    in->trace = watch < 2 && c->config.backend == GQA_BACKEND_CPU ? ignore_tile : NULL;
     if (flat == 1 && out->residual.data == NULL &&
         (out->hidden_states.data == NULL || c->config.add_residual == 0)) {
         memset(&in->hidden_states, 0, sizeof in->hidden_states);
