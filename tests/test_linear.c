@@ -13,6 +13,7 @@
 
 #include "base/memory.h"
 #include "base/number.h"
+#include "base/tensor.h"
 #include "kernel/choice/select.h"
 #include "linear/linear.h"
 #include "linear/quantise.h"
@@ -402,10 +403,56 @@ static void bytes_that_overflow(void **state)
     linear.int8 = true;
     assert_false(gqa__linear_bytes(&linear, true, &bytes));
     linear.int8 = false;
+    linear.turned = true;
+    assert_false(gqa__linear_bytes(&linear, false, &bytes));
+    linear.turned = false;
     linear.plain = true;
     assert_false(gqa__linear_bytes(&linear, false, &bytes));
     linear.in = 4;
     assert_true(gqa__linear_bytes(&linear, false, &bytes));
+}
+
+/* Turned weights: a row is a column of its block, in their format; what is behind the last is 0. */
+static void turned_rows(gqa_dtype dtype, int64_t out, int64_t in)
+{
+    struct gqa__linear linear = {.turned = true, .dtype = dtype, .out = out, .in = in};
+    const int64_t blocks = (out + GQA__TURNED_OUTS - 1) / GQA__TURNED_OUTS;
+    const int64_t all = blocks * GQA__TURNED_OUTS * in;
+    float *const w = block((size_t)(out * in) * sizeof(float)); /* [out][in] */
+    uint64_t seed = 3;
+    size_t bytes;
+    void *memory;
+
+    random_floats(&seed, w, out * in, 0.7f);
+    assert_true(gqa__linear_bytes(&linear, true, &bytes));
+    assert_true(bytes <= (size_t)all * gqa__dtype_size(dtype) + (size_t)out * sizeof(float) + 64);
+    memory = block(bytes);
+    memset(memory, 0, bytes);
+    gqa__linear_place(&linear, memory, true);
+    for (int64_t o = 0; o < out; o++) {
+        gqa__linear_set_row(&linear, o, w + o * in, w[o]);
+        assert_true(linear.bias[o] == (dtype == GQA_BF16 ? gqa__round_bf16(w[o]) : w[o]));
+    }
+    for (int64_t at = 0; at < all; at++) {
+        const int64_t o = at / (in * GQA__TURNED_OUTS) * GQA__TURNED_OUTS + at % GQA__TURNED_OUTS;
+        const int64_t i = at / GQA__TURNED_OUTS % in;
+        const float want = o < out ? w[o * in + i] : 0.0f;
+        const float got = dtype == GQA_BF16
+                              ? gqa__bf16_to_f32(((const uint16_t *)linear.weight)[at])
+                              : ((const float *)linear.weight)[at];
+        assert_true(got == (dtype == GQA_BF16 ? gqa__round_bf16(want) : want));
+    }
+    free(w);
+    free(memory);
+}
+
+static void turned(void **state)
+{
+    (void)state;
+    turned_rows(GQA_F32, 33, 5);
+    turned_rows(GQA_BF16, 33, 5);
+    turned_rows(GQA_BF16, 64, 3);
+    turned_rows(GQA_F32, 1, 7);
 }
 
 /* Packed int8 is a quarter of f32 and half of bf16, but for the scale. */
@@ -481,6 +528,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(cpu_bits_do_not_depend_on_the_cut),
         cmocka_unit_test(a_product_writes_only_its_range),
         cmocka_unit_test(bytes_that_overflow),
+        cmocka_unit_test(turned),
         cmocka_unit_test(int8_bytes),
         cmocka_unit_test(quantisation),
         cmocka_unit_test(blas_names),

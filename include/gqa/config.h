@@ -226,7 +226,8 @@ typedef struct gqa_config {
                                           flash_decoding and paged_schedule: GQA_ERR_UNSUPPORTED,
                                           gqa_neuron_attention has them */
     gqa_neuron_release neuron_release; /* NEWEST: 2.29, or the newest that has the profile */
-    gqa_neuron_io neuron_io;           /* the layer's I/O type; default bf16 */
+    gqa_neuron_io neuron_io;           /* the layer's I/O type; default bf16. gqa_create rounds
+                                          weights to it: 2 or 4 bytes for each */
     gqa_neuron_accumulation neuron_accumulation;
     gqa_neuron_divisor neuron_divisor;
     int32_t neuron_lift_limits; /* 1: Neuron's limits that have a meaning without them do not

@@ -48,7 +48,7 @@ typedef struct gqa_weights {
      * workspace is a few rows per thread larger. Not with hidden_size 0 (GQA_ERR_ARG).
      * GQA_ERR_UNSUPPORTED: a matrix that config.weight_storage INT8 would have to quantise (GQA_I8
      * is used in place); backend reference with a format other than GQA_F32, or rows 2^31 elements
-     * or more apart. */
+     * or more apart; backend neuron, which keeps weights in config.neuron_io. */
     int32_t in_place;
 } gqa_weights;
 

@@ -10,6 +10,7 @@
 #include "base/tensor.h"
 #include "kernel/contract/convert.h"
 #include "linear/quantise.h"
+#include "neuron/stages.h"
 #include "stage/stage.h"
 
 #include <string.h>
@@ -143,7 +144,9 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
     void *block;
     size_t size;
     linear->kernels = layer->params.kernels;
-    linear->plain = layer->params.backend != GQA_BACKEND_CPU;
+    linear->plain = layer->params.backend == GQA_BACKEND_REFERENCE;
+    linear->turned = layer->params.backend == GQA_BACKEND_NEURON;
+    linear->dtype = gqa__neuron_io(&layer->params);
     linear->int8 = layer->params.config.weight_storage == GQA_WEIGHT_STORAGE_INT8;
     linear->f64 = linear->plain && layer->params.config.reference_f64 != 0;
     if (weights->in_place) {

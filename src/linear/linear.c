@@ -4,8 +4,10 @@
 
 #include "base/guard.h"
 #include "base/memory.h"
+#include "base/number.h"
 #include "base/tensor.h"
 
+#include <assert.h>
 #include <string.h>
 
 /* Bytes of weights that one task streams past its tokens: small enough for a core's L2 cache, so
@@ -22,11 +24,13 @@ enum { MOST_PADDING = 4096 };
 static size_t packed_bytes(const struct gqa__linear *linear)
 {
     const int64_t out = linear->out, in = linear->in;
+    const size_t turned = (size_t)gqa__round_up(out, GQA__TURNED_OUTS) * (size_t)in;
     const size_t bytes = linear->strip_count > 0
                              ? (size_t)linear->strip_count * sizeof *linear->strips
-                         : linear->plain ? (size_t)out * (size_t)in * sizeof(float)
-                         : linear->int8  ? linear->kernels->int8_bytes(out, in)
-                                         : linear->kernels->weight_bytes(out, in);
+                         : linear->turned ? turned * gqa__dtype_size(linear->dtype)
+                         : linear->plain  ? (size_t)out * (size_t)in * sizeof(float)
+                         : linear->int8   ? linear->kernels->int8_bytes(out, in)
+                                          : linear->kernels->weight_bytes(out, in);
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
@@ -54,16 +58,39 @@ void gqa__linear_place(struct gqa__linear *linear, void *memory, bool with_bias)
     linear->bias = !with_bias ? NULL : linear->int8 ? vectors + linear->out : vectors;
 }
 
+static float round_bias(gqa_dtype dtype, float x)
+{
+    return dtype == GQA_BF16 ? gqa__round_bf16(x) : gqa__canonical(x);
+}
+
 void gqa__linear_set_bias(struct gqa__linear *linear, int64_t row, float bias)
 {
     if (linear->bias != NULL) {
-        linear->bias[row] = bias;
+        linear->bias[row] = linear->turned ? round_bias(linear->dtype, bias) : bias;
+    }
+}
+
+/* A row becomes a column of its block. */
+static void turn_row(struct gqa__linear *linear, int64_t row, const float *src)
+{
+    const int64_t at = row / GQA__TURNED_OUTS * linear->in * GQA__TURNED_OUTS;
+    const int64_t column = row % GQA__TURNED_OUTS;
+
+    for (int64_t i = 0; i < linear->in; i++) {
+        const int64_t to = at + i * GQA__TURNED_OUTS + column;
+        if (linear->dtype == GQA_BF16) {
+            ((uint16_t *)linear->weight)[to] = gqa__f32_to_bf16(src[i]);
+        } else {
+            ((float *)linear->weight)[to] = gqa__canonical(src[i]);
+        }
     }
 }
 
 void gqa__linear_set_row(struct gqa__linear *linear, int64_t row, const float *src, float bias)
 {
-    if (linear->plain) {
+    if (linear->turned) {
+        turn_row(linear, row, src);
+    } else if (linear->plain) {
         float *const dst = (float *)linear->weight + row * linear->in; /* [in] */
         memcpy(dst, src, (size_t)linear->in * sizeof *dst);
     } else {
@@ -326,6 +353,7 @@ void gqa__linear_run(const struct gqa__product *product, const gqa_runtime *runt
     if (own.tokens <= 0 || own.out_begin >= own.out_end) {
         return;
     }
+    assert(!own.linear->turned);
     if (own.linear->plain) {
         run_plain(&own);
     } else {

@@ -3,7 +3,8 @@
  *
  * Backend cpu packs for its kernel set; backend reference keeps plain f32 rows and uses sgemm
  * (linear/openblas.c, the only file that sees cblas.h), or a plain double loop with f64. In place
- * the matrix is a list of strips of the caller's memory, and the bits are the same.
+ * the matrix is a list of strips of the caller's memory, and the bits are the same. Backend neuron
+ * keeps turned weights in its I/O type, and multiplies by itself (neuron/stage_product.c).
  */
 #ifndef GQA__LINEAR_H
 #define GQA__LINEAR_H
@@ -12,6 +13,9 @@
 
 #include "kernel/contract/kernel.h"
 #include "parallel/tasks.h"
+
+/* Outputs of a block of turned weights. */
+#define GQA__TURNED_OUTS 32
 
 /* A strip: rows of a matrix that stay where the caller has them, from row `first` up to the next
  * strip. */
@@ -25,7 +29,10 @@ struct gqa__strip {
 struct gqa__linear {
     const struct gqa__kernels *kernels;
     int64_t out, in;
-    bool plain;          /* reference, neuron: weight is float [out][in] */
+    bool plain;          /* reference: weight is float [out][in] */
+    bool turned;         /* neuron: weight is [blocks of outputs][in][GQA__TURNED_OUTS] of dtype, 0
+                            beyond the last output; weight and bias are rounded to dtype */
+    gqa_dtype dtype;     /* turned: F32 or BF16 */
     bool f64;            /* reference: accumulate in double */
     bool int8;           /* packed as int8; reference: weight holds q * scale, or with f64 q */
     int32_t strip_count; /* > 0: in place, and there is no weight */
@@ -74,9 +81,9 @@ struct gqa__product {
     int64_t out_task; /* outputs per task */
 };
 
-/* y[t][o] = sum_i w[o][i] x[t][i] (* scale[o]) + bias[o] for o in [out_begin, out_end). Runs in
- * parallel through runtime: cpu cuts tokens and outputs into tasks, which changes no bit; reference
- * calls sgemm once, from the calling thread. */
+/* y[t][o] = sum_i w[o][i] x[t][i] (* scale[o]) + bias[o] for o in [out_begin, out_end); not of
+ * turned weights. Runs in parallel through runtime: cpu cuts tokens and outputs into tasks, which
+ * changes no bit; reference calls sgemm once, from the calling thread. */
 void gqa__linear_run(const struct gqa__product *product, const gqa_runtime *runtime);
 
 /* C [m][n] = A [m][k] B [n][k]^T, row-major: OpenBLAS, or a plain product when built without it. */

@@ -7,9 +7,6 @@
 #include "neuron/engine.h"
 #include "parallel/tasks.h"
 
-/* Outputs of a task: a tile of weights, turned, that stays in a core's cache. */
-enum { OUTPUTS = 32 };
-
 struct io_product {
     gqa_dtype io;
     gqa_neuron_accumulation accumulation;
@@ -19,19 +16,22 @@ struct io_product {
     int64_t begin, end; /* outputs */
     float *y;           /* [tokens][y_step], output 0 first */
     int64_t y_step;
-    float *turned; /* [threads][in][OUTPUTS] */
+    float *wide; /* [threads][in][GQA__TURNED_OUTS] */
 };
 
-static void turn_weights(const struct io_product *product, int64_t first, int64_t count, float *to)
+/* A block of weights as f32: to, or where they lie. */
+static const float *widen_block(const struct gqa__linear *linear, int64_t block, float *to)
 {
-    const int64_t in = product->linear->in;
-    const float *const rows = (const float *)product->linear->weight + first * in;
+    const int64_t n = linear->in * GQA__TURNED_OUTS;
+    const uint16_t *const from = (const uint16_t *)linear->weight + block * n;
 
-    for (int64_t o = 0; o < count; o++) {
-        for (int64_t i = 0; i < in; i++) {
-            to[i * OUTPUTS + o] = gqa__engine_round(product->io, rows[o * in + i]);
-        }
+    if (linear->dtype == GQA_F32) {
+        return (const float *)linear->weight + block * n;
     }
+    for (int64_t i = 0; i < n; i++) {
+        to[i] = gqa__bf16_to_f32(from[i]);
+    }
+    return to;
 }
 
 static void round_outputs(const struct io_product *product, int64_t first, int64_t count)
@@ -43,31 +43,32 @@ static void round_outputs(const struct io_product *product, int64_t first, int64
         for (int64_t o = 0; o < count; o++) {
             y[o] = gqa__engine_round(product->io, y[o]);
             if (bias != NULL) {
-                y[o] = gqa__engine_round(product->io,
-                                         y[o] + gqa__engine_round(product->io, bias[first + o]));
+                y[o] = gqa__engine_round(product->io, y[o] + bias[first + o]);
             }
         }
     }
 }
 
+/* A block of outputs, or what [begin, end) has of it. */
 static void run_outputs(void *arg, int64_t item, int32_t slot)
 {
     const struct io_product *const product = arg;
-    const int64_t first = product->begin + item * OUTPUTS;
-    const int64_t count = gqa__min(OUTPUTS, product->end - first);
-    float *const turned = product->turned + slot * product->linear->in * OUTPUTS;
+    const int64_t block = product->begin / GQA__TURNED_OUTS + item;
+    const int64_t at = block * GQA__TURNED_OUTS;
+    const int64_t first = gqa__max(at, product->begin);
+    const int64_t count = gqa__min(at + GQA__TURNED_OUTS, product->end) - first;
+    float *const wide = product->wide + slot * product->linear->in * GQA__TURNED_OUTS;
     const struct gqa__psum psum = {.accumulation = product->accumulation,
                                    .a = product->x,
-                                   .b = turned,
+                                   .b = widen_block(product->linear, block, wide) + (first - at),
                                    .out = product->y + first,
                                    .a_step = product->linear->in,
-                                   .b_step = OUTPUTS,
+                                   .b_step = GQA__TURNED_OUTS,
                                    .out_step = product->y_step,
                                    .rows = product->tokens,
                                    .inner = (int32_t)product->linear->in,
                                    .columns = (int32_t)count};
 
-    turn_weights(product, first, count, turned);
     gqa__psum_group(&psum);
     round_outputs(product, first, count);
 }
@@ -75,8 +76,9 @@ static void run_outputs(void *arg, int64_t item, int32_t slot)
 static void run_product(const struct gqa__params *params, struct io_product *product,
                         const gqa_runtime *runtime)
 {
+    const int64_t last = (product->end + GQA__TURNED_OUTS - 1) / GQA__TURNED_OUTS;
     const struct gqa__tasks tasks = {run_outputs, product,
-                                     (product->end - product->begin + OUTPUTS - 1) / OUTPUTS};
+                                     last - product->begin / GQA__TURNED_OUTS};
 
     product->io = gqa__neuron_io(params);
     product->accumulation = params->config.neuron_accumulation;
@@ -93,7 +95,7 @@ size_t gqa__neuron_stage_scratch(const struct gqa__params *params, int32_t token
                                  const gqa_runtime *runtime)
 {
     const int64_t most = gqa__max(params->qkv.in, params->o.in);
-    const size_t tile = (size_t)most * OUTPUTS * sizeof(float);
+    const size_t tile = (size_t)most * GQA__TURNED_OUTS * sizeof(float);
 
     return rows_bytes(params, tokens) + (size_t)gqa__thread_count(runtime) * tile;
 }
@@ -112,7 +114,7 @@ void gqa__neuron_stage_project(const struct gqa__params *params,
                                  .y = projection->scratch,
                                  .y_step = params->qkv.out};
 
-    product.turned = (float *)(void *)(scratch + rows_bytes(params, projection->n));
+    product.wide = (float *)(void *)(scratch + rows_bytes(params, projection->n));
     run_product(params, &product, runtime);
 }
 
@@ -126,7 +128,7 @@ void gqa__neuron_stage_oproj(const struct gqa__params *params,
                                  .end = params->o.out,
                                  .y = projection->out,
                                  .y_step = projection->out_step,
-                                 .turned = projection->scratch};
+                                 .wide = projection->scratch};
 
     run_product(params, &product, runtime);
 }

@@ -12,7 +12,8 @@
  *     rope, interleaved f32 throughout, rounded once                apply_rotary_polar_compatible
  *     output     as a projection: reduced in T, then the bias
  *
- * Weights, biases and norm weights are rounded to T when they are used. docs/neuron-paths.md says
+ * Matrices and their biases have been rounded to T when the layer was made (linear/linear.h, turned
+ * weights), norm weights are when they are used. docs/neuron-paths.md says
  * where each comes from and what is a reading. */
 #ifndef GQA__NEURON_STAGES_H
 #define GQA__NEURON_STAGES_H
