@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/tensor.h"
+#include "cache/pages.h"
 
 static int32_t pages_held(const struct gqa_cache *cache, int32_t length)
 {
@@ -43,23 +44,6 @@ gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int3
     return GQA_OK;
 }
 
-/* Pop a page and zero all that belongs to it. */
-static int32_t take_page(struct gqa_cache *cache)
-{
-    const struct gqa__cache_layout *const layout = &cache->layout;
-    assert(cache->free_count > 0);
-    const int32_t page = cache->free_pages[--cache->free_count];
-    const size_t slots = (size_t)layout->page_size;
-    const size_t heads = (size_t)layout->hkv;
-    for (int32_t head = 0; head < layout->hkv; head++) {
-        memset(gqa__cache_k(cache, page, head), 0, layout->k_bytes + layout->v_bytes);
-    }
-    memset(cache->positions + (size_t)page * slots, 0, slots * sizeof *cache->positions);
-    memset(cache->columns + (size_t)page * slots, 0, slots * sizeof *cache->columns);
-    memset(cache->special + (size_t)page * heads, 0, heads * sizeof *cache->special);
-    return page;
-}
-
 void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
                        const int32_t *positions, const int32_t *columns, int32_t columns_after)
 {
@@ -76,7 +60,7 @@ void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
             position = sequence->last + 1;
         }
         if (index % page_size == 0) {
-            sequence->pages[index / page_size] = take_page(cache);
+            sequence->pages[index / page_size] = gqa__page_take(cache);
         }
 
         const int64_t slot = gqa__cache_slot(cache, sequence, index);
@@ -128,32 +112,6 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
     }
 }
 
-/* Zero slots [slot, page_size) of a page: K and V of all heads, positions and columns. */
-static void zero_slots(struct gqa_cache *cache, int32_t page, int32_t slot)
-{
-    const struct gqa__cache_layout *const layout = &cache->layout;
-    const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
-    const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
-    const size_t v_size = gqa__dtype_size(layout->dtype_v);
-    const size_t from = (size_t)slot, freed = (size_t)(layout->page_size - slot);
-
-    for (int32_t head = 0; head < layout->hkv; head++) {
-        unsigned char *const k = gqa__cache_k(cache, page, head);
-        unsigned char *const v = gqa__cache_v(cache, page, head);
-        memset(k + from * k_row, 0, freed * k_row);
-        if (layout->kernels->v_transposed) {
-            for (int32_t d = 0; d < layout->dv; d++) {
-                memset(v + (size_t)d * v_row + from * v_size, 0, freed * v_size);
-            }
-        } else {
-            memset(v + from * v_row, 0, freed * v_row);
-        }
-    }
-    const size_t first = (size_t)page * (size_t)layout->page_size + from;
-    memset(cache->positions + first, 0, freed * sizeof *cache->positions);
-    memset(cache->columns + first, 0, freed * sizeof *cache->columns);
-}
-
 static bool positions_ordered(const struct gqa_cache *cache, const struct gqa__sequence *sequence)
 {
     for (int32_t i = 1; i < sequence->length; i++) {
@@ -176,11 +134,11 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
 
     /* Last page first: taken again, they come back in the same order. */
     for (int32_t i = held - 1; i >= kept; i--) {
-        cache->free_pages[cache->free_count++] = sequence->pages[i];
+        gqa__page_leave(cache, sequence->pages[i]);
         sequence->pages[i] = -1;
     }
     if (slot != 0 && length < sequence->length) {
-        zero_slots(cache, sequence->pages[kept - 1], slot);
+        gqa__page_zero(cache, sequence->pages[kept - 1], slot);
     }
 
     sequence->length = length;

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pages.c - see pages.h. */
+#include "cache/pages.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/tensor.h"
+
+int32_t gqa__page_take(struct gqa_cache *cache)
+{
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    assert(cache->free_count > 0);
+    const int32_t page = cache->free_pages[--cache->free_count];
+    const size_t slots = (size_t)layout->page_size;
+    const size_t heads = (size_t)layout->hkv;
+    for (int32_t head = 0; head < layout->hkv; head++) {
+        memset(gqa__cache_k(cache, page, head), 0, layout->k_bytes + layout->v_bytes);
+    }
+    memset(cache->positions + (size_t)page * slots, 0, slots * sizeof *cache->positions);
+    memset(cache->columns + (size_t)page * slots, 0, slots * sizeof *cache->columns);
+    memset(cache->special + (size_t)page * heads, 0, heads * sizeof *cache->special);
+    return page;
+}
+
+void gqa__page_leave(struct gqa_cache *cache, int32_t page)
+{
+    cache->free_pages[cache->free_count++] = page;
+}
+
+void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot)
+{
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
+    const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
+    const size_t v_size = gqa__dtype_size(layout->dtype_v);
+    const size_t from = (size_t)slot, freed = (size_t)(layout->page_size - slot);
+
+    for (int32_t head = 0; head < layout->hkv; head++) {
+        unsigned char *const k = gqa__cache_k(cache, page, head);
+        unsigned char *const v = gqa__cache_v(cache, page, head);
+        memset(k + from * k_row, 0, freed * k_row);
+        if (layout->kernels->v_transposed) {
+            for (int32_t d = 0; d < layout->dv; d++) {
+                memset(v + (size_t)d * v_row + from * v_size, 0, freed * v_size);
+            }
+        } else {
+            memset(v + from * v_row, 0, freed * v_row);
+        }
+    }
+    const size_t first = (size_t)page * (size_t)layout->page_size + from;
+    memset(cache->positions + first, 0, freed * sizeof *cache->positions);
+    memset(cache->columns + first, 0, freed * sizeof *cache->columns);
+}
