@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "support/cache_calls.h"
 #include "support/host_mode.h"
 #include "support/maps_calls.h"
 #include "support/neuron_calls.h"
@@ -229,35 +230,10 @@ static void run_pool(void)
     gqa_pool_destroy(&pool);
 }
 
-/* Keys and values of sequence 0, in format, PAST of them. */
-static void read_all(const gqa_cache *from, gqa_dtype format)
-{
-    const gqa_tensor k = gqa_tensor_3d(room(HKV * T * DK * 4), format, HKV, T, DK);
-    const gqa_tensor v = gqa_tensor_3d(room(HKV * T * DV * 4), format, HKV, T, DV);
-    done(gqa_cache_read(from, 0, 0, &k, &v, room(T * sizeof(int32_t)), NULL));
-}
-
 static void run_cache(void)
 {
-    const gqa_tensor k = gqa_tensor_3d(halves, GQA_F16, T, HKV, DK);
-    const gqa_tensor v = gqa_tensor_3d(numbers, GQA_F32, T, HKV, DV);
-    for (int i = 0; i < 2; i++) { /* pages of f32, where the numerics have them, and of bf16 */
-        gqa_cache_options options;
-        gqa_cache *made = NULL;
-        gqa_cache_options_init(&options, layer);
-        options.max_tokens = 16;
-        options.dtype_k = i == 0 ? options.dtype_k : GQA_BF16;
-        options.dtype_v = options.dtype_k;
-        done(gqa_cache_create(&made, layer, &options, NULL));
-        done(gqa_cache_append(made, 0, &k, &v, positions, NULL));
-        read_all(made, GQA_F32);
-        read_all(made, GQA_BF16);
-        read_all(made, GQA_F16);
-        done(gqa_cache_truncate(made, 0, 1, NULL));
-        note(gqa_cache_length(made, 0));
-        note((int32_t)gqa_cache_free_pages(made));
-        gqa_cache_destroy(&made);
-    }
+    const struct cache_calls_input input = {layer, HKV, DK, DV, halves, numbers};
+    cache_calls_run(&input, room, done);
 }
 
 static void set_attend(gqa_attend_inputs *in, gqa_attend_output *out)
@@ -363,13 +339,6 @@ static const struct entry {
     {"gqa_layer_isa", run_numbers},
     {"gqa_layer_rope_key", run_numbers},
     {"gqa_cache_options_init_sized", run_inits},
-    {"gqa_cache_create", run_cache},
-    {"gqa_cache_destroy", run_cache},
-    {"gqa_cache_length", run_cache},
-    {"gqa_cache_free_pages", run_cache},
-    {"gqa_cache_truncate", run_cache},
-    {"gqa_cache_append", run_cache},
-    {"gqa_cache_read", run_cache},
     {"gqa_inputs_init_sized", run_inits},
     {"gqa_output_init_sized", run_inits},
     {"gqa_work_init_sized", run_inits},
@@ -407,11 +376,21 @@ static const struct entry {
     {"gqa_neuron_profile_name", run_neuron},
     {"gqa_neuron_workspace_size", run_neuron},
     {"gqa_neuron_attention", run_neuron},
+    {"all of cache.h", run_cache},
     {"all of neuron_maps.h", run_neuron},
 };
 enum { FUNCTIONS = sizeof table / sizeof table[0] };
 
 /* ---- the table is complete ---- */
+
+static bool listed(const char *name, const char *const *names, int count)
+{
+    bool found = false;
+    for (int i = 0; i < count && !found; i++) {
+        found = strcmp(name, names[i]) == 0;
+    }
+    return found;
+}
 
 static void every_function_is_called(void **state)
 {
@@ -423,14 +402,13 @@ static void every_function_is_called(void **state)
         for (size_t j = 0; j < FUNCTIONS && !found; j++) {
             found = strcmp(names[i], table[j].name) == 0;
         }
-        for (int j = 0; j < maps_call_count && !found; j++) {
-            found = strcmp(names[i], maps_calls[j]) == 0;
-        }
+        found = found || listed(names[i], cache_calls, cache_call_count) ||
+                listed(names[i], maps_calls, maps_call_count);
         if (!found) {
             fail_msg("%s is declared, but not called in every mode here", names[i]);
         }
     }
-    assert_int_equal(count, FUNCTIONS - 1 + maps_call_count);
+    assert_int_equal(count, FUNCTIONS - 2 + cache_call_count + maps_call_count);
 }
 
 /* ---- modes ---- */

@@ -3,8 +3,13 @@
  *
  * A cache holds several sequences. Tokens are appended by gqa_forward (or gqa_cache_append); each
  * keeps its position id. A token's index is its place in its sequence. Padding is never appended.
- * One writer at a time: calls on one cache must not overlap, except read-only ones (length, read,
- * forward calls of layers that only read it).
+ * Sequences may share pages (gqa_cache_fork), which no result shows. docs/cache.md has pictures.
+ *
+ * Threads: one call at a time may change a cache (append, forward calls that append, truncate,
+ * fork). Beside it, and beside one another, calls may run that only read (length, read, gqa_attend,
+ * forward calls that append nothing), if the sequences they read are not those that it changes;
+ * that they share pages does not matter. gqa_cache_free_pages is no such call: it counts what all
+ * sequences hold.
  */
 #ifndef GQA_CACHE_H
 #define GQA_CACHE_H
@@ -50,21 +55,30 @@ GQA_API void gqa_cache_destroy(gqa_cache **cache);
 /* Tokens held; -1 for a bad sequence id or cache NULL. */
 GQA_API int32_t gqa_cache_length(const gqa_cache *cache, int32_t sequence);
 
-/* Pages of the pool that no sequence holds; -1 for cache NULL. */
+/* Pages of the pool that no sequence holds; -1 for cache NULL. A page that several sequences share
+ * is one page. */
 GQA_API int64_t gqa_cache_free_pages(const gqa_cache *cache);
 
 /* Keep the first length tokens (0 .. current length); freed slots are zeroed, whole free pages go
- * back to the pool. The sequence's columns (see gqa_inputs.mask) then end at the last kept token:
- * padding passed behind it is forgotten. Length 0 frees the sequence: its positions and columns
- * start anew. */
+ * back to the pool, both unless another sequence shares them. The sequence's columns (see
+ * gqa_inputs.mask) then end at the last kept token: padding passed behind it is forgotten. Length 0
+ * frees the sequence: its positions and columns start anew. */
 GQA_API gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length,
                                       gqa_error *err);
+
+/* Make the sequence `to`, which must hold no tokens, one that holds what `from` does, with its
+ * positions and columns. Both share the pages, and none is taken. From then on they go their own
+ * ways: what is done to one changes nothing that the other holds, and each gives the bits of a
+ * sequence alone. The first to append to a page that is shared and partly filled takes a copy of
+ * it. To share only the first n tokens, truncate `to` afterwards. */
+GQA_API gqa_status gqa_cache_fork(gqa_cache *cache, int32_t from, int32_t to, gqa_error *err);
 
 /* Append plain keys and values, already normed and rotated: key [tokens, Hkv, Dk], value
  * [tokens, Hkv, Dv] (f32, bf16 or f16; any strides, so a [Hkv, tokens, D] tensor passes with its
  * first two dimensions swapped). positions [tokens] must rise from above the last one held and not
  * be negative; NULL = continue after the last one. All or nothing: GQA_ERR_CACHE_FULL when
- * max_tokens or the free pages do not suffice. */
+ * max_tokens or the free pages do not suffice (a last page that is shared and partly filled needs
+ * one for its copy). */
 GQA_API gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor *key,
                                     const gqa_tensor *value, const int32_t *positions,
                                     gqa_error *err);

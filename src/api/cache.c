@@ -3,6 +3,7 @@
 #include "gqa/cache.h"
 
 #include "api/positions.h"
+#include "api/sequences.h"
 #include "base/error.h"
 #include "base/fpmode.h"
 #include "base/import.h"
@@ -101,21 +102,9 @@ int64_t gqa_cache_free_pages(const gqa_cache *cache)
     return cache == NULL ? -1 : cache->free_count;
 }
 
-static gqa_status check_sequence(const gqa_cache *cache, int32_t sequence, gqa_error *err)
-{
-    if (cache == NULL) {
-        return gqa__fail(err, GQA_ERR_ARG, "cache", "is NULL");
-    }
-    if (sequence < 0 || sequence >= cache->max_sequences) {
-        return gqa__fail(err, GQA_ERR_ARG, "sequence", "is %d; it must be 0 .. %d", (int)sequence,
-                         (int)cache->max_sequences - 1);
-    }
-    return GQA_OK;
-}
-
 gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length, gqa_error *err)
 {
-    const gqa_status status = check_sequence(cache, sequence, err);
+    const gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
     if (status != GQA_OK) {
         return status;
     }
@@ -203,7 +192,7 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
 {
     struct kv kv;
     int64_t pages = 0;
-    gqa_status status = check_sequence(cache, sequence, err);
+    gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
     if (status == GQA_OK) {
         status = check_append_tensors(cache, key, value, &kv, err);
     }
@@ -295,7 +284,7 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
 {
     struct kv kv = {0};
     gqa__fpmode saved;
-    gqa_status status = check_sequence(cache, sequence, err);
+    gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
     if (status == GQA_OK) {
         status = check_read(cache, key, value, &kv, err);
     }

@@ -136,15 +136,21 @@ static gqa_status check_forward_entry(struct gqa__call *call, int32_t b, gqa_err
 /* Room in the cache for the tokens of all entries together. */
 static gqa_status check_pages(const struct gqa__call *call, gqa_error *err)
 {
-    const struct gqa_cache *const cache = call->cache;
+    struct gqa_cache *const cache = call->cache;
+    const struct gqa__batch_entry *const entries = call->entries;
     int64_t pages = 0;
 
     if (cache == NULL || !call->append) {
         return GQA_OK;
     }
     for (int32_t b = 0; b < call->batch; b++) {
-        if (call->entries[b].sequence >= 0) {
-            pages += gqa__cache_pages_for(cache, call->entries[b].sequence, call->entries[b].n);
+        if (entries[b].sequence >= 0) {
+            pages += gqa__cache_claim(cache, entries[b].sequence, entries[b].n);
+        }
+    }
+    for (int32_t b = 0; b < call->batch; b++) {
+        if (entries[b].sequence >= 0) {
+            gqa__cache_unclaim(cache, entries[b].sequence, entries[b].n);
         }
     }
     if (pages > cache->free_count) {

@@ -4,6 +4,31 @@
 
 #include "base/error.h"
 
+gqa_status gqa__check_sequence(const gqa_cache *cache, const char *field, int32_t sequence,
+                               gqa_error *err)
+{
+    if (cache == NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "cache", "is NULL");
+    }
+    if (sequence < 0 || sequence >= cache->max_sequences) {
+        return gqa__fail(err, GQA_ERR_ARG, field, "is %d; it must be 0 .. %d", (int)sequence,
+                         (int)cache->max_sequences - 1);
+    }
+    return GQA_OK;
+}
+
+gqa_status gqa__check_empty(const gqa_cache *cache, const char *field, int32_t sequence,
+                            gqa_error *err)
+{
+    const gqa_status status = gqa__check_sequence(cache, field, sequence, err);
+    if (status == GQA_OK && cache->sequences[sequence].length > 0) {
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "is %d, which holds %d tokens; it must hold none: truncate it to 0",
+                         (int)sequence, (int)cache->sequences[sequence].length);
+    }
+    return status;
+}
+
 gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t max_sequences,
                                 gqa_error *err)
 {

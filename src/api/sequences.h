@@ -1,9 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sequences.h - the sequence ids of a batch. */
+/* sequences.h - the ids of sequences: one, or those of a batch. */
 #ifndef GQA__SEQUENCES_H
 #define GQA__SEQUENCES_H
 
 #include "layer/call.h"
+
+/* The cache is there and has the sequence; field names its id. */
+gqa_status gqa__check_sequence(const gqa_cache *cache, const char *field, int32_t sequence,
+                               gqa_error *err);
+
+/* ... and the sequence holds no tokens. */
+gqa_status gqa__check_empty(const gqa_cache *cache, const char *field, int32_t sequence,
+                            gqa_error *err);
 
 /* Each id is -1 (inactive) or 0 .. max_sequences - 1. sequences NULL: 0 .. batch - 1. */
 gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t max_sequences,

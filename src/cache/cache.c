@@ -16,11 +16,41 @@ static int32_t pages_held(const struct gqa_cache *cache, int32_t length)
     return length == 0 ? 0 : (length - 1) / cache->layout.page_size + 1;
 }
 
-int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence, int32_t n)
+/* The page that the next token joins, which holds tokens already; -1 if it begins a new one. */
+static int32_t open_page(const struct gqa_cache *cache, const struct gqa__sequence *sequence)
 {
+    return sequence->length % cache->layout.page_size == 0
+               ? -1
+               : gqa__cache_page(cache, sequence, sequence->length - 1);
+}
+
+int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence_id, int32_t n)
+{
+    const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
     const int32_t page_size = cache->layout.page_size;
-    const int64_t length = cache->sequences[sequence].length;
-    return (length + n + page_size - 1) / page_size - pages_held(cache, (int32_t)length);
+    const int32_t page = open_page(cache, sequence);
+    const int64_t length = sequence->length;
+    const int64_t copies = n > 0 && page >= 0 && gqa__page_shared(cache, page) ? 1 : 0;
+    return (length + n + page_size - 1) / page_size - pages_held(cache, (int32_t)length) + copies;
+}
+
+/* The sequence counts as one that has left its open page. */
+int64_t gqa__cache_claim(struct gqa_cache *cache, int32_t sequence, int32_t n)
+{
+    const int64_t pages = gqa__cache_pages_for(cache, sequence, n);
+    const int32_t page = open_page(cache, &cache->sequences[sequence]);
+    if (n > 0 && page >= 0) {
+        cache->holders[page]--;
+    }
+    return pages;
+}
+
+void gqa__cache_unclaim(struct gqa_cache *cache, int32_t sequence, int32_t n)
+{
+    const int32_t page = open_page(cache, &cache->sequences[sequence]);
+    if (n > 0 && page >= 0) {
+        cache->holders[page]++;
+    }
 }
 
 gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int32_t n,
@@ -49,8 +79,13 @@ void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
 {
     struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
     const int32_t page_size = cache->layout.page_size;
+    const int32_t page = open_page(cache, sequence);
     assert(n >= 0 && n <= cache->max_tokens - sequence->length);
 
+    if (n > 0 && page >= 0 && gqa__page_shared(cache, page)) {
+        sequence->pages[sequence->length / page_size] =
+            gqa__page_copy(cache, page, sequence->length % page_size);
+    }
     for (int32_t i = 0; i < n; i++) {
         const int32_t index = sequence->length;
         int32_t position = 0;
@@ -137,7 +172,8 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
         gqa__page_leave(cache, sequence->pages[i]);
         sequence->pages[i] = -1;
     }
-    if (slot != 0 && length < sequence->length) {
+    if (slot != 0 && length < sequence->length &&
+        !gqa__page_shared(cache, sequence->pages[kept - 1])) {
         gqa__page_zero(cache, sequence->pages[kept - 1], slot);
     }
 
@@ -153,6 +189,21 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
     }
     /* The cut can only remove disorder, never bring it. */
     sequence->ordered = sequence->ordered || positions_ordered(cache, sequence);
+}
+
+void gqa__cache_fork(struct gqa_cache *cache, int32_t from, int32_t to)
+{
+    const struct gqa__sequence *const source = &cache->sequences[from];
+    struct gqa__sequence *const sequence = &cache->sequences[to];
+    int32_t *const pages = sequence->pages;
+    assert(from != to && sequence->length == 0);
+
+    *sequence = *source;
+    sequence->pages = pages;
+    for (int32_t i = 0; i < pages_held(cache, source->length); i++) {
+        pages[i] = source->pages[i];
+        cache->holders[pages[i]]++;
+    }
 }
 
 /* n stored elements, step apart, as f32. */

@@ -6,7 +6,12 @@
  *   transposed, [dv rounded up to value_step][page_size].
  * Beside the pool, per slot: the token's position id and its column (its place among all of the
  * caller's tokens, padding counted); per page and KV head: "V holds a non-finite value", which may
- * stay set after a cut. Unused slots of a held page are zero; a free page may hold anything.
+ * stay set after a cut; per page how many sequences hold it.
+ *
+ * Sequences that were forked share their pages. Slots of a page are written only while one sequence
+ * alone holds it: whoever appends to a shared page that is partly filled takes a copy first. Slots
+ * behind a sequence's last token are zero, unless another sequence holds them or held them when the
+ * page was shared: nothing that a result depends on reads them. A free page may hold anything.
  */
 #ifndef GQA__CACHE_H
 #define GQA__CACHE_H
@@ -51,6 +56,7 @@ struct gqa_cache {
     int32_t *positions;  /* [num_pages][page_size] */
     int32_t *columns;    /* [num_pages][page_size] */
     uint8_t *special;    /* [num_pages][hkv] append_v said so of a value of V */
+    int32_t *holders;    /* [num_pages] sequences that hold the page; 0 = it is free */
     int32_t *free_pages; /* [num_pages] stack of ids */
     struct gqa__sequence *sequences; /* [max_sequences] */
     gqa_runtime runtime;             /* allocator of a cache made by gqa_cache_create */
@@ -77,18 +83,24 @@ struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__c
 gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *kernels,
                               int32_t hkv, int32_t dk, int32_t dv, gqa_error *err);
 
-/* New pages that n more tokens of the sequence would take. */
+/* New pages that n more tokens of the sequence would take, a copy of its last page included. */
 int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence, int32_t n);
+
+/* The same for the sequences of one call, one after the other: of those that share a page the last
+ * holder needs no copy. Each claim is taken back, in any order, before anything else is done with
+ * the cache, which is then as it was. */
+int64_t gqa__cache_claim(struct gqa_cache *cache, int32_t sequence, int32_t n);
+void gqa__cache_unclaim(struct gqa_cache *cache, int32_t sequence, int32_t n);
 
 /* Is there room for n more tokens of the sequence, beside *pages pages that other sequences of the
  * call take? Adds its own to *pages. GQA_ERR_CACHE_FULL, field "cache". */
 gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int32_t n,
                            int64_t *pages, gqa_error *err);
 
-/* Append n tokens' metadata and take their pages, zeroed. The caller has checked max_tokens and
- * free pages. positions[i] NULL: continue after the last one (0 when empty). columns[i]: the
- * token's column, NULL: continue after the sequence's columns; columns_after: the sequence's new
- * column count. Cannot fail. */
+/* Append n tokens' metadata and take their pages, zeroed; a shared page that they begin in is
+ * copied. The caller has checked max_tokens and free pages. positions[i] NULL: continue after the
+ * last one (0 when empty). columns[i]: the token's column, NULL: continue after the sequence's
+ * columns; columns_after: the sequence's new column count. Cannot fail. */
 void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence, int32_t n,
                        const int32_t *positions, const int32_t *columns, int32_t columns_after);
 
@@ -102,10 +114,15 @@ struct gqa__kv_rows {
 void gqa__cache_write(struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t first,
                       int32_t n, const struct gqa__kv_rows *rows);
 
-/* Keep the first length tokens: zero the freed slots of the last kept page, give the pages behind
- * it back. columns_after as it was then (-1: the last kept column + 1, 0 when nothing is kept). */
+/* Keep the first length tokens: zero the freed slots of the last kept page if no other sequence
+ * holds it, give the pages behind it back. columns_after as it was then (-1: the last kept column +
+ * 1, 0 when nothing is kept). */
 void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence, int32_t length,
                     int32_t columns_after);
+
+/* The sequence `to`, which holds nothing, becomes one with all that `from` holds, sharing its
+ * pages. */
+void gqa__cache_fork(struct gqa_cache *cache, int32_t from, int32_t to);
 
 /* One token's K [dk] and V [dv] back as f32; either may be NULL. */
 void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t index,

@@ -147,6 +147,7 @@ static void init_pages(struct gqa_cache *cache, int32_t *lists)
     /* The stack pops from its end: page 0 is taken first. */
     for (int64_t i = 0; i < cache->num_pages; i++) {
         cache->free_pages[i] = (int32_t)(cache->num_pages - 1 - i);
+        cache->holders[i] = 0;
     }
     cache->free_count = cache->num_pages;
     for (int32_t s = 0; s < cache->max_sequences; s++) {
@@ -173,6 +174,7 @@ struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__c
     own.sequences = gqa__arena_take(arena, own.max_sequences, sizeof *own.sequences);
     int32_t *lists =
         gqa__arena_take(arena, (int64_t)own.max_sequences * own.max_pages, sizeof *lists);
+    own.holders = gqa__arena_take(arena, own.num_pages, sizeof *own.holders);
     own.free_pages = gqa__arena_take(arena, own.num_pages, sizeof *own.free_pages);
     own.positions =
         gqa__arena_take(arena, own.num_pages * layout->page_size, sizeof *own.positions);

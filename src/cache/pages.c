@@ -7,11 +7,20 @@
 
 #include "base/tensor.h"
 
+/* For one holder, with whatever the page last held. */
+static int32_t pop_page(struct gqa_cache *cache)
+{
+    assert(cache->free_count > 0);
+    const int32_t page = cache->free_pages[--cache->free_count];
+    assert(cache->holders[page] == 0);
+    cache->holders[page] = 1;
+    return page;
+}
+
 int32_t gqa__page_take(struct gqa_cache *cache)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
-    assert(cache->free_count > 0);
-    const int32_t page = cache->free_pages[--cache->free_count];
+    const int32_t page = pop_page(cache);
     const size_t slots = (size_t)layout->page_size;
     const size_t heads = (size_t)layout->hkv;
     for (int32_t head = 0; head < layout->hkv; head++) {
@@ -25,7 +34,10 @@ int32_t gqa__page_take(struct gqa_cache *cache)
 
 void gqa__page_leave(struct gqa_cache *cache, int32_t page)
 {
-    cache->free_pages[cache->free_count++] = page;
+    assert(cache->holders[page] > 0);
+    if (--cache->holders[page] == 0) {
+        cache->free_pages[cache->free_count++] = page;
+    }
 }
 
 void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot)
@@ -51,4 +63,26 @@ void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot)
     const size_t first = (size_t)page * (size_t)layout->page_size + from;
     memset(cache->positions + first, 0, freed * sizeof *cache->positions);
     memset(cache->columns + first, 0, freed * sizeof *cache->columns);
+}
+
+int32_t gqa__page_copy(struct gqa_cache *cache, int32_t page, int32_t used)
+{
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const int32_t copy = pop_page(cache);
+    const size_t slots = (size_t)layout->page_size, heads = (size_t)layout->hkv;
+    const size_t to = (size_t)copy, from = (size_t)page;
+
+    for (int32_t head = 0; head < layout->hkv; head++) {
+        memcpy(gqa__cache_k(cache, copy, head), gqa__cache_k(cache, page, head),
+               layout->k_bytes + layout->v_bytes);
+    }
+    memcpy(cache->positions + to * slots, cache->positions + from * slots,
+           slots * sizeof *cache->positions);
+    memcpy(cache->columns + to * slots, cache->columns + from * slots,
+           slots * sizeof *cache->columns);
+    memcpy(cache->special + to * heads, cache->special + from * heads,
+           heads * sizeof *cache->special);
+    gqa__page_zero(cache, copy, used);
+    gqa__page_leave(cache, page);
+    return copy;
 }

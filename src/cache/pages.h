@@ -1,15 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* pages.h - the pages of a cache's pool: taken and given back. */
+/* pages.h - the pages of a cache's pool: taken, shared, copied and given back. */
 #ifndef GQA__PAGES_H
 #define GQA__PAGES_H
 
 #include "cache/cache.h"
 
-/* A free page, there must be one; everything that belongs to it is zeroed. */
+/* A free page, there must be one, for one holder; everything that belongs to it is zeroed. */
 int32_t gqa__page_take(struct gqa_cache *cache);
 
-/* Give a page back. */
+/* A free page, there must be one, in the place of a shared one that a holder leaves: slots
+ * [0, used) of it, the others zero. */
+int32_t gqa__page_copy(struct gqa_cache *cache, int32_t page, int32_t used);
+
+/* One holder less; without holders the page is free. */
 void gqa__page_leave(struct gqa_cache *cache, int32_t page);
+
+static inline bool gqa__page_shared(const struct gqa_cache *cache, int32_t page)
+{
+    return cache->holders[page] > 1;
+}
 
 /* Zero slots [slot, page_size) of a page: K and V of all heads, positions and columns. */
 void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot);

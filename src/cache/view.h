@@ -28,7 +28,8 @@ struct gqa__kv_panel {
     int64_t k_stride;
     const void *v;
     int64_t v_stride;
-    int32_t keys;  /* multiple of panel_keys; slots beyond the view's length are zero */
+    int32_t keys;  /* multiple of panel_keys; beyond the view's length are zeros, or, in a page that
+                      is or was shared, another sequence's keys */
     bool special;  /* append_v said so of a value of V here */
     bool gathered; /* K or V lies in the scratch, which the next call overwrites */
 };

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* cache_calls.c - see cache_calls.h. */
+#include "support/cache_calls.h"
+
+enum { T = CACHE_CALLS_TOKENS };
+
+const char *const cache_calls[] = {
+    "gqa_cache_create",   "gqa_cache_destroy", "gqa_cache_length", "gqa_cache_free_pages",
+    "gqa_cache_truncate", "gqa_cache_fork",    "gqa_cache_append", "gqa_cache_read",
+};
+const int cache_call_count = sizeof cache_calls / sizeof cache_calls[0];
+
+struct scene {
+    const struct cache_calls_input *input;
+    gqa_cache *cache;
+    void *(*room)(size_t size);
+    void (*done)(gqa_status status);
+};
+
+/* Keys and values of the first T tokens of sequence 0, in a format. */
+static void read_all(const struct scene *scene, gqa_dtype format)
+{
+    const struct cache_calls_input *const in = scene->input;
+    const size_t k_size = (size_t)(in->kv_heads * T * in->head_dim) * 4;
+    const size_t v_size = (size_t)(in->kv_heads * T * in->v_head_dim) * 4;
+    const gqa_tensor k = gqa_tensor_3d(scene->room(k_size), format, in->kv_heads, T, in->head_dim);
+    const gqa_tensor v =
+        gqa_tensor_3d(scene->room(v_size), format, in->kv_heads, T, in->v_head_dim);
+    scene->done(gqa_cache_read(scene->cache, 0, 0, &k, &v, scene->room(T * sizeof(int32_t)), NULL));
+}
+
+static void run_sequences(const struct scene *scene)
+{
+    static const int32_t positions[T] = {3, 40, 40000};
+    const struct cache_calls_input *const in = scene->input;
+    const gqa_tensor k = gqa_tensor_3d(in->k, GQA_F16, T, in->kv_heads, in->head_dim);
+    const gqa_tensor v = gqa_tensor_3d(in->v, GQA_F32, T, in->kv_heads, in->v_head_dim);
+    int64_t *const counts = scene->room(2 * sizeof *counts);
+    gqa_cache *const cache = scene->cache;
+
+    scene->done(gqa_cache_append(cache, 0, &k, &v, positions, NULL));
+    read_all(scene, GQA_F32);
+    read_all(scene, GQA_BF16);
+    read_all(scene, GQA_F16);
+    scene->done(gqa_cache_fork(cache, 0, 1, NULL));
+    scene->done(gqa_cache_append(cache, 1, &k, &v, NULL, NULL));
+    scene->done(gqa_cache_truncate(cache, 0, 1, NULL));
+    counts[0] = gqa_cache_length(cache, 0);
+    counts[1] = gqa_cache_free_pages(cache);
+}
+
+void cache_calls_run(const struct cache_calls_input *input, void *(*room)(size_t size),
+                     void (*done)(gqa_status status))
+{
+    for (int i = 0; i < 2; i++) { /* pages of f32, where the numerics have them, and of bf16 */
+        struct scene scene = {input, NULL, room, done};
+        gqa_cache_options options;
+        gqa_cache_options_init(&options, input->layer);
+        options.max_sequences = 2;
+        options.max_tokens = 16;
+        options.dtype_k = i == 0 ? options.dtype_k : GQA_BF16;
+        options.dtype_v = options.dtype_k;
+        done(gqa_cache_create(&scene.cache, input->layer, &options, NULL));
+        run_sequences(&scene);
+        gqa_cache_destroy(&scene.cache);
+    }
+}
