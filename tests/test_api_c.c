@@ -74,6 +74,7 @@ static void test_every_function(void)
     FUNCTION(gqa_cache_free_pages);
     FUNCTION(gqa_cache_truncate);
     FUNCTION(gqa_cache_fork);
+    FUNCTION(gqa_cache_keep);
     FUNCTION(gqa_cache_append);
     FUNCTION(gqa_cache_read);
     FUNCTION(gqa_inputs_init_sized);

@@ -6,10 +6,10 @@
  * Sequences may share pages (gqa_cache_fork), which no result shows. docs/cache.md has pictures.
  *
  * Threads: one call at a time may change a cache (append, forward calls that append, truncate,
- * fork). Beside it, and beside one another, calls may run that only read (length, read, gqa_attend,
- * forward calls that append nothing), if the sequences they read are not those that it changes;
- * that they share pages does not matter. gqa_cache_free_pages is no such call: it counts what all
- * sequences hold.
+ * fork, keep). Beside it, and beside one another, calls may run that only read (length, read,
+ * gqa_attend, forward calls that append nothing), if the sequences they read are not those that it
+ * changes; that they share pages does not matter. gqa_cache_free_pages is no such call: it counts
+ * what all sequences hold.
  */
 #ifndef GQA_CACHE_H
 #define GQA_CACHE_H
@@ -72,6 +72,17 @@ GQA_API gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_
  * sequence alone. The first to append to a page that is shared and partly filled takes a copy of
  * it. To share only the first n tokens, truncate `to` afterwards. */
 GQA_API gqa_status gqa_cache_fork(gqa_cache *cache, int32_t from, int32_t to, gqa_error *err);
+
+/* Of the last `last` tokens of a sequence (0 .. its length) keep those whose places among them are
+ * kept [n] (0 .. last-1, rising), and free the others: the accepted path of a tree of drafts. They
+ * move together in their order, and each keeps its position and its column; the sequence's columns
+ * then end at the last kept token, as after gqa_cache_truncate. Going on gives the bits of a
+ * sequence to which only these tokens were ever appended, with these positions and columns.
+ * Sequences that share pages with this one are not changed: GQA_ERR_CACHE_FULL when the pages that
+ * tokens move to are shared and there are not as many free ones for their copies; nothing is
+ * changed then. */
+GQA_API gqa_status gqa_cache_keep(gqa_cache *cache, int32_t sequence, int32_t last,
+                                  const int32_t *kept, int32_t n, gqa_error *err);
 
 /* Append plain keys and values, already normed and rotated: key [tokens, Hkv, Dk], value
  * [tokens, Hkv, Dv] (f32, bf16 or f16; any strides, so a [Hkv, tokens, D] tensor passes with its

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cache_sequences.c - public functions that make a sequence of another one. */
+/* cache_sequences.c - public functions that make a sequence of another one, or of its own tokens.
+ */
 #include "api/sequences.h"
 #include "base/error.h"
 #include "cache/cache.h"
@@ -19,4 +20,56 @@ gqa_status gqa_cache_fork(gqa_cache *cache, int32_t from, int32_t to, gqa_error 
         gqa__cache_fork(cache, from, to);
     }
     return status;
+}
+
+/* Places among the last `last` tokens, rising. */
+static gqa_status check_kept(const int32_t *kept, int32_t n, int32_t last, gqa_error *err)
+{
+    if (n < 0 || n > last) {
+        return gqa__fail(err, GQA_ERR_ARG, "n", "is %d; it must be 0 .. %d, last", (int)n,
+                         (int)last);
+    }
+    if (kept == NULL && n > 0) {
+        return gqa__fail(err, GQA_ERR_ARG, "kept", "is NULL; n is %d", (int)n);
+    }
+    for (int32_t i = 0; i < n; i++) {
+        if (kept[i] < 0 || kept[i] >= last) {
+            return gqa__fail(err, GQA_ERR_ARG, "kept", "[%d] is %d; it must be 0 .. %d", (int)i,
+                             (int)kept[i], (int)last - 1);
+        }
+        if (i > 0 && kept[i] <= kept[i - 1]) {
+            return gqa__fail(err, GQA_ERR_ARG, "kept", "[%d] is %d after %d; they must rise",
+                             (int)i, (int)kept[i], (int)kept[i - 1]);
+        }
+    }
+    return GQA_OK;
+}
+
+gqa_status gqa_cache_keep(gqa_cache *cache, int32_t sequence, int32_t last, const int32_t *kept,
+                          int32_t n, gqa_error *err)
+{
+    gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
+    if (status != GQA_OK) {
+        return status;
+    }
+    const int32_t length = cache->sequences[sequence].length;
+    if (last < 0 || last > length) {
+        return gqa__fail(err, GQA_ERR_ARG, "last",
+                         "is %d; it must be 0 .. %d, the tokens that sequence %d holds", (int)last,
+                         (int)length, (int)sequence);
+    }
+    status = check_kept(kept, n, last, err);
+    if (status != GQA_OK) {
+        return status;
+    }
+    const int64_t pages = gqa__cache_keep_pages(cache, sequence, length - last, kept, n);
+    if (pages > cache->free_count) {
+        return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
+                         "tokens of sequence %d move within %lld pages that others share; %lld of "
+                         "%lld are free",
+                         (int)sequence, (long long)pages, (long long)cache->free_count,
+                         (long long)cache->num_pages);
+    }
+    gqa__cache_keep(cache, sequence, length - last, kept, n);
+    return GQA_OK;
 }

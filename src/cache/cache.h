@@ -124,6 +124,15 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence, int32_t length,
  * pages. */
 void gqa__cache_fork(struct gqa_cache *cache, int32_t from, int32_t to);
 
+/* Of the tokens from index `first` on keep those at first + kept[i], kept [n] rising: they move
+ * together, with their positions and columns; what is behind them is cut as by gqa__cache_cut
+ * (columns_after -1). The caller has checked that gqa__cache_keep_pages are free: copies of shared
+ * pages that tokens move to. */
+int64_t gqa__cache_keep_pages(const struct gqa_cache *cache, int32_t sequence, int32_t first,
+                              const int32_t *kept, int32_t n);
+void gqa__cache_keep(struct gqa_cache *cache, int32_t sequence, int32_t first, const int32_t *kept,
+                     int32_t n);
+
 /* One token's K [dk] and V [dv] back as f32; either may be NULL. */
 void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t index,
                      float *k, float *v);

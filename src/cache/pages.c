@@ -86,3 +86,35 @@ int32_t gqa__page_copy(struct gqa_cache *cache, int32_t page, int32_t used)
     gqa__page_leave(cache, page);
     return copy;
 }
+
+void gqa__slot_copy(struct gqa_cache *cache, int64_t to, int64_t from)
+{
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const int32_t to_page = (int32_t)(to / layout->page_size);
+    const int32_t from_page = (int32_t)(from / layout->page_size);
+    const size_t to_slot = (size_t)(to % layout->page_size);
+    const size_t from_slot = (size_t)(from % layout->page_size);
+    const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
+    const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
+    const size_t v_size = gqa__dtype_size(layout->dtype_v);
+    assert(!gqa__page_shared(cache, to_page));
+
+    for (int32_t head = 0; head < layout->hkv; head++) {
+        unsigned char *const v = gqa__cache_v(cache, to_page, head);
+        const unsigned char *const v_from = gqa__cache_v(cache, from_page, head);
+        memcpy(gqa__cache_k(cache, to_page, head) + to_slot * k_row,
+               gqa__cache_k(cache, from_page, head) + from_slot * k_row, k_row);
+        if (layout->kernels->v_transposed) {
+            for (size_t d = 0; d < (size_t)layout->dv; d++) {
+                memcpy(v + d * v_row + to_slot * v_size, v_from + d * v_row + from_slot * v_size,
+                       v_size);
+            }
+        } else {
+            memcpy(v + to_slot * v_row, v_from + from_slot * v_row, v_row);
+        }
+        cache->special[(int64_t)to_page * layout->hkv + head] |=
+            cache->special[(int64_t)from_page * layout->hkv + head];
+    }
+    cache->positions[to] = cache->positions[from];
+    cache->columns[to] = cache->columns[from];
+}

@@ -20,6 +20,10 @@ static inline bool gqa__page_shared(const struct gqa_cache *cache, int32_t page)
     return cache->holders[page] > 1;
 }
 
+/* The token of slot `from` also to slot `to`, K and V of all heads, position and column. Both count
+ * all slots of the pool; `to` is in a page that is not shared. */
+void gqa__slot_copy(struct gqa_cache *cache, int64_t to, int64_t from);
+
 /* Zero slots [slot, page_size) of a page: K and V of all heads, positions and columns. */
 void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot);
 

@@ -5,8 +5,9 @@
 enum { T = CACHE_CALLS_TOKENS };
 
 const char *const cache_calls[] = {
-    "gqa_cache_create",   "gqa_cache_destroy", "gqa_cache_length", "gqa_cache_free_pages",
-    "gqa_cache_truncate", "gqa_cache_fork",    "gqa_cache_append", "gqa_cache_read",
+    "gqa_cache_create",     "gqa_cache_destroy",  "gqa_cache_length",
+    "gqa_cache_free_pages", "gqa_cache_truncate", "gqa_cache_fork",
+    "gqa_cache_keep",       "gqa_cache_append",   "gqa_cache_read",
 };
 const int cache_call_count = sizeof cache_calls / sizeof cache_calls[0];
 
@@ -31,7 +32,7 @@ static void read_all(const struct scene *scene, gqa_dtype format)
 
 static void run_sequences(const struct scene *scene)
 {
-    static const int32_t positions[T] = {3, 40, 40000};
+    static const int32_t positions[T] = {3, 40, 40000}, kept[2] = {0, 2};
     const struct cache_calls_input *const in = scene->input;
     const gqa_tensor k = gqa_tensor_3d(in->k, GQA_F16, T, in->kv_heads, in->head_dim);
     const gqa_tensor v = gqa_tensor_3d(in->v, GQA_F32, T, in->kv_heads, in->v_head_dim);
@@ -45,6 +46,7 @@ static void run_sequences(const struct scene *scene)
     scene->done(gqa_cache_fork(cache, 0, 1, NULL));
     scene->done(gqa_cache_append(cache, 1, &k, &v, NULL, NULL));
     scene->done(gqa_cache_truncate(cache, 0, 1, NULL));
+    scene->done(gqa_cache_keep(cache, 1, T, kept, 2, NULL));
     counts[0] = gqa_cache_length(cache, 0);
     counts[1] = gqa_cache_free_pages(cache);
 }
