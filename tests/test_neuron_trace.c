@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_neuron_trace.c - gqa trace: the pictures of docs/neuron-paths.md are what the command draws,
- * its JSON holds every event in the order of the kernel, and wrong usage is refused. */
+ * its JSON holds every event in the order of the kernel, backend cpu's beside it, and wrong usage
+ * is refused. */
 #ifndef GQA_TOOL_PATH
 #include <stdio.h>
 
@@ -51,6 +52,7 @@ static void test_pictures(void **state)
         {"native_tkg", "--profile native_tkg"},
         {"flash_decoding", "--profile flash_decoding"},
         {"paged_schedule", "--profile paged_schedule"},
+        {"beside-cpu", "--backend both --isa scalar"},
     };
 
     (void)state;
@@ -172,6 +174,90 @@ static void test_other_profile(void **state)
     json_decref(whole);
 }
 
+/* --- backend cpu -------------------------------------------------------------------------------
+ */
+
+/* All of KV head 0 of a layer's case: sums are the totals of its heads, which are alike. */
+static void check_cpu(const json_t *cpu, int heads)
+{
+    static const char *const sums[] = {"kv_bytes", "score_multiply_adds", "value_multiply_adds"};
+    const json_t *const events = json_object_get(cpu, "events");
+    json_int_t computed = 0, masked = 0;
+
+    assert_true(is(cpu, "backend", "cpu"));
+    for (size_t s = 0; s < 3; s++) {
+        json_int_t sum = 0;
+        for (size_t i = 0; i < json_array_size(events); i++) {
+            sum += number(json_array_get(events, i), sums[s]);
+        }
+        assert_int_equal(heads * sum, number(cpu, sums[s]));
+    }
+    for (size_t i = 0; i < json_array_size(events); i++) {
+        const json_t *const event = json_array_get(events, i);
+        const bool told =
+            strncmp(json_string_value(json_object_get(event, "fate")), "skip", 4) != 0;
+        static const char *const arrays[] = {"seen_begin", "seen_end", "m", "l"};
+        computed += told;
+        masked += is(event, "fate", "masked");
+        for (size_t a = 0; a < 4; a++) {
+            assert_int_equal(json_array_size(json_object_get(event, arrays[a])),
+                             told ? number(event, "rows") : 0);
+        }
+    }
+    assert_int_equal(heads * computed, number(cpu, "tiles"));
+    assert_int_equal(heads * masked, number(cpu, "tiles_masked"));
+    assert_int_equal(heads * ((json_int_t)json_array_size(events) - computed),
+                     number(cpu, "tiles_skipped"));
+}
+
+/* Beside a profile: the same call. 512 tokens of 8 heads, 128 rows a tile: 32 tiles against 2
+ * blocks. Half of the tiles of rows have block 1 on their right; those that begin at token 384 have
+ * block 0 on their left; and one token after 511 is a tile of 8 rows with 128 keys. */
+static void test_both(void **state)
+{
+    json_t *whole = trace_json("--backend both --isa scalar");
+    const json_t *cpu = json_object_get(whole, "cpu");
+
+    (void)state;
+    assert_true(is(json_object_get(whole, "neuron"), "profile", "cte"));
+    check_cpu(cpu, 1);
+    assert_int_equal(number(cpu, "group"), 8);
+    assert_int_equal(number(cpu, "tiles"), 2 * 32 - 16 - 8);
+    json_decref(whole);
+    whole = trace_json("--backend both --isa scalar --profile native_tkg");
+    cpu = json_object_get(whole, "cpu");
+    check_cpu(cpu, 1);
+    assert_int_equal(number(cpu, "tiles"), 1);
+    assert_int_equal(number(cpu, "keys_read"), 128);
+    assert_int_equal(number(cpu, "score_multiply_adds"), 8 * 128 * 64);
+    json_decref(whole);
+}
+
+/* A case of a profile, one of a layer, and one with a past. n13 is two packed sequences. */
+static void test_cpu_cases(void **state)
+{
+    static const struct {
+        const char *path;
+        int heads;
+    } cases[] = {
+        {CASES "n02_flash_window128_512.safetensors", 1},
+        {CASES "n13_cte_packed.safetensors", 1},
+        {CASES "n14_native_window_sinks.safetensors", 2},
+        {GQA_SOURCE_DIR "/tests/golden/s01_gptoss_small_window.safetensors", 2},
+        {GQA_SOURCE_DIR "/tests/golden/s15_decode_continuation.safetensors", 2},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char words[512];
+        json_t *whole;
+        snprintf(words, sizeof words, "--backend cpu --numerics f32 %s", cases[i].path);
+        whole = trace_json(words);
+        check_cpu(whole, cases[i].heads);
+        json_decref(whole);
+    }
+}
+
 /* --- words -------------------------------------------------------------------------------------
  */
 
@@ -184,6 +270,15 @@ static void test_usage(void **state)
         {"trace --release 2.28", "--release is 2.28; it must be 2.26, 2.27 or 2.29"},
         {"trace --accumulation double", "--accumulation is double; it must be exact or float32"},
         {"trace --tokens 0", "--tokens is 0"},
+        {"trace --backend reference", "--backend is reference; it must be neuron, cpu or both"},
+        {"trace --backend cpu --profile cte", "--profile is of Neuron's profiles, not of backend"},
+        {"trace --dump=3 --backend cpu", "--dump=3 is of Neuron's profiles"},
+        {"trace --backend cpu --isa avx1024", "--isa is avx1024"},
+        {"trace --backend cpu --head 8", "the call has no batch entry 0 with a head 8"},
+        {"trace --backend cpu " CASES "n09_cte_prefix.safetensors",
+         "has other keys than those of its queries; for backend cpu it must not"},
+        {"trace " GQA_SOURCE_DIR "/tests/golden/s12_mqa_rope.safetensors",
+         "is no case of Neuron's profiles; --backend cpu traces a layer"},
         {"trace --head 1", "the call has no batch entry 0 with a head 1"},
         {"trace a b", "trace does not take b"},
         {"trace --fast", "trace does not take --fast"},
@@ -219,6 +314,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pictures), cmocka_unit_test(test_events),
         cmocka_unit_test(test_dump),     cmocka_unit_test(test_other_profile),
+        cmocka_unit_test(test_both),     cmocka_unit_test(test_cpu_cases),
         cmocka_unit_test(test_usage),
     };
     return RUN_TESTS(argc, argv, tests);

@@ -281,6 +281,9 @@ static bool run_call(struct call *call, gqa_cache *cache, struct tool_fault *fau
     }
     inputs.tap = collect_stage;
     inputs.tap_user = call;
+    inputs.trace = session->trace;
+    inputs.trace_user = session->trace_user;
+    output.work = session->work;
     output.attn = value_slice(call, TOOL_ATTN);
     if (session->neuron) {
         gqa_neuron_report_init(&neuron);

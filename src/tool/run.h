@@ -42,6 +42,9 @@ struct tool_session {
     bool neuron;                                               /* the layer's backend */
     void (*progress)(void *user, int32_t call, int32_t calls); /* NULL = silent */
     void *progress_user;
+    gqa_trace trace; /* of every call, as in gqa_inputs; NULL = none */
+    void *trace_user;
+    gqa_work *work; /* what the last call did; NULL = not wanted */
 };
 
 /* The case must outlive the session. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* trace.c - events kept; see trace.h. */
+/* trace.c - see trace.h. */
 #include "tool/trace.h"
 
 #include <stdlib.h>
@@ -9,23 +9,26 @@
  */
 #define LOWEST_SCORE (-9984.0f)
 
-const char *tool_trace_event_name(gqa_neuron_event event)
+/* By gqa_neuron_fate. */
+static const struct tool_trace_fate fates[] = {{"whole", "seen", '#', true},
+                                               {"masked", "done", '/', true},
+                                               {"all masked", "none", 'x', true},
+                                               {"filled", "filled", '-', false},
+                                               {"skipped causal", "causal", '.', false},
+                                               {"skipped window", "window", ',', false},
+                                               {"skipped prior", "window", ':', false},
+                                               {"skipped bounds", "window", ';', false}};
+
+enum { FATES = sizeof fates / sizeof fates[0] };
+
+static const char *event_name(gqa_neuron_event event)
 {
     static const char *const names[] = {"mm1", "exp", "mm2", "large", "section", "rows"};
 
     return (unsigned)event < 6 ? names[event] : "unknown";
 }
 
-const char *tool_trace_fate_name(gqa_neuron_fate fate)
-{
-    static const char *const names[] = {"whole",         "masked",         "all masked",
-                                        "filled",        "skipped causal", "skipped window",
-                                        "skipped prior", "skipped bounds"};
-
-    return (unsigned)fate < 8 ? names[fate] : "unknown";
-}
-
-const char *tool_trace_masking_name(gqa_neuron_masking masking)
+static const char *masking_name(gqa_neuron_masking masking)
 {
     static const char *const names[] = {"none", "range select", "affine", "tensor"};
 
@@ -190,28 +193,111 @@ void tool_trace_free(struct tool_trace *trace)
     trace->count = trace->room = 0;
 }
 
-int32_t tool_trace_row(const struct tool_trace *trace, const gqa_neuron_tile *tile)
+/* --- the panel ---------------------------------------------------------------------------------
+ */
+
+/* Where a tile is shown: the ranks of flash_decoding lie one below the other, each with its own
+ * prior keys. */
+static struct tool_trace_box box_of(const struct tool_trace *trace,
+                                    const struct tool_trace_event *event)
 {
-    return tile->query + tile->rank * trace->tokens;
+    const gqa_neuron_tile *const tile = &event->tile;
+    const struct tool_trace_box box = {
+        .event = tile,
+        .product = tile->event == GQA_NEURON_MM2,
+        .fate = (int)tile->fate,
+        .row = tile->query + tile->rank * trace->tokens,
+        .rows = tile->rows,
+        .key = tile->part == GQA_NEURON_ACTIVE ? tile->key - trace->hidden : tile->key,
+        .keys = tile->keys,
+        .lines = tile->rows,
+        .step = 1,
+        .begin = event->begin,
+        .end = event->end,
+        .without = tile->fate <= GQA_NEURON_FILLED ? tile->rows_without_keys : 0};
+
+    return box;
 }
 
-int32_t tool_trace_key(const struct tool_trace *trace, const gqa_neuron_tile *tile)
+bool tool_trace_panel(const struct tool_trace *trace, const struct tool_trace_title *title,
+                      struct tool_trace_panel *panel, struct tool_fault *fault)
 {
-    return tile->part == GQA_NEURON_ACTIVE ? tile->key - trace->hidden : tile->key;
-}
+    const gqa_neuron_output *const output = &trace->output;
 
-struct tool_trace_extent tool_trace_extent(const struct tool_trace *trace)
-{
-    struct tool_trace_extent extent = {1, 1};
-
+    if (!tool_trace_panel_open(panel, trace->count, fault)) {
+        return false;
+    }
     for (int64_t i = 0; i < trace->count; i++) {
         const gqa_neuron_tile *const tile = &trace->events[i].tile;
-        if (tile->event == GQA_NEURON_MM1) {
-            const int32_t rows = tool_trace_row(trace, tile) + tile->rows,
-                          keys = tool_trace_key(trace, tile) + tile->keys;
-            extent.rows = rows > extent.rows ? rows : extent.rows;
-            extent.keys = keys > extent.keys ? keys : extent.keys;
+        if ((tile->event == GQA_NEURON_MM1 || tile->event == GQA_NEURON_MM2) &&
+            (unsigned)tile->fate < FATES) {
+            const struct tool_trace_box box = box_of(trace, &trace->events[i]);
+            tool_trace_panel_add(panel, &box);
         }
     }
-    return extent;
+    snprintf(panel->title, sizeof panel->title, "%.100s: profile %s", title->name,
+             gqa_neuron_profile_name(title->call->profile));
+    snprintf(panel->where, sizeof panel->where, "batch entry %d, head %d", trace->batch,
+             trace->head);
+    snprintf(panel->totals, sizeof panel->totals,
+             "all heads: %lld tiles computed, %lld not; %lld bytes loaded; %lld multiply-adds",
+             (long long)output->tiles, (long long)output->tiles_skipped,
+             (long long)output->hbm_bytes, (long long)output->madds);
+    panel->axis = trace->hidden > 0 ? "ranks" : "rows";
+    panel->fates = fates;
+    panel->fate_count = FATES;
+    panel->cell_rows = panel->cell_keys = 128;
+    panel->warnings = output->warnings;
+    panel->warning_count = output->warning_count;
+    return true;
+}
+
+/* --- JSON --------------------------------------------------------------------------------------
+ */
+
+static json_t *event_json(const struct tool_trace_event *event)
+{
+    const gqa_neuron_tile *const tile = &event->tile;
+    const int64_t scores = (int64_t)tile->rows * tile->keys;
+    json_t *object = json_pack(
+        "{s:I, s:s, s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:I, s:I}",
+        "order", (json_int_t)tile->order, "event", event_name(tile->event), "fate",
+        (unsigned)tile->fate < FATES ? fates[tile->fate].name : "unknown", "masking",
+        masking_name(tile->masking), "part", tile->part == GQA_NEURON_PRIOR ? "prior" : "active",
+        "rank", (int)tile->rank, "schedule", (int)tile->schedule, "section", (int)tile->section,
+        "large", (int)tile->large, "tile", (int)tile->tile, "query", (int)tile->query, "rows",
+        (int)tile->rows, "key", (int)tile->key, "keys", (int)tile->keys, "rows_without_keys",
+        (int)tile->rows_without_keys, "hbm_bytes", (json_int_t)tile->hbm_bytes, "multiply_adds",
+        (json_int_t)tile->madds);
+
+    if (object != NULL) {
+        tool_trace_set_floats(object, "m", tile->m, tile->rows);
+        tool_trace_set_floats(object, "l", tile->l, tile->rows);
+        tool_trace_set_floats(object, "alpha", tile->alpha, tile->rows);
+        tool_trace_set_floats(object, "row_sum", tile->row_sum, tile->rows);
+        tool_trace_set_floats(object, "tile_max", tile->tile_max, tile->rows);
+        tool_trace_set_floats(object, "s", tile->s, scores);
+        tool_trace_set_floats(object, "p", tile->p, scores);
+    }
+    return object;
+}
+
+json_t *tool_trace_json(const struct tool_trace *trace, const struct tool_trace_title *title)
+{
+    const gqa_neuron_output *const output = &trace->output;
+    json_t *events = json_array(), *warnings = json_array();
+
+    for (int64_t i = 0; i < trace->count; i++) {
+        json_array_append_new(events, event_json(&trace->events[i]));
+    }
+    for (int32_t i = 0; i < output->warning_count; i++) {
+        json_array_append_new(warnings, json_pack("{s:s, s:s}", "field", output->warnings[i].field,
+                                                  "text", output->warnings[i].text));
+    }
+    return json_pack("{s:s, s:s, s:i, s:i, s:I, s:I, s:I, s:I, s:o, s:o}", "case", title->name,
+                     "profile", gqa_neuron_profile_name(title->call->profile), "batch",
+                     (int)trace->batch, "head", (int)trace->head, "tiles",
+                     (json_int_t)output->tiles, "tiles_skipped", (json_int_t)output->tiles_skipped,
+                     "hbm_bytes", (json_int_t)output->hbm_bytes, "multiply_adds",
+                     (json_int_t)output->madds, "warnings", warnings, "events", events);
 }

@@ -3,9 +3,8 @@
 #ifndef GQA__TOOL_TRACE_H
 #define GQA__TOOL_TRACE_H
 
-#include <stdio.h>
-
 #include "tool/neuron_case.h"
+#include "tool/trace_panel.h"
 
 /* One event, with copies of what lived until the callback returned. */
 struct tool_trace_event {
@@ -29,36 +28,17 @@ bool tool_trace_run(struct tool_trace *trace, const gqa_neuron_call *call,
                     struct tool_fault *fault);
 void tool_trace_free(struct tool_trace *trace);
 
-const char *tool_trace_event_name(gqa_neuron_event event);
-const char *tool_trace_fate_name(gqa_neuron_fate fate);
-const char *tool_trace_masking_name(gqa_neuron_masking masking);
-
-/* Where a tile's first row and key are shown: the ranks of flash_decoding lie one below the other,
- * each with its own prior keys. */
-int32_t tool_trace_row(const struct tool_trace *trace, const gqa_neuron_tile *tile);
-int32_t tool_trace_key(const struct tool_trace *trace, const gqa_neuron_tile *tile);
-
-/* Rows and keys that the kept events span. */
-struct tool_trace_extent {
-    int32_t rows, keys;
-};
-struct tool_trace_extent tool_trace_extent(const struct tool_trace *trace);
-
 /* What is shown. */
 struct tool_trace_title {
     const char *name; /* of the case */
     const gqa_neuron_call *call;
 };
 
-/* The grid of tiles in characters, and the counts. */
-void tool_trace_print(FILE *out, const struct tool_trace *trace,
-                      const struct tool_trace_title *title);
+/* Its tiles, which point into the trace. */
+bool tool_trace_panel(const struct tool_trace *trace, const struct tool_trace_title *title,
+                      struct tool_trace_panel *panel, struct tool_fault *fault);
 
 /* A new object; NULL without memory. */
 json_t *tool_trace_json(const struct tool_trace *trace, const struct tool_trace_title *title);
-
-/* The picture. */
-void tool_trace_svg(FILE *out, const struct tool_trace *trace,
-                    const struct tool_trace_title *title);
 
 #endif

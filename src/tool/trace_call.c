@@ -199,7 +199,7 @@ static bool for_paged(struct tool_trace_call *made, struct tool_fault *fault)
 }
 
 /* A call of q, k, v, sinks and a window, as the profile takes it. */
-static bool convert(struct tool_trace_call *made, struct tool_fault *fault)
+static bool shape_call(struct tool_trace_call *made, struct tool_fault *fault)
 {
     const gqa_neuron_profile profile = made->call.profile;
     const bool entries = profile == GQA_NEURON_NATIVE_PREFIX || profile == GQA_NEURON_NATIVE_TKG ||
@@ -225,6 +225,18 @@ static bool convert(struct tool_trace_call *made, struct tool_fault *fault)
     default: /* the kernels take them as they are */
         return true;
     }
+}
+
+/* The same; and the queries of plain become those of the call: the last ones. */
+static bool convert(struct tool_trace_call *made, struct tool_fault *fault)
+{
+    const gqa_tensor q = made->plain.q;
+    const bool good = shape_call(made, fault);
+
+    if (good) {
+        made->plain.q = part_of(&q, q.shape[1] - made->call.q.shape[1], made->call.q.shape[1]);
+    }
+    return good;
 }
 
 /* --- calls -------------------------------------------------------------------------------------
@@ -257,24 +269,34 @@ bool tool_trace_call_random(struct tool_trace_call *made, const struct tool_trac
                             struct tool_fault *fault)
 {
     gqa_neuron_call *const call = &made->call;
-    gqa_tensor sink = gqa_tensor_4d(NULL, GQA_BF16, 1, 1, 1, 1);
+    gqa_tensor sink = gqa_tensor_4d(NULL, GQA_BF16, 1, 1, 1, options->heads);
 
     memset(made, 0, sizeof *made);
     gqa_neuron_call_init(call);
     call->profile = options->profile == GQA_NEURON_NO_PROFILE ? GQA_NEURON_CTE : options->profile;
     call->release = options->release;
     call->window = options->window;
-    call->q = gqa_tensor_4d(NULL, GQA_BF16, 1, options->tokens, 1, HEAD_DIM);
-    call->k = call->v = call->q;
+    call->q = gqa_tensor_4d(NULL, GQA_BF16, 1, options->tokens, options->heads, HEAD_DIM);
+    call->k = call->v = gqa_tensor_4d(NULL, GQA_BF16, 1, options->tokens, 1, HEAD_DIM);
     if (!make_random(made, &call->q, 1, 3.0f, fault) ||
         !make_random(made, &call->k, 2, 3.0f, fault) ||
         !make_random(made, &call->v, 3, 1.0f, fault) || !make_random(made, &sink, 4, 2.0f, fault)) {
         return false;
     }
-    if (call->profile != GQA_NEURON_PAGED_SCHEDULE && call->profile != GQA_NEURON_FLASH_DECODING) {
-        call->sinks = gqa_tensor_1d(sink.data, GQA_BF16, 1);
+    call->sinks = gqa_tensor_1d(sink.data, GQA_BF16, options->heads);
+    made->plain = *call;
+    if (call->profile == GQA_NEURON_PAGED_SCHEDULE || call->profile == GQA_NEURON_FLASH_DECODING) {
+        call->sinks = (gqa_tensor){0};
     }
     return convert(made, fault);
+}
+
+/* Is it a call of as many queries as keys, and nothing else? */
+static bool is_plain(const gqa_neuron_call *call)
+{
+    return call->q.rank == 4 && call->k.rank == 4 && call->v.rank == 4 &&
+           call->q.shape[1] == call->k.shape[1] && call->k_prior.data == NULL &&
+           call->k_cache.data == NULL;
 }
 
 bool tool_trace_call_case(struct tool_trace_call *made, const struct tool_neuron_case *c,
@@ -284,15 +306,16 @@ bool tool_trace_call_case(struct tool_trace_call *made, const struct tool_neuron
 
     memset(made, 0, sizeof *made);
     made->call = *from;
+    if (is_plain(from)) {
+        made->plain = *from;
+    }
     if (options->release != GQA_NEURON_NEWEST) {
         made->call.release = options->release;
     }
     if (options->profile == GQA_NEURON_NO_PROFILE || options->profile == from->profile) {
         return true;
     }
-    if (from->q.rank != 4 || from->k.rank != 4 || from->v.rank != 4 ||
-        from->q.shape[1] != from->k.shape[1] || from->k_prior.data != NULL ||
-        from->k_cache.data != NULL) {
+    if (!is_plain(from)) {
         return tool_fault_set(fault, c->path,
                               "has other keys than those of its queries; for another profile it "
                               "must not");

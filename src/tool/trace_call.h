@@ -9,22 +9,24 @@
 struct tool_trace_options {
     gqa_neuron_profile profile; /* NO_PROFILE: the case's; without a case cte */
     gqa_neuron_release release;
-    int32_t tokens, window; /* of the random numbers */
+    int32_t tokens, window, heads; /* of the random numbers */
 };
 
 /* A call and what was made for it. */
 struct tool_trace_call {
     gqa_neuron_call call;
+    gqa_neuron_call plain; /* what it was made of, if q is there, for backend cpu: queries, which
+                              are the last of the keys, sinks, a window, a mask */
     void *made[32];
     int count;
 };
 
-/* One query head on one KV head of 64, bf16, with a sink. */
+/* Query heads on one KV head of 64, bf16, with sinks. */
 bool tool_trace_call_random(struct tool_trace_call *made, const struct tool_trace_options *options,
                             struct tool_fault *fault);
 
 /* A case's call, which must outlive this one. For another profile than its own the case must have
- * as many keys as queries; its q, k, v, sinks and window are taken. */
+ * as many keys as queries; its q, k, v, sinks and window are taken. Without them plain is empty. */
 bool tool_trace_call_case(struct tool_trace_call *made, const struct tool_neuron_case *c,
                           const struct tool_trace_options *options, struct tool_fault *fault);
 
