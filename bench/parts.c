@@ -189,7 +189,12 @@ static bool make_slot(const struct parts *parts, struct slot *slot)
         slot->m = slot->o + wide * lanes;
         slot->l = slot->m + lanes;
         slot->scratch = at + q + 2 * tile + states;
-        kernels->pack_q(slot->q, rows, &map, kernels->tile_rows, d, 0.18f);
+        kernels->pack_q(&(struct gqa__pack_q_args){.dst = slot->q,
+                                                   .q = rows,
+                                                   .map = &map,
+                                                   .ld = kernels->tile_rows,
+                                                   .dk = d,
+                                                   .scale = 0.18f});
         bench_fill(slot->s, GQA__FOLD_BLOCK * lanes, 2.0f, 12);
         softmax(kernels, slot, GQA__FOLD_BLOCK, kernels->tile_rows);
         bench_fill(slot->s, GQA__FOLD_BLOCK * lanes, 2.0f, 12);

@@ -312,19 +312,30 @@ static void other_layers_are_refused(void **state)
 {
     struct fixture f, g;
     gqa_error err = {GQA_OK, "", ""};
+    struct gqa__cache_layout layers[6]; /* the cache's, and each with another of its fields */
     (void)state;
     open_fixture(&f, &cache_kinds[0]);
     open_fixture(&g, &cache_kinds[6]);
+    for (int i = 0; i < 6; i++) {
+        layers[i] = (struct gqa__cache_layout){
+            .kernels = &f.kernels, .hkv = 2, .dk = 24, .dv = 16, .flush = i == 5};
+    }
+    layers[1].kernels = &g.kernels;
+    layers[2].hkv = 3;
+    layers[3].dk = 25;
+    layers[4].dv = 17;
     assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
-    assert_int_equal(gqa__cache_matches(f.cache, &f.kernels, 2, 24, 16, &err), GQA_OK);
-    expect_refusal(&err, gqa__cache_matches(f.cache, &g.kernels, 2, 24, 16, &err), GQA_ERR_ARG,
-                   "cache", "scalar/bf16");
-    expect_refusal(&err, gqa__cache_matches(f.cache, &f.kernels, 3, 24, 16, &err), GQA_ERR_ARG,
-                   "cache", "KV heads");
-    expect_refusal(&err, gqa__cache_matches(f.cache, &f.kernels, 2, 25, 16, &err), GQA_ERR_ARG,
-                   "cache", "head_dim");
-    expect_refusal(&err, gqa__cache_matches(f.cache, &f.kernels, 2, 24, 17, &err), GQA_ERR_ARG,
-                   "cache", "v_head_dim");
+    assert_int_equal(gqa__cache_matches(f.cache, &layers[0], &err), GQA_OK);
+    expect_refusal(&err, gqa__cache_matches(f.cache, &layers[1], &err), GQA_ERR_ARG, "cache",
+                   "scalar/bf16");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &layers[2], &err), GQA_ERR_ARG, "cache",
+                   "KV heads");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &layers[3], &err), GQA_ERR_ARG, "cache",
+                   "head_dim");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &layers[4], &err), GQA_ERR_ARG, "cache",
+                   "v_head_dim");
+    expect_refusal(&err, gqa__cache_matches(f.cache, &layers[5], &err), GQA_ERR_ARG, "cache",
+                   "config.denormals = 0; the layer has 1");
     gqa_cache_destroy(&f.cache);
 }
 

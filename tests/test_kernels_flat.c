@@ -520,12 +520,37 @@ static void test_simple(void **state)
     }
 }
 
+/* Random bits, the denormals next to zero and to 2^-126 and the numbers beyond among them. */
+static void test_flush(void **state)
+{
+    static const uint32_t ends[] = {0x00000000u, 0x80000000u, 0x00000001u, 0x80000001u,
+                                    0x007fffffu, 0x807fffffu, 0x00800000u, 0x80800000u,
+                                    0x7f800000u, 0xffc12345u};
+    const struct kernels_under_test *test = *state;
+    const struct gqa__kernels *second = gqa_test_kernels8(test->kernels->numerics);
+
+    for (int64_t n = 0; n < 70; n++) {
+        uint64_t seed = 13u + (uint64_t)n;
+        struct guarded_buffer x = floats(n), want = floats(n);
+        snprintf(current, sizeof current, "%s flush n=%d\n", test->name, (int)n);
+        for (int64_t i = 0; i < n; i++) {
+            const uint32_t u = i % 2 == 0 ? ends[i / 2 % 10] : random_u32(&seed);
+            ((float *)x.data)[i] = gqa__f32_from_bits(i % 6 == 5 ? u & 0x807fffffu : u);
+        }
+        memcpy(want.data, x.data, x.size);
+        second->flush(want.data, n);
+        test->kernels->flush(x.data, n);
+        check(memcmp(x.data, want.data, x.size) == 0);
+        check(guarded_free(&x) && guarded_free(&want));
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct kernel_test kinds[] = {
-        {"linear", test_linear}, {"int8", test_int8},    {"int8 blocks", test_int8_blocks},
-        {"tiny", test_tiny},     {"norm", test_norm},    {"rope", test_rope},
-        {"sincos", test_sincos}, {"simple", test_simple}};
+        {"linear", test_linear}, {"int8", test_int8},   {"int8 blocks", test_int8_blocks},
+        {"tiny", test_tiny},     {"norm", test_norm},   {"rope", test_rope},
+        {"sincos", test_sincos}, {"flush", test_flush}, {"simple", test_simple}};
 
     guarded_report(current);
     return run_kernel_tests(argc, argv, kinds, sizeof kinds / sizeof kinds[0], true);

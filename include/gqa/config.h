@@ -103,6 +103,15 @@ typedef enum gqa_weight_storage {
                                       bytes, for prefill and decode alike (gqa_weights) */
 } gqa_weight_storage;
 
+/* What operands of products count as that are denormal: below 2^-126 in size, but not zero. With
+ * f32 products an Intel CPU takes up to a hundred times as long on them; where none is denormal,
+ * both give the same bits in the same time. */
+typedef enum gqa_denormals {
+    GQA_DENORMALS_KEEP = 0, /* what they are */
+    GQA_DENORMALS_FLUSH = 1 /* zero: weights (int8 apart), activations of a projection, Q before and
+                               after it is scaled, K and V before they are stored */
+} gqa_denormals;
+
 typedef struct gqa_config {
     uint32_t struct_size; /* set by gqa_config_init; do not touch */
 
@@ -237,6 +246,11 @@ typedef struct gqa_config {
     int32_t neuron_logical_nc_config;          /* LNC; 0 = 1 */
     int32_t neuron_trn1;                       /* 1: the platform is trn1 */
     int32_t neuron_prefix_caching;             /* 1: is_prefix_caching */
+
+    /* --- what is slow --------------------------------------------------------------------------
+     */
+    gqa_denormals denormals; /* backend CPU only. Numerics BF16 always flushes: there it changes
+                                nothing (docs/numerics.md) */
 } gqa_config;
 
 /* Fill *config with the defaults named above. size is the caller's sizeof(gqa_config). */

@@ -49,6 +49,7 @@ static gqa_status find_plain(const struct gqa__call *call, int32_t b, gqa_error 
     status = gqa__check_ids(&ids, NULL, err);
     if (status == GQA_OK) {
         gqa__view_plain(&call->views[b], call->params->kernels, &key, &value, length, positions);
+        call->views[b].flush = call->params->shape.flush;
     }
     return status;
 }

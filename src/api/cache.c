@@ -40,9 +40,7 @@ gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
         return gqa__fail(err, GQA_ERR_ARG, "options", "is NULL");
     }
 
-    const struct gqa__shape *const shape = &layer->params.shape;
-    struct gqa__cache_layout layout = {
-        .kernels = layer->params.kernels, .hkv = shape->hkv, .dk = shape->dk, .dv = shape->dv};
+    struct gqa__cache_layout layout = gqa__layer_cache_layout(&layer->params);
     gqa_cache_options own;
     gqa_status status = gqa__cache_options_resolve(options, &own, err);
     if (status == GQA_OK) {

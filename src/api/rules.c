@@ -68,14 +68,13 @@ void gqa__check_pointers(struct gqa__call_check *check, const gqa_layer *layer, 
 
 void gqa__check_layer(struct gqa__call_check *check, const gqa_layer *layer, const gqa_cache *cache)
 {
-    const struct gqa__shape *const shape = &layer->params.shape;
+    const struct gqa__cache_layout layout = gqa__layer_cache_layout(&layer->params);
 
     check->call->params = &layer->params;
     check->call->runtime = &layer->runtime;
     check->call->cache = (gqa_cache *)(uintptr_t)cache;
     if (check->status == GQA_OK && cache != NULL) {
-        check->status = gqa__cache_matches(cache, layer->params.kernels, shape->hkv, shape->dk,
-                                           shape->dv, check->err);
+        check->status = gqa__cache_matches(cache, &layout, check->err);
     }
 }
 

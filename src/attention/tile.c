@@ -119,7 +119,13 @@ void gqa__tile_begin(struct gqa__tile *tile)
                           gqa__present(&segment->bias) || segment->key_begin != NULL ||
                           !segment->view.ordered;
     set_rows(tile);
-    kernels->pack_q(tile->scratch->q, q, &tile->map, tile->ld, shape->dk, scale);
+    kernels->pack_q(&(struct gqa__pack_q_args){.dst = tile->scratch->q,
+                                               .q = q,
+                                               .map = &tile->map,
+                                               .ld = tile->ld,
+                                               .dk = shape->dk,
+                                               .scale = scale,
+                                               .flush = shape->flush});
     gqa__fold_begin(&tile->scratch->fold, tile->ld);
     tile->finished = false;
 }

@@ -24,6 +24,15 @@ static inline float gqa__f32_from_bits(uint32_t u)
     return x;
 }
 
+/* x, or zero of its sign where it is denormal; without arithmetic, which could be slow with one. */
+static inline float gqa__flush(float x)
+{
+    const uint32_t u = gqa__f32_bits(x);
+    const uint32_t keep = 0u - (uint32_t)((u & 0x7f800000u) != 0u); /* all bits, or none */
+
+    return gqa__f32_from_bits(u & (keep | 0x80000000u));
+}
+
 static inline float gqa__canonical(float x)
 {
     return x == x ? x : gqa__f32_from_bits(GQA__NAN_BITS);

@@ -130,7 +130,8 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
                                            .src = rows->k + done * rows->k_step,
                                            .src_stride = rows->k_step,
                                            .dim = layout->dk,
-                                           .storage = layout->dtype_k};
+                                           .storage = layout->dtype_k,
+                                           .flush = layout->flush};
         const struct gqa__append_args v = {.page = gqa__cache_v(cache, page, head),
                                            .stride = layout->v_stride,
                                            .slot = slot,
@@ -138,7 +139,8 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
                                            .src = rows->v + done * rows->v_step,
                                            .src_stride = rows->v_step,
                                            .dim = layout->dv,
-                                           .storage = layout->dtype_v};
+                                           .storage = layout->dtype_v,
+                                           .flush = layout->flush};
         layout->kernels->append_k(&k);
         if (layout->kernels->append_v(&v)) {
             cache->special[(int64_t)page * layout->hkv + head] = 1;

@@ -30,6 +30,7 @@
 struct gqa__cache_layout {
     const struct gqa__kernels *kernels;
     int32_t hkv, dk, dv;
+    bool flush; /* denormals are stored as zero (config.denormals) */
     int32_t page_size;
     gqa_dtype dtype_k, dtype_v;
     int64_t k_stride;        /* elements between K rows */
@@ -67,8 +68,8 @@ struct gqa_cache {
 gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
                                       gqa_error *err);
 
-/* layout->kernels, hkv, dk and dv are set: check them, and page_size (0 = 128) and storage types of
- * options against them, and set the rest. */
+/* layout->kernels, hkv, dk, dv and flush are set: check them, and page_size (0 = 128) and storage
+ * types of options against them, and set the rest. */
 gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
                                   const gqa_cache_options *options, gqa_error *err);
 
@@ -79,9 +80,10 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
 struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__cache_layout *layout,
                                    const gqa_cache_options *options);
 
-/* Would this layer's keys fit this cache? GQA_ERR_ARG names the difference. */
-gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *kernels,
-                              int32_t hkv, int32_t dk, int32_t dv, gqa_error *err);
+/* Would a layer's keys, with kernels, hkv, dk, dv and flush as in `layer`, fit this cache?
+ * GQA_ERR_ARG names the difference. */
+gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__cache_layout *layer,
+                              gqa_error *err);
 
 /* New pages that n more tokens of the sequence would take, a copy of its last page included. */
 int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence, int32_t n);

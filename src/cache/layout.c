@@ -190,26 +190,31 @@ struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__c
     return cache;
 }
 
-gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__kernels *kernels,
-                              int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
+gqa_status gqa__cache_matches(const struct gqa_cache *cache, const struct gqa__cache_layout *layer,
+                              gqa_error *err)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
-    if (layout->kernels != kernels) {
+    if (layout->kernels != layer->kernels) {
         return gqa__fail(err, GQA_ERR_ARG, "cache",
                          "is laid out for kernels %s; the layer computes with kernels %s",
-                         layout->kernels->name, kernels->name);
+                         layout->kernels->name, layer->kernels->name);
     }
-    if (layout->hkv != hkv) {
+    if (layout->hkv != layer->hkv) {
         return gqa__fail(err, GQA_ERR_ARG, "cache", "has %d KV heads; the layer has %d",
-                         (int)layout->hkv, (int)hkv);
+                         (int)layout->hkv, (int)layer->hkv);
     }
-    if (layout->dk != dk) {
+    if (layout->dk != layer->dk) {
         return gqa__fail(err, GQA_ERR_ARG, "cache", "has head_dim %d; the layer has %d",
-                         (int)layout->dk, (int)dk);
+                         (int)layout->dk, (int)layer->dk);
     }
-    if (layout->dv != dv) {
+    if (layout->dv != layer->dv) {
         return gqa__fail(err, GQA_ERR_ARG, "cache", "has v_head_dim %d; the layer has %d",
-                         (int)layout->dv, (int)dv);
+                         (int)layout->dv, (int)layer->dv);
+    }
+    if (layout->flush != layer->flush) {
+        return gqa__fail(err, GQA_ERR_ARG, "cache",
+                         "is of a layer with config.denormals = %d; the layer has %d",
+                         (int)layout->flush, (int)layer->flush);
     }
     return GQA_OK;
 }

@@ -235,12 +235,16 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
     const struct gqa__kv_view *const view = job->view;
     const struct gqa__kernels *kernels = view->kernels;
     const size_t size = gqa__dtype_size(kernels->operand);
-    struct gqa__append_args k = {
-        .page = job->k, .stride = job->k_stride, .dim = view->dk, .storage = kernels->operand};
+    struct gqa__append_args k = {.page = job->k,
+                                 .stride = job->k_stride,
+                                 .dim = view->dk,
+                                 .storage = kernels->operand,
+                                 .flush = view->flush};
     struct gqa__append_args v = {.page = job->v,
                                  .stride = kernels->v_transposed ? job->keys : job->value_dim,
                                  .dim = view->dv,
-                                 .storage = kernels->operand};
+                                 .storage = kernels->operand,
+                                 .flush = view->flush};
 
     panel->k = job->k;
     panel->k_stride = k.stride;

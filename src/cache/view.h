@@ -14,6 +14,7 @@ struct gqa__kv_view {
     int32_t length; /* keys */
     int32_t origin; /* position of index 0 (0 when empty) */
     bool ordered;   /* positions do not fall with the index */
+    bool flush;     /* denormals of plain tensors count as zero */
     /* A cache ... */
     const struct gqa_cache *cache;
     const struct gqa__sequence *sequence;

@@ -142,6 +142,12 @@ void gqa__check_backend(struct gqa__check *check)
     if (config->hidden_size == 0) {
         gqa__check_unused(check, GQA__REAL_FIELD(check, weight_storage), 0.0, attention_only);
     }
+    gqa__check_int(check, GQA__INT_FIELD(check, denormals), GQA_DENORMALS_KEEP,
+                   GQA_DENORMALS_FLUSH);
+    if (config->backend == GQA_BACKEND_REFERENCE || config->backend == GQA_BACKEND_NEURON) {
+        gqa__check_unused(check, GQA__REAL_FIELD(check, denormals), 0.0,
+                          "without backend GQA_BACKEND_CPU");
+    }
     gqa__check_int(check, GQA__INT_FIELD(check, max_isa), GQA_ISA_AUTO, GQA_ISA_NEON);
     if (check->status == GQA_OK && config->isa != GQA_ISA_AUTO &&
         !gqa__isa_within(config->isa, config->max_isa)) {

@@ -67,4 +67,5 @@ void gqa__shape_derive(struct gqa__shape *shape, const gqa_config *config)
     if (config->score_scale == 0.0f) {
         shape->score_scale = (float)(1.0 / sqrt((double)shape->dk));
     }
+    shape->flush = config->denormals == GQA_DENORMALS_FLUSH && config->numerics == GQA_NUMERICS_F32;
 }

@@ -27,6 +27,7 @@ struct gqa__shape {
     int64_t right;       /* keys after self a row may see: 0 causal, -1 all */
     int64_t chunk;       /* 0 = off */
     float score_scale;   /* multiplies q.k, resolved */
+    bool flush;          /* operands that are denormal count as zero; false where they do anyway */
 };
 
 /* config must have passed gqa_config_check. */

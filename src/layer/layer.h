@@ -3,6 +3,7 @@
 #ifndef GQA__LAYER_H
 #define GQA__LAYER_H
 
+#include "cache/cache.h"
 #include "config/shape.h"
 #include "gqa/layer.h"
 #include "stage/params.h"
@@ -13,6 +14,16 @@ struct gqa_layer {
     void *memory[8]; /* blocks to release */
     int32_t blocks;
 };
+
+/* What a cache of the layer has in common with every other one of it. */
+static inline struct gqa__cache_layout gqa__layer_cache_layout(const struct gqa__params *params)
+{
+    return (struct gqa__cache_layout){.kernels = params->kernels,
+                                      .hkv = params->shape.hkv,
+                                      .dk = params->shape.dk,
+                                      .dv = params->shape.dv,
+                                      .flush = params->shape.flush};
+}
 
 /* weights.c: check the caller's weights against a checked config. Absent tensors keep data NULL;
  * the others get explicit strides, in place. */

@@ -148,6 +148,7 @@ static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linea
     linear->turned = layer->params.backend == GQA_BACKEND_NEURON;
     linear->dtype = gqa__neuron_io(&layer->params);
     linear->int8 = layer->params.config.weight_storage == GQA_WEIGHT_STORAGE_INT8;
+    linear->flush = layer->params.shape.flush;
     linear->f64 = linear->plain && layer->params.config.reference_f64 != 0;
     if (weights->in_place) {
         linear->strip_count = gqa__in_place_strips(&layer->params, weights, linear, NULL);
@@ -218,6 +219,9 @@ static gqa_status pack_matrix(const struct gqa__params *params, const gqa_weight
         } else {
             gqa__load(linear->kernels, line->values, from.weight, from.row * from.weight->stride[0],
                       linear->in);
+            if (linear->flush) {
+                linear->kernels->flush(line->values, linear->in);
+            }
             gqa__linear_set_row(linear, row, line->values, bias);
         }
     }

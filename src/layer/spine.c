@@ -34,10 +34,7 @@ static int32_t block_tokens(const struct gqa__call *call)
 static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gqa__arena *arena)
 {
     const struct gqa__params *const params = call->params;
-    struct gqa__cache_layout layout = {.kernels = params->kernels,
-                                       .hkv = params->shape.hkv,
-                                       .dk = params->shape.dk,
-                                       .dv = params->shape.dv};
+    struct gqa__cache_layout layout = gqa__layer_cache_layout(params);
     gqa_cache_options options = {0};
     const int32_t tokens = call->tokens > 0 ? call->tokens : 1;
 

@@ -148,10 +148,14 @@ static void pack_task(void *arg, int64_t item, int32_t slot)
 {
     const struct gqa__product *const p = arg;
     const struct gqa__kernels *const kernels = p->linear->kernels;
+    const int32_t tokens = gqa__product_tokens(p, item);
+    unsigned char *const packed = p->packed + (size_t)item * p->packet_bytes;
     (void)slot;
-    kernels->pack_x(p->packed + (size_t)item * p->packet_bytes,
-                    p->x + item * kernels->token_step * p->x_stride, p->x_stride,
-                    gqa__product_tokens(p, item), p->linear->in);
+    kernels->pack_x(packed, p->x + item * kernels->token_step * p->x_stride, p->x_stride, tokens,
+                    p->linear->in);
+    if (p->linear->flush) {
+        kernels->flush((float *)(void *)packed, tokens * p->linear->in);
+    }
 }
 
 static int64_t out_tasks(const struct gqa__product *p)

@@ -34,6 +34,7 @@ struct gqa__linear {
                             beyond the last output; weight and bias are rounded to dtype */
     gqa_dtype dtype;     /* turned: F32 or BF16 */
     bool f64;            /* reference: accumulate in double */
+    bool flush;          /* cpu: denormal weights (but int8) and activations count as zero */
     bool int8;           /* packed as int8; reference: weight holds q * scale, or with f64 q */
     int32_t strip_count; /* > 0: in place, and there is no weight */
     struct gqa__strip *strips; /* [strip_count] rising; first[0] = 0 */

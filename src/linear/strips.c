@@ -104,12 +104,29 @@ static void pack_slowly(void *packed, const struct unit *unit, const struct gqa_
     }
 }
 
+/* Packs a unit in the fastest way. */
+static void pack_unit(void *packed, const struct unit *unit, const struct gqa__linear *linear)
+{
+    if (unit->mixed || linear->int8 || linear->kernels->pack_rows == NULL) {
+        float *const buffer =
+            (float *)(void *)((unsigned char *)packed + unit_bytes(linear)); /* [in] */
+        pack_slowly(packed, unit, linear, buffer);
+    } else {
+        linear->kernels->pack_rows(packed, &unit->rows);
+    }
+    if (linear->flush && !linear->int8) {
+        const size_t bytes = linear->kernels->weight_bytes(unit->rows.count, linear->in);
+        linear->kernels->flush(packed, (int64_t)(bytes / sizeof(float)));
+    }
+}
+
 /* The product of one unit, n outputs from out on, for the packets of tokens of the share. */
 static void run_unit(const struct gqa__product *p, const struct gqa__share *share, int64_t out,
                      int64_t n, void *slice)
 {
     const bool once = share->packet_end - share->packet_begin == 1;
     const struct gqa__kernels *const kernels = p->linear->kernels;
+    const bool as_they_lie = p->linear->int8 || (once && !p->linear->flush);
     unsigned char *const packed_unit = (unsigned char *)slice + kernels->scratch_bytes;
     bool packed = false;
     struct unit unit;
@@ -125,17 +142,14 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
         args.after.add = args.after.add == NULL ? NULL : args.after.add + out;
         args.scale = args.scale == NULL ? NULL : args.scale + out;
         args.bias = args.bias == NULL ? NULL : args.bias + out;
-        if (!packed && !unit.mixed && kernels->linear_rows != NULL && (once || p->linear->int8) &&
+        if (!packed && !unit.mixed && kernels->linear_rows != NULL && as_they_lie &&
             kernels->linear_rows(&args, &unit.rows)) {
             continue;
         }
-        if (!packed && (unit.mixed || p->linear->int8 || kernels->pack_rows == NULL)) {
-            pack_slowly(packed_unit, &unit, p->linear,
-                        (float *)(void *)(packed_unit + unit_bytes(p->linear)));
-        } else if (!packed) {
-            kernels->pack_rows(packed_unit, &unit.rows);
+        if (!packed) {
+            pack_unit(packed_unit, &unit, p->linear);
+            packed = true;
         }
-        packed = true;
         kernels->linear(&args);
     }
 }

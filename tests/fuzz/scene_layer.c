@@ -37,6 +37,8 @@ static void draw_shape(struct scene *scene, gqa_config *g, bool attention)
         g->backend = GQA_BACKEND_REFERENCE;
         g->numerics = GQA_NUMERICS_F32;
         g->reference_f64 = flag(scene);
+    } else {
+        g->denormals = flag(scene) != 0 ? GQA_DENORMALS_FLUSH : GQA_DENORMALS_KEEP;
     }
 }
 

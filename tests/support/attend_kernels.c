@@ -473,7 +473,12 @@ static bool run_tile(struct tile *t)
     if (kernels->enter != NULL) {
         kernels->enter();
     }
-    kernels->pack_q(t->q.data, q.data, &t->map, t->ld, p->dk, p->scale);
+    kernels->pack_q(&(struct gqa__pack_q_args){.dst = t->q.data,
+                                               .q = q.data,
+                                               .map = &t->map,
+                                               .ld = t->ld,
+                                               .dk = p->dk,
+                                               .scale = p->scale});
     release(t, &q);
     for (int32_t i = 0; i < 2; i++) {
         t->m[i] = guarded_new((size_t)t->ld * 4);

@@ -92,9 +92,10 @@
     X(e, neuron_attn_kernel, neuron_lift_limits)                                                   \
     X(i, neuron_logical_nc_config, neuron_attn_kernel)                                             \
     X(i, neuron_trn1, neuron_logical_nc_config)                                                    \
-    X(i, neuron_prefix_caching, neuron_trn1)
+    X(i, neuron_prefix_caching, neuron_trn1)                                                       \
+    X(e, denormals, neuron_prefix_caching)
 
-#define LAST_FIELD neuron_prefix_caching
+#define LAST_FIELD denormals
 
 /* The list covers the struct: between a field and the one before it lies less than the field's
  * alignment, so at most padding. */

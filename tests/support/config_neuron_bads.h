@@ -27,6 +27,7 @@ static inline void bare_neuron_named(gqa_config *c)
 }
 
 #define NEURON_BADS(X)                                                                             \
+    X(bare_neuron, "denormals", 1, "is 1", "without backend GQA_BACKEND_CPU")                      \
     X(bare_neuron, "neuron_profile", 8, "is 8", "0..7")                                            \
     X(bare_cpu, "neuron_profile", 2, "is 2", "GQA_BACKEND_NEURON")                                 \
     X(bare_neuron, "neuron_release", 228, "is 228", "226, 227 or 229")                             \

@@ -398,6 +398,7 @@ static gqa_layer *create_layer(struct trial *t)
     config.backend = t->place.backend;
     if (config.backend == GQA_BACKEND_REFERENCE) {
         config.reference_f64 = t->c->choice[OPT_REFERENCE_F64];
+        config.denormals = GQA_DENORMALS_KEEP; /* backend cpu's own; no value here is denormal */
     }
     choose_runtime(t->c, &runtime);
     if (gqa_create(&layer, &config, &t->c->weights, &runtime, &err) != GQA_OK) {

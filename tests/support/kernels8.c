@@ -98,26 +98,29 @@ static size_t q_bytes_bf16(int32_t dk, int32_t ld)
     return (size_t)dk * (size_t)ld * 2;
 }
 
-/* [ld][dk] */
-static void pack_q_f32(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
-                       int32_t dk, float scale)
+/* Value d of row r, scaled; 0 where there is no row. */
+static float scaled_q(const struct gqa__pack_q_args *a, int32_t r, int32_t d)
 {
-    for (int32_t r = 0; r < ld; r++) {
-        for (int32_t d = 0; d < dk; d++) {
-            ((float *)dst)[r * dk + d] =
-                r < map->count ? q[gqa__row_offset(map, r) + d] * scale : 0.0f;
-        }
+    float x = 0.0f;
+    if (r < a->map->count) {
+        x = a->q[gqa__row_offset(a->map, r) + d];
+        x = (a->flush ? no_denormal(x) : x) * a->scale;
+    }
+    return a->flush ? no_denormal(x) : x;
+}
+
+/* [ld][dk] */
+static void pack_q_f32(const struct gqa__pack_q_args *a)
+{
+    for (int32_t i = 0; i < a->ld * a->dk; i++) {
+        ((float *)a->dst)[i] = scaled_q(a, i / a->dk, i % a->dk);
     }
 }
 
-static void pack_q_bf16(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
-                        int32_t dk, float scale)
+static void pack_q_bf16(const struct gqa__pack_q_args *a)
 {
-    for (int32_t r = 0; r < ld; r++) {
-        for (int32_t d = 0; d < dk; d++) {
-            ((uint16_t *)dst)[r * dk + d] = gqa__f32_to_bf16(
-                r < map->count ? no_denormal(q[gqa__row_offset(map, r) + d] * scale) : 0.0f);
-        }
+    for (int32_t i = 0; i < a->ld * a->dk; i++) {
+        ((uint16_t *)a->dst)[i] = gqa__f32_to_bf16(no_denormal(scaled_q(a, i / a->dk, i % a->dk)));
     }
 }
 
@@ -135,7 +138,8 @@ static bool put(void *page, int64_t at, float x, gqa_dtype storage)
 /* Value d of token i of those that are appended. */
 static float appended(const struct gqa__append_args *a, int32_t i, int32_t d)
 {
-    return a->src[i * a->src_stride + d];
+    const float x = a->src[i * a->src_stride + d];
+    return a->flush ? no_denormal(x) : x;
 }
 
 static bool append_rows(const struct gqa__append_args *a)
@@ -515,6 +519,7 @@ static const struct gqa__kernels kernels8_f32 = {
     .linear = linear_f32,
     .load = kernels8_load,
     .store = kernels8_store,
+    .flush = kernels8_flush,
     .norm = kernels8_norm,
     .rope = kernels8_rope,
     .add = kernels8_add,
@@ -557,6 +562,7 @@ static const struct gqa__kernels kernels8_bf16 = {
     .linear = linear_bf16,
     .load = kernels8_load,
     .store = kernels8_store,
+    .flush = kernels8_flush,
     .norm = kernels8_norm,
     .rope = kernels8_rope,
     .add = kernels8_add,

@@ -127,6 +127,13 @@ void kernels8_store(void *dst, const float *src, int64_t n, gqa_dtype dtype)
     }
 }
 
+void kernels8_flush(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = fpclassify(x[i]) == FP_SUBNORMAL ? copysignf(0.0f, x[i]) : x[i];
+    }
+}
+
 void kernels8_add(float *dst, const float *a, const float *b, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {

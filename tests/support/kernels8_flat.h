@@ -8,6 +8,7 @@
 void kernels8_norm(const struct gqa__norm_args *a);
 void kernels8_load(float *dst, const void *src, int64_t n, gqa_dtype dtype);
 void kernels8_store(void *dst, const float *src, int64_t n, gqa_dtype dtype);
+void kernels8_flush(float *x, int64_t n);
 void kernels8_rope(const struct gqa__rope_args *args);
 void kernels8_add(float *dst, const float *a, const float *b, int64_t n);
 void kernels8_scale(float *dst, const float *a, float factor, int64_t n);

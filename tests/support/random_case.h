@@ -65,6 +65,7 @@ typedef enum random_option {
     OPT_ADD_RESIDUAL,
     OPT_RESIDUAL_MULTIPLIER,
     OPT_WEIGHT_STORAGE,
+    OPT_DENORMALS,
     OPT_NUMERICS, /* the last option that lies in the config, up to here all but the weights' */
     OPT_REFERENCE_F64,
     OPT_THREADS,

@@ -173,6 +173,7 @@ bool random_config(random_case *c)
     g->add_residual = v[OPT_ADD_RESIDUAL];
     g->residual_multiplier = v[OPT_RESIDUAL_MULTIPLIER] != 0 ? 0.22f : 0.0f;
     g->numerics = (gqa_numerics)v[OPT_NUMERICS];
+    g->denormals = (gqa_denormals)v[OPT_DENORMALS];
     g->weight_storage =
         v[OPT_WEIGHT_STORAGE] != 0 ? GQA_WEIGHT_STORAGE_INT8 : GQA_WEIGHT_STORAGE_NATIVE;
     g->isa = GQA_ISA_SCALAR;

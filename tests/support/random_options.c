@@ -64,6 +64,7 @@ const random_option_info random_options[OPTION_COUNT] = {
     [OPT_ADD_RESIDUAL] = {"add_residual", 2, 0, {"0", "1"}},
     [OPT_RESIDUAL_MULTIPLIER] = {"residual_multiplier", 2, 0, {"0", "0.22"}},
     [OPT_WEIGHT_STORAGE] = {"weight_storage", 3, 4, {"native", "int8", "int8 given"}},
+    [OPT_DENORMALS] = {"denormals", 2, 5, {"keep", "flush"}},
     [OPT_NUMERICS] = {"numerics", 2, 2, {"f32", "bf16"}},
     [OPT_REFERENCE_F64] = {"reference_f64", 2, 0, {"0", "1"}},
     [OPT_THREADS] = {"threads", 3, 0, {"none", "1", "3"}},

@@ -88,6 +88,7 @@ static const struct gqa__kernels amx_bf16 = {
     .linear_rows = gqa__amx_linear_rows,
     .load = load_run,
     .store = store_run,
+    .flush = flush_values,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

@@ -21,8 +21,7 @@ enum {
 
 /* amx/attention.c */
 size_t gqa__amx_q_bytes(int32_t dk, int32_t ld);
-void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
-                     int32_t dk, float scale);
+void gqa__amx_pack_q(const struct gqa__pack_q_args *args);
 void gqa__amx_score(const struct gqa__score_args *args);
 void gqa__amx_softmax(const struct gqa__softmax_args *args);
 void gqa__amx_accumulate(const struct gqa__accumulate_args *args);

@@ -48,22 +48,23 @@ INLINE void prefetch_query_row(const float *row, int32_t n)
     }
 }
 
-void gqa__amx_pack_q(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
-                     int32_t dk, float scale)
+void gqa__amx_pack_q(const struct gqa__pack_q_args *args)
 {
-    const __m512 factor = _mm512_set1_ps(scale);
+    const struct gqa__row_map *const map = args->map;
+    const int32_t dk = args->dk;
+    const __m512 factor = _mm512_set1_ps(args->scale);
     struct gqa__row_walk walk = gqa__row_begin(map, 0), later = gqa__row_begin(map, AMX_ROWS);
-    uint16_t *out = dst;
+    uint16_t *out = args->dst;
 
-    assert(map->count <= ld && ld % AMX_ROWS == 0);
-    for (int32_t lane = 0; lane < ld; lane += AMX_ROWS) {
+    assert(map->count <= args->ld && args->ld % AMX_ROWS == 0);
+    for (int32_t lane = 0; lane < args->ld; lane += AMX_ROWS) {
         const int32_t rows = map->count - lane < AMX_ROWS ? map->count - lane : AMX_ROWS;
         const float *row[AMX_ROWS];
         for (int32_t i = 0; i < rows; i++) {
             const int64_t next = gqa__row_next(map, &later);
-            row[i] = q + gqa__row_next(map, &walk);
+            row[i] = args->q + gqa__row_next(map, &walk);
             if (lane + i + AMX_ROWS < map->count) {
-                prefetch_query_row(q + next, dk);
+                prefetch_query_row(args->q + next, dk);
             }
         }
         for (int32_t d = 0; d < dk; d += AMX_DEPTH) {

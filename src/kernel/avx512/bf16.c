@@ -26,16 +26,16 @@ INLINE vec v_factor(vec x)
     return v_round_bf16(v_drop(v_less(_mm512_abs_ps(x), v_set(FLT_MIN)), x));
 }
 
-static void pack_q_pairs(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
-                         int32_t dk, float scale)
+static void pack_q_pairs(const struct gqa__pack_q_args *args)
 {
+    const int32_t ld = args->ld, dk = args->dk;
     const int64_t padded = round_to_k32(dk);
 
     for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
         const int32_t width = lane_pair_width(ld, lane);
-        float *pair = (float *)dst + lane * padded; /* [padded][width] */
+        float *pair = (float *)args->dst + lane * padded; /* [padded][width] */
         for (int32_t part = 0; part < width; part += VEC) {
-            pack_lanes(pair + part, width, q, map, lane + part, dk, scale);
+            pack_lanes_of(args, lane + part, pair + part, width, false);
         }
         for (int64_t i = 0; i < dk * width; i += VEC) {
             v_store(pair + i, v_factor(v_load(pair + i)));
@@ -346,6 +346,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .pack_rows = gqa__avx512_pack_rows,
     .load = load_run,
     .store = store_run,
+    .flush = flush_values,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

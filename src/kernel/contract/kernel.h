@@ -119,6 +119,17 @@ struct gqa__append_args {
     int64_t src_stride;
     int32_t dim;       /* dk or dv */
     gqa_dtype storage; /* the page's element type */
+    bool flush;        /* a denormal of src counts as zero of its sign */
+};
+
+/* The queries of a tile, scaled: dst [q_bytes]. Lanes beyond the rows are zero. */
+struct gqa__pack_q_args {
+    void *dst;
+    const float *q;
+    const struct gqa__row_map *map;
+    int32_t ld, dk;
+    float scale;
+    bool flush; /* a denormal counts as zero of its sign before and after it is scaled */
 };
 
 /* The scores of a key run for the rows of a tile. */
@@ -279,8 +290,7 @@ struct gqa__kernels {
 
     /* Attention. dk, dv are the true dims. */
     size_t (*q_bytes)(int32_t dk, int32_t ld);
-    void (*pack_q)(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
-                   int32_t dk, float scale);
+    void (*pack_q)(const struct gqa__pack_q_args *args);
     /* append_v returns true if a stored value is special: not finite, or large where operands are
      * bf16. */
     void (*append_k)(const struct gqa__append_args *args);
@@ -328,6 +338,9 @@ struct gqa__kernels {
      * becomes canonical). The two do not overlap. */
     void (*load)(float *dst, const void *src, int64_t n, gqa_dtype dtype);
     void (*store)(void *dst, const float *src, int64_t n, gqa_dtype dtype);
+
+    /* In place: a denormal becomes zero of its sign. */
+    void (*flush)(float *x, int64_t n);
 
     /* Element-wise, f32. dst may be a source. */
     void (*norm)(const struct gqa__norm_args *args);

@@ -155,17 +155,17 @@ static inline size_t q_bytes_bf16(int32_t dk, int32_t ld)
 }
 
 /* q^T [dk rounded up][ld], scaled, operand values kept as f32; lanes beyond the rows are zero. */
-static inline void pack_q_bf16(void *dst, const float *q, const struct gqa__row_map *map,
-                               int32_t ld, int32_t dk, float scale)
+static inline void pack_q_bf16(const struct gqa__pack_q_args *args)
 {
-    float *out = dst;
+    const int32_t ld = args->ld, dk = args->dk;
+    float *out = args->dst;
 
-    assert(map->count <= ld && ld % SCALAR_LANES == 0);
+    assert(args->map->count <= ld && ld % SCALAR_LANES == 0);
     memset(out, 0, q_bytes_bf16(dk, ld));
-    for (int32_t r = 0; r < map->count; r++) {
-        const float *row = q + gqa__row_offset(map, r); /* [dk] */
+    for (int32_t r = 0; r < args->map->count; r++) {
+        const float *row = args->q + gqa__row_offset(args->map, r); /* [dk] */
         for (int32_t d = 0; d < dk; d++) {
-            out[(int64_t)d * ld + r] = factor_value(row[d] * scale);
+            out[(int64_t)d * ld + r] = factor_value(row[d] * args->scale);
         }
     }
 }

@@ -71,46 +71,53 @@ static inline size_t q_bytes_f32(int32_t dk, int32_t ld)
 }
 
 /* q^T [dk][ld], scaled; lanes beyond the rows are zero. */
-static inline void pack_q_f32(void *dst, const float *q, const struct gqa__row_map *map, int32_t ld,
-                              int32_t dk, float scale)
+static inline void pack_q_f32(const struct gqa__pack_q_args *args)
 {
-    float *out = dst;
+    const int32_t ld = args->ld, dk = args->dk;
+    float *out = args->dst;
 
-    assert(map->count <= ld && ld % SCALAR_LANES == 0);
+    assert(args->map->count <= ld && ld % SCALAR_LANES == 0);
     memset(out, 0, q_bytes_f32(dk, ld));
-    for (int32_t r = 0; r < map->count; r++) {
-        const float *row = q + gqa__row_offset(map, r); /* [dk] */
+    for (int32_t r = 0; r < args->map->count; r++) {
+        const float *row = args->q + gqa__row_offset(args->map, r); /* [dk] */
         for (int32_t d = 0; d < dk; d++) {
-            out[(int64_t)d * ld + r] = row[d] * scale;
+            const float scaled = (args->flush ? gqa__flush(row[d]) : row[d]) * args->scale;
+            out[(int64_t)d * ld + r] = args->flush ? gqa__flush(scaled) : scaled;
         }
     }
 }
 
-/* n values to consecutive elements of the storage type; true if one of them is not finite. */
-static inline bool store_values(void *dst, int64_t offset, const float *src, int32_t n,
-                                gqa_dtype storage)
+/* Consecutive elements of a page. */
+struct stored {
+    void *page;
+    int64_t offset; /* of the first, in elements */
+    gqa_dtype type;
+    bool flush; /* a denormal counts as zero of its sign */
+};
+
+/* n values to elements of a page; true if one of them is not finite. */
+static inline bool store_values(const struct stored to, const float *src, int32_t n)
 {
     uint32_t largest = 0;
 
     for (int32_t i = 0; i < n; i++) {
-        const float value = storage == GQA_F32 ? gqa__canonical(src[i]) : gqa__round_bf16(src[i]);
+        const float x = to.flush ? gqa__flush(src[i]) : src[i];
+        const float value = to.type == GQA_F32 ? gqa__canonical(x) : gqa__round_bf16(x);
         const uint32_t size = gqa__f32_bits(value) & 0x7fffffffu;
         largest = size > largest ? size : largest;
-        if (storage == GQA_F32) {
-            ((float *)dst)[offset + i] = value;
+        if (to.type == GQA_F32) {
+            ((float *)to.page)[to.offset + i] = value;
         } else {
-            ((uint16_t *)dst)[offset + i] = (uint16_t)(gqa__f32_bits(value) >> 16);
+            ((uint16_t *)to.page)[to.offset + i] = (uint16_t)(gqa__f32_bits(value) >> 16);
         }
     }
     return largest >= 0x7f800000u;
 }
 
-static inline void append_k_f32(const struct gqa__append_args *args)
+/* Where token i of those that are appended goes. */
+static inline struct stored stored_token(const struct gqa__append_args *args, int32_t i)
 {
-    for (int32_t i = 0; i < args->n; i++) {
-        store_values(args->page, (args->slot + i) * args->stride, args->src + i * args->src_stride,
-                     args->dim, args->storage);
-    }
+    return (struct stored){args->page, (args->slot + i) * args->stride, args->storage, args->flush};
 }
 
 static inline bool append_v_f32(const struct gqa__append_args *args)
@@ -118,10 +125,15 @@ static inline bool append_v_f32(const struct gqa__append_args *args)
     bool nonfinite = false;
 
     for (int32_t i = 0; i < args->n; i++) {
-        nonfinite |= store_values(args->page, (args->slot + i) * args->stride,
-                                  args->src + i * args->src_stride, args->dim, args->storage);
+        nonfinite |=
+            store_values(stored_token(args, i), args->src + i * args->src_stride, args->dim);
     }
     return nonfinite;
+}
+
+static inline void append_k_f32(const struct gqa__append_args *args)
+{
+    append_v_f32(args); /* K rows are stored alike */
 }
 
 /* q [dk][ld] */

@@ -116,6 +116,13 @@ static inline void rope_heads(const struct gqa__rope_args *args)
     }
 }
 
+static inline void flush_values(float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = gqa__flush(x[i]);
+    }
+}
+
 static inline void add_vectors(float *dst, const float *a, const float *b, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {

@@ -26,8 +26,7 @@ INLINE int32_t lane_pair_width(int32_t ld, int32_t lane)
 
 /* store_values of scalar/f32.h. A value that is not finite is found by its difference with itself:
  * it is NaN instead of 0. */
-INLINE bool store_lanes_of(void *dst, int64_t offset, const float *src, int32_t n,
-                           const gqa_dtype storage)
+INLINE bool store_lanes_of(struct stored to, const float *src, int32_t n)
 {
     vec odd = v_zero();
     float odd_lane[VEC];
@@ -35,41 +34,32 @@ INLINE bool store_lanes_of(void *dst, int64_t offset, const float *src, int32_t 
     int32_t i = 0;
 
     for (; i + VEC <= n; i += VEC) {
-        const vec x = v_load(src + i);
-        const vec value = storage == GQA_F32 ? v_canonical(x) : v_round_bf16(x);
+        const vec x = to.flush ? v_flush(v_load(src + i)) : v_load(src + i);
+        const vec value = to.type == GQA_F32 ? v_canonical(x) : v_round_bf16(x);
         odd = v_add(odd, v_sub(value, value));
-        if (storage == GQA_F32) {
-            v_store((float *)dst + offset + i, value);
+        if (to.type == GQA_F32) {
+            v_store((float *)to.page + to.offset + i, value);
         } else {
-            v_store_bf16((uint16_t *)dst + offset + i, value);
+            v_store_bf16((uint16_t *)to.page + to.offset + i, value);
         }
     }
     v_store(odd_lane, odd);
     for (int32_t j = 0; j < VEC; j++) {
         nonfinite |= odd_lane[j] != odd_lane[j];
     }
-    return store_values(dst, offset + i, src + i, n - i, storage) || nonfinite;
+    to.offset += i;
+    return store_values(to, src + i, n - i) || nonfinite;
 }
 
-/* One row of a page. */
-INLINE bool store_row(void *page, int64_t offset, const float *src, int32_t n, gqa_dtype storage)
+/* Token i of those that are appended; type and flush are constants where it is called. */
+INLINE bool store_token(const struct gqa__append_args *args, int32_t i, const gqa_dtype type,
+                        const bool flush)
 {
-    return storage == GQA_F32 ? store_lanes_of(page, offset, src, n, GQA_F32)
-                              : store_lanes_of(page, offset, src, n, GQA_BF16);
-}
+    struct stored to = stored_token(args, i);
 
-/* Token i of those that are appended. */
-INLINE bool store_token(const struct gqa__append_args *args, int32_t i)
-{
-    return store_row(args->page, (args->slot + i) * args->stride, args->src + i * args->src_stride,
-                     args->dim, args->storage);
-}
-
-static inline void append_k_lanes(const struct gqa__append_args *args)
-{
-    for (int32_t i = 0; i < args->n; i++) {
-        store_token(args, i);
-    }
+    to.type = type;
+    to.flush = flush;
+    return store_lanes_of(to, args->src + i * args->src_stride, args->dim);
 }
 
 static inline bool append_v_lanes(const struct gqa__append_args *args)
@@ -77,22 +67,35 @@ static inline bool append_v_lanes(const struct gqa__append_args *args)
     bool nonfinite = false;
 
     for (int32_t i = 0; i < args->n; i++) {
-        nonfinite |= store_token(args, i);
+        if (args->storage == GQA_F32) {
+            nonfinite |= args->flush ? store_token(args, i, GQA_F32, true)
+                                     : store_token(args, i, GQA_F32, false);
+        } else {
+            nonfinite |= args->flush ? store_token(args, i, GQA_BF16, true)
+                                     : store_token(args, i, GQA_BF16, false);
+        }
     }
     return nonfinite;
 }
 
-/* Packs VEC lanes of q, from lane on, into dst [dk][width]. */
-static inline void pack_lanes(float *dst, int32_t width, const float *q,
-                              const struct gqa__row_map *map, int32_t lane, int32_t dk, float scale)
+static inline void append_k_lanes(const struct gqa__append_args *args)
 {
-    const vec factor = v_set(scale);
+    append_v_lanes(args); /* K rows are stored alike */
+}
+
+/* VEC lanes of q, from lane on, into dst [dk][width]; flush is a constant where it is called. */
+INLINE void pack_lanes_of(const struct gqa__pack_q_args *args, int32_t lane, float *dst,
+                          int32_t width, const bool flush)
+{
+    const struct gqa__row_map *const map = args->map;
+    const int32_t dk = args->dk;
+    const vec factor = v_set(args->scale);
     struct gqa__row_walk walk = gqa__row_begin(map, lane);
     const float *row[VEC];
 
     for (int32_t i = 0; i < VEC; i++) {
         const int64_t offset = gqa__row_next(map, &walk);
-        row[i] = lane + i < map->count ? q + offset : NULL;
+        row[i] = lane + i < map->count ? args->q + offset : NULL;
     }
     for (int32_t d = 0; d < dk; d += VEC) {
         const int32_t rest = dk - d < VEC ? dk - d : VEC;
@@ -105,20 +108,32 @@ static inline void pack_lanes(float *dst, int32_t width, const float *q,
         }
         v_transpose(r);
         for (int32_t i = 0; i < VEC && i < rest; i++) {
-            v_store(dst + (int64_t)(d + i) * width, v_mul(r[i], factor));
+            const vec scaled = v_mul(flush ? v_flush(r[i]) : r[i], factor);
+            v_store(dst + (int64_t)(d + i) * width, flush ? v_flush(scaled) : scaled);
         }
     }
 }
 
-static inline void pack_q_vector(void *dst, const float *q, const struct gqa__row_map *map,
-                                 int32_t ld, int32_t dk, float scale)
+static inline void pack_lanes(const struct gqa__pack_q_args *args, int32_t lane, float *dst,
+                              int32_t width)
 {
-    assert(map->count <= ld && ld % VEC == 0);
+    if (args->flush) {
+        pack_lanes_of(args, lane, dst, width, true);
+    } else {
+        pack_lanes_of(args, lane, dst, width, false);
+    }
+}
+
+static inline void pack_q_vector(const struct gqa__pack_q_args *args)
+{
+    const int32_t ld = args->ld;
+
+    assert(args->map->count <= ld && ld % VEC == 0);
     for (int32_t lane = 0; lane < ld; lane += LANE_PAIR) {
         const int32_t width = lane_pair_width(ld, lane);
-        float *pair = (float *)dst + (int64_t)lane * dk; /* [dk][width] */
+        float *pair = (float *)args->dst + (int64_t)lane * args->dk; /* [dk][width] */
         for (int32_t part = 0; part < width; part += VEC) {
-            pack_lanes(pair + part, width, q, map, lane + part, dk, scale);
+            pack_lanes(args, lane + part, pair + part, width);
         }
     }
 }

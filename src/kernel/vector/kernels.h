@@ -46,6 +46,7 @@ static const struct gqa__kernels vector_f32 = {
     .linear_rows = linear_rows_vector,
     .load = load_run,
     .store = store_run,
+    .flush = flush_values,
     .norm = norm_lanes,
     .rope = rope_lanes,
     .add = add_vectors,

@@ -146,6 +146,16 @@ INLINE vec v_drop(vmask c, vec x)
     return _mm256_andnot_ps(c, x);
 }
 
+/* gqa__flush */
+INLINE vec v_flush(vec x)
+{
+    const ivec exponent = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7f800000));
+    const ivec denormal = _mm256_cmpeq_epi32(exponent, _mm256_setzero_si256());
+    const ivec value = _mm256_and_si256(denormal, _mm256_set1_epi32(INT32_MAX)); /* bits to clear */
+
+    return _mm256_andnot_ps(_mm256_castsi256_ps(value), x);
+}
+
 INLINE vec v_canonical(vec x)
 {
     const vmask nan = _mm256_cmp_ps(x, x, _CMP_UNORD_Q);

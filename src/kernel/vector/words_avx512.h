@@ -146,6 +146,16 @@ INLINE vec v_drop(vmask c, vec x)
     return _mm512_maskz_mov_ps((vmask)~c, x);
 }
 
+/* gqa__flush */
+INLINE vec v_flush(vec x)
+{
+    const ivec u = _mm512_castps_si512(x);
+    const vmask denormal = _mm512_testn_epi32_mask(u, _mm512_set1_epi32(0x7f800000));
+    const ivec sign = _mm512_set1_epi32(INT32_MIN);
+
+    return _mm512_castsi512_ps(_mm512_mask_and_epi32(u, denormal, u, sign));
+}
+
 INLINE vec v_canonical(vec x)
 {
     return canonical(x);

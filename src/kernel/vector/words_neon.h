@@ -177,6 +177,21 @@ INLINE vec v_drop(vmask c, vec x)
     return (vec){drop4(c.lo, x.lo), drop4(c.hi, x.hi)};
 }
 
+INLINE float32x4_t flush4(float32x4_t x)
+{
+    const uint32x4_t u = vreinterpretq_u32_f32(x);
+    const uint32x4_t denormal = vceqzq_u32(vandq_u32(u, vdupq_n_u32(0x7f800000u)));
+    const uint32x4_t value = vandq_u32(denormal, vdupq_n_u32(0x7fffffffu)); /* bits to clear */
+
+    return vreinterpretq_f32_u32(vbicq_u32(u, value));
+}
+
+/* gqa__flush */
+INLINE vec v_flush(vec x)
+{
+    return (vec){flush4(x.lo), flush4(x.hi)};
+}
+
 INLINE float32x4_t canonical4(float32x4_t x)
 {
     const float32x4_t nan = vreinterpretq_f32_u32(vdupq_n_u32(GQA__NAN_BITS));
