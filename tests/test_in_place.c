@@ -21,14 +21,16 @@
 #include "support/random.h"
 #include "support/weight_set.h"
 
-enum { TOKENS = 5, MATRICES = 6, HIDDEN = 20, MOST = TOKENS * HIDDEN };
+enum { TOKENS = 5, MATRICES = 11, HIDDEN = 20, MOST = TOKENS * HIDDEN };
 
 /* --- the caller's memory -----------------------------------------------------------------------
  */
 
 static gqa_tensor *matrix(gqa_weights *w, int i)
 {
-    gqa_tensor *const all[MATRICES] = {&w->wq, &w->wk, &w->wv, &w->wqkv, &w->wgate, &w->wo};
+    gqa_tensor *const all[MATRICES] = {&w->wq,     &w->wk,       &w->wv,     &w->wqkv,
+                                       &w->wgate,  &w->wo,       &w->tkg_wq, &w->tkg_wk,
+                                       &w->tkg_wv, &w->tkg_wqkv, &w->tkg_wo};
     return all[i];
 }
 

@@ -45,7 +45,8 @@ typedef void (*gqa_tap)(void *user, gqa_stage stage, int32_t b, int32_t first,
                         const gqa_tensor *tensor);
 
 /* Which of Neuron's two forms a sequence takes: context encoding (CTE), the prompt, or token
- * generation (TKG), what follows it. Decides between sinks and tkg_sinks only. */
+ * generation (TKG), what follows it. Decides between the layer's two sets of projections and sinks
+ * (gqa_weights, tkg_..), where it has two, and on backend neuron, which path is taken. */
 typedef enum gqa_phase {
     GQA_PHASE_AUTO = 0, /* TKG where the sequence has past tokens, else CTE */
     GQA_PHASE_CTE = 1,

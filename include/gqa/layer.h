@@ -16,9 +16,15 @@ typedef struct gqa_layer gqa_layer; /* immutable after gqa_create: share it betw
  * needed afterwards, but for matrices that are used in place. A tensor that the config does not
  * call for is refused, not ignored. Hq, Hkv, Dk, Dv, hidden as in the config.
  *
- * With config.weight_storage INT8 each matrix (wq, wk, wv, wqkv, wgate, wo) comes in one of two
- * forms. As f32, bf16 or f16, without a scale: gqa_create quantises every row by itself, scale =
- * (largest size of the row) / 127, q = w / scale rounded to nearest even, at most 127 in size, 0
+ * A layer may have two sets of projections, one for each phase, as Neuron has them where its ranks
+ * divide a prefill and a decode differently (init_tkg_cp_qkv_o_proj): tkg_wq and those after it
+ * project the tokens of token generation (inputs.phase), the others those of context encoding. q, k
+ * and v together have one set or two, and the output has; within a set all is given that the config
+ * calls for. The gate has one matrix. A second set takes as much memory as the first.
+ *
+ * With config.weight_storage INT8 each matrix (wq, wk, wv, wqkv, wgate, wo, tkg_..) comes in one of
+ * two forms. As f32, bf16 or f16, without a scale: gqa_create quantises every row by itself, scale
+ * = (largest size of the row) / 127, q = w / scale rounded to nearest even, at most 127 in size, 0
  * where scale is 0; a value that is not finite is refused. Or as GQA_I8 (any of -128..127), with
  * its scale: [out], f32, bf16 or f16, finite. The weight is q * scale. With NATIVE, GQA_I8 and
  * scales are refused. */
@@ -41,15 +47,24 @@ typedef struct gqa_weights {
     gqa_tensor wq_scale, wk_scale, wv_scale; /* [out] each, with GQA_I8 only: as many as the rows */
     gqa_tensor wqkv_scale, wgate_scale, wo_scale;
 
-    /* 1: the matrices (wq, wk, wv, wqkv, wgate, wo) stay where they are, in the mapping of a model
-     * file for instance, in any format and with any row stride that a tensor may have. gqa_create
-     * reads nothing of them; every call that projects reads them. They must outlive the layer and
-     * not change meanwhile. Vectors and scales are copied as ever. Same bits as packed, and the
-     * workspace is a few rows per thread larger. Not with hidden_size 0 (GQA_ERR_ARG).
+    /* 1: the matrices (wq, wk, wv, wqkv, wgate, wo, tkg_..) stay where they are, in the mapping of
+     * a model file for instance, in any format and with any row stride that a tensor may have.
+     * gqa_create reads nothing of them; every call that projects reads them. They must outlive the
+     * layer and not change meanwhile. Vectors and scales are copied as ever. Same bits as packed,
+     * and the workspace is a few rows per thread larger. Not with hidden_size 0 (GQA_ERR_ARG).
      * GQA_ERR_UNSUPPORTED: a matrix that config.weight_storage INT8 would have to quantise (GQA_I8
      * is used in place); backend reference with a format other than GQA_F32, or rows 2^31 elements
      * or more apart; backend neuron, which keeps weights in config.neuron_io. */
     int32_t in_place;
+
+    /* Of token generation (TKG), shaped as those without tkg_; absent = the same as theirs. */
+    gqa_tensor tkg_wq, tkg_bq;
+    gqa_tensor tkg_wk, tkg_bk;
+    gqa_tensor tkg_wv, tkg_bv;
+    gqa_tensor tkg_wqkv, tkg_bqkv;
+    gqa_tensor tkg_wo, tkg_bo;
+    gqa_tensor tkg_wq_scale, tkg_wk_scale, tkg_wv_scale;
+    gqa_tensor tkg_wqkv_scale, tkg_wo_scale;
 } gqa_weights;
 
 GQA_API void gqa_weights_init_sized(gqa_weights *weights, size_t size);

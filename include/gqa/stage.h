@@ -24,7 +24,8 @@ GQA_API gqa_status gqa_stage_input_norm(const gqa_layer *layer, const gqa_tensor
                                         const gqa_tensor *residual, const gqa_tensor *sum,
                                         const gqa_tensor *x_norm, gqa_error *err);
 
-/* x_norm [n, hidden] -> q [n, Hq, Dk], k [n, Hkv, Dk], v [n, Hkv, Dv] with bias, before the clip;
+/* Here and below the projections are those of context encoding, where the layer has two sets.
+ * x_norm [n, hidden] -> q [n, Hq, Dk], k [n, Hkv, Dk], v [n, Hkv, Dv] with bias, before the clip;
  * gate [n, Hq, Dv or 1] where the config has one, else NULL. With k_eq_v v receives k. */
 GQA_API gqa_status gqa_stage_qkv(const gqa_layer *layer, const gqa_tensor *x_norm,
                                  const gqa_tensor *q, const gqa_tensor *k, const gqa_tensor *v,

@@ -104,6 +104,7 @@ static void project(const struct gqa__token_range *block)
     const struct gqa__spine *const spine = block->spine;
     const struct gqa__projection projection = {.x_norm = spine->at.x.buffer,
                                                .n = block->end,
+                                               .tkg = spine->tkg,
                                                .makes = block->makes,
                                                .clip = spine->at.product_clip,
                                                .gate = want_q(block) ? spine->at.gate.buffer : NULL,
@@ -357,6 +358,7 @@ static void project_output(const struct gqa__token_range *block)
     const struct gqa__places *const at = &spine->at;
     struct gqa__output_projection projection = {.attn = at->attn.buffer,
                                                 .n = block->end,
+                                                .tkg = spine->tkg,
                                                 .out = at->x.buffer,
                                                 .out_step = at->x.step,
                                                 .scratch = spine->scratch};

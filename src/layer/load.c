@@ -135,6 +135,13 @@ static gqa_status load_vectors(struct gqa_layer *layer, const gqa_weights *weigh
 
 /* --- matrices -------------------------------------------------------------------------------- */
 
+/* The matrices of a layer; those that it has not have out 0. */
+enum { MATRICES = 5 };
+struct matrices {
+    struct gqa__linear *linear[MATRICES];
+    bool with_bias[MATRICES];
+};
+
 /* linear->out and in are set. */
 static gqa_status make_linear(struct gqa_layer *layer, struct gqa__linear *linear,
                               const gqa_weights *weights, bool with_bias, gqa_error *err)
@@ -228,9 +235,10 @@ static gqa_status pack_matrix(const struct gqa__params *params, const gqa_weight
     return status;
 }
 
-static gqa_status pack_matrices(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err)
+static gqa_status pack_matrices(struct gqa_layer *layer, const gqa_weights *weights,
+                                const struct matrices *all, gqa_error *err)
 {
-    struct gqa__params *const params = &layer->params;
+    const struct gqa__params *const params = &layer->params;
     const size_t most = (size_t)gqa__max(params->shape.hidden, params->shape.o_in);
     struct line line; /* [most] one row */
     void *memory;
@@ -241,12 +249,8 @@ static gqa_status pack_matrices(struct gqa_layer *layer, const gqa_weights *weig
     }
     line.values = memory;
     line.integers = (int8_t *)(line.values + most);
-    status = pack_matrix(params, weights, &params->qkv, &line, err);
-    if (status == GQA_OK) {
-        status = pack_matrix(params, weights, &params->gate, &line, err);
-    }
-    if (status == GQA_OK) {
-        status = pack_matrix(params, weights, &params->o, &line, err);
+    for (size_t i = 0; i < MATRICES && status == GQA_OK; i++) {
+        status = pack_matrix(params, weights, all->linear[i], &line, err);
     }
     gqa__release(&layer->runtime, line.values);
     return status;
@@ -265,35 +269,49 @@ static void place_matrix(const struct gqa__params *params, const gqa_weights *we
     }
 }
 
-static gqa_status load_matrices(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err)
+/* Set the extents of every matrix that the layer has. */
+static struct matrices find_matrices(struct gqa__params *params, const gqa_weights *weights)
 {
-    struct gqa__params *const params = &layer->params;
     const struct gqa__shape *const shape = &params->shape;
-    const gqa_config *const config = &params->config;
-    gqa_status status;
+    const bool qkv_bias = params->config.qkv_bias != 0, o_bias = params->config.o_bias != 0;
+    const bool tkg_qkv = gqa__present(&weights->tkg_wq) || gqa__present(&weights->tkg_wqkv);
+    const struct matrices all = {
+        .linear = {&params->qkv, &params->gate, &params->o, &params->tkg_qkv, &params->tkg_o},
+        .with_bias = {qkv_bias, false, o_bias, qkv_bias, o_bias}};
 
-    if (shape->hidden == 0) {
-        return GQA_OK;
-    }
     params->qkv.out = (int64_t)shape->q_rows + shape->k_rows + shape->v_rows;
     params->qkv.in = shape->hidden;
+    params->gate.out = gqa__present(&weights->wgate) ? shape->gate_rows : 0;
+    params->gate.in = shape->hidden;
     params->o.out = shape->hidden;
     params->o.in = shape->o_in;
-    status = make_linear(layer, &params->qkv, weights, config->qkv_bias != 0, err);
-    if (status == GQA_OK && gqa__present(&weights->wgate)) {
-        params->gate.out = shape->gate_rows;
-        params->gate.in = shape->hidden;
-        status = make_linear(layer, &params->gate, weights, false, err);
+    params->tkg_qkv.out = tkg_qkv ? params->qkv.out : 0;
+    params->tkg_qkv.in = params->qkv.in;
+    params->tkg_o.out = gqa__present(&weights->tkg_wo) ? params->o.out : 0;
+    params->tkg_o.in = params->o.in;
+    return all;
+}
+
+static gqa_status load_matrices(struct gqa_layer *layer, const gqa_weights *weights, gqa_error *err)
+{
+    struct matrices all;
+    gqa_status status = GQA_OK;
+
+    if (layer->params.shape.hidden == 0) {
+        return GQA_OK;
     }
-    if (status == GQA_OK) {
-        status = make_linear(layer, &params->o, weights, config->o_bias != 0, err);
+    all = find_matrices(&layer->params, weights);
+    for (size_t i = 0; i < MATRICES && status == GQA_OK; i++) {
+        if (all.linear[i]->out > 0) {
+            status = make_linear(layer, all.linear[i], weights, all.with_bias[i], err);
+        }
     }
     if (status != GQA_OK || weights->in_place == 0) {
-        return status == GQA_OK ? pack_matrices(layer, weights, err) : status;
+        return status == GQA_OK ? pack_matrices(layer, weights, &all, err) : status;
     }
-    place_matrix(params, weights, &params->qkv);
-    place_matrix(params, weights, &params->gate);
-    place_matrix(params, weights, &params->o);
+    for (size_t i = 0; i < MATRICES; i++) {
+        place_matrix(&layer->params, weights, all.linear[i]);
+    }
     return GQA_OK;
 }
 

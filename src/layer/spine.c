@@ -120,9 +120,11 @@ struct block_cursor {
     int32_t b, done;
 };
 
-/* Fill the next block with valid tokens, entry after entry. Returns its tokens; *runs counts. */
+/* Fill the next block with valid tokens, entry after entry; of one phase, where phases have
+ * matrices of their own. Returns its tokens; *runs counts. */
 static int32_t next_block(struct gqa__spine *spine, struct block_cursor *cursor, int32_t *runs)
 {
+    const bool phases = gqa__stage_two_phases(spine->call->params);
     int32_t n = 0;
 
     *runs = 0;
@@ -131,12 +133,16 @@ static int32_t next_block(struct gqa__spine *spine, struct block_cursor *cursor,
         const int32_t rest = entry->n - cursor->done;
         const int32_t take = rest < spine->block - n ? rest : spine->block - n;
 
+        if (take > 0 && phases && n > 0 && entry->tkg != spine->tkg) {
+            break;
+        }
         if (take > 0) {
             struct gqa__token_run *const run = &spine->runs[(*runs)++];
             run->b = cursor->b;
             run->first = entry->first_valid + cursor->done;
             run->n = take;
             run->at = n;
+            spine->tkg = entry->tkg;
             for (int32_t t = 0; t < take; t++) {
                 spine->positions[n + t] =
                     gqa__call_position(spine->call, cursor->b, run->first + t);

@@ -13,6 +13,7 @@
 struct gqa__spine {
     const struct gqa__call *call;
     int32_t block;                        /* most tokens of a block */
+    bool tkg;                             /* phase of the block, where it chooses matrices */
     struct gqa__token_run *runs;          /* [block] */
     struct gqa__segment *segments;        /* [block] */
     struct gqa_cache *cache;              /* the caller's or the call's own */

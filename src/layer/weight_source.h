@@ -13,7 +13,8 @@ struct gqa__weight_source {
     int64_t row, rows;
 };
 
-/* linear: &params->qkv (rows [q | k | v] from whatever layout the caller has), gate or o. */
+/* linear: &params->qkv or tkg_qkv (rows [q | k | v] from whatever layout the caller has), gate, o
+ * or tkg_o. */
 struct gqa__weight_source gqa__weight_source_of(const struct gqa__params *params,
                                                 const gqa_weights *weights,
                                                 const struct gqa__linear *linear, int64_t row);

@@ -169,63 +169,141 @@ static void check_projection(struct check *check, const struct projection *p)
     }
 }
 
-static void check_qkv(struct check *check)
+enum { QKV_PROJECTIONS = 4 };
+
+/* Names and tensors of q, k, v and what is fused of them, for one phase. */
+static void qkv_fields(gqa_weights *w, bool tkg, struct projection projections[QKV_PROJECTIONS])
 {
-    const gqa_config *const config = &check->params->config;
-    const struct gqa__shape *const shape = &check->params->shape;
-    gqa_weights *const w = check->weights;
+    static const char *const names[2][QKV_PROJECTIONS][3] = {
+        {{"weights.wq", "weights.bq", "weights.wq_scale"},
+         {"weights.wk", "weights.bk", "weights.wk_scale"},
+         {"weights.wv", "weights.bv", "weights.wv_scale"},
+         {"weights.wqkv", "weights.bqkv", "weights.wqkv_scale"}},
+        {{"weights.tkg_wq", "weights.tkg_bq", "weights.tkg_wq_scale"},
+         {"weights.tkg_wk", "weights.tkg_bk", "weights.tkg_wk_scale"},
+         {"weights.tkg_wv", "weights.tkg_bv", "weights.tkg_wv_scale"},
+         {"weights.tkg_wqkv", "weights.tkg_bqkv", "weights.tkg_wqkv_scale"}}};
+    gqa_tensor *const tensors[2][QKV_PROJECTIONS][3] = {
+        {{&w->wq, &w->bq, &w->wq_scale},
+         {&w->wk, &w->bk, &w->wk_scale},
+         {&w->wv, &w->bv, &w->wv_scale},
+         {&w->wqkv, &w->bqkv, &w->wqkv_scale}},
+        {{&w->tkg_wq, &w->tkg_bq, &w->tkg_wq_scale},
+         {&w->tkg_wk, &w->tkg_bk, &w->tkg_wk_scale},
+         {&w->tkg_wv, &w->tkg_bv, &w->tkg_wv_scale},
+         {&w->tkg_wqkv, &w->tkg_bqkv, &w->tkg_wqkv_scale}}};
+
+    for (int i = 0; i < QKV_PROJECTIONS; i++) {
+        projections[i] = (struct projection){.field = names[tkg][i][0],
+                                             .bias_field = names[tkg][i][1],
+                                             .scale_field = names[tkg][i][2],
+                                             .weight = tensors[tkg][i][0],
+                                             .bias = tensors[tkg][i][1],
+                                             .scale = tensors[tkg][i][2]};
+    }
+}
+
+/* Which of them the config calls for, and why. */
+static void qkv_needs(const struct gqa__params *params,
+                      struct projection projections[QKV_PROJECTIONS])
+{
+    const gqa_config *const config = &params->config;
+    const struct gqa__shape *const shape = &params->shape;
     const bool some = shape->hidden > 0;
     const bool separate = some && config->qkv_layout == GQA_QKV_SEPARATE;
-    const bool fused = some && config->qkv_layout != GQA_QKV_SEPARATE;
-    const bool own_v = separate && !config->k_eq_v;
-    const bool v_is_k = separate && config->k_eq_v != 0;
-    const char *const cause = some ? "config.qkv_layout" : "config.hidden_size";
-    const char *const v_cause = v_is_k ? "config.k_eq_v" : cause;
-    const int32_t value = some ? (int32_t)config->qkv_layout : 0;
-    const char *const flag = "config.qkv_bias";
-    const int64_t hidden = shape->hidden;
-    const int64_t all = (int64_t)shape->q_rows + shape->k_rows + shape->v_rows;
-    const struct projection projections[] = {
-        {"weights.wq", "weights.bq", "weights.wq_scale", &w->wq, &w->bq, &w->wq_scale, separate,
-         cause, value, flag, config->qkv_bias, shape->q_rows, hidden},
-        {"weights.wk", "weights.bk", "weights.wk_scale", &w->wk, &w->bk, &w->wk_scale, separate,
-         cause, value, flag, config->qkv_bias, shape->k_rows, hidden},
-        {"weights.wv", "weights.bv", "weights.wv_scale", &w->wv, &w->bv, &w->wv_scale, own_v,
-         v_cause, v_is_k ? config->k_eq_v : value, flag, config->qkv_bias, shape->v_rows, hidden},
-        {"weights.wqkv", "weights.bqkv", "weights.wqkv_scale", &w->wqkv, &w->bqkv, &w->wqkv_scale,
-         fused, cause, value, flag, config->qkv_bias, all, hidden},
-    };
-    for (size_t i = 0; i < sizeof projections / sizeof projections[0]; i++) {
+    const bool wanted[QKV_PROJECTIONS] = {separate, separate, separate && !config->k_eq_v,
+                                          some && !separate};
+    const int64_t outs[QKV_PROJECTIONS] = {shape->q_rows, shape->k_rows, shape->v_rows,
+                                           (int64_t)shape->q_rows + shape->k_rows + shape->v_rows};
+
+    for (int i = 0; i < QKV_PROJECTIONS; i++) {
+        struct projection *const p = &projections[i];
+        p->wanted = wanted[i];
+        p->cause = some ? "config.qkv_layout" : "config.hidden_size";
+        p->value = some ? (int32_t)config->qkv_layout : 0;
+        p->bias_cause = "config.qkv_bias";
+        p->bias_value = config->qkv_bias;
+        p->out = outs[i];
+        p->in = shape->hidden;
+    }
+    if (separate && config->k_eq_v) {
+        projections[2].cause = "config.k_eq_v";
+        projections[2].value = config->k_eq_v;
+    }
+}
+
+/* A second set is there as soon as one of its matrices is. */
+static void need_second_set(struct projection *projections, int count)
+{
+    int32_t given = 0;
+
+    for (int i = 0; i < count; i++) {
+        given += projections[i].wanted && gqa__present(projections[i].weight);
+    }
+    for (int i = 0; i < count; i++) {
+        if (projections[i].wanted) {
+            projections[i].wanted = given > 0;
+            projections[i].cause = "the number of its set's matrices that are given";
+            projections[i].value = given;
+        }
+    }
+}
+
+static void check_qkv(struct check *check, bool tkg)
+{
+    struct projection projections[QKV_PROJECTIONS];
+
+    qkv_fields(check->weights, tkg, projections);
+    qkv_needs(check->params, projections);
+    if (tkg) {
+        need_second_set(projections, QKV_PROJECTIONS);
+    }
+    for (int i = 0; i < QKV_PROJECTIONS; i++) {
         check_projection(check, &projections[i]);
     }
 }
 
-static void check_gate_and_output(struct check *check)
+static void check_gate_matrix(struct check *check)
 {
     const gqa_config *const config = &check->params->config;
     const struct gqa__shape *const shape = &check->params->shape;
-    gqa_weights *const w = check->weights;
     const bool some = shape->hidden > 0;
     const bool gated = config->gate == GQA_GATE_ELEMENT || config->gate == GQA_GATE_HEAD;
     const bool no_hidden = gated && !some;
-    const struct projection gate = {"weights.wgate",
-                                    NULL,
-                                    "weights.wgate_scale",
-                                    &w->wgate,
-                                    NULL,
-                                    &w->wgate_scale,
-                                    some && gated,
-                                    no_hidden ? "config.hidden_size" : "config.gate",
-                                    no_hidden ? 0 : (int32_t)config->gate,
-                                    NULL,
-                                    0,
-                                    shape->gate_rows,
-                                    shape->hidden};
-    const struct projection output = {
-        "weights.wo",   "weights.bo",  "weights.wo_scale",   &w->wo,        &w->bo,
-        &w->wo_scale,   some,          "config.hidden_size", shape->hidden, "config.o_bias",
-        config->o_bias, shape->hidden, shape->o_in};
+    const struct projection gate = {.field = "weights.wgate",
+                                    .scale_field = "weights.wgate_scale",
+                                    .weight = &check->weights->wgate,
+                                    .scale = &check->weights->wgate_scale,
+                                    .wanted = some && gated,
+                                    .cause = no_hidden ? "config.hidden_size" : "config.gate",
+                                    .value = no_hidden ? 0 : (int32_t)config->gate,
+                                    .out = shape->gate_rows,
+                                    .in = shape->hidden};
+
     check_projection(check, &gate);
+}
+
+static void check_output_matrix(struct check *check, bool tkg)
+{
+    gqa_weights *const w = check->weights;
+    const struct gqa__shape *const shape = &check->params->shape;
+    struct projection output = {.field = tkg ? "weights.tkg_wo" : "weights.wo",
+                                .bias_field = tkg ? "weights.tkg_bo" : "weights.bo",
+                                .scale_field = tkg ? "weights.tkg_wo_scale" : "weights.wo_scale",
+                                .weight = tkg ? &w->tkg_wo : &w->wo,
+                                .bias = tkg ? &w->tkg_bo : &w->bo,
+                                .scale = tkg ? &w->tkg_wo_scale : &w->wo_scale,
+                                .wanted = shape->hidden > 0,
+                                .cause = "config.hidden_size",
+                                .value = shape->hidden,
+                                .bias_cause = "config.o_bias",
+                                .bias_value = check->params->config.o_bias,
+                                .out = shape->hidden,
+                                .in = shape->o_in};
+
+    if (tkg) {
+        need_second_set(&output, 1);
+    }
     check_projection(check, &output);
 }
 
@@ -343,8 +421,11 @@ gqa_status gqa__weights_check(const struct gqa__params *params, gqa_weights *wei
 {
     struct check check = {params, weights, err, GQA_OK};
     check_norms(&check);
-    check_qkv(&check);
-    check_gate_and_output(&check);
+    check_qkv(&check, false);
+    check_gate_matrix(&check);
+    check_output_matrix(&check, false);
+    check_qkv(&check, true);
+    check_output_matrix(&check, true);
     check_qk_norm(&check);
     check_sinks(&check);
     return check.status;

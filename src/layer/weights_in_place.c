@@ -8,8 +8,10 @@
 gqa_status gqa__in_place_check(const struct gqa__params *params, const gqa_weights *weights,
                                gqa_error *err)
 {
-    const gqa_tensor *const matrices[] = {&weights->wq,   &weights->wk,    &weights->wv,
-                                          &weights->wqkv, &weights->wgate, &weights->wo};
+    const gqa_tensor *const matrices[] = {&weights->wq,       &weights->wk,     &weights->wv,
+                                          &weights->wqkv,     &weights->wgate,  &weights->wo,
+                                          &weights->tkg_wq,   &weights->tkg_wk, &weights->tkg_wv,
+                                          &weights->tkg_wqkv, &weights->tkg_wo};
     const char *const field = "weights.in_place";
     if (weights->in_place != 0 && weights->in_place != 1) {
         return gqa__fail(err, GQA_ERR_ARG, field, "is %d; it must be 0 or 1",

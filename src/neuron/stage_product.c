@@ -106,7 +106,7 @@ void gqa__neuron_stage_project(const struct gqa__params *params,
     const bool q = (projection->makes & GQA__MAKE_Q) != 0;
     const bool kv = (projection->makes & GQA__MAKE_KV) != 0;
     unsigned char *const scratch = projection->scratch;
-    struct io_product product = {.linear = &params->qkv,
+    struct io_product product = {.linear = gqa__stage_qkv_matrix(params, projection->tkg),
                                  .x = projection->x_norm,
                                  .tokens = projection->n,
                                  .begin = q ? 0 : params->shape.q_rows,
@@ -122,7 +122,7 @@ void gqa__neuron_stage_oproj(const struct gqa__params *params,
                              const struct gqa__output_projection *projection,
                              const gqa_runtime *runtime)
 {
-    struct io_product product = {.linear = &params->o,
+    struct io_product product = {.linear = gqa__stage_o_matrix(params, projection->tkg),
                                  .x = projection->attn,
                                  .tokens = projection->n,
                                  .end = params->o.out,

@@ -19,7 +19,7 @@ static float residual_factor(const struct gqa__params *params)
 void gqa__stage_oproj(const struct gqa__params *params,
                       const struct gqa__output_projection *projection, const gqa_runtime *runtime)
 {
-    struct gqa__product product = {.linear = &params->o,
+    struct gqa__product product = {.linear = gqa__stage_o_matrix(params, projection->tkg),
                                    .x = projection->attn,
                                    .x_stride = params->o.in,
                                    .tokens = projection->n,

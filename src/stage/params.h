@@ -32,6 +32,7 @@ struct gqa__params {
     struct gqa__linear qkv;  /* rows [q | k | v]; q as [hq][q_head_rows] */
     struct gqa__linear gate; /* wgate */
     struct gqa__linear o;
+    struct gqa__linear tkg_qkv, tkg_o;   /* out 0: token generation uses qkv, o */
     float *input_norm, *input_norm_bias; /* f32 copies, NULL = absent */
     float *q_norm, *k_norm, *q_norm_bias, *k_norm_bias;
     bool q_norm_per_head, k_norm_per_head; /* [H][D] instead of [D] */

@@ -64,7 +64,7 @@ void gqa__stage_qkv_project(const struct gqa__params *params,
     const struct gqa__shape *const shape = &params->shape;
     const int64_t out = params->qkv.out;
     const int64_t out_step = params->kernels->out_step;
-    struct gqa__product product = {.linear = &params->qkv,
+    struct gqa__product product = {.linear = gqa__stage_qkv_matrix(params, projection->tkg),
                                    .x = projection->x_norm,
                                    .x_stride = shape->hidden,
                                    .tokens = projection->n,

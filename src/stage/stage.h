@@ -15,6 +15,7 @@ enum { GQA__MAKE_Q = 1, GQA__MAKE_KV = 2 };
 struct gqa__projection {
     const float *x_norm; /* [n][hidden] */
     int32_t n;
+    bool tkg;    /* phase: which matrix */
     int makes;   /* GQA__MAKE_* */
     float clip;  /* q, k and v are clamped to +-clip; 0 = they are not */
     float *gate; /* [n][hq][gate_dim] logits of a gate of its own (ELEMENT, HEAD), or NULL */
@@ -95,6 +96,7 @@ size_t gqa__stage_oproj_scratch(const struct gqa__params *params, int32_t tokens
 struct gqa__output_projection {
     const float *attn; /* [n][hq][dv] */
     int32_t n;
+    bool tkg;   /* phase: which matrix */
     float *out; /* [n][hidden], out_step apart */
     int64_t out_step;
     const float *sum; /* [n][hidden], sum_step apart, or NULL; does not overlap out */
@@ -109,7 +111,11 @@ void gqa__stage_post(const struct gqa__params *params, float *o, int32_t n);
 void gqa__stage_residual(const struct gqa__params *params, const float *sum, const float *o,
                          float *out);
 
-/* sink.c: the sinks of the CTE or TKG phase, natural logits [hq], or NULL. */
+/* phase.c: what the CTE or TKG phase uses. Sinks: natural logits [hq], or NULL. */
 const float *gqa__stage_sinks(const struct gqa__params *params, bool tkg);
+const struct gqa__linear *gqa__stage_qkv_matrix(const struct gqa__params *params, bool tkg);
+const struct gqa__linear *gqa__stage_o_matrix(const struct gqa__params *params, bool tkg);
+/* Are there matrices of which the phase chooses one? */
+bool gqa__stage_two_phases(const struct gqa__params *params);
 
 #endif

@@ -44,10 +44,26 @@ static const struct {
     {"weights.wqkv_scale", offsetof(gqa_weights, wqkv_scale)},
     {"weights.wgate_scale", offsetof(gqa_weights, wgate_scale)},
     {"weights.wo_scale", offsetof(gqa_weights, wo_scale)},
+    {"weights.tkg_wq", offsetof(gqa_weights, tkg_wq)},
+    {"weights.tkg_bq", offsetof(gqa_weights, tkg_bq)},
+    {"weights.tkg_wk", offsetof(gqa_weights, tkg_wk)},
+    {"weights.tkg_bk", offsetof(gqa_weights, tkg_bk)},
+    {"weights.tkg_wv", offsetof(gqa_weights, tkg_wv)},
+    {"weights.tkg_bv", offsetof(gqa_weights, tkg_bv)},
+    {"weights.tkg_wqkv", offsetof(gqa_weights, tkg_wqkv)},
+    {"weights.tkg_bqkv", offsetof(gqa_weights, tkg_bqkv)},
+    {"weights.tkg_wo", offsetof(gqa_weights, tkg_wo)},
+    {"weights.tkg_bo", offsetof(gqa_weights, tkg_bo)},
+    {"weights.tkg_wq_scale", offsetof(gqa_weights, tkg_wq_scale)},
+    {"weights.tkg_wk_scale", offsetof(gqa_weights, tkg_wk_scale)},
+    {"weights.tkg_wv_scale", offsetof(gqa_weights, tkg_wv_scale)},
+    {"weights.tkg_wqkv_scale", offsetof(gqa_weights, tkg_wqkv_scale)},
+    {"weights.tkg_wo_scale", offsetof(gqa_weights, tkg_wo_scale)},
 };
 
 /* A tensor that is added to the struct must be added here, and tested. */
-_Static_assert(offsetof(gqa_weights, in_place) - offsetof(gqa_weights, input_norm) ==
+_Static_assert(offsetof(gqa_weights, in_place) - offsetof(gqa_weights, input_norm) +
+                       sizeof(gqa_weights) - offsetof(gqa_weights, tkg_wq) ==
                    WEIGHT_FIELDS * sizeof(gqa_tensor),
                "every tensor of gqa_weights is listed");
 
@@ -59,6 +75,18 @@ gqa_tensor *weight_field(gqa_weights *weights, int i)
 const char *weight_name(int i)
 {
     return fields[i].name;
+}
+
+bool weight_may_be_given(struct weight_set *set, int i)
+{
+    const char *const name = weight_name(i);
+    for (int f = 0; f < WEIGHT_FIELDS && strstr(name, "_scale") == NULL; f++) {
+        if (strncmp(name, "weights.tkg_w", 13) == 0 &&
+            strcmp(weight_name(f) + 8, name + strlen("weights.tkg_")) == 0) {
+            return weight_field(&set->weights, f)->data != NULL;
+        }
+    }
+    return false;
 }
 
 float *weight_values(const gqa_tensor *tensor)
@@ -114,40 +142,72 @@ void weight_set_init(struct weight_set *set)
     set->config.isa = GQA_ISA_SCALAR;
 }
 
-static void fill_matrices(struct weight_set *set)
+/* The projections of one phase in the struct, and what they are drawn from. */
+struct phase {
+    gqa_tensor *wq, *bq, *wk, *bk, *wv, *bv, *wqkv, *bqkv, *wo, *bo;
+    uint64_t seed; /* is added to the seed of each */
+};
+
+static void fill_qkv(const struct weight_set *set, const struct phase *w)
 {
     const gqa_config *const c = &set->config;
-    gqa_weights *const w = &set->weights;
     const int64_t hq = c->num_attention_heads, hkv = c->num_key_value_heads;
     const int64_t hidden = c->hidden_size;
     const int64_t dk = c->head_dim, dv = c->v_head_dim != 0 ? c->v_head_dim : dk;
     const int64_t q = hq * (c->gate == GQA_GATE_Q_TAIL ? dk + dv : dk);
     const int64_t k = hkv * dk, v = c->k_eq_v ? 0 : hkv * dv;
     if (c->qkv_layout == GQA_QKV_SEPARATE) {
-        w->wq = draw_matrix(set, q, hidden, 1);
-        w->wk = draw_matrix(set, k, hidden, 2);
+        *w->wq = draw_matrix(set, q, hidden, w->seed + 1);
+        *w->wk = draw_matrix(set, k, hidden, w->seed + 2);
         if (v > 0) {
-            w->wv = draw_matrix(set, v, hidden, 3);
+            *w->wv = draw_matrix(set, v, hidden, w->seed + 3);
         }
         if (c->qkv_bias) {
-            w->bq = draw_vector(set, q, 4);
-            w->bk = draw_vector(set, k, 5);
+            *w->bq = draw_vector(set, q, w->seed + 4);
+            *w->bk = draw_vector(set, k, w->seed + 5);
         }
         if (c->qkv_bias && v > 0) {
-            w->bv = draw_vector(set, v, 6);
+            *w->bv = draw_vector(set, v, w->seed + 6);
         }
     } else {
-        w->wqkv = draw_matrix(set, q + k + v, hidden, 7);
+        *w->wqkv = draw_matrix(set, q + k + v, hidden, w->seed + 7);
         if (c->qkv_bias) {
-            w->bqkv = draw_vector(set, q + k + v, 8);
+            *w->bqkv = draw_vector(set, q + k + v, w->seed + 8);
         }
     }
-    if (c->gate == GQA_GATE_ELEMENT || c->gate == GQA_GATE_HEAD) {
-        w->wgate = draw_matrix(set, c->gate == GQA_GATE_HEAD ? hq : hq * dv, hidden, 9);
-    }
-    w->wo = draw_matrix(set, hidden, hq * dv, 10);
+}
+
+static void fill_output(const struct weight_set *set, const struct phase *w)
+{
+    const gqa_config *const c = &set->config;
+    const int64_t dv = c->v_head_dim != 0 ? c->v_head_dim : c->head_dim;
+    *w->wo = draw_matrix(set, c->hidden_size, c->num_attention_heads * dv, w->seed + 10);
     if (c->o_bias) {
-        w->bo = draw_vector(set, hidden, 11);
+        *w->bo = draw_vector(set, c->hidden_size, w->seed + 11);
+    }
+}
+
+static void fill_matrices(struct weight_set *set)
+{
+    const gqa_config *const c = &set->config;
+    gqa_weights *const w = &set->weights;
+    const int64_t hq = c->num_attention_heads;
+    const int64_t dv = c->v_head_dim != 0 ? c->v_head_dim : c->head_dim;
+    const struct phase cte = {&w->wq,   &w->bq,   &w->wk, &w->bk, &w->wv, &w->bv,
+                              &w->wqkv, &w->bqkv, &w->wo, &w->bo, 0};
+    const struct phase tkg = {&w->tkg_wq, &w->tkg_bq, &w->tkg_wk,   &w->tkg_bk,
+                              &w->tkg_wv, &w->tkg_bv, &w->tkg_wqkv, &w->tkg_bqkv,
+                              &w->tkg_wo, &w->tkg_bo, 100};
+    fill_qkv(set, &cte);
+    if (c->gate == GQA_GATE_ELEMENT || c->gate == GQA_GATE_HEAD) {
+        w->wgate = draw_matrix(set, c->gate == GQA_GATE_HEAD ? hq : hq * dv, c->hidden_size, 9);
+    }
+    fill_output(set, &cte);
+    if (set->tkg_qkv) {
+        fill_qkv(set, &tkg);
+    }
+    if (set->tkg_output) {
+        fill_output(set, &tkg);
     }
 }
 
@@ -194,6 +254,11 @@ void weight_set_fill(struct weight_set *set)
         give_integers(&w->wqkv, &w->wqkv_scale);
         give_integers(&w->wgate, &w->wgate_scale);
         give_integers(&w->wo, &w->wo_scale);
+        give_integers(&w->tkg_wq, &w->tkg_wq_scale);
+        give_integers(&w->tkg_wk, &w->tkg_wk_scale);
+        give_integers(&w->tkg_wv, &w->tkg_wv_scale);
+        give_integers(&w->tkg_wqkv, &w->tkg_wqkv_scale);
+        give_integers(&w->tkg_wo, &w->tkg_wo_scale);
     }
     if (c->input_norm != GQA_NORM_NONE) {
         w->input_norm = draw_vector(set, c->hidden_size, 12);
@@ -398,6 +463,25 @@ static void integers_fused_gate(struct weight_set *set)
     set->integers = true;
 }
 
+static void tkg(struct weight_set *set)
+{
+    set->config.qkv_bias = 1;
+    set->tkg_qkv = true;
+    set->tkg_output = true;
+}
+
+static void tkg_fused(struct weight_set *set)
+{
+    fused(set);
+    set->tkg_qkv = true;
+}
+
+static void tkg_integers(struct weight_set *set)
+{
+    integers(set);
+    set->tkg_qkv = true;
+}
+
 const struct weight_set_case weight_set_cases[WEIGHT_SET_CASES] = {
     {none, "none", "wq wk wv wo"},
     {norms, "norms", "wq wk wv wo"},
@@ -419,6 +503,11 @@ const struct weight_set_case weight_set_cases[WEIGHT_SET_CASES] = {
     {int8_fused_gate, "int8 fused gate", "wqkv wgate wo"},
     {integers, "integers", "wq wq_scale wk wk_scale wv wv_scale wo wo_scale bo"},
     {integers_fused_gate, "integers fused gate", "wqkv wqkv_scale wgate wgate_scale wo wo_scale"},
+    {tkg, "tkg", "wq bq wk bk wv bv wo tkg_wq tkg_bq tkg_wk tkg_bk tkg_wv tkg_bv"},
+    {tkg_fused, "tkg fused", "wqkv wo"},
+    {tkg_integers, "tkg integers",
+     "wq wq_scale wk wk_scale wv wv_scale wo wo_scale bo tkg_wq tkg_wq_scale tkg_wk tkg_wk_scale "
+     "tkg_wv tkg_wv_scale"},
     {attention_only, "attention only", ""},
     {attention_only_gate, "attention only gate", ""},
 };

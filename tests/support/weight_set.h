@@ -8,13 +8,15 @@
 
 #include "gqa/gqa.h"
 
-enum { WEIGHT_FIELDS = 27 };
+enum { WEIGHT_FIELDS = 42 };
 
 struct weight_set {
     gqa_config config;
     gqa_weights weights;
     bool norm_per_head; /* q_norm and its kin as [H, Dk] */
     bool integers;      /* matrices as GQA_I8 with a scale */
+    bool tkg_qkv;       /* token generation has q, k and v of its own, */
+    bool tkg_output;    /* and an output */
     float scale; /* values in [-scale, scale); 0: multiples of 2^-7 up to 1, exact in 16 bits too */
 };
 
@@ -28,7 +30,7 @@ struct weight_set_case {
     const char *name;
     const char *required;
 };
-enum { WEIGHT_SET_CASES = 22 };
+enum { WEIGHT_SET_CASES = 25 };
 extern const struct weight_set_case weight_set_cases[WEIGHT_SET_CASES];
 
 /* weight_set_init and the change of the case of this name. */
@@ -41,6 +43,9 @@ void weight_set_free(struct weight_set *set);
 /* Field i of the weights, 0 .. WEIGHT_FIELDS - 1, and its name ("weights.wq"). */
 gqa_tensor *weight_field(gqa_weights *weights, int i);
 const char *weight_name(int i);
+
+/* Is it a matrix of token generation, which may be given wherever its like is? */
+bool weight_may_be_given(struct weight_set *set, int i);
 
 /* The same values as another tensor: dtype F32, BF16 or F16 (the values must fit), and, with gap,
  * rows gap elements apart from one another. Integers stay what they are. */
