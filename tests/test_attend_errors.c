@@ -279,6 +279,17 @@ static void end_alone(struct call *c)
     c->in.key_end = stuck;
 }
 
+static void rows_alone(struct call *c)
+{
+    c->in.row_begin = stuck;
+    c->in.batch = -1;
+}
+
+static void batch_alone(struct call *c)
+{
+    c->in.batch = 1;
+}
+
 static void range_begin_odd(struct call *c)
 {
     c->in.range_begin = BLOCK_KEYS + 1;
@@ -422,6 +433,8 @@ static const struct fault of_both[] = {
     FAULT(phase_three, "inputs.phase"),
     FAULT(begin_alone, "inputs.key_end"),
     FAULT(end_alone, "inputs.key_begin"),
+    FAULT(rows_alone, "inputs.batch"),
+    FAULT(batch_alone, "inputs.batch"),
     FAULT(range_begin_odd, "inputs.range_begin"),
     FAULT(range_begin_negative, "inputs.range_begin"),
     FAULT(range_end_below, "inputs.range_end"),
@@ -503,6 +516,7 @@ static void every_member_is_spoilt(void **state)
     static const char *const without[] = {
         "inputs.struct_size",  "output.struct_size", /* spoilt as "inputs" and "output" */
         "inputs.position_ids",                       /* any numbers: queries need no order */
+        "inputs.row_begin",                          /* test_flat */
         "inputs.trace",                              /* any pointer */
         "inputs.trace_user",                         /* the same */
         "output.path"};                              /* filled */
@@ -510,9 +524,9 @@ static void every_member_is_spoilt(void **state)
     char members[64][64];
     int n = fault_members(header, "gqa_attend_inputs", "inputs", members, 64);
     (void)state;
-    assert_int_equal(n, 21);
+    assert_int_equal(n, 23);
     n += fault_members(header, "gqa_attend_output", "output", members + n, 64 - n);
-    assert_int_equal(n, 21 + 7);
+    assert_int_equal(n, 23 + 7);
     for (int i = 0; i < n; i++) {
         bool found = mentioned(members[i], of_both, BOTH) ||
                      mentioned(members[i], of_plain, PLAIN) ||

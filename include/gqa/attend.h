@@ -58,6 +58,11 @@ typedef struct gqa_attend_inputs {
                                 at range_begin or below, unless they cover no keys */
     gqa_trace trace;         /* as in gqa_inputs */
     void *trace_user;
+
+    /* A flat call (see gqa_inputs), or NULL and 0: queries, outputs and states are [1, N, ...], the
+     * keys of batch entry b are a cache's sequence, or entry b of key and value [batch, K, ...]. */
+    const int32_t *row_begin; /* [batch + 1] */
+    int32_t batch;
 } gqa_attend_inputs;
 
 GQA_API void gqa_attend_inputs_init_sized(gqa_attend_inputs *inputs, size_t size);

@@ -7,6 +7,11 @@
  *
  * Shapes: B batch entries (a sequence each), T tokens per entry, K = columns of mask and bias.
  * Every [B, T, ...] tensor may drop B when B = 1: [T, hidden] is a batch of one.
+ *
+ * A flat call has entries of any lengths, one after the other and without padding: inputs.row_begin
+ * says where each begins. Its tensors and arrays are [1, N, ...] (or [N, ...]) wherever [B, T, ...]
+ * is written, N being the tokens of all entries, so a prompt of 128 tokens and seven decodes are a
+ * call of 135 tokens. Each entry's results have the bits of a call of its own.
  */
 #ifndef GQA_FORWARD_H
 #define GQA_FORWARD_H
@@ -98,6 +103,15 @@ typedef struct gqa_inputs {
     void *tap_user;
     gqa_trace trace; /* backend cpu: called for every tile of attention; NULL = none */
     void *trace_user;
+
+    /* A flat call, or NULL and 0. Its present_key_value is [1, Hkv, N, D], mask and bias are
+     * [1, 1|Hq, N, K], active_mask is [1, N, C] with C at least the tokens of the longest entry
+     * (columns count the entry's own tokens, as a tap's `first` does). first_valid and lengths must
+     * be NULL. */
+    const int32_t *row_begin; /* [batch + 1] entry b has the tokens row_begin[b] ..
+                                 row_begin[b + 1] - 1, none if both are equal: from 0 on, not
+                                 falling, up to N */
+    int32_t batch;            /* entries */
 } gqa_inputs;
 
 GQA_API void gqa_inputs_init_sized(gqa_inputs *inputs, size_t size);
@@ -216,8 +230,14 @@ static inline void gqa_output_init(gqa_output *output)
 }
 
 /* Bytes that gqa_forward needs for these inputs and this output (pointers are not followed, so
- * data may be any non-NULL value; lengths and sequences are not read). Grows with neither T nor
- * the cache, except without a cache, where the call's own K and V live in it. */
+ * data may be any non-NULL value; lengths, sequences and row_begin are not read). Grows with
+ * neither T nor the cache, except without a cache, where the call's own K and V live in it.
+ *
+ * One size for many calls: what a flat call of B entries and N tokens needs is enough for every
+ * call, flat or not, of at most B entries and, padding included, at most N tokens that has the same
+ * tensors in the same formats and strides (or fewer outputs) and asks for the same things, whatever
+ * the lengths. A workspace that is too small is refused (GQA_ERR_WORKSPACE) with the bytes that the
+ * call needs. */
 GQA_API gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
                                       const gqa_inputs *inputs, const gqa_output *output,
                                       size_t *size, gqa_error *err);

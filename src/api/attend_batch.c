@@ -90,9 +90,10 @@ static gqa_status check_attend_entry(const struct gqa__call *call, int32_t b, gq
 
 gqa_status gqa__attend_entries(struct gqa__call *call, gqa_error *err)
 {
-    gqa_status status = GQA_OK;
+    gqa_status status = gqa__check_rows(call, err);
 
-    if (call->cache != NULL) { /* it is only read: two entries may have one sequence */
+    if (status == GQA_OK &&
+        call->cache != NULL) { /* it is only read: two entries may have one sequence */
         status =
             gqa__check_sequences(call->in.sequences, call->batch, call->cache->max_sequences, err);
     }

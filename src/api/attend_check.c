@@ -28,6 +28,8 @@ static void take_structs(struct gqa__call *call, const gqa_attend_inputs *in,
     call->in.key_end = in->key_end;
     call->in.trace = in->trace;
     call->in.trace_user = in->trace_user;
+    call->in.row_begin = in->row_begin;
+    call->in.batch = in->batch;
     call->out.attn = out->output;
     call->out.lse = out->lse;
     call->out.work = out->work;
@@ -132,7 +134,7 @@ static void check_range(struct gqa__call_check *check)
 static void fit_states(struct gqa__call_check *check, gqa_states *states, const char *field)
 {
     const struct gqa__call *const call = check->call;
-    const int64_t shape[3] = {call->batch, call->tokens, call->params->shape.hq};
+    const int64_t shape[3] = {call->outer, call->tokens, call->params->shape.hq};
     gqa_tensor *const tensors[3] = {&states->m, &states->l, &states->o};
 
     if (check->status != GQA_OK) {
@@ -152,7 +154,7 @@ static void check_outputs(struct gqa__call_check *check)
     gqa_output *const out = &call->out;
     gqa_states *const states = &call->attend.states;
     const struct gqa__shape *const shape = &call->params->shape;
-    const int64_t b = call->batch, t = call->tokens;
+    const int64_t b = call->outer, t = call->tokens;
     const struct gqa__rule rules[] = {
         {"output.output", &out->attn, NULL, NULL, GQA__FLOATS, 4, {b, t, shape->hq, shape->dv}},
         {"output.lse", &out->lse, NULL, NULL, GQA__ONLY_F32, 3, {b, t, shape->hq}},

@@ -9,17 +9,42 @@ bool gqa__batch_begin(const struct gqa__call *call, int32_t b)
 {
     const int32_t *const sequences = call->in.sequences;
 
-    call->entries[b] = (struct gqa__batch_entry){.sequence = sequences != NULL ? sequences[b] : b};
+    const int32_t *const rows = call->in.row_begin;
+    struct gqa__batch_entry *const entry = &call->entries[b];
+
+    *entry = (struct gqa__batch_entry){.sequence = sequences != NULL ? sequences[b] : b};
+    entry->tensor_b = rows != NULL ? 0 : b;
+    entry->tensor_t = rows != NULL ? rows[b] : 0;
+    entry->tokens = rows != NULL ? rows[b + 1] - rows[b] : call->tokens;
     if (call->views != NULL) {
         call->views[b] = (struct gqa__kv_view){0};
     }
-    return call->entries[b].sequence >= 0;
+    return entry->sequence >= 0;
+}
+
+gqa_status gqa__check_rows(const struct gqa__call *call, gqa_error *err)
+{
+    const int32_t *const rows = call->in.row_begin;
+    int32_t below = 0;
+
+    for (int32_t b = 0; rows != NULL && b <= call->batch; b++) {
+        const bool last = b == call->batch;
+        if (rows[b] < below || rows[b] > call->tokens || (b == 0 && rows[b] != 0) ||
+            (last && rows[b] != call->tokens)) {
+            return gqa__fail(err, GQA_ERR_ARG, "inputs.row_begin",
+                             "[%d] is %d; it must begin with 0, not fall, and end with the call's "
+                             "%d tokens",
+                             (int)b, (int)rows[b], (int)call->tokens);
+        }
+        below = rows[b];
+    }
+    return GQA_OK;
 }
 
 gqa_status gqa__check_valid(const struct gqa__call *call, int32_t b, gqa_error *err)
 {
     const gqa_inputs *const in = &call->in;
-    const int32_t tokens = call->tokens;
+    const int32_t tokens = call->entries[b].tokens;
     const int32_t begin = in->first_valid != NULL ? in->first_valid[b] : 0;
     int32_t count;
 

@@ -5,6 +5,9 @@
 
 #include "layer/call.h"
 
+/* What inputs.row_begin holds, if it is given: [batch + 1], from 0 to the call's tokens. */
+gqa_status gqa__check_rows(const struct gqa__call *call, gqa_error *err);
+
 /* Clear entry b (and its view) and set its sequence; false if it is inactive. */
 bool gqa__batch_begin(const struct gqa__call *call, int32_t b);
 

@@ -22,7 +22,7 @@ static gqa_status check_entry_ids(const struct gqa__call *call, int32_t b, int64
     ids.any_order =
         gqa__present(&in->mask) || gqa__present(&in->active_mask) || in->key_begin != NULL;
     if (in->position_ids != NULL) {
-        ids.ids = in->position_ids + (int64_t)b * call->tokens + entry->first_valid;
+        ids.ids = in->position_ids + gqa__call_token(call, b, entry->first_valid);
     }
     return gqa__check_ids(&ids, ordered, err);
 }
@@ -39,10 +39,10 @@ static gqa_status check_room(const struct gqa__call *call, int32_t b, gqa_error 
                          "sequence %d holds %d tokens; %d more exceed max_tokens %d",
                          entry->sequence, sequence->length, entry->n, cache->max_tokens);
     }
-    if (call->tokens > INT32_MAX - sequence->columns) {
+    if (entry->tokens > INT32_MAX - sequence->columns) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
                          "sequence %d has seen %d columns; %d more exceed %d", entry->sequence,
-                         sequence->columns, call->tokens, INT32_MAX);
+                         sequence->columns, entry->tokens, INT32_MAX);
     }
     return GQA_OK;
 }
@@ -85,6 +85,7 @@ static gqa_status check_reading(const struct gqa__call *call, int32_t b, bool *o
 {
     struct gqa__batch_entry *const entry = &call->entries[b];
     struct gqa__kv_view *const view = &call->views[b];
+    const gqa_tensor *const active = &call->in.active_mask;
 
     gqa__view_cache(view, call->cache, entry->sequence);
     if (entry->n > view->length) {
@@ -97,12 +98,12 @@ static gqa_status check_reading(const struct gqa__call *call, int32_t b, bool *o
     if (entry->n > 0) {
         const int32_t first = gqa__view_column(view, entry->past) - entry->first_valid;
         const int32_t last = gqa__view_column(view, view->length - 1);
-        if (gqa__present(&call->in.active_mask) && (first < 0 || last - first >= call->tokens)) {
+        if (gqa__present(active) && (first < 0 || last - first >= active->shape[2])) {
             return gqa__fail(
                 err, GQA_ERR_ARG, "inputs.active_mask",
                 "inputs.active_mask has %d columns; the queries of batch entry %d are columns "
                 "%d..%d of its sequence and begin at column %d of the call",
-                call->tokens, b, first + entry->first_valid, last, entry->first_valid);
+                (int)active->shape[2], b, first + entry->first_valid, last, entry->first_valid);
         }
         entry->columns = first > 0 ? first : 0;
     }
@@ -114,7 +115,21 @@ static int64_t columns_of(const struct gqa__call *call, int32_t b)
 {
     const struct gqa__batch_entry *const entry = &call->entries[b];
 
-    return call->append ? (int64_t)entry->columns + call->tokens : call->views[b].sequence->columns;
+    return call->append ? (int64_t)entry->columns + entry->tokens
+                        : call->views[b].sequence->columns;
+}
+
+/* The active mask has a column for each of the entry's. */
+static gqa_status check_active_columns(const struct gqa__call *call, int32_t b, gqa_error *err)
+{
+    const gqa_tensor *const active = &call->in.active_mask;
+    const int32_t tokens = call->entries[b].tokens;
+
+    return !gqa__present(active) || active->shape[2] >= tokens
+               ? GQA_OK
+               : gqa__fail(err, GQA_ERR_SHAPE, "inputs.active_mask",
+                           "has %d columns; batch entry %d has %d tokens", (int)active->shape[2],
+                           (int)b, (int)tokens);
 }
 
 static gqa_status check_forward_entry(struct gqa__call *call, int32_t b, gqa_error *err)
@@ -122,6 +137,9 @@ static gqa_status check_forward_entry(struct gqa__call *call, int32_t b, gqa_err
     bool ordered = true;
     gqa_status status = gqa__check_valid(call, b, err);
 
+    if (status == GQA_OK) {
+        status = check_active_columns(call, b, err);
+    }
     if (status == GQA_OK) {
         status = call->append ? check_appending(call, b, &ordered, err)
                               : check_reading(call, b, &ordered, err);
@@ -165,9 +183,12 @@ gqa_status gqa__forward_entries(struct gqa__call *call, gqa_error *err)
 {
     const int32_t *const sequences = call->in.sequences;
     const int32_t most = call->cache != NULL ? call->cache->max_sequences : call->batch;
-    gqa_status status = gqa__check_sequences(sequences, call->batch, most, err);
+    gqa_status status = gqa__check_rows(call, err);
 
     call->two_pass = call->params->shape.right != 0;
+    if (status == GQA_OK) {
+        status = gqa__check_sequences(sequences, call->batch, most, err);
+    }
     if (status == GQA_OK && sequences != NULL) {
         status = gqa__check_distinct(sequences, call->batch, call->entries, err);
     }

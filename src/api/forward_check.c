@@ -48,7 +48,7 @@ static void check_sources(struct gqa__call_check *check)
     struct gqa__call *const call = check->call;
     gqa_inputs *const in = &call->in;
     const struct gqa__shape *const shape = &call->params->shape;
-    const int64_t b = call->batch, t = call->tokens;
+    const int64_t b = call->outer, t = call->tokens;
     const bool k_eq_v = call->params->config.k_eq_v != 0;
     const bool gated = shape->gate_dim > 0;
     const bool given = !call->from_hidden; /* the projections are */
@@ -136,7 +136,7 @@ static void check_rope_key(struct gqa__call_check *check)
 static void check_cos_sin(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
-    const int64_t b = call->batch, t = call->tokens, pairs = call->params->rope.pairs;
+    const int64_t b = call->outer, t = call->tokens, pairs = call->params->rope.pairs;
     const struct gqa__rule rules[] = {
         {"inputs.cos_cache", &call->in.cos_cache, NULL, NULL, GQA__ONLY_F32, 3, {b, t, pairs}},
         {"inputs.sin_cache", &call->in.sin_cache, NULL, NULL, GQA__ONLY_F32, 3, {b, t, pairs}},
@@ -145,19 +145,26 @@ static void check_cos_sin(struct gqa__call_check *check)
     gqa__check_rules(check, rules, COUNT(rules));
 }
 
-/* active_mask, which is given: [1|B, T, T]. */
+/* active_mask, which is given: [1|B, T, T]; in a flat call [1, T, any], and its entries must fit.
+ */
 static void check_active_mask(struct gqa__call_check *check)
 {
     struct gqa__call *const call = check->call;
     gqa_tensor *const t = &call->in.active_mask;
     const struct gqa__rule rule = {
-        "inputs.active_mask", t, NULL, NULL, GQA__MASKS, 3, {-1, call->tokens, call->tokens}};
+        "inputs.active_mask",
+        t,
+        NULL,
+        NULL,
+        GQA__MASKS,
+        3,
+        {-1, call->tokens, call->in.row_begin != NULL ? -1 : call->tokens}};
 
     gqa__check_rules(check, &rule, 1);
-    if (check->status == GQA_OK && t->shape[0] != 1 && t->shape[0] != call->batch) {
+    if (check->status == GQA_OK && t->shape[0] != 1 && t->shape[0] != call->outer) {
         check->status =
             gqa__fail(check->err, GQA_ERR_SHAPE, rule.field, "shape[0] is %lld; it must be 1 or %d",
-                      (long long)t->shape[0], call->batch);
+                      (long long)t->shape[0], call->outer);
     }
 }
 
@@ -167,7 +174,7 @@ static void check_output(struct gqa__call_check *check)
     gqa_output *const out = &call->out;
     gqa_kv *const present = &out->present_key_value;
     const struct gqa__shape *const shape = &call->params->shape;
-    const int64_t b = call->batch, t = call->tokens, pairs = call->params->rope.pairs;
+    const int64_t b = call->outer, t = call->tokens, pairs = call->params->rope.pairs;
     const char *const flat =
         why(shape->hidden == 0, "the layer has config.hidden_size = 0 (attention only)", NULL);
     const char *const no_keys = why(!call->append, "the call appends no keys", NULL);

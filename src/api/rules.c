@@ -33,6 +33,31 @@ void gqa__check_rules(struct gqa__call_check *check, const struct gqa__rule *rul
     }
 }
 
+/* A flat call: its tensors [1, T, ...] hold the tokens of inputs.batch entries. What row_begin
+ * holds is checked with the entries. */
+static void check_flat(struct gqa__call_check *check, const char *start)
+{
+    struct gqa__call *const call = check->call;
+    const gqa_inputs *const in = &call->in;
+
+    if (in->row_begin == NULL) {
+        check->status = gqa__fail(check->err, GQA_ERR_ARG, "inputs.batch",
+                                  "is %d; it must be 0 without inputs.row_begin", (int)in->batch);
+    } else if (in->batch < 0) {
+        check->status = gqa__fail(check->err, GQA_ERR_ARG, "inputs.batch",
+                                  "is %d; it must be at least 0", (int)in->batch);
+    } else if (call->outer != 1) {
+        check->status =
+            gqa__fail(check->err, GQA_ERR_SHAPE, start,
+                      "shape[0] is %d; it must be 1 with inputs.row_begin", (int)call->outer);
+    } else if (in->first_valid != NULL || in->lengths != NULL) {
+        check->status = gqa__fail(check->err, GQA_ERR_ARG,
+                                  in->first_valid != NULL ? "inputs.first_valid" : "inputs.lengths",
+                                  "must be NULL with inputs.row_begin: a flat call has no padding");
+    }
+    call->batch = in->batch;
+}
+
 void gqa__check_extent(struct gqa__call_check *check, const struct gqa__rule *rule)
 {
     const gqa_tensor *const t = rule->tensor;
@@ -49,8 +74,12 @@ void gqa__check_extent(struct gqa__call_check *check, const struct gqa__rule *ru
                                   (long long)t->shape[0], (long long)t->shape[1], (long long)most);
         return;
     }
-    check->call->batch = (int32_t)t->shape[0];
+    check->call->outer = (int32_t)t->shape[0];
     check->call->tokens = (int32_t)t->shape[1];
+    check->call->batch = check->call->outer;
+    if (check->call->in.row_begin != NULL || check->call->in.batch != 0) {
+        check_flat(check, rule->field);
+    }
 }
 
 void gqa__check_pointers(struct gqa__call_check *check, const gqa_layer *layer, const void *inputs,
@@ -84,7 +113,7 @@ void gqa__check_layer(struct gqa__call_check *check, const gqa_layer *layer, con
 static void check_mask(struct gqa__call_check *check, gqa_tensor *t, const char *field, int formats)
 {
     const struct gqa__call *const call = check->call;
-    const int64_t most[2] = {call->batch, call->params->shape.hq};
+    const int64_t most[2] = {call->outer, call->params->shape.hq};
     const int64_t shape[4] = {-1, -1, call->tokens, -1};
 
     if (check->status == GQA_OK && gqa__present(t)) {

@@ -22,7 +22,7 @@ static void zero_token(const gqa_tensor *t, int64_t offset, int64_t heads, int64
     }
 }
 
-/* Call column t of batch entry b in every output: exact zeros, and neutral states. */
+/* Row [b][t] of every output [B, T, ...]: exact zeros, and neutral states. */
 static void clear_token(const struct gqa__call *call, int32_t b, int32_t t)
 {
     const gqa_output *const out = &call->out;
@@ -58,9 +58,9 @@ static void clear_padding(const struct gqa__call *call)
     for (int32_t b = 0; b < call->batch; b++) {
         const struct gqa__batch_entry *const entry = &call->entries[b];
         const int32_t end = entry->first_valid + entry->n;
-        for (int32_t t = 0; t < call->tokens; t++) {
+        for (int32_t t = 0; t < entry->tokens; t++) {
             if (t < entry->first_valid || t >= end) {
-                clear_token(call, b, t);
+                clear_token(call, entry->tensor_b, entry->tensor_t + t);
             }
         }
     }
@@ -147,6 +147,19 @@ static gqa_status check_memory(const struct gqa__call *call, const void *workspa
     return gqa__import(&work, sizeof work, call->out.work, "output.work", err);
 }
 
+static gqa_status refuse_size(struct gqa__call *call, size_t size, gqa_error *err)
+{
+    size_t needed = 0;
+    const gqa_status status = gqa__run_size(call, &needed, err);
+
+    return status != GQA_OK
+               ? status
+               : gqa__fail(err, GQA_ERR_WORKSPACE, "size",
+                           "the workspace has %zu bytes; this call needs %zu, as %s says", size,
+                           needed,
+                           call->alone ? "gqa_attend_workspace_size" : "gqa_workspace_size");
+}
+
 static gqa_status run_in(struct gqa__call *call, void *workspace, size_t size, gqa_error *err)
 {
     struct gqa__spine spine;
@@ -155,9 +168,7 @@ static gqa_status run_in(struct gqa__call *call, void *workspace, size_t size, g
 
     gqa__arena_open(&arena, workspace, size);
     if (!gqa__spine_carve(&spine, call, &arena)) {
-        return gqa__fail(err, GQA_ERR_WORKSPACE, "size",
-                         "the workspace has %zu bytes; this call needs what %s says", size,
-                         call->alone ? "gqa_attend_workspace_size" : "gqa_workspace_size");
+        return refuse_size(call, size, err);
     }
     status = call->alone ? gqa__attend_entries(call, err) : gqa__forward_entries(call, err);
     if (status == GQA_OK) {

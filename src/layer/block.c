@@ -166,13 +166,13 @@ static void show_projections(const struct gqa__token_range *block)
 static int32_t rotary_position(const struct gqa__call *call, int32_t axis, int32_t b,
                                int32_t column)
 {
-    const int64_t bt = (int64_t)call->batch * call->tokens;
+    const int64_t all = (int64_t)call->outer * call->tokens;
     const int32_t axes = call->params->config.mrope != GQA_MROPE_NONE ? axis : 0;
 
     if (call->in.rotary_position_ids == NULL) {
         return gqa__call_position(call, b, column);
     }
-    return call->in.rotary_position_ids[axes * bt + (int64_t)b * call->tokens + column];
+    return call->in.rotary_position_ids[axes * all + gqa__call_token(call, b, column)];
 }
 
 /* cos and sin of the range: the caller's, or computed; handed out if asked for. */

@@ -25,7 +25,7 @@ int32_t gqa__call_position(const struct gqa__call *call, int32_t b, int32_t t)
     const int32_t i = t - entry->first_valid;
 
     if (call->in.position_ids != NULL) {
-        return call->in.position_ids[(int64_t)b * call->tokens + t];
+        return call->in.position_ids[gqa__call_token(call, b, t)];
     }
     return call->append ? entry->next_position + i
                         : position_at_end(&call->views[b], entry->past, i);

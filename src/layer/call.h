@@ -15,6 +15,9 @@
 /* One sequence of a call. */
 struct gqa__batch_entry {
     int32_t sequence;      /* of the cache; -1 = inactive */
+    int32_t tokens;        /* call columns, padding included */
+    int32_t tensor_b;      /* where call column 0 lies in the caller's tensors [B, T, ...]; */
+    int32_t tensor_t;      /* in a flat call [1, T, ...] the entries lie one after the other */
     int32_t first_valid;   /* call column of the first valid token */
     int32_t n;             /* valid tokens */
     int32_t past;          /* tokens of the sequence before them; below 0 where gqa_attend has more
@@ -40,8 +43,10 @@ struct gqa__call {
     const struct gqa__params *params;
     const gqa_runtime *runtime;
     struct gqa_cache *cache; /* NULL: the call's own, in the workspace */
-    int address; /* GQA__ANY_ADDRESS: the workspace's size is asked for; 0: the call is made */
-    int32_t batch, tokens;
+    int address;      /* GQA__ANY_ADDRESS: the workspace's size is asked for; 0: the call is made */
+    int32_t batch;    /* entries */
+    int32_t outer;    /* of the caller's tensors [outer, tokens, ...]: batch; 1 in a flat call */
+    int32_t tokens;   /* call columns of an entry; of all entries together in a flat call */
     int32_t keys;     /* most of a sequence */
     bool alone;       /* gqa_attend: q_proj is what the scores see, attn is the result; no stage */
     bool from_hidden; /* else from q_proj */
@@ -62,6 +67,14 @@ struct gqa__call {
 static inline const gqa_tensor *gqa__call_v(const struct gqa__call *call)
 {
     return call->params->config.k_eq_v ? &call->in.k_proj : &call->in.v_proj;
+}
+
+/* Call column t of batch entry b in the caller's arrays [B, T]. */
+static inline int64_t gqa__call_token(const struct gqa__call *call, int32_t b, int32_t t)
+{
+    const struct gqa__batch_entry *const entry = &call->entries[b];
+
+    return (int64_t)entry->tensor_b * call->tokens + entry->tensor_t + t;
 }
 
 /* Position id of call column t of batch entry b, a valid token. */

@@ -113,7 +113,7 @@ static struct gqa__neuron_entry neuron_entry_of(const struct gqa__call *call, in
     const struct gqa__batch_entry *const from = &call->entries[b];
     const struct gqa__neuron_entry entry = {
         .params = call->params,
-        .tokens = call->tokens,
+        .tokens = from->tokens,
         .first_valid = from->first_valid,
         .n = from->n,
         .past = from->past,

@@ -125,7 +125,7 @@ static void place_attention(struct gqa__places *places, const struct gqa__call *
                             struct gqa__arena *arena)
 {
     const struct gqa__shape *const shape = &call->params->shape;
-    const int64_t tokens = (int64_t)call->batch * call->tokens;
+    const int64_t tokens = (int64_t)call->outer * call->tokens;
 
     places->attn_streams = false;
     if (attn_in_place(call)) {

@@ -16,7 +16,8 @@ struct gqa__token_run {
     int32_t b;     /* batch entry */
     int32_t first; /* call column of its first token */
     int32_t n;
-    int32_t at; /* its place in the block */
+    int32_t at;                 /* its place in the block */
+    int32_t tensor_b, tensor_t; /* of its first token in the caller's tensors [B, T, ...] */
 };
 
 /* One vector of f32 for each token. */
@@ -60,7 +61,7 @@ void gqa__places_carve(struct gqa__places *places, const struct gqa__call *call,
 static inline int64_t gqa__token_offset(const gqa_tensor *t, const struct gqa__token_run *run,
                                         int32_t i)
 {
-    return run->b * t->stride[0] + (run->first + i) * t->stride[1];
+    return run->tensor_b * t->stride[0] + (run->tensor_t + i) * t->stride[1];
 }
 
 /* The same in the buffer, or NULL. */

@@ -20,7 +20,7 @@ enum { TOKEN_BLOCK = 128, ATTENTION_BLOCK = 256 };
 static int32_t block_tokens(const struct gqa__call *call)
 {
     int32_t wanted = call->params->knobs.token_block;
-    const int64_t all = gqa__max(1, (int64_t)call->batch * call->tokens);
+    const int64_t all = gqa__max(1, (int64_t)call->outer * call->tokens);
 
     if (call->params->backend == GQA_BACKEND_NEURON) {
         wanted = INT32_MAX; /* a profile takes whole entries */
@@ -28,6 +28,15 @@ static int32_t block_tokens(const struct gqa__call *call)
         wanted = call->from_hidden || call->project ? TOKEN_BLOCK : ATTENTION_BLOCK;
     }
     return (int32_t)gqa__min(all, wanted);
+}
+
+/* Pages of the call's own cache: each entry's last one may be partly filled. */
+static int64_t own_pages(const struct gqa__call *call, int64_t page_size)
+{
+    const int64_t each = call->batch * ((call->tokens + page_size - 1) / page_size);
+    const int64_t all = (int64_t)call->outer * call->tokens / page_size + call->batch;
+
+    return gqa__max(1, gqa__min(each, all));
 }
 
 /* The call's own cache: a page table over memory that holds exactly this call. */
@@ -42,7 +51,7 @@ static struct gqa_cache *carve_own_cache(const struct gqa__call *call, struct gq
     options.max_sequences = call->batch > 0 ? call->batch : 1;
     options.max_tokens = tokens;
     options.page_size = 128;
-    options.num_pages = (int64_t)options.max_sequences * ((tokens + 127) / 128);
+    options.num_pages = own_pages(call, options.page_size);
     options.dtype_k = params->config.numerics == GQA_NUMERICS_BF16 ? GQA_BF16 : GQA_F32;
     options.dtype_v = options.dtype_k;
     if (gqa__cache_layout_init(&layout, &options, NULL) != GQA_OK) {
@@ -143,6 +152,8 @@ static int32_t next_block(struct gqa__spine *spine, struct block_cursor *cursor,
             run->n = take;
             run->at = n;
             spine->tkg = entry->tkg;
+            run->tensor_b = entry->tensor_b;
+            run->tensor_t = entry->tensor_t + run->first;
             for (int32_t t = 0; t < take; t++) {
                 spine->positions[n + t] =
                     gqa__call_position(spine->call, cursor->b, run->first + t);
@@ -218,7 +229,7 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
 {
     const struct gqa__call *const call = spine->call;
     const struct gqa__batch_entry *const entry = &spine->call->entries[run->b];
-    const int64_t token = (int64_t)run->b * call->tokens + run->first;
+    const int64_t token = gqa__call_token(call, run->b, run->first);
 
     memset(segment, 0, sizeof *segment);
     if (call->append) {
@@ -238,8 +249,8 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
     segment->lse = gqa__place_vector(&spine->at.lse, run, 0);
     segment->sinks =
         call->attend.leave_out_sinks ? NULL : gqa__stage_sinks(call->params, entry->tkg);
-    segment->batch = run->b;
-    segment->row0 = run->first;
+    segment->batch = run->tensor_b;
+    segment->row0 = run->tensor_t;
     segment->mask = call->in.mask;
     segment->bias = call->in.bias;
     segment->active_mask = call->in.active_mask;
@@ -303,7 +314,7 @@ static void close_columns(struct gqa__spine *spine)
         const struct gqa__batch_entry *const entry = &spine->call->entries[b];
         if (entry->sequence >= 0) {
             gqa__cache_extend(spine->cache, entry->sequence, 0, NULL, NULL,
-                              entry->columns + spine->call->tokens);
+                              entry->columns + entry->tokens);
         }
     }
 }

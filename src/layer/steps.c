@@ -19,6 +19,8 @@ bool gqa__token_range_run(const struct gqa__token_range *range, int32_t i,
     part->b = run->b;
     part->first = run->first + begin;
     part->at = run->at + begin;
+    part->tensor_b = run->tensor_b;
+    part->tensor_t = run->tensor_t + begin;
     part->n = end - begin;
     return begin < end;
 }
@@ -93,8 +95,8 @@ void gqa__store_present_tokens(const struct gqa__token_range *range, const struc
         for (int32_t t = 0; here && t < run.n; t++) {
             const float *const own = gqa__place_own(from, &run, t);
             for (int64_t h = 0; h < to->shape[1]; h++) {
-                const int64_t offset =
-                    run.b * to->stride[0] + h * to->stride[1] + (run.first + t) * to->stride[2];
+                const int64_t offset = run.tensor_b * to->stride[0] + h * to->stride[1] +
+                                       (run.tensor_t + t) * to->stride[2];
                 gqa__store(range->spine->call->params->kernels, to, offset, own + h * to->shape[3],
                            to->shape[3]);
             }

@@ -29,10 +29,10 @@ struct gqa__segment {
     float *m, *l, *o;   /* raw states [n][hq], [n][hq], [n][hq][dv], or NULL */
     const float *sinks; /* [hq] natural logits, or NULL */
     /* Explicit restrictions; NULL data = none. Row i of the segment is query row row0 + i. */
-    int32_t batch;            /* batch index into mask, bias and active_mask */
-    int32_t row0;             /* call column of the segment's first token */
+    int32_t batch;            /* index of mask, bias and active_mask in their first extent */
+    int32_t row0;             /* row of the segment's first token in them */
     gqa_tensor mask, bias;    /* [1|B, 1|Hq, T, K] with explicit strides */
-    gqa_tensor active_mask;   /* [1|B, T, T]; column of a new key = its column - active_column */
+    gqa_tensor active_mask;   /* [1|B, T, C]; column of a new key = its column - active_column */
     int32_t active_column;    /* column of the call's first token (padding counted) */
     const int32_t *key_begin; /* [n] visible columns, or NULL */
     const int32_t *key_end;

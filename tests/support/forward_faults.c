@@ -324,6 +324,17 @@ static void end_alone(struct call *c)
     c->in.key_end = old;
 }
 
+static void rows_alone(struct call *c)
+{
+    c->in.row_begin = old;
+    c->in.batch = -1;
+}
+
+static void batch_alone(struct call *c)
+{
+    c->in.batch = 1;
+}
+
 static void borrow_two(struct call *c)
 {
     c->in.borrow_cache = 2;
@@ -510,6 +521,8 @@ const struct forward_fault hidden_faults[] = {
     FAULT(rope_key_absent, "inputs.rope_key"),
     FAULT(begin_alone, "inputs.key_end"),
     FAULT(end_alone, "inputs.key_begin"),
+    FAULT(rows_alone, "inputs.batch"),
+    FAULT(batch_alone, "inputs.batch"),
     FAULT(borrow_two, "inputs.borrow_cache"),
     FAULT(borrow_of_nothing, "cache"),
     FAULT(borrow_from_empty, "inputs.lengths"),

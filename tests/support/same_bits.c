@@ -199,83 +199,119 @@ static void ignore(void *user, gqa_stage stage, int32_t b, int32_t first, const 
     (void)tensor;
 }
 
-/* Hidden states of tokens [from, from + T) of the given batch entries. */
-static gqa_tensor gather_x(struct run *run, const int *entries, int count, int from, int T)
+/* The tokens of one call: rows of its tensors [outer, inner, ...]. */
+struct rows {
+    int count;                  /* batch entries */
+    int entry[SAME_BITS_BATCH]; /* of the model */
+    int valid[SAME_BITS_BATCH]; /* tokens of each */
+    int outer, inner;           /* count x T with padding, or 1 x all tokens: a flat call */
+    int *cell;                  /* [outer * inner] entry * n + token of each row */
+};
+
+/* want[i] tokens of entries[i] from token from[i] on, as far as it has them. */
+static struct rows rows_of(struct run *run, const int *entries, int count, const int *from,
+                           const int *want)
 {
     const same_bits_model *m = run->model;
-    int hidden = m->c.config.hidden_size;
-    int gap = run->way->gaps ? 7 : 0;
-    float *x = hold(run, (size_t)(count * T * (hidden + gap) + 16), sizeof *x);
-    gqa_tensor t = gqa_tensor_3d(x + (run->way->gaps ? 3 : 0), GQA_F32, count, T, hidden);
-    t.stride[1] = hidden + gap;
-    t.stride[0] = (int64_t)T * (hidden + gap);
+    struct rows rows = {.count = count, .outer = run->way->flat ? 1 : count};
+    int n = 0;
     for (int b = 0; b < count; b++) {
-        for (int i = 0; i < T; i++) {
-            memcpy((float *)t.data + b * t.stride[0] + i * t.stride[1],
-                   m->x + (size_t)(entries[b] * m->n + from + i) * (size_t)hidden,
-                   (size_t)hidden * sizeof *x);
+        int left = m->lengths[entries[b]] - from[b];
+        rows.entry[b] = entries[b];
+        rows.valid[b] = left < 0 ? 0 : left < want[b] ? left : want[b];
+        n += rows.valid[b];
+    }
+    rows.inner = run->way->flat ? n : want[0];
+    rows.cell = hold(run, (size_t)(rows.outer * rows.inner + 1), sizeof *rows.cell);
+    n = 0;
+    for (int b = 0; b < count; b++) {
+        for (int t = 0; t < (run->way->flat ? rows.valid[b] : want[b]); t++) {
+            rows.cell[n++] = entries[b] * m->n + from[b] + t;
         }
+    }
+    return rows;
+}
+
+static gqa_tensor gather_x(struct run *run, const struct rows *rows)
+{
+    int hidden = run->model->c.config.hidden_size;
+    int gap = run->way->gaps ? 7 : 0;
+    int n = rows->outer * rows->inner;
+    float *x = hold(run, (size_t)(n * (hidden + gap) + 16), sizeof *x);
+    gqa_tensor t =
+        gqa_tensor_3d(x + (run->way->gaps ? 3 : 0), GQA_F32, rows->outer, rows->inner, hidden);
+    t.stride[1] = hidden + gap;
+    t.stride[0] = (int64_t)rows->inner * (hidden + gap);
+    for (int i = 0; i < n; i++) {
+        memcpy((float *)t.data + i * t.stride[1],
+               run->model->x + (size_t)rows->cell[i] * (size_t)hidden, (size_t)hidden * sizeof *x);
     }
     return t;
 }
 
-static int32_t *gather_ints(struct run *run, const int32_t *all, const int *entries, int count,
-                            int from, int T)
+static int32_t *gather_ints(struct run *run, const int32_t *all, const struct rows *rows)
 {
-    int32_t *out = hold(run, (size_t)(count * T), sizeof *out);
-    for (int b = 0; b < count; b++) {
-        memcpy(out + b * T, all + entries[b] * run->model->n + from, (size_t)T * sizeof *out);
+    int n = rows->outer * rows->inner;
+    int32_t *out = hold(run, (size_t)(n + 1), sizeof *out);
+    for (int i = 0; i < n; i++) {
+        out[i] = all[rows->cell[i]];
     }
     return out;
 }
 
-/* Query rows [from, from + T) of a [B, 1, n, n] tensor for the given batch entries. */
-static gqa_tensor gather_pairs(struct run *run, const gqa_tensor *all, const int *entries,
-                               int count, int from, int T)
+/* Query rows of a [B, 1, n, n] tensor. */
+static gqa_tensor gather_pairs(struct run *run, const gqa_tensor *all, const struct rows *rows)
 {
-    int n = run->model->n;
-    size_t size = all->dtype == GQA_F32 ? 4 : 1;
-    unsigned char *out = hold(run, (size_t)(count * T * n), size);
-    for (int b = 0; b < count; b++) {
-        memcpy(out + (size_t)(b * T * n) * size,
-               (unsigned char *)all->data + (size_t)((entries[b] * n + from) * n) * size,
-               (size_t)(T * n) * size);
+    int n = rows->outer * rows->inner;
+    size_t line = (size_t)run->model->n * (all->dtype == GQA_F32 ? 4 : 1);
+    unsigned char *out = hold(run, (size_t)n + 1, line);
+    for (int i = 0; i < n; i++) {
+        memcpy(out + (size_t)i * line, (unsigned char *)all->data + (size_t)rows->cell[i] * line,
+               line);
     }
-    return gqa_tensor_4d(out, all->dtype, count, 1, T, n);
+    return gqa_tensor_4d(out, all->dtype, rows->outer, 1, rows->inner, run->model->n);
 }
 
-static void choose_inputs(struct run *run, const int *entries, int count, int from, int T,
-                          gqa_inputs *in)
+/* Where the entries begin, or how many of their tokens are valid. */
+static void divide(struct run *run, const struct rows *rows, gqa_inputs *in)
+{
+    int32_t *ids = hold(run, (size_t)rows->count, sizeof *ids);
+    int32_t *lengths = hold(run, (size_t)rows->count, sizeof *lengths);
+    int32_t *begin = hold(run, (size_t)rows->count + 1, sizeof *begin);
+    for (int b = 0; b < rows->count; b++) {
+        ids[b] = run->cache != NULL ? rows->entry[b] : b;
+        lengths[b] = rows->valid[b];
+        begin[b + 1] = begin[b] + lengths[b];
+    }
+    in->sequences = ids;
+    in->lengths = run->way->flat ? NULL : lengths;
+    in->row_begin = run->way->flat ? begin : NULL;
+    in->batch = run->way->flat ? rows->count : 0;
+}
+
+static void choose_inputs(struct run *run, const struct rows *rows, gqa_inputs *in)
 {
     const same_bits_model *m = run->model;
-    int32_t *ids = hold(run, (size_t)count, sizeof *ids);
-    int32_t *lengths = hold(run, (size_t)count, sizeof *lengths);
     gqa_inputs_init(in);
-    for (int b = 0; b < count; b++) {
-        int left = m->lengths[entries[b]] - from;
-        ids[b] = run->cache != NULL ? entries[b] : b;
-        lengths[b] = left < 0 ? 0 : left < T ? left : T;
-    }
-    in->hidden_states = gather_x(run, entries, count, from, T);
-    in->sequences = ids;
-    in->lengths = lengths;
+    divide(run, rows, in);
+    in->hidden_states = gather_x(run, rows);
     in->phase = GQA_PHASE_CTE;
     if (m->c.config.rope_scaling == GQA_ROPE_SCALING_DYNAMIC ||
         m->c.config.rope_scaling == GQA_ROPE_SCALING_LONGROPE) {
         in->rope_length = m->n;
     }
     if (m->positions) {
-        in->position_ids = gather_ints(run, m->ids, entries, count, from, T);
+        in->position_ids = gather_ints(run, m->ids, rows);
     }
     if (m->mask.data != NULL) {
-        in->mask = gather_pairs(run, &m->mask, entries, count, from, T);
+        in->mask = gather_pairs(run, &m->mask, rows);
     }
     if (m->bias.data != NULL) {
-        in->bias = gather_pairs(run, &m->bias, entries, count, from, T);
+        in->bias = gather_pairs(run, &m->bias, rows);
     }
     if (m->key_begin != NULL) {
-        in->key_begin = gather_ints(run, m->key_begin, entries, count, from, T);
-        in->key_end = gather_ints(run, m->key_end, entries, count, from, T);
+        in->key_begin = gather_ints(run, m->key_begin, rows);
+        in->key_end = gather_ints(run, m->key_end, rows);
     }
     in->tap = run->way->taps ? ignore : NULL;
 }
@@ -319,49 +355,54 @@ static gqa_status forward(struct run *run, const gqa_inputs *in, gqa_output *out
     return status;
 }
 
-/* Copy [count][T][width] (or, heads > 0, [count][heads][T][width]) to the batch entries of the
- * result. */
-static void scatter(struct run *run, const float *from, float *to, const int *entries, int count,
-                    int first, int T, int heads, int width)
+/* Copy [outer][inner][width] (or, heads > 1, [outer][heads][inner][width]) to the batch entries of
+ * the result. */
+static void scatter(struct run *run, const float *from, float *to, const struct rows *rows,
+                    int heads, int width)
 {
     int n = run->model->n;
-    for (int b = 0; b < count; b++) {
+    for (int i = 0; i < rows->outer * rows->inner; i++) {
+        int entry = rows->cell[i] / n, token = rows->cell[i] % n;
+        int b = i / rows->inner, t = i % rows->inner;
         for (int h = 0; h < heads; h++) {
-            memcpy(to + ((size_t)((entries[b] * heads + h) * n) + (size_t)first) * (size_t)width,
-                   from + (size_t)((b * heads + h) * T) * (size_t)width,
-                   (size_t)(T * width) * sizeof *to);
+            memcpy(to + (size_t)((entry * heads + h) * n + token) * (size_t)width,
+                   from + (size_t)((b * heads + h) * rows->inner + t) * (size_t)width,
+                   (size_t)width * sizeof *to);
         }
     }
 }
 
-static bool run_call(struct run *run, const int *entries, int count, int from, int T)
+static bool run_call(struct run *run, const int *entries, int count, const int *from,
+                     const int *want)
 {
+    const struct rows rows = rows_of(run, entries, count, from, want);
     const gqa_config *g = &run->model->c.config;
     int hq = g->num_attention_heads;
     int hkv = g->num_key_value_heads;
     int dk = g->head_dim;
     int dv = run->model->dv;
-    size_t cells = (size_t)(count * T);
+    int B = rows.outer, T = rows.inner;
+    size_t cells = (size_t)(B * T) + 1;
     gqa_inputs in;
     gqa_output out;
-    choose_inputs(run, entries, count, from, T, &in);
+    choose_inputs(run, &rows, &in);
     gqa_output_init(&out);
     float *hidden = hold(run, cells * (size_t)g->hidden_size, 4);
     float *attn = hold(run, cells * (size_t)(hq * dv), 4);
     float *lse = hold(run, cells * (size_t)hq, 4);
     float *k = hold(run, cells * (size_t)(hkv * dk), 4);
     float *v = hold(run, cells * (size_t)(hkv * dv), 4);
-    out.hidden_states = gqa_tensor_3d(hidden, GQA_F32, count, T, g->hidden_size);
-    out.attn = gqa_tensor_4d(attn, GQA_F32, count, T, hq, dv);
-    out.lse = gqa_tensor_3d(lse, GQA_F32, count, T, hq);
-    out.present_key_value.k = gqa_tensor_4d(k, GQA_F32, count, hkv, T, dk);
-    out.present_key_value.v = gqa_tensor_4d(v, GQA_F32, count, hkv, T, dv);
+    out.hidden_states = gqa_tensor_3d(hidden, GQA_F32, B, T, g->hidden_size);
+    out.attn = gqa_tensor_4d(attn, GQA_F32, B, T, hq, dv);
+    out.lse = gqa_tensor_3d(lse, GQA_F32, B, T, hq);
+    out.present_key_value.k = gqa_tensor_4d(k, GQA_F32, B, hkv, T, dk);
+    out.present_key_value.v = gqa_tensor_4d(v, GQA_F32, B, hkv, T, dv);
     bool good = forward(run, &in, &out) == GQA_OK;
-    scatter(run, hidden, run->hidden, entries, count, from, T, 1, g->hidden_size);
-    scatter(run, attn, run->attn, entries, count, from, T, 1, hq * dv);
-    scatter(run, lse, run->lse, entries, count, from, T, 1, hq);
-    scatter(run, k, run->k, entries, count, from, T, hkv, dk);
-    scatter(run, v, run->v, entries, count, from, T, hkv, dv);
+    scatter(run, hidden, run->hidden, &rows, 1, g->hidden_size);
+    scatter(run, attn, run->attn, &rows, 1, hq * dv);
+    scatter(run, lse, run->lse, &rows, 1, hq);
+    scatter(run, k, run->k, &rows, hkv, dk);
+    scatter(run, v, run->v, &rows, hkv, dv);
     drop(run);
     return good;
 }
@@ -370,13 +411,21 @@ static bool run_call(struct run *run, const int *entries, int count, int from, i
 static bool feed(struct run *run, const int *entries, int count)
 {
     int n = run->model->n;
+    int from[SAME_BITS_BATCH] = {0}, want[SAME_BITS_BATCH];
     bool good = true;
-    for (int from = 0; from < n && good;) {
-        int T = run->way->cut > 0 ? run->way->cut : n;
-        T = from == 0 && run->way->cut_at > 0 ? run->way->cut_at : T;
-        T = T < n - from ? T : n - from;
-        good = run_call(run, entries, count, from, T);
-        from += T;
+    for (int left = n; left > 0 && good;) {
+        left = 0;
+        for (int b = 0; b < count; b++) {
+            int piece = run->way->mixed && b > 0 ? 6 * b - 5 : 0; /* whole, 1, 7 */
+            piece = piece > 0 ? piece : run->way->cut > 0 ? run->way->cut : n;
+            piece = from[b] == 0 && run->way->cut_at > 0 ? run->way->cut_at : piece;
+            want[b] = piece < n - from[b] ? piece : n - from[b];
+        }
+        good = run_call(run, entries, count, from, want);
+        for (int b = 0; b < count; b++) {
+            from[b] += want[b];
+            left = n - from[b] > left ? n - from[b] : left;
+        }
     }
     return good;
 }

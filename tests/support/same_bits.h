@@ -38,6 +38,8 @@ typedef struct same_bits_way {
     gqa_dtype dtype_k, dtype_v; /* F32 = the default of the numerics */
     const int *order;           /* [B] batch entry of each place; NULL = 0, 1, 2 */
     bool alone;                 /* every batch entry in calls of its own */
+    bool flat;                  /* flat calls: no padding between the entries */
+    bool mixed;                 /* flat: entries in pieces of all, 1 and 7 tokens, side by side */
     int threads;
     bool reversed; /* tasks run on the calling thread, last first */
     struct gqa__knobs knobs;
