@@ -237,6 +237,12 @@ static void append_is_checked(void **state)
     refuse_append(&f, 0, &key, &bad, NULL, GQA_ERR_SHAPE, "value");
     bad = gqa_tensor_3d(data, GQA_F32, 2, 2, 16);
     refuse_append(&f, 0, &key, &bad, NULL, GQA_ERR_SHAPE, "value");
+    bad = gqa_tensor_2d(data, GQA_F32, 2, 24); /* one token is [1, 2, 24] */
+    gqa_tensor one_value = gqa_tensor_3d(data, GQA_F32, 1, 2, 16);
+    refuse_append(&f, 0, &bad, &one_value, NULL, GQA_ERR_SHAPE, "key");
+    gqa_tensor one_key = gqa_tensor_3d(data, GQA_F32, 1, 2, 24);
+    bad = gqa_tensor_2d(data, GQA_F32, 2, 16);
+    refuse_append(&f, 0, &one_key, &bad, NULL, GQA_ERR_SHAPE, "value");
     bad = gqa_tensor_3d(data, GQA_U8, 3, 2, 24);
     refuse_append(&f, 0, &bad, &value, NULL, GQA_ERR_ARG, "key");
     refuse_append(&f, 0, &key, &value, equal, GQA_ERR_ARG, "positions");

@@ -80,6 +80,54 @@ static void arrays_of_the_config(void **state)
     }
 }
 
+static const int32_t *ints(struct guarded_buffer *buffer, int n, int32_t first, int32_t step)
+{
+    *buffer = guarded_new((size_t)n * sizeof(int32_t));
+    for (int32_t i = 0; i < n; i++) {
+        ((int32_t *)buffer->data)[i] = first + i * step;
+    }
+    return buffer->data;
+}
+
+/* forward.h: [B], [batch + 1] and [B, T] numbers, padded and flat. */
+static void arrays_of_a_call(void **state)
+{
+    enum { B = 2, T = 5, ARRAYS = 8 };
+    struct guarded_buffer all[ARRAYS];
+    struct small_layer small;
+    float y[B * T * SMALL_HIDDEN];
+    (void)state;
+    guarded_report("test_extent: an array of the call is read beyond its end\n");
+    small_layer_open(&small, NULL);
+    for (int flat = 0; flat < 2; flat++) {
+        gqa_inputs in;
+        gqa_inputs_init(&in);
+        in.position_ids = ints(&all[0], B * T, 0, 1);
+        in.rotary_position_ids = ints(&all[1], B * T, 7, 3);
+        in.key_begin = ints(&all[2], B * T, 0, 0);
+        in.key_end = ints(&all[3], B * T, 90, 0);
+        in.sequences = ints(&all[4], B, 2 * flat, 1);
+        const int32_t *const first = ints(&all[5], B, 0, 1), *const lengths =
+                                                                 ints(&all[6], B, T, -1);
+        const int32_t *const begin = ints(&all[7], B + 1, 0, T);
+        if (flat != 0) {
+            in.row_begin = begin;
+            in.batch = B;
+        } else {
+            in.first_valid = first;
+            in.lengths = lengths;
+        }
+        if (small_layer_forward(&small, small.cache, &in, flat != 0 ? 1 : B, flat != 0 ? B * T : T,
+                                small.x, y) != GQA_OK) {
+            fail_msg("%s", small.err.message);
+        }
+        for (int i = 0; i < ARRAYS; i++) {
+            assert_true(guarded_free(&all[i]));
+        }
+    }
+    small_layer_close(&small);
+}
+
 /* Merging parts of no keys writes the states of the rows, all of them, and no float more. */
 static void states_of_no_keys(void **state)
 {
@@ -182,9 +230,8 @@ static void heads_of_a_rotation(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(arrays_of_the_config),
-        cmocka_unit_test(states_of_no_keys),
-        cmocka_unit_test(tokens_of_a_call),
+        cmocka_unit_test(arrays_of_the_config), cmocka_unit_test(arrays_of_a_call),
+        cmocka_unit_test(states_of_no_keys),    cmocka_unit_test(tokens_of_a_call),
         cmocka_unit_test(heads_of_a_rotation),
     };
     if (forced_isa_refuses(GQA_NUMERICS_F32)) {

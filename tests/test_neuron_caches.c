@@ -442,7 +442,9 @@ static void other_arguments(void **state)
     refused(gqa_neuron_chunk_slots(4, 6, 6, numbers, &refusal), arg, "last_position", "0..5");
     refused(gqa_neuron_chunk_slots(4, 1, 6, NULL, &refusal), arg, "positions", "NULL");
     refused(gqa_neuron_chunk_decode(0, 1, mask, NULL, &refusal), arg, "chunk", "is 0");
-    refused(gqa_neuron_chunk_decode(4, -1, mask, NULL, &refusal), arg, "position", "is -1");
+    numbers[0] = 77;
+    refused(gqa_neuron_chunk_decode(4, -1, mask, numbers, &refusal), arg, "position", "is -1");
+    assert_int_equal(numbers[0], 77);
     refused(gqa_neuron_range_mask(0, 1, 0, mask, &refusal), arg, "slots", "is 0");
     refused(gqa_neuron_range_mask(6, 1, 5, mask, &refusal), arg, "begin", "0..5");
     refused(gqa_neuron_range_mask(0, 6, 5, mask, &refusal), arg, "end", "0..5");
