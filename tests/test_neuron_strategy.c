@@ -121,7 +121,7 @@ static const struct step {
     gqa_neuron_operation operation;
 } steps[] = {
     /* The four paths; the first that applies. */
-    {{.release = 226}, STANDARD, ENCODE},
+    {{.release = GQA_NEURON_2_26}, STANDARD, ENCODE},
     {{.sliding_window = 128}, WINDOWED, ENCODE},
     {{.attention_chunk_size = 64}, CHUNKED, ENCODE},
     {{.attention_chunk_size = 64, .cp_degree = 1}, CHUNKED, ENCODE},
@@ -148,7 +148,10 @@ static const struct step {
     {{.has_past = 0, .is_prefix_caching = 1, .input_len = 1}, STANDARD, ENCODE},
     /* ... or with a window of windowed context encoding, which the chunked paths do not hear of. */
     {{.has_past = 1, .windowed_context_encoding = 1}, STANDARD, PREFIX},
-    {{.release = 227, .has_past = 1, .windowed_context_encoding = 1, .sliding_window = 8},
+    {{.release = GQA_NEURON_2_27,
+      .has_past = 1,
+      .windowed_context_encoding = 1,
+      .sliding_window = 8},
      WINDOWED,
      ENCODE},
     {{.has_past = 1, .windowed_context_encoding = 1, .attention_chunk_size = 64},
@@ -163,25 +166,30 @@ static const struct step {
     {{.has_past = 0, .attn_block_cte_kernel = 1}, STANDARD, GQA_NEURON_ATTENTION_BLOCK_CTE},
     {{.has_past = 0, .attn_block_cte_kernel = 1, .is_prefix_caching = 1}, STANDARD, ENCODE},
     {{.has_past = 1, .attn_block_cte_kernel = 1}, STANDARD, TOKENGEN},
-    {{.release = 226, .has_past = 1, .attn_tkg_builtin_kernel = 1},
+    {{.release = GQA_NEURON_2_26, .has_past = 1, .attn_tkg_builtin_kernel = 1},
      STANDARD,
      GQA_NEURON_ATTENTION_TKG_BUILTIN},
-    {{.release = 227, .has_past = 1, .attn_tkg_nki_kernel = 1, .is_prefix_caching = 1},
+    {{.release = GQA_NEURON_2_27, .has_past = 1, .attn_tkg_nki_kernel = 1, .is_prefix_caching = 1},
      STANDARD,
      GQA_NEURON_ATTENTION_TKG_NKI},
-    {{.release = 229, .has_past = 1, .attn_tkg_nki_kernel = 1},
+    {{.release = GQA_NEURON_2_29, .has_past = 1, .attn_tkg_nki_kernel = 1},
      STANDARD,
      GQA_NEURON_ATTENTION_BLOCK_TKG},
-    {{.release = 229, .has_past = 1, .attn_tkg_builtin_kernel = 1},
+    {{.release = GQA_NEURON_2_29, .has_past = 1, .attn_tkg_builtin_kernel = 1},
      STANDARD,
      GQA_NEURON_ATTENTION_BLOCK_TKG},
-    {{.release = 226, .has_past = 1, .is_prefix_caching = 1, .is_chunked_prefill = 1},
+    {{.release = GQA_NEURON_2_26, .has_past = 1, .is_prefix_caching = 1, .is_chunked_prefill = 1},
      STANDARD,
      GQA_NEURON_TOKENGEN_PREFIX_CACHING},
-    {{.release = 226, .has_past = 1, .is_chunked_prefill = 1, .flash_decoding_enabled = 1},
+    {{.release = GQA_NEURON_2_26,
+      .has_past = 1,
+      .is_chunked_prefill = 1,
+      .flash_decoding_enabled = 1},
      STANDARD,
      GQA_NEURON_PERFORM_CONTEXTED_PREFILL},
-    {{.release = 226, .has_past = 1, .is_chunked_prefill = 1, .input_len = 1}, STANDARD, TOKENGEN},
+    {{.release = GQA_NEURON_2_26, .has_past = 1, .is_chunked_prefill = 1, .input_len = 1},
+     STANDARD,
+     TOKENGEN},
     {{.has_past = 1, .flash_decoding_enabled = 1}, STANDARD, GQA_NEURON_COMPUTE_FOR_FLASH_DECODING},
     {{.has_past = 0, .flash_decoding_enabled = 1}, STANDARD, ENCODE},
 };
@@ -343,7 +351,7 @@ static void route_arguments(void **state)
         {CALL(attn_tkg_builtin_kernel), 2, "attn_tkg_builtin_kernel", GQA_ERR_ARG},
         {CALL(attn_tkg_nki_kernel), 2, "attn_tkg_nki_kernel", GQA_ERR_ARG},
     };
-    const gqa_neuron_route_input good = {.release = 226, .input_len = 16};
+    const gqa_neuron_route_input good = {.release = GQA_NEURON_2_26, .input_len = 16};
     const gqa_neuron_route_input later = {.input_len = 16, .is_chunked_prefill = 1};
     gqa_neuron_route got;
 

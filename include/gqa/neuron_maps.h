@@ -12,13 +12,13 @@
  * from the arguments at a glance, a function tells it. An array that is not wanted is NULL.
  *
  * A number out of its range is GQA_ERR_ARG; what Neuron refuses, or what is not known of a release,
- * is GQA_ERR_UNSUPPORTED. Nothing is written then. Flags are 0 or 1. Releases are 226, 227 and 229;
- * 0 = 229. Masks are bytes: 1 = may attend. -1 stands for "no head", "no slot" and "padding".
+ * is GQA_ERR_UNSUPPORTED. Nothing is written then. Flags are 0 or 1. Of releases GQA_NEURON_NEWEST
+ * is 2.29. Masks are bytes: 1 = may attend. -1 stands for "no head", "no slot" and "padding".
  */
 #ifndef GQA_NEURON_MAPS_H
 #define GQA_NEURON_MAPS_H
 
-#include "gqa/types.h"
+#include "gqa/neuron.h"
 
 #ifdef __cplusplus
 extern "C" {
@@ -45,7 +45,7 @@ typedef enum gqa_neuron_attn_kernel {
 } gqa_neuron_attn_kernel;
 
 typedef struct gqa_neuron_strategy_input {
-    int32_t release;
+    gqa_neuron_release release;
     gqa_neuron_attn_kernel attn_kernel_enabled;
     int32_t logical_nc_config;  /* cores that work as one (LNC); 0 = 1 */
     int32_t cp_degree;          /* ranks of context parallelism; 0 = 1 */
@@ -94,7 +94,7 @@ typedef enum gqa_neuron_operation {
 } gqa_neuron_operation;
 
 typedef struct gqa_neuron_route_input {
-    int32_t release;
+    gqa_neuron_release release;
     int32_t attention_chunk_size;      /* 0 = none */
     int32_t sliding_window;            /* 0 = none */
     int32_t cp_degree;                 /* 0 = 1 */
@@ -213,7 +213,7 @@ GQA_API gqa_status gqa_neuron_stride_order(int32_t length, int32_t stride, int32
 
 /* The cache of a layer with a window: as many slots as past tokens can be seen, used in turns. */
 typedef struct gqa_neuron_window {
-    int32_t release;            /* 226 or 229: of 2.27 it is not known */
+    gqa_neuron_release release; /* 226 or 229: of 2.27 it is not known */
     int32_t window;             /* W, the query's own token included. 2.26: at least 1, 2.29: 2 */
     int32_t speculation_length; /* k new tokens in a step; 0 = 1. 2.29 only. The generic cache
                                    manager of 2.29 ignores it and uses W - 1 slots in its turns

@@ -10,7 +10,7 @@
 
 static void check_window(struct gqa__maps_check *check, const gqa_neuron_window *window)
 {
-    int32_t release;
+    gqa_neuron_release release;
 
     gqa__maps_pointer(check, "window", window);
     if (check->status != GQA_OK) {
@@ -18,14 +18,15 @@ static void check_window(struct gqa__maps_check *check, const gqa_neuron_window 
     }
     gqa__maps_release(check, window->release);
     release = gqa__neuron_release(window->release);
-    if (check->status == GQA_OK && release == 227) {
+    if (check->status == GQA_OK && release == GQA_NEURON_2_27) {
         check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "window.release",
                                   "is 227; the slots of 226 and 229 are known");
     }
-    gqa__maps_number(check, "window.window", window->window, release == 226 ? 1 : 2, POSITION_MAX);
+    gqa__maps_number(check, "window.window", window->window, release == GQA_NEURON_2_26 ? 1 : 2,
+                     POSITION_MAX);
     gqa__maps_number(check, "window.speculation_length", window->speculation_length, 0,
                      POSITION_MAX);
-    if (check->status == GQA_OK && release == 226 && window->speculation_length > 1) {
+    if (check->status == GQA_OK && release == GQA_NEURON_2_26 && window->speculation_length > 1) {
         check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "window.speculation_length",
                                   "is %d; release 226 has no speculation with a window, 229 does",
                                   (int)window->speculation_length);

@@ -25,10 +25,10 @@ void gqa__maps_flag(struct gqa__maps_check *check, const char *field, int32_t va
     gqa__maps_number(check, field, value, 0, 1);
 }
 
-void gqa__maps_release(struct gqa__maps_check *check, int32_t release)
+void gqa__maps_release(struct gqa__maps_check *check, gqa_neuron_release release)
 {
-    if (check->status == GQA_OK && release != 0 && release != 226 && release != 227 &&
-        release != 229) {
+    if (check->status == GQA_OK && release != GQA_NEURON_NEWEST && release != GQA_NEURON_2_26 &&
+        release != GQA_NEURON_2_27 && release != GQA_NEURON_2_29) {
         check->status = gqa__fail(check->err, GQA_ERR_ARG, "release",
                                   "is %d; it must be 0 (newest), 226, 227 or 229", (int)release);
     }

@@ -22,7 +22,7 @@ void gqa__maps_number(struct gqa__maps_check *check, const char *field, int64_t 
 void gqa__maps_flag(struct gqa__maps_check *check, const char *field, int32_t value);
 
 /* 0, 226, 227 or 229. */
-void gqa__maps_release(struct gqa__maps_check *check, int32_t release);
+void gqa__maps_release(struct gqa__maps_check *check, gqa_neuron_release release);
 
 /* Each of n numbers, low <= value. */
 void gqa__maps_list(struct gqa__maps_check *check, const char *field, const int32_t *values,

@@ -63,13 +63,14 @@ static void check_route(struct gqa__maps_check *check, const gqa_neuron_route_in
 /* What a release does not have. */
 static void check_release_of(struct gqa__maps_check *check, const gqa_neuron_route_input *in)
 {
-    const int32_t release = gqa__neuron_release(in->release);
+    const gqa_neuron_release release = gqa__neuron_release(in->release);
 
-    if (check->status == GQA_OK && release == 226 && in->windowed_context_encoding != 0) {
+    if (check->status == GQA_OK && release == GQA_NEURON_2_26 &&
+        in->windowed_context_encoding != 0) {
         check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "windowed_context_encoding",
                                   "is 1; release 226 does not have it, 227 and 229 do");
     }
-    if (check->status == GQA_OK && release == 229 && in->is_chunked_prefill != 0) {
+    if (check->status == GQA_OK && release == GQA_NEURON_2_29 && in->is_chunked_prefill != 0) {
         check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "is_chunked_prefill",
                                   "is 1; release 229 no longer has it, 226 and 227 do");
     }

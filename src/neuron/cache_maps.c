@@ -11,7 +11,7 @@
 
 static bool is_226(const gqa_neuron_window *window)
 {
-    return gqa__neuron_release(window->release) == 226;
+    return gqa__neuron_release(window->release) == GQA_NEURON_2_26;
 }
 
 /* 2.26 keeps the token that is about to leave the window and masks its slot; 2.29 has no slot for

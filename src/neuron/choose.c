@@ -8,7 +8,7 @@
 
 static bool is_229(const gqa_config *config)
 {
-    return gqa__neuron_release((int32_t)config->neuron_release) == 229;
+    return gqa__neuron_release(config->neuron_release) == GQA_NEURON_2_29;
 }
 
 /* has_attention_mask: causal. */
@@ -16,7 +16,7 @@ static gqa_neuron_flash_strategy strategy_of(const struct gqa__neuron_entry *ent
                                              bool has_attention_mask)
 {
     const gqa_config *const config = &entry->params->config;
-    const gqa_neuron_strategy_input input = {.release = (int32_t)config->neuron_release,
+    const gqa_neuron_strategy_input input = {.release = config->neuron_release,
                                              .attn_kernel_enabled = config->neuron_attn_kernel,
                                              .logical_nc_config = config->neuron_logical_nc_config,
                                              .sliding_window = config->sliding_window,
@@ -113,7 +113,7 @@ static gqa_status choose_as_neuron(const struct gqa__neuron_entry *entry,
                                    struct gqa__neuron_choice *choice, gqa_error *err)
 {
     const gqa_config *const config = &entry->params->config;
-    const gqa_neuron_route_input input = {.release = (int32_t)config->neuron_release,
+    const gqa_neuron_route_input input = {.release = config->neuron_release,
                                           .attention_chunk_size = config->attention_chunk_size,
                                           .sliding_window = config->sliding_window,
                                           .input_len = entry->tokens,

@@ -40,7 +40,7 @@ static gqa_neuron_operation context_encoding(const gqa_neuron_route_input *in)
 /* In the order in which forward asks. */
 static gqa_neuron_operation token_gen(const gqa_neuron_route_input *in)
 {
-    const bool older = gqa__neuron_release(in->release) < 229;
+    const bool older = gqa__neuron_release(in->release) < GQA_NEURON_2_29;
     const bool other_names = in->attn_tkg_builtin_kernel != 0 || in->attn_tkg_nki_kernel != 0;
 
     if (in->attn_block_tkg_kernel != 0 || (!older && other_names)) {

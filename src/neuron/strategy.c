@@ -9,9 +9,9 @@
 #define LONG_STEP            512
 #define SHORT_STEP           256 /* below in 256s */
 
-int32_t gqa__neuron_release(int32_t release)
+gqa_neuron_release gqa__neuron_release(gqa_neuron_release release)
 {
-    return release == 0 ? 229 : release;
+    return release == GQA_NEURON_NEWEST ? GQA_NEURON_2_29 : release;
 }
 
 /* get_flash_attention_strategy_cp. */
@@ -31,9 +31,9 @@ static bool context_parallel(const gqa_neuron_strategy_input *in,
 /* The window has a kernel of its own in 2.26, in 2.27 on trn1 only, and in 2.29 no longer. */
 static bool has_window_kernel(const gqa_neuron_strategy_input *in)
 {
-    const int32_t release = gqa__neuron_release(in->release);
+    const gqa_neuron_release release = gqa__neuron_release(in->release);
 
-    return release == 226 || (release == 227 && in->trn1 != 0);
+    return release == GQA_NEURON_2_26 || (release == GQA_NEURON_2_27 && in->trn1 != 0);
 }
 
 /* Two cores and more: a causal kernel takes whole tiles only; else Neuron warns and takes none. */

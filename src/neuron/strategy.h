@@ -11,8 +11,8 @@
 
 #include "gqa/neuron_maps.h"
 
-/* 226, 227 or 229; 0 becomes 229. */
-int32_t gqa__neuron_release(int32_t release);
+/* NEWEST becomes 2.29. */
+gqa_neuron_release gqa__neuron_release(gqa_neuron_release release);
 
 /* get_flash_attention_strategy. False: the strided kernel was asked for and cannot be had. */
 bool gqa__neuron_strategy(const gqa_neuron_strategy_input *in, gqa_neuron_flash_strategy *strategy);
