@@ -186,9 +186,13 @@ static void no_memory(void **state)
 
 static void checked_sizes(void **state)
 {
+    const size_t half = (size_t)1 << (4 * sizeof(size_t)); /* half squared is one too many */
     size_t n;
 
     (void)state;
+    assert_true(gqa__mul(half - 1, half - 1, &n) && n == SIZE_MAX - 2 * half + 2);
+    assert_true(gqa__mul(half - 1, half + 1, &n) && n == SIZE_MAX);
+    assert_false(gqa__mul(half, half, &n));
     assert_true(gqa__mul(0, SIZE_MAX, &n) && n == 0);
     assert_true(gqa__mul(SIZE_MAX, 0, &n) && n == 0);
     assert_true(gqa__mul(SIZE_MAX, 1, &n) && n == SIZE_MAX);

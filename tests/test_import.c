@@ -115,6 +115,32 @@ static void export_to_any_size(void **state)
     assert_int_equal(out.f[0], 0x77777777); /* fields that this library does not know */
 }
 
+/* A field goes where it is, and no further than the caller's struct. */
+static void export_of_a_field(void **state)
+{
+    const double b = 2.5;
+    const int32_t d = 4;
+
+    (void)state;
+    for (uint32_t size = 4; size <= sizeof(struct own); size++) {
+        unsigned char bytes[sizeof(struct own)], want[sizeof(struct own)];
+        memset(bytes, 0x77, sizeof bytes);
+        memcpy(bytes, &size, sizeof size);
+        memcpy(want, bytes, sizeof want);
+        for (size_t i = 0; i < sizeof b; i++) {
+            const size_t at = offsetof(struct own, b) + i;
+            want[at] = at < size ? ((const unsigned char *)&b)[i] : want[at];
+        }
+        for (size_t i = 0; i < sizeof d; i++) {
+            const size_t at = offsetof(struct own, d) + i;
+            want[at] = at < size ? ((const unsigned char *)&d)[i] : want[at];
+        }
+        gqa__export_field(bytes, offsetof(struct own, b), &b, sizeof b);
+        gqa__export_field(bytes, offsetof(struct own, d), &d, sizeof d);
+        assert_memory_equal(bytes, want, sizeof want);
+    }
+}
+
 static void init_of_any_size(void **state)
 {
     unsigned char bytes[40];
@@ -163,6 +189,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(longer_struct_must_end_in_zeros),
         cmocka_unit_test(refused_sizes),
         cmocka_unit_test(export_to_any_size),
+        cmocka_unit_test(export_of_a_field),
         cmocka_unit_test(init_of_any_size),
         cmocka_unit_test(error_text),
     };

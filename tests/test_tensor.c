@@ -176,6 +176,14 @@ static void refusals(void **state)
         gqa__tensor_fit(&odd, &(struct gqa__form){"t", GQA__FLOATS, 2, any, false}, &out, &err),
         GQA_ERR_SHAPE);
     assert_string_equal(err.message, "t: its extents exceed the address space");
+    for (int64_t more = 0; more < 2; more++) { /* packed: rows + 8 of 2^30 make at most 2^60 - 1 */
+        odd.shape[0] = ((int64_t)1 << 30) - 9 + more;
+        odd.shape[1] = (int64_t)1 << 30;
+        memset(odd.stride, 0, sizeof odd.stride);
+        assert_int_equal(
+            gqa__tensor_fit(&odd, &(struct gqa__form){"t", GQA__FLOATS, 2, any, false}, &out, &err),
+            more == 0 ? GQA_OK : GQA_ERR_SHAPE);
+    }
     odd = gqa_tensor_2d((char *)values + 2, GQA_F32, 3, 5);
     assert_int_equal(
         gqa__tensor_fit(&odd, &(struct gqa__form){"t", GQA__FLOATS, 2, shape, false}, &out, &err),

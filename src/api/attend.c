@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* attend.c - gqa_attend and its structs. */
+#include <stddef.h>
+
 #include "api/attend_check.h"
 #include "api/run.h"
 #include "api/states.h"
@@ -65,11 +67,14 @@ gqa_status gqa_attend(const gqa_layer *layer, const gqa_cache *cache,
         status = gqa__run(&call, workspace, size, err);
     }
     if (status == GQA_OK) { /* the caller's tensors stay as they were written */
-        gqa_attend_output result;
-        gqa__import(&result, sizeof result, output, "output", NULL);
-        set_covered_range(&call.attend, &result.states);
-        result.path = call.out.path;
-        gqa__export(output, &result, sizeof result);
+        gqa_states states = call.attend.states;
+        set_covered_range(&call.attend, &states);
+        gqa__export_field(output, offsetof(gqa_attend_output, states.key_begin), &states.key_begin,
+                          sizeof states.key_begin);
+        gqa__export_field(output, offsetof(gqa_attend_output, states.key_end), &states.key_end,
+                          sizeof states.key_end);
+        gqa__export_field(output, offsetof(gqa_attend_output, path), &call.out.path,
+                          sizeof call.out.path);
     }
     return status;
 }

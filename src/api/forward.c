@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* forward.c - gqa_forward and its structs. */
+#include <stddef.h>
+
 #include "api/forward_check.h"
 #include "api/run.h"
 #include "base/error.h"
@@ -47,11 +49,9 @@ gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_input
         status = gqa__run(&call, workspace, size, err);
     }
     if (status == GQA_OK) { /* the caller's tensors stay as they were written */
-        gqa_output result;
-        gqa__import(&result, sizeof result, output, "output", NULL);
-        result.rope_key = call.out.rope_key;
-        result.path = call.out.path;
-        gqa__export(output, &result, sizeof result);
+        gqa__export_field(output, offsetof(gqa_output, rope_key), &call.out.rope_key,
+                          sizeof call.out.rope_key);
+        gqa__export_field(output, offsetof(gqa_output, path), &call.out.path, sizeof call.out.path);
     }
     return status;
 }

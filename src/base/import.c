@@ -41,7 +41,9 @@ gqa_status gqa__import(void *own, size_t own_size, const void *in, const char *f
                          "struct_size is %lu and a field beyond this library's %lu bytes is set",
                          (unsigned long)size, (unsigned long)own_size);
     }
-    memset(own, 0, own_size);
+    if (size < own_size) {
+        memset((unsigned char *)own + size, 0, own_size - size);
+    }
     memcpy(own, in, size < own_size ? size : own_size);
     size = (uint32_t)own_size;
     memcpy(own, &size, sizeof size);
@@ -55,6 +57,16 @@ void gqa__export(void *out, const void *own, size_t own_size)
     memcpy(&size, out, sizeof size);
     memcpy(out, own, size < own_size ? size : own_size);
     memcpy(out, &size, sizeof size);
+}
+
+void gqa__export_field(void *out, size_t offset, const void *value, size_t n)
+{
+    uint32_t size;
+
+    memcpy(&size, out, sizeof size);
+    if (offset < size) {
+        memcpy((unsigned char *)out + offset, value, size - offset < n ? size - offset : n);
+    }
 }
 
 void gqa__init_struct(void *own, size_t size)

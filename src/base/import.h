@@ -16,6 +16,9 @@ gqa_status gqa__import(void *own, size_t own_size, const void *in, const char *f
 /* The way back for output structs: the caller's struct_size bytes of own, its struct_size kept. */
 void gqa__export(void *out, const void *own, size_t own_size);
 
+/* One field of it: n bytes at the offset, as far as the caller's struct_size reaches. */
+void gqa__export_field(void *out, size_t offset, const void *value, size_t n);
+
 /* Zero size bytes and set struct_size (as far as size reaches). */
 void gqa__init_struct(void *own, size_t size);
 void gqa__set_struct_size(void *own, size_t size);

@@ -19,11 +19,12 @@ gqa_status gqa__alloc(const gqa_runtime *runtime, size_t size, const char *field
                       void **memory, gqa_error *err);
 void gqa__release(const gqa_runtime *runtime, void *memory); /* NULL-safe */
 
-/* a * b, a + b; false on overflow. */
+/* a * b, a + b; false on overflow. Factors of half a size_t cannot overflow, and need no division.
+ */
 static inline bool gqa__mul(size_t a, size_t b, size_t *out)
 {
     *out = a * b;
-    return b == 0 || *out / b == a;
+    return (a | b) >> (4 * sizeof(size_t)) == 0 || b == 0 || *out / b == a;
 }
 
 static inline bool gqa__add(size_t a, size_t b, size_t *out)

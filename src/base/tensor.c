@@ -114,6 +114,12 @@ static gqa_status check_shape(const gqa_tensor *t, const char *field, const int6
     return GQA_OK;
 }
 
+/* Is a * b at most 2^60 - 1, for a and b that are not negative? Small ones need no division. */
+static bool product_fits(int64_t a, int64_t b)
+{
+    return (a | b) >> 30 == 0 || b == 0 || a <= INT64_MAX / 8 / b;
+}
+
 int64_t gqa__tensor_extent(const gqa_tensor *t)
 {
     int64_t last = 0;
@@ -123,7 +129,7 @@ int64_t gqa__tensor_extent(const gqa_tensor *t)
         if (t->shape[i] == 0) {
             return 0;
         }
-        if (steps > 0 && t->stride[i] > INT64_MAX / 8 / steps) {
+        if (!product_fits(t->stride[i], steps)) {
             return -1;
         }
         if (steps * t->stride[i] > INT64_MAX / 8 - 1 - last) {
@@ -152,7 +158,7 @@ static bool pack_strides(gqa_tensor *t)
     for (int32_t i = t->rank - 1; i >= 0; i--) {
         const int64_t n = t->shape[i] > 0 ? t->shape[i] : 1;
         t->stride[i] = step;
-        if (n > INT64_MAX / 8 / step - 8) {
+        if (n > INT64_MAX / 8 || !product_fits(n + 8, step)) {
             return false;
         }
         step *= n;
@@ -170,7 +176,10 @@ static gqa_status check_strides(gqa_tensor *t, const char *field, gqa_error *err
     for (int32_t i = 0; i < t->rank; i++) {
         packed = packed && t->stride[i] == 0;
     }
-    if (packed && !pack_strides(t)) {
+    if (packed && pack_strides(t)) {
+        return GQA_OK;
+    }
+    if (packed) {
         return gqa__fail(err, GQA_ERR_SHAPE, field, "its extents exceed the address space");
     }
     for (int32_t i = 0; i < t->rank; i++) {
