@@ -336,7 +336,6 @@ static const struct bad bads[] = {
     {reference, "reference_f64", 2, NULL, "is 2", "0..1", 0},
     {block, "weight_storage", 2, NULL, "is 2", "0..1", 0},
     {bare, "weight_storage", 1, NULL, "is 1", "hidden_size 0", 0},
-    {block, "denormals", 2, NULL, "is 2", "0..1", 0},
     {reference, "denormals", 1, NULL, "is 1", "without backend GQA_BACKEND_CPU", 0},
     {block, "max_isa", 6, NULL, "is 6", "0..5", 0},
 #define NEURON_BAD(base, field, value, says, limit) {base, field, value, NULL, says, limit, 0},

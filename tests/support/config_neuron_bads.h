@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* config_neuron_bads.h - bad values of the fields of backend neuron: base, field, value, what the
- * message says, and which limit it names. All are GQA_ERR_ARG. */
+/* config_neuron_bads.h - bad values of the fields of backend neuron, and of one that it does not
+ * have: base, field, value, what the message says, and which limit it names. All are GQA_ERR_ARG.
+ */
 #ifndef TEST_CONFIG_NEURON_BADS_H
 #define TEST_CONFIG_NEURON_BADS_H
 
@@ -27,6 +28,7 @@ static inline void bare_neuron_named(gqa_config *c)
 }
 
 #define NEURON_BADS(X)                                                                             \
+    X(bare_cpu, "denormals", 2, "is 2", "0..1")                                                    \
     X(bare_neuron, "denormals", 1, "is 1", "without backend GQA_BACKEND_CPU")                      \
     X(bare_neuron, "neuron_profile", 8, "is 8", "0..7")                                            \
     X(bare_cpu, "neuron_profile", 2, "is 2", "GQA_BACKEND_NEURON")                                 \
