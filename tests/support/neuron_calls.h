@@ -5,8 +5,13 @@
 
 #include "gqa/neuron.h"
 
-/* Call all of them, in every profile that needs no more than q, k and v, and a mask at most.
- * Results go to memory that room returns for so many bytes; done hears each status. */
+/* A small good call of the profile, and its output; what they point to lies in memory that room
+ * returns for so many bytes. */
+void neuron_call_make(gqa_neuron_profile profile, void *(*room)(size_t size), gqa_neuron_call *call,
+                      gqa_neuron_output *out);
+
+/* Call all functions, in every profile. Results go to memory that room returns for so many bytes;
+ * done hears each status. */
 void neuron_calls_run(void *(*room)(size_t size), void (*done)(gqa_status status));
 
 #endif
