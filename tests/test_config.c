@@ -242,7 +242,6 @@ static const struct bad bads[] = {
     {table, "rope_theta", 5e5, NULL, "is 500000", "TABLE", 0},
     {block, "rotary_dim", 18, NULL, "is 18", "2..16", 0},
     {block, "rotary_dim", 7, NULL, "is 7", "even", 0},
-    {bare, "rotary_dim", 8, NULL, "is 8", "GQA_ROPE_NONE", 0},
     {bare, "rotary_dim", 1, NULL, "is 1", "GQA_ROPE_NONE", 0},
     {block, "rope_freq_dim", 4098, NULL, "is 4098", "2..4096", 0},
     {block, "rope_freq_dim", 33, NULL, "is 33", "even", 0},

@@ -279,12 +279,14 @@ static void phase_of_a_batch_of_attend(void **state)
     gqa_destroy(&layer);
 }
 
-/* Keys are cut only where rows alone leave a thread without work: two sequences are two tiles. */
+/* Keys are cut only where rows alone leave a thread without work: two sequences are two tiles. If
+ * only one of them is long, two threads are enough to cut it. */
 static void tiles_and_threads(void **state)
 {
-    static const int past[2] = {PAST, PAST};
+    static const int pasts[2][2] = {{PAST, PAST}, {1, PAST}};
     (void)state;
-    for (int threads = 1; threads <= 3; threads++) {
+    for (int i = 0; i < 6; i++) {
+        const int threads = 1 + i % 3, mixed = i / 3;
         gqa_layer *layer = NULL;
         gqa_config config;
         gqa_runtime runtime;
@@ -295,10 +297,10 @@ static void tiles_and_threads(void **state)
         runtime.num_threads = threads;
         runtime.parallel_for = parallel_reversed;
         assert_int_equal(gqa_create(&layer, &config, NULL, &runtime, NULL), GQA_OK);
-        gqa_cache *cache = open_cache(layer, 2, past);
+        gqa_cache *cache = open_cache(layer, 2, pasts[mixed]);
         gqa_inputs_init(&in);
         const gqa_path path = forward(layer, cache, in, 2, 1);
-        assert_int_equal(path.cut, threads > 2 ? GQA_CUT_KEYS : GQA_CUT_ROWS);
+        assert_int_equal(path.cut, threads > 2 - mixed ? GQA_CUT_KEYS : GQA_CUT_ROWS);
         gqa_cache_destroy(&cache);
         gqa_destroy(&layer);
     }

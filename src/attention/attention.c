@@ -14,7 +14,8 @@ struct gqa__attention {
     int64_t max_parts;
     int32_t *span_lo, *span_hi;        /* [tokens] index ranges, segment after segment */
     int64_t *first_token;              /* [segments] of each segment in span_lo */
-    int64_t *first_tile;               /* [segments + 1] */
+    int64_t *first_tile, *first_part;  /* [segments + 1] */
+    int32_t *block_begin, *block_end;  /* [segments] */
     float *parts;                      /* [max_parts][state_floats] states of a cut by keys */
     struct gqa__tile_scratch *scratch; /* [threads] */
 };
@@ -34,6 +35,9 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
     own.span_hi = gqa__arena_take(arena, limits->tokens, sizeof(int32_t));
     own.first_token = gqa__arena_take(arena, limits->segments, sizeof(int64_t));
     own.first_tile = gqa__arena_take(arena, (int64_t)limits->segments + 1, sizeof(int64_t));
+    own.first_part = gqa__arena_take(arena, (int64_t)limits->segments + 1, sizeof(int64_t));
+    own.block_begin = gqa__arena_take(arena, limits->segments, sizeof(int32_t));
+    own.block_end = gqa__arena_take(arena, limits->segments, sizeof(int32_t));
     own.parts = gqa__arena_take(arena, own.max_parts * floats, sizeof(float));
     own.scratch = gqa__arena_take(arena, limits->threads, sizeof *own.scratch);
     for (int32_t i = 0; i < limits->threads; i++) {
@@ -57,50 +61,56 @@ struct run {
     struct gqa__trace *trace; /* NULL = none */
 };
 
-/* The index range that each token sees, cut to its segment's part of the keys; and the fold blocks
- * of which some token sees a key. */
-static void find_spans(struct run *run)
+/* The index range that each token of segment s sees, cut to the segment's part of the keys; and the
+ * fold blocks of which some token sees a key. at: of its first token in span_lo. */
+static void find_span(struct run *run, int32_t s, int64_t at)
 {
     const struct gqa__attention *const attention = run->attention;
-    int64_t at = 0;
+    const struct gqa__segment *const segment = &run->plan.segments[s];
     int32_t first = INT32_MAX;
     int32_t last = 0;
-
-    for (int32_t s = 0; s < run->plan.n; s++) {
-        const struct gqa__segment *const segment = &run->plan.segments[s];
-        const int32_t end = segment->range_end > 0
-                                ? (int32_t)gqa__min(segment->range_end, segment->view.length)
-                                : segment->view.length;
-        attention->first_token[s] = at;
-        for (int32_t i = 0; i < segment->n; i++, at++) {
-            int32_t lo = 0;
-            int32_t hi = segment->view.length;
-            if (segment->view.ordered) {
-                gqa__span_range(&run->params->shape, &segment->view, segment->positions[i], &lo,
-                                &hi);
-            }
-            lo = (int32_t)gqa__max(lo, segment->range_begin);
-            hi = (int32_t)gqa__max(lo, gqa__min(hi, end));
-            attention->span_lo[at] = lo;
-            attention->span_hi[at] = hi;
-            if (lo < hi) {
-                first = (int32_t)gqa__min(first, lo);
-                last = (int32_t)gqa__max(last, hi);
-            }
+    const int32_t end = segment->range_end > 0
+                            ? (int32_t)gqa__min(segment->range_end, segment->view.length)
+                            : segment->view.length;
+    attention->first_token[s] = at;
+    for (int32_t i = 0; i < segment->n; i++, at++) {
+        int32_t lo = 0;
+        int32_t hi = segment->view.length;
+        if (segment->view.ordered) {
+            gqa__span_range(&run->params->shape, &segment->view, segment->positions[i], &lo, &hi);
         }
-        if (run->params->knobs.mask_all_blocks) {
-            first = 0;
-            last = (int32_t)gqa__max(last, segment->view.length);
+        lo = (int32_t)gqa__max(lo, segment->range_begin);
+        hi = (int32_t)gqa__max(lo, gqa__min(hi, end));
+        attention->span_lo[at] = lo;
+        attention->span_hi[at] = hi;
+        if (lo < hi) {
+            first = (int32_t)gqa__min(first, lo);
+            last = (int32_t)gqa__max(last, hi);
         }
     }
-    run->plan.block_begin = last > 0 ? first / GQA__FOLD_BLOCK : 0;
-    run->plan.block_end = (int32_t)(((int64_t)last + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK);
+    if (run->params->knobs.mask_all_blocks) {
+        first = 0;
+        last = (int32_t)gqa__max(last, segment->view.length);
+    }
+    attention->block_begin[s] = last > 0 ? first / GQA__FOLD_BLOCK : 0;
+    attention->block_end[s] = (int32_t)(((int64_t)last + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK);
 }
 
-static void begin_tile(const struct run *run, int64_t index, int32_t slot, struct gqa__tile *tile)
+static void find_spans(struct run *run)
+{
+    int64_t at = 0;
+
+    for (int32_t s = 0; s < run->plan.n; s++) {
+        find_span(run, s, at);
+        at += run->plan.segments[s].n;
+    }
+}
+
+static void begin_tile(const struct run *run, struct gqa__tile_id id, int32_t slot,
+                       struct gqa__tile *tile)
 {
     tile->params = run->params;
-    tile->id = gqa__plan_tile(&run->plan, index);
+    tile->id = id;
     tile->segment = &run->plan.segments[tile->id.segment];
     tile->span_lo = run->attention->span_lo + run->attention->first_token[tile->id.segment];
     tile->span_hi = run->attention->span_hi + run->attention->first_token[tile->id.segment];
@@ -126,22 +136,26 @@ static void leave(const struct run *run)
     }
 }
 
-/* Cut by rows: an item is a tile with all its keys. */
-static void whole_tile(void *arg, int64_t item, int32_t slot)
+/* A tile with all its keys. */
+static void whole_tile(const struct run *run, int64_t item, int32_t slot)
 {
-    const struct run *const run = arg;
+    const struct gqa__plan *const plan = &run->plan;
+    const struct gqa__tile_id id = gqa__plan_tile(plan, item);
     struct gqa__tile tile;
 
+    if (gqa__plan_is_cut(plan, id.segment)) {
+        return; /* in parts */
+    }
     enter(run);
-    begin_tile(run, item, slot, &tile);
-    if (item + run->threads < run->plan.tiles) {
-        tile.next = gqa__plan_tile(&run->plan, item + run->threads);
+    begin_tile(run, id, slot, &tile);
+    if (item + run->threads < plan->tiles) {
+        tile.next = gqa__plan_tile(plan, item + run->threads);
     }
     tile.whole = true;
     if (tile.trace != NULL) {
         gqa__trace_outside(&tile, GQA_TILE_SKIPPED_LEFT);
     }
-    gqa__tile_walk(&tile, run->plan.block_begin, run->plan.block_end);
+    gqa__tile_walk(&tile, plan->block_begin[id.segment], plan->block_end[id.segment]);
     if (tile.trace != NULL) {
         gqa__trace_outside(&tile, GQA_TILE_SKIPPED_RIGHT);
     }
@@ -166,38 +180,48 @@ static void copy_state(const struct gqa__tile *tile, struct gqa__state to, struc
     memcpy(to.o, from.o, lanes * (size_t)tile->params->shape.dv);
 }
 
-/* Cut by keys, first pass: an item is one part of a tile's keys. */
-static void part_of_tile(void *arg, int64_t item, int32_t slot)
+/* A part of a tile's keys. */
+static void part_of_tile(const struct run *run, int64_t item, int32_t slot)
 {
-    const struct run *const run = arg;
-    const struct gqa__plan *const plan = &run->plan;
-    const int64_t part = plan->first_part + item % plan->parts;
-    const int32_t begin = (int32_t)(part << plan->part_level);
-    const int32_t end = (int32_t)gqa__min((part + 1) << plan->part_level, plan->block_end);
+    const struct gqa__plan_part part = gqa__plan_part(&run->plan, item);
     struct gqa__tile tile;
 
     enter(run);
-    begin_tile(run, item / plan->parts, slot, &tile);
-    gqa__tile_walk(&tile, begin, end);
+    begin_tile(run, gqa__plan_tile(&run->plan, part.tile), slot, &tile);
+    gqa__tile_walk(&tile, part.block_begin, part.block_end);
     copy_state(&tile, gqa__state_at(part_memory(run, item), run->params->kernels->tile_rows),
                gqa__fold_end(&tile.scratch->fold));
     leave(run);
 }
 
-/* Cut by keys, second pass: an item is a tile, whose parts are merged over the fold tree. */
-static void merge_tile(void *arg, int64_t item, int32_t slot)
+/* First pass: the parts of the tiles that are cut by keys, then all other tiles. */
+static void part_or_tile(void *arg, int64_t item, int32_t slot)
 {
     const struct run *const run = arg;
-    const struct gqa__plan *const plan = &run->plan;
+
+    if (item < run->plan.parts) {
+        part_of_tile(run, item, slot);
+    } else {
+        whole_tile(run, item - run->plan.parts, slot);
+    }
+}
+
+/* Second pass: the first part of a tile merges all of them over the fold tree. */
+static void merge_parts(void *arg, int64_t item, int32_t slot)
+{
+    const struct run *const run = arg;
+    const struct gqa__plan_part part = gqa__plan_part(&run->plan, item);
     struct gqa__tile tile;
 
+    if (part.index != 0) {
+        return;
+    }
     enter(run);
-    begin_tile(run, item, slot, &tile);
-    for (int32_t i = 0; i < plan->parts; i++) {
-        float *const memory = part_memory(run, item * plan->parts + i);
+    begin_tile(run, gqa__plan_tile(&run->plan, part.tile), slot, &tile);
+    for (int32_t i = 0; i < part.count; i++) {
         copy_state(&tile, gqa__fold_next(&tile.scratch->fold),
-                   gqa__state_at(memory, run->params->kernels->tile_rows));
-        gqa__fold_push(&tile.scratch->fold, plan->part_level, plan->first_part + i);
+                   gqa__state_at(part_memory(run, item + i), run->params->kernels->tile_rows));
+        gqa__fold_push(&tile.scratch->fold, run->plan.part_level, part.node + i);
     }
     gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));
     leave(run);
@@ -260,6 +284,9 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
     run.plan.segments = segments;
     run.plan.n = n;
     run.plan.first_tile = attention->first_tile;
+    run.plan.first_part = attention->first_part;
+    run.plan.block_begin = attention->block_begin;
+    run.plan.block_end = attention->block_end;
     find_spans(&run);
     run.threads = gqa__thread_count(runtime);
     run.counted = record->work != NULL;
@@ -269,17 +296,10 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
     }
     gqa__plan_make(&run.plan, params, run.threads, run.trace != NULL ? 0 : attention->max_parts);
 
-    tasks.arg = &run;
-    if (run.plan.cut == GQA_CUT_ROWS) {
-        tasks.body = whole_tile;
-        tasks.items = run.plan.tiles;
-        gqa__run_tasks(runtime, &tasks);
-    } else {
-        tasks.body = part_of_tile;
-        tasks.items = run.plan.tiles * run.plan.parts;
-        gqa__run_tasks(runtime, &tasks);
-        tasks.body = merge_tile;
-        tasks.items = run.plan.tiles;
+    tasks = (struct gqa__tasks){part_or_tile, &run, run.plan.parts + run.plan.tiles};
+    gqa__run_tasks(runtime, &tasks);
+    if (run.plan.parts > 0) {
+        tasks = (struct gqa__tasks){merge_parts, &run, run.plan.parts};
         gqa__run_tasks(runtime, &tasks);
     }
     if (run.counted) {
