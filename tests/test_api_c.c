@@ -75,6 +75,9 @@ static void test_every_function(void)
     FUNCTION(gqa_cache_truncate);
     FUNCTION(gqa_cache_fork);
     FUNCTION(gqa_cache_keep);
+    FUNCTION(gqa_cache_save_size);
+    FUNCTION(gqa_cache_save);
+    FUNCTION(gqa_cache_load);
     FUNCTION(gqa_cache_append);
     FUNCTION(gqa_cache_read);
     FUNCTION(gqa_inputs_init_sized);

@@ -6,7 +6,7 @@
  * Sequences may share pages (gqa_cache_fork), which no result shows. docs/cache.md has pictures.
  *
  * Threads: one call at a time may change a cache (append, forward calls that append, truncate,
- * fork, keep). Beside it, and beside one another, calls may run that only read (length, read,
+ * fork, keep, load). Beside it, and beside one another, calls may run that only read (length, read,
  * gqa_attend, forward calls that append nothing), if the sequences they read are not those that it
  * changes; that they share pages does not matter. gqa_cache_free_pages is no such call: it counts
  * what all sequences hold.
@@ -83,6 +83,25 @@ GQA_API gqa_status gqa_cache_fork(gqa_cache *cache, int32_t from, int32_t to, gq
  * changed then. */
 GQA_API gqa_status gqa_cache_keep(gqa_cache *cache, int32_t sequence, int32_t last,
                                   const int32_t *kept, int32_t n, gqa_error *err);
+
+/* A sequence as bytes, which do not depend on page size, kernel set or machine: positions, columns,
+ * K and V in their storage types, plain, with a version and a checksum (docs/cache.md has the
+ * format). *size: how many bytes gqa_cache_save writes; it is given this size. bytes may have any
+ * address. Both only read. */
+GQA_API gqa_status gqa_cache_save_size(const gqa_cache *cache, int32_t sequence, size_t *size,
+                                       gqa_error *err);
+GQA_API gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void *bytes,
+                                  size_t size, gqa_error *err);
+
+/* Make a sequence, which must hold no tokens, the saved one. KV heads and head dims must be the
+ * cache's (GQA_ERR_SHAPE), and the storage types, unless convert is 1: then K and V are rounded to
+ * nearest even where the cache stores bf16 and the bytes f32. Page size, kernel set and numerics
+ * may be others. Where the types are the same, going on gives the bits that the saved sequence
+ * would have given. All or nothing, and nothing is read beyond size: bytes that are no saved
+ * sequence, cut short, damaged or unsound are GQA_ERR_ARG (of another version, or of a type that no
+ * cache has: GQA_ERR_UNSUPPORTED); GQA_ERR_CACHE_FULL as in gqa_cache_append. */
+GQA_API gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes,
+                                  size_t size, int32_t convert, gqa_error *err);
 
 /* Append plain keys and values, already normed and rotated: key [tokens, Hkv, Dk], value
  * [tokens, Hkv, Dv] (f32, bf16 or f16; any strides, so a [Hkv, tokens, D] tensor passes with its

@@ -29,6 +29,14 @@ gqa_status gqa__check_empty(const gqa_cache *cache, const char *field, int32_t s
     return status;
 }
 
+gqa_status gqa__check_convert(int32_t convert, gqa_error *err)
+{
+    if (convert != 0 && convert != 1) {
+        return gqa__fail(err, GQA_ERR_ARG, "convert", "is %d; it must be 0 or 1", (int)convert);
+    }
+    return GQA_OK;
+}
+
 gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t max_sequences,
                                 gqa_error *err)
 {

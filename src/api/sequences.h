@@ -13,6 +13,9 @@ gqa_status gqa__check_sequence(const gqa_cache *cache, const char *field, int32_
 gqa_status gqa__check_empty(const gqa_cache *cache, const char *field, int32_t sequence,
                             gqa_error *err);
 
+/* May storage types be converted? 0 or 1. */
+gqa_status gqa__check_convert(int32_t convert, gqa_error *err);
+
 /* Each id is -1 (inactive) or 0 .. max_sequences - 1. sequences NULL: 0 .. batch - 1. */
 gqa_status gqa__check_sequences(const int32_t *sequences, int32_t batch, int32_t max_sequences,
                                 gqa_error *err);

@@ -5,15 +5,16 @@
 enum { T = CACHE_CALLS_TOKENS };
 
 const char *const cache_calls[] = {
-    "gqa_cache_create",     "gqa_cache_destroy",  "gqa_cache_length",
-    "gqa_cache_free_pages", "gqa_cache_truncate", "gqa_cache_fork",
-    "gqa_cache_keep",       "gqa_cache_append",   "gqa_cache_read",
+    "gqa_cache_create",   "gqa_cache_destroy", "gqa_cache_length", "gqa_cache_free_pages",
+    "gqa_cache_truncate", "gqa_cache_fork",    "gqa_cache_keep",   "gqa_cache_save_size",
+    "gqa_cache_save",     "gqa_cache_load",    "gqa_cache_append", "gqa_cache_read",
 };
 const int cache_call_count = sizeof cache_calls / sizeof cache_calls[0];
 
 struct scene {
     const struct cache_calls_input *input;
     gqa_cache *cache;
+    gqa_dtype other; /* what a second cache stores: BF16, or, for F32, the default */
     void *(*room)(size_t size);
     void (*done)(gqa_status status);
 };
@@ -28,6 +29,29 @@ static void read_all(const struct scene *scene, gqa_dtype format)
     const gqa_tensor v =
         gqa_tensor_3d(scene->room(v_size), format, in->kv_heads, T, in->v_head_dim);
     scene->done(gqa_cache_read(scene->cache, 0, 0, &k, &v, scene->room(T * sizeof(int32_t)), NULL));
+}
+
+/* Sequence 1 to bytes, and from them to a cache that stores the other type, if there is one. */
+static void save_and_load(const struct scene *scene)
+{
+    gqa_cache_options options;
+    gqa_cache *other = NULL;
+    size_t size = 0;
+
+    scene->done(gqa_cache_save_size(scene->cache, 1, &size, NULL));
+    void *const bytes = scene->room(size);
+    scene->done(gqa_cache_save(scene->cache, 1, bytes, size, NULL));
+    gqa_cache_options_init(&options, scene->input->layer);
+    options.max_tokens = 16;
+    options.page_size = 16;
+    if (scene->other == GQA_BF16) {
+        options.dtype_k = options.dtype_v = GQA_BF16;
+    }
+    scene->done(gqa_cache_create(&other, scene->input->layer, &options, NULL));
+    scene->done(gqa_cache_load(other, 0, bytes, size, 1, NULL));
+    scene->done(gqa_cache_save_size(other, 0, &size, NULL));
+    scene->done(gqa_cache_save(other, 0, scene->room(size), size, NULL));
+    gqa_cache_destroy(&other);
 }
 
 static void run_sequences(const struct scene *scene)
@@ -47,6 +71,7 @@ static void run_sequences(const struct scene *scene)
     scene->done(gqa_cache_append(cache, 1, &k, &v, NULL, NULL));
     scene->done(gqa_cache_truncate(cache, 0, 1, NULL));
     scene->done(gqa_cache_keep(cache, 1, T, kept, 2, NULL));
+    save_and_load(scene);
     counts[0] = gqa_cache_length(cache, 0);
     counts[1] = gqa_cache_free_pages(cache);
 }
@@ -55,7 +80,7 @@ void cache_calls_run(const struct cache_calls_input *input, void *(*room)(size_t
                      void (*done)(gqa_status status))
 {
     for (int i = 0; i < 2; i++) { /* pages of f32, where the numerics have them, and of bf16 */
-        struct scene scene = {input, NULL, room, done};
+        struct scene scene = {input, NULL, i == 0 ? GQA_BF16 : GQA_F32, room, done};
         gqa_cache_options options;
         gqa_cache_options_init(&options, input->layer);
         options.max_sequences = 2;

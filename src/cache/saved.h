@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* saved.h - a sequence as bytes, whatever page size and kernel set its cache has.
+ *
+ * All numbers have their lowest byte first. Each part begins at a multiple of 8; what lies between
+ * two parts is zero. One sequence has one such form: what is saved, loaded and saved again is the
+ * same.
+ *
+ *    0  8 bytes  "gqaseq\r\n"
+ *    8  u32      version, 1
+ *   12  u32      size of this header, 64
+ *   16  u64      size of all
+ *   24  u32      tokens
+ *   28  u32      columns of the sequence
+ *   32  u32      KV heads
+ *   36  u32      head_dim of K
+ *   40  u32      head_dim of V
+ *   44  u32      storage type of K, a gqa_dtype
+ *   48  u32      storage type of V
+ *   52  u32      index of the first token, 0
+ *   56  u64      checksum
+ *   64  i32      positions [tokens]
+ *       i32      columns [tokens]
+ *                K [tokens][KV heads][head_dim], elements of the storage type
+ *                V [tokens][KV heads][v_head_dim]
+ *
+ * The checksum goes over all u64 from the first to the last, itself taken as 0: from h = 0,
+ * h = (h ^ word) * 0x9e3779b97f4a7c15, then h = h ^ (h >> 32). Each step maps different h to
+ * different h, so a change of one word never goes unseen.
+ */
+#ifndef GQA__SAVED_H
+#define GQA__SAVED_H
+
+#include "cache/cache.h"
+
+#define GQA__SAVED_MAGIC   "gqaseq\r\n"
+#define GQA__SAVED_VERSION 1
+#define GQA__SAVED_HEADER  64
+
+/* Where the numbers of the header are. */
+enum {
+    GQA__AT_VERSION = 8,
+    GQA__AT_HEADER = 12,
+    GQA__AT_SIZE = 16,
+    GQA__AT_TOKENS = 24,
+    GQA__AT_COLUMNS = 28,
+    GQA__AT_HKV = 32,
+    GQA__AT_DK = 36,
+    GQA__AT_DV = 40,
+    GQA__AT_DTYPE_K = 44,
+    GQA__AT_DTYPE_V = 48,
+    GQA__AT_FIRST = 52,
+    GQA__AT_CHECKSUM = 56
+};
+
+/* What the header says of a saved sequence, and where its parts lie. */
+struct gqa__saved {
+    int32_t tokens, columns;
+    int32_t hkv, dk, dv;
+    gqa_dtype dtype_k, dtype_v;
+    size_t positions_at, columns_at, k_at, v_at, size;
+};
+
+/* Set where the parts lie, and size. False if they exceed the address space. */
+bool gqa__saved_place(struct gqa__saved *saved);
+
+/* A sequence of a cache, not placed. */
+struct gqa__saved gqa__saved_form(const struct gqa_cache *cache, int32_t sequence);
+
+/* Of size bytes, a multiple of 8 that is no less than the header. */
+uint64_t gqa__saved_checksum(const unsigned char *bytes, size_t size);
+
+/* Write a sequence that has been placed: saved->size bytes. */
+void gqa__saved_write(const struct gqa_cache *cache, int32_t sequence,
+                      const struct gqa__saved *saved, unsigned char *bytes);
+
+/* Check all that is said in `size` bytes and fill *saved. Field "bytes". */
+gqa_status gqa__saved_read(struct gqa__saved *saved, const unsigned char *bytes, size_t size,
+                           gqa_error *err);
+
+/* May the cache hold what the saved sequence, or one of another cache, consists of? convert: its
+ * storage types may differ. field: what is named. */
+gqa_status gqa__saved_fits(const struct gqa_cache *cache, const struct gqa__saved *saved,
+                           bool convert, const char *field, gqa_error *err);
+
+/* A sequence that holds nothing becomes the saved one, whose bytes have been checked; there is room
+ * for it. */
+void gqa__saved_restore(struct gqa_cache *cache, int32_t sequence, const struct gqa__saved *saved,
+                        const unsigned char *bytes);
+
+#endif

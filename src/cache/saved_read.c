@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* saved_read.c - see saved.h: bytes that somebody saved, checked and made a sequence again. */
+#include <string.h>
+
+#include "base/bytes.h"
+#include "base/error.h"
+#include "base/memory.h"
+#include "base/number.h"
+#include "base/tensor.h"
+#include "cache/saved.h"
+
+/* A number of the header that counts something. */
+static gqa_status get_count(const unsigned char *bytes, size_t at, const char *what, int32_t *count,
+                            gqa_error *err)
+{
+    const uint32_t x = gqa__get_u32(bytes + at);
+    if (x > INT32_MAX) {
+        return gqa__fail(err, GQA_ERR_ARG, "bytes", "say %lu %s; the most is %d", (unsigned long)x,
+                         what, INT32_MAX);
+    }
+    *count = (int32_t)x;
+    return GQA_OK;
+}
+
+static gqa_status get_dtype(const unsigned char *bytes, size_t at, const char *what,
+                            gqa_dtype *dtype, gqa_error *err)
+{
+    const uint32_t x = gqa__get_u32(bytes + at);
+    if (x != GQA_F32 && x != GQA_BF16) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "bytes",
+                         "say that %s is of type %lu; it must be GQA_F32 (0) or GQA_BF16 (1)", what,
+                         (unsigned long)x);
+    }
+    *dtype = (gqa_dtype)x;
+    return GQA_OK;
+}
+
+/* What comes before the counts. */
+static gqa_status check_kind(const unsigned char *bytes, size_t size, gqa_error *err)
+{
+    if (size < GQA__SAVED_HEADER) {
+        return gqa__fail(err, GQA_ERR_ARG, "size",
+                         "is %zu; the header of a saved sequence alone has %d bytes", size,
+                         GQA__SAVED_HEADER);
+    }
+    if (memcmp(bytes, GQA__SAVED_MAGIC, 8) != 0) {
+        return gqa__fail(err, GQA_ERR_ARG, "bytes",
+                         "are no saved sequence: they must begin with %s", "\"gqaseq\\r\\n\"");
+    }
+    if (gqa__get_u32(bytes + GQA__AT_VERSION) != GQA__SAVED_VERSION) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "bytes",
+                         "are of version %lu; this library reads version %d",
+                         (unsigned long)gqa__get_u32(bytes + GQA__AT_VERSION), GQA__SAVED_VERSION);
+    }
+    if (gqa__get_u32(bytes + GQA__AT_HEADER) != GQA__SAVED_HEADER) {
+        return gqa__fail(err, GQA_ERR_ARG, "bytes", "say a header of %lu bytes; it must have %d",
+                         (unsigned long)gqa__get_u32(bytes + GQA__AT_HEADER), GQA__SAVED_HEADER);
+    }
+    if (gqa__get_u32(bytes + GQA__AT_FIRST) != 0) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "bytes",
+                         "begin with token %lu of their sequence; it must be 0",
+                         (unsigned long)gqa__get_u32(bytes + GQA__AT_FIRST));
+    }
+    return GQA_OK;
+}
+
+/* The counts, and with them the size of each part and of all. */
+static gqa_status get_header(struct gqa__saved *saved, const unsigned char *bytes, size_t size,
+                             gqa_error *err)
+{
+    const struct {
+        size_t at;
+        const char *what;
+        int32_t *count;
+    } counts[] = {{GQA__AT_TOKENS, "tokens", &saved->tokens},
+                  {GQA__AT_COLUMNS, "columns", &saved->columns},
+                  {GQA__AT_HKV, "KV heads", &saved->hkv},
+                  {GQA__AT_DK, "elements of a head of K", &saved->dk},
+                  {GQA__AT_DV, "elements of a head of V", &saved->dv}};
+    gqa_status status = check_kind(bytes, size, err);
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0] && status == GQA_OK; i++) {
+        status = get_count(bytes, counts[i].at, counts[i].what, counts[i].count, err);
+    }
+    if (status == GQA_OK) {
+        status = get_dtype(bytes, GQA__AT_DTYPE_K, "K", &saved->dtype_k, err);
+    }
+    if (status == GQA_OK) {
+        status = get_dtype(bytes, GQA__AT_DTYPE_V, "V", &saved->dtype_v, err);
+    }
+    if (status != GQA_OK) {
+        return status;
+    }
+    if (!gqa__saved_place(saved) || saved->size != size) {
+        return gqa__fail(err, GQA_ERR_ARG, "size",
+                         "is %zu; %d tokens of %d KV heads, as the header says, have another size",
+                         size, (int)saved->tokens, (int)saved->hkv);
+    }
+    if (gqa__get_u64(bytes + GQA__AT_SIZE) != size) {
+        return gqa__fail(err, GQA_ERR_ARG, "bytes", "say a size of %llu; size is %zu",
+                         (unsigned long long)gqa__get_u64(bytes + GQA__AT_SIZE), size);
+    }
+    return GQA_OK;
+}
+
+/* Positions are not negative; columns rise and end within those of the sequence. */
+static gqa_status check_lists(const struct gqa__saved *saved, const unsigned char *bytes,
+                              gqa_error *err)
+{
+    uint32_t least = 0; /* of the next column */
+    for (int32_t i = 0; i < saved->tokens; i++) {
+        const uint32_t position = gqa__get_u32(bytes + saved->positions_at + (size_t)i * 4);
+        const uint32_t column = gqa__get_u32(bytes + saved->columns_at + (size_t)i * 4);
+        if (position > INT32_MAX) {
+            return gqa__fail(err, GQA_ERR_ARG, "bytes",
+                             "give token %d position %lu; the most is %d", (int)i,
+                             (unsigned long)position, INT32_MAX);
+        }
+        if (column < least || column >= (uint32_t)saved->columns) {
+            return gqa__fail(err, GQA_ERR_ARG, "bytes",
+                             "give token %d column %lu; it must be %lu .. %d", (int)i,
+                             (unsigned long)column, (unsigned long)least, (int)saved->columns - 1);
+        }
+        least = column + 1;
+    }
+    return GQA_OK;
+}
+
+/* Bytes [*at, end) between the parts are zero. */
+static bool zeros_only(const unsigned char *bytes, size_t at, size_t end)
+{
+    unsigned char any = 0;
+    for (; at < end; at++) {
+        any |= bytes[at];
+    }
+    return any == 0;
+}
+
+static bool gaps_are_zero(const struct gqa__saved *saved, const unsigned char *bytes)
+{
+    const size_t n = (size_t)saved->tokens, heads = (size_t)saved->hkv;
+    const size_t k = n * heads * (size_t)saved->dk * gqa__dtype_size(saved->dtype_k);
+    const size_t v = n * heads * (size_t)saved->dv * gqa__dtype_size(saved->dtype_v);
+    return zeros_only(bytes, saved->positions_at + n * 4, saved->columns_at) &&
+           zeros_only(bytes, saved->columns_at + n * 4, saved->k_at) &&
+           zeros_only(bytes, saved->k_at + k, saved->v_at) &&
+           zeros_only(bytes, saved->v_at + v, saved->size);
+}
+
+gqa_status gqa__saved_read(struct gqa__saved *saved, const unsigned char *bytes, size_t size,
+                           gqa_error *err)
+{
+    const gqa_status status = get_header(saved, bytes, size, err);
+    if (status != GQA_OK) {
+        return status;
+    }
+    const uint64_t said = gqa__get_u64(bytes + GQA__AT_CHECKSUM),
+                   found = gqa__saved_checksum(bytes, size);
+    if (said != found) {
+        return gqa__fail(err, GQA_ERR_ARG, "bytes",
+                         "are damaged: their checksum is %016llx, the header says %016llx",
+                         (unsigned long long)found, (unsigned long long)said);
+    }
+    if (!gaps_are_zero(saved, bytes)) {
+        return gqa__fail(err, GQA_ERR_ARG, "bytes", "are not zero between two parts");
+    }
+    return check_lists(saved, bytes, err);
+}
+
+/* n elements as f32. */
+static void get_elements(float *dst, const unsigned char *bytes, int32_t n, gqa_dtype dtype)
+{
+    for (int32_t i = 0; i < n; i++) {
+        if (dtype == GQA_F32) {
+            const uint32_t word = gqa__get_u32(bytes + (size_t)i * 4);
+            memcpy(&dst[i], &word, sizeof dst[i]);
+        } else {
+            dst[i] = gqa__bf16_to_f32(gqa__get_u16(bytes + (size_t)i * 2));
+        }
+    }
+}
+
+/* Positions and columns of all tokens, a few at a time. */
+static void restore_lists(struct gqa_cache *cache, int32_t sequence, const struct gqa__saved *saved,
+                          const unsigned char *bytes)
+{
+    int32_t positions[64], columns[64];
+    int32_t n;
+    for (int32_t done = 0; done < saved->tokens; done += n) {
+        n = (int32_t)gqa__min(saved->tokens - done, 64);
+        for (int32_t i = 0; i < n; i++) {
+            const size_t at = (size_t)(done + i) * 4;
+            positions[i] = (int32_t)gqa__get_u32(bytes + saved->positions_at + at);
+            columns[i] = (int32_t)gqa__get_u32(bytes + saved->columns_at + at);
+        }
+        gqa__cache_extend(cache, sequence, n, positions, columns, columns[n - 1] + 1);
+    }
+    gqa__cache_extend(cache, sequence, 0, NULL, NULL, saved->columns);
+}
+
+void gqa__saved_restore(struct gqa_cache *cache, int32_t sequence, const struct gqa__saved *saved,
+                        const unsigned char *bytes)
+{
+    const size_t k_row = (size_t)saved->dk * gqa__dtype_size(saved->dtype_k);
+    const size_t v_row = (size_t)saved->dv * gqa__dtype_size(saved->dtype_v);
+    float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
+    const struct gqa__kv_rows rows = {.k = k, .v = v, .k_step = saved->dk, .v_step = saved->dv};
+
+    restore_lists(cache, sequence, saved, bytes);
+    for (int32_t i = 0; i < saved->tokens; i++) {
+        for (int32_t head = 0; head < saved->hkv; head++) {
+            const size_t row = (size_t)i * (size_t)saved->hkv + (size_t)head;
+            get_elements(k, bytes + saved->k_at + row * k_row, saved->dk, saved->dtype_k);
+            get_elements(v, bytes + saved->v_at + row * v_row, saved->dv, saved->dtype_v);
+            gqa__cache_write(cache, sequence, head, i, 1, &rows);
+        }
+    }
+}
