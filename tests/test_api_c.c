@@ -78,6 +78,7 @@ static void test_every_function(void)
     FUNCTION(gqa_cache_save_size);
     FUNCTION(gqa_cache_save);
     FUNCTION(gqa_cache_load);
+    FUNCTION(gqa_cache_copy);
     FUNCTION(gqa_cache_append);
     FUNCTION(gqa_cache_read);
     FUNCTION(gqa_inputs_init_sized);

@@ -6,10 +6,10 @@
  * Sequences may share pages (gqa_cache_fork), which no result shows. docs/cache.md has pictures.
  *
  * Threads: one call at a time may change a cache (append, forward calls that append, truncate,
- * fork, keep, load). Beside it, and beside one another, calls may run that only read (length, read,
- * gqa_attend, forward calls that append nothing), if the sequences they read are not those that it
- * changes; that they share pages does not matter. gqa_cache_free_pages is no such call: it counts
- * what all sequences hold.
+ * fork, keep, load, copy to it). Beside it, and beside one another, calls may run that only read
+ * (length, read, gqa_attend, forward calls that append nothing), if the sequences they read are not
+ * those that it changes; that they share pages does not matter. gqa_cache_free_pages is no such
+ * call: it counts what all sequences hold.
  */
 #ifndef GQA_CACHE_H
 #define GQA_CACHE_H
@@ -102,6 +102,14 @@ GQA_API gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void
  * cache has: GQA_ERR_UNSUPPORTED); GQA_ERR_CACHE_FULL as in gqa_cache_append. */
 GQA_API gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes,
                                   size_t size, int32_t convert, gqa_error *err);
+
+/* Make a sequence of one cache, which must hold no tokens, one that holds what a sequence of
+ * another cache does, which is only read: what gqa_cache_load of its bytes would give, without the
+ * bytes, and page by page where both caches have one page size, storage type and layout. To move a
+ * sequence, copy it and truncate the old one to 0. Errors and convert as in gqa_cache_load; of
+ * `from` by that name. Within one cache the copy shares nothing. */
+GQA_API gqa_status gqa_cache_copy(gqa_cache *to, int32_t to_sequence, const gqa_cache *from,
+                                  int32_t from_sequence, int32_t convert, gqa_error *err);
 
 /* Append plain keys and values, already normed and rotated: key [tokens, Hkv, Dk], value
  * [tokens, Hkv, Dv] (f32, bf16 or f16; any strides, so a [Hkv, tokens, D] tensor passes with its

@@ -3,7 +3,8 @@
  */
 #include "api/sequences.h"
 #include "base/error.h"
-#include "cache/cache.h"
+#include "base/fpmode.h"
+#include "cache/saved.h"
 #include "gqa/cache.h"
 
 gqa_status gqa_cache_fork(gqa_cache *cache, int32_t from, int32_t to, gqa_error *err)
@@ -72,4 +73,43 @@ gqa_status gqa_cache_keep(gqa_cache *cache, int32_t sequence, int32_t last, cons
     }
     gqa__cache_keep(cache, sequence, length - last, kept, n);
     return GQA_OK;
+}
+
+gqa_status gqa_cache_copy(gqa_cache *to, int32_t to_sequence, const gqa_cache *from,
+                          int32_t from_sequence, int32_t convert, gqa_error *err)
+{
+    int64_t pages = 0;
+    if (to == NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "to", "is NULL");
+    }
+    if (from == NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "from", "is NULL");
+    }
+    gqa_status status = gqa__check_sequence(from, "from_sequence", from_sequence, err);
+    if (status == GQA_OK) {
+        status = gqa__check_empty(to, "to_sequence", to_sequence, err);
+    }
+    if (status == GQA_OK && to == from && to_sequence == from_sequence) {
+        status = gqa__fail(err, GQA_ERR_ARG, "to_sequence",
+                           "is %d, and from_sequence too, of one cache; they must differ",
+                           (int)to_sequence);
+    }
+    if (status == GQA_OK) {
+        status = gqa__check_convert(convert, err);
+    }
+    if (status != GQA_OK) {
+        return status;
+    }
+
+    const struct gqa__saved form = gqa__saved_form(from, from_sequence);
+    status = gqa__saved_fits(to, &form, convert != 0, "from", err);
+    if (status == GQA_OK) {
+        status = gqa__cache_room(to, to_sequence, form.tokens, &pages, err);
+    }
+    if (status == GQA_OK) {
+        const gqa__fpmode mode = gqa__fpmode_enter();
+        gqa__cache_copy(to, to_sequence, from, from_sequence);
+        gqa__fpmode_leave(mode);
+    }
+    return status;
 }

@@ -126,6 +126,11 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence, int32_t length,
  * pages. */
 void gqa__cache_fork(struct gqa_cache *cache, int32_t from, int32_t to);
 
+/* A sequence that holds nothing becomes one with the tokens of a sequence of a cache with the same
+ * heads and dims, or of its own; there is room. Storage types may differ. */
+void gqa__cache_copy(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
+                     int32_t from_sequence);
+
 /* Of the tokens from index `first` on keep those at first + kept[i], kept [n] rising: they move
  * together, with their positions and columns; what is behind them is cut as by gqa__cache_cut
  * (columns_after -1). The caller has checked that gqa__cache_keep_pages are free: copies of shared

@@ -65,24 +65,31 @@ void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot)
     memset(cache->columns + first, 0, freed * sizeof *cache->columns);
 }
 
-int32_t gqa__page_copy(struct gqa_cache *cache, int32_t page, int32_t used)
+int32_t gqa__page_import(struct gqa_cache *cache, const struct gqa_cache *from, int32_t page,
+                         int32_t used)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
     const int32_t copy = pop_page(cache);
     const size_t slots = (size_t)layout->page_size, heads = (size_t)layout->hkv;
-    const size_t to = (size_t)copy, from = (size_t)page;
+    const size_t at = (size_t)copy, source = (size_t)page;
 
     for (int32_t head = 0; head < layout->hkv; head++) {
-        memcpy(gqa__cache_k(cache, copy, head), gqa__cache_k(cache, page, head),
+        memcpy(gqa__cache_k(cache, copy, head), gqa__cache_k(from, page, head),
                layout->k_bytes + layout->v_bytes);
     }
-    memcpy(cache->positions + to * slots, cache->positions + from * slots,
+    memcpy(cache->positions + at * slots, from->positions + source * slots,
            slots * sizeof *cache->positions);
-    memcpy(cache->columns + to * slots, cache->columns + from * slots,
+    memcpy(cache->columns + at * slots, from->columns + source * slots,
            slots * sizeof *cache->columns);
-    memcpy(cache->special + to * heads, cache->special + from * heads,
+    memcpy(cache->special + at * heads, from->special + source * heads,
            heads * sizeof *cache->special);
     gqa__page_zero(cache, copy, used);
+    return copy;
+}
+
+int32_t gqa__page_copy(struct gqa_cache *cache, int32_t page, int32_t used)
+{
+    const int32_t copy = gqa__page_import(cache, cache, page, used);
     gqa__page_leave(cache, page);
     return copy;
 }

@@ -12,6 +12,11 @@ int32_t gqa__page_take(struct gqa_cache *cache);
  * [0, used) of it, the others zero. */
 int32_t gqa__page_copy(struct gqa_cache *cache, int32_t page, int32_t used);
 
+/* A free page, there must be one, with slots [0, used) of a page of a cache whose pages are alike
+ * (it may be the same one). */
+int32_t gqa__page_import(struct gqa_cache *cache, const struct gqa_cache *from, int32_t page,
+                         int32_t used);
+
 /* One holder less; without holders the page is free. */
 void gqa__page_leave(struct gqa_cache *cache, int32_t page);
 

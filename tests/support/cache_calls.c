@@ -7,7 +7,8 @@ enum { T = CACHE_CALLS_TOKENS };
 const char *const cache_calls[] = {
     "gqa_cache_create",   "gqa_cache_destroy", "gqa_cache_length", "gqa_cache_free_pages",
     "gqa_cache_truncate", "gqa_cache_fork",    "gqa_cache_keep",   "gqa_cache_save_size",
-    "gqa_cache_save",     "gqa_cache_load",    "gqa_cache_append", "gqa_cache_read",
+    "gqa_cache_save",     "gqa_cache_load",    "gqa_cache_copy",   "gqa_cache_append",
+    "gqa_cache_read",
 };
 const int cache_call_count = sizeof cache_calls / sizeof cache_calls[0];
 
@@ -50,6 +51,9 @@ static void save_and_load(const struct scene *scene)
     scene->done(gqa_cache_create(&other, scene->input->layer, &options, NULL));
     scene->done(gqa_cache_load(other, 0, bytes, size, 1, NULL));
     scene->done(gqa_cache_save_size(other, 0, &size, NULL));
+    scene->done(gqa_cache_save(other, 0, scene->room(size), size, NULL));
+    scene->done(gqa_cache_truncate(other, 0, 0, NULL));
+    scene->done(gqa_cache_copy(other, 0, scene->cache, 1, 1, NULL));
     scene->done(gqa_cache_save(other, 0, scene->room(size), size, NULL));
     gqa_cache_destroy(&other);
 }

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* copy.c - a sequence of one cache also in another one. */
+#include <assert.h>
+
+#include "base/memory.h"
+#include "cache/cache.h"
+#include "cache/pages.h"
+
+/* Do pages of both hold the same bytes for the same tokens? Their heads and dims are the same. The
+ * numerics decide which values of V are special. */
+static bool pages_alike(const struct gqa__cache_layout *a, const struct gqa__cache_layout *b)
+{
+    return a->page_size == b->page_size && a->dtype_k == b->dtype_k && a->dtype_v == b->dtype_v &&
+           a->k_stride == b->k_stride && a->v_stride == b->v_stride &&
+           a->kernels->v_transposed == b->kernels->v_transposed &&
+           a->kernels->numerics == b->kernels->numerics;
+}
+
+static void copy_pages(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
+                       int32_t from_sequence)
+{
+    const struct gqa__sequence *const source = &from->sequences[from_sequence];
+    struct gqa__sequence *const sequence = &to->sequences[to_sequence];
+    const int32_t page_size = to->layout.page_size;
+    int32_t *const pages = sequence->pages;
+
+    *sequence = *source;
+    sequence->pages = pages;
+    int32_t used;
+    for (int32_t done = 0; done < source->length; done += used) {
+        const int32_t i = done / page_size;
+        used = (int32_t)gqa__min(source->length - done, page_size);
+        pages[i] = gqa__page_import(to, from, source->pages[i], used);
+    }
+}
+
+/* Positions and columns of all tokens, a few at a time. */
+static void copy_lists(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
+                       int32_t from_sequence)
+{
+    const struct gqa__sequence *const source = &from->sequences[from_sequence];
+    int32_t positions[64], columns[64];
+    int32_t n;
+    for (int32_t done = 0; done < source->length; done += n) {
+        n = (int32_t)gqa__min(source->length - done, 64);
+        for (int32_t i = 0; i < n; i++) {
+            const int64_t slot = gqa__cache_slot(from, source, done + i);
+            positions[i] = from->positions[slot];
+            columns[i] = from->columns[slot];
+        }
+        gqa__cache_extend(to, to_sequence, n, positions, columns, columns[n - 1] + 1);
+    }
+    gqa__cache_extend(to, to_sequence, 0, NULL, NULL, source->columns);
+}
+
+void gqa__cache_copy(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
+                     int32_t from_sequence)
+{
+    const struct gqa__cache_layout *const layout = &to->layout;
+    float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
+    const struct gqa__kv_rows rows = {.k = k, .v = v, .k_step = layout->dk, .v_step = layout->dv};
+    assert(to->sequences[to_sequence].length == 0);
+
+    if (pages_alike(layout, &from->layout)) {
+        copy_pages(to, to_sequence, from, from_sequence);
+        return;
+    }
+    copy_lists(to, to_sequence, from, from_sequence);
+    for (int32_t i = 0; i < from->sequences[from_sequence].length; i++) {
+        for (int32_t head = 0; head < layout->hkv; head++) {
+            gqa__cache_load(from, from_sequence, head, i, k, v);
+            gqa__cache_write(to, to_sequence, head, i, 1, &rows);
+        }
+    }
+}
