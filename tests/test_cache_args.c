@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "support/cache_kinds.h"
+#include "support/guarded_buffer.h"
 #include "support/host.h"
 #include "support/program.h"
 
@@ -374,6 +375,76 @@ static void carved_from_an_arena(void **state)
     free(memory);
 }
 
+/* Tokens into a cache and out again; the same however the cache came by its memory. */
+static void fill_and_read(gqa_cache *cache, float *k, float *v)
+{
+    float data[20 * 2 * 24];
+    for (int i = 0; i < 20 * 2 * 24; i++) {
+        data[i] = (float)i;
+    }
+    const gqa_tensor key = gqa_tensor_3d(data, GQA_F32, 20, 2, 24);
+    const gqa_tensor value = gqa_tensor_3d(data, GQA_F32, 20, 2, 16);
+    const gqa_tensor got_k = gqa_tensor_3d(k, GQA_F32, 2, 20, 24);
+    const gqa_tensor got_v = gqa_tensor_3d(v, GQA_F32, 2, 20, 16);
+    assert_int_equal(gqa_cache_append(cache, 0, &key, &value, NULL, NULL), GQA_OK);
+    assert_int_equal(gqa_cache_read(cache, 0, 0, &got_k, &got_v, NULL, NULL), GQA_OK);
+}
+
+/* gqa_cache_size is what the runtime is asked for, and what the caller's own memory must have. */
+static void memory_of_the_caller(void **state)
+{
+    static float k[2][2 * 20 * 24], v[2][2 * 20 * 16];
+    gqa_error err = {GQA_OK, "", ""};
+    struct fixture f;
+    size_t size = 0;
+    (void)state;
+    for (int i = 0; i < cache_kind_count; i++) {
+        open_fixture(&f, &cache_kinds[i]);
+        f.options.dtype_k = cache_kinds[i].dtype_k;
+        f.options.dtype_v = cache_kinds[i].dtype_v;
+        assert_int_equal(gqa_cache_size(&f.layer, &f.options, &size, NULL), GQA_OK);
+        assert_int_equal(f.host.calls, 0);
+        assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, NULL), GQA_OK);
+        assert_int_equal(f.host.size, size);
+        fill_and_read(f.cache, k[0], v[0]);
+        gqa_cache_destroy(&f.cache);
+
+        struct guarded_buffer lent = guarded_new((size + 4095) / 4096 * 4096 + 64);
+        f.options.memory = (unsigned char *)lent.data + (lent.size - size) / 64 * 64;
+        f.options.memory_size = size;
+        const int calls = (int)f.host.calls;
+        assert_int_equal(gqa_cache_create(&f.cache, &f.layer, &f.options, &err), GQA_OK);
+        assert_ptr_equal(f.cache, f.options.memory);
+        fill_and_read(f.cache, k[1], v[1]);
+        gqa_cache_destroy(&f.cache);
+        assert_int_equal(f.host.calls, calls);
+        assert_memory_equal(k[0], k[1], sizeof k[0]);
+        assert_memory_equal(v[0], v[1], sizeof v[0]);
+        assert_true(guarded_free(&lent));
+    }
+    open_fixture(&f, &cache_kinds[0]);
+    assert_int_equal(gqa_cache_size(&f.layer, &f.options, &size, NULL), GQA_OK);
+    f.options.memory_size = size - 1;
+    f.options.memory = (void *)(((uintptr_t)k + 63) / 64 * 64);
+    refuse_create(&f, GQA_ERR_ARG, "options.memory_size", "this cache needs");
+    f.options.memory = (void *)((uintptr_t)f.options.memory + 8);
+    refuse_create(&f, GQA_ERR_ARG, "options.memory", "aligned to 64");
+    f.options.memory = NULL;
+    refuse_create(&f, GQA_ERR_ARG, "options.memory", "is NULL, but");
+    f.options.memory_size = 0;
+    expect_refusal(&err, gqa_cache_size(&f.layer, &f.options, NULL, &err), GQA_ERR_ARG, "size",
+                   "NULL");
+    expect_refusal(&err, gqa_cache_size(NULL, &f.options, &size, &err), GQA_ERR_ARG, "layer",
+                   "NULL");
+    expect_refusal(&err, gqa_cache_size(&f.layer, NULL, &size, &err), GQA_ERR_ARG, "options",
+                   "NULL");
+    f.options.page_size = 17;
+    size = 5;
+    expect_refusal(&err, gqa_cache_size(&f.layer, &f.options, &size, &err), GQA_ERR_ARG,
+                   "options.page_size", "is 17");
+    assert_int_equal(size, 5);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -385,6 +456,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(read_and_truncate_are_checked),
         cmocka_unit_test(other_layers_are_refused),
         cmocka_unit_test(carved_from_an_arena),
+        cmocka_unit_test(memory_of_the_caller),
     };
     return RUN_TESTS(argc, argv, tests);
 }

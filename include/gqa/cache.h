@@ -30,6 +30,10 @@ typedef struct gqa_cache_options {
     int64_t num_pages; /* in the pool shared by all sequences; 0 = enough for all of them full */
     gqa_dtype dtype_k; /* storage. numerics F32: F32 (default) or BF16; */
     gqa_dtype dtype_v; /*          numerics BF16: BF16 (default) */
+    /* The caller's memory for the cache: at least gqa_cache_size bytes, aligned to 64, with any
+     * content, lent until the cache is destroyed. NULL and 0 = from the layer's runtime. */
+    void *memory;
+    size_t memory_size;
 } gqa_cache_options;
 
 /* Defaults for caches of this layer: one sequence, pages of 128 tokens, storage types that follow
@@ -42,10 +46,17 @@ static inline void gqa_cache_options_init(gqa_cache_options *options, const gqa_
     gqa_cache_options_init_sized(options, layer, sizeof *options);
 }
 
+/* Bytes of a cache with these options, all of it, before anything is allocated: what
+ * gqa_cache_create asks the runtime for, or options.memory must have. options.memory is not looked
+ * at. */
+GQA_API gqa_status gqa_cache_size(const gqa_layer *layer, const gqa_cache_options *options,
+                                  size_t *size, gqa_error *err);
+
 /* A cache laid out for the layer's kernel set. Layers with the same KV heads, head dims and kernel
- * set may use it too; others get GQA_ERR_ARG. The pool is allocated here, from the layer's runtime;
- * appending allocates nothing. It keeps no pointer to the layer, but its runtime's allocator is
- * borrowed until the cache is destroyed. GQA_ERR_UNSUPPORTED: a storage type that no page has. */
+ * set may use it too; others get GQA_ERR_ARG. The pool is allocated here, from the layer's runtime,
+ * unless options.memory is given; appending allocates nothing. It keeps no pointer to the layer,
+ * but its runtime's allocator, or the caller's memory, is borrowed until the cache is destroyed.
+ * GQA_ERR_UNSUPPORTED: a storage type that no page has. */
 GQA_API gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
                                     const gqa_cache_options *options, gqa_error *err);
 

@@ -26,54 +26,126 @@ void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *l
     gqa__export(options, &own, sizeof own);
 }
 
-gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
-                            const gqa_cache_options *options, gqa_error *err)
+/* A cache before it is carved. */
+struct order {
+    const gqa_layer *layer;
+    gqa_cache_options options;
+    struct gqa__cache_layout layout;
+    size_t size;
+};
+
+/* Check everything and count the bytes. */
+static gqa_status take_order(struct order *order, const gqa_layer *layer,
+                             const gqa_cache_options *options, gqa_error *err)
 {
-    if (out == NULL) {
-        return gqa__fail(err, GQA_ERR_ARG, "out", "is NULL");
-    }
-    *out = NULL;
+    struct gqa__arena arena;
+    gqa_status status;
+
     if (layer == NULL) {
         return gqa__fail(err, GQA_ERR_ARG, "layer", "is NULL");
     }
     if (options == NULL) {
         return gqa__fail(err, GQA_ERR_ARG, "options", "is NULL");
     }
-
-    struct gqa__cache_layout layout = gqa__layer_cache_layout(&layer->params);
-    gqa_cache_options own;
-    gqa_status status = gqa__cache_options_resolve(options, &own, err);
+    order->layer = layer;
+    order->layout = gqa__layer_cache_layout(&layer->params);
+    status = gqa__cache_options_resolve(options, &order->options, err);
     if (status == GQA_OK) {
-        status = gqa__cache_layout_init(&layout, &own, err);
+        status = gqa__cache_layout_init(&order->layout, &order->options, err);
     }
     if (status != GQA_OK) {
         return status;
     }
-
-    struct gqa__arena arena;
     gqa__arena_count(&arena);
-    gqa__cache_carve(&arena, &layout, &own);
+    gqa__cache_carve(&arena, &order->layout, &order->options);
     if (arena.failed) {
         return gqa__fail(err, GQA_ERR_ARG, "options.num_pages",
                          "a pool of %lld pages of %zu bytes exceeds the address space",
-                         (long long)own.num_pages, layout.page_bytes);
+                         (long long)order->options.num_pages, order->layout.page_bytes);
     }
-    const size_t size = arena.used;
+    order->size = arena.used;
+    return GQA_OK;
+}
+
+/* The caller's memory, if there is some. */
+static gqa_status check_lent(const struct order *order, gqa_error *err)
+{
+    const void *const memory = order->options.memory;
+    const size_t size = order->options.memory_size;
+
+    if (memory == NULL && size != 0) {
+        return gqa__fail(err, GQA_ERR_ARG, "options.memory", "is NULL, but memory_size is %zu",
+                         size);
+    }
+    if ((uintptr_t)memory % GQA__ALIGN != 0) {
+        return gqa__fail(err, GQA_ERR_ARG, "options.memory", "is %p; it must be aligned to %d",
+                         memory, GQA__ALIGN);
+    }
+    if (memory != NULL && size < order->size) {
+        return gqa__fail(err, GQA_ERR_ARG, "options.memory_size",
+                         "is %zu; this cache needs %zu bytes, as gqa_cache_size says", size,
+                         order->size);
+    }
+    return GQA_OK;
+}
+
+static gqa_status own_memory(const struct order *order, void **memory, gqa_error *err)
+{
+    const gqa_status status = gqa__alloc(&order->layer->runtime, order->size, "options.num_pages",
+                                         "a cache", memory, err);
+
+    return status != GQA_ERR_NOMEM
+               ? status
+               : gqa__fail(err, GQA_ERR_NOMEM, "options.num_pages",
+                           "no memory for a cache of %zu bytes (%lld pages of %zu bytes)",
+                           order->size, (long long)order->options.num_pages,
+                           order->layout.page_bytes);
+}
+
+gqa_status gqa_cache_size(const gqa_layer *layer, const gqa_cache_options *options, size_t *size,
+                          gqa_error *err)
+{
+    struct order order;
+    gqa_status status;
+
+    if (size == NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "size", "is NULL");
+    }
+    status = take_order(&order, layer, options, err);
+    if (status == GQA_OK) {
+        *size = order.size;
+    }
+    return status;
+}
+
+gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
+                            const gqa_cache_options *options, gqa_error *err)
+{
+    struct order order;
+    struct gqa__arena arena;
+    gqa_status status;
     void *memory;
-    status = gqa__alloc(&layer->runtime, size, "options.num_pages", "a cache", &memory, err);
-    if (status == GQA_ERR_NOMEM) {
-        status = gqa__fail(err, GQA_ERR_NOMEM, "options.num_pages",
-                           "no memory for a cache of %zu bytes (%lld pages of %zu bytes)", size,
-                           (long long)own.num_pages, layout.page_bytes);
+
+    if (out == NULL) {
+        return gqa__fail(err, GQA_ERR_ARG, "out", "is NULL");
+    }
+    *out = NULL;
+    status = take_order(&order, layer, options, err);
+    if (status == GQA_OK) {
+        status = check_lent(&order, err);
+    }
+    if (status == GQA_OK) {
+        memory = order.options.memory;
+        status = memory != NULL ? GQA_OK : own_memory(&order, &memory, err);
     }
     if (status != GQA_OK) {
         return status;
     }
-
     /* The struct is carved first: the block and the cache have one address. */
-    gqa__arena_open(&arena, memory, size);
-    *out = gqa__cache_carve(&arena, &layout, &own);
+    gqa__arena_open(&arena, memory, order.size);
+    *out = gqa__cache_carve(&arena, &order.layout, &order.options);
     (*out)->runtime = layer->runtime;
+    (*out)->lent = order.options.memory != NULL;
     return GQA_OK;
 }
 
@@ -83,7 +155,9 @@ void gqa_cache_destroy(gqa_cache **cache)
         return;
     }
     const gqa_runtime runtime = (*cache)->runtime;
-    gqa__release(&runtime, *cache);
+    if (!(*cache)->lent) {
+        gqa__release(&runtime, *cache);
+    }
     *cache = NULL;
 }
 

@@ -61,6 +61,7 @@ struct gqa_cache {
     int32_t *free_pages; /* [num_pages] stack of ids */
     struct gqa__sequence *sequences; /* [max_sequences] */
     gqa_runtime runtime;             /* allocator of a cache made by gqa_cache_create */
+    bool lent;                       /* its memory is the caller's: nothing is released */
 };
 
 /* Import the caller's options, fill in their defaults and check everything that does not depend on

@@ -5,10 +5,10 @@
 enum { T = CACHE_CALLS_TOKENS };
 
 const char *const cache_calls[] = {
-    "gqa_cache_create",   "gqa_cache_destroy", "gqa_cache_length", "gqa_cache_free_pages",
-    "gqa_cache_truncate", "gqa_cache_fork",    "gqa_cache_keep",   "gqa_cache_save_size",
-    "gqa_cache_save",     "gqa_cache_load",    "gqa_cache_copy",   "gqa_cache_append",
-    "gqa_cache_read",
+    "gqa_cache_size",       "gqa_cache_create",   "gqa_cache_destroy", "gqa_cache_length",
+    "gqa_cache_free_pages", "gqa_cache_truncate", "gqa_cache_fork",    "gqa_cache_keep",
+    "gqa_cache_save_size",  "gqa_cache_save",     "gqa_cache_load",    "gqa_cache_copy",
+    "gqa_cache_append",     "gqa_cache_read",
 };
 const int cache_call_count = sizeof cache_calls / sizeof cache_calls[0];
 
@@ -91,6 +91,7 @@ void cache_calls_run(const struct cache_calls_input *input, void *(*room)(size_t
         options.max_tokens = 16;
         options.dtype_k = i == 0 ? options.dtype_k : GQA_BF16;
         options.dtype_v = options.dtype_k;
+        done(gqa_cache_size(input->layer, &options, room(sizeof(size_t)), NULL));
         done(gqa_cache_create(&scene.cache, input->layer, &options, NULL));
         run_sequences(&scene);
         gqa_cache_destroy(&scene.cache);
