@@ -211,6 +211,29 @@ static void tokens_of_a_call(void **state)
     small_layer_close(&small);
 }
 
+/* Plain keys of a batch entry: so many that their fold blocks can be counted. */
+static void keys_of_a_call(void **state)
+{
+    struct small_layer small;
+    (void)state;
+    small_layer_open(&small, NULL);
+    for (int over = 0; over <= 1; over++) {
+        const int64_t keys = (int64_t)INT32_MAX - 256 + over;
+        gqa_attend_inputs in;
+        gqa_attend_output out;
+        size_t size;
+        gqa_attend_inputs_init(&in);
+        gqa_attend_output_init(&out);
+        in.query = gqa_tensor_4d(small.x, GQA_F32, 1, 1, SMALL_HQ, SMALL_DK);
+        in.key = gqa_tensor_4d(small.x, GQA_F32, 1, keys, SMALL_HKV, SMALL_DK);
+        in.value = gqa_tensor_4d(small.x, GQA_F32, 1, keys, SMALL_HKV, SMALL_DV);
+        out.output = gqa_tensor_4d(small.x, GQA_F32, 1, 1, SMALL_HQ, SMALL_DV);
+        assert_int_equal(gqa_attend_workspace_size(small.layer, NULL, &in, &out, &size, &small.err),
+                         over == 0 ? GQA_OK : GQA_ERR_SHAPE);
+    }
+    small_layer_close(&small);
+}
+
 /* gqa_stage_rope: any number of heads that an int32_t holds. */
 static void heads_of_a_rotation(void **state)
 {
@@ -232,7 +255,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(arrays_of_the_config), cmocka_unit_test(arrays_of_a_call),
         cmocka_unit_test(states_of_no_keys),    cmocka_unit_test(tokens_of_a_call),
-        cmocka_unit_test(heads_of_a_rotation),
+        cmocka_unit_test(heads_of_a_rotation),  cmocka_unit_test(keys_of_a_call),
     };
     if (forced_isa_refuses(GQA_NUMERICS_F32)) {
         return TEST_SKIPPED;

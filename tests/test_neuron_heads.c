@@ -344,6 +344,7 @@ static void head_arguments(void **state)
     refused(gqa_neuron_mesh(8, 3, got, got, &refusal), arg, "world", "multiple of groups 3");
     refused(gqa_neuron_dp_supported(0, 8, 1, got, &refusal), arg, "kv_heads", "is 0");
     refused(gqa_neuron_dp_supported(8, 0, 1, got, &refusal), arg, "world", "is 0");
+    assert_int_equal(gqa_neuron_dp_supported(8, 1, 1, got, &refusal), GQA_OK);
     refused(gqa_neuron_dp_supported(8, 8, 0, got, &refusal), arg, "dp_degree", "is 0");
     refused(gqa_neuron_dp_supported(8, 8, 3, got, &refusal), arg, "world",
             "multiple of dp_degree 3");

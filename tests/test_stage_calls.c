@@ -366,6 +366,8 @@ static void one_of_any_stride(void **state)
     heads.stride[1] = 3;
     heads.stride[2] = 1;
     assert_int_equal(gqa_stage_rope(l, &cosines, &sines, &heads, &e), GQA_OK);
+    heads.stride[0] = DK + 1; /* of two tokens it matters */
+    assert_int_equal(gqa_stage_rope(l, &cosines, &sines, &heads, &e), GQA_ERR_SHAPE);
     gqa_destroy(&l);
     weight_set_free(&set);
 }

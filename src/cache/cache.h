@@ -69,8 +69,8 @@ struct gqa_cache {
 gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
                                       gqa_error *err);
 
-/* layout->kernels, hkv, dk, dv and flush are set: check them, and page_size (0 = 128) and storage
- * types of options against them, and set the rest. */
+/* layout->kernels, hkv, dk, dv and flush are set: check them, and the storage types of options
+ * against them, and set the rest. page_size is one that pages have. */
 gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
                                   const gqa_cache_options *options, gqa_error *err);
 

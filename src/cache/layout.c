@@ -109,7 +109,7 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
                                   const gqa_cache_options *options, gqa_error *err)
 {
     const struct gqa__kernels *const kernels = layout->kernels;
-    const int32_t page_size = options->page_size != 0 ? options->page_size : GQA__PAGE_SIZE_DEFAULT;
+    const int32_t page_size = options->page_size;
     gqa_status status = check_sizes(layout->hkv, layout->dk, layout->dv, err);
     if (status == GQA_OK) {
         status = check_dtype(kernels, options->dtype_k, "options.dtype_k", err);
@@ -119,10 +119,6 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
     }
     if (status != GQA_OK) {
         return status;
-    }
-    if (!page_size_valid(page_size)) {
-        return gqa__fail(err, GQA_ERR_ARG, "options.page_size",
-                         "is %d; it must be 16, 32, 64, 128, 256 or 512", (int)page_size);
     }
 
     const int64_t value_dim = gqa__round_up(layout->dv, kernels->value_step);
