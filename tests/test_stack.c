@@ -171,6 +171,33 @@ static void stages(struct calls *set, const gqa_layer *layer)
     note(set, gqa_convert(&half, &y, &err), "gqa_convert back");
 }
 
+/* The seven tokens of sequence 0 forked, kept, saved, loaded, and copied in both ways: page by page
+ * within the cache, and token by token to pages of another size. */
+static void sequences(struct calls *set, const gqa_layer *layer, gqa_cache *cache)
+{
+    static unsigned char bytes[1 << 17];
+    const int32_t kept[2] = {1, 5};
+    gqa_cache *other = NULL;
+    gqa_cache_options options;
+    size_t size = 0;
+    gqa_error err;
+
+    note(set, gqa_cache_fork(cache, 0, 1, &err), "gqa_cache_fork");
+    note(set, gqa_cache_keep(cache, 1, 7, kept, 2, &err), "gqa_cache_keep");
+    note(set, gqa_cache_save_size(cache, 0, &size, &err), "gqa_cache_save_size");
+    size = size < sizeof bytes ? size : 0;
+    note(set, gqa_cache_save(cache, 0, bytes, size, &err), "gqa_cache_save");
+    note(set, gqa_cache_load(cache, 2, bytes, size, 0, &err), "gqa_cache_load");
+    note(set, gqa_cache_truncate(cache, 1, 0, &err), "gqa_cache_truncate");
+    note(set, gqa_cache_copy(cache, 1, cache, 0, 0, &err), "gqa_cache_copy");
+    gqa_cache_options_init(&options, layer);
+    options.max_tokens = 16;
+    options.page_size = 16;
+    note(set, gqa_cache_create(&other, layer, &options, &err), "gqa_cache_create");
+    note(set, gqa_cache_copy(other, 0, cache, 0, 0, &err), "gqa_cache_copy to other pages");
+    gqa_cache_destroy(&other);
+}
+
 static void *run(void *arg)
 {
     struct calls *const set = arg;
@@ -183,6 +210,7 @@ static void *run(void *arg)
          "gqa_create");
     if (layer != NULL) {
         gqa_cache_options_init(&options, layer);
+        options.max_sequences = 3;
         options.max_tokens = TOKENS + 400;
         note(set, gqa_cache_create(&cache, layer, &options, &err), "gqa_cache_create");
     }
@@ -193,6 +221,7 @@ static void *run(void *arg)
         k = gqa_tensor_3d(set->k, GQA_F32, 7, HKV, D);
         note(set, gqa_cache_truncate(cache, 0, 0, &err), "gqa_cache_truncate");
         note(set, gqa_cache_append(cache, 0, &k, &k, NULL, &err), "gqa_cache_append");
+        sequences(set, layer, cache);
         attend(set, layer);
         stages(set, layer);
     }
