@@ -232,8 +232,8 @@ typedef struct gqa_config {
     /* --- backend GQA_BACKEND_NEURON; all zero with any other ---------------------------------- */
     gqa_neuron_profile neuron_profile; /* NO_PROFILE: what Neuron takes for the call
                                           (docs/neuron-paths.md); else this one for every call.
-                                          flash_decoding and paged_schedule: GQA_ERR_UNSUPPORTED,
-                                          gqa_neuron_attention has them */
+                                          paged_schedule: GQA_ERR_UNSUPPORTED,
+                                          gqa_neuron_attention has it */
     gqa_neuron_release neuron_release; /* NEWEST: 2.29, or the newest that has the profile */
     gqa_neuron_io neuron_io;           /* the layer's I/O type; default bf16. gqa_create rounds
                                           weights to it: 2 or 4 bytes for each */
@@ -251,6 +251,16 @@ typedef struct gqa_config {
      */
     gqa_denormals denormals; /* backend CPU only. Numerics BF16 always flushes: there it changes
                                 nothing (docs/numerics.md) */
+
+    /* --- backend GQA_BACKEND_NEURON: ranks, computed one after the other --------------------- */
+    int32_t neuron_cp_degree;  /* ranks that divide the queries of a prefill (cp_degree), which must
+                                  divide the tokens of the call; 0 = 1. Needs NO_PROFILE or
+                                  GQA_NEURON_CTE */
+    int32_t neuron_cp_strided; /* 1: rank r has tokens r, r + degree, .. (strided_context_parallel_
+                                  kernel_enabled); 0: one piece each */
+    int32_t neuron_kv_ranks; /* ranks that share a KV head (num_cores_per_group): key p lies on rank
+                                p % kv_ranks. flash_decoding needs it; with NO_PROFILE it is
+                                flash_decoding_enabled; 0 = none */
 } gqa_config;
 
 /* Fill *config with the defaults named above. size is the caller's sizeof(gqa_config). */

@@ -27,6 +27,9 @@ static void check_options_unused(struct gqa__check *check)
     UNUSED(neuron_divisor, without);
     UNUSED(neuron_lift_limits, without);
     check_choice_unused(check, without);
+    UNUSED(neuron_cp_degree, without);
+    UNUSED(neuron_cp_strided, without);
+    UNUSED(neuron_kv_ranks, without);
 }
 
 static void check_release(struct gqa__check *check)
@@ -46,11 +49,10 @@ static void check_profile(struct gqa__check *check)
 
     gqa__check_int(check, GQA__INT_FIELD(check, neuron_profile), GQA_NEURON_NO_PROFILE,
                    GQA_NEURON_PAGED_SCHEDULE);
-    if (check->status == GQA_OK &&
-        (profile == GQA_NEURON_FLASH_DECODING || profile == GQA_NEURON_PAGED_SCHEDULE)) {
+    if (check->status == GQA_OK && profile == GQA_NEURON_PAGED_SCHEDULE) {
         check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "config.neuron_profile",
-                                  "is %d, a path over ranks or blocks that a layer does not have; "
-                                  "gqa_neuron_attention serves it",
+                                  "is %d, one kernel over all requests of a batch, which a layer "
+                                  "computes one by one; gqa_neuron_attention serves it",
                                   (int)profile);
     }
     if (profile != GQA_NEURON_NO_PROFILE) {
@@ -58,9 +60,33 @@ static void check_profile(struct gqa__check *check)
     }
 }
 
+/* Ranks: of a prefill by attention_cte, and of token generation by flash decoding. */
+static void check_rank_counts(struct gqa__check *check)
+{
+    const gqa_config *const c = check->config;
+    const gqa_neuron_profile profile = c->neuron_profile;
+    const bool decoding = profile == GQA_NEURON_FLASH_DECODING;
+
+    gqa__check_int(check, GQA__INT_FIELD(check, neuron_cp_degree), 0, GQA_NEURON_RANKS_MAX);
+    gqa__check_int(check, GQA__INT_FIELD(check, neuron_cp_strided), 0, 1);
+    gqa__check_int(check, GQA__INT_FIELD(check, neuron_kv_ranks), decoding ? 1 : 0,
+                   GQA_NEURON_RANKS_MAX);
+    if (c->neuron_cp_degree < 2) {
+        UNUSED(neuron_cp_strided, "with config.neuron_cp_degree below 2");
+    }
+    if (profile != GQA_NEURON_NO_PROFILE && profile != GQA_NEURON_CTE) {
+        UNUSED(neuron_cp_degree, "with another config.neuron_profile than GQA_NEURON_CTE");
+    }
+    if (profile != GQA_NEURON_NO_PROFILE && !decoding) {
+        UNUSED(neuron_kv_ranks, "with another config.neuron_profile than "
+                                "GQA_NEURON_FLASH_DECODING");
+    }
+}
+
 static void check_options(struct gqa__check *check)
 {
     check_profile(check);
+    check_rank_counts(check);
     check_release(check);
     gqa__check_int(check, GQA__INT_FIELD(check, neuron_io), GQA_NEURON_IO_BF16, GQA_NEURON_IO_F32);
     gqa__check_int(check, GQA__INT_FIELD(check, neuron_accumulation), GQA_NEURON_EXACT,

@@ -77,14 +77,16 @@ gqa_status gqa__neuron_call_check(const struct gqa__call *call, gqa_error *err)
 /* --- entries -----------------------------------------------------------------------------------
  */
 
-/* Does each position stand one above that before it, from the first key to the last query? */
-static bool is_consecutive(const struct gqa__call *call, int32_t b)
+/* Does each position stand one above that before it, from the first key to the last query? Which
+ * is in *origin the first. */
+static bool is_consecutive(const struct gqa__call *call, int32_t b, int32_t *origin)
 {
     const struct gqa__batch_entry *const entry = &call->entries[b];
     struct gqa__kv_view view = {0};
     int64_t next = 0;
     int32_t keys = entry->past;
 
+    *origin = gqa__call_position(call, b, entry->first_valid);
     if (!call->append) {
         view = call->views[b];
     } else if (call->cache != NULL) {
@@ -95,6 +97,7 @@ static bool is_consecutive(const struct gqa__call *call, int32_t b)
         if (j > 0 && position != next) {
             return false;
         }
+        *origin = j > 0 ? *origin : position;
         next = position;
     }
     for (int32_t t = 0; t < entry->n; t++, next++) {
@@ -111,6 +114,8 @@ static bool is_consecutive(const struct gqa__call *call, int32_t b)
 static struct gqa__neuron_entry neuron_entry_of(const struct gqa__call *call, int32_t b)
 {
     const struct gqa__batch_entry *const from = &call->entries[b];
+    int32_t origin = 0;
+    const bool consecutive = from->past >= 0 && is_consecutive(call, b, &origin);
     const struct gqa__neuron_entry entry = {
         .params = call->params,
         .tokens = from->tokens,
@@ -122,7 +127,8 @@ static struct gqa__neuron_entry neuron_entry_of(const struct gqa__call *call, in
         .mask = gqa__present(&call->in.mask),
         .active_mask = gqa__present(&call->in.active_mask),
         .bounds = call->in.key_begin != NULL,
-        .consecutive = from->past >= 0 && is_consecutive(call, b)};
+        .consecutive = consecutive,
+        .from_zero = origin == 0};
 
     return entry;
 }

@@ -11,23 +11,73 @@ static bool is_229(const gqa_config *config)
     return gqa__neuron_release(config->neuron_release) == GQA_NEURON_2_29;
 }
 
-/* has_attention_mask: causal. */
+/* has_attention_mask: causal. A prefill over ranks asks for its share of the tokens. */
 static gqa_neuron_flash_strategy strategy_of(const struct gqa__neuron_entry *entry,
                                              bool has_attention_mask)
 {
     const gqa_config *const config = &entry->params->config;
+    const int32_t degree = gqa__neuron_degree(entry);
     const gqa_neuron_strategy_input input = {.release = config->neuron_release,
                                              .attn_kernel_enabled = config->neuron_attn_kernel,
                                              .logical_nc_config = config->neuron_logical_nc_config,
                                              .sliding_window = config->sliding_window,
                                              .head_dim = entry->params->shape.dk,
-                                             .q_len = entry->tokens,
+                                             .cp_degree = degree,
+                                             .strided = config->neuron_cp_strided,
+                                             .q_len = entry->tokens / degree,
                                              .has_attention_mask = has_attention_mask,
                                              .trn1 = config->neuron_trn1};
     gqa_neuron_flash_strategy strategy;
 
-    (void)gqa__neuron_strategy(&input, &strategy); /* it refuses strided ranks only */
+    (void)gqa__neuron_strategy(&input, &strategy); /* check_degree has seen that it does */
     return strategy;
+}
+
+/* split_along_dim divides exactly; prep_qkv_tensors asks for the strategy of all tokens, and must
+ * be told what perform_prefill is told for its share. */
+static gqa_status check_degree(const struct gqa__neuron_entry *entry, gqa_error *err)
+{
+    const gqa_config *const config = &entry->params->config;
+    const int32_t degree = gqa__neuron_degree(entry);
+    gqa_neuron_strategy_input input = {.attn_kernel_enabled = config->neuron_attn_kernel,
+                                       .logical_nc_config = config->neuron_logical_nc_config,
+                                       .cp_degree = degree,
+                                       .strided = config->neuron_cp_strided,
+                                       .sliding_window = config->sliding_window,
+                                       .head_dim = entry->params->shape.dk,
+                                       .q_len = entry->tokens};
+    gqa_neuron_flash_strategy whole, share;
+
+    if (degree == 1) {
+        return GQA_OK;
+    }
+    if (entry->tokens % degree != 0) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_degree",
+                         "is %d; it must divide the %d tokens of the call (split_along_dim)",
+                         (int)degree, (int)entry->tokens);
+    }
+    if (gqa__neuron_strategy(&input, &whole)) {
+        input.q_len = entry->tokens / degree;
+        if (gqa__neuron_strategy(&input, &share) && share == whole) {
+            return GQA_OK;
+        }
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_degree",
+                         "is %d; a kernel is taken for %d tokens, but none for a rank's %d "
+                         "(perform_prefill raises)",
+                         (int)degree, (int)entry->tokens, (int)input.q_len);
+    }
+    return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_strided",
+                     "is 1; the strided kernel needs two cores, more tokens than head_dim and no "
+                     "window (get_flash_attention_strategy_cp: ValueError)");
+}
+
+static const char *kernel_name(gqa_neuron_flash_strategy strategy)
+{
+    static const char *const names[] = {"NONE", "UNSHARDED_KERNEL", "SHARDED_KERNEL",
+                                        "CONTEXT_PARALLEL_KERNEL",
+                                        "STRIDED_CONTEXT_PARALLEL_KERNEL"};
+
+    return names[strategy];
 }
 
 /* The kernel of a strategy on the full and windowed paths. */
@@ -45,9 +95,7 @@ static gqa_status take_kernel(const struct gqa__neuron_entry *entry,
                          "is %d; for %d tokens it takes %s, a kernel in machine form whose "
                          "arithmetic is not public",
                          (int)config->neuron_release, (int)entry->tokens,
-                         choice->strategy == GQA_NEURON_STRATEGY_SHARDED_KERNEL
-                             ? "SHARDED_KERNEL"
-                             : "UNSHARDED_KERNEL");
+                         kernel_name(choice->strategy));
     }
     choice->profile = GQA_NEURON_CTE;
     return GQA_OK;
@@ -60,6 +108,11 @@ static gqa_status take_chunked(const struct gqa__neuron_entry *entry,
 {
     const gqa_config *const config = &entry->params->config;
 
+    if (gqa__neuron_degree(entry) > 1 && config->attention_chunk_size % gqa__neuron_degree(entry)) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_degree",
+                         "is %d; it must divide config.attention_chunk_size, %d",
+                         (int)config->neuron_cp_degree, (int)config->attention_chunk_size);
+    }
     choice->strategy =
         is_229(config) ? GQA_NEURON_STRATEGY_NONE : strategy_of(entry, !config->bidirectional);
     if (choice->strategy != GQA_NEURON_STRATEGY_NONE) {
@@ -86,7 +139,8 @@ static gqa_status take_context_encode(const struct gqa__neuron_entry *entry,
             "no prior keys there",
             (int)entry->past);
     }
-    if (route->path == GQA_NEURON_PATH_CHUNKED_ATTENTION) {
+    if (route->path == GQA_NEURON_PATH_CHUNKED_ATTENTION ||
+        route->path == GQA_NEURON_PATH_CHUNKED_ATTENTION_WITH_CONTEXT_PARALLEL) {
         return take_chunked(entry, choice, err);
     }
     choice->strategy = strategy_of(entry, !config->bidirectional);
@@ -101,6 +155,11 @@ static gqa_status take_context_encode(const struct gqa__neuron_entry *entry,
 static gqa_status take_prefix(const struct gqa__neuron_entry *entry,
                               struct gqa__neuron_choice *choice, gqa_error *err)
 {
+    if (gqa__neuron_degree(entry) > 1) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_degree",
+                         "is %d; how ranks divide a prefill over %d cached keys is not known",
+                         (int)gqa__neuron_degree(entry), (int)entry->past);
+    }
     choice->strategy = strategy_of(entry, false);
     if (choice->strategy == GQA_NEURON_STRATEGY_NONE) {
         choice->profile = GQA_NEURON_NATIVE_PREFIX;
@@ -116,17 +175,26 @@ static gqa_status choose_as_neuron(const struct gqa__neuron_entry *entry,
     const gqa_neuron_route_input input = {.release = config->neuron_release,
                                           .attention_chunk_size = config->attention_chunk_size,
                                           .sliding_window = config->sliding_window,
+                                          .cp_degree = config->neuron_cp_degree,
+                                          .flash_decoding_enabled = config->neuron_kv_ranks > 0,
                                           .input_len = entry->tokens,
                                           .has_past = entry->tkg || entry->past > 0,
                                           .windowed_context_encoding = !entry->tkg,
                                           .is_prefix_caching = config->neuron_prefix_caching};
     const gqa_neuron_route route = gqa__neuron_find_route(&input);
+    const gqa_status status = route.is_token_gen ? GQA_OK : check_degree(entry, err);
 
+    if (status != GQA_OK) {
+        return status;
+    }
     switch (route.operation) {
     case GQA_NEURON_ATTENTION_CONTEXT_ENCODE:
         return take_context_encode(entry, &route, choice, err);
     case GQA_NEURON_PERFORM_PREFIX_PREFILL:
         return take_prefix(entry, choice, err);
+    case GQA_NEURON_COMPUTE_FOR_FLASH_DECODING:
+        choice->profile = GQA_NEURON_FLASH_DECODING;
+        return GQA_OK;
     default: /* TOKENGEN, TOKENGEN_PREFIX_CACHING: no other was asked for */
         choice->profile = GQA_NEURON_NATIVE_TKG;
         return GQA_OK;
@@ -142,6 +210,11 @@ gqa_status gqa__neuron_choose(const struct gqa__neuron_entry *entry,
     *choice = (struct gqa__neuron_choice){GQA_NEURON_STRATEGY_NONE, named};
     if (named == GQA_NEURON_NO_PROFILE) {
         return choose_as_neuron(entry, choice, err);
+    }
+    if (named == GQA_NEURON_CTE && entry->tokens % gqa__neuron_degree(entry) != 0) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_degree",
+                         "is %d; it must divide the %d tokens of the call (split_along_dim)",
+                         (int)gqa__neuron_degree(entry), (int)entry->tokens);
     }
     if (prefill && entry->past > 0) {
         return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_profile",

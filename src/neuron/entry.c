@@ -48,13 +48,15 @@ static void set_tensors(const struct gqa__neuron_attention *attention,
     const int32_t rows = gqa__neuron_rows_of(entry, choice);
     const int64_t queries[3] = {rows, shape->hq, shape->dk};
     const int64_t keys[3] = {rows, shape->hkv, shape->dk};
-    const int64_t prior[3] = {entry->past, shape->hkv, shape->dk};
+    const int32_t slots = gqa__neuron_prior_slots(entry, choice);
+    const int64_t prior[3] = {slots, shape->hkv, shape->dk};
 
     in->q = heads_at(attention->q, io, 0, queries);
-    in->k = heads_at(attention->k, io, entry->past, keys);
-    in->v = heads_at(attention->v, io, entry->past, keys);
+    in->k = heads_at(attention->k, io, slots, keys);
+    in->v = heads_at(attention->v, io, slots, keys);
     out->out = heads_at(attention->out, io, 0, queries);
     if (choice->profile == GQA_NEURON_NATIVE_PREFIX || choice->profile == GQA_NEURON_NATIVE_TKG ||
+        choice->profile == GQA_NEURON_FLASH_DECODING ||
         (choice->profile == GQA_NEURON_CTE && entry->past > 0)) {
         in->k_prior = heads_at(attention->k, io, 0, prior);
         in->v_prior = heads_at(attention->v, io, 0, prior);
@@ -85,9 +87,20 @@ static void set_numbers(const struct gqa__neuron_entry *entry,
 /* The call, checked, with all that the layer refuses and warns of. masks and sinks: those of a
  * segment, or absent where an entry is only checked. */
 struct entry_data {
+    int32_t part; /* of the entry, where it has several */
     gqa_tensor sinks, mask, prior_mask, active_mask;
     int formats; /* GQA__ANY_ADDRESS: nothing lies at the addresses yet */
 };
+
+/* The positions of the new tokens, which follow the past ones. */
+static const int32_t *number_queries(const struct gqa__neuron_attention *attention,
+                                     const struct gqa__neuron_entry *entry)
+{
+    for (int32_t t = 0; t < entry->n; t++) {
+        attention->queries[t] = entry->past + t;
+    }
+    return attention->queries;
+}
 
 static gqa_status make_call(const struct gqa__neuron_attention *attention,
                             const struct gqa__neuron_entry *entry,
@@ -114,6 +127,10 @@ static gqa_status make_call(const struct gqa__neuron_attention *attention,
     if (gqa__neuron_drops_sinks(entry, choice)) {
         in.sinks.data = NULL;
     }
+    if (choice->profile == GQA_NEURON_FLASH_DECODING) {
+        in.positions = number_queries(attention, entry);
+    }
+    gqa__neuron_narrow(entry, choice, data->part, &in, &out);
     status = gqa__neuron_check(call, &in, &out, data->formats, err);
     if (status == GQA_OK) {
         call->runtime = attention->runtime;
@@ -170,7 +187,7 @@ static int32_t longest_section(const struct gqa__neuron_limits *limits)
 static size_t most_bytes(const struct gqa__params *params, const struct gqa__neuron_limits *limits)
 {
     const int32_t pasts[] = {0, longest_section(limits), limits->keys};
-    size_t most = 0;
+    size_t most = gqa__neuron_decoding_bytes(params, limits);
 
     for (int profile = GQA_NEURON_FLASH_FWD; profile <= GQA_NEURON_NATIVE_TKG; profile++) {
         for (size_t i = 0; i < sizeof pasts / sizeof pasts[0]; i++) {
@@ -191,7 +208,8 @@ void gqa__neuron_attention_carve(struct gqa__neuron_attention *attention, struct
     const struct gqa__shape *const shape = &params->shape;
     const size_t io = gqa__dtype_size(gqa__neuron_io(params));
     const int64_t queries = (int64_t)limits->tokens * shape->hq * shape->dk;
-    const int64_t most = (int64_t)limits->keys + limits->tokens;
+    const int64_t ranks = params->config.neuron_kv_ranks;
+    const int64_t most = (int64_t)limits->keys + ranks + limits->tokens;
     const int64_t keys = most * shape->hkv * shape->dk;
     const size_t scratch = most_bytes(params, limits);
 
@@ -203,6 +221,7 @@ void gqa__neuron_attention_carve(struct gqa__neuron_attention *attention, struct
     attention->out = gqa__arena_take(arena, queries, io);
     attention->k = gqa__arena_take(arena, keys, io);
     attention->v = gqa__arena_take(arena, keys, io);
+    attention->queries = gqa__arena_take(arena, limits->tokens, sizeof(int32_t));
     attention->row = gqa__arena_take(arena, shape->dk, sizeof(float));
     attention->positions = gqa__arena_take(arena, most, sizeof(int32_t));
     attention->columns = gqa__arena_take(arena, most, sizeof(int32_t));
@@ -257,28 +276,39 @@ static void load_queries(const struct gqa__neuron_attention *attention,
     }
 }
 
+/* Keys [begin, end), of so many bytes each. */
+static void clear_slots(const struct gqa__neuron_attention *attention, int64_t vector,
+                        int32_t begin, int32_t end)
+{
+    const size_t size = (size_t)((end - begin) * vector);
+
+    memset((unsigned char *)attention->k + begin * vector, 0, size);
+    memset((unsigned char *)attention->v + begin * vector, 0, size);
+}
+
 static void load_keys(const struct gqa__neuron_attention *attention,
-                      const struct gqa__neuron_entry *entry, int32_t rows,
-                      const struct gqa__segment *segment)
+                      const struct gqa__neuron_entry *entry,
+                      const struct gqa__neuron_choice *choice, const struct gqa__segment *segment)
 {
     const gqa_dtype io = gqa__neuron_io(entry->params);
     const struct gqa__shape *const shape = &entry->params->shape;
     const int64_t width = (int64_t)shape->hkv * shape->dk;
-    const int32_t keys = entry->past + segment->n;
-    const size_t rest = (size_t)((rows - segment->n) * width) * gqa__dtype_size(io);
-    const size_t at = (size_t)(keys * width) * gqa__dtype_size(io);
+    const int32_t slots = gqa__neuron_prior_slots(entry, choice);
+    const int32_t all = slots + gqa__neuron_rows_of(entry, choice);
+    const int64_t vector = width * (int64_t)gqa__dtype_size(io);
 
-    for (int32_t j = 0; j < keys; j++) {
+    clear_slots(attention, vector, entry->past, slots);
+    clear_slots(attention, vector, slots + segment->n, all);
+    for (int32_t j = 0; j < entry->past + segment->n; j++) {
+        const int64_t slot = j < entry->past ? j : j - entry->past + slots;
         for (int32_t h = 0; h < shape->hkv; h++) {
-            const int64_t to = j * width + (int64_t)h * shape->dk;
+            const int64_t to = slot * width + (int64_t)h * shape->dk;
             gqa__view_load(&segment->view, h, j, attention->row, NULL);
             to_io(io, attention->row, shape->dk, attention->k, to);
             gqa__view_load(&segment->view, h, j, NULL, attention->row);
             to_io(io, attention->row, shape->dk, attention->v, to);
         }
     }
-    memset((unsigned char *)attention->k + at, 0, rest);
-    memset((unsigned char *)attention->v + at, 0, rest);
 }
 
 /* Bits of who sees keys [first, first + keys). True if all see all. */
@@ -379,20 +409,20 @@ void gqa__neuron_entry_run(struct gqa__neuron_attention *attention,
     const int32_t rows = gqa__neuron_rows_of(entry, &choice);
 
     load_queries(attention, entry, rows, segment);
-    load_keys(attention, entry, rows, segment);
-    if (!gqa__neuron_is_kernel(choice.profile)) {
+    load_keys(attention, entry, &choice, segment);
+    if (!gqa__neuron_is_kernel(choice.profile) && choice.profile != GQA_NEURON_FLASH_DECODING) {
         make_masks(attention, entry, &choice, segment, &data);
     }
     if (segment->sinks != NULL) {
         data.sinks = gqa_tensor_1d(segment->sinks, GQA_F32, entry->params->shape.hq);
     }
-    if (status == GQA_OK) {
+    for (; status == GQA_OK && data.part < gqa__neuron_parts_of(entry, &choice); data.part++) {
         status = make_call(attention, entry, &choice, &data, &call, NULL);
+        if (status == GQA_OK) {
+            gqa__neuron_run(&call, attention->workspace, attention->workspace_size);
+            add_report(&attention->report, &call.out);
+        }
     }
     assert(status == GQA_OK);
-    if (status == GQA_OK) {
-        gqa__neuron_run(&call, attention->workspace, attention->workspace_size);
-        add_report(&attention->report, &call.out);
-        widen_outputs(attention, entry, segment);
-    }
+    widen_outputs(attention, entry, segment);
 }

@@ -21,7 +21,8 @@ struct gqa__neuron_entry {
     int32_t past;        /* keys before them */
     bool tkg;
     bool sinks, mask, active_mask, bounds; /* given */
-    bool consecutive; /* positions of keys and queries: each is one above that before it */
+    bool consecutive; /* positions of keys and queries: each is one above that before it, */
+    bool from_zero;   /* and the first of them is 0 */
 };
 
 struct gqa__neuron_choice {
@@ -33,6 +34,14 @@ struct gqa__neuron_choice {
 gqa_status gqa__neuron_choose(const struct gqa__neuron_entry *entry,
                               struct gqa__neuron_choice *choice, gqa_error *err);
 
+/* An entry may take several calls, ranks or groups of them that are computed one after the other:
+ * one for each rank of context parallelism (cte), or for each KV head (flash_decoding). */
+int32_t gqa__neuron_parts_of(const struct gqa__neuron_entry *entry,
+                             const struct gqa__neuron_choice *choice);
+
+/* config.neuron_cp_degree, at least 1. */
+int32_t gqa__neuron_degree(const struct gqa__neuron_entry *entry);
+
 /* The rows and keys that the profile is given: with padding on the right where a kernel runs, for
  * its tiles; without where the framework does, which changes no row. */
 int32_t gqa__neuron_rows_of(const struct gqa__neuron_entry *entry,
@@ -43,7 +52,9 @@ struct gqa__neuron_attention {
     int32_t tokens, keys; /* most of an entry */
     gqa_runtime runtime;
     void *q, *out;                 /* [tokens][hq][dk] of the I/O type */
-    void *k, *v;                   /* [keys + tokens][hkv][dk] */
+    void *k, *v;                   /* [keys + ranks - 1 + tokens][hkv][dk] prior ones first, for
+                                      flash_decoding as many as its ranks divide */
+    int32_t *queries;              /* [tokens] positions */
     float *row;                    /* [dk] */
     int32_t *positions, *columns;  /* [keys + tokens] of the keys */
     unsigned char *prior, *active; /* bits [tokens][keys], [tokens][tokens], rows of whole bytes */

@@ -60,7 +60,8 @@ gqa_status gqa__neuron_entry_refuse(const struct gqa__neuron_entry *entry,
                                     const struct gqa__neuron_choice *choice, gqa_error *err)
 {
     const char *const name = gqa__neuron_path(choice->profile)->name;
-    const bool prefix = choice->profile == GQA_NEURON_NATIVE_PREFIX;
+    const bool decoding = choice->profile == GQA_NEURON_FLASH_DECODING;
+    const bool prefix = choice->profile == GQA_NEURON_NATIVE_PREFIX || decoding;
     const bool kernel = gqa__neuron_is_kernel(choice->profile);
 
     if (entry->past < 0) {
@@ -76,6 +77,13 @@ gqa_status gqa__neuron_entry_refuse(const struct gqa__neuron_entry *entry,
         return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.bidirectional",
                          "is 1; %s is causal among the new tokens", name);
     }
+    if (decoding && !(entry->consecutive && entry->from_zero)) {
+        return gqa__fail(
+            err, GQA_ERR_UNSUPPORTED, "inputs.position_ids",
+            "do not count up from 0; flash_decoding keeps position p in slot p / %d of "
+            "rank p %% %d",
+            (int)entry->params->config.neuron_kv_ranks, (int)entry->params->config.neuron_kv_ranks);
+    }
     return kernel ? refuse_kernel(entry, name, err) : GQA_OK;
 }
 
@@ -87,12 +95,16 @@ static void warn_of_losses(struct gqa__neuron *call, const struct gqa__neuron_en
 {
     const gqa_config *const config = &entry->params->config;
     const bool prefix = choice->profile == GQA_NEURON_NATIVE_PREFIX;
+    const bool decoding = choice->profile == GQA_NEURON_FLASH_DECODING;
 
     if (entry->sinks && gqa__neuron_drops_sinks(entry, choice)) {
         gqa__neuron_warn(call, GQA_NEURON_WARN_SINKS_DROPPED, "weights.sinks",
                          "perform_prefix_prefill passes no learned sinks to its kernel");
     }
-    if (config->attention_chunk_size > 0 && config->sliding_window > 0 && !prefix) {
+    if (decoding && (config->attention_chunk_size > 0 || config->sliding_window > 0)) {
+        gqa__neuron_warn(call, GQA_NEURON_WARN_WINDOW_IGNORED, "config.sliding_window",
+                         "flash_decoding has neither window nor chunks");
+    } else if (config->attention_chunk_size > 0 && config->sliding_window > 0 && !prefix) {
         gqa__neuron_warn(call, GQA_NEURON_WARN_WINDOW_IGNORED, "config.sliding_window",
                          "a layer with chunks takes the chunked path, which has no window");
     }
@@ -103,6 +115,10 @@ static void warn_of_losses(struct gqa__neuron *call, const struct gqa__neuron_en
     if (entry->mask && (prefix || gqa__neuron_is_kernel(choice->profile))) {
         gqa__neuron_warn(call, GQA_NEURON_WARN_MASK_IGNORED, "inputs.mask",
                          "of the mask only its presence counts: causal attention");
+    }
+    if (decoding && (entry->mask || entry->active_mask)) {
+        gqa__neuron_warn(call, GQA_NEURON_WARN_MASK_IGNORED, "inputs.mask",
+                         "flash_decoding makes its masks of positions (mask_util)");
     }
     if (entry->active_mask && gqa__neuron_is_kernel(choice->profile)) {
         gqa__neuron_warn(call, GQA_NEURON_WARN_MASK_IGNORED, "inputs.active_mask",
@@ -123,6 +139,9 @@ gqa_status gqa__neuron_entry_limits(struct gqa__neuron *call, const struct gqa__
         {!(chunk > 0 && entry->tkg && entry->tokens > 1),
          {"config.attention_chunk_size", "the number of new tokens", entry->tokens,
           "1 with chunks (compute_for_token_gen: NotImplementedError for speculation)"}},
+        {!(chunk > 0 && config->neuron_kv_ranks > 0),
+         {"config.neuron_kv_ranks", "neuron_kv_ranks", config->neuron_kv_ranks,
+          "0 with chunks (chunked attention refuses flash decoding: ValueError)"}},
         {!(chunk > 0 && entry->sinks && choice->profile == GQA_NEURON_NATIVE_PREFILL),
          {"config.learned_sinks_size", "learned_sinks_size", 1,
           "0 with chunks (chunked_attention_forward: ValueError)"}},

@@ -12,6 +12,20 @@ bool gqa__neuron_is_kernel(gqa_neuron_profile profile);
 bool gqa__neuron_drops_sinks(const struct gqa__neuron_entry *entry,
                              const struct gqa__neuron_choice *choice);
 
+/* Prior slots of the profile's call: for flash_decoding as many as its ranks divide. */
+int32_t gqa__neuron_prior_slots(const struct gqa__neuron_entry *entry,
+                                const struct gqa__neuron_choice *choice);
+
+/* entry_parts.c: the call of an entry becomes that of one of its parts. */
+void gqa__neuron_narrow(const struct gqa__neuron_entry *entry,
+                        const struct gqa__neuron_choice *choice, int32_t part, gqa_neuron_call *in,
+                        gqa_neuron_output *out);
+
+/* entry_parts.c: scratch of flash_decoding, whose check needs positions that a size does not know.
+ */
+size_t gqa__neuron_decoding_bytes(const struct gqa__params *params,
+                                  const struct gqa__neuron_limits *limits);
+
 /* What the profile has no way to be told. */
 gqa_status gqa__neuron_entry_refuse(const struct gqa__neuron_entry *entry,
                                     const struct gqa__neuron_choice *choice, gqa_error *err);

@@ -93,9 +93,12 @@
     X(i, neuron_logical_nc_config, neuron_attn_kernel)                                             \
     X(i, neuron_trn1, neuron_logical_nc_config)                                                    \
     X(i, neuron_prefix_caching, neuron_trn1)                                                       \
-    X(e, denormals, neuron_prefix_caching)
+    X(e, denormals, neuron_prefix_caching)                                                         \
+    X(i, neuron_cp_degree, denormals)                                                              \
+    X(i, neuron_cp_strided, neuron_cp_degree)                                                      \
+    X(i, neuron_kv_ranks, neuron_cp_strided)
 
-#define LAST_FIELD denormals
+#define LAST_FIELD neuron_kv_ranks
 
 /* The list covers the struct: between a field and the one before it lies less than the field's
  * alignment, so at most padding. */

@@ -21,6 +21,13 @@ static inline void bare_neuron(gqa_config *c)
     c->backend = GQA_BACKEND_NEURON;
 }
 
+static inline void bare_neuron_decoding(gqa_config *c)
+{
+    bare_neuron(c);
+    c->neuron_profile = GQA_NEURON_FLASH_DECODING;
+    c->neuron_kv_ranks = 4;
+}
+
 static inline void bare_neuron_named(gqa_config *c)
 {
     bare_neuron(c);
@@ -49,6 +56,16 @@ static inline void bare_neuron_named(gqa_config *c)
     X(bare_neuron, "neuron_trn1", 2, "is 2", "0..1")                                               \
     X(bare_neuron_named, "neuron_trn1", 1, "is 1", "neuron_profile")                               \
     X(bare_neuron, "neuron_prefix_caching", 2, "is 2", "0..1")                                     \
-    X(bare_neuron_named, "neuron_prefix_caching", 1, "is 1", "neuron_profile")
+    X(bare_neuron_named, "neuron_prefix_caching", 1, "is 1", "neuron_profile")                     \
+    X(bare_neuron, "neuron_cp_degree", 4097, "is 4097", "0..4096")                                 \
+    X(bare_cpu, "neuron_cp_degree", 2, "is 2", "GQA_BACKEND_NEURON")                               \
+    X(bare_neuron_decoding, "neuron_cp_degree", 2, "is 2", "GQA_NEURON_CTE")                       \
+    X(bare_neuron, "neuron_cp_strided", 2, "is 2", "0..1")                                         \
+    X(bare_neuron, "neuron_cp_strided", 1, "is 1", "neuron_cp_degree")                             \
+    X(bare_cpu, "neuron_cp_strided", 1, "is 1", "GQA_BACKEND_NEURON")                              \
+    X(bare_neuron, "neuron_kv_ranks", -1, "is -1", "0..4096")                                      \
+    X(bare_neuron_decoding, "neuron_kv_ranks", 0, "is 0", "1..4096")                               \
+    X(bare_neuron_named, "neuron_kv_ranks", 2, "is 2", "GQA_NEURON_FLASH_DECODING")                \
+    X(bare_cpu, "neuron_kv_ranks", 2, "is 2", "GQA_BACKEND_NEURON")
 
 #endif
