@@ -198,6 +198,7 @@ static void check_call(struct call *call)
     const struct options *const o = &call->o;
     struct paged_twin *const twin = &call->twin;
     struct told told = {twin, NULL, NULL, -1, 0};
+    gqa_neuron_output counts;
     float *traced, *exact, *narrow;
 
     told.m = neuron_rig_memory(&call->rig, o->tokens * o->hq, sizeof(float));
@@ -205,8 +206,12 @@ static void check_call(struct call *call)
     call->rig.call.trace = listen;
     call->rig.call.trace_user = &told;
     traced = neuron_rig_run(&call->rig, NULL);
+    counts = call->rig.output;
     call->rig.call.trace = NULL;
     exact = neuron_rig_run(&call->rig, NULL);
+    expect(o, call->rig.output.hbm_bytes == counts.hbm_bytes, "bytes of the traced call", 0);
+    expect(o, call->rig.output.madds == counts.madds, "multiply-adds of the traced call", 0);
+    expect(o, call->rig.output.tiles == counts.tiles, "tiles of the traced call", 0);
     call->rig.call.accumulation = GQA_NEURON_FLOAT32;
     narrow = neuron_rig_run(&call->rig, NULL);
     round_inputs(call);

@@ -214,13 +214,17 @@ static void load_active(const struct gqa__paged_step *step)
     gqa__neuron_load(&keys, step->x->v);
 }
 
-/* Keys and values to bf16; bytes that were loaded. */
+/* Keys and values to bf16; bytes that the kernel has loaded, once for all query heads of a KV head.
+ */
 static int64_t round_keys(const struct gqa__paged_step *step)
 {
     const int64_t n = (int64_t)step->keys * step->call->dim;
 
     gqa__engine_round_all(GQA_BF16, step->x->k, n);
     gqa__engine_round_all(GQA_BF16, step->x->v, n);
+    if (step->first_head % step->call->group != 0) { /* an item before has counted them */
+        return 0;
+    }
     return 2 * n * (int64_t)gqa__dtype_size(step->call->io);
 }
 
