@@ -221,6 +221,35 @@ static void bend_overlap(struct neuron_rig *rig)
     rig->output.out = rig->call.q;
 }
 
+static void bend_sinks_overlap(struct neuron_rig *rig)
+{
+    float *const both = neuron_rig_memory(rig, 2 * 128 * 4, sizeof *both);
+
+    rig->output.neg_max = gqa_tensor_4d(both, GQA_F32, 1, 2, 128, 4);
+    rig->call.sinks = gqa_tensor_1d(both + 1022, GQA_F32, 2);
+}
+
+static void bend_lift_limits(struct neuron_rig *rig)
+{
+    rig->call.lift_limits = 2;
+}
+
+static void bend_bidirectional_2(struct neuron_rig *rig)
+{
+    rig->call.bidirectional = 2;
+}
+
+static void bend_wcte_flag(struct neuron_rig *rig)
+{
+    rig->call.windowed_context_encoding = -1;
+}
+
+static void bend_strided_flag(struct neuron_rig *rig)
+{
+    rig->call.cp_degree = 2;
+    rig->call.cp_strided = 64;
+}
+
 #define FLASH GQA_NEURON_FLASH_FWD
 #define CTE   GQA_NEURON_CTE
 
@@ -263,6 +292,16 @@ static const struct refusal refusals[] = {
      "is 0; it must name a profile", false},
     {"accumulation", FLASH, &plain, bend_accumulation, GQA_ERR_ARG, "call.accumulation",
      "is 2; it must be 0 or 1", false},
+    {"lift_limits 2", CTE, &plain, bend_lift_limits, GQA_ERR_ARG, "call.lift_limits",
+     "is 2; it must be 0 or 1", false},
+    {"bidirectional 2", CTE, &plain, bend_bidirectional_2, GQA_ERR_ARG, "call.bidirectional",
+     "is 2; it must be 0 or 1", false},
+    {"windowed -1", FLASH, &plain, bend_wcte_flag, GQA_ERR_ARG, "call.windowed_context_encoding",
+     "is -1; it must be 0 or 1", false},
+    {"strided 64", CTE, &plain, bend_strided_flag, GQA_ERR_ARG, "call.cp_strided",
+     "is 64; it must be 0 or 1", false},
+    {"neg_max on sinks", CTE, &plain, bend_sinks_overlap, GQA_ERR_ARG, "output.neg_max",
+     "shares memory with an input", false},
     {"a scale that is NaN", FLASH, &plain, bend_scale_nan, GQA_ERR_ARG, "call.scale",
      "it must be finite", false},
     {"a negative window", FLASH, &plain, bend_window, GQA_ERR_ARG, "call.window",

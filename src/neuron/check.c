@@ -341,10 +341,11 @@ static gqa_status check_overlap(const struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
     const gqa_neuron_output *const out = &call->out;
-    const gqa_tensor *const inputs[] = {&in->q,       &in->k,       &in->v,      &in->k_prior,
-                                        &in->v_prior, &in->k_cache, &in->v_cache};
-    const gqa_tensor *const outputs[] = {&out->out, &out->q_scaled};
-    const char *const names[] = {"output.out", "output.q_scaled"};
+    const gqa_tensor *const inputs[] = {
+        &in->q,       &in->k,     &in->v,    &in->k_prior,    &in->v_prior,    &in->k_cache,
+        &in->v_cache, &in->sinks, &in->mask, &in->prior_mask, &in->active_mask};
+    const gqa_tensor *const outputs[] = {&out->out, &out->q_scaled, &out->neg_max, &out->recip};
+    const char *const names[] = {"output.out", "output.q_scaled", "output.neg_max", "output.recip"};
 
     for (size_t i = 0; i < sizeof outputs / sizeof outputs[0]; i++) {
         for (size_t j = 0; j < sizeof inputs / sizeof inputs[0]; j++) {
@@ -359,6 +360,28 @@ static gqa_status check_overlap(const struct gqa__neuron *call, gqa_error *err)
 
 /* --- enums and numbers -------------------------------------------------------------------------
  */
+
+static gqa_status check_flags(const struct gqa__neuron *call, gqa_error *err)
+{
+    const gqa_neuron_call *const in = &call->in;
+    const struct {
+        const char *field;
+        int32_t value;
+    } flags[] = {
+        {"call.lift_limits", in->lift_limits},
+        {"call.bidirectional", in->bidirectional},
+        {"call.windowed_context_encoding", in->windowed_context_encoding},
+        {"call.cp_strided", in->cp_strided},
+    };
+
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (flags[i].value != 0 && flags[i].value != 1) {
+            return gqa__fail(err, GQA_ERR_ARG, flags[i].field, "is %d; it must be 0 or 1",
+                             (int)flags[i].value);
+        }
+    }
+    return GQA_OK;
+}
 
 static gqa_status check_enums(const struct gqa__neuron *call, gqa_error *err)
 {
@@ -412,6 +435,9 @@ static gqa_status check_common(struct gqa__neuron *call, int formats, gqa_error 
 {
     gqa_status status = check_enums(call, err);
 
+    if (status == GQA_OK) {
+        status = check_flags(call, err);
+    }
     if (status == GQA_OK) {
         status = check_optionals(call, err);
     }
