@@ -6,10 +6,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/fewer_cases.h"
 #include "support/host.h"
 #include "support/native_twin.h"
 #include "support/neuron_rig.h"
 #include "support/program.h"
+#include "support/random.h"
 
 enum { MOST_RANKS = 12, MOST_SLOTS = 160, MOST_TOKENS = 140, MOST_DIM = 136 };
 
@@ -303,6 +305,31 @@ static void check_call(struct call *call)
     }
 }
 
+/* Drawn ones: all positions of a row must fit into one rank of the twin. */
+static void any_sizes(void **state)
+{
+    uint64_t random = 33;
+
+    (void)state;
+    for (int i = 0; i < fewer_cases(40); i++) {
+        struct options o = {.from = -1};
+        struct call call;
+
+        o.ranks = random_between(&random, 1, MOST_RANKS);
+        o.batch = random_between(&random, 1, 2);
+        o.tokens = random_between(&random, 0, 6);
+        o.prior = random_between(&random, 0, MOST_SLOTS - o.tokens);
+        o.hkv = random_between(&random, 1, 2);
+        o.hq = o.hkv * random_between(&random, 1, 3);
+        o.d = random_between(&random, 1, i % 4 == 0 ? MOST_DIM : 20);
+        o.f32 = i % 3 == 0;
+        o.from = i % 2 == 0 ? random_between(&random, 0, o.prior) : -1;
+        call_open(&call, &o, 700 + (uint64_t)i);
+        check_call(&call);
+        call_close(&call);
+    }
+}
+
 static void odd(void **state)
 {
     static const struct options sizes[] = {
@@ -475,13 +502,10 @@ static void uneven_slots(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(odd),
-        cmocka_unit_test(one_rank),
-        cmocka_unit_test(worked_example),
-        cmocka_unit_test(threads),
-        cmocka_unit_test(drops_sinks),
-        cmocka_unit_test(refusals),
-        cmocka_unit_test(uneven_slots),
+        cmocka_unit_test(odd),      cmocka_unit_test(any_sizes),
+        cmocka_unit_test(one_rank), cmocka_unit_test(worked_example),
+        cmocka_unit_test(threads),  cmocka_unit_test(drops_sinks),
+        cmocka_unit_test(refusals), cmocka_unit_test(uneven_slots),
     };
     return RUN_TESTS(argc, argv, tests);
 }

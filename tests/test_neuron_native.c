@@ -4,9 +4,11 @@
  * refuse, what they say; and the golden files against twins that are wrong in the usual ways. */
 #include <string.h>
 
+#include "support/fewer_cases.h"
 #include "support/host.h"
 #include "support/native_calls.h"
 #include "support/program.h"
+#include "support/random.h"
 
 #define PREFILL GQA_NEURON_NATIVE_PREFILL
 #define PREFIX  GQA_NEURON_NATIVE_PREFIX
@@ -46,6 +48,42 @@ static void odd(void **state)
     for (size_t i = 0; i < sizeof odd_sizes / sizeof odd_sizes[0]; i++) {
         struct native_call call;
         native_call_open(&call, &odd_sizes[i], 1000 + i);
+        native_call_check(&call);
+        native_call_close(&call);
+    }
+}
+
+static int below(uint64_t *random, int n)
+{
+    return random_between(random, 0, n - 1);
+}
+
+/* Drawn ones. */
+static void any_sizes(void **state)
+{
+    const gqa_neuron_profile profiles[] = {PREFILL, PREFIX, TKG};
+    uint64_t random = 21;
+
+    (void)state;
+    for (int i = 0; i < fewer_cases(60); i++) {
+        struct native_options o = {.profile = profiles[i % 3], .blind_row = -1};
+        struct native_call call;
+
+        o.batch = 1 + below(&random, 3);
+        o.tokens = below(&random, 4) == 0 ? below(&random, 140) : below(&random, 12);
+        o.keys = below(&random, 4) == 0 ? below(&random, 600) : below(&random, 70);
+        o.hkv = 1 + below(&random, 3);
+        o.hq = o.hkv * (1 + below(&random, 4));
+        o.d = 1 + below(&random, below(&random, 3) == 0 ? 140 : 24);
+        o.f32 = below(&random, 3) == 0;
+        o.sinks = below(&random, 2) == 0;
+        o.divisor_f32 = below(&random, 4) == 0;
+        o.mask = below(&random, 4);
+        o.seen = below(&random, 11);
+        if (o.mask != 0 && o.tokens > 0) {
+            o.blind_row = below(&random, o.tokens + 1) - 1;
+        }
+        native_call_open(&call, &o, 5000 + (uint64_t)i);
         native_call_check(&call);
         native_call_close(&call);
     }
@@ -246,6 +284,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(odd),
+        cmocka_unit_test(any_sizes),
         cmocka_unit_test(threads_and_workspace),
         cmocka_unit_test(prefix_sees_all),
         cmocka_unit_test(blind_rows),

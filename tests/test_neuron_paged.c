@@ -4,11 +4,13 @@
 #include <math.h>
 #include <string.h>
 
+#include "support/fewer_cases.h"
 #include "support/host.h"
 #include "support/native_twin.h"
 #include "support/neuron_rig.h"
 #include "support/paged_twin.h"
 #include "support/program.h"
+#include "support/random.h"
 
 struct options {
     int hq, hkv, d, tokens;
@@ -231,6 +233,38 @@ static void check_call(struct call *call)
             expect(o, fabs((double)exact[value] - out[i]) <= bound, "exact sums", value);
             expect(o, fabs((double)narrow[value] - out[i]) <= bound, "float32 sums", value);
         }
+    }
+}
+
+/* Drawn ones. */
+static void any_sizes(void **state)
+{
+    static const int blocks[] = {1, 3, 8, 16, 24, 32};
+    uint64_t random = 55;
+
+    (void)state;
+    for (int i = 0; i < fewer_cases(30); i++) {
+        static struct call call;
+        struct options o = {.scale = i % 5 == 0 ? 0.3f : 0.0f};
+
+        o.block_size = blocks[random_between(&random, 0, 5)];
+        o.kv_tile = (o.block_size % 3 == 0 ? 384 : 128) * random_between(&random, 1, 2);
+        o.q_tile = random_between(&random, 1, 150);
+        o.hkv = random_between(&random, 1, 2);
+        o.hq = o.hkv * random_between(&random, 1, 3);
+        o.d = random_between(&random, 1, i % 4 == 0 ? PAGED_DIM : 20);
+        o.f32 = i % 3 == 0;
+        o.row_order = i % 2 == 0;
+        o.requests = random_between(&random, 1, 5);
+        for (int r = 0; r < o.requests; r++) {
+            o.query_lens[r] = random_between(&random, 0, 40);
+            o.context_lens[r] = random_between(&random, 0, 200);
+            o.tokens += o.query_lens[r];
+        }
+        o.tokens += random_between(&random, 0, 5); /* padding */
+        call_open(&call, &o, 900 + (uint64_t)i);
+        check_call(&call);
+        call_close(&call);
     }
 }
 
@@ -470,6 +504,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(odd),
+        cmocka_unit_test(any_sizes),
         cmocka_unit_test(threads),
         cmocka_unit_test(skipped_loads),
         cmocka_unit_test(warnings),
