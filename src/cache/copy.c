@@ -53,23 +53,36 @@ static void copy_lists(struct gqa_cache *to, int32_t to_sequence, const struct g
     gqa__cache_extend(to, to_sequence, 0, NULL, NULL, source->columns);
 }
 
-void gqa__cache_copy(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
-                     int32_t from_sequence)
+/* K and V of the tokens [first, first + n), head by head, as f32. */
+static void copy_tokens(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
+                        int32_t from_sequence, int32_t first, int32_t n)
 {
     const struct gqa__cache_layout *const layout = &to->layout;
     float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
     const struct gqa__kv_rows rows = {.k = k, .v = v, .k_step = layout->dk, .v_step = layout->dv};
+
+    for (int32_t head = 0; head < layout->hkv; head++) {
+        for (int32_t i = first; i < first + n; i++) {
+            gqa__cache_load(from, from_sequence, head, i, k, v);
+            gqa__cache_write(to, to_sequence, head, i, 1, &rows);
+        }
+    }
+}
+
+void gqa__cache_copy(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
+                     int32_t from_sequence)
+{
+    const int32_t length = from->sequences[from_sequence].length;
+    int32_t n;
     assert(to->sequences[to_sequence].length == 0);
 
-    if (pages_alike(layout, &from->layout)) {
+    if (pages_alike(&to->layout, &from->layout)) {
         copy_pages(to, to_sequence, from, from_sequence);
         return;
     }
     copy_lists(to, to_sequence, from, from_sequence);
-    for (int32_t i = 0; i < from->sequences[from_sequence].length; i++) {
-        for (int32_t head = 0; head < layout->hkv; head++) {
-            gqa__cache_load(from, from_sequence, head, i, k, v);
-            gqa__cache_write(to, to_sequence, head, i, 1, &rows);
-        }
+    for (int32_t done = 0; done < length; done += n) {
+        n = (int32_t)gqa__min(length - done, to->layout.page_size);
+        copy_tokens(to, to_sequence, from, from_sequence, done, n);
     }
 }

@@ -9,37 +9,28 @@
 #include "base/memory.h"
 #include "base/tensor.h"
 
-/* *at: behind a part of tokens * heads * dim elements that begins there, at a multiple of 8. */
-static bool add_part(size_t *at, const struct gqa__saved *saved, int32_t heads, int32_t dim,
-                     size_t size)
-{
-    size_t bytes;
-    if (!gqa__mul((size_t)saved->tokens, (size_t)heads, &bytes) ||
-        !gqa__mul(bytes, (size_t)dim, &bytes) || !gqa__mul(bytes, size, &bytes) ||
-        !gqa__add(bytes, 7, &bytes)) {
-        return false;
-    }
-    return gqa__add(*at, bytes - bytes % 8, at);
-}
-
 bool gqa__saved_place(struct gqa__saved *saved)
 {
+    const struct {
+        int32_t heads, dim;
+        size_t size;
+    } rows[GQA__SAVED_PARTS] = {{1, 1, sizeof(int32_t)},
+                                {1, 1, sizeof(int32_t)},
+                                {saved->hkv, saved->dk, gqa__dtype_size(saved->dtype_k)},
+                                {saved->hkv, saved->dv, gqa__dtype_size(saved->dtype_v)}};
     size_t at = GQA__SAVED_HEADER;
-    saved->positions_at = at;
-    if (!add_part(&at, saved, 1, 1, sizeof(int32_t))) {
-        return false;
-    }
-    saved->columns_at = at;
-    if (!add_part(&at, saved, 1, 1, sizeof(int32_t))) {
-        return false;
-    }
-    saved->k_at = at;
-    if (!add_part(&at, saved, saved->hkv, saved->dk, gqa__dtype_size(saved->dtype_k))) {
-        return false;
-    }
-    saved->v_at = at;
-    if (!add_part(&at, saved, saved->hkv, saved->dv, gqa__dtype_size(saved->dtype_v))) {
-        return false;
+    for (int i = 0; i < GQA__SAVED_PARTS; i++) {
+        size_t bytes, end;
+        if (!gqa__mul((size_t)saved->tokens, (size_t)rows[i].heads, &bytes) ||
+            !gqa__mul(bytes, (size_t)rows[i].dim, &bytes) ||
+            !gqa__mul(bytes, rows[i].size, &bytes) || !gqa__add(at, bytes, &end)) {
+            return false;
+        }
+        saved->part[i] = (struct gqa__saved_range){at, end};
+        if (!gqa__add(end, 7, &at)) {
+            return false;
+        }
+        at -= at % 8;
     }
     saved->size = at;
     return true;
@@ -102,24 +93,23 @@ uint64_t gqa__saved_checksum(const unsigned char *bytes, size_t size)
     return h;
 }
 
-/* n stored elements, step apart. Returns the end of what was written. */
-static unsigned char *put_elements(unsigned char *bytes, const unsigned char *src, int64_t step,
-                                   int32_t n, gqa_dtype dtype)
+/* n stored elements, step apart. */
+static void put_elements(unsigned char *bytes, const unsigned char *src, int64_t step, int32_t n,
+                         gqa_dtype dtype)
 {
-    const size_t size = gqa__dtype_size(dtype);
-    for (int32_t i = 0; i < n; i++, bytes += size) {
-        const unsigned char *const at = src + (size_t)(i * step) * size;
-        uint32_t word;
-        uint16_t half;
-        if (dtype == GQA_F32) {
-            memcpy(&word, at, sizeof word);
-            gqa__put_u32(bytes, word);
-        } else {
-            memcpy(&half, at, sizeof half);
-            gqa__put_u16(bytes, half);
+    if (dtype == GQA_F32) {
+        for (int32_t i = 0; i < n; i++) {
+            uint32_t word;
+            memcpy(&word, src + (size_t)(i * step) * sizeof word, sizeof word);
+            gqa__put_u32(bytes + (size_t)i * sizeof word, word);
         }
+        return;
     }
-    return bytes;
+    for (int32_t i = 0; i < n; i++) {
+        uint16_t half;
+        memcpy(&half, src + (size_t)(i * step) * sizeof half, sizeof half);
+        gqa__put_u16(bytes + (size_t)i * sizeof half, half);
+    }
 }
 
 static void put_header(const struct gqa__saved *saved, unsigned char *bytes)
@@ -138,37 +128,54 @@ static void put_header(const struct gqa__saved *saved, unsigned char *bytes)
     gqa__put_u32(bytes + GQA__AT_FIRST, 0);
 }
 
+/* K and V of the tokens [first, first + n) of one page. A head's V may be transposed: its memory is
+ * used up before the next one's. */
+static void put_page(const struct gqa_cache *cache, int32_t page, const struct gqa__saved *saved,
+                     int32_t first, int32_t n, unsigned char *bytes)
+{
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const bool transposed = layout->kernels->v_transposed;
+    const size_t k_size = gqa__dtype_size(layout->dtype_k);
+    const size_t v_size = gqa__dtype_size(layout->dtype_v);
+    const size_t k_slot = (size_t)layout->k_stride * k_size;
+    const size_t v_slot = (size_t)(transposed ? 1 : layout->v_stride) * v_size;
+    const size_t k_row = (size_t)layout->dk * k_size, v_row = (size_t)layout->dv * v_size;
+
+    for (int32_t head = 0; head < layout->hkv; head++) {
+        const unsigned char *const k = gqa__cache_k(cache, page, head);
+        const unsigned char *const v = gqa__cache_v(cache, page, head);
+        for (int32_t slot = 0; slot < n; slot++) {
+            const int32_t token = first + slot;
+            put_elements(bytes + gqa__saved_row(saved, GQA__SAVED_K, token, head, k_row),
+                         k + (size_t)slot * k_slot, 1, layout->dk, layout->dtype_k);
+            put_elements(bytes + gqa__saved_row(saved, GQA__SAVED_V, token, head, v_row),
+                         v + (size_t)slot * v_slot, transposed ? layout->v_stride : 1, layout->dv,
+                         layout->dtype_v);
+        }
+    }
+}
+
 void gqa__saved_write(const struct gqa_cache *cache, int32_t sequence_id,
                       const struct gqa__saved *saved, unsigned char *bytes)
 {
     const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
-    const struct gqa__cache_layout *const layout = &cache->layout;
-    const bool transposed = layout->kernels->v_transposed;
-    const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
-    const size_t v_slot =
-        (size_t)(transposed ? 1 : layout->v_stride) * gqa__dtype_size(layout->dtype_v);
-    unsigned char *k = bytes + saved->k_at, *v = bytes + saved->v_at;
+    unsigned char *const positions = bytes + saved->part[GQA__SAVED_POSITIONS].at;
+    unsigned char *const columns = bytes + saved->part[GQA__SAVED_COLUMNS].at;
+    int32_t n;
 
     put_header(saved, bytes);
     for (int32_t i = 0; i < saved->tokens; i++) {
-        const int64_t at = gqa__cache_slot(cache, sequence, i);
-        const int32_t page = gqa__cache_page(cache, sequence, i);
-        const size_t slot = (size_t)(at % layout->page_size);
-        gqa__put_u32(bytes + saved->positions_at + (size_t)i * 4, (uint32_t)cache->positions[at]);
-        gqa__put_u32(bytes + saved->columns_at + (size_t)i * 4, (uint32_t)cache->columns[at]);
-        for (int32_t head = 0; head < layout->hkv; head++) {
-            k = put_elements(k, gqa__cache_k(cache, page, head) + slot * k_row, 1, layout->dk,
-                             layout->dtype_k);
-            v = put_elements(v, gqa__cache_v(cache, page, head) + slot * v_slot,
-                             transposed ? layout->v_stride : 1, layout->dv, layout->dtype_v);
-        }
+        const int64_t slot = gqa__cache_slot(cache, sequence, i);
+        gqa__put_u32(positions + (size_t)i * 4, (uint32_t)cache->positions[slot]);
+        gqa__put_u32(columns + (size_t)i * 4, (uint32_t)cache->columns[slot]);
     }
-    /* Behind positions, columns, K and V there may be bytes up to the next multiple of 8. */
-    const size_t list = saved->positions_at + (size_t)saved->tokens * 4;
-    memset(bytes + list, 0, saved->columns_at - list);
-    memset(bytes + saved->columns_at + (size_t)saved->tokens * 4, 0,
-           saved->k_at - saved->columns_at - (size_t)saved->tokens * 4);
-    memset(k, 0, (size_t)(bytes + saved->v_at - k));
-    memset(v, 0, (size_t)(bytes + saved->size - v));
+    for (int32_t done = 0; done < saved->tokens; done += n) {
+        n = (int32_t)gqa__min(saved->tokens - done, cache->layout.page_size);
+        put_page(cache, gqa__cache_page(cache, sequence, done), saved, done, n, bytes);
+    }
+    for (int i = 0; i < GQA__SAVED_PARTS; i++) {
+        const size_t end = saved->part[i].end;
+        memset(bytes + end, 0, gqa__saved_gap_end(saved, i) - end);
+    }
     gqa__put_u64(bytes + GQA__AT_CHECKSUM, gqa__saved_checksum(bytes, saved->size));
 }

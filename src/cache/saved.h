@@ -52,16 +52,38 @@ enum {
     GQA__AT_CHECKSUM = 56
 };
 
+/* The parts behind the header, and the bytes of one: end is that of its last element. */
+enum gqa__saved_part { GQA__SAVED_POSITIONS, GQA__SAVED_COLUMNS, GQA__SAVED_K, GQA__SAVED_V };
+#define GQA__SAVED_PARTS 4
+
+struct gqa__saved_range {
+    size_t at, end;
+};
+
 /* What the header says of a saved sequence, and where its parts lie. */
 struct gqa__saved {
     int32_t tokens, columns;
     int32_t hkv, dk, dv;
     gqa_dtype dtype_k, dtype_v;
-    size_t positions_at, columns_at, k_at, v_at, size;
+    struct gqa__saved_range part[GQA__SAVED_PARTS];
+    size_t size;
 };
 
 /* Set where the parts lie, and size. False if they exceed the address space. */
 bool gqa__saved_place(struct gqa__saved *saved);
+
+/* Where the gap behind a part ends: the next part begins, or all is over. */
+static inline size_t gqa__saved_gap_end(const struct gqa__saved *saved, int part)
+{
+    return part + 1 < GQA__SAVED_PARTS ? saved->part[part + 1].at : saved->size;
+}
+
+/* The bytes of one token and head of K or V, whose rows have `row` bytes. */
+static inline size_t gqa__saved_row(const struct gqa__saved *saved, enum gqa__saved_part part,
+                                    int32_t token, int32_t head, size_t row)
+{
+    return saved->part[part].at + ((size_t)token * (size_t)saved->hkv + (size_t)head) * row;
+}
 
 /* A sequence of a cache, not placed. */
 struct gqa__saved gqa__saved_form(const struct gqa_cache *cache, int32_t sequence);

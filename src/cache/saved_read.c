@@ -108,8 +108,10 @@ static gqa_status check_lists(const struct gqa__saved *saved, const unsigned cha
 {
     uint32_t least = 0; /* of the next column */
     for (int32_t i = 0; i < saved->tokens; i++) {
-        const uint32_t position = gqa__get_u32(bytes + saved->positions_at + (size_t)i * 4);
-        const uint32_t column = gqa__get_u32(bytes + saved->columns_at + (size_t)i * 4);
+        const uint32_t position =
+            gqa__get_u32(bytes + saved->part[GQA__SAVED_POSITIONS].at + (size_t)i * 4);
+        const uint32_t column =
+            gqa__get_u32(bytes + saved->part[GQA__SAVED_COLUMNS].at + (size_t)i * 4);
         if (position > INT32_MAX) {
             return gqa__fail(err, GQA_ERR_ARG, "bytes",
                              "give token %d position %lu; the most is %d", (int)i,
@@ -125,25 +127,16 @@ static gqa_status check_lists(const struct gqa__saved *saved, const unsigned cha
     return GQA_OK;
 }
 
-/* Bytes [*at, end) between the parts are zero. */
-static bool zeros_only(const unsigned char *bytes, size_t at, size_t end)
-{
-    unsigned char any = 0;
-    for (; at < end; at++) {
-        any |= bytes[at];
-    }
-    return any == 0;
-}
-
+/* The bytes between the parts. */
 static bool gaps_are_zero(const struct gqa__saved *saved, const unsigned char *bytes)
 {
-    const size_t n = (size_t)saved->tokens, heads = (size_t)saved->hkv;
-    const size_t k = n * heads * (size_t)saved->dk * gqa__dtype_size(saved->dtype_k);
-    const size_t v = n * heads * (size_t)saved->dv * gqa__dtype_size(saved->dtype_v);
-    return zeros_only(bytes, saved->positions_at + n * 4, saved->columns_at) &&
-           zeros_only(bytes, saved->columns_at + n * 4, saved->k_at) &&
-           zeros_only(bytes, saved->k_at + k, saved->v_at) &&
-           zeros_only(bytes, saved->v_at + v, saved->size);
+    unsigned char any = 0;
+    for (int i = 0; i < GQA__SAVED_PARTS; i++) {
+        for (size_t at = saved->part[i].end; at < gqa__saved_gap_end(saved, i); at++) {
+            any |= bytes[at];
+        }
+    }
+    return any == 0;
 }
 
 gqa_status gqa__saved_read(struct gqa__saved *saved, const unsigned char *bytes, size_t size,
@@ -169,13 +162,15 @@ gqa_status gqa__saved_read(struct gqa__saved *saved, const unsigned char *bytes,
 /* n elements as f32. */
 static void get_elements(float *dst, const unsigned char *bytes, int32_t n, gqa_dtype dtype)
 {
-    for (int32_t i = 0; i < n; i++) {
-        if (dtype == GQA_F32) {
-            const uint32_t word = gqa__get_u32(bytes + (size_t)i * 4);
+    if (dtype == GQA_F32) {
+        for (int32_t i = 0; i < n; i++) {
+            const uint32_t word = gqa__get_u32(bytes + (size_t)i * sizeof word);
             memcpy(&dst[i], &word, sizeof dst[i]);
-        } else {
-            dst[i] = gqa__bf16_to_f32(gqa__get_u16(bytes + (size_t)i * 2));
         }
+        return;
+    }
+    for (int32_t i = 0; i < n; i++) {
+        dst[i] = gqa__bf16_to_f32(gqa__get_u16(bytes + (size_t)i * sizeof(uint16_t)));
     }
 }
 
@@ -189,29 +184,41 @@ static void restore_lists(struct gqa_cache *cache, int32_t sequence, const struc
         n = (int32_t)gqa__min(saved->tokens - done, 64);
         for (int32_t i = 0; i < n; i++) {
             const size_t at = (size_t)(done + i) * 4;
-            positions[i] = (int32_t)gqa__get_u32(bytes + saved->positions_at + at);
-            columns[i] = (int32_t)gqa__get_u32(bytes + saved->columns_at + at);
+            positions[i] = (int32_t)gqa__get_u32(bytes + saved->part[GQA__SAVED_POSITIONS].at + at);
+            columns[i] = (int32_t)gqa__get_u32(bytes + saved->part[GQA__SAVED_COLUMNS].at + at);
         }
         gqa__cache_extend(cache, sequence, n, positions, columns, columns[n - 1] + 1);
     }
     gqa__cache_extend(cache, sequence, 0, NULL, NULL, saved->columns);
 }
 
-void gqa__saved_restore(struct gqa_cache *cache, int32_t sequence, const struct gqa__saved *saved,
-                        const unsigned char *bytes)
+/* K and V of the tokens [first, first + n), head by head. */
+static void restore_rows(struct gqa_cache *cache, int32_t sequence, const struct gqa__saved *saved,
+                         const unsigned char *bytes, int32_t first, int32_t n)
 {
     const size_t k_row = (size_t)saved->dk * gqa__dtype_size(saved->dtype_k);
     const size_t v_row = (size_t)saved->dv * gqa__dtype_size(saved->dtype_v);
     float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
     const struct gqa__kv_rows rows = {.k = k, .v = v, .k_step = saved->dk, .v_step = saved->dv};
 
-    restore_lists(cache, sequence, saved, bytes);
-    for (int32_t i = 0; i < saved->tokens; i++) {
-        for (int32_t head = 0; head < saved->hkv; head++) {
-            const size_t row = (size_t)i * (size_t)saved->hkv + (size_t)head;
-            get_elements(k, bytes + saved->k_at + row * k_row, saved->dk, saved->dtype_k);
-            get_elements(v, bytes + saved->v_at + row * v_row, saved->dv, saved->dtype_v);
+    for (int32_t head = 0; head < saved->hkv; head++) {
+        for (int32_t i = first; i < first + n; i++) {
+            get_elements(k, bytes + gqa__saved_row(saved, GQA__SAVED_K, i, head, k_row), saved->dk,
+                         saved->dtype_k);
+            get_elements(v, bytes + gqa__saved_row(saved, GQA__SAVED_V, i, head, v_row), saved->dv,
+                         saved->dtype_v);
             gqa__cache_write(cache, sequence, head, i, 1, &rows);
         }
+    }
+}
+
+void gqa__saved_restore(struct gqa_cache *cache, int32_t sequence, const struct gqa__saved *saved,
+                        const unsigned char *bytes)
+{
+    int32_t n;
+    restore_lists(cache, sequence, saved, bytes);
+    for (int32_t done = 0; done < saved->tokens; done += n) {
+        n = (int32_t)gqa__min(saved->tokens - done, cache->layout.page_size);
+        restore_rows(cache, sequence, saved, bytes, done, n);
     }
 }
