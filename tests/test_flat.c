@@ -295,9 +295,25 @@ static void fill_case(struct attend_case *a)
     small_layer_close(&small);
 }
 
+/* The tiles that a call told of, by batch entry: which rows, which keys. */
+enum { TILES = 64 };
+struct tiles {
+    int count[B];
+    int32_t seen[B][TILES][6];
+};
+
+static void keep_tile(void *user, const gqa_tile *tile)
+{
+    struct tiles *const tiles = user;
+    const int32_t seen[6] = {tile->fate, tile->head, tile->row, tile->rows, tile->key, tile->keys};
+    int *const count = &tiles->count[tile->batch];
+    assert_true(tile->batch >= 0 && tile->batch < B && *count < TILES);
+    memcpy(tiles->seen[tile->batch][(*count)++], seen, sizeof seen);
+}
+
 /* Queries first .. first + n - 1 of the case; entry < 0: the flat call of all. */
 static void attend(const gqa_layer *layer, const gqa_cache *cache, struct attend_case *a, int entry,
-                   bool second)
+                   bool second, struct tiles *tiles)
 {
     const int first = entry < 0 ? 0 : begin[entry], n = entry < 0 ? N : begin[entry + 1] - first;
     const int keys = entry < 0 ? 0 : entry;
@@ -321,6 +337,8 @@ static void attend(const gqa_layer *layer, const gqa_cache *cache, struct attend
     in.bias.stride[1] = (int64_t)N * K;
     in.bias.stride[0] = (int64_t)HQ * N * K;
     in.position_ids = a->positions + first;
+    in.trace = tiles != NULL ? keep_tile : NULL;
+    in.trace_user = tiles;
     if (entry < 0) {
         in.row_begin = begin;
         in.batch = B;
@@ -363,9 +381,11 @@ static gqa_cache *cache_of(const gqa_layer *layer, const struct attend_case *a)
 static void attend_alone(void **state)
 {
     static struct attend_case flat, alone;
+    static struct tiles of_flat, of_alone;
     gqa_config config = attention_config(HQ, HKV, D, D);
     (void)state;
     for (int backend = 0; backend < 2; backend++) {
+        const bool told = backend == GQA_BACKEND_CPU;
         config.backend = (gqa_backend)backend;
         gqa_layer *layer = attention_layer(&config, NULL);
         fill_case(&flat);
@@ -373,10 +393,15 @@ static void attend_alone(void **state)
         gqa_cache *cache = cache_of(layer, &flat);
         for (int way = 0; way < 4; way++) { /* plain and cached, the first keys and the rest */
             const gqa_cache *const keys = way < 2 ? NULL : cache;
-            attend(layer, keys, &flat, -1, way % 2 != 0);
+            memset(&of_flat, 0, sizeof of_flat);
+            attend(layer, keys, &flat, -1, way % 2 != 0, told ? &of_flat : NULL);
             for (int b = 0; b < B; b++) {
-                attend(layer, keys, &alone, b, way % 2 != 0);
+                memset(&of_alone, 0, sizeof of_alone);
+                attend(layer, keys, &alone, b, way % 2 != 0, told ? &of_alone : NULL);
+                assert_int_equal(of_flat.count[b], of_alone.count[0]);
+                assert_memory_equal(of_flat.seen[b], of_alone.seen[0], sizeof of_flat.seen[b]);
             }
+            assert_true(!told || of_flat.count[0] > 0);
             assert_memory_equal(&flat, &alone, sizeof flat);
         }
         gqa_cache_destroy(&cache);

@@ -249,6 +249,8 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
     segment->lse = gqa__place_vector(&spine->at.lse, run, 0);
     segment->sinks =
         call->attend.leave_out_sinks ? NULL : gqa__stage_sinks(call->params, entry->tkg);
+    segment->entry = run->b;
+    segment->column = run->first;
     segment->batch = run->tensor_b;
     segment->row0 = run->tensor_t;
     segment->mask = call->in.mask;

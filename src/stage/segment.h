@@ -28,6 +28,8 @@ struct gqa__segment {
     float *lse;         /* [n][hq], or NULL */
     float *m, *l, *o;   /* raw states [n][hq], [n][hq], [n][hq][dv], or NULL */
     const float *sinks; /* [hq] natural logits, or NULL */
+    int32_t entry;      /* the batch entry, ... */
+    int32_t column;     /* ... and its column of the segment's first token: for the trace */
     /* Explicit restrictions; NULL data = none. Row i of the segment is query row row0 + i. */
     int32_t batch;            /* index of mask, bias and active_mask in their first extent */
     int32_t row0;             /* row of the segment's first token in them */
