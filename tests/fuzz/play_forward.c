@@ -229,6 +229,19 @@ static void tap(void *user, gqa_stage stage, int32_t b, int32_t first, const gqa
     }
 }
 
+/* Reads all of it. */
+static void trace_tile(void *user, const gqa_tile *tile)
+{
+    volatile float *const last = user;
+
+    FUZZ_CHECK(tile->rows > 0 && tile->keys > 0 && tile->key >= 0);
+    for (int32_t r = 0; r < tile->rows && tile->m != NULL; r++) {
+        FUZZ_CHECK(tile->seen_begin[r] >= 0 && tile->seen_begin[r] <= tile->seen_end[r] &&
+                   tile->seen_end[r] <= tile->keys);
+        *last = tile->m[r] + tile->l[r];
+    }
+}
+
 static void twin_tensor(struct play *play, gqa_tensor *t)
 {
     t->data = scene_twin(&play->scene, t->data);
@@ -302,10 +315,17 @@ static void run(struct play *play, struct call *call)
     gqa_error err_a = {GQA_OK, NULL, ""}, err_b = err_a;
     const struct before before = play_before(play);
     struct call twin = play->twin ? twin_call(play, call) : *call;
+    gqa_neuron_report reports[2];
     volatile float last = 0;
     size_t size;
     gqa_status a, b;
 
+    if (play->scene.config.backend == GQA_BACKEND_NEURON) {
+        gqa_neuron_report_init(&reports[0]);
+        gqa_neuron_report_init(&reports[1]);
+        call->out.neuron = &reports[0];
+        twin.out.neuron = &reports[1];
+    }
     a = gqa_workspace_size(first->layer, first->cache, &call->in, &call->out, &size, &err_a);
     host_plan(&first->host, &play->scene.in, 3);
     b = gqa_forward(first->layer, first->cache, &call->in, &call->out, NULL, 0, &err_a);
@@ -317,6 +337,10 @@ static void run(struct play *play, struct call *call)
     if (some(play)) {
         twin.in.tap = tap;
         twin.in.tap_user = (void *)(uintptr_t)&last;
+        if (play->scene.config.backend == GQA_BACKEND_CPU) {
+            twin.in.trace = trace_tile;
+            twin.in.trace_user = (void *)(uintptr_t)&last;
+        }
     }
     if (some(play)) {
         struct world *const world = &play->world[1];
@@ -329,6 +353,8 @@ static void run(struct play *play, struct call *call)
     }
     play_agree(play, &before, a, b, &err_a, &err_b);
     FUZZ_CHECK(a != GQA_OK || call->out.rope_key == twin.out.rope_key);
+    FUZZ_CHECK(a != GQA_OK || b != GQA_OK || call->out.neuron == NULL ||
+               memcmp(&reports[0], &reports[1], sizeof reports[0]) == 0);
 }
 
 void play_forward(struct play *play)

@@ -20,6 +20,22 @@ static float maybe(struct scene *scene, float value)
     return flag(scene) != 0 ? value : 0.0f;
 }
 
+static void draw_backend(struct scene *scene, gqa_config *g)
+{
+    const int32_t which = take_below(&scene->in, 8);
+
+    if (which == 7) {
+        g->backend = GQA_BACKEND_REFERENCE;
+        g->numerics = GQA_NUMERICS_F32;
+        g->reference_f64 = flag(scene);
+    } else if (which == 6) {
+        g->backend = GQA_BACKEND_NEURON; /* fit_neuron follows */
+        g->numerics = GQA_NUMERICS_F32;
+    } else {
+        g->denormals = flag(scene) != 0 ? GQA_DENORMALS_FLUSH : GQA_DENORMALS_KEEP;
+    }
+}
+
 static void draw_shape(struct scene *scene, gqa_config *g, bool attention)
 {
     static const int32_t hidden[] = {24, 40, 13, 33, 0};
@@ -33,13 +49,7 @@ static void draw_shape(struct scene *scene, gqa_config *g, bool attention)
     g->head_dim = TAKE_OF(&scene->in, dims);
     g->v_head_dim = TAKE_OF(&scene->in, values);
     g->numerics = flag(scene) != 0 ? GQA_NUMERICS_BF16 : GQA_NUMERICS_F32;
-    if (take_rarely(&scene->in, 8)) {
-        g->backend = GQA_BACKEND_REFERENCE;
-        g->numerics = GQA_NUMERICS_F32;
-        g->reference_f64 = flag(scene);
-    } else {
-        g->denormals = flag(scene) != 0 ? GQA_DENORMALS_FLUSH : GQA_DENORMALS_KEEP;
-    }
+    draw_backend(scene, g);
 }
 
 static void draw_projections(struct scene *scene, gqa_config *g)
@@ -177,6 +187,43 @@ static void draw_scores(struct scene *scene, gqa_config *g)
         g->gate != GQA_GATE_NONE ? (gqa_gate_activation)flag(scene) : GQA_GATE_SIGMOID;
 }
 
+/* What backend neuron has no step for goes, and it is told what it must know. */
+static void fit_neuron(struct scene *scene, gqa_config *g)
+{
+    static const gqa_neuron_release releases[] = {GQA_NEURON_NEWEST, GQA_NEURON_2_29,
+                                                  GQA_NEURON_2_27, GQA_NEURON_2_26};
+
+    g->weight_storage = GQA_WEIGHT_STORAGE_NATIVE;
+    g->v_head_dim = 0;
+    g->attn_in_multiplier = g->attn_out_multiplier = g->residual_multiplier = 0.0f;
+    g->k_eq_v = 0;
+    g->key_multiplier = g->v_scale = g->softcap = 0.0f;
+    g->qk_norm = g->qk_norm == GQA_NORM_L2 ? GQA_NORM_RMS : g->qk_norm;
+    g->v_norm = GQA_NORM_NONE;
+    g->query_temperature = GQA_QUERY_TEMPERATURE_NONE;
+    g->query_temperature_scale = g->query_temperature_floor = 0.0f;
+    g->alibi_slopes = NULL;
+    g->gate = GQA_GATE_NONE;
+    g->gate_activation = GQA_GATE_SIGMOID;
+    g->neuron_release = TAKE_OF(&scene->in, releases);
+    if (g->neuron_release > GQA_NEURON_NEWEST && g->neuron_release < GQA_NEURON_2_29) {
+        g->score_scale = 0.0f;
+    }
+    g->neuron_io = (gqa_neuron_io)flag(scene);
+    g->neuron_accumulation = (gqa_neuron_accumulation)flag(scene);
+    g->neuron_divisor = (gqa_neuron_divisor)flag(scene);
+    g->neuron_lift_limits = 1 - flag(scene);
+    if (flag(scene) != 0) {
+        g->neuron_profile = (gqa_neuron_profile)(take_below(&scene->in, 5) + 1);
+        g->score_scale = g->neuron_profile == GQA_NEURON_FLASH_FWD ? 0.0f : g->score_scale;
+        return;
+    }
+    g->neuron_attn_kernel = (gqa_neuron_attn_kernel)take_below(&scene->in, 3);
+    g->neuron_logical_nc_config = take_below(&scene->in, 3);
+    g->neuron_trn1 = flag(scene);
+    g->neuron_prefix_caching = flag(scene);
+}
+
 /* Every field of the config, its kind as in FIELDS. */
 static const struct {
     char kind;
@@ -231,6 +278,9 @@ void scene_config(struct scene *scene, bool attention)
     draw_heads(scene, g);
     draw_rope(scene, g);
     draw_scores(scene, g);
+    if (g->backend == GQA_BACKEND_NEURON) {
+        fit_neuron(scene, g);
+    }
     if (scene->hostile && flag(scene) != 0) {
         do {
             spoil_config(scene);
