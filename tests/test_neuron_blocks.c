@@ -265,6 +265,7 @@ static void diagonal_arguments(void **state)
         {{2, q, short_keys, 5, 7, 0}, "key_lens", "[1] is 3; it must be at least query_lens[1] 4"},
         {{2, q, k, 4, 7, 0}, "queries", "is 4; it must be 5"},
         {{2, q, k, 5, 6, 0}, "keys", "is 6; it must be 7"},
+        {{2, q, k, 5, 0, 0}, "keys", "is 0; it must be 1.."},
         {{2, q, k, 5, 7, 2}, "is_prior", "is 2"},
     };
     uint8_t got[64];

@@ -265,6 +265,16 @@ static void norms_of_q_and_k(void **state)
     }
 }
 
+static void message_of(const struct weight_set *set, const char *text)
+{
+    gqa_layer *layer;
+    gqa_error err;
+    assert_int_not_equal(gqa_create(&layer, &set->config, &set->weights, NULL, &err), GQA_OK);
+    if (strstr(err.message, text) == NULL) {
+        fail_msg("\"%s\" does not say \"%s\"", err.message, text);
+    }
+}
+
 /* [Dk] and [H, Dk] may not be mixed between a weight and its bias. */
 static void norm_and_bias_of_one_rank(void **state)
 {
@@ -275,20 +285,11 @@ static void norm_and_bias_of_one_rank(void **state)
     free(set.weights.q_norm_bias.data);
     set.weights.q_norm_bias = weight_ones(2, 6, 10);
     refused(&set, GQA_ERR_SHAPE, "weights.q_norm_bias", "mixed ranks");
+    message_of(&set, "has rank 2, but weights.q_norm has rank 1");
     free(set.weights.q_norm.data);
     set.weights.q_norm = weight_ones(2, 6, 10);
     accepted(&set); /* q per head, k shared */
     weight_set_free(&set);
-}
-
-static void message_of(const struct weight_set *set, const char *text)
-{
-    gqa_layer *layer;
-    gqa_error err;
-    assert_int_not_equal(gqa_create(&layer, &set->config, &set->weights, NULL, &err), GQA_OK);
-    if (strstr(err.message, text) == NULL) {
-        fail_msg("\"%s\" does not say \"%s\"", err.message, text);
-    }
 }
 
 static void sink_values(void **state)
