@@ -280,6 +280,85 @@ static void refusals(void **state)
     }
 }
 
+/* k_prior [B, P, Hkv, D] as [B, Hkv, D, P], rows of which are further apart than they are long. */
+static gqa_tensor turn_keys(struct neuron_rig *rig, const gqa_tensor *k)
+{
+    const int64_t b = k->shape[0], p = k->shape[1], h = k->shape[2], d = k->shape[3];
+    const size_t size = k->dtype == GQA_BF16 ? 2 : 4;
+    unsigned char *const data = neuron_rig_memory(rig, b * h * d * (p + 3), size);
+    gqa_tensor turned = gqa_tensor_4d(data, k->dtype, b, h, d, p);
+
+    turned.stride[3] = 1;
+    turned.stride[2] = p + 3;
+    turned.stride[1] = d * turned.stride[2];
+    turned.stride[0] = h * turned.stride[1];
+    for (int64_t i = 0; i < b * p * h * d; i++) {
+        const int64_t at[4] = {i / (p * h * d), i / (h * d) % p, i / d % h, i % d};
+        const int64_t from = at[0] * k->stride[0] + at[1] * k->stride[1] + at[2] * k->stride[2] +
+                             at[3] * k->stride[3];
+        const int64_t to =
+            at[0] * turned.stride[0] + at[2] * turned.stride[1] + at[3] * turned.stride[2] + at[1];
+        memcpy(data + (size_t)to * size, (const unsigned char *)k->data + (size_t)from * size,
+               size);
+    }
+    return turned;
+}
+
+/* Feature 59: a cache that holds K transposed gives the bits of one that does not. */
+static void keys_transposed(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 8; i++) {
+        const bool f32 = i % 2 == 1;
+        const struct native_options o = {i / 2 % 2 == 0 ? TKG : GQA_NEURON_NATIVE_PREFIX,
+                                         2,
+                                         3,
+                                         37,
+                                         4,
+                                         2,
+                                         i < 4 ? 20 : 130,
+                                         f32,
+                                         false,
+                                         false,
+                                         i / 2 % 2 == 0 ? 1 : 0,
+                                         7,
+                                         -1};
+        const size_t bytes = (size_t)(o.batch * o.tokens * o.hq * o.d) * sizeof(float);
+        struct native_call call;
+        float *plain, *turned;
+        native_call_open(&call, &o, 11 + (uint64_t)i);
+        plain = neuron_rig_run(&call.rig, NULL);
+        call.rig.call.k_prior = turn_keys(&call.rig, &call.rig.call.k_prior);
+        neuron_rig_refused(&call.rig, GQA_ERR_SHAPE, "call.k_prior", "shape");
+        call.rig.call.k_transposed = 1;
+        turned = neuron_rig_run(&call.rig, NULL);
+        assert_memory_equal(plain, turned, bytes);
+        call.rig.call.k_transposed = 2;
+        neuron_rig_refused(&call.rig, GQA_ERR_ARG, "call.k_transposed", "0 or 1");
+        native_call_close(&call);
+    }
+}
+
+/* Kernels and flash decoding have no such caches. */
+static void keys_transposed_elsewhere(void **state)
+{
+    static const gqa_neuron_profile others[] = {GQA_NEURON_NATIVE_PREFILL, GQA_NEURON_CTE,
+                                                GQA_NEURON_FLASH_FWD, GQA_NEURON_FLASH_DECODING};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++) {
+        const struct native_options o = {TKG, 1, 3, 5, 2, 1, 16, false, false, false, 0, 5, -1};
+        struct native_call call;
+        native_call_open(&call, &o, 3);
+        call.rig.call.profile = others[i];
+        call.rig.call.k_prior.data = call.rig.call.v_prior.data = NULL;
+        call.rig.call.active_mask.data = NULL;
+        call.rig.call.k_transposed = 1;
+        neuron_rig_refused(&call.rig, GQA_ERR_ARG, "call.k_transposed", "has no such argument");
+        native_call_close(&call);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -291,6 +370,8 @@ int main(int argc, char **argv)
         cmocka_unit_test(blind_rows_with_sink),
         cmocka_unit_test(warnings),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(keys_transposed),
+        cmocka_unit_test(keys_transposed_elsewhere),
     };
     return RUN_TESTS(argc, argv, tests);
 }

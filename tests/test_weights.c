@@ -255,8 +255,7 @@ static void norms_of_q_and_k(void **state)
         weight_set_open(&set, "rms qk");
         weight_set_fill(&set);
         gqa_tensor *const norm = absent == 0 ? &set.weights.q_norm : &set.weights.k_norm;
-        free(norm->data);
-        norm->data = NULL;
+        weight_remove(norm);
         assert_int_equal(gqa_create(&layer, &set.config, &set.weights, NULL, &err), GQA_ERR_ARG);
         assert_string_equal(err.field, absent == 0 ? "weights.q_norm" : "weights.k_norm");
         assert_non_null(strstr(err.message, absent == 0 ? "weights.k_norm is given"

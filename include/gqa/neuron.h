@@ -218,6 +218,9 @@ typedef struct gqa_neuron_call {
 
     float softmax_scale; /* the native profiles, cte (2.29): stands for sqrt(D) as the divisor, and
                             is rounded as it is; 0 = sqrt(D) */
+
+    int32_t k_transposed; /* native_tkg, native_prefix: 1: k_prior is [B, Hkv, D, P], as a cache
+                             with k_cache_transposed holds it */
 } gqa_neuron_call;
 
 GQA_API void gqa_neuron_call_init_sized(gqa_neuron_call *call, size_t size);

@@ -93,6 +93,7 @@ static const struct optional optionals[] = {
     {GQA__TAKES_SOFTMAX_CACHE, OUTPUT, OUT(neg_max)},
     {GQA__TAKES_SOFTMAX_CACHE, OUTPUT, OUT(recip)},
     {GQA__TAKES_Q_SCALED, OUTPUT, OUT(q_scaled)},
+    {GQA__TAKES_TRANSPOSED, NUMBER, IN(k_transposed)},
 };
 
 static bool is_set(const struct gqa__neuron *call, const struct optional *optional)
@@ -225,14 +226,60 @@ static gqa_status check_key_pair(const struct gqa__neuron *call, struct heads_ru
     return status == GQA_OK ? check_io(call, v, err) : status;
 }
 
+/* k_prior as [B, Hkv, D, P], seen as [B, P, Hkv, D]. */
+static gqa_status check_transposed(struct gqa__neuron *call, int formats, gqa_error *err)
+{
+    gqa_tensor *const k = &call->in.k_prior;
+    const struct heads_rule rule = {"call.k_prior", k, {call->batch, call->hkv, call->dim, -1}};
+    gqa_status status = fit_heads(call, &rule, formats, err);
+    const gqa_tensor given = *k;
+
+    if (status == GQA_OK) {
+        k->shape[1] = given.shape[3];
+        k->shape[2] = given.shape[1];
+        k->shape[3] = given.shape[2];
+        k->stride[1] = given.stride[3];
+        k->stride[2] = given.stride[1];
+        k->stride[3] = given.stride[2];
+    }
+    return status;
+}
+
+static gqa_status check_prior_keys(struct gqa__neuron *call, int formats, gqa_error *err)
+{
+    gqa_neuron_call *const in = &call->in;
+    struct heads_rule k = {"call.k_prior", &in->k_prior, {call->batch, -1, call->hkv, call->dim}};
+    struct heads_rule v = {"call.v_prior", &in->v_prior, {0, 0, 0, 0}};
+    gqa_status status;
+
+    if (!gqa__present(&in->k_prior) && !gqa__present(&in->v_prior)) {
+        return GQA_OK;
+    }
+    if (in->k_transposed == 0) {
+        status = check_key_pair(call, &k, &v, formats, err);
+    } else {
+        status = check_transposed(call, formats, err);
+        if (status == GQA_OK) {
+            status = check_io(call, &k, err);
+        }
+        if (status == GQA_OK) {
+            memcpy(v.shape, in->k_prior.shape, sizeof v.shape);
+            status = fit_heads(call, &v, formats, err);
+        }
+        if (status == GQA_OK) {
+            status = check_io(call, &v, err);
+        }
+    }
+    call->prior = status == GQA_OK ? (int32_t)in->k_prior.shape[1] : 0;
+    return status;
+}
+
 /* k, v, and what the profile takes of prior keys and caches. */
 static gqa_status check_key_tensors(struct gqa__neuron *call, int formats, gqa_error *err)
 {
     gqa_neuron_call *const in = &call->in;
     struct heads_rule k = {"call.k", &in->k, {call->batch, -1, -1, call->dim}};
     struct heads_rule v = {"call.v", &in->v, {0, 0, 0, 0}};
-    struct heads_rule k_prior = {"call.k_prior", &in->k_prior, {call->batch, -1, 0, call->dim}};
-    struct heads_rule v_prior = {"call.v_prior", &in->v_prior, {0, 0, 0, 0}};
     struct heads_rule k_cache = {"call.k_cache", &in->k_cache, {-1, 0, -1, call->dim}};
     struct heads_rule v_cache = {"call.v_cache", &in->v_cache, {0, 0, 0, 0}};
     gqa_status status = check_key_pair(call, &k, &v, formats, err);
@@ -247,11 +294,8 @@ static gqa_status check_key_tensors(struct gqa__neuron *call, int formats, gqa_e
                          (int)call->hkv, (int)call->hq);
     }
     call->group = call->hq / call->hkv;
-    k_prior.shape[2] = k_cache.shape[1] = call->hkv;
-    if (gqa__present(&in->k_prior) || gqa__present(&in->v_prior)) {
-        status = check_key_pair(call, &k_prior, &v_prior, formats, err);
-        call->prior = status == GQA_OK ? (int32_t)in->k_prior.shape[1] : 0;
-    }
+    k_cache.shape[1] = call->hkv;
+    status = check_prior_keys(call, formats, err);
     if (status == GQA_OK && (call->path->takes & GQA__TAKES_CACHE) != 0) {
         status = check_key_pair(call, &k_cache, &v_cache, formats, err);
     }
@@ -361,7 +405,7 @@ static gqa_status check_overlap(const struct gqa__neuron *call, gqa_error *err)
 /* --- enums and numbers -------------------------------------------------------------------------
  */
 
-static gqa_status check_flags(const struct gqa__neuron *call, gqa_error *err)
+static gqa_status check_call_flags(const struct gqa__neuron *call, gqa_error *err)
 {
     const gqa_neuron_call *const in = &call->in;
     const struct {
@@ -372,6 +416,7 @@ static gqa_status check_flags(const struct gqa__neuron *call, gqa_error *err)
         {"call.bidirectional", in->bidirectional},
         {"call.windowed_context_encoding", in->windowed_context_encoding},
         {"call.cp_strided", in->cp_strided},
+        {"call.k_transposed", in->k_transposed},
     };
 
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
@@ -436,7 +481,7 @@ static gqa_status check_common(struct gqa__neuron *call, int formats, gqa_error 
     gqa_status status = check_enums(call, err);
 
     if (status == GQA_OK) {
-        status = check_flags(call, err);
+        status = check_call_flags(call, err);
     }
     if (status == GQA_OK) {
         status = check_optionals(call, err);

@@ -52,7 +52,7 @@ static void run_prefix(const struct gqa__neuron_worker *worker, struct gqa__aren
 const struct gqa__neuron_path gqa__neuron_native_prefix = {
     .profile = GQA_NEURON_NATIVE_PREFIX,
     .name = "native_prefix",
-    .takes = GQA__TAKES_PRIOR | GQA__TAKES_ACTIVE_MASK | GQA__TAKES_DIVISOR,
+    .takes = GQA__TAKES_PRIOR | GQA__TAKES_ACTIVE_MASK | GQA__TAKES_DIVISOR | GQA__TAKES_TRANSPOSED,
     .drops = GQA__TAKES_SINKS | GQA__TAKES_PRIOR_MASK,
     .check = check_prefix,
     .items = gqa__native_items,

@@ -38,7 +38,7 @@ const struct gqa__neuron_path gqa__neuron_native_tkg = {
     .profile = GQA_NEURON_NATIVE_TKG,
     .name = "native_tkg",
     .takes = GQA__TAKES_PRIOR | GQA__TAKES_SINKS | GQA__TAKES_PRIOR_MASK | GQA__TAKES_ACTIVE_MASK |
-             GQA__TAKES_DIVISOR,
+             GQA__TAKES_DIVISOR | GQA__TAKES_TRANSPOSED,
     .check = check_tkg,
     .items = gqa__native_items,
     .scratch = gqa__native_pair_scratch,

@@ -47,7 +47,8 @@ enum gqa__neuron_field {
     GQA__TAKES_RANKS = 1 << 14,         /* ranks, positions */
     GQA__TAKES_SCHEDULE = 1 << 15,      /* requests .. skip_value */
     GQA__TAKES_SOFTMAX_CACHE = 1 << 16, /* output.neg_max, output.recip */
-    GQA__TAKES_Q_SCALED = 1 << 17       /* output.q_scaled */
+    GQA__TAKES_Q_SCALED = 1 << 17,      /* output.q_scaled */
+    GQA__TAKES_TRANSPOSED = 1 << 18     /* k_transposed */
 };
 
 /* The running slice of work. */
@@ -116,8 +117,8 @@ gqa_status gqa__neuron_hold(struct gqa__neuron *call, bool holds,
 /* --- tiles -------------------------------------------------------------------------------------
  */
 
-/* n rows of one head of a [B, rows, heads, D] tensor: to[n][dim]; or turned, to[dim][n] with the
- * dims step apart. */
+/* n rows of one head of a [B, rows, heads, D] tensor, of any strides: to[n][dim]; or turned,
+ * to[dim][n] with the dims step apart. */
 struct gqa__neuron_rows {
     const gqa_tensor *tensor;
     int32_t batch, first, n, head;

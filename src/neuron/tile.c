@@ -14,12 +14,27 @@ static int64_t place(const struct gqa__neuron_rows *rows, int32_t i)
            rows->head * t->stride[2];
 }
 
+/* n values of row i, from dimension d on. Those of a transposed tensor do not lie together. */
+static void load_row_values(const struct gqa__neuron_rows *rows, int32_t i, int64_t d, int64_t n,
+                            float *to)
+{
+    const int64_t step = rows->tensor->stride[3];
+
+    if (step == 1) {
+        gqa__load_f32(to, rows->tensor, place(rows, i) + d, n);
+        return;
+    }
+    for (int64_t e = 0; e < n; e++) {
+        gqa__load_f32(to + e, rows->tensor, place(rows, i) + (d + e) * step, 1);
+    }
+}
+
 void gqa__neuron_load(const struct gqa__neuron_rows *rows, float *to)
 {
     const int64_t dim = rows->tensor->shape[3];
 
     for (int32_t i = 0; i < rows->n; i++) {
-        gqa__load_f32(to + i * dim, rows->tensor, place(rows, i), dim);
+        load_row_values(rows, i, 0, dim, to + i * dim);
     }
 }
 
@@ -31,7 +46,7 @@ void gqa__neuron_load_turned(const struct gqa__neuron_rows *rows, float *to, int
     for (int32_t i = 0; i < rows->n; i++) {
         for (int64_t d = 0; d < dim; d += GQA__PARTITIONS) {
             const int64_t n = dim - d < GQA__PARTITIONS ? dim - d : GQA__PARTITIONS;
-            gqa__load_f32(piece, rows->tensor, place(rows, i) + d, n);
+            load_row_values(rows, i, d, n, piece);
             for (int64_t e = 0; e < n; e++) {
                 to[(d + e) * step + i] = piece[e];
             }
