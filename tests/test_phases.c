@@ -110,9 +110,11 @@ static void close_trio(struct trio *trio)
     weight_set_free(&trio->set);
 }
 
-/* Every entry's n tokens, from the given one on, in a call of this layer. */
+/* Every entry's n tokens, from the given one on, in a call of this layer; more->batch: a flat one.
+ */
 static void run(struct trio *trio, int which, const gqa_inputs *more, int n, struct result *result)
 {
+    const int flat = more->batch > 0, outer = flat ? 1 : B, all = flat ? B * n : n;
     gqa_inputs in = *more;
     gqa_output out;
     gqa_error err = {0};
@@ -121,19 +123,22 @@ static void run(struct trio *trio, int which, const gqa_inputs *more, int n, str
 
     memset(result, 0, sizeof *result);
     gqa_output_init(&out);
-    in.hidden_states = gqa_tensor_3d(trio->x, GQA_F32, B, n, HIDDEN);
-    out.hidden_states = gqa_tensor_3d(hidden, GQA_F32, B, n, HIDDEN);
-    out.attn = gqa_tensor_4d(attn, GQA_F32, B, n, HQ, D);
-    out.present_key_value.k = gqa_tensor_4d(k, GQA_F32, B, HKV, n, D);
-    out.present_key_value.v = gqa_tensor_4d(v, GQA_F32, B, HKV, n, D);
+    in.hidden_states = gqa_tensor_3d(trio->x, GQA_F32, outer, all, HIDDEN);
+    out.hidden_states = gqa_tensor_3d(hidden, GQA_F32, outer, all, HIDDEN);
+    out.attn = gqa_tensor_4d(attn, GQA_F32, outer, all, HQ, D);
+    out.present_key_value.k = gqa_tensor_4d(k, GQA_F32, outer, HKV, all, D);
+    out.present_key_value.v = gqa_tensor_4d(v, GQA_F32, outer, HKV, all, D);
     if (gqa_forward(trio->layer[which], trio->cache[which], &in, &out, NULL, 0, &err) != GQA_OK) {
         fail_msg("%s, layer %d: %s", trio->name, which, err.message);
     }
     for (int b = 0; b < B; b++) {
         memcpy(result->hidden[b], hidden + b * n * HIDDEN, (size_t)(n * HIDDEN) * sizeof(float));
         memcpy(result->attn[b], attn + b * n * HQ * D, (size_t)(n * HQ * D) * sizeof(float));
-        memcpy(result->k[b], k + b * HKV * n * D, (size_t)(HKV * n * D) * sizeof(float));
-        memcpy(result->v[b], v + b * HKV * n * D, (size_t)(HKV * n * D) * sizeof(float));
+        for (int h = 0; h < HKV; h++) {
+            const int from = flat ? (h * B + b) * n * D : (b * HKV + h) * n * D;
+            memcpy(result->k[b] + h * n * D, k + from, (size_t)(n * D) * sizeof(float));
+            memcpy(result->v[b] + h * n * D, v + from, (size_t)(n * D) * sizeof(float));
+        }
     }
 }
 
@@ -167,16 +172,23 @@ static void fill_past(struct trio *trio)
     }
 }
 
-/* Prompts and steps in one call; then everything by the phase that is named. */
+/* Prompts and steps in one call, padded and flat; then everything by the phase that is named. */
 static void compare(struct trio *trio, int n)
 {
     static struct result result[LAYERS];
+    int32_t begin[B + 1];
     gqa_inputs in;
 
     fill_past(trio);
-    for (int phase = GQA_PHASE_AUTO; phase <= GQA_PHASE_TKG; phase++) {
+    for (int b = 0; b <= B; b++) {
+        begin[b] = b * n;
+    }
+    for (int way = 0; way < 6; way++) {
+        const int phase = way % 3;
         gqa_inputs_init(&in);
         in.phase = (gqa_phase)phase;
+        in.row_begin = way < 3 ? NULL : begin;
+        in.batch = way < 3 ? 0 : B;
         for (int which = 0; which < LAYERS; which++) {
             run(trio, which, &in, n, &result[which]);
         }
