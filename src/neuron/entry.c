@@ -276,6 +276,17 @@ static void load_queries(const struct gqa__neuron_attention *attention,
     }
 }
 
+/* The key, by index, in a slot of the call: prior ones, then the new tokens'. -1: none. */
+static int32_t key_in_slot(const struct gqa__neuron_entry *entry,
+                           const struct gqa__neuron_choice *choice, int32_t slot)
+{
+    const int32_t slots = gqa__neuron_prior_slots(entry, choice);
+    const int32_t j =
+        slot < slots ? gqa__neuron_slot_key(entry, choice, slot) : entry->past + slot - slots;
+
+    return slot < slots && j >= entry->past ? -1 : j;
+}
+
 /* Keys [begin, end), of so many bytes each. */
 static void clear_slots(const struct gqa__neuron_attention *attention, int64_t vector,
                         int32_t begin, int32_t end)
@@ -297,12 +308,15 @@ static void load_keys(const struct gqa__neuron_attention *attention,
     const int32_t all = slots + gqa__neuron_rows_of(entry, choice);
     const int64_t vector = width * (int64_t)gqa__dtype_size(io);
 
-    clear_slots(attention, vector, entry->past, slots);
+    clear_slots(attention, vector, (int32_t)gqa__min(slots, entry->past), slots);
     clear_slots(attention, vector, slots + segment->n, all);
-    for (int32_t j = 0; j < entry->past + segment->n; j++) {
-        const int64_t slot = j < entry->past ? j : j - entry->past + slots;
+    for (int32_t slot = 0; slot < slots + segment->n; slot++) {
+        const int32_t j = key_in_slot(entry, choice, slot);
+        if (j < 0) {
+            continue;
+        }
         for (int32_t h = 0; h < shape->hkv; h++) {
-            const int64_t to = slot * width + (int64_t)h * shape->dk;
+            const int64_t to = (int64_t)slot * width + (int64_t)h * shape->dk;
             gqa__view_load(&segment->view, h, j, attention->row, NULL);
             to_io(io, attention->row, shape->dk, attention->k, to);
             gqa__view_load(&segment->view, h, j, NULL, attention->row);
@@ -339,11 +353,15 @@ static void make_masks(const struct gqa__neuron_attention *attention,
 {
     const struct gqa__segment told = gqa__neuron_told(choice, segment);
     const struct gqa__shape shape = gqa__neuron_told_shape(entry, choice);
-    const gqa_tensor prior = bits_of(attention->prior, entry->n, entry->past);
+    const int32_t slots = gqa__neuron_prior_slots(entry, choice);
+    const gqa_tensor prior = bits_of(attention->prior, entry->n, slots);
     const gqa_tensor active = bits_of(attention->active, entry->n, entry->n);
 
-    gqa__view_positions(&segment->view, 0, entry->past + entry->n, attention->positions);
-    gqa__view_columns(&segment->view, 0, entry->past + entry->n, attention->columns);
+    for (int32_t slot = 0; slot < slots + entry->n; slot++) {
+        const int32_t j = key_in_slot(entry, choice, slot);
+        attention->positions[slot] = gqa__view_position(&segment->view, j);
+        attention->columns[slot] = gqa__view_column(&segment->view, j);
+    }
     if (choice->profile == GQA_NEURON_NATIVE_PREFILL) {
         (void)look(attention, &shape, &told, &active, 0);
         data->mask = active;
@@ -352,7 +370,7 @@ static void make_masks(const struct gqa__neuron_attention *attention,
     if (choice->profile == GQA_NEURON_NATIVE_TKG && !look(attention, &shape, &told, &prior, 0)) {
         data->prior_mask = prior;
     }
-    if (!look(attention, &shape, &told, &active, entry->past)) {
+    if (!look(attention, &shape, &told, &active, slots)) {
         data->active_mask = active;
     }
 }

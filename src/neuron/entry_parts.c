@@ -26,15 +26,6 @@ int32_t gqa__neuron_parts_of(const struct gqa__neuron_entry *entry,
     return choice->profile == GQA_NEURON_CTE ? gqa__neuron_degree(entry) : 1;
 }
 
-int32_t gqa__neuron_prior_slots(const struct gqa__neuron_entry *entry,
-                                const struct gqa__neuron_choice *choice)
-{
-    const int32_t ranks = entry->params->config.neuron_kv_ranks;
-
-    return choice->profile == GQA_NEURON_FLASH_DECODING ? (int32_t)gqa__round_up(entry->past, ranks)
-                                                        : entry->past;
-}
-
 /* Of one dimension n indices, from first on, step apart. */
 static void keep_slice(gqa_tensor *tensor, int32_t dimension, const int32_t slice[3])
 {

@@ -12,9 +12,13 @@ bool gqa__neuron_is_kernel(gqa_neuron_profile profile);
 bool gqa__neuron_drops_sinks(const struct gqa__neuron_entry *entry,
                              const struct gqa__neuron_choice *choice);
 
-/* Prior slots of the profile's call: for flash_decoding as many as its ranks divide. */
+/* entry_slots.c: prior slots of the profile's call. For flash_decoding as many as its ranks divide;
+ * behind a full rolling window those of its cache. */
 int32_t gqa__neuron_prior_slots(const struct gqa__neuron_entry *entry,
                                 const struct gqa__neuron_choice *choice);
+/* The past key, by index, that lies in a slot; past or more: none. */
+int32_t gqa__neuron_slot_key(const struct gqa__neuron_entry *entry,
+                             const struct gqa__neuron_choice *choice, int32_t slot);
 
 /* entry_parts.c: the call of an entry becomes that of one of its parts. */
 void gqa__neuron_narrow(const struct gqa__neuron_entry *entry,
