@@ -403,6 +403,34 @@ static void test_denormal(void **state)
     problem_free(&p);
 }
 
+/* A scaled q that is denormal counts as zero in bf16 before it is rounded, which would make it
+ * 2^-126; in f32 it counts. */
+static void test_denormal_query(void **state)
+{
+    const struct kernels_under_test *test = *state;
+    const bool bf16 = test->kernels->numerics == GQA_NUMERICS_BF16;
+    struct problem p = {.rows = 33, .group = 1, .keys = 64, .dk = 8, .dv = 8, .seed = 9};
+    struct answer got;
+
+    p.scale = 0.5f;
+    problem_fill(&p);
+    got = answer_new(&p);
+    for (int32_t i = 0; i < p.rows * p.dk; i++) {
+        p.q[i] =
+            i % p.dk == 0 ? 0x1p-125f - 0x1p-148f : 0.0f; /* half of it: the largest denormal */
+    }
+    for (int32_t i = 0; i < p.keys * p.dk; i++) {
+        p.k[i] = i / p.dk == 5 ? 0x1p127f : 0.0f;
+    }
+    name_case(test, &p);
+    for (int32_t fused = 0; fused < 2; fused++) {
+        check(attend(test->kernels, &p, (struct variant){false, false, fused != 0}, &got));
+        check(bf16 ? got.m[0] == 0.0f && got.m[32] == 0.0f : got.m[0] > 1.9f && got.m[32] > 1.9f);
+    }
+    answer_free(&got);
+    problem_free(&p);
+}
+
 /* What is appended: n tokens, of which one value is NaN (any but ours), or infinite in bf16. */
 struct append_case {
     gqa_dtype storage;
@@ -491,9 +519,11 @@ static void test_append(void **state)
 int main(int argc, char **argv)
 {
     static const struct kernel_test kinds[] = {
-        {"sizes", test_sizes},       {"fills", test_fills},         {"poison", test_poison},
-        {"neutral", test_neutral},   {"zero_sign", test_zero_sign}, {"append", test_append},
-        {"climbing", test_climbing}, {"reference", test_reference}, {"denormal", test_denormal}};
+        {"sizes", test_sizes},         {"fills", test_fills},
+        {"poison", test_poison},       {"neutral", test_neutral},
+        {"zero_sign", test_zero_sign}, {"append", test_append},
+        {"climbing", test_climbing},   {"reference", test_reference},
+        {"denormal", test_denormal},   {"denormal query", test_denormal_query}};
 
     guarded_report(current);
     return run_kernel_tests(argc, argv, kinds, sizeof kinds / sizeof kinds[0], true);

@@ -140,6 +140,15 @@ static void place_attention(struct gqa__places *places, const struct gqa__call *
     places->lse = in_workspace(arena, n, gqa__present(&call->out.lse) ? shape->hq : 0);
 }
 
+int64_t gqa__places_staged(const struct gqa__call *call)
+{
+    const struct gqa__shape *const shape = &call->params->shape;
+    const int64_t q = q_in_place(call) ? 0 : (int64_t)shape->hq * shape->dk;
+    const int64_t attn = attn_in_place(call) ? 0 : (int64_t)shape->hq * shape->dv;
+
+    return q + attn;
+}
+
 /* --- the sum and the result ------------------------------------------------------------------ */
 
 static bool is_f32(const gqa_tensor *t)

@@ -52,6 +52,10 @@ struct gqa__places {
     bool sum_in_product;        /* the output projection of a single run adds the sum itself */
 };
 
+/* Values of q and of the attention's output of one token that lie in the workspace, in a call that
+ * begins with q. */
+int64_t gqa__places_staged(const struct gqa__call *call);
+
 /* Choose every place for blocks of n tokens and take the buffers. scratch: of the projections, NULL
  * while the workspace is counted. */
 void gqa__places_carve(struct gqa__places *places, const struct gqa__call *call, int64_t n,

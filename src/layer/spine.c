@@ -17,6 +17,32 @@
  * since threads meet at the end of each block and a head's keys stay in L2 from tile to tile. */
 enum { TOKEN_BLOCK = 128, ATTENTION_BLOCK = 256 };
 
+/* Where rows see few keys, those stay in L2 anyway. Then the copies of q and of the attention's
+ * output should do so too, from when they are made to when they are read. */
+enum { FEW_KEYS = 1024, STAGED_BYTES = 1 << 20 /* of each thread */ };
+
+static bool sees_few_keys(const struct gqa__shape *shape)
+{
+    const bool within = shape->window > 0 && shape->right >= 0;
+
+    return (within && shape->window + shape->right <= FEW_KEYS) ||
+           (shape->chunk > 0 && shape->chunk <= FEW_KEYS);
+}
+
+/* Without projections: at least two tiles of each KV head. */
+static int32_t attention_block(const struct gqa__call *call)
+{
+    const struct gqa__shape *const shape = &call->params->shape;
+    const int64_t bytes = gqa__places_staged(call) * (int64_t)sizeof(float);
+    const int64_t tile = (call->params->kernels->tile_rows + shape->group - 1) / shape->group;
+    int64_t wanted = ATTENTION_BLOCK;
+
+    if (bytes > 0 && sees_few_keys(shape)) {
+        wanted = gqa__max(2 * tile, STAGED_BYTES / bytes) * gqa__thread_count(call->runtime);
+    }
+    return (int32_t)gqa__min(wanted, ATTENTION_BLOCK);
+}
+
 static int32_t block_tokens(const struct gqa__call *call)
 {
     int32_t wanted = call->params->knobs.token_block;
@@ -25,7 +51,7 @@ static int32_t block_tokens(const struct gqa__call *call)
     if (call->params->backend == GQA_BACKEND_NEURON) {
         wanted = INT32_MAX; /* a profile takes whole entries */
     } else if (wanted <= 0) {
-        wanted = call->from_hidden || call->project ? TOKEN_BLOCK : ATTENTION_BLOCK;
+        wanted = call->from_hidden || call->project ? TOKEN_BLOCK : attention_block(call);
     }
     return (int32_t)gqa__min(all, wanted);
 }

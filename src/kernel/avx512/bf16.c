@@ -20,12 +20,6 @@
 #include "kernel/vector/convert.h"
 #include "kernel/vector/stage.h"
 
-/* factor_value of scalar/bf16.h, VEC at a time. */
-INLINE vec v_factor(vec x)
-{
-    return v_round_bf16(v_drop(v_less(_mm512_abs_ps(x), v_set(FLT_MIN)), x));
-}
-
 static void pack_q_pairs(const struct gqa__pack_q_args *args)
 {
     const int32_t ld = args->ld, dk = args->dk;
@@ -35,10 +29,7 @@ static void pack_q_pairs(const struct gqa__pack_q_args *args)
         const int32_t width = lane_pair_width(ld, lane);
         float *pair = (float *)args->dst + lane * padded; /* [padded][width] */
         for (int32_t part = 0; part < width; part += VEC) {
-            pack_lanes_of(args, lane + part, pair + part, width, false);
-        }
-        for (int64_t i = 0; i < dk * width; i += VEC) {
-            v_store(pair + i, v_factor(v_load(pair + i)));
+            pack_lanes_of(args, lane + part, pair + part, width, PACK_BF16);
         }
         memset(pair + dk * width, 0, (size_t)((padded - dk) * width) * sizeof *pair);
     }
@@ -274,16 +265,56 @@ static void accumulate_pair_runs(const struct gqa__block *block, int32_t lane, i
     }
 }
 
-static void block_pairs_lanes(const struct gqa__block *block, int32_t lane, int32_t width)
+/* What is read soon, block->prefetch, in shares: one for each step of a lane pair, so that no step
+ * waits for many lines at once. */
+struct ahead {
+    const struct gqa__prefetch *at; /* [rest] */
+    int32_t rest;
+    size_t done;   /* bytes of the first */
+    int64_t share; /* lines */
+};
+
+enum { PAIR_STEPS = 3, LINE = 64 }; /* scores, softmax, values; bytes of a cache line */
+
+static struct ahead look_ahead(const struct gqa__block *block)
+{
+    const int64_t steps = (block->ld + LANE_PAIR - 1) / LANE_PAIR * PAIR_STEPS;
+    struct ahead ahead = {block->prefetch, block->prefetches, 0, 0};
+    int64_t lines = 0;
+
+    for (int32_t i = 0; i < block->prefetches; i++) {
+        lines += (int64_t)((block->prefetch[i].bytes + LINE - 1) / LINE);
+    }
+    ahead.share = (lines + steps - 1) / steps;
+    return ahead;
+}
+
+static void prefetch_share(struct ahead *ahead)
+{
+    for (int64_t i = 0; i < ahead->share && ahead->rest > 0; i++) {
+        v_prefetch((uintptr_t)ahead->at->at + ahead->done);
+        ahead->done += LINE;
+        if (ahead->done >= ahead->at->bytes) {
+            ahead->done = 0;
+            ahead->at++;
+            ahead->rest--;
+        }
+    }
+}
+
+static void block_pairs_lanes(const struct gqa__block *block, struct ahead *ahead, int32_t lane,
+                              int32_t width)
 {
     const struct key_range range = lane_pair_range(block, K32, lane, width);
     unsigned saved;
 
+    prefetch_share(ahead);
     if (range.begin >= range.end) {
         neutral_lane_pair(block, lane, width);
         return;
     }
     score_pair_runs(block, lane, width, range);
+    prefetch_share(ahead);
     if (block->rules != NULL) {
         rules_of_lane_pair(block->s, block->rules, lane, width, range);
     }
@@ -294,6 +325,7 @@ static void block_pairs_lanes(const struct gqa__block *block, int32_t lane, int3
                         range.end - range.begin);
     }
     flush_leave(saved);
+    prefetch_share(ahead);
     accumulate_pair_runs(block, lane, width, range);
 }
 
@@ -305,9 +337,11 @@ _Static_assert(sizeof(struct gqa__avx512_scratch) >= SCRATCH_BF16, "scratch_byte
 
 static void block_pairs(const struct gqa__block *block)
 {
+    struct ahead ahead = look_ahead(block);
+
     assert(block->ld % VEC == 0);
     for (int32_t lane = 0; lane < block->ld; lane += LANE_PAIR) {
-        block_pairs_lanes(block, lane, lane_pair_width(block->ld, lane));
+        block_pairs_lanes(block, &ahead, lane, lane_pair_width(block->ld, lane));
     }
 }
 

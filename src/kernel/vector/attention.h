@@ -83,9 +83,26 @@ static inline void append_k_lanes(const struct gqa__append_args *args)
     append_v_lanes(args); /* K rows are stored alike */
 }
 
-/* VEC lanes of q, from lane on, into dst [dk][width]; flush is a constant where it is called. */
+/* How a value of q is packed, once it is scaled. */
+enum packing {
+    PACK_AS_IS,
+    PACK_FLUSHED, /* a denormal counts as zero, before it is scaled too */
+    PACK_BF16     /* a denormal counts as zero; rounded to bf16, and kept as f32 */
+};
+
+INLINE vec packed_lanes(vec x, vec factor, const enum packing how)
+{
+    const vec scaled = v_mul(how == PACK_FLUSHED ? v_flush(x) : x, factor);
+
+    if (how == PACK_BF16) {
+        return v_round_bf16(v_flush(scaled));
+    }
+    return how == PACK_FLUSHED ? v_flush(scaled) : scaled;
+}
+
+/* VEC lanes of q, from lane on, into dst [dk][width]; how is a constant where it is called. */
 INLINE void pack_lanes_of(const struct gqa__pack_q_args *args, int32_t lane, float *dst,
-                          int32_t width, const bool flush)
+                          int32_t width, const enum packing how)
 {
     const struct gqa__row_map *const map = args->map;
     const int32_t dk = args->dk;
@@ -108,8 +125,7 @@ INLINE void pack_lanes_of(const struct gqa__pack_q_args *args, int32_t lane, flo
         }
         v_transpose(r);
         for (int32_t i = 0; i < VEC && i < rest; i++) {
-            const vec scaled = v_mul(flush ? v_flush(r[i]) : r[i], factor);
-            v_store(dst + (int64_t)(d + i) * width, flush ? v_flush(scaled) : scaled);
+            v_store(dst + (int64_t)(d + i) * width, packed_lanes(r[i], factor, how));
         }
     }
 }
@@ -118,9 +134,9 @@ static inline void pack_lanes(const struct gqa__pack_q_args *args, int32_t lane,
                               int32_t width)
 {
     if (args->flush) {
-        pack_lanes_of(args, lane, dst, width, true);
+        pack_lanes_of(args, lane, dst, width, PACK_FLUSHED);
     } else {
-        pack_lanes_of(args, lane, dst, width, false);
+        pack_lanes_of(args, lane, dst, width, PACK_AS_IS);
     }
 }
 

@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test_token_blocks.c - tokens that a layer without projections takes at once: fewer where rows see
+ * few keys and q or the output is copied, so that the copies stay in a cache. The bits are those of
+ * f32 tensors, which are used where they are.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/number.h"
+#include "gqa/gqa.h"
+#include "support/parallel.h"
+#include "support/program.h"
+#include "support/random.h"
+
+enum { T = 300, HQ = 64, HKV = 8, D = 64, MIB = 1 << 20 };
+
+static gqa_layer *new_layer(void (*edit)(gqa_config *config), int32_t threads)
+{
+    gqa_config config;
+    gqa_runtime runtime;
+    gqa_layer *layer = NULL;
+    gqa_config_init(&config);
+    config.num_attention_heads = HQ;
+    config.num_key_value_heads = HKV;
+    config.head_dim = D;
+    edit(&config);
+    gqa_runtime_init(&runtime);
+    if (threads > 1) {
+        runtime.num_threads = threads;
+        runtime.parallel_for = parallel_threads;
+    }
+    assert_int_equal(gqa_create(&layer, &config, NULL, &runtime, NULL), GQA_OK);
+    return layer;
+}
+
+static void window(gqa_config *c)
+{
+    c->sliding_window = 128;
+}
+
+static void chunk(gqa_config *c)
+{
+    c->attention_chunk_size = 1024;
+}
+
+static void both_sides(gqa_config *c)
+{
+    c->bidirectional = 1;
+    c->sliding_window = 1000;
+    c->right_window = 24;
+}
+
+static void full(gqa_config *c)
+{
+    (void)c;
+}
+
+static void wide_window(gqa_config *c)
+{
+    c->sliding_window = 1025;
+}
+
+static void wide_chunk(gqa_config *c)
+{
+    c->attention_chunk_size = 1025;
+}
+
+static void all_to_the_right(gqa_config *c)
+{
+    c->bidirectional = 1;
+    c->sliding_window = 128;
+}
+
+static void wide_to_the_right(gqa_config *c)
+{
+    both_sides(c);
+    c->right_window = 25;
+}
+
+/* Tiles of 128 tokens. */
+static void one_to_one(gqa_config *c)
+{
+    window(c);
+    c->num_key_value_heads = HQ;
+}
+
+/* A prefill of T tokens; each tensor is f32 or bf16. */
+static void make_call(gqa_inputs *in, gqa_output *out, gqa_dtype q, gqa_dtype attn, int32_t hkv)
+{
+    static float any[T * HQ * D];
+    gqa_inputs_init(in);
+    gqa_output_init(out);
+    in->q_proj = gqa_tensor_3d(any, q, T, HQ, D);
+    in->k_proj = gqa_tensor_3d(any, GQA_F32, T, hkv, D);
+    in->v_proj = gqa_tensor_3d(any, GQA_F32, T, hkv, D);
+    out->attn = gqa_tensor_3d(any, attn, T, HQ, D);
+}
+
+static size_t workspace_of(void (*edit)(gqa_config *), int32_t threads, gqa_dtype q, gqa_dtype attn)
+{
+    gqa_layer *layer = new_layer(edit, threads);
+    gqa_inputs in;
+    gqa_output out;
+    size_t size = 0;
+    make_call(&in, &out, q, attn, edit == one_to_one ? HQ : HKV);
+    assert_int_equal(gqa_workspace_size(layer, NULL, &in, &out, &size, NULL), GQA_OK);
+    gqa_destroy(&layer);
+    return size;
+}
+
+/* What copies of q and of the output add to the workspace: a token's are 16 KiB each. With fewer
+ * tokens at once it has less of other things. */
+static int64_t copies_of(void (*edit)(gqa_config *), int32_t threads, gqa_dtype q, gqa_dtype attn)
+{
+    return (int64_t)workspace_of(edit, threads, q, attn) -
+           (int64_t)workspace_of(edit, threads, GQA_F32, GQA_F32);
+}
+
+static void copies_stay_in_a_cache(void **state)
+{
+    void (*const few[])(gqa_config *) = {window, chunk, both_sides};
+    void (*const many[])(gqa_config *) = {
+        full, wide_window, wide_chunk, all_to_the_right, wide_to_the_right, one_to_one};
+    (void)state;
+    for (size_t i = 0; i < sizeof few / sizeof few[0]; i++) {
+        assert_in_range(copies_of(few[i], 1, GQA_BF16, GQA_BF16), MIB * 3 / 4, MIB);
+        assert_in_range(copies_of(few[i], 1, GQA_BF16, GQA_F32), MIB * 3 / 4, MIB);
+        assert_in_range(copies_of(few[i], 1, GQA_F32, GQA_BF16), MIB * 3 / 4, MIB);
+        assert_in_range(copies_of(few[i], 4, GQA_BF16, GQA_BF16), 3 * MIB, 4 * MIB);
+    }
+    for (size_t i = 0; i < sizeof many / sizeof many[0]; i++) {
+        assert_in_range(copies_of(many[i], 1, GQA_BF16, GQA_BF16), 8 * MIB, 8 * MIB);
+    }
+}
+
+/* The output of bf16 values, in bf16 tensors or as the same values in f32. */
+static void run(const gqa_layer *layer, bool halves, float *out)
+{
+    static float q[T * HQ * D], k[T * HKV * D], v[T * HKV * D];
+    static uint16_t q16[T * HQ * D], k16[T * HKV * D], v16[T * HKV * D];
+    float *const all[] = {q, k, v};
+    uint16_t *const all16[] = {q16, k16, v16};
+    const gqa_dtype dtype = halves ? GQA_BF16 : GQA_F32;
+    gqa_inputs in;
+    gqa_output result;
+    uint64_t seed = 5;
+    for (int a = 0; a < 3; a++) {
+        for (int i = 0; i < T * (a == 0 ? HQ : HKV) * D; i++) {
+            all16[a][i] = gqa__f32_to_bf16(2.0f * random_float(&seed));
+            all[a][i] = gqa__bf16_to_f32(all16[a][i]);
+        }
+    }
+    gqa_inputs_init(&in);
+    gqa_output_init(&result);
+    in.q_proj = gqa_tensor_3d(halves ? (const void *)q16 : q, dtype, T, HQ, D);
+    in.k_proj = gqa_tensor_3d(halves ? (const void *)k16 : k, dtype, T, HKV, D);
+    in.v_proj = gqa_tensor_3d(halves ? (const void *)v16 : v, dtype, T, HKV, D);
+    result.attn = gqa_tensor_3d(out, GQA_F32, T, HQ, D);
+    assert_int_equal(gqa_forward(layer, NULL, &in, &result, NULL, 0, NULL), GQA_OK);
+}
+
+static void same_bits(void **state)
+{
+    void (*const edits[])(gqa_config *) = {window, both_sides};
+    const size_t bytes = (size_t)T * HQ * D * sizeof(float);
+    float *const want = malloc(bytes), *const got = malloc(bytes);
+    (void)state;
+    assert_non_null(want);
+    assert_non_null(got);
+    for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
+        for (int32_t threads = 1; threads <= 3; threads += 2) {
+            gqa_layer *layer = new_layer(edits[i], threads);
+            run(layer, false, want);
+            run(layer, true, got);
+            assert_memory_equal(got, want, bytes);
+            gqa_destroy(&layer);
+        }
+    }
+    free(want);
+    free(got);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(copies_stay_in_a_cache),
+        cmocka_unit_test(same_bits),
+    };
+    return RUN_TESTS(argc, argv, tests);
+}
