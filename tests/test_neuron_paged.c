@@ -270,10 +270,13 @@ static void any_sizes(void **state)
 
 static void odd(void **state)
 {
+    const int n = (int)(sizeof sizes / sizeof sizes[0]);
+
     (void)state;
-    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+    for (int k = 0; k < fewer_cases(n); k++) {
         static struct call call;
-        call_open(&call, &sizes[i], 40 + i);
+        const int i = (k + 6) % n; /* small ones first */
+        call_open(&call, &sizes[i], (uint64_t)(40 + i));
         check_call(&call);
         call_close(&call);
     }
