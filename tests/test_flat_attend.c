@@ -59,7 +59,8 @@ struct tiles {
 static void keep_tile(void *user, const gqa_tile *tile)
 {
     struct tiles *const tiles = user;
-    const int32_t seen[6] = {tile->fate, tile->head, tile->row, tile->rows, tile->key, tile->keys};
+    const int32_t seen[6] = {(int32_t)tile->fate, tile->head, tile->row,
+                             tile->rows,          tile->key,  tile->keys};
     int *const count = &tiles->count[tile->batch];
     assert_true(tile->batch >= 0 && tile->batch < B && *count < TILES);
     memcpy(tiles->seen[tile->batch][(*count)++], seen, sizeof seen);

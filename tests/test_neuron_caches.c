@@ -79,7 +79,7 @@ static void window_masks(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        const gqa_neuron_window window = {rows[i].release, 4, 0};
+        const gqa_neuron_window window = {(gqa_neuron_release)rows[i].release, 4, 0};
         uint8_t got[4];
         assert_int_equal(gqa_neuron_window_decode(&window, rows[i].position, got, NULL, NULL),
                          GQA_OK);

@@ -173,11 +173,16 @@ static void strategies(void **state)
     want = maps_tensor(&file, TOOL_I32, &n, "exp.strategy");
     assert_int_equal(n, 5184);
     for (int64_t i = 0; i < n; i++, rows += 10) {
-        const gqa_neuron_strategy_input in = {200 + rows[0], enabled[rows[1] + 1],
-                                              rows[2],       rows[3],
-                                              rows[4],       rows[5],
-                                              rows[6],       rows[7],
-                                              rows[8],       rows[9]};
+        const gqa_neuron_strategy_input in = {(gqa_neuron_release)(200 + rows[0]),
+                                              enabled[rows[1] + 1],
+                                              rows[2],
+                                              rows[3],
+                                              rows[4],
+                                              rows[5],
+                                              rows[6],
+                                              rows[7],
+                                              rows[8],
+                                              rows[9]};
         gqa_neuron_flash_strategy got = GQA_NEURON_STRATEGY_NONE;
         const gqa_status status = gqa_neuron_strategy(&in, &got, NULL);
         const int32_t code = status == GQA_ERR_UNSUPPORTED ? -1 : (int32_t)got;
@@ -363,7 +368,7 @@ static void windows(void **state)
     row = table(&file, "window", 4, &n);
     assert_int_equal(n, 13);
     for (int64_t i = 0; i < n; i++, row += 4) {
-        const gqa_neuron_window window = {200 + row[0], row[1], row[2]};
+        const gqa_neuron_window window = {(gqa_neuron_release)(200 + row[0]), row[1], row[2]};
         int32_t slots;
         clear();
         assert_int_equal(gqa_neuron_window_size(&window, &slots, NULL, NULL), GQA_OK);
@@ -374,7 +379,7 @@ static void windows(void **state)
     write_slots = maps_tensor(&file, TOOL_I32, NULL, "exp.window_write_slot");
     assert_int_equal(n, 16);
     for (int64_t i = 0; i < n; i++, row += 3) {
-        const gqa_neuron_window window = {200 + row[0], row[1], 0};
+        const gqa_neuron_window window = {(gqa_neuron_release)(200 + row[0]), row[1], 0};
         int32_t slot = -1;
         clear();
         assert_int_equal(gqa_neuron_window_decode(&window, row[2], masks, &slot, NULL), GQA_OK);

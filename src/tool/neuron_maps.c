@@ -95,11 +95,16 @@ void tool_maps_strategy(struct tool_maps *maps)
     const int32_t *row = table.row;
 
     for (int64_t i = 0; i < table.rows && maps->fault->text[0] == '\0'; i++, row += 10) {
-        const gqa_neuron_strategy_input in = {200 + row[0], attn_kernel(row[1]),
-                                              row[2],       row[3],
-                                              row[4],       row[5],
-                                              row[6],       row[7],
-                                              row[8],       row[9]};
+        const gqa_neuron_strategy_input in = {(gqa_neuron_release)(200 + row[0]),
+                                              attn_kernel(row[1]),
+                                              row[2],
+                                              row[3],
+                                              row[4],
+                                              row[5],
+                                              row[6],
+                                              row[7],
+                                              row[8],
+                                              row[9]};
         gqa_neuron_flash_strategy strategy = GQA_NEURON_STRATEGY_NONE;
         const gqa_status status = gqa_neuron_strategy(&in, &strategy, &maps->err);
         const int32_t code = status == GQA_ERR_UNSUPPORTED ? -1 : (int32_t)strategy;

@@ -46,7 +46,7 @@ static void fill_windows(struct tool_maps *maps)
 
     tool_maps_offset(maps, "exp.window_slots");
     for (int64_t i = 0; i < table.rows; i++, row += 4) {
-        const gqa_neuron_window window = {200 + row[0], row[1], row[2]};
+        const gqa_neuron_window window = {(gqa_neuron_release)(200 + row[0]), row[1], row[2]};
         int32_t slots = 0;
         if (!window_fits(maps, &window, &slots, NULL) ||
             !tool_maps_did(maps, "gqa_neuron_window_slots",
@@ -65,7 +65,7 @@ static void decode_windows(struct tool_maps *maps)
 
     tool_maps_offset(maps, "exp.window_mask");
     for (int64_t i = 0; i < table.rows; i++, row += 3) {
-        const gqa_neuron_window window = {200 + row[0], row[1], 0};
+        const gqa_neuron_window window = {(gqa_neuron_release)(200 + row[0]), row[1], 0};
         int32_t slot = -1;
         if (!tool_maps_fits(maps, row[1]) ||
             !tool_maps_did(
