@@ -76,6 +76,19 @@ static bool open_model(struct model *m, const uint8_t *data, size_t size)
 /* --- values -------------------------------------------------------------------------------------
  */
 
+/* config.denormals FLUSH with f32 products: denormal keys and values are stored as zeros. */
+static void flush(const struct model *m, float *x, int64_t n)
+{
+    const gqa_config *const config = &m->scene.config;
+
+    if (config->denormals != GQA_DENORMALS_FLUSH || config->numerics != GQA_NUMERICS_F32) {
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = fabsf(x[i]) < FLT_MIN ? copysignf(0.0f, x[i]) : x[i];
+    }
+}
+
 /* The values as f32, packed, after a round through the storage type. */
 static const float *stored(struct model *m, const gqa_tensor *t, gqa_dtype storage)
 {
@@ -87,6 +100,7 @@ static const float *stored(struct model *m, const gqa_tensor *t, gqa_dtype stora
     narrow.dtype = GQA_BF16;
     narrow.data = scene_memory(&m->scene, (size_t)n * 2);
     FUZZ_CHECK(gqa_convert(t, &wide, NULL) == GQA_OK);
+    flush(m, wide.data, n);
     if (storage == GQA_BF16) {
         FUZZ_CHECK(gqa_convert(&wide, &narrow, NULL) == GQA_OK);
         FUZZ_CHECK(gqa_convert(&narrow, &wide, NULL) == GQA_OK);
