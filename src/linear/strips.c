@@ -30,10 +30,20 @@ static size_t unit_bytes(const struct gqa__linear *linear)
     return (size_t)gqa__round_up((int64_t)bytes, GQA__ALIGN);
 }
 
+/* One unit of outputs: their rows, and the formats of each (they may come from several tensors). */
+struct unit {
+    struct gqa__rows rows;
+    gqa_dtype dtypes[GQA__UNIT_ROWS];
+    bool mixed; /* of several formats */
+};
+
+enum { UNIT_BYTES = (sizeof(struct unit) + GQA__ALIGN - 1) / GQA__ALIGN * GQA__ALIGN };
+
+/* A slice behind the kernel set's scratch: the unit, its packed weights, a row of f32. */
 size_t gqa__strips_bytes(const struct gqa__linear *linear)
 {
     const size_t row = (size_t)linear->in * sizeof(float);
-    return unit_bytes(linear) + (size_t)gqa__round_up((int64_t)row, GQA__ALIGN);
+    return UNIT_BYTES + unit_bytes(linear) + (size_t)gqa__round_up((int64_t)row, GQA__ALIGN);
 }
 
 /* The strip that holds the row. */
@@ -56,13 +66,6 @@ static const void *row_at(const struct gqa__strip *strip, int64_t row)
     const int64_t at = (row - strip->first) * strip->stride;
     return (const unsigned char *)strip->data + (size_t)at * gqa__dtype_size(strip->dtype);
 }
-
-/* One unit of outputs: their rows, and the formats of each (they may come from several tensors). */
-struct unit {
-    struct gqa__rows rows;
-    gqa_dtype dtypes[GQA__UNIT_ROWS];
-    bool mixed; /* of several formats */
-};
 
 /* Rows beyond the last output repeat its row. */
 static void find_rows(struct unit *unit, const struct gqa__linear *linear, int64_t out, int64_t n)
@@ -127,10 +130,11 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
     const bool once = share->packet_end - share->packet_begin == 1;
     const struct gqa__kernels *const kernels = p->linear->kernels;
     const bool as_they_lie = p->linear->int8 || (once && !p->linear->flush);
-    unsigned char *const packed_unit = (unsigned char *)slice + kernels->scratch_bytes;
+    unsigned char *const own = (unsigned char *)slice + kernels->scratch_bytes;
+    struct unit *const unit = (struct unit *)(void *)own;
+    unsigned char *const packed_unit = own + UNIT_BYTES;
     bool packed = false;
-    struct unit unit;
-    find_rows(&unit, p->linear, out, n);
+    find_rows(unit, p->linear, out, n);
     for (int64_t packet = share->packet_begin; packet < share->packet_end; packet++) {
         struct gqa__linear_args args;
         gqa__product_args(p, packet, slice, &args);
@@ -142,12 +146,12 @@ static void run_unit(const struct gqa__product *p, const struct gqa__share *shar
         args.after.add = args.after.add == NULL ? NULL : args.after.add + out;
         args.scale = args.scale == NULL ? NULL : args.scale + out;
         args.bias = args.bias == NULL ? NULL : args.bias + out;
-        if (!packed && !unit.mixed && kernels->linear_rows != NULL && as_they_lie &&
-            kernels->linear_rows(&args, &unit.rows)) {
+        if (!packed && !unit->mixed && kernels->linear_rows != NULL && as_they_lie &&
+            kernels->linear_rows(&args, &unit->rows)) {
             continue;
         }
         if (!packed) {
-            pack_unit(packed_unit, &unit, p->linear);
+            pack_unit(packed_unit, unit, p->linear);
             packed = true;
         }
         kernels->linear(&args);
