@@ -114,7 +114,7 @@ static void put_elements(unsigned char *bytes, const unsigned char *src, int64_t
 
 static void put_header(const struct gqa__saved *saved, unsigned char *bytes)
 {
-    memcpy(bytes, GQA__SAVED_MAGIC, 8);
+    gqa__put_u64(bytes, GQA__SAVED_MAGIC);
     gqa__put_u32(bytes + GQA__AT_VERSION, GQA__SAVED_VERSION);
     gqa__put_u32(bytes + GQA__AT_HEADER, GQA__SAVED_HEADER);
     gqa__put_u64(bytes + GQA__AT_SIZE, saved->size);

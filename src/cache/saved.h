@@ -32,7 +32,7 @@
 
 #include "cache/cache.h"
 
-#define GQA__SAVED_MAGIC   "gqaseq\r\n"
+#define GQA__SAVED_MAGIC   UINT64_C(0x0a0d716573617167) /* "gqaseq\r\n" */
 #define GQA__SAVED_VERSION 1
 #define GQA__SAVED_HEADER  64
 

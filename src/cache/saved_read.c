@@ -43,7 +43,7 @@ static gqa_status check_kind(const unsigned char *bytes, size_t size, gqa_error 
                          "is %zu; the header of a saved sequence alone has %d bytes", size,
                          GQA__SAVED_HEADER);
     }
-    if (memcmp(bytes, GQA__SAVED_MAGIC, 8) != 0) {
+    if (gqa__get_u64(bytes) != GQA__SAVED_MAGIC) {
         return gqa__fail(err, GQA_ERR_ARG, "bytes",
                          "are no saved sequence: they must begin with %s", "\"gqaseq\\r\\n\"");
     }

@@ -248,7 +248,8 @@ static void draw_legend(FILE *out, double left, double top, int kinds)
     int n = 0;
 
     for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
-        const double y = top + 20.0 * (n / 2), x = left + 330.0 * (n % 2);
+        const int line = n / 2, column = n % 2;
+        const double y = top + 20.0 * line, x = left + 330.0 * column;
         if ((entries[i].kinds & kinds) == 0) {
             continue;
         }
