@@ -113,6 +113,30 @@ static void rows_that_differ(void **state)
     }
 }
 
+/* No rows, in extents whose product no integer holds, with strides that say nothing. */
+static void empty_states(void **state)
+{
+    const int64_t many = INT64_C(1) << 32;
+    gqa_states a = states_in(lower, 0, BLOCK_KEYS), b = states_in(written, BLOCK_KEYS, 300),
+               out = a;
+    gqa_states *const all[] = {&a, &b, &out};
+    const gqa_states *const list[] = {&a, &b};
+    (void)state;
+    for (int zero = 0; zero < 3; zero++) {
+        const int64_t x = zero == 0 ? 0 : many, y = zero == 1 ? 0 : many, z = zero == 2 ? 0 : many;
+        for (int i = 0; i < 3; i++) {
+            all[i]->m = all[i]->l = gqa_tensor_3d(lower, GQA_F32, x, y, z);
+            all[i]->o = gqa_tensor_4d(lower, GQA_F32, x, y, z, SMALL_DV);
+            for (int d = 0; d < 4; d++) {
+                all[i]->m.stride[d] = all[i]->l.stride[d] = d == 2 ? 1 : 5;
+                all[i]->o.stride[d] = d == 3 ? 1 : 5;
+            }
+        }
+        assert_int_equal(gqa_merge_states(list, 2, &out, NULL), GQA_OK);
+        assert_int_equal(gqa_merge_states(list, 1, &out, NULL), GQA_OK);
+    }
+}
+
 static void finish_refused(const gqa_layer *layer, const gqa_states *states, gqa_phase phase,
                            int32_t leave_out, const gqa_tensor *output, const gqa_tensor *lse,
                            gqa_status status, const char *field)
@@ -162,9 +186,8 @@ static void unspoilt(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(spoilt_merges),
-        cmocka_unit_test(rows_that_differ),
-        cmocka_unit_test(spoilt_finishes),
+        cmocka_unit_test(spoilt_merges),    cmocka_unit_test(empty_states),
+        cmocka_unit_test(rows_that_differ), cmocka_unit_test(spoilt_finishes),
         cmocka_unit_test(unspoilt),
     };
     if (forced_isa_refuses(GQA_NUMERICS_F32)) { /* cmocka cannot skip in a setup */

@@ -17,7 +17,16 @@
 #include "kernel/contract/convert.h"
 #include "stage/stage.h"
 
-/* One tensor of a state: present, f32, packed. */
+/* Rows of states [B, T, Hq]: none if an extent is 0, whatever the others are. */
+static int64_t state_rows(const gqa_states *states)
+{
+    const int64_t *const shape = states->m.shape;
+
+    return gqa__tensor_extent(&states->m) == 0 ? 0 : shape[0] * shape[1] * shape[2];
+}
+
+/* One tensor of a state: present, f32, packed. An empty one has no elements that strides could
+ * place, and extents whose product may be any. */
 static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *name, int32_t rank,
                              const int64_t *shape, gqa_error *err)
 {
@@ -29,6 +38,9 @@ static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *name,
     }
     status =
         gqa__tensor_fit(t, &(struct gqa__form){field, GQA__ONLY_F32, rank, shape, true}, t, err);
+    if (status == GQA_OK && gqa__tensor_extent(t) == 0) {
+        return GQA_OK;
+    }
     for (int32_t i = rank - 1; i >= 0 && status == GQA_OK; i--) {
         if (t->shape[i] > 1 && t->stride[i] != step) {
             status = gqa__fail(err, GQA_ERR_SHAPE, field,
@@ -97,7 +109,7 @@ bool gqa__states_empty(const gqa_states *states)
 static gqa_status check_empty(const gqa_states *states, int32_t i, gqa_error *err)
 {
     const float *const l = states->l.data;
-    const int64_t rows = states->m.shape[0] * states->m.shape[1] * states->m.shape[2];
+    const int64_t rows = state_rows(states);
 
     for (int64_t row = 0; row < rows; row++) {
         if (l[row] != 0.0f) {
@@ -236,7 +248,7 @@ static void join_ranges(const gqa_states *const *states, int32_t n, int32_t *beg
 static void merge_rows(const gqa_states *const *states, int32_t n, const gqa_states *to)
 {
     const int32_t dv = (int32_t)to->o.shape[3];
-    const int64_t rows = to->m.shape[0] * to->m.shape[1] * to->m.shape[2];
+    const int64_t rows = state_rows(to);
     struct row_merge merge;
 
     for (int64_t row = 0; row < rows; row++) {
@@ -273,10 +285,9 @@ gqa_status gqa_merge_states(const gqa_states *const *states, int32_t n, gqa_stat
     mode = gqa__fpmode_enter();
     join_ranges(states, n, &begin, &end);
     if (begin == end) {
-        const int64_t tokens = to.m.shape[0] * to.m.shape[1];
-        for (int64_t t = 0; t < tokens; t++) {
-            gqa__states_clear(&to, t * to.m.shape[2], (int32_t)to.m.shape[2],
-                              (int32_t)to.o.shape[3]);
+        const int64_t rows = state_rows(&to);
+        for (int64_t row = 0; row < rows; row++) {
+            gqa__states_clear(&to, row, 1, (int32_t)to.o.shape[3]);
         }
     } else {
         merge_rows(states, n, &to);
@@ -381,8 +392,7 @@ static gqa_status finish_all(struct finish_call *call, const gqa_runtime *runtim
 {
     const int64_t lanes = call->params->kernels->lanes;
     const int64_t floats = lanes * (4 + 2 * (int64_t)call->params->shape.dv);
-    const int64_t *const shape = call->states.m.shape; /* [B, T, Hq] */
-    const int64_t rows = shape[0] * shape[1] * shape[2];
+    const int64_t rows = state_rows(&call->states);
     void *block;
     const gqa_status status = gqa__alloc(runtime, (size_t)floats * sizeof(float), "workspace",
                                          "a workspace", &block, err);
