@@ -38,18 +38,18 @@ static gqa_status fit_packed(gqa_tensor *t, const char *field, const char *name,
     }
     status =
         gqa__tensor_fit(t, &(struct gqa__form){field, GQA__ONLY_F32, rank, shape, true}, t, err);
-    if (status == GQA_OK && gqa__tensor_extent(t) == 0) {
-        return GQA_OK;
+    if (status != GQA_OK || gqa__tensor_extent(t) == 0) {
+        return status;
     }
-    for (int32_t i = rank - 1; i >= 0 && status == GQA_OK; i--) {
+    for (int32_t i = rank - 1; i >= 0; i--) { /* what is packed so far has an extent that fits */
         if (t->shape[i] > 1 && t->stride[i] != step) {
-            status = gqa__fail(err, GQA_ERR_SHAPE, field,
-                               "%s.stride[%d] is %lld; states are packed (%lld)", name, i,
-                               (long long)t->stride[i], (long long)step);
+            return gqa__fail(err, GQA_ERR_SHAPE, field,
+                             "%s.stride[%d] is %lld; states are packed (%lld)", name, i,
+                             (long long)t->stride[i], (long long)step);
         }
         step *= t->shape[i];
     }
-    return status;
+    return GQA_OK;
 }
 
 gqa_status gqa__states_fit(gqa_states *states, const char *field, const int64_t *shape, int32_t dv,
