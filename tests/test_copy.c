@@ -15,6 +15,7 @@
 #include "support/program.h"
 #include "support/refusal.h"
 #include "support/sequence_lines.h"
+#include "support/small_layer.h"
 
 static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0};
 static const struct rig_kind halved = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_BF16, 16, 1, 0};
@@ -121,6 +122,70 @@ static void large_values_are_told_again(void **state)
     gqa_cache_destroy(&caches[1]);
 }
 
+/* Denormal keys and values, stored by a layer that keeps or flushes them. */
+static gqa_cache *open_denormals(gqa_denormals denormals)
+{
+    gqa_config config = attention_config(1, 1, 32, 0);
+    gqa_cache_options options;
+    gqa_cache *cache = NULL;
+    float x[20 * 32];
+    config.isa = GQA_ISA_SCALAR;
+    config.denormals = denormals;
+    gqa_layer *layer = attention_layer(&config, NULL);
+    gqa_cache_options_init(&options, layer);
+    options.max_sequences = 2;
+    options.max_tokens = 32;
+    options.page_size = 16;
+    assert_int_equal(gqa_cache_create(&cache, layer, &options, NULL), GQA_OK);
+    gqa_destroy(&layer);
+    for (int i = 0; i < 20 * 32; i++) {
+        x[i] = (i % 2 == 0 ? 0x1p-140f : -0x1p-140f) * (float)(i % 3);
+    }
+    const gqa_tensor rows = gqa_tensor_3d(x, GQA_F32, 20, 1, 32);
+    assert_int_equal(gqa_cache_append(cache, 0, &rows, &rows, NULL, NULL), GQA_OK);
+    return cache;
+}
+
+static void read_all(const gqa_cache *cache, int32_t sequence, float k[20 * 32], float v[20 * 32])
+{
+    const gqa_tensor key = gqa_tensor_3d(k, GQA_F32, 1, 20, 32);
+    const gqa_tensor value = gqa_tensor_3d(v, GQA_F32, 1, 20, 32);
+    assert_int_equal(gqa_cache_read(cache, sequence, 0, &key, &value, NULL, NULL), GQA_OK);
+}
+
+/* What a cache stores as zero it also does when a copy or saved bytes bring it; a cache that keeps
+ * denormals keeps what the other one has. */
+static void denormals_as_the_cache_stores_them(void **state)
+{
+    gqa_cache *caches[2] = {open_denormals(GQA_DENORMALS_KEEP),
+                            open_denormals(GQA_DENORMALS_FLUSH)};
+    float k[4][20 * 32], v[4][20 * 32];
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        size_t size;
+        assert_int_equal(gqa_cache_save_size(caches[1 - i], 0, &size, NULL), GQA_OK);
+        unsigned char *const bytes = malloc(size);
+        assert_non_null(bytes);
+        assert_int_equal(gqa_cache_save(caches[1 - i], 0, bytes, size, NULL), GQA_OK);
+        read_all(caches[1], 0, k[0], v[0]); /* flushed: what both copies hold */
+        assert_int_equal(gqa_cache_copy(caches[i], 1, caches[1 - i], 0, 0, NULL), GQA_OK);
+        read_all(caches[i], 1, k[1], v[1]);
+        assert_int_equal(gqa_cache_truncate(caches[i], 1, 0, NULL), GQA_OK);
+        assert_int_equal(gqa_cache_load(caches[i], 1, bytes, size, 0, NULL), GQA_OK);
+        read_all(caches[i], 1, k[2], v[2]);
+        for (int way = 1; way <= 2; way++) {
+            assert_memory_equal(k[way], k[0], sizeof k[0]);
+            assert_memory_equal(v[way], v[0], sizeof v[0]);
+        }
+        assert_int_equal(gqa_cache_truncate(caches[i], 1, 0, NULL), GQA_OK);
+        free(bytes);
+    }
+    read_all(caches[0], 0, k[3], v[3]);
+    assert_memory_not_equal(k[3], k[0], sizeof k[0]);
+    gqa_cache_destroy(&caches[0]);
+    gqa_cache_destroy(&caches[1]);
+}
+
 static void within_one_cache(void **state)
 {
     static struct lines lines;
@@ -192,6 +257,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_layout_takes_from_any),
         cmocka_unit_test(large_values_are_told_again),
+        cmocka_unit_test(denormals_as_the_cache_stores_them),
         cmocka_unit_test(within_one_cache),
         cmocka_unit_test(types_are_converted_if_asked),
         cmocka_unit_test(what_is_refused_changes_nothing),

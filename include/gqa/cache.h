@@ -52,11 +52,11 @@ static inline void gqa_cache_options_init(gqa_cache_options *options, const gqa_
 GQA_API gqa_status gqa_cache_size(const gqa_layer *layer, const gqa_cache_options *options,
                                   size_t *size, gqa_error *err);
 
-/* A cache laid out for the layer's kernel set. Layers with the same KV heads, head dims and kernel
- * set may use it too; others get GQA_ERR_ARG. The pool is allocated here, from the layer's runtime,
- * unless options.memory is given; appending allocates nothing. It keeps no pointer to the layer,
- * but its runtime's allocator, or the caller's memory, is borrowed until the cache is destroyed.
- * GQA_ERR_UNSUPPORTED: a storage type that no page has. */
+/* A cache laid out for the layer's kernel set. Layers with the same KV heads, head dims, kernel set
+ * and config.denormals may use it too; others get GQA_ERR_ARG. The pool is allocated here, from the
+ * layer's runtime, unless options.memory is given; appending allocates nothing. It keeps no pointer
+ * to the layer, but its runtime's allocator, or the caller's memory, is borrowed until the cache is
+ * destroyed. GQA_ERR_UNSUPPORTED: a storage type that no page has. */
 GQA_API gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
                                     const gqa_cache_options *options, gqa_error *err);
 
@@ -108,9 +108,10 @@ GQA_API gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void
  * cache's (GQA_ERR_SHAPE), and the storage types, unless convert is 1: then K and V are rounded to
  * nearest even where the cache stores bf16 and the bytes f32. Page size, kernel set and numerics
  * may be others. Where the types are the same, going on gives the bits that the saved sequence
- * would have given. All or nothing, and nothing is read beyond size: bytes that are no saved
- * sequence, cut short, damaged or unsound are GQA_ERR_ARG (of another version, or of a type that no
- * cache has: GQA_ERR_UNSUPPORTED); GQA_ERR_CACHE_FULL as in gqa_cache_append. */
+ * would have given (config.denormals FLUSH: that with zeros in the place of denormals). All or
+ * nothing, and nothing is read beyond size: bytes that are no saved sequence, cut short, damaged or
+ * unsound are GQA_ERR_ARG (of another version, or of a type that no cache has:
+ * GQA_ERR_UNSUPPORTED); GQA_ERR_CACHE_FULL as in gqa_cache_append. */
 GQA_API gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes,
                                   size_t size, int32_t convert, gqa_error *err);
 

@@ -6,12 +6,12 @@
 #include "cache/cache.h"
 #include "cache/pages.h"
 
-/* Do pages of both hold the same bytes for the same tokens? Their heads and dims are the same. The
- * numerics decide which values of V are special. */
+/* May pages of b stand in a as they are? Their heads and dims are the same. The numerics decide
+ * which values of V are special; b may hold denormals that a stores as zero. */
 static bool pages_alike(const struct gqa__cache_layout *a, const struct gqa__cache_layout *b)
 {
-    return a->page_size == b->page_size && a->dtype_k == b->dtype_k && a->dtype_v == b->dtype_v &&
-           a->k_stride == b->k_stride && a->v_stride == b->v_stride &&
+    return (b->flush || !a->flush) && a->page_size == b->page_size && a->dtype_k == b->dtype_k &&
+           a->dtype_v == b->dtype_v && a->k_stride == b->k_stride && a->v_stride == b->v_stride &&
            a->kernels->v_transposed == b->kernels->v_transposed &&
            a->kernels->numerics == b->kernels->numerics;
 }
