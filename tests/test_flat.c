@@ -381,7 +381,10 @@ static void no_entries(void **state)
 
 /* ---- one workspace for many calls ---- */
 
-static size_t size_of(struct small_layer *small, bool cached, int b, int t, bool flat)
+/* Bytes for tensors [outer, t, ..], batch > 0 of a flat call: from hidden states to hidden states,
+ * or from projections to the attention's output. */
+static size_t size_of(struct small_layer *small, bool cached, bool projected, int outer, int t,
+                      int batch)
 {
     const int32_t unread[1] = {0};
     gqa_inputs in;
@@ -389,11 +392,18 @@ static size_t size_of(struct small_layer *small, bool cached, int b, int t, bool
     size_t size = 0;
     gqa_inputs_init(&in);
     gqa_output_init(&out);
-    in.hidden_states =
-        gqa_tensor_3d(small->x, GQA_F32, flat ? 1 : b, flat ? b * t : t, SMALL_HIDDEN);
-    out.hidden_states = in.hidden_states;
-    in.row_begin = flat ? unread : NULL;
-    in.batch = flat ? b : 0;
+    if (projected) {
+        const int dv = small->model.config.v_head_dim > 0 ? SMALL_DV : SMALL_DK;
+        in.q_proj = gqa_tensor_4d(small->x, GQA_F32, outer, t, SMALL_HQ, SMALL_DK);
+        in.k_proj = gqa_tensor_4d(small->x, GQA_F32, outer, t, SMALL_HKV, SMALL_DK);
+        in.v_proj = gqa_tensor_4d(small->x, GQA_F32, outer, t, SMALL_HKV, dv);
+        out.attn = gqa_tensor_4d(small->x, GQA_BF16, outer, t, SMALL_HQ, dv);
+    } else {
+        in.hidden_states = gqa_tensor_3d(small->x, GQA_F32, outer, t, SMALL_HIDDEN);
+        out.hidden_states = in.hidden_states;
+    }
+    in.row_begin = batch > 0 ? unread : NULL;
+    in.batch = batch;
     assert_int_equal(gqa_workspace_size(small->layer, cached ? small->cache : NULL, &in, &out,
                                         &size, &small->err),
                      GQA_OK);
@@ -405,34 +415,33 @@ static void reference(gqa_config *config)
     config->backend = GQA_BACKEND_REFERENCE;
 }
 
-/* The size of a flat call of b entries and n tokens is enough for all that have no more of both. */
+static void windowed(gqa_config *config)
+{
+    config->sliding_window = 20;
+}
+
+/* What a flat call of b entries and n tokens needs grows with both, and no padded call of as many
+ * needs more. */
 static void one_workspace(void **state)
 {
-    static void (*const edits[])(gqa_config *) = {NULL, reference, neuron};
+    static void (*const edits[])(gqa_config *) = {NULL, windowed, reference, neuron};
     static const int tokens[] = {1, 2, 3, 7, 16, 33, 64, 127, 128, 129, 200, 256, 300, 511, 640};
+    enum { LENGTHS = sizeof tokens / sizeof tokens[0], EDITS = sizeof edits / sizeof edits[0] };
     static struct small_layer small;
-    const int n = (int)(sizeof tokens / sizeof tokens[0]);
     (void)state;
-    for (size_t e = 0; e < sizeof edits / sizeof edits[0]; e++) {
-        for (int cached = 0; cached < 2; cached++) {
-            size_t most = 0;
-            small_layer_open(&small, edits[e]);
-            for (int i = 0; i < n; i++) {
-                const size_t bound = size_of(&small, cached, 1, tokens[i], true);
-                assert_true(bound >= most); /* one entry; below, more of them */
-                most = bound;
-                for (int b = 1; b <= 8; b++) {
-                    const int each = tokens[i] / b;
-                    if (each > 0) {
-                        const size_t flat = size_of(&small, cached, b, each, true);
-                        assert_true(flat >= size_of(&small, cached, b, each, false));
-                        assert_true(flat >= size_of(&small, cached, 1, b * each, true));
-                        assert_true(size_of(&small, cached, b + 1, each, true) >= flat);
-                    }
-                }
+    for (int way = 0; way < 4 * EDITS; way++) {
+        const bool cached = way % 2 != 0, projected = way / 2 % 2 != 0;
+        small_layer_open(&small, edits[way / 4]);
+        for (int i = 0; i < LENGTHS; i++) {
+            for (int b = 1; b <= 9; b++) {
+                const int n = tokens[i], more = tokens[i + 1 < LENGTHS ? i + 1 : i];
+                const size_t flat = size_of(&small, cached, projected, 1, n, b);
+                assert_true(size_of(&small, cached, projected, 1, more, b) >= flat);
+                assert_true(size_of(&small, cached, projected, 1, n, b + 1) >= flat);
+                assert_true(size_of(&small, cached, projected, b, n / b, 0) <= flat);
             }
-            small_layer_close(&small);
         }
+        small_layer_close(&small);
     }
 }
 
@@ -448,7 +457,7 @@ static void needed_bytes(void **state)
     gqa_output_init(&out);
     in.hidden_states = out.hidden_states = gqa_tensor_3d(small.x, GQA_F32, 1, 8, SMALL_HIDDEN);
     snprintf(text, sizeof text, "has 64 bytes; this call needs %zu",
-             size_of(&small, false, 1, 8, false));
+             size_of(&small, false, false, 1, 8, 0));
     void *const workspace = aligned_alloc(64, 64);
     refused(gqa_forward(small.layer, NULL, &in, &out, workspace, 64, &refusal), GQA_ERR_WORKSPACE,
             "size", text);

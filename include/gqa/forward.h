@@ -235,9 +235,8 @@ static inline void gqa_output_init(gqa_output *output)
  *
  * One size for many calls: what a flat call of B entries and N tokens needs is enough for every
  * call, flat or not, of at most B entries and, padding included, at most N tokens that has the same
- * tensors in the same formats and strides (or fewer outputs) and asks for the same things, whatever
- * the lengths. A workspace that is too small is refused (GQA_ERR_WORKSPACE) with the bytes that the
- * call needs. */
+ * tensors in the same formats and with the same strides inside a token, whatever the lengths. A
+ * workspace that is too small is refused (GQA_ERR_WORKSPACE) with the bytes that the call needs. */
 GQA_API gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
                                       const gqa_inputs *inputs, const gqa_output *output,
                                       size_t *size, gqa_error *err);
