@@ -153,46 +153,18 @@ static const struct {
 } layers[] = {{"plain", neuron_plain}, {"everything", neuron_all}, {"cte", neuron_kernel}};
 enum { LAYERS = sizeof layers / sizeof layers[0], T = 5, PAST = 3 };
 
-struct creation {
-    struct weight_set model;
-    gqa_runtime runtime;
-    gqa_layer *layer;
-};
-
-static gqa_status run_create(void *arg, gqa_error *err)
-{
-    struct creation *const c = arg;
-    gqa_status status;
-
-    c->layer = (gqa_layer *)(void *)c; /* must become NULL */
-    status = gqa_create(&c->layer, &c->model.config, &c->model.weights, &c->runtime, err);
-    if (status == GQA_OK) {
-        gqa_destroy(&c->layer);
-    }
-    return status;
-}
-
-static void layer_is_null(void *arg)
-{
-    assert_null(((struct creation *)arg)->layer);
-}
-
 static void create_layer(void **state)
 {
     (void)state;
     for (int i = 0; i < LAYERS; i++) {
-        struct host host;
-        struct creation c;
-        const struct attempt attempt = {layers[i].name, run_create, layer_is_null, &c};
+        struct weight_set model;
 
-        c.runtime = host_start(&host, 1);
-        small_set_init(&c.model);
-        layers[i].edit(&c.model.config);
-        weight_set_fill(&c.model);
-        print_message("gqa_create, %s: %d allocations\n", attempt.name,
-                      (int)sweep(&host, &attempt));
-        assert_int_equal(host.live, 0);
-        weight_set_free(&c.model);
+        small_set_init(&model);
+        layers[i].edit(&model.config);
+        weight_set_fill(&model);
+        print_message("gqa_create, %s: %d allocations\n", layers[i].name,
+                      (int)sweep_create(layers[i].name, &model));
+        weight_set_free(&model);
     }
 }
 

@@ -67,11 +67,12 @@ static void find_span(struct run *run, int32_t s, int64_t at)
 {
     const struct gqa__attention *const attention = run->attention;
     const struct gqa__segment *const segment = &run->plan.segments[s];
-    int32_t first = INT32_MAX;
-    int32_t last = 0;
     const int32_t end = segment->range_end > 0
                             ? (int32_t)gqa__min(segment->range_end, segment->view.length)
                             : segment->view.length;
+    int32_t first = INT32_MAX;
+    int32_t last = 0;
+
     attention->first_token[s] = at;
     for (int32_t i = 0; i < segment->n; i++, at++) {
         int32_t lo = 0;

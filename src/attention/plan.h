@@ -26,9 +26,9 @@ struct gqa__plan {
     int32_t group, hkv, tile_rows;
     int64_t *first_tile; /* [n + 1] tiles of the segments before each one */
     int64_t tiles;
-    int32_t *block_begin,
-        *block_end; /* [n] fold blocks of which some row of a segment sees a key */
-    gqa_cut cut;    /* KEYS: of some segment */
+    /* [n] Fold blocks of which some row of a segment sees a key. */
+    int32_t *block_begin, *block_end;
+    gqa_cut cut; /* KEYS: of some segment */
     /* A part is 2^part_level fold blocks, aligned: a node of the fold tree. A segment of more is
      * cut. */
     int32_t part_level;

@@ -177,9 +177,9 @@ static int32_t next_block(struct gqa__spine *spine, struct block_cursor *cursor,
             run->first = entry->first_valid + cursor->done;
             run->n = take;
             run->at = n;
-            spine->tkg = entry->tkg;
             run->tensor_b = entry->tensor_b;
             run->tensor_t = entry->tensor_t + run->first;
+            spine->tkg = entry->tkg;
             for (int32_t t = 0; t < take; t++) {
                 spine->positions[n + t] =
                     gqa__call_position(spine->call, cursor->b, run->first + t);

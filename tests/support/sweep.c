@@ -67,3 +67,37 @@ int64_t sweep(struct host *host, const struct attempt *attempt)
     fail_msg("%s never gets through", attempt->name);
     return 0;
 }
+
+struct creation {
+    const struct weight_set *set;
+    gqa_runtime runtime;
+    gqa_layer *layer;
+};
+
+static gqa_status create(void *arg, gqa_error *err)
+{
+    struct creation *const c = arg;
+    gqa_status status;
+
+    c->layer = (gqa_layer *)(void *)c; /* must become NULL */
+    status = gqa_create(&c->layer, &c->set->config, &c->set->weights, &c->runtime, err);
+    if (status == GQA_OK) {
+        gqa_destroy(&c->layer);
+    }
+    return status;
+}
+
+static void layer_is_null(void *arg)
+{
+    assert_null(((struct creation *)arg)->layer);
+}
+
+int64_t sweep_create(const char *name, const struct weight_set *set)
+{
+    struct host host;
+    struct creation c = {.set = set};
+    const struct attempt attempt = {name, create, layer_is_null, &c};
+
+    c.runtime = host_start(&host, 1);
+    return sweep(&host, &attempt);
+}

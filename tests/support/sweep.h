@@ -7,6 +7,7 @@
 
 #include "gqa/types.h"
 #include "support/host.h"
+#include "support/weight_set.h"
 
 /* run returns its status and undoes a success; unchanged fails the test if a failed run left a
  * trace. */
@@ -21,5 +22,8 @@ struct attempt {
  * it gets through; the same with misaligned memory. A failure must be reported as what it is and
  * leak nothing. Returns how many allocations a success makes. */
 int64_t sweep(struct host *host, const struct attempt *attempt);
+
+/* The same of gqa_create, which leaves no layer when it fails. */
+int64_t sweep_create(const char *name, const struct weight_set *set);
 
 #endif
