@@ -25,6 +25,25 @@ static gqa_tensor packed(struct play *play, int32_t rank, int64_t a, int64_t b, 
     return shaped;
 }
 
+/* A spoilt tensor may have more tokens than were drawn, with memory for them: positions, too. */
+static void lengthen_positions(struct play *play, struct call *call)
+{
+    const int64_t tokens = call->tensor[0].shape[0], given = 4 * (int64_t)call->n;
+
+    if ((call->which != 4 && call->which != 6) || tokens <= call->n) {
+        return;
+    }
+    if (tokens > SCENE_LARGEST / 4 / (int64_t)sizeof(int32_t)) {
+        call->tensor[0].data = NULL; /* refused */
+        return;
+    }
+    int32_t *const longer = scene_ints(&play->scene, 4 * tokens);
+    for (int64_t i = 0; i < 4 * tokens; i++) {
+        longer[i] = i < given ? call->positions[i] : (int32_t)i;
+    }
+    call->positions = longer;
+}
+
 static void draw(struct play *play, struct call *call)
 {
     const gqa_config *const g = &play->scene.config;
@@ -87,6 +106,7 @@ static void draw(struct play *play, struct call *call)
     if (call->which < 11) {
         scene_spoil_tensors(&play->scene, call, offsetof(struct call, tensor),
                             offsetof(struct call, tensor) + 3 * sizeof(gqa_tensor));
+        lengthen_positions(play, call);
     }
 }
 
