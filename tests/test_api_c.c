@@ -19,6 +19,7 @@ FIRST(gqa_cache_options);
 FIRST(gqa_inputs);
 FIRST(gqa_output);
 FIRST(gqa_work);
+FIRST(gqa_health);
 FIRST(gqa_attend_inputs);
 FIRST(gqa_attend_output);
 FIRST(gqa_build_info);
@@ -85,6 +86,7 @@ static void test_every_function(void)
     FUNCTION(gqa_inputs_init_sized);
     FUNCTION(gqa_output_init_sized);
     FUNCTION(gqa_work_init_sized);
+    FUNCTION(gqa_health_init_sized);
     FUNCTION(gqa_workspace_size);
     FUNCTION(gqa_forward);
     FUNCTION(gqa_attend_inputs_init_sized);
@@ -164,6 +166,7 @@ static void test_init(void)
     INIT(gqa_inputs, gqa_inputs_init);
     INIT(gqa_output, gqa_output_init);
     INIT(gqa_work, gqa_work_init);
+    INIT(gqa_health, gqa_health_init);
     INIT(gqa_attend_inputs, gqa_attend_inputs_init);
     INIT(gqa_attend_output, gqa_attend_output_init);
     INIT(gqa_neuron_call, gqa_neuron_call_init);

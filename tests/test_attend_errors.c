@@ -383,6 +383,12 @@ static void work_not_initialised(struct call *c)
     c->out.work = &work;
 }
 
+static void health_not_initialised(struct call *c)
+{
+    static gqa_health health;
+    c->out.health = &health;
+}
+
 static void neuron_of_another_backend(struct call *c)
 {
     static gqa_neuron_report report;
@@ -448,6 +454,7 @@ static const struct fault of_both[] = {
     {states_strided, "states_strided", "output.states", GQA_ERR_SHAPE},
     FAULT(no_output, "output.output"),
     FAULT(work_not_initialised, "output.work"),
+    FAULT(health_not_initialised, "output.health"),
     FAULT(neuron_of_another_backend, "output.neuron"),
     FAULT(layer_null, "layer"),
     FAULT(inputs_null, "inputs"),
@@ -526,7 +533,7 @@ static void every_member_is_spoilt(void **state)
     (void)state;
     assert_int_equal(n, 23);
     n += fault_members(header, "gqa_attend_output", "output", members + n, 64 - n);
-    assert_int_equal(n, 23 + 7);
+    assert_int_equal(n, 23 + 8);
     for (int i = 0; i < n; i++) {
         bool found = mentioned(members[i], of_both, BOTH) ||
                      mentioned(members[i], of_plain, PLAIN) ||

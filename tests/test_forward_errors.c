@@ -213,7 +213,7 @@ static void every_member_is_spoilt(void **state)
     (void)state;
     assert_int_equal(n, 29);
     n += fault_members(header, "gqa_output", "output", members + n, 64 - n);
-    assert_int_equal(n, 29 + 12);
+    assert_int_equal(n, 29 + 13);
     for (int i = 0; i < n; i++) {
         int found = 0;
         for (size_t j = 0; j < sizeof without / sizeof without[0]; j++) {

@@ -145,6 +145,7 @@ static void run_inits(void)
     gqa_inputs_init_sized(room(sizeof(gqa_inputs)), sizeof(gqa_inputs));
     gqa_output_init_sized(room(sizeof(gqa_output)), sizeof(gqa_output));
     gqa_work_init_sized(room(sizeof(gqa_work)), sizeof(gqa_work));
+    gqa_health_init_sized(room(sizeof(gqa_health)), sizeof(gqa_health));
     gqa_attend_inputs_init_sized(room(sizeof(gqa_attend_inputs)), sizeof(gqa_attend_inputs));
     gqa_attend_output_init_sized(room(sizeof(gqa_attend_output)), sizeof(gqa_attend_output));
     gqa_cache_options_init_sized(room(sizeof(gqa_cache_options)), layer, sizeof(gqa_cache_options));
@@ -342,6 +343,7 @@ static const struct entry {
     {"gqa_inputs_init_sized", run_inits},
     {"gqa_output_init_sized", run_inits},
     {"gqa_work_init_sized", run_inits},
+    {"gqa_health_init_sized", run_inits},
     {"gqa_workspace_size", run_forward},
     {"gqa_forward", run_forward},
     {"gqa_attend_inputs_init_sized", run_inits},

@@ -456,10 +456,11 @@ static void no_memory(void **state)
     scene_close(&scene);
 }
 
-/* output.neuron is of this backend, and lse of the others. */
+/* output.neuron is of this backend, lse and health of the others. */
 static void outputs_of_backends(void **state)
 {
     struct scene scene;
+    gqa_health health;
 
     (void)state;
     scene_init(&scene);
@@ -475,6 +476,12 @@ static void outputs_of_backends(void **state)
     assert_int_equal(gqa_forward(scene.layer, NULL, &scene.in, &scene.output, NULL, 0, &scene.err),
                      GQA_ERR_UNSUPPORTED);
     assert_string_equal(scene.err.field, "output.lse");
+    scene.output.lse.data = NULL;
+    scene.output.health = &health;
+    gqa_health_init(&health);
+    assert_int_equal(gqa_forward(scene.layer, NULL, &scene.in, &scene.output, NULL, 0, &scene.err),
+                     GQA_ERR_UNSUPPORTED);
+    assert_string_equal(scene.err.field, "output.health");
     scene_close(&scene);
 }
 

@@ -164,7 +164,8 @@ static void run(struct fixture *f)
     void *scratch = aligned_alloc(64, (size + 63) / 64 * 64 + 64);
     assert_non_null(scratch);
     memset(scratch, 0xff, size);
-    gqa__reference_attend(&f->params, &f->segment, 1, scratch, NULL);
+    gqa__reference_attend(&f->params, &f->segment, 1, scratch,
+                          &(struct gqa__reference_record){NULL, NULL});
     free(scratch);
 }
 

@@ -84,6 +84,7 @@ typedef struct gqa_attend_output {
     gqa_path path;     /* filled */
     gqa_work *work;    /* as in gqa_output */
     gqa_neuron_report *neuron; /* as in gqa_output */
+    gqa_health *health;        /* as in gqa_output */
 } gqa_attend_output;
 
 GQA_API void gqa_attend_output_init_sized(gqa_attend_output *output, size_t size);

@@ -17,6 +17,7 @@
 #define GQA_FORWARD_H
 
 #include "gqa/cache.h"
+#include "gqa/health.h"
 #include "gqa/trace.h"
 
 #ifdef __cplusplus
@@ -220,6 +221,8 @@ typedef struct gqa_output {
     gqa_work *work; /* borrowed for the call, initialised, and filled (not added to) when it
                        succeeds; NULL = not counted */
     gqa_neuron_report *neuron; /* the same, for backend neuron; with another one it is refused */
+    gqa_health *health; /* the same, for backends cpu and reference: NaN, far scores, empty rows,
+                           the sinks' share; NULL = nobody looks (gqa/health.h) */
 } gqa_output;
 
 GQA_API void gqa_output_init_sized(gqa_output *output, size_t size);

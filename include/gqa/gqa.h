@@ -14,6 +14,7 @@
  *   layer.h    gqa_weights and gqa_create: a layer, made once, shared by all threads
  *   cache.h    gqa_cache: keys and values of past tokens, in pages
  *   trace.h    gqa_trace: what became of each tile of attention
+ *   health.h   gqa_health: NaN, far scores, rows without keys and sinks of a call
  *   forward.h  gqa_forward: one call of a layer, from hidden states to hidden states
  *   attend.h   gqa_attend: attention alone, its raw softmax states and their merge
  *   stage.h    each stage of a layer as a function of its own
@@ -94,6 +95,7 @@
 #include "gqa/cache.h"
 #include "gqa/config.h"
 #include "gqa/forward.h"
+#include "gqa/health.h"
 #include "gqa/info.h"
 #include "gqa/layer.h"
 #include "gqa/neuron.h"

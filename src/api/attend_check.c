@@ -33,6 +33,7 @@ static void take_structs(struct gqa__call *call, const gqa_attend_inputs *in,
     call->out.attn = out->output;
     call->out.lse = out->lse;
     call->out.work = out->work;
+    call->out.health = out->health;
     call->out.neuron = out->neuron;
     attend->key = in->key;
     attend->value = in->value;

@@ -23,6 +23,11 @@ void gqa_work_init_sized(gqa_work *work, size_t size)
     gqa__init_struct(work, size);
 }
 
+void gqa_health_init_sized(gqa_health *health, size_t size)
+{
+    gqa__init_struct(health, size);
+}
+
 gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
                               const gqa_inputs *inputs, const gqa_output *output, size_t *size,
                               gqa_error *err)

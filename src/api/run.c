@@ -10,6 +10,7 @@
 #include "base/import.h"
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "layer/health.h"
 #include "layer/spine.h"
 
 /* --- padding --------------------------------------------------------------------------------- */
@@ -106,6 +107,10 @@ static void fill_report(struct gqa__call *call, const struct gqa__spine *spine)
     if (call->out.work != NULL) {
         gqa__export(call->out.work, &spine->work, sizeof spine->work);
     }
+    if (call->out.health != NULL) {
+        const gqa_health health = gqa__health_report(spine->health);
+        gqa__export(call->out.health, &health, sizeof health);
+    }
     if (call->out.neuron != NULL) {
         gqa__export(call->out.neuron, &spine->neuron->report, sizeof spine->neuron->report);
     }
@@ -129,11 +134,8 @@ gqa_status gqa__run_size(struct gqa__call *call, size_t *size, gqa_error *err)
     return GQA_OK;
 }
 
-static gqa_status check_memory(const struct gqa__call *call, const void *workspace, size_t size,
-                               gqa_error *err)
+static gqa_status check_memory(const void *workspace, size_t size, gqa_error *err)
 {
-    gqa_work work;
-
     if (workspace == NULL && size != 0) {
         return gqa__fail(err, GQA_ERR_ARG, "workspace", "is NULL, but size is %zu", size);
     }
@@ -141,10 +143,23 @@ static gqa_status check_memory(const struct gqa__call *call, const void *workspa
         return gqa__fail(err, GQA_ERR_ARG, "workspace", "is %p; it must be aligned to %d",
                          workspace, GQA__ALIGN);
     }
-    if (call->out.work == NULL) {
-        return GQA_OK;
+    return GQA_OK;
+}
+
+/* The structs that a call fills if they are there. */
+static gqa_status check_records(const struct gqa__call *call, gqa_error *err)
+{
+    gqa_status status = GQA_OK;
+    gqa_health health;
+    gqa_work work;
+
+    if (call->out.work != NULL) {
+        status = gqa__import(&work, sizeof work, call->out.work, "output.work", err);
     }
-    return gqa__import(&work, sizeof work, call->out.work, "output.work", err);
+    if (status == GQA_OK && call->out.health != NULL) {
+        status = gqa__import(&health, sizeof health, call->out.health, "output.health", err);
+    }
+    return status;
 }
 
 static gqa_status refuse_size(struct gqa__call *call, size_t size, gqa_error *err)
@@ -175,8 +190,14 @@ static gqa_status run_in(struct gqa__call *call, void *workspace, size_t size, g
         status = gqa__spine_check(&spine, err);
     }
     if (status == GQA_OK) {
+        if (call->out.health != NULL) {
+            gqa__health_inputs(call, spine.health);
+        }
         clear_padding(call);
         gqa__spine_run(&spine);
+        if (call->out.health != NULL) {
+            gqa__health_outputs(call, spine.health);
+        }
         fill_report(call, &spine);
     }
     return status;
@@ -185,8 +206,11 @@ static gqa_status run_in(struct gqa__call *call, void *workspace, size_t size, g
 gqa_status gqa__run(struct gqa__call *call, void *workspace, size_t size, gqa_error *err)
 {
     void *own = NULL;
-    gqa_status status = check_memory(call, workspace, size, err);
+    gqa_status status = check_memory(workspace, size, err);
 
+    if (status == GQA_OK) {
+        status = check_records(call, err);
+    }
     if (status == GQA_OK && workspace == NULL) {
         status = gqa__run_size(call, &size, err);
         if (status == GQA_OK) {

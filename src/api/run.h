@@ -10,7 +10,7 @@
 gqa_status gqa__run_size(struct gqa__call *call, size_t *size, gqa_error *err);
 
 /* Check the workspace (NULL, 0: one of the call's own) and the batch, run, and fill call->out.path,
- * rope_key and *call->out.work. */
+ * rope_key, *call->out.work and *call->out.health. */
 gqa_status gqa__run(struct gqa__call *call, void *workspace, size_t size, gqa_error *err);
 
 #endif

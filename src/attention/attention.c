@@ -57,7 +57,8 @@ struct run {
     const struct gqa__params *params;
     struct gqa__plan plan;
     int32_t threads;
-    bool counted;             /* tasks count what they do, each in its own scratch */
+    bool counted;             /* tasks count what they do, each in its own scratch, ... */
+    bool watched;             /* ... and what they see */
     struct gqa__trace *trace; /* NULL = none */
 };
 
@@ -120,6 +121,7 @@ static void begin_tile(const struct run *run, struct gqa__tile_id id, int32_t sl
     tile->whole = false;
     tile->work = run->counted ? &tile->scratch->work : NULL;
     tile->trace = run->trace;
+    tile->health = run->watched ? &tile->scratch->health : NULL;
     gqa__tile_begin(tile);
 }
 
@@ -234,6 +236,7 @@ static void clear_counts(const struct run *run)
 {
     for (int32_t i = 0; i < run->threads; i++) {
         run->attention->scratch[i].work = (gqa_work){0};
+        gqa__health_clear(&run->attention->scratch[i].health);
     }
 }
 
@@ -291,8 +294,9 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
     find_spans(&run);
     run.threads = gqa__thread_count(runtime);
     run.counted = record->work != NULL;
+    run.watched = record->health != NULL;
     run.trace = record->trace;
-    if (run.counted) {
+    if (run.counted || run.watched) {
         clear_counts(&run);
     }
     gqa__plan_make(&run.plan, params, run.threads, run.trace != NULL ? 0 : attention->max_parts);
@@ -305,6 +309,9 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
     }
     if (run.counted) {
         add_counts(&run, record->work);
+    }
+    for (int32_t i = 0; i < run.threads && run.watched; i++) {
+        gqa__health_add(record->health, &attention->scratch[i].health);
     }
     return run.plan.cut;
 }

@@ -28,12 +28,14 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
                                             const struct gqa__params *params,
                                             const struct gqa__attention_limits *limits);
 
-struct gqa__trace; /* trace.h */
+struct gqa__trace;  /* trace.h */
+struct gqa__health; /* stage/health.h */
 
 /* What a run says of itself. */
 struct gqa__attention_record {
-    gqa_work *work;           /* what was done is added to it; NULL: not counted */
-    struct gqa__trace *trace; /* told of each tile, on the calling thread alone; NULL: nobody */
+    gqa_work *work;             /* what was done is added to it; NULL: not counted */
+    struct gqa__trace *trace;   /* told of each tile, on the calling thread alone; NULL: nobody */
+    struct gqa__health *health; /* what was seen is added to it; NULL: nobody looks */
 };
 
 /* Attention of n segments within the limits. Returns how the work was cut. */

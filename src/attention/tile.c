@@ -273,7 +273,8 @@ static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
 }
 
 /* A block by the single entries of the kernel set, one after the other: for sets without `block`,
- * for panels that share the scratch, and where V may be special. Each panel is looked up when
+ * for panels that share the scratch, where V may be special, and where somebody looks at scores or
+ * states. Each panel is looked up when
  * it is needed. */
 static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
                         const uint8_t *mark)
@@ -309,6 +310,9 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
     }
     if (block->rules != NULL) {
         kernels->apply_rules(block->s, block->rules);
+    }
+    if (tile->health != NULL) {
+        gqa__tile_note_scores(tile, first, block->keys, block->s);
     }
     kernels->softmax(&softmax);
     for (int32_t k = first; k < end; k += panel.keys) {
@@ -440,7 +444,8 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = rules.keys > 0 ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, mark, &special);
-    if (kernels->block == NULL || block.runs == 0 || special || tile->trace != NULL) {
+    if (kernels->block == NULL || block.runs == 0 || special || tile->trace != NULL ||
+        tile->health != NULL) {
         walk_panels(tile, first, &block, special ? mark : NULL);
         if (tile->trace != NULL) {
             gqa__trace_computed(tile, first, end, sight, &block.state);
@@ -526,6 +531,9 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
         load_prior(tile, prior);
         kernels->merge(&prior, &state, shape->dv, tile->ld);
         state = prior;
+    }
+    if (tile->health != NULL) {
+        gqa__tile_note_rows(tile, &state);
     }
     if (segment->m != NULL) {
         store_states(tile, state);

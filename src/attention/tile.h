@@ -5,6 +5,7 @@
 
 #include "attention/fold.h"
 #include "attention/plan.h"
+#include "stage/health.h"
 
 /* Scratch of one thread. R = tile_rows, F = GQA__FOLD_BLOCK. */
 struct gqa__tile_scratch {
@@ -25,7 +26,8 @@ struct gqa__tile_scratch {
     float *slope;             /* [R] ALiBi * log2e */
     float *sink;              /* [R] logit * log2e */
     struct gqa__fold fold;
-    gqa_work work; /* what this thread did in a run, if it is counted */
+    gqa_work work;             /* what this thread did in a run, if it is counted */
+    struct gqa__health health; /* what it saw, if that is wanted */
 };
 
 /* A tile being walked. */
@@ -44,6 +46,7 @@ struct gqa__tile {
     bool explicit_mask;         /* a mask, bias, key bounds, active mask or unordered positions */
     gqa_work *work;             /* what is done is added here; NULL = not counted */
     struct gqa__trace *trace;   /* who is told of each block; NULL = nobody */
+    struct gqa__health *health; /* scores and rows are looked at for it; NULL = they are not */
     struct gqa__tile_scratch *scratch;
 };
 
@@ -59,6 +62,12 @@ void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_e
 /* Prior states, sink, division, and whatever outputs the segment asks for, from a folded state; not
  * for a tile that is finished. */
 void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state);
+
+/* health.c: scores [keys][ld] of keys from `first` on, -inf where a row does not see the key; and
+ * the rows' state over all their keys. tile->health is set. */
+void gqa__tile_note_scores(const struct gqa__tile *tile, int32_t first, int32_t keys,
+                           const float *s);
+void gqa__tile_note_rows(const struct gqa__tile *tile, const struct gqa__state *state);
 
 /* prefetch.c: what is read after the keys before `end`: the tile's next block, or else what the
  * next tile begins with. list: room for GQA__BLOCK_PREFETCHES. Returns how many. */

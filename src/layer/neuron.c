@@ -22,6 +22,7 @@ static gqa_status refuse_parts(const struct gqa__call *call, gqa_error *err)
         {gqa__present(&call->in.bias), "inputs.bias", "adds nothing to scores"},
         {gqa__present(mask) && mask->shape[1] > 1, "inputs.mask", "has one mask for all heads"},
         {gqa__present(&call->out.lse), "output.lse", "returns none"},
+        {call->out.health != NULL, "output.health", "has no such report"},
         {gqa__present(&call->attend.states.m), "output.states", "returns none"},
         {gqa__present(&call->attend.prior.m), "inputs.prior", "merges none"},
         {call->attend.range_begin != 0, "inputs.range_begin", "takes all keys"},

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/tensor.h"
 #include "layer/block.h"
+#include "layer/health.h"
 #include "layer/neuron.h"
 #include "layer/stages.h"
 #include "reference/reference.h"
@@ -146,6 +147,10 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
     spine->cut = GQA_CUT_ROWS;
     spine->choice = (struct gqa__neuron_choice){GQA_NEURON_STRATEGY_NONE, GQA_NEURON_NO_PROFILE};
     spine->work = (gqa_work){0};
+    spine->health = gqa__arena_take(arena, 1, sizeof *spine->health);
+    if (spine->health != NULL) {
+        gqa__health_clear(spine->health);
+    }
     spine->trace = (struct gqa__trace){call->in.trace, call->in.trace_user, 0};
     return !arena->failed;
 }
@@ -294,6 +299,7 @@ static void attend_block(struct gqa__spine *spine, int32_t runs)
 {
     const struct gqa__call *const call = spine->call;
     gqa_work *const work = call->out.work != NULL ? &spine->work : NULL;
+    struct gqa__health *const health = call->out.health != NULL ? spine->health : NULL;
 
     for (int32_t i = 0; i < runs; i++) {
         make_segment(spine, &spine->runs[i], &spine->segments[i]);
@@ -305,10 +311,11 @@ static void attend_block(struct gqa__spine *spine, int32_t runs)
         spine->work.tiles = spine->neuron->report.tiles;
         spine->work.tiles_skipped = spine->neuron->report.tiles_skipped;
     } else if (call->params->backend == GQA_BACKEND_REFERENCE) {
-        gqa__reference_attend(call->params, spine->segments, runs, spine->reference, work);
+        const struct gqa__reference_record record = {work, health};
+        gqa__reference_attend(call->params, spine->segments, runs, spine->reference, &record);
     } else {
-        const struct gqa__attention_record record = {work,
-                                                     call->in.trace != NULL ? &spine->trace : NULL};
+        const struct gqa__attention_record record = {
+            work, call->in.trace != NULL ? &spine->trace : NULL, health};
         if (gqa__attention_run(spine->attention, call->params, spine->segments, runs, call->runtime,
                                &record) == GQA_CUT_KEYS) {
             spine->cut = GQA_CUT_KEYS;
@@ -325,6 +332,9 @@ static void run_blocks(struct gqa__spine *spine, int makes)
 
     while ((n = next_block(spine, &cursor, &runs)) > 0) {
         gqa__block_before(spine, runs, n, makes);
+        if (spine->call->out.health != NULL) {
+            gqa__health_block(spine, runs, makes);
+        }
         if ((makes & GQA__MAKE_KV) != 0) {
             append_block(spine, runs);
         }

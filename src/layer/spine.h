@@ -28,8 +28,9 @@ struct gqa__spine {
     struct gqa__neuron_attention *neuron; /* of backend neuron */
     struct gqa__neuron_choice choice;     /* of the first entry */
     gqa_cut cut;
-    gqa_work work;           /* so far, if output.work asks for it */
-    struct gqa__trace trace; /* of backend cpu */
+    gqa_work work;              /* so far, if output.work asks for it */
+    struct gqa__health *health; /* so far, in the workspace, if output.health asks for it */
+    struct gqa__trace trace;    /* of backend cpu */
 };
 
 /* Carve everything from the arena, entries and views of the call too; in counting mode only the

@@ -12,12 +12,13 @@
 
 /* The keys of one KV head in the segment's range, and room for one row. */
 struct work {
-    int32_t first, keys; /* indices first .. first + keys - 1 */
-    float *k;            /* [keys][dk] */
-    float *v;            /* [keys][dv] */
-    double *scores;      /* [keys] natural units, -inf where the row does not see */
-    double *o;           /* [dv] */
-    int64_t pairs;       /* of row and key that see one another, so far */
+    int32_t first, keys;        /* indices first .. first + keys - 1 */
+    float *k;                   /* [keys][dk] */
+    float *v;                   /* [keys][dv] */
+    double *scores;             /* [keys] natural units, -inf where the row does not see */
+    double *o;                  /* [dv] */
+    int64_t pairs;              /* of row and key that see one another, so far */
+    struct gqa__health *health; /* NULL = nobody looks */
 };
 
 static void carve_work(struct work *work, struct gqa__arena *arena, const struct gqa__shape *shape,
@@ -74,6 +75,36 @@ static double score(const struct gqa__params *params, const struct gqa__referenc
     return s + (double)gqa__reference_bias(row, key);
 }
 
+static void note_score(struct work *work, const struct gqa__reference_row *row, int32_t key,
+                       double s)
+{
+    const struct gqa__segment *segment = row->segment;
+    struct gqa__health_place place = {segment->entry, segment->column + row->token, row->head, key};
+
+    if (work->health == NULL) {
+        return;
+    }
+    if (s != s) {
+        work->health->seen.nan_scores++;
+    } else if (s != -INFINITY) {
+        gqa__health_score(work->health, fabs(s), &place);
+    }
+}
+
+/* A row over all its keys, before its sink. */
+static void note_row(struct gqa__health *health, const struct gqa__reference_row *row,
+                     const struct gqa__reference_state *state)
+{
+    const float *sinks = row->segment->sinks;
+
+    health->seen.rows++;
+    health->seen.empty_rows += state->l == 0.0 ? 1 : 0;
+    health->seen.nan_rows += state->l != state->l ? 1 : 0;
+    if (sinks != NULL && sinks[row->head] != -INFINITY && state->l == state->l) {
+        gqa__health_sink(health, gqa__reference_share(state, sinks[row->head]));
+    }
+}
+
 static void write_scores(const struct gqa__params *params, struct work *work,
                          const struct gqa__reference_row *row)
 {
@@ -86,6 +117,7 @@ static void write_scores(const struct gqa__params *params, struct work *work,
         if (gqa__reference_visible(&params->shape, row, &key)) {
             work->scores[j] = score(params, row, &key, work->k + (int64_t)j * params->shape.dk);
             work->pairs++;
+            note_score(work, row, work->first + j, work->scores[j]);
         }
     }
 }
@@ -125,6 +157,9 @@ static void attend_row(const struct gqa__params *params, struct work *work,
         gqa__reference_merge(&state, segment->prior_m[at], segment->prior_l[at],
                              segment->prior_o + at * state.dv);
     }
+    if (work->health != NULL) {
+        note_row(work->health, row, &state);
+    }
     store(row, &state, at);
 }
 
@@ -158,7 +193,7 @@ static void count(const struct gqa__params *params, const struct gqa__segment *s
 }
 
 static void attend_segment(const struct gqa__params *params, const struct gqa__segment *segment,
-                           void *scratch, gqa_work *counted)
+                           void *scratch, const struct gqa__reference_record *record)
 {
     int64_t end = segment->range_end > 0 ? gqa__min(segment->range_end, segment->view.length)
                                          : segment->view.length;
@@ -167,22 +202,23 @@ static void attend_segment(const struct gqa__params *params, const struct gqa__s
     work.first = segment->range_begin;
     work.keys = (int32_t)gqa__max(0, end - segment->range_begin);
     work.pairs = 0;
+    work.health = record->health;
     gqa__arena_open(&arena, scratch, gqa__reference_scratch_bytes(params, work.keys));
     carve_work(&work, &arena, &params->shape, work.keys);
     for (int32_t kv_head = 0; kv_head < params->shape.hkv; kv_head++) {
         attend_head(params, segment, kv_head, &work);
     }
-    if (counted != NULL) {
-        count(params, segment, &work, counted);
+    if (record->work != NULL) {
+        count(params, segment, &work, record->work);
     }
 }
 
 void gqa__reference_attend(const struct gqa__params *params, const struct gqa__segment *segments,
-                           int32_t n, void *scratch, gqa_work *work)
+                           int32_t n, void *scratch, const struct gqa__reference_record *record)
 {
     gqa__fpmode saved = gqa__fpmode_enter();
     for (int32_t i = 0; i < n; i++) {
-        attend_segment(params, &segments[i], scratch, work);
+        attend_segment(params, &segments[i], scratch, record);
     }
     gqa__fpmode_leave(saved);
 }

@@ -10,16 +10,23 @@
 #define GQA__REFERENCE_H
 
 #include "gqa/forward.h"
+#include "stage/health.h"
 #include "stage/segment.h"
 
 /* Bytes of scratch for segments of at most max_keys keys (inside their range); SIZE_MAX when that
  * does not fit a size_t. */
 size_t gqa__reference_scratch_bytes(const struct gqa__params *params, int32_t max_keys);
 
+/* What a run says of itself. */
+struct gqa__reference_record {
+    gqa_work *work;             /* what was done is added to it; NULL: not counted */
+    struct gqa__health *health; /* what was seen is added to it; NULL: nobody looks */
+};
+
 /* Attention of n segments, one after the other on the calling thread. scratch: that many bytes for
- * the longest of them, aligned to GQA__ALIGN. Cannot fail. Keys and bytes read and multiply-adds
- * are added to *work (NULL: not counted); it has no tiles. */
+ * the longest of them, aligned to GQA__ALIGN. Cannot fail. Of its work it counts keys and bytes
+ * read and multiply-adds; it has no tiles. */
 void gqa__reference_attend(const struct gqa__params *params, const struct gqa__segment *segments,
-                           int32_t n, void *scratch, gqa_work *work);
+                           int32_t n, void *scratch, const struct gqa__reference_record *record);
 
 #endif

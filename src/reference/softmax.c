@@ -104,6 +104,16 @@ void gqa__reference_sink(struct gqa__reference_state *state, float logit)
     merge(state, (double)logit, 1.0, NULL);
 }
 
+double gqa__reference_share(const struct gqa__reference_state *state, float logit)
+{
+    const double sink = (double)logit;
+    const double top = state->l == 0.0 || sink > state->m ? sink : state->m;
+    const double own = exponential(sink, top);
+    const double rest = state->l == 0.0 ? 0.0 : state->l * exponential(state->m, top);
+
+    return own / (own + rest);
+}
+
 void gqa__reference_output(const struct gqa__reference_state *state, float *out)
 {
     for (int32_t d = 0; d < state->dv; d++) {

@@ -26,6 +26,9 @@ void gqa__reference_merge(struct gqa__reference_state *state, float m, float l, 
 /* Merge a sink: a natural logit without a value; -inf = none. */
 void gqa__reference_sink(struct gqa__reference_state *state, float logit);
 
+/* The share that a sink of this logit would take of the softmax, if it were merged in. */
+double gqa__reference_share(const struct gqa__reference_state *state, float logit);
+
 /* out [dv] = o / l, exactly 0 when nothing was seen. NULL = not wanted. */
 void gqa__reference_output(const struct gqa__reference_state *state, float *out);
 

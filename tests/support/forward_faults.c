@@ -397,6 +397,12 @@ static void work_not_initialised(struct call *c)
     c->out.work = &work;
 }
 
+static void health_not_initialised(struct call *c)
+{
+    static gqa_health health;
+    c->out.health = &health;
+}
+
 static void neuron_of_another_backend(struct call *c)
 {
     static gqa_neuron_report report;
@@ -530,6 +536,7 @@ const struct forward_fault hidden_faults[] = {
     FAULT(present_v_borrowed, "output.present_key_value.v"),
     FAULT(no_output, "output.hidden_states"),
     FAULT(work_not_initialised, "output.work"),
+    FAULT(health_not_initialised, "output.health"),
     FAULT(neuron_of_another_backend, "output.neuron"),
     FAULT(neuron_not_initialised, "output.neuron"),
     FAULT(layer_null, "layer"),
