@@ -35,7 +35,8 @@ static void window_slots(void **state)
         {{226, 4, 0}, 3, 4, {0, 1, 2, 3}}, {{226, 4, 0}, 6, 4, {4, 5, 6, 3}},
         {{226, 4, 0}, 7, 4, {4, 5, 6, 7}}, {{0, 4, 0}, 0, 3, {0, 1, 2}},
         {{226, 1, 1}, 9, 1, {9}},          {{229, 2, 0}, 9, 1, {9}},
-        {{229, 2, 3}, 9, 3, {9, 7, 8}},
+        {{229, 2, 3}, 9, 3, {9, 7, 8}},    {{227, 4, 0}, 6, 3, {6, 4, 5}},
+        {{227, 4, 2}, 7, 4, {4, 5, 6, 7}},
     };
 
     (void)state;
@@ -74,7 +75,8 @@ static void window_masks(void **state)
     } rows[] = {
         {226, 3, {1, 1, 1, 0}}, {226, 5, {1, 0, 1, 1}}, {226, 4, {0, 1, 1, 1}},
         {226, 0, {0, 0, 0, 0}}, {229, 0, {0, 0, 0, 0}}, {229, 2, {1, 1, 0, 0}},
-        {229, 3, {1, 1, 1, 0}}, {229, 9, {1, 1, 1, 0}},
+        {229, 3, {1, 1, 1, 0}}, {229, 9, {1, 1, 1, 0}}, {227, 2, {1, 1, 0, 0}},
+        {227, 9, {1, 1, 1, 0}},
     };
 
     (void)state;
@@ -134,10 +136,10 @@ static void window_runs(void **state)
     (void)state;
     for (int32_t w = 1; w <= 13; w++) {
         for (int32_t prompt = 1; prompt <= 3 * w + 1; prompt++) {
-            const gqa_neuron_window older = {226, w, 0}, newer = {229, w, 0};
-            decode(&older, prompt);
+            decode(&(gqa_neuron_window){226, w, 0}, prompt);
             if (w > 1) {
-                decode(&newer, prompt);
+                decode(&(gqa_neuron_window){227, w, 0}, prompt);
+                decode(&(gqa_neuron_window){229, w, 0}, prompt);
             }
         }
     }
@@ -180,6 +182,7 @@ static void speculation_runs(void **state)
     for (int32_t w = 2; w <= 11; w++) {
         for (int32_t k = 2; k <= 6; k++) {
             for (int32_t prompt = 1; prompt <= 2 * w + 1; prompt++) {
+                speculate(&(gqa_neuron_window){227, w, k}, prompt);
                 speculate(&(gqa_neuron_window){229, w, k}, prompt);
             }
         }
@@ -377,7 +380,7 @@ static void window_arguments(void **state)
         const char *field, *text;
     } rows[] = {
         {{26, 4, 0}, GQA_ERR_ARG, "release", "is 26"},
-        {{227, 4, 0}, GQA_ERR_UNSUPPORTED, "window.release", "227"},
+        {{227, 1, 0}, GQA_ERR_ARG, "window.window", "is 1; it must be 2.."},
         {{226, 0, 0}, GQA_ERR_ARG, "window.window", "is 0; it must be 1.."},
         {{229, 1, 0}, GQA_ERR_ARG, "window.window", "is 1; it must be 2.."},
         {{229, 4, -1}, GQA_ERR_ARG, "window.speculation_length", "is -1"},

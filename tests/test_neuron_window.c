@@ -101,6 +101,7 @@ static const struct step steps[] = {
     {GQA_NEURON_2_29, 40, 100},  {GQA_NEURON_2_29, 129, 300}, {GQA_NEURON_2_29, 2, 17},
     {GQA_NEURON_NEWEST, 33, 77}, {GQA_NEURON_2_26, 40, 40},   {GQA_NEURON_2_26, 40, 41},
     {GQA_NEURON_2_26, 40, 99},   {GQA_NEURON_2_26, 1, 9},     {GQA_NEURON_2_26, 130, 303},
+    {GQA_NEURON_2_27, 40, 39},   {GQA_NEURON_2_27, 40, 100},  {GQA_NEURON_2_27, 129, 300},
 };
 enum { STEPS = sizeof steps / sizeof steps[0] };
 

@@ -213,14 +213,14 @@ GQA_API gqa_status gqa_neuron_stride_order(int32_t length, int32_t stride, int32
 
 /* The cache of a layer with a window: as many slots as past tokens can be seen, used in turns. */
 typedef struct gqa_neuron_window {
-    gqa_neuron_release release; /* 226 or 229: of 2.27 it is not known */
-    int32_t window;             /* W, the query's own token included. 2.26: at least 1, 2.29: 2 */
-    int32_t speculation_length; /* k new tokens in a step; 0 = 1. 2.29 only. The generic cache
+    gqa_neuron_release release; /* 2.27 is as 2.29 */
+    int32_t window;             /* W, the query's own token included. 2.26: at least 1, else 2 */
+    int32_t speculation_length; /* k new tokens in a step; 0 = 1. Not in 2.26. The generic cache
                                    manager of 2.29 ignores it and uses W - 1 slots in its turns
                                    (defect); GptOssKVCacheManager is followed here */
 } gqa_neuron_window;
 
-/* *slots: token p lies in slot p % slots. 2.26: W. 2.29: W - 1, or W + k - 2 with speculation.
+/* *slots: token p lies in slot p % slots. 2.26: W. Later: W - 1, or W + k - 2 with speculation.
  * *width: slots of a decode mask; W, or with speculation the bucket that the kernel takes, which
  * leaves at least one slot free. */
 GQA_API gqa_status gqa_neuron_window_size(const gqa_neuron_window *window, int32_t *slots,

@@ -18,10 +18,6 @@ static void check_window(struct gqa__maps_check *check, const gqa_neuron_window 
     }
     gqa__maps_release(check, window->release);
     release = gqa__neuron_release(window->release);
-    if (check->status == GQA_OK && release == GQA_NEURON_2_27) {
-        check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "window.release",
-                                  "is 227; the slots of 226 and 229 are known");
-    }
     gqa__maps_number(check, "window.window", window->window, release == GQA_NEURON_2_26 ? 1 : 2,
                      POSITION_MAX);
     gqa__maps_number(check, "window.speculation_length", window->speculation_length, 0,

@@ -14,8 +14,9 @@ static bool is_226(const gqa_neuron_window *window)
     return gqa__neuron_release(window->release) == GQA_NEURON_2_26;
 }
 
-/* 2.26 keeps the token that is about to leave the window and masks its slot; 2.29 has no slot for
- * it. Drafts need a slot each until they are accepted. */
+/* 2.26 keeps the token that is about to leave the window and masks its slot; from 2.27 on there is
+ * no slot for it (attention_base.py of 2.27 writes at position % (sliding_window - 1)). Drafts need
+ * a slot each until they are accepted. */
 int32_t gqa__neuron_window_slots(const gqa_neuron_window *window)
 {
     const int32_t drafts = (int32_t)gqa__max(window->speculation_length, 1) - 1;

@@ -5,7 +5,7 @@
  * A layer with a window keeps W - 1 tokens (2.26: W), token p in slot p % (W - 1). Once they are
  * full, token generation reads them in the order of the slots, not of the positions; before, and
  * with chunks, whose slots begin anew with each chunk, the two are the same. Slots without a token,
- * and those that a mask hides, weigh exactly 0 and are left out. Of 2.27 the slots are not known.
+ * and those that a mask hides, weigh exactly 0 and are left out.
  */
 #include "neuron/entry_rules.h"
 
@@ -22,8 +22,7 @@ static int32_t rolling_slots(const struct gqa__neuron_entry *entry,
     int32_t slots = 0;
 
     if (choice->profile == GQA_NEURON_NATIVE_TKG && config->sliding_window > 0 &&
-        config->attention_chunk_size == 0 && config->neuron_release != GQA_NEURON_2_27 &&
-        entry->consecutive && entry->from_zero) {
+        config->attention_chunk_size == 0 && entry->consecutive && entry->from_zero) {
         slots = gqa__neuron_window_slots(&window);
     }
     return entry->past > slots ? slots : 0;
