@@ -174,6 +174,35 @@ static void native_over_ranks(void **state)
     }
 }
 
+/* Behind a prefix nothing is divided: without a kernel the same rows, whatever the degree. */
+static void prefix_is_whole(void **state)
+{
+    static float alone[131 * HQ * D];
+
+    (void)state;
+    for (int degree = 0; degree <= 4; degree++) {
+        struct scene scene;
+        scene_init(&scene);
+        scene.config.neuron_prefix_caching = 1;
+        scene.config.neuron_cp_degree = degree;
+        scene.config.neuron_cp_strided = degree > 3;
+        scene.config.neuron_attn_kernel =
+            degree > 3 ? GQA_NEURON_ATTN_KERNEL_FALSE : GQA_NEURON_ATTN_KERNEL_AUTO;
+        assert_int_equal(scene_create(&scene), GQA_OK);
+        assert_int_equal(scene_run(&scene, 0, 12), GQA_OK);
+        if (scene_run(&scene, 12, 131) != GQA_OK) {
+            fail_msg("degree %d: %s", degree, scene.err.message);
+        }
+        assert_int_equal(scene.output.path.neuron_profile, GQA_NEURON_NATIVE_PREFIX);
+        assert_int_equal(scene.output.path.neuron_strategy, GQA_NEURON_STRATEGY_NONE);
+        if (degree == 0) {
+            memcpy(alone, scene.out, sizeof alone);
+        }
+        assert_memory_equal(alone, scene.out, sizeof alone);
+        scene_close(&scene);
+    }
+}
+
 /* --- flash decoding ----------------------------------------------------------------------------
  */
 
@@ -318,7 +347,7 @@ static const struct refused {
      0,
      256,
      0},
-    {"ranks behind a prefix",
+    {"a kernel of ranks behind a prefix",
      "config.neuron_cp_degree",
      {.neuron_cp_degree = 2, .neuron_logical_nc_config = 2, .neuron_prefix_caching = 1},
      4,
@@ -400,6 +429,35 @@ static void refused_by_name(void **state)
     }
 }
 
+/* Strides behind a prefix: two cores have made the first tokens; on one there is no such kernel. */
+static void strides_behind_a_prefix(void **state)
+{
+    static const char *const fields[] = {"config.neuron_cp_strided", "config.neuron_cp_degree"};
+    struct scene scene;
+    gqa_layer *layer = NULL;
+
+    (void)state;
+    scene_init(&scene);
+    scene.config.neuron_prefix_caching = 1;
+    scene.config.neuron_cp_degree = 2;
+    scene.config.neuron_cp_strided = 1;
+    scene.config.neuron_logical_nc_config = 2;
+    assert_int_equal(scene_create(&scene), GQA_OK);
+    assert_int_equal(scene_run(&scene, 0, 128), GQA_OK);
+    layer = scene.layer;
+    for (int cores = 2; cores >= 1; cores--) {
+        scene.config.neuron_logical_nc_config = cores;
+        assert_int_equal(gqa_create(&scene.layer, &scene.config, &scene.weights, NULL, NULL),
+                         GQA_OK);
+        assert_int_equal(scene_run(&scene, 128, 128), GQA_ERR_UNSUPPORTED);
+        assert_string_equal(scene.err.field, fields[cores - 1]);
+        assert_non_null(strstr(scene.err.message, "ValueError"));
+        gqa_destroy(&scene.layer);
+    }
+    scene.layer = layer;
+    scene_close(&scene);
+}
+
 /* Masks are made of positions, and a window is not heard of. */
 static void decoding_ignores(void **state)
 {
@@ -428,9 +486,10 @@ static void decoding_ignores(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(prefill_over_ranks), cmocka_unit_test(native_over_ranks),
-        cmocka_unit_test(decode_over_ranks),  cmocka_unit_test(threads_change_nothing),
-        cmocka_unit_test(refused_by_name),    cmocka_unit_test(decoding_ignores),
+        cmocka_unit_test(prefill_over_ranks),      cmocka_unit_test(native_over_ranks),
+        cmocka_unit_test(prefix_is_whole),         cmocka_unit_test(decode_over_ranks),
+        cmocka_unit_test(threads_change_nothing),  cmocka_unit_test(refused_by_name),
+        cmocka_unit_test(strides_behind_a_prefix), cmocka_unit_test(decoding_ignores),
     };
     return RUN_TESTS(argc, argv, tests);
 }

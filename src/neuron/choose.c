@@ -11,41 +11,50 @@ static bool is_229(const gqa_config *config)
     return gqa__neuron_release(config->neuron_release) == GQA_NEURON_2_29;
 }
 
-/* has_attention_mask: causal. A prefill over ranks asks for its share of the tokens. */
-static gqa_neuron_flash_strategy strategy_of(const struct gqa__neuron_entry *entry,
-                                             bool has_attention_mask)
+/* has_attention_mask: causal. */
+static gqa_neuron_strategy_input strategy_input(const struct gqa__neuron_entry *entry,
+                                                bool has_attention_mask, int32_t q_len)
 {
     const gqa_config *const config = &entry->params->config;
-    const int32_t degree = gqa__neuron_degree(entry);
     const gqa_neuron_strategy_input input = {.release = config->neuron_release,
                                              .attn_kernel_enabled = config->neuron_attn_kernel,
                                              .logical_nc_config = config->neuron_logical_nc_config,
                                              .sliding_window = config->sliding_window,
                                              .head_dim = entry->params->shape.dk,
-                                             .cp_degree = degree,
+                                             .cp_degree = gqa__neuron_degree(entry),
                                              .strided = config->neuron_cp_strided,
-                                             .q_len = entry->tokens / degree,
+                                             .q_len = q_len,
                                              .has_attention_mask = has_attention_mask,
                                              .trn1 = config->neuron_trn1};
+
+    return input;
+}
+
+/* A prefill over ranks asks for its share of the tokens. */
+static gqa_neuron_flash_strategy strategy_of(const struct gqa__neuron_entry *entry,
+                                             bool has_attention_mask)
+{
+    const gqa_neuron_strategy_input input =
+        strategy_input(entry, has_attention_mask, entry->tokens / gqa__neuron_degree(entry));
     gqa_neuron_flash_strategy strategy;
 
     (void)gqa__neuron_strategy(&input, &strategy); /* check_degree has seen that it does */
     return strategy;
 }
 
+static gqa_status refuse_strides(gqa_error *err)
+{
+    return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_strided",
+                     "is 1; the strided kernel needs two cores, more tokens than head_dim and no "
+                     "window (get_flash_attention_strategy_cp: ValueError)");
+}
+
 /* split_along_dim divides exactly; prep_qkv_tensors asks for the strategy of all tokens, and must
  * be told what perform_prefill is told for its share. */
 static gqa_status check_degree(const struct gqa__neuron_entry *entry, gqa_error *err)
 {
-    const gqa_config *const config = &entry->params->config;
     const int32_t degree = gqa__neuron_degree(entry);
-    gqa_neuron_strategy_input input = {.attn_kernel_enabled = config->neuron_attn_kernel,
-                                       .logical_nc_config = config->neuron_logical_nc_config,
-                                       .cp_degree = degree,
-                                       .strided = config->neuron_cp_strided,
-                                       .sliding_window = config->sliding_window,
-                                       .head_dim = entry->params->shape.dk,
-                                       .q_len = entry->tokens};
+    gqa_neuron_strategy_input input = strategy_input(entry, false, entry->tokens);
     gqa_neuron_flash_strategy whole, share;
 
     if (degree == 1) {
@@ -66,9 +75,7 @@ static gqa_status check_degree(const struct gqa__neuron_entry *entry, gqa_error 
                          "(perform_prefill raises)",
                          (int)degree, (int)entry->tokens, (int)input.q_len);
     }
-    return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_strided",
-                     "is 1; the strided kernel needs two cores, more tokens than head_dim and no "
-                     "window (get_flash_attention_strategy_cp: ValueError)");
+    return refuse_strides(err);
 }
 
 static const char *kernel_name(gqa_neuron_flash_strategy strategy)
@@ -151,16 +158,24 @@ static gqa_status take_context_encode(const struct gqa__neuron_entry *entry,
     return take_kernel(entry, choice, err);
 }
 
-/* perform_prefix_prefill asks for a strategy as if there were no mask. */
+/* perform_prefix_prefill asks for a strategy as if there were no mask. With a past nothing is
+ * divided (standard_causal_attention_forward: is_context_parallel needs past_key_value None), so it
+ * asks for all tokens, and raises where get_flash_attention_strategy_cp names a kernel. */
 static gqa_status take_prefix(const struct gqa__neuron_entry *entry,
                               struct gqa__neuron_choice *choice, gqa_error *err)
 {
-    if (gqa__neuron_degree(entry) > 1) {
-        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_degree",
-                         "is %d; how ranks divide a prefill over %d cached keys is not known",
-                         (int)gqa__neuron_degree(entry), (int)entry->past);
+    const gqa_neuron_strategy_input input = strategy_input(entry, false, entry->tokens);
+
+    if (!gqa__neuron_strategy(&input, &choice->strategy)) {
+        return refuse_strides(err);
     }
-    choice->strategy = strategy_of(entry, false);
+    if (gqa__neuron_degree(entry) > 1 && choice->strategy != GQA_NEURON_STRATEGY_NONE) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "config.neuron_cp_degree",
+                         "is %d; over %d cached keys it takes %s, with which "
+                         "perform_prefix_prefill raises ValueError",
+                         (int)gqa__neuron_degree(entry), (int)entry->past,
+                         kernel_name(choice->strategy));
+    }
     if (choice->strategy == GQA_NEURON_STRATEGY_NONE) {
         choice->profile = GQA_NEURON_NATIVE_PREFIX;
         return GQA_OK;
@@ -182,7 +197,8 @@ static gqa_status choose_as_neuron(const struct gqa__neuron_entry *entry,
                                           .windowed_context_encoding = !entry->tkg,
                                           .is_prefix_caching = config->neuron_prefix_caching};
     const gqa_neuron_route route = gqa__neuron_find_route(&input);
-    const gqa_status status = route.is_token_gen ? GQA_OK : check_degree(entry, err);
+    const bool divided = route.operation == GQA_NEURON_ATTENTION_CONTEXT_ENCODE;
+    const gqa_status status = divided ? check_degree(entry, err) : GQA_OK;
 
     if (status != GQA_OK) {
         return status;
