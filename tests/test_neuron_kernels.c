@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "support/kernel_twin.h"
 #include "support/neuron_operands.h"
 #include "support/parallel.h"
 #include "support/program.h"
@@ -164,119 +165,66 @@ static const struct odd odds[] = {
 struct odd_case {
     const struct odd *odd;
     struct neuron_rig rig;
-    struct neuron_operands values;
-    float *k_prior, *v_prior, *sinks;
+    struct kernel_twin twin; /* the call, for exact attention */
 };
+
+static void fill_odd(struct odd_case *c)
+{
+    const struct odd *const odd = c->odd;
+    const struct neuron_sizes *const s = odd->sizes;
+    const struct neuron_shape prior = {GQA_BF16, s->batch, odd->prior, s->hkv, s->dim};
+    const struct neuron_shape sinks = {GQA_BF16, s->hq, -1, 0, 0};
+    gqa_neuron_call *const call = &c->rig.call;
+    const struct neuron_operands values = neuron_operands_fill(&c->rig, s);
+
+    c->twin.q = values.q;
+    c->twin.k = values.k;
+    c->twin.v = values.v;
+    if (odd->prior > 0) {
+        c->twin.k_prior = neuron_rig_fill(&c->rig, &call->k_prior, &prior, 2.0f);
+        c->twin.v_prior = neuron_rig_fill(&c->rig, &call->v_prior, &prior, 1.0f);
+    }
+    if (odd->sinks != 0) {
+        c->twin.sinks = neuron_rig_fill(&c->rig, &call->sinks, &sinks, 3.0f);
+    }
+}
 
 static void open_odd(struct odd_case *c, const struct odd *odd)
 {
-    const struct neuron_shape prior = {GQA_BF16, odd->sizes->batch, odd->prior, odd->sizes->hkv,
-                                       odd->sizes->dim};
-    const struct neuron_shape sinks = {GQA_BF16, odd->sizes->hq, -1, 0, 0};
     gqa_neuron_call *const call = &c->rig.call;
+    struct kernel_twin *const twin = &c->twin;
 
     memset(c, 0, sizeof *c);
     c->odd = odd;
     neuron_rig_open(&c->rig, odd->profile, (uint64_t)odd->sizes->tokens);
-    c->values = neuron_operands_fill(&c->rig, odd->sizes);
-    if (odd->prior > 0) {
-        c->k_prior = neuron_rig_fill(&c->rig, &call->k_prior, &prior, 2.0f);
-        c->v_prior = neuron_rig_fill(&c->rig, &call->v_prior, &prior, 1.0f);
-    }
-    if (odd->sinks != 0) {
-        c->sinks = neuron_rig_fill(&c->rig, &call->sinks, &sinks, 3.0f);
-    }
+    fill_odd(c);
+    twin->batch = odd->sizes->batch;
+    twin->tokens = odd->sizes->tokens;
+    twin->keys = odd->sizes->keys;
+    twin->hq = odd->sizes->hq;
+    twin->hkv = odd->sizes->hkv;
+    twin->d = odd->sizes->dim;
+    twin->prior = odd->prior;
+    twin->window = call->window = odd->window;
+    twin->wcte = call->windowed_context_encoding = odd->wcte;
+    twin->used = call->prior_used = odd->used;
+    twin->cp_degree = call->cp_degree = odd->cp_degree;
+    twin->cp_offset = call->cp_offset = odd->cp_offset;
+    twin->cp_strided = call->cp_strided = odd->cp_strided;
+    twin->bidirectional = call->bidirectional = odd->bidirectional;
+    twin->scale = call->scale = odd->scale;
     call->lift_limits = 1;
-    call->window = odd->window;
-    call->windowed_context_encoding = odd->wcte;
-    call->prior_used = odd->used;
-    call->cp_degree = odd->cp_degree;
-    call->cp_offset = odd->cp_offset;
-    call->cp_strided = odd->cp_strided;
-    call->bidirectional = odd->bidirectional;
-    call->scale = odd->scale;
-}
-
-/* Who sees whom, told anew: row t and key j, prior keys counted from -used on. */
-static bool sees(const struct odd *odd, int t, int j)
-{
-    const int p = odd->cp_offset + (odd->cp_strided != 0 ? t * odd->cp_degree : t) +
-                  (odd->wcte != 0 ? odd->window : 0);
-
-    return (odd->bidirectional != 0 || j <= p) && (odd->window == 0 || p - j < odd->window);
-}
-
-/* One row in exact arithmetic: out [dim], and how far the kernel may be from it.
- *
- * q enters the product with at most three roundings (q, the division by a divisor that is itself
- * rounded, the quotient), 2^-9 relative each, so a score is wrong by at most e = 2^-7 sum |q k|
- * scale, and a weight by a factor of at most exp(2 e). P and the result are rounded to bf16, 2^-9
- * each. f32 arithmetic is far below that. */
-static double exact_row(const struct odd_case *c, int b, int h, int t, double *out)
-{
-    const struct neuron_sizes *const s = c->odd->sizes;
-    const double scale = c->odd->scale > 0.0f ? (double)c->odd->scale : 1.0 / sqrt(s->dim);
-    const float *const q = c->values.q + ((int64_t)(b * s->tokens + t) * s->hq + h) * s->dim;
-    const int kv = h / (s->hq / s->hkv);
-    double most = c->sinks != NULL ? (double)c->sinks[h] : -1e300;
-    double sum = 0.0, error = 0.0, largest = 0.0;
-
-    memset(out, 0, (size_t)s->dim * sizeof *out);
-    for (int pass = 0; pass < 2; pass++) {
-        sum = pass == 1 && c->sinks != NULL ? exp((double)c->sinks[h] - most) : 0.0;
-        for (int j = -c->odd->used; j < s->keys; j++) {
-            const int of = j < 0 ? c->odd->prior : s->keys;
-            const int64_t at =
-                ((int64_t)(b * of + (j < 0 ? j + c->odd->used : j)) * s->hkv + kv) * s->dim;
-            const float *const k = (j < 0 ? c->k_prior : c->values.k) + at;
-            const float *const v = (j < 0 ? c->v_prior : c->values.v) + at;
-            double score = 0.0, size = 0.0, weight;
-            if (!sees(c->odd, t, j)) {
-                continue;
-            }
-            for (int d = 0; d < s->dim; d++) {
-                score += (double)q[d] * (double)k[d] * scale;
-                size += fabs((double)q[d] * (double)k[d]) * scale;
-            }
-            if (pass == 0) {
-                most = score > most ? score : most;
-                error = size * 0x1p-7 > error ? size * 0x1p-7 : error;
-                continue;
-            }
-            weight = exp(score - most);
-            sum += weight;
-            for (int d = 0; d < s->dim; d++) {
-                out[d] += weight * (double)v[d];
-                largest = fabs((double)v[d]) > largest ? fabs((double)v[d]) : largest;
-            }
-        }
-    }
-    for (int d = 0; d < s->dim; d++) {
-        out[d] /= sum;
-    }
-    return largest * (expm1(2.0 * error) + 0x1p-8);
-}
-
-static bool has_keys(const struct odd *odd, int t)
-{
-    for (int j = -odd->used; j < odd->sizes->keys; j++) {
-        if (sees(odd, t, j)) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static void check_odd(const struct odd_case *c, const float *got)
 {
     const struct neuron_sizes *const s = c->odd->sizes;
-    double want[256];
+    double want[KERNEL_DIM], bound;
 
     for (int b = 0; b < s->batch; b++) {
         for (int t = 0; t<s->tokens; t += s->tokens> 500 ? 7 : 1) {
-            for (int h = 0; h < s->hq && has_keys(c->odd, t); h++) {
+            for (int h = 0; h < s->hq && kernel_exact_row(&c->twin, b, h, t, want, &bound); h++) {
                 const float *const row = got + ((int64_t)(b * s->tokens + t) * s->hq + h) * s->dim;
-                const double bound = exact_row(c, b, h, t, want);
                 for (int d = 0; d < s->dim; d++) {
                     if (!(fabs((double)row[d] - want[d]) <= bound)) {
                         fail_msg("%s: row %d of head %d is %g, exact %g, bound %g", c->odd->name, t,
