@@ -322,6 +322,26 @@ static void check_panel(const struct keys *keys, int32_t head, int32_t first, in
     check(keys, panel.special == nonfinite, "non-finite V", first);
 }
 
+/* The panels of one fold block, from key `first` on: each is still there when the last is made. */
+static void check_block(const struct keys *keys, int32_t first, bool paged)
+{
+    const struct gqa__kv_view *view = paged ? &keys->paged : &keys->strided;
+    const int32_t step = keys->kernels.panel_keys;
+    const int64_t stop = (first / GQA__FOLD_BLOCK + 1) * (int64_t)GQA__FOLD_BLOCK;
+    const int64_t last = (keys->length + step - 1) / step * (int64_t)step;
+    const int32_t end = (int32_t)(stop < last ? stop : last);
+    struct gqa__kv_panel panel[GQA__FOLD_BLOCK / 4];
+    int32_t begin[GQA__FOLD_BLOCK / 4], n = 0;
+
+    for (int32_t key = first; key < end; key += panel[n++].keys) {
+        begin[n] = key;
+        gqa__view_panel(view, 0, key, end - key, keys->scratch, &panel[n]);
+    }
+    while (n-- > 0) {
+        check_elements(keys, &panel[n], 0, begin[n], paged);
+    }
+}
+
 static void check_load(const struct keys *keys, bool paged)
 {
     const struct gqa__kv_view *view = paged ? &keys->paged : &keys->strided;
@@ -360,6 +380,9 @@ static void panels(const struct cache_kind *kind, int32_t page_size, int32_t len
             if (rest > step) {
                 check_panel(&keys, head, first, rest / step / 2 * step, paged != 0);
                 check_panel(&keys, head, first, rest, paged != 0);
+            }
+            if (first % GQA__FOLD_BLOCK == 0 || first == step) {
+                check_block(&keys, first, paged != 0);
             }
         }
         check_load(&keys, paged != 0);

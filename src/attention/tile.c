@@ -245,13 +245,12 @@ static void mark_large(const struct gqa__tile *tile, const struct gqa__kv_panel 
 }
 
 /* The runs of keys [first, end) in panels, and where V is large, mark [end - first]; sets *special.
- * Returns how many, or 0 if more than one lies in the scratch, where the next one overwrites it. */
+ * Returns how many. */
 static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
                          struct gqa__key_run *run, uint8_t *mark, bool *special)
 {
     struct gqa__kv_panel panel;
     int32_t n = 0;
-    int32_t gathered = 0;
 
     *special = false;
     for (int32_t k = first; k < end; k += panel.keys) {
@@ -264,25 +263,20 @@ static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
             *special = true;
             mark_large(tile, &panel, mark + (k - first));
         }
-        gathered += panel.gathered;
         assert(n < GQA__BLOCK_PANELS);
         run[n++] =
             (struct gqa__key_run){panel.k, panel.k_stride, panel.v, panel.v_stride, panel.keys};
     }
-    return gathered > 1 ? 0 : n;
+    return n;
 }
 
-/* A block by the single entries of the kernel set, one after the other: for sets without `block`,
- * for panels that share the scratch, where V may be special, and where somebody looks at scores or
- * states. Each panel is looked up when
- * it is needed. */
-static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
-                        const uint8_t *mark)
+/* A block, from key `first` on, by the single entries of the kernel set, one after the other: for
+ * sets without `block`, where V may be special, and where somebody looks at scores or states. */
+static void walk_runs(const struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
+                      const uint8_t *mark)
 {
     const struct gqa__kernels *const kernels = tile->params->kernels;
-    const struct gqa__kv_view *const view = &tile->segment->view;
     const size_t p_size = (size_t)block->ld * gqa__dtype_size(kernels->operand);
-    const int32_t end = first + block->keys;
     const struct gqa__softmax_args softmax = {.p = block->p,
                                               .m = block->state.m,
                                               .l = block->state.l,
@@ -298,14 +292,12 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
                                               .flags = GQA__ACC_FIRST |
                                                        (mark != NULL ? GQA__ACC_MARKED : 0),
                                               .scratch = block->scratch};
-    struct gqa__kv_panel panel;
 
-    for (int32_t k = first; k < end; k += panel.keys) {
-        gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        score.s = block->s + (int64_t)(k - first) * block->ld;
-        score.k = panel.k;
-        score.k_stride = panel.k_stride;
-        score.keys = panel.keys;
+    for (int32_t i = 0, key = 0; i < block->runs; key += block->run[i++].keys) {
+        score.s = block->s + (int64_t)key * block->ld;
+        score.k = block->run[i].k;
+        score.k_stride = block->run[i].k_stride;
+        score.keys = block->run[i].keys;
         kernels->score(&score);
     }
     if (block->rules != NULL) {
@@ -315,12 +307,11 @@ static void walk_panels(struct gqa__tile *tile, int32_t first, const struct gqa_
         gqa__tile_note_scores(tile, first, block->keys, block->s);
     }
     kernels->softmax(&softmax);
-    for (int32_t k = first; k < end; k += panel.keys) {
-        gqa__view_panel(view, tile->id.head, k, end - k, tile->scratch->panel, &panel);
-        accumulate.p = (const unsigned char *)block->p + (size_t)(k - first) * p_size;
-        accumulate.v = panel.v;
-        accumulate.v_stride = panel.v_stride;
-        accumulate.keys = panel.keys;
+    for (int32_t i = 0, key = 0; i < block->runs; key += block->run[i++].keys) {
+        accumulate.p = (const unsigned char *)block->p + (size_t)key * p_size;
+        accumulate.v = block->run[i].v;
+        accumulate.v_stride = block->run[i].v_stride;
+        accumulate.keys = block->run[i].keys;
         kernels->accumulate(&accumulate);
         accumulate.flags &= ~GQA__ACC_FIRST;
     }
@@ -444,9 +435,8 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = rules.keys > 0 ? &rules : NULL;
     block.runs = find_runs(tile, first, end, run, mark, &special);
-    if (kernels->block == NULL || block.runs == 0 || special || tile->trace != NULL ||
-        tile->health != NULL) {
-        walk_panels(tile, first, &block, special ? mark : NULL);
+    if (kernels->block == NULL || special || tile->trace != NULL || tile->health != NULL) {
+        walk_runs(tile, first, &block, special ? mark : NULL);
         if (tile->trace != NULL) {
             gqa__trace_computed(tile, first, end, sight, &block.state);
         }

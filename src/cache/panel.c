@@ -2,8 +2,10 @@
 /* panel.c - contiguous keys for the products: a pointer into a page, or a copy in scratch.
  *
  * Scratch: K [GQA__FOLD_BLOCK][k_stride], then V [GQA__FOLD_BLOCK][v_stride] or, transposed,
- * [dv rounded up to value_step][keys], both of the kernel set's operand type; then CONVERT_TOKENS
- * tokens of f32 for plain tensors of other formats.
+ * [dv rounded up to value_step][GQA__FOLD_BLOCK] (of plain tensors [..][keys]), both of the kernel
+ * set's operand type; then CONVERT_TOKENS tokens of f32 for plain tensors of other formats. Keys of
+ * pages lie there by their index modulo GQA__FOLD_BLOCK, so that the panels of one fold block do
+ * not overwrite each other.
  */
 #include <assert.h>
 #include <string.h>
@@ -50,35 +52,35 @@ size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, i
            (size_t)gqa__round_up(convert, GQA__ALIGN);
 }
 
-/* n stored elements as operands. Storage is the operand type, or bf16 for an f32 row. */
-static void copy_elements(unsigned char *dst, gqa_dtype to, const unsigned char *src,
-                          gqa_dtype from, int64_t n)
+/* n stored elements as operands: of the same type, or f32 of any. */
+static void copy_elements(const struct gqa__kernels *kernels, unsigned char *dst,
+                          const unsigned char *src, gqa_dtype from, int64_t n)
 {
-    if (from == to) {
-        memcpy(dst, src, (size_t)n * gqa__dtype_size(to));
+    if (from == kernels->operand) {
+        memcpy(dst, src, (size_t)n * gqa__dtype_size(from));
         return;
     }
-    assert(from == GQA_BF16 && to == GQA_F32);
-    for (int64_t i = 0; i < n; i++) {
-        uint16_t half;
-        memcpy(&half, src + (size_t)i * sizeof half, sizeof half);
-        const float value = gqa__bf16_to_f32(half);
-        memcpy(dst + (size_t)i * sizeof value, &value, sizeof value);
-    }
+    assert(kernels->operand == GQA_F32);
+    kernels->load((float *)(void *)dst, src, n, from);
+}
+
+/* Where the first key of a panel of pages lies in the scratch. */
+static size_t first_row(const struct job *job)
+{
+    return (size_t)(job->first % GQA__FOLD_BLOCK);
 }
 
 /* Rows of stride elements from slot-major pages to scratch; rows beyond valid are zeroed. value:
- * V of the pages, else K. */
-static void gather_rows(const struct job *job, bool value)
+ * V of the pages, else K. Returns the first row. */
+static const void *gather_rows(const struct job *job, bool value)
 {
     const struct gqa_cache *const cache = job->view->cache;
     const struct gqa__cache_layout *const layout = &cache->layout;
     const gqa_dtype from = value ? layout->dtype_v : layout->dtype_k;
-    const gqa_dtype to = layout->kernels->operand;
     const int64_t stride = value ? layout->v_stride : layout->k_stride;
-    unsigned char *const dst = value ? job->v : job->k;
     const size_t from_row = (size_t)stride * gqa__dtype_size(from);
-    const size_t to_row = (size_t)stride * gqa__dtype_size(to);
+    const size_t to_row = (size_t)stride * gqa__dtype_size(layout->kernels->operand);
+    unsigned char *const dst = (value ? job->v : job->k) + first_row(job) * to_row;
 
     for (int32_t done = 0; done < job->valid;) {
         const int32_t slot = (job->first + done) % layout->page_size;
@@ -86,21 +88,24 @@ static void gather_rows(const struct job *job, bool value)
         const int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
         const unsigned char *src =
             value ? gqa__cache_v(cache, page, job->head) : gqa__cache_k(cache, page, job->head);
-        copy_elements(dst + (size_t)done * to_row, to, src + (size_t)slot * from_row, from,
-                      run * stride);
+        copy_elements(layout->kernels, dst + (size_t)done * to_row, src + (size_t)slot * from_row,
+                      from, run * stride);
         done += run;
     }
     memset(dst + (size_t)job->valid * to_row, 0, (size_t)(job->keys - job->valid) * to_row);
+    return dst;
 }
 
-/* V of transposed pages [value_dim][page_size] to scratch [value_dim][keys]. */
-static void gather_columns(const struct job *job)
+/* V of transposed pages [value_dim][page_size] to scratch [value_dim][GQA__FOLD_BLOCK]. Returns the
+ * first key of the first row. */
+static const void *gather_columns(const struct job *job)
 {
     const struct gqa_cache *const cache = job->view->cache;
     const struct gqa__cache_layout *const layout = &cache->layout;
     const size_t size = gqa__dtype_size(layout->dtype_v);
-    const size_t to_row = (size_t)job->keys * size;
+    const size_t to_row = GQA__FOLD_BLOCK * size;
     const size_t from_row = (size_t)layout->v_stride * size;
+    unsigned char *const dst = job->v + first_row(job) * size;
     assert(layout->dtype_v == layout->kernels->operand);
 
     for (int32_t done = 0; done < job->valid;) {
@@ -109,15 +114,16 @@ static void gather_columns(const struct job *job)
         const int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
         const unsigned char *const src = gqa__cache_v(cache, page, job->head) + (size_t)slot * size;
         for (int64_t d = 0; d < job->value_dim; d++) {
-            memcpy(job->v + (size_t)d * to_row + (size_t)done * size, src + (size_t)d * from_row,
+            memcpy(dst + (size_t)d * to_row + (size_t)done * size, src + (size_t)d * from_row,
                    (size_t)run * size);
         }
         done += run;
     }
     for (int64_t d = 0; d < job->value_dim; d++) {
-        memset(job->v + (size_t)d * to_row + (size_t)job->valid * size, 0,
+        memset(dst + (size_t)d * to_row + (size_t)job->valid * size, 0,
                (size_t)(job->keys - job->valid) * size);
     }
+    return dst;
 }
 
 static bool pages_special(const struct job *job)
@@ -155,8 +161,7 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
         const size_t row_bytes = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
         panel->k = gqa__cache_k(cache, page, job->head) + (size_t)slot * row_bytes;
     } else {
-        gather_rows(job, false);
-        panel->k = job->k;
+        panel->k = gather_rows(job, false);
     }
 
     panel->v_stride = layout->v_stride;
@@ -165,15 +170,12 @@ static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
         panel->v = gqa__cache_v(cache, page, job->head) +
                    (size_t)elements * gqa__dtype_size(layout->dtype_v);
     } else if (kernels->v_transposed) {
-        gather_columns(job);
-        panel->v = job->v;
-        panel->v_stride = job->keys;
+        panel->v = gather_columns(job);
+        panel->v_stride = GQA__FOLD_BLOCK;
     } else {
-        gather_rows(job, true);
-        panel->v = job->v;
+        panel->v = gather_rows(job, true);
     }
     panel->special = pages_special(job);
-    panel->gathered = !direct_k || !direct_v;
 }
 
 int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
@@ -251,7 +253,6 @@ static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
     panel->v = job->v;
     panel->v_stride = v.stride;
     panel->special = false;
-    panel->gathered = true;
     memset(job->k, 0, (size_t)(job->keys * job->k_stride) * size);
     memset(job->v, 0, (size_t)(job->keys * job->value_dim) * size);
 

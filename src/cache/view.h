@@ -29,10 +29,9 @@ struct gqa__kv_panel {
     int64_t k_stride;
     const void *v;
     int64_t v_stride;
-    int32_t keys;  /* multiple of panel_keys; beyond the view's length are zeros, or, in a page that
-                      is or was shared, another sequence's keys */
-    bool special;  /* append_v said so of a value of V here */
-    bool gathered; /* K or V lies in the scratch, which the next call overwrites */
+    int32_t keys; /* multiple of panel_keys; beyond the view's length are zeros, or, in a page that
+                     is or was shared, another sequence's keys */
+    bool special; /* append_v said so of a value of V here */
 };
 
 void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, int32_t sequence);
@@ -53,8 +52,9 @@ void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n
 int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position);
 
 /* Keys from index first (a multiple of panel_keys) on, at most max_keys (a multiple of panel_keys,
- * at most GQA__FOLD_BLOCK), in one piece: straight from a page where it can be, else gathered to
- * scratch. panel->keys may be less than max_keys; call again for the rest. */
+ * up to the end of the fold block), in one piece: straight from a page where it can be, else
+ * gathered to scratch. panel->keys may be less than max_keys; call again for the rest: panels of
+ * one fold block do not overwrite each other's scratch. */
 size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, int32_t dv);
 void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
                      void *scratch, struct gqa__kv_panel *panel);
