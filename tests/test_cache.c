@@ -200,7 +200,7 @@ static void check_metadata(const struct run *run, int s)
     check(run, model->length == 0 || sequence->last == model->positions[model->length - 1], "last");
 }
 
-/* An element of a page, as bits; 16 of them for bf16. */
+/* An element of a page, as bits; 16 of them for bf16 and f16. */
 static uint32_t element(const unsigned char *part, int64_t index, gqa_dtype dtype)
 {
     uint32_t word;
@@ -433,7 +433,7 @@ static void append_internal(struct run *run, int s)
                   pages_of(run, first + n) - pages_of(run, first),
               "pages_for");
         for (int32_t i = 0; i < n; i++) {
-            position += random_between(&run->random, fall ? -1 : 0, 2);
+            position += random_between(&run->random, fall && position > 0 ? -1 : 0, 2);
             positions[i] = position;
             columns[i] = column + i;
         }

@@ -90,8 +90,6 @@ static void options_are_checked(void **state)
     refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "is 6442450941");
 
     open_fixture(&f, &cache_kinds[0]);
-    f.options.dtype_k = GQA_F16;
-    refuse_create(&f, GQA_ERR_UNSUPPORTED, "options.dtype_k", "GQA_F16");
     f.options.dtype_k = GQA_U8;
     refuse_create(&f, GQA_ERR_ARG, "options.dtype_k", "is 3");
     open_fixture(&f, &cache_kinds[0]);
@@ -102,6 +100,9 @@ static void options_are_checked(void **state)
     assert_int_equal(f.options.dtype_v, GQA_BF16);
     f.options.dtype_v = GQA_F32;
     refuse_create(&f, GQA_ERR_ARG, "options.dtype_v", "numerics BF16");
+    f.options.dtype_v = GQA_F16;
+    refuse_create(&f, GQA_ERR_UNSUPPORTED, "options.dtype_v",
+                  "is GQA_F16; with numerics BF16 it must be GQA_BF16");
     open_fixture(&f, &cache_kinds[0]);
     f.options.struct_size = 2;
     refuse_create(&f, GQA_ERR_ARG, "options", "struct_size");

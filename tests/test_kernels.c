@@ -475,7 +475,7 @@ static void check_append(const struct kernels_under_test *test, const struct app
     x[c->token * stride + c->value] = dim % 2 != 0 ? gqa__f32_from_bits(0xffffffffu) : 3.4e38f;
     if (is_v) {
         bad = kernels->append_v(&args);
-        check(bad == (dim % 2 != 0 || storage == GQA_BF16));
+        check(bad == (dim % 2 != 0 || storage != GQA_F32));
     } else {
         kernels->append_k(&args);
     }
@@ -488,7 +488,8 @@ static void check_append(const struct kernels_under_test *test, const struct app
                 check(gqa__f32_bits(((float *)page.data)[at]) ==
                       gqa__f32_bits(gqa__canonical(want)));
             } else {
-                check(((uint16_t *)page.data)[at] == gqa__f32_to_bf16(want));
+                check(((uint16_t *)page.data)[at] ==
+                      (storage == GQA_F16 ? gqa__f32_to_f16(want) : gqa__f32_to_bf16(want)));
             }
         }
     }
@@ -510,6 +511,8 @@ static void test_append(void **state)
             check_append(test, &c, i % 2 != 0);
             if (test->kernels->numerics == GQA_NUMERICS_F32) {
                 c.storage = GQA_F32;
+                check_append(test, &c, i % 2 != 0);
+                c.storage = GQA_F16;
                 check_append(test, &c, i % 2 != 0);
             }
         }

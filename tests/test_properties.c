@@ -119,6 +119,23 @@ static const same_bits_way rounded[] = {
      .dtype_v = GQA_BF16,
      .second_kernels = true},
 };
+static const same_bits_way in_f16[] = {
+    {.name = "f16 cache", .dtype_k = GQA_F16, .dtype_v = GQA_F16},
+    {.name = "f16 cache, pages of 32, 3 threads",
+     .dtype_k = GQA_F16,
+     .dtype_v = GQA_F16,
+     .page_size = 32,
+     .threads = 3},
+    {.name = "f16 cache, flat, cut by keys",
+     .dtype_k = GQA_F16,
+     .dtype_v = GQA_F16,
+     .flat = true,
+     .knobs = {.force_key_cut = true}},
+    {.name = "f16 cache, second kernel set",
+     .dtype_k = GQA_F16,
+     .dtype_v = GQA_F16,
+     .second_kernels = true},
+};
 static const same_bits_way half_rounded[] = {
     {.name = "bf16 keys", .dtype_k = GQA_BF16},
     {.name = "bf16 keys, pages of 32, cut by keys",
@@ -187,6 +204,7 @@ static int run_models(uint64_t first, int models, int n)
         }
         if (model.c.config.numerics == GQA_NUMERICS_F32) {
             failures += compare_all(&model, rounded, sizeof rounded / sizeof *rounded);
+            failures += compare_all(&model, in_f16, sizeof in_f16 / sizeof *in_f16);
             failures +=
                 compare_all(&model, half_rounded, sizeof half_rounded / sizeof *half_rounded);
         }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/number.h"
 #include "cache/cache.h"
 #include "support/cache_kinds.h"
 #include "support/program.h"
@@ -47,6 +48,8 @@ static void put_rows(struct text *text, const float *x, int n, gqa_dtype storage
         const uint32_t word = float_bits(cache_stored(x[i], storage));
         if (storage == GQA_F32) {
             put(text, word, 4);
+        } else if (storage == GQA_F16) {
+            put(text, gqa__f32_to_f16(x[i]), 2);
         } else {
             put(text, word >> 16, 2); /* what is stored is a bf16 */
         }
@@ -325,7 +328,8 @@ static const struct edit edits[] = {
     {32, 0x80000000, GQA_ERR_ARG, "bytes", "say 2147483648 KV heads"},
     {36, 0x7fffffff, GQA_ERR_ARG, "size", "is 1664"},
     {40, 0xffffffff, GQA_ERR_ARG, "bytes", "elements of a head of V"},
-    {44, GQA_F16, GQA_ERR_UNSUPPORTED, "bytes", "say that K is of type 2; it must be GQA_F32 (0)"},
+    {44, GQA_U8, GQA_ERR_UNSUPPORTED, "bytes", "say that K is of type 3; it must be GQA_F32 (0)"},
+    {44, GQA_F16, GQA_ERR_ARG, "size", "is 1664"},
     {48, GQA_I8, GQA_ERR_UNSUPPORTED, "bytes", "say that V is of type 5"},
     {44, GQA_BF16, GQA_ERR_ARG, "size", "is 1664"},
     {52, 1, GQA_ERR_UNSUPPORTED, "bytes", "begin with token 1 of their sequence; it must be 0"},

@@ -28,7 +28,7 @@ typedef struct gqa_cache_options {
     int32_t max_tokens;    /* per sequence; required, > 0 */
     int32_t page_size;     /* tokens per page: 16, 32, 64, 128, 256 or 512; 0 = 128 */
     int64_t num_pages; /* in the pool shared by all sequences; 0 = enough for all of them full */
-    gqa_dtype dtype_k; /* storage. numerics F32: F32 (default) or BF16; */
+    gqa_dtype dtype_k; /* storage. numerics F32: F32 (default), BF16 or F16, K and V each; */
     gqa_dtype dtype_v; /*          numerics BF16: BF16 (default) */
     /* The caller's memory for the cache: at least gqa_cache_size bytes, aligned to 64, with any
      * content, lent until the cache is destroyed. NULL and 0 = from the layer's runtime. */
@@ -106,7 +106,7 @@ GQA_API gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void
 
 /* Make a sequence, which must hold no tokens, the saved one. KV heads and head dims must be the
  * cache's (GQA_ERR_SHAPE), and the storage types, unless convert is 1: then K and V are rounded to
- * nearest even where the cache stores bf16 and the bytes f32. Page size, kernel set and numerics
+ * nearest even where the cache's type has not all their values. Page size, kernel set and numerics
  * may be others. Where the types are the same, going on gives the bits that the saved sequence
  * would have given (config.denormals FLUSH: that with zeros in the place of denormals). All or
  * nothing, and nothing is read beyond size: bytes that are no saved sequence, cut short, damaged or

@@ -218,7 +218,7 @@ static void load_elements(float *dst, const unsigned char *src, int64_t step, in
         } else {
             uint16_t half;
             memcpy(&half, src + (size_t)(i * step) * sizeof half, sizeof half);
-            dst[i] = gqa__bf16_to_f32(half);
+            dst[i] = dtype == GQA_BF16 ? gqa__bf16_to_f32(half) : gqa__f16_to_f32(half);
         }
     }
 }

@@ -59,17 +59,14 @@ gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_opt
 static gqa_status check_dtype(const struct gqa__kernels *kernels, gqa_dtype dtype,
                               const char *field, gqa_error *err)
 {
-    if (dtype == GQA_F16) {
-        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field,
-                         "is GQA_F16; pages are stored as GQA_F32 or GQA_BF16");
-    }
-    if (dtype != GQA_F32 && dtype != GQA_BF16) {
-        return gqa__fail(err, GQA_ERR_ARG, field, "is %d; it must be GQA_F32 (0) or GQA_BF16 (1)",
-                         (int)dtype);
+    if (dtype != GQA_F32 && dtype != GQA_BF16 && dtype != GQA_F16) {
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "is %d; it must be GQA_F32 (0), GQA_BF16 (1) or GQA_F16 (2)", (int)dtype);
     }
     if (kernels->numerics == GQA_NUMERICS_BF16 && dtype != GQA_BF16) {
-        return gqa__fail(err, GQA_ERR_ARG, field,
-                         "is GQA_F32; with numerics BF16 it must be GQA_BF16");
+        return gqa__fail(err, dtype == GQA_F16 ? GQA_ERR_UNSUPPORTED : GQA_ERR_ARG, field,
+                         "is %s; with numerics BF16 it must be GQA_BF16",
+                         dtype == GQA_F16 ? "GQA_F16" : "GQA_F32");
     }
     return GQA_OK;
 }

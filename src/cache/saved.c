@@ -51,7 +51,7 @@ struct gqa__saved gqa__saved_form(const struct gqa_cache *cache, int32_t sequenc
 
 static const char *type_name(gqa_dtype dtype)
 {
-    return dtype == GQA_F32 ? "GQA_F32" : "GQA_BF16";
+    return dtype == GQA_F32 ? "GQA_F32" : dtype == GQA_BF16 ? "GQA_BF16" : "GQA_F16";
 }
 
 gqa_status gqa__saved_fits(const struct gqa_cache *cache, const struct gqa__saved *saved,

@@ -26,10 +26,11 @@ static gqa_status get_dtype(const unsigned char *bytes, size_t at, const char *w
                             gqa_dtype *dtype, gqa_error *err)
 {
     const uint32_t x = gqa__get_u32(bytes + at);
-    if (x != GQA_F32 && x != GQA_BF16) {
+    if (x != GQA_F32 && x != GQA_BF16 && x != GQA_F16) {
         return gqa__fail(err, GQA_ERR_UNSUPPORTED, "bytes",
-                         "say that %s is of type %lu; it must be GQA_F32 (0) or GQA_BF16 (1)", what,
-                         (unsigned long)x);
+                         "say that %s is of type %lu; it must be GQA_F32 (0), GQA_BF16 (1) or "
+                         "GQA_F16 (2)",
+                         what, (unsigned long)x);
     }
     *dtype = (gqa_dtype)x;
     return GQA_OK;
@@ -170,7 +171,8 @@ static void get_elements(float *dst, const unsigned char *bytes, int32_t n, gqa_
         return;
     }
     for (int32_t i = 0; i < n; i++) {
-        dst[i] = gqa__bf16_to_f32(gqa__get_u16(bytes + (size_t)i * sizeof(uint16_t)));
+        const uint16_t half = gqa__get_u16(bytes + (size_t)i * sizeof(uint16_t));
+        dst[i] = dtype == GQA_BF16 ? gqa__bf16_to_f32(half) : gqa__f16_to_f32(half);
     }
 }
 

@@ -67,6 +67,9 @@ static bool open_model(struct model *m, const uint8_t *data, size_t size)
     if (take_rarely(&scene->in, 2)) {
         m->options.dtype_k = m->options.dtype_v = GQA_BF16;
     }
+    if (scene->config.numerics == GQA_NUMERICS_F32 && take_rarely(&scene->in, 3)) {
+        m->options.dtype_k = m->options.dtype_v = GQA_F16;
+    }
     FUZZ_CHECK(gqa_cache_create(&m->cache, m->layer, &m->options, NULL) == GQA_OK);
     m->pages = gqa_cache_free_pages(m->cache);
     FUZZ_CHECK(m->options.num_pages == 0 || m->pages == m->options.num_pages);
@@ -97,11 +100,11 @@ static const float *stored(struct model *m, const gqa_tensor *t, gqa_dtype stora
                                           t->shape[0], t->shape[1], t->shape[2]);
     gqa_tensor narrow = wide;
 
-    narrow.dtype = GQA_BF16;
+    narrow.dtype = storage == GQA_F16 ? GQA_F16 : GQA_BF16;
     narrow.data = scene_memory(&m->scene, (size_t)n * 2);
     FUZZ_CHECK(gqa_convert(t, &wide, NULL) == GQA_OK);
     flush(m, wide.data, n);
-    if (storage == GQA_BF16) {
+    if (storage != GQA_F32) {
         FUZZ_CHECK(gqa_convert(&wide, &narrow, NULL) == GQA_OK);
         FUZZ_CHECK(gqa_convert(&narrow, &wide, NULL) == GQA_OK);
     }

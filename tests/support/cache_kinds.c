@@ -19,6 +19,8 @@ const struct cache_kind cache_kinds[] = {
     {"bf16", GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 0, 0, 0},
     {"bf16, 256-key panels", GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 256, 0, 0},
     {"bf16, 16-key panels, 64-wide K", GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 16, 64, 32},
+    {"f32 in f16 pages", GQA_NUMERICS_F32, GQA_F16, GQA_F16, 0, 0, 0},
+    {"f32, K in f16, V in bf16, 32-key panels", GQA_NUMERICS_F32, GQA_F16, GQA_BF16, 32, 8, 4},
 };
 const int cache_kind_count = (int)(sizeof cache_kinds / sizeof cache_kinds[0]);
 
@@ -80,6 +82,16 @@ float cache_value(uint64_t *state, bool odd)
     return ((float)random - 2147483648.0f) * 0x1p-29f;
 }
 
+/* The nearest multiple of f16's unit at this size, the even one of two that are as near. */
+static float stored_as_f16(float x)
+{
+    int exponent;
+    (void)frexp((double)x, &exponent);
+    const double unit = ldexp(1.0, (exponent - 1 > -14 ? exponent - 1 : -14) - 10);
+    const double y = rint((double)x / unit) * unit;
+    return fabs(y) >= 0x1p16 ? copysignf(INFINITY, x) : copysignf((float)y, x);
+}
+
 float cache_stored(float x, gqa_dtype storage)
 {
     if (isnan(x)) {
@@ -87,6 +99,9 @@ float cache_stored(float x, gqa_dtype storage)
     }
     if (storage == GQA_F32 || isinf(x)) {
         return x;
+    }
+    if (storage == GQA_F16) {
+        return stored_as_f16(x);
     }
     /* The two neighbours of 16 bits, and the nearer one; the even one of two that are as near. */
     uint32_t below = float_bits(x) & 0xffff0000u;

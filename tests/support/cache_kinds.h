@@ -28,8 +28,8 @@ void cache_kind_layer(struct gqa_layer *layer, struct gqa__kernels *kernels,
  * payload and infinities. */
 float cache_value(uint64_t *state, bool odd);
 
-/* What a page gives back for x: NaN canonical, bf16 rounded to nearest even. Shares no code with
- * src. */
+/* What a page gives back for x: NaN canonical, bf16 and f16 rounded to nearest even. Shares no code
+ * with src. */
 float cache_stored(float x, gqa_dtype storage);
 uint32_t float_bits(float x);
 

@@ -131,6 +131,10 @@ static bool put(void *page, int64_t at, float x, gqa_dtype storage)
         ((uint16_t *)page)[at] = gqa__f32_to_bf16(x);
         return !isfinite(bf16_at(page, at));
     }
+    if (storage == GQA_F16) {
+        ((uint16_t *)page)[at] = gqa__f32_to_f16(x);
+        return !isfinite(gqa__f16_to_f32(((uint16_t *)page)[at]));
+    }
     ((float *)page)[at] = canonical(x);
     return !isfinite(x);
 }

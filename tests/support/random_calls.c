@@ -418,8 +418,10 @@ static void make_call(random_case *c, line *lines, int T, bool borrow)
 static void choose_cache(random_case *c)
 {
     static const int pages[] = {0, 16, 32, 64, 128, 256, 512};
-    static const gqa_dtype k_types[] = {GQA_F32, GQA_F32, GQA_BF16, GQA_BF16, GQA_F32};
-    static const gqa_dtype v_types[] = {GQA_F32, GQA_F32, GQA_BF16, GQA_F32, GQA_BF16};
+    static const gqa_dtype k_types[] = {GQA_F32, GQA_F32, GQA_BF16, GQA_BF16,
+                                        GQA_F32, GQA_F16, GQA_F16};
+    static const gqa_dtype v_types[] = {GQA_F32,  GQA_F32, GQA_BF16, GQA_F32,
+                                        GQA_BF16, GQA_F16, GQA_BF16};
     bool bf16 = c->config.numerics == GQA_NUMERICS_BF16;
     int mode = c->choice[OPT_CACHE];
     c->has_cache = mode != 0;

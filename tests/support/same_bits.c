@@ -180,11 +180,11 @@ static bool open_run(struct run *run)
     options.max_sequences = SAME_BITS_BATCH;
     options.max_tokens = run->model->n;
     options.page_size = way->page_size;
-    if (way->dtype_k == GQA_BF16) {
-        options.dtype_k = GQA_BF16;
+    if (way->dtype_k != GQA_F32) {
+        options.dtype_k = way->dtype_k;
     }
-    if (way->dtype_v == GQA_BF16) {
-        options.dtype_v = GQA_BF16;
+    if (way->dtype_v != GQA_F32) {
+        options.dtype_v = way->dtype_v;
     }
     return way->no_cache ||
            gqa_cache_create(&run->cache, run->layer, &options, &run->err) == GQA_OK;

@@ -102,14 +102,19 @@ static inline bool store_values(const struct stored to, const float *src, int32_
 
     for (int32_t i = 0; i < n; i++) {
         const float x = to.flush ? gqa__flush(src[i]) : src[i];
-        const float value = to.type == GQA_F32 ? gqa__canonical(x) : gqa__round_bf16(x);
-        const uint32_t size = gqa__f32_bits(value) & 0x7fffffffu;
-        largest = size > largest ? size : largest;
+        float value = gqa__canonical(x);
         if (to.type == GQA_F32) {
             ((float *)to.page)[to.offset + i] = value;
-        } else {
+        } else if (to.type == GQA_BF16) {
+            value = gqa__round_bf16(x);
             ((uint16_t *)to.page)[to.offset + i] = (uint16_t)(gqa__f32_bits(value) >> 16);
+        } else {
+            const uint16_t half = gqa__f32_to_f16(x);
+            value = gqa__f16_to_f32(half);
+            ((uint16_t *)to.page)[to.offset + i] = half;
         }
+        const uint32_t size = gqa__f32_bits(value) & 0x7fffffffu;
+        largest = size > largest ? size : largest;
     }
     return largest >= 0x7f800000u;
 }

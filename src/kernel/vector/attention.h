@@ -35,12 +35,16 @@ INLINE bool store_lanes_of(struct stored to, const float *src, int32_t n)
 
     for (; i + VEC <= n; i += VEC) {
         const vec x = to.flush ? v_flush(v_load(src + i)) : v_load(src + i);
-        const vec value = to.type == GQA_F32 ? v_canonical(x) : v_round_bf16(x);
+        const vec value = to.type == GQA_F32    ? v_canonical(x)
+                          : to.type == GQA_BF16 ? v_round_bf16(x)
+                                                : v_round_f16(v_canonical(x));
         odd = v_add(odd, v_sub(value, value));
         if (to.type == GQA_F32) {
             v_store((float *)to.page + to.offset + i, value);
-        } else {
+        } else if (to.type == GQA_BF16) {
             v_store_bf16((uint16_t *)to.page + to.offset + i, value);
+        } else {
+            v_store_f16((uint16_t *)to.page + to.offset + i, value);
         }
     }
     v_store(odd_lane, odd);
@@ -51,31 +55,33 @@ INLINE bool store_lanes_of(struct stored to, const float *src, int32_t n)
     return store_values(to, src + i, n - i) || nonfinite;
 }
 
-/* Token i of those that are appended; type and flush are constants where it is called. */
-INLINE bool store_token(const struct gqa__append_args *args, int32_t i, const gqa_dtype type,
-                        const bool flush)
-{
-    struct stored to = stored_token(args, i);
-
-    to.type = type;
-    to.flush = flush;
-    return store_lanes_of(to, args->src + i * args->src_stride, args->dim);
-}
-
-static inline bool append_v_lanes(const struct gqa__append_args *args)
+/* The tokens that are appended; type and flush are constants where it is called. */
+INLINE bool store_tokens(const struct gqa__append_args *args, const gqa_dtype type,
+                         const bool flush)
 {
     bool nonfinite = false;
 
     for (int32_t i = 0; i < args->n; i++) {
-        if (args->storage == GQA_F32) {
-            nonfinite |= args->flush ? store_token(args, i, GQA_F32, true)
-                                     : store_token(args, i, GQA_F32, false);
-        } else {
-            nonfinite |= args->flush ? store_token(args, i, GQA_BF16, true)
-                                     : store_token(args, i, GQA_BF16, false);
-        }
+        struct stored to = stored_token(args, i);
+        to.type = type;
+        to.flush = flush;
+        nonfinite |= store_lanes_of(to, args->src + i * args->src_stride, args->dim);
     }
     return nonfinite;
+}
+
+static inline bool append_v_lanes(const struct gqa__append_args *args)
+{
+    switch (args->storage) {
+    case GQA_F32:
+        return args->flush ? store_tokens(args, GQA_F32, true) : store_tokens(args, GQA_F32, false);
+    case GQA_BF16:
+        return args->flush ? store_tokens(args, GQA_BF16, true)
+                           : store_tokens(args, GQA_BF16, false);
+    default:
+        assert(args->storage == GQA_F16);
+        return args->flush ? store_tokens(args, GQA_F16, true) : store_tokens(args, GQA_F16, false);
+    }
 }
 
 static inline void append_k_lanes(const struct gqa__append_args *args)
