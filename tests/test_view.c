@@ -173,11 +173,12 @@ static void close_keys(struct keys *keys)
 
 /* ---- panels ---- */
 
+/* Any NaN will do. */
 static uint32_t operand_bits(const struct keys *keys, const void *base, int64_t index)
 {
     return keys->kernels.operand == GQA_F32
-               ? float_bits(((const float *)base)[index])
-               : float_bits(gqa__bf16_to_f32(((const uint16_t *)base)[index]));
+               ? float_bits(gqa__canonical(((const float *)base)[index]))
+               : float_bits(gqa__canonical(gqa__bf16_to_f32(((const uint16_t *)base)[index])));
 }
 
 /* What an operand must be: stored in the cache's format (unless plain), then as operand. */
@@ -243,41 +244,71 @@ static bool inside(const void *pointer, const void *base, size_t size)
     return p >= b && p < b + size;
 }
 
-/* Pages are read in place exactly when they can be; nothing is written beyond scratch. */
+/* Keys of the panel that can be read where the host has them. */
+static bool in_place(const struct keys *keys, int32_t dim, int32_t step)
+{
+    return keys->plain == keys->kernels.operand && dim % step == 0;
+}
+
+/* Pages and tensors are read in place exactly when they can be; nothing is written beyond scratch.
+ */
 static void check_place(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t first,
                         bool paged)
 {
     const struct gqa__kernels *kernels = &keys->kernels;
     bool aligned = paged && keys->page_size % kernels->panel_keys == 0;
-    bool direct_k = aligned && keys->kind->dtype_k == kernels->operand;
-    bool direct_v = aligned && keys->kind->dtype_v == kernels->operand;
-    check(keys,
-          inside(panel->k, direct_k ? keys->host.block : keys->scratch,
-                 direct_k ? keys->host.size : keys->scratch_bytes),
+    bool whole = !paged && keys->length - first >= kernels->panel_keys;
+    bool direct_k = (aligned && keys->kind->dtype_k == kernels->operand) ||
+                    (whole && in_place(keys, keys->dk, kernels->depth_step));
+    bool direct_v =
+        (aligned && keys->kind->dtype_v == kernels->operand) ||
+        (whole && !kernels->v_transposed && in_place(keys, keys->dv, kernels->value_step));
+    check(keys, inside(panel->k, keys->scratch, keys->scratch_bytes) != direct_k,
           "K lies in the wrong place", first);
-    check(keys,
-          inside(panel->v, direct_v ? keys->host.block : keys->scratch,
-                 direct_v ? keys->host.size : keys->scratch_bytes),
+    check(keys, inside(panel->v, keys->scratch, keys->scratch_bytes) != direct_v,
           "V lies in the wrong place", first);
+    check(keys, !paged || !direct_k || inside(panel->k, keys->host.block, keys->host.size),
+          "K does not lie in the pages", first);
+    check(keys, !paged || !direct_v || inside(panel->v, keys->host.block, keys->host.size),
+          "V does not lie in the pages", first);
     for (size_t i = 0; i < GUARD; i++) {
         check(keys, keys->scratch[keys->scratch_bytes + i] == 0x5a, "written beyond scratch",
               first);
     }
 }
 
+/* How much of [first, first + n) of a tensor's rows is announced, in bytes; each byte once, and
+ * nothing else. */
+static void check_announced(const struct keys *keys, int32_t head, int32_t first, int32_t n)
+{
+    struct gqa__prefetch list[GQA__KEY_PREFETCHES];
+    const struct gqa__host_rows *rows[2] = {&keys->strided.host.k, &keys->strided.host.v};
+    const int32_t dims[2] = {keys->dk, keys->dv};
+    int32_t count = gqa__view_prefetch(&keys->strided, head, first, n, list);
+    int32_t exist = keys->length - first < n ? keys->length - first : n;
+    for (int which = 0, at = 0; which < 2; which++) {
+        size_t size = keys->plain == GQA_F32 ? 4 : 2;
+        for (int32_t i = 0; i < exist; i++, at++) {
+            int64_t offset = (first + i) * rows[which]->token + head * rows[which]->head;
+            check(keys, at < count && list[at].at == rows[which]->data + (size_t)offset * size,
+                  "a row is not announced", first + i);
+            check(keys, list[at].bytes == (size_t)dims[which] * size, "size of a row", first + i);
+        }
+        check(keys, which == 0 || at == count, "more is announced", first);
+    }
+}
+
 /* What a panel reads in the pages is announced, and nothing outside them is. */
 static void check_prefetch(const struct keys *keys, const struct gqa__kv_panel *panel, int32_t head,
-                           int32_t first, bool paged)
+                           int32_t first)
 {
-    struct gqa__prefetch list[GQA__BLOCK_PREFETCHES];
-    int32_t n =
-        gqa__view_prefetch(paged ? &keys->paged : &keys->strided, head, first, panel->keys, list);
+    struct gqa__prefetch list[GQA__KEY_PREFETCHES];
+    int32_t n = gqa__view_prefetch(&keys->paged, head, first, panel->keys, list);
     bool k = !inside(panel->k, keys->host.block, keys->host.size);
     bool v = !inside(panel->v, keys->host.block, keys->host.size) ||
              (keys->kernels.v_transposed && keys->length - first < keys->page_size) ||
              (keys->kernels.v_transposed && panel->keys < keys->page_size);
 
-    check(keys, paged || n == 0, "a plain tensor is announced", first);
     for (int32_t i = 0; i < n; i++) {
         check(keys,
               inside(list[i].at, keys->host.block, keys->host.size) &&
@@ -286,7 +317,7 @@ static void check_prefetch(const struct keys *keys, const struct gqa__kv_panel *
         k = k || list[i].at == panel->k;
         v = v || list[i].at == panel->v;
     }
-    check(keys, !paged || (k && v), "a panel is not announced", first);
+    check(keys, k && v, "a panel is not announced", first);
 }
 
 static void check_panel(const struct keys *keys, int32_t head, int32_t first, int32_t max_keys,
@@ -303,11 +334,17 @@ static void check_panel(const struct keys *keys, int32_t head, int32_t first, in
     check(keys, first + panel.keys < keys->length + keys->kernels.panel_keys, "panels without keys",
           first);
     if (!paged || keys->page_size % keys->kernels.panel_keys != 0) {
-        int32_t left = keys->length - first;
-        check(keys, panel.keys == max_keys || panel.keys >= left, "less than there is", first);
+        int32_t left = keys->length - first; /* the last panel may have to be filled up */
+        bool rest = !paged && left - panel.keys < keys->kernels.panel_keys;
+        check(keys, panel.keys == max_keys || panel.keys >= left || rest, "less than there is",
+              first);
     }
     check_place(keys, &panel, first, paged);
-    check_prefetch(keys, &panel, head, first, paged);
+    if (paged) {
+        check_prefetch(keys, &panel, head, first);
+    } else {
+        check_announced(keys, head, first, panel.keys);
+    }
     check_elements(keys, &panel, head, first, paged);
 
     /* Pages know it per page, tensors exactly. */

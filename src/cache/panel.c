@@ -2,10 +2,9 @@
 /* panel.c - contiguous keys for the products: a pointer into a page, or a copy in scratch.
  *
  * Scratch: K [GQA__FOLD_BLOCK][k_stride], then V [GQA__FOLD_BLOCK][v_stride] or, transposed,
- * [dv rounded up to value_step][GQA__FOLD_BLOCK] (of plain tensors [..][keys]), both of the kernel
- * set's operand type; then CONVERT_TOKENS tokens of f32 for plain tensors of other formats. Keys of
- * pages lie there by their index modulo GQA__FOLD_BLOCK, so that the panels of one fold block do
- * not overwrite each other.
+ * [dv rounded up to value_step][GQA__FOLD_BLOCK], both of the kernel set's operand type. Keys lie
+ * there by their index modulo GQA__FOLD_BLOCK, so that the panels of one fold block do not
+ * overwrite each other.
  */
 #include <assert.h>
 #include <string.h>
@@ -14,22 +13,7 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/tensor.h"
-#include "cache/view.h"
-#include "kernel/contract/convert.h"
-
-#define CONVERT_TOKENS 16
-
-/* The panel that is being made. */
-struct job {
-    const struct gqa__kv_view *view;
-    int32_t head, first;
-    int32_t keys;         /* multiple of panel_keys */
-    int32_t valid;        /* of those, below the view's length */
-    unsigned char *k, *v; /* scratch */
-    float *convert;       /* [CONVERT_TOKENS][dk or dv] */
-    int64_t k_stride;     /* elements of a K row */
-    int64_t value_dim;    /* elements of a natural V row, or number of transposed ones */
-};
+#include "cache/panel.h"
 
 static size_t k_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk)
 {
@@ -47,9 +31,7 @@ static size_t v_scratch_bytes(const struct gqa__kernels *kernels, int32_t dv)
 
 size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, int32_t dv)
 {
-    const int64_t convert = CONVERT_TOKENS * gqa__max(dk, dv) * (int64_t)sizeof(float);
-    return k_scratch_bytes(kernels, dk) + v_scratch_bytes(kernels, dv) +
-           (size_t)gqa__round_up(convert, GQA__ALIGN);
+    return k_scratch_bytes(kernels, dk) + v_scratch_bytes(kernels, dv);
 }
 
 /* n stored elements as operands: of the same type, or f32 of any. */
@@ -65,14 +47,14 @@ static void copy_elements(const struct gqa__kernels *kernels, unsigned char *dst
 }
 
 /* Where the first key of a panel of pages lies in the scratch. */
-static size_t first_row(const struct job *job)
+static size_t first_row(const struct gqa__panel_job *job)
 {
     return (size_t)(job->first % GQA__FOLD_BLOCK);
 }
 
 /* Rows of stride elements from slot-major pages to scratch; rows beyond valid are zeroed. value:
  * V of the pages, else K. Returns the first row. */
-static const void *gather_rows(const struct job *job, bool value)
+static const void *gather_rows(const struct gqa__panel_job *job, bool value)
 {
     const struct gqa_cache *const cache = job->view->cache;
     const struct gqa__cache_layout *const layout = &cache->layout;
@@ -98,7 +80,7 @@ static const void *gather_rows(const struct job *job, bool value)
 
 /* V of transposed pages [value_dim][page_size] to scratch [value_dim][GQA__FOLD_BLOCK]. Returns the
  * first key of the first row. */
-static const void *gather_columns(const struct job *job)
+static const void *gather_columns(const struct gqa__panel_job *job)
 {
     const struct gqa_cache *const cache = job->view->cache;
     const struct gqa__cache_layout *const layout = &cache->layout;
@@ -126,7 +108,7 @@ static const void *gather_columns(const struct job *job)
     return dst;
 }
 
-static bool pages_special(const struct job *job)
+static bool pages_special(const struct gqa__panel_job *job)
 {
     const struct gqa_cache *const cache = job->view->cache;
     const int32_t page_size = cache->layout.page_size;
@@ -140,7 +122,7 @@ static bool pages_special(const struct job *job)
     return false;
 }
 
-static void panel_of_pages(struct job *job, struct gqa__kv_panel *panel)
+static void panel_of_pages(struct gqa__panel_job *job, struct gqa__kv_panel *panel)
 {
     const struct gqa_cache *const cache = job->view->cache;
     const struct gqa__cache_layout *const layout = &cache->layout;
@@ -185,14 +167,17 @@ int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_
     const int64_t end = gqa__min((int64_t)first + keys, view->length);
     int32_t n = 0;
 
-    for (int32_t index = first, run; cache != NULL && index < end; index += run) {
+    if (cache == NULL) {
+        return gqa__prefetch_of_host(view, head, first, (int32_t)end, list);
+    }
+    for (int32_t index = first, run; index < end; index += run) {
         const struct gqa__cache_layout *const layout = &cache->layout;
         const int32_t slot = index % layout->page_size;
         const int32_t page = gqa__cache_page(cache, view->sequence, index);
         const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
         const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
         run = (int32_t)gqa__min(end - index, layout->page_size - slot);
-        assert(n + 2 <= GQA__BLOCK_PREFETCHES);
+        assert(n + 2 <= GQA__KEY_PREFETCHES);
         list[n++] = (struct gqa__prefetch){gqa__cache_k(cache, page, head) + (size_t)slot * k_row,
                                            (size_t)run * k_row};
         if (!layout->kernels->v_transposed) {
@@ -206,72 +191,12 @@ int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_
     return n;
 }
 
-/* Token i of the panel in the caller's tensor, counted from job->first. */
-static int64_t tensor_offset(const struct job *job, const gqa_tensor *tensor, int32_t i)
-{
-    return (job->first + (int64_t)i) * tensor->stride[0] + job->head * tensor->stride[1];
-}
-
-/* Up to n tokens from i on as f32: straight from an f32 tensor, else converted. */
-static int32_t tensor_run(const struct job *job, const gqa_tensor *tensor, int32_t dim, int32_t i,
-                          const float **src, int64_t *token_stride)
-{
-    int32_t n = job->valid - i;
-    if (tensor->dtype == GQA_F32) {
-        *src = (const float *)tensor->data + tensor_offset(job, tensor, i);
-        *token_stride = tensor->stride[0];
-        return n;
-    }
-    n = (int32_t)gqa__min(n, CONVERT_TOKENS);
-    for (int32_t t = 0; t < n; t++) {
-        gqa__load(job->view->kernels, job->convert + (int64_t)t * dim, tensor,
-                  tensor_offset(job, tensor, i + t), dim);
-    }
-    *src = job->convert;
-    *token_stride = dim;
-    return n;
-}
-
-static void panel_of_tensors(const struct job *job, struct gqa__kv_panel *panel)
-{
-    const struct gqa__kv_view *const view = job->view;
-    const struct gqa__kernels *kernels = view->kernels;
-    const size_t size = gqa__dtype_size(kernels->operand);
-    struct gqa__append_args k = {.page = job->k,
-                                 .stride = job->k_stride,
-                                 .dim = view->dk,
-                                 .storage = kernels->operand,
-                                 .flush = view->flush};
-    struct gqa__append_args v = {.page = job->v,
-                                 .stride = kernels->v_transposed ? job->keys : job->value_dim,
-                                 .dim = view->dv,
-                                 .storage = kernels->operand,
-                                 .flush = view->flush};
-
-    panel->k = job->k;
-    panel->k_stride = k.stride;
-    panel->v = job->v;
-    panel->v_stride = v.stride;
-    panel->special = false;
-    memset(job->k, 0, (size_t)(job->keys * job->k_stride) * size);
-    memset(job->v, 0, (size_t)(job->keys * job->value_dim) * size);
-
-    for (; k.slot < job->valid; k.slot += k.n) {
-        k.n = tensor_run(job, &view->key, view->dk, k.slot, &k.src, &k.src_stride);
-        kernels->append_k(&k);
-    }
-    for (; v.slot < job->valid; v.slot += v.n) {
-        v.n = tensor_run(job, &view->value, view->dv, v.slot, &v.src, &v.src_stride);
-        panel->special |= kernels->append_v(&v);
-    }
-}
-
 void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
                      void *scratch, struct gqa__kv_panel *panel)
 {
     const struct gqa__kernels *const kernels = view->kernels;
     const int64_t rest = view->length - first;
-    struct job job = {.view = view, .head = head, .first = first};
+    struct gqa__panel_job job = {.view = view, .head = head, .first = first};
     assert(first >= 0 && first % kernels->panel_keys == 0 && rest > 0);
     assert(max_keys > 0 && max_keys % kernels->panel_keys == 0 && max_keys <= GQA__FOLD_BLOCK);
 
@@ -279,13 +204,12 @@ void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t firs
     job.valid = (int32_t)gqa__min(job.keys, rest);
     job.k = scratch;
     job.v = job.k + k_scratch_bytes(kernels, view->dk);
-    job.convert = (float *)(void *)(job.v + v_scratch_bytes(kernels, view->dv));
     job.k_stride = gqa__round_up(view->dk, kernels->depth_step);
     job.value_dim = gqa__round_up(view->dv, kernels->value_step);
     if (view->cache != NULL) {
         panel_of_pages(&job, panel);
     } else {
-        panel_of_tensors(&job, panel);
+        gqa__panel_of_host(&job, panel);
     }
     panel->keys = job.keys;
 }

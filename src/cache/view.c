@@ -20,18 +20,27 @@ void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, i
     view->ordered = view->sequence->ordered;
 }
 
+static struct gqa__host_rows plain_rows(const gqa_tensor *t)
+{
+    return (struct gqa__host_rows){.data = t->data,
+                                   .dtype = t->dtype,
+                                   .token = t->stride[0],
+                                   .head = t->stride[1],
+                                   .step = t->stride[2]};
+}
+
 void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
                      const gqa_tensor *key, const gqa_tensor *value, int32_t n,
                      const int32_t *positions)
 {
-    *view = (struct gqa__kv_view){.kernels = kernels,
-                                  .dk = (int32_t)key->shape[2],
-                                  .dv = (int32_t)value->shape[2],
-                                  .length = n,
-                                  .ordered = true,
-                                  .key = *key,
-                                  .value = *value,
-                                  .positions = positions};
+    *view = (struct gqa__kv_view){
+        .kernels = kernels,
+        .dk = (int32_t)key->shape[2],
+        .dv = (int32_t)value->shape[2],
+        .length = n,
+        .ordered = true,
+        .host = {.k = plain_rows(key), .v = plain_rows(value), .block_size = INT32_MAX},
+        .positions = positions};
     if (positions == NULL || n == 0) {
         return;
     }
@@ -45,8 +54,8 @@ int64_t gqa__view_key_bytes(const struct gqa__kv_view *view)
 {
     const struct gqa__cache_layout *const layout =
         view->cache != NULL ? &view->cache->layout : NULL;
-    const gqa_dtype dtype_k = layout != NULL ? layout->dtype_k : view->key.dtype;
-    const gqa_dtype dtype_v = layout != NULL ? layout->dtype_v : view->value.dtype;
+    const gqa_dtype dtype_k = layout != NULL ? layout->dtype_k : view->host.k.dtype;
+    const gqa_dtype dtype_v = layout != NULL ? layout->dtype_v : view->host.v.dtype;
 
     return (int64_t)gqa__dtype_size(dtype_k) * view->dk +
            (int64_t)gqa__dtype_size(dtype_v) * view->dv;
@@ -143,11 +152,9 @@ void gqa__view_load(const struct gqa__kv_view *view, int32_t head, int32_t index
         return;
     }
     if (k != NULL) {
-        gqa__load_f32(k, &view->key, index * view->key.stride[0] + head * view->key.stride[1],
-                      view->dk);
+        gqa__host_load(&view->host, &view->host.k, head, index, k, view->dk);
     }
     if (v != NULL) {
-        gqa__load_f32(v, &view->value, index * view->value.stride[0] + head * view->value.stride[1],
-                      view->dv);
+        gqa__host_load(&view->host, &view->host.v, head, index, v, view->dv);
     }
 }

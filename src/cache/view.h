@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* view.h - the keys of one sequence as attention reads them: from a cache's pages, or from plain
- * strided tensors of the caller. */
+/* view.h - the keys of one sequence as attention reads them: from a cache's pages, or from the
+ * host's own memory. */
 #ifndef GQA__VIEW_H
 #define GQA__VIEW_H
 
 #include <stdbool.h>
 
 #include "cache/cache.h"
+#include "cache/host.h"
 
 struct gqa__kv_view {
     const struct gqa__kernels *kernels;
@@ -14,13 +15,13 @@ struct gqa__kv_view {
     int32_t length; /* keys */
     int32_t origin; /* position of index 0 (0 when empty) */
     bool ordered;   /* positions do not fall with the index */
-    bool flush;     /* denormals of plain tensors count as zero */
+    bool flush;     /* denormals of the host's keys count as zero */
     /* A cache ... */
     const struct gqa_cache *cache;
     const struct gqa__sequence *sequence;
-    /* ... or plain tensors. */
-    gqa_tensor key, value;    /* [K, Hkv, D] of this batch entry */
-    const int32_t *positions; /* [K] or NULL = the index */
+    /* ... or the host's memory. */
+    struct gqa__host_keys host;
+    const int32_t *positions; /* [length] or NULL = the index */
 };
 
 /* Contiguous keys for score and accumulate, in the kernel set's operand type. */
@@ -52,16 +53,17 @@ void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n
 int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position);
 
 /* Keys from index first (a multiple of panel_keys) on, at most max_keys (a multiple of panel_keys,
- * up to the end of the fold block), in one piece: straight from a page where it can be, else
- * gathered to scratch. panel->keys may be less than max_keys; call again for the rest: panels of
- * one fold block do not overwrite each other's scratch. */
+ * up to the end of the fold block), in one piece: straight from a page or the host's memory
+ * where it can be, else gathered to scratch. panel->keys may be less than max_keys; call again for
+ * the rest: panels of one fold block do not overwrite each other's scratch. */
 size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, int32_t dv);
 void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
                      void *scratch, struct gqa__kv_panel *panel);
 
-/* The memory that panels of keys [first, first + keys) of this head will read, as long pieces: what
- * of it lies in pages as the kernels read it (of transposed V only whole pages). list has room for
- * GQA__BLOCK_PREFETCHES; returns how many. */
+/* The memory that panels of keys [first, first + keys) of this head will read, at most
+ * GQA__FOLD_BLOCK of them, as long pieces: what of it lies in pages as the kernels read it (of
+ * transposed V only whole pages), and all that lies in the host's memory. list has room for
+ * GQA__KEY_PREFETCHES; returns how many. */
 int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
                            int32_t keys, struct gqa__prefetch *list);
 

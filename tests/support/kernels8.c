@@ -10,6 +10,7 @@
 #include "base/mathf.h"
 #include "base/number.h"
 #include "support/kernels8_flat.h"
+#include "support/kernels8_gather.h"
 #include "support/kernels8_softmax.h"
 
 enum {
@@ -508,6 +509,7 @@ static const struct gqa__kernels kernels8_f32 = {
     .pack_q = pack_q_f32,
     .append_k = append_k,
     .append_v = append_rows,
+    .gather = kernels8_gather_f32,
     .score = score_f32,
     .apply_rules = rules,
     .softmax = kernels8_softmax_f32,
@@ -551,6 +553,7 @@ static const struct gqa__kernels kernels8_bf16 = {
     .pack_q = pack_q_bf16,
     .append_k = append_k,
     .append_v = append_v_bf16,
+    .gather = kernels8_gather_bf16,
     .score = score_bf16,
     .apply_rules = rules,
     .softmax = kernels8_softmax_bf16,

@@ -12,6 +12,7 @@
 #include <immintrin.h>
 
 #include "kernel/avx512/append.h"
+#include "kernel/avx512/gather.h"
 #include "kernel/scalar/attention.h"
 #include "kernel/scalar/bf16.h"
 #include "kernel/scalar/stage.h"
@@ -69,6 +70,7 @@ static const struct gqa__kernels amx_bf16 = {
     .pack_q = gqa__amx_pack_q,
     .append_k = append_k_rows,
     .append_v = append_v_transposed,
+    .gather = gather_operands,
     .score = gqa__amx_score,
     .apply_rules = apply_rules,
     .softmax = gqa__amx_softmax,

@@ -15,6 +15,7 @@
 
 #include "kernel/avx512/append.h"
 #include "kernel/avx512/flush.h"
+#include "kernel/avx512/gather.h"
 #include "kernel/scalar/bf16.h"
 #include "kernel/vector/block.h"
 #include "kernel/vector/convert.h"
@@ -363,6 +364,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .pack_q = pack_q_pairs,
     .append_k = append_k_bf16,
     .append_v = append_v_transposed,
+    .gather = gather_operands,
     .score = score_pairs,
     .apply_rules = apply_rules,
     .softmax = softmax_pairs,

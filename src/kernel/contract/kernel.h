@@ -102,7 +102,7 @@ struct gqa__prefetch {
     size_t bytes;
 };
 
-#define GQA__KEY_PREFETCHES   (2 * GQA__BLOCK_PANELS)     /* K and V of every run of a block */
+#define GQA__KEY_PREFETCHES   512                         /* K and V of every key of a block */
 #define GQA__BLOCK_PREFETCHES (GQA__KEY_PREFETCHES + 128) /* ... and of queries of 128 tokens */
 
 /* The state of a tile's rows over some keys: m [ld], l [ld], o [dv][ld]. */
@@ -120,6 +120,18 @@ struct gqa__append_args {
     int32_t dim;       /* dk or dv */
     gqa_dtype storage; /* the page's element type */
     bool flush;        /* a denormal of src counts as zero of its sign */
+};
+
+/* Values of a caller's tensor as operands, [rows][columns]: of K, and of V that is not transposed,
+ * a row is a token; of transposed V a column is. */
+struct gqa__gather_args {
+    void *dst; /* [rows][stride] operands; NULL: the values are looked at, and nothing is stored */
+    int64_t stride;
+    const void *src; /* the value of row r and column c is element r * row + c * column */
+    int64_t row, column;
+    gqa_dtype dtype; /* of src: F32, BF16 or F16 */
+    int32_t rows, columns;
+    bool flush; /* f32 operands: a denormal counts as zero of its sign */
 };
 
 /* The queries of a tile, scaled: dst [q_bytes]. Lanes beyond the rows are zero. */
@@ -295,6 +307,9 @@ struct gqa__kernels {
      * bf16. */
     void (*append_k)(const struct gqa__append_args *args);
     bool (*append_v)(const struct gqa__append_args *args);
+    /* Stores what the appends would store in a page of the operand type, but for the payload of a
+     * NaN; returns what append_v would. Fast where row or column is 1. */
+    bool (*gather)(const struct gqa__gather_args *args);
     void (*score)(const struct gqa__score_args *args);
     void (*apply_rules)(float *s, const struct gqa__score_rules *rules);
     /* Per lane: m = the largest score, NaN left out, never -0; p = exp2(s - m), 0 where s is -inf;

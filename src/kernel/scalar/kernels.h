@@ -9,6 +9,7 @@
 #include "kernel/scalar/bf16.h"
 #include "kernel/scalar/convert.h"
 #include "kernel/scalar/f32.h"
+#include "kernel/scalar/gather.h"
 #include "kernel/scalar/stage.h"
 
 static const struct gqa__kernels scalar_f32 = {
@@ -29,6 +30,7 @@ static const struct gqa__kernels scalar_f32 = {
     .pack_q = pack_q_f32,
     .append_k = append_k_f32,
     .append_v = append_v_f32,
+    .gather = gather_f32,
     .score = score_f32,
     .apply_rules = apply_rules,
     .softmax = softmax_f32,
@@ -73,6 +75,7 @@ static const struct gqa__kernels scalar_bf16 = {
     .pack_q = pack_q_bf16,
     .append_k = append_k_bf16,
     .append_v = append_v_bf16,
+    .gather = gather_bf16,
     .score = score_bf16,
     .apply_rules = apply_rules,
     .softmax = softmax_bf16,

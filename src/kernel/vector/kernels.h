@@ -6,6 +6,7 @@
 
 #include "kernel/vector/block.h"
 #include "kernel/vector/convert.h"
+#include "kernel/vector/gather.h"
 #include "kernel/vector/stage.h"
 #include "kernel/vector/weights_in_place.h"
 #include "kernel/vector/words.h"
@@ -28,6 +29,7 @@ static const struct gqa__kernels vector_f32 = {
     .pack_q = pack_q_vector,
     .append_k = append_k_lanes,
     .append_v = append_v_lanes,
+    .gather = gather_lanes,
     .score = score_vector,
     .apply_rules = apply_rules,
     .softmax = softmax_vector,

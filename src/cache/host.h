@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* host.h - keys and values where the host keeps them: in plain strided tensors, or in blocks that
+ * a table puts in order. A plain tensor is one block that holds all keys. */
+#ifndef GQA__HOST_H
+#define GQA__HOST_H
+
+#include "gqa/types.h"
+
+/* The keys, or the values, of all blocks. Value d of the token in slot i of block b, head h, is
+ * element b * block + h * head + i * token + d * step. */
+struct gqa__host_rows {
+    const unsigned char *data;
+    gqa_dtype dtype; /* F32, BF16 or F16 */
+    int64_t block, head, token, step;
+};
+
+struct gqa__host_keys {
+    struct gqa__host_rows k, v;
+    const int32_t *table; /* ids of the sequence's blocks; NULL: one block, and its id is 0 */
+    int32_t block_size;   /* keys of a block; of a plain tensor more than there are */
+};
+
+static inline int64_t gqa__host_block(const struct gqa__host_keys *keys, int32_t index)
+{
+    return keys->table != NULL ? keys->table[index / keys->block_size] : 0;
+}
+
+/* Element of `rows` where the token's vector of this head begins. */
+static inline int64_t gqa__host_offset(const struct gqa__host_keys *keys,
+                                       const struct gqa__host_rows *rows, int32_t head,
+                                       int32_t index)
+{
+    return gqa__host_block(keys, index) * rows->block + head * rows->head +
+           index % keys->block_size * rows->token;
+}
+
+/* A token's vector of n values as f32. */
+void gqa__host_load(const struct gqa__host_keys *keys, const struct gqa__host_rows *rows,
+                    int32_t head, int32_t index, float *dst, int32_t n);
+
+#endif
