@@ -147,10 +147,19 @@ static void neuron_kernel(gqa_config *config)
     config->neuron_profile = GQA_NEURON_CTE;
 }
 
+static void neuron_paged(gqa_config *config)
+{
+    neuron_plain(config);
+    config->neuron_profile = GQA_NEURON_PAGED_SCHEDULE;
+}
+
 static const struct {
     const char *name;
     void (*edit)(gqa_config *config);
-} layers[] = {{"plain", neuron_plain}, {"everything", neuron_all}, {"cte", neuron_kernel}};
+} layers[] = {{"plain", neuron_plain},
+              {"everything", neuron_all},
+              {"cte", neuron_kernel},
+              {"paged", neuron_paged}};
 enum { LAYERS = sizeof layers / sizeof layers[0], T = 5, PAST = 3 };
 
 static void create_layer(void **state)

@@ -232,8 +232,8 @@ typedef struct gqa_config {
     /* --- backend GQA_BACKEND_NEURON; all zero with any other ---------------------------------- */
     gqa_neuron_profile neuron_profile; /* NO_PROFILE: what Neuron takes for the call
                                           (docs/neuron-paths.md); else this one for every call.
-                                          paged_schedule: GQA_ERR_UNSUPPORTED,
-                                          gqa_neuron_attention has it */
+                                          paged_schedule takes all batch entries of a call
+                                          together, its blocks have a page's tokens */
     gqa_neuron_release neuron_release; /* NEWEST: 2.29, or the newest that has the profile */
     gqa_neuron_io neuron_io;           /* the layer's I/O type; default bf16. gqa_create rounds
                                           weights to it: 2 or 4 bytes for each */

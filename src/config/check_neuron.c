@@ -49,12 +49,6 @@ static void check_profile(struct gqa__check *check)
 
     gqa__check_int(check, GQA__INT_FIELD(check, neuron_profile), GQA_NEURON_NO_PROFILE,
                    GQA_NEURON_PAGED_SCHEDULE);
-    if (check->status == GQA_OK && profile == GQA_NEURON_PAGED_SCHEDULE) {
-        check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, "config.neuron_profile",
-                                  "is %d, one kernel over all requests of a batch, which a layer "
-                                  "computes one by one; gqa_neuron_attention serves it",
-                                  (int)profile);
-    }
     if (profile != GQA_NEURON_NO_PROFILE) {
         check_choice_unused(check, named);
     }
@@ -142,6 +136,8 @@ static void check_layer(struct gqa__check *check)
          "config.score_scale", "softmax_scale came with release 2.29"},
         {scaled && c->neuron_profile == GQA_NEURON_FLASH_FWD, "config.score_scale",
          "softmax_scale came with release 2.29, which has no flash_fwd"},
+        {scaled && c->neuron_profile == GQA_NEURON_PAGED_SCHEDULE, "config.score_scale",
+         "softmax_scale came with release 2.29, which has no chunked prefill"},
         {c->softcap != 0.0f, "config.softcap", none},
         {c->query_temperature != GQA_QUERY_TEMPERATURE_NONE, "config.query_temperature", none},
         {c->alibi_slopes != NULL, "config.alibi_slopes", none},

@@ -4,7 +4,9 @@
 
 #include "base/error.h"
 #include "base/import.h"
+#include "base/memory.h"
 #include "base/tensor.h"
+#include "neuron/paged_batch.h"
 #include "neuron/stages.h"
 
 /* --- what a call may not have ------------------------------------------------------------------
@@ -134,28 +136,81 @@ static struct gqa__neuron_entry neuron_entry_of(const struct gqa__call *call, in
     return entry;
 }
 
+/* Tokens of a block of the paged kernel: a page, or this many where keys lie in plain tensors. */
+enum { PLAIN_BLOCK = 32 };
+
+struct gqa__neuron_limits gqa__neuron_limits_of(const struct gqa__call *call)
+{
+    const int64_t rows = (int64_t)call->outer * call->tokens;
+    const struct gqa__neuron_limits limits = {
+        .tokens = call->tokens,
+        .keys = call->keys,
+        .batch = call->batch,
+        .rows = (int32_t)gqa__min(rows, INT32_MAX),
+        .page_size = call->cache != NULL ? call->cache->layout.page_size : PLAIN_BLOCK,
+        .runtime = call->runtime};
+
+    return limits;
+}
+
+static bool takes_batch(const struct gqa__call *call)
+{
+    return call->params->config.neuron_profile == GQA_NEURON_PAGED_SCHEDULE;
+}
+
+static gqa_status check_entry(struct gqa__spine *spine, const struct gqa__neuron_entry *entry,
+                              struct gqa__neuron_choice *choice, gqa_error *err)
+{
+    if (takes_batch(spine->call)) {
+        choice->profile = GQA_NEURON_PAGED_SCHEDULE;
+        return gqa__neuron_batch_add(spine->neuron, entry, err);
+    }
+    return gqa__neuron_entry_check(spine->neuron, entry, choice, err);
+}
+
 gqa_status gqa__neuron_spine_check(struct gqa__spine *spine, gqa_error *err)
 {
     const struct gqa__call *const call = spine->call;
     gqa_status status = GQA_OK;
     bool any = false;
 
+    gqa__neuron_batch_open(spine->neuron, call->params);
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {
         if (call->entries[b].sequence >= 0 && call->entries[b].n > 0) {
             const struct gqa__neuron_entry entry = neuron_entry_of(call, b);
-            struct gqa__neuron_choice choice;
-            status = gqa__neuron_entry_check(spine->neuron, &entry, &choice, err);
+            struct gqa__neuron_choice choice = {GQA_NEURON_STRATEGY_NONE, GQA_NEURON_NO_PROFILE};
+            status = check_entry(spine, &entry, &choice, err);
             spine->choice = any ? spine->choice : choice;
             any = true;
         }
     }
-    return status;
+    return status == GQA_OK && takes_batch(call) ? gqa__neuron_batch_check(spine->neuron, err)
+                                                 : status;
 }
 
-void gqa__neuron_spine_attend(struct gqa__spine *spine, const struct gqa__token_run *run,
-                              const struct gqa__segment *segment)
+/* All runs are the requests of one call. What could be refused of them has been. */
+static void attend_batch(struct gqa__spine *spine, int32_t runs)
 {
-    struct gqa__neuron_entry entry = neuron_entry_of(spine->call, run->b);
+    gqa__neuron_batch_open(spine->neuron, spine->call->params);
+    for (int32_t i = 0; i < runs; i++) {
+        const struct gqa__neuron_entry entry = neuron_entry_of(spine->call, spine->runs[i].b);
+        (void)gqa__neuron_batch_add(spine->neuron, &entry, NULL);
+        gqa__neuron_batch_load(spine->neuron, &spine->segments[i]);
+    }
+    gqa__neuron_batch_run(spine->neuron, spine->segments[0].sinks);
+    for (int32_t i = 0; i < runs; i++) {
+        gqa__neuron_batch_give(spine->neuron, spine->runs[i].at, &spine->segments[i]);
+    }
+}
 
-    gqa__neuron_entry_run(spine->neuron, &entry, segment);
+void gqa__neuron_spine_attend(struct gqa__spine *spine, int32_t runs)
+{
+    if (takes_batch(spine->call)) {
+        attend_batch(spine, runs);
+        return;
+    }
+    for (int32_t i = 0; i < runs; i++) {
+        const struct gqa__neuron_entry entry = neuron_entry_of(spine->call, spine->runs[i].b);
+        gqa__neuron_entry_run(spine->neuron, &entry, &spine->segments[i]);
+    }
 }

@@ -13,8 +13,10 @@ gqa_status gqa__neuron_call_check(const struct gqa__call *call, gqa_error *err);
 /* Every entry of a carved call, whose entries and views are filled; sets the spine's choice. */
 gqa_status gqa__neuron_spine_check(struct gqa__spine *spine, gqa_error *err);
 
-/* A run that is all of its entry. */
-void gqa__neuron_spine_attend(struct gqa__spine *spine, const struct gqa__token_run *run,
-                              const struct gqa__segment *segment);
+/* What the entries of a call can need. */
+struct gqa__neuron_limits gqa__neuron_limits_of(const struct gqa__call *call);
+
+/* The spine's runs and segments, each all of its entry. */
+void gqa__neuron_spine_attend(struct gqa__spine *spine, int32_t runs);
 
 #endif

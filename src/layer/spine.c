@@ -98,7 +98,7 @@ static void carve_attention(struct gqa__spine *spine, struct gqa__arena *arena)
     spine->attention = NULL;
     spine->neuron = NULL;
     if (call->params->backend == GQA_BACKEND_NEURON) {
-        const struct gqa__neuron_limits limits = {call->tokens, call->keys, call->runtime};
+        const struct gqa__neuron_limits limits = gqa__neuron_limits_of(call);
         spine->neuron = gqa__arena_take(arena, 1, sizeof *spine->neuron);
         gqa__neuron_attention_carve(&neuron, arena, call->params, &limits);
         if (spine->neuron != NULL) {
@@ -305,9 +305,7 @@ static void attend_block(struct gqa__spine *spine, int32_t runs)
         make_segment(spine, &spine->runs[i], &spine->segments[i]);
     }
     if (call->params->backend == GQA_BACKEND_NEURON) {
-        for (int32_t i = 0; i < runs; i++) {
-            gqa__neuron_spine_attend(spine, &spine->runs[i], &spine->segments[i]);
-        }
+        gqa__neuron_spine_attend(spine, runs);
         spine->work.tiles = spine->neuron->report.tiles;
         spine->work.tiles_skipped = spine->neuron->report.tiles_skipped;
     } else if (call->params->backend == GQA_BACKEND_REFERENCE) {

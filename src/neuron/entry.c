@@ -10,18 +10,13 @@
 #include "base/tensor.h"
 #include "neuron/cte.h"
 #include "neuron/entry_rules.h"
+#include "neuron/entry_values.h"
+#include "neuron/paged_batch.h"
 #include "neuron/stages.h"
 #include "parallel/tasks.h"
 
 /* --- the call of the profile -------------------------------------------------------------------
  */
-
-static gqa_tensor heads_at(const void *data, gqa_dtype io, int64_t first, const int64_t shape[3])
-{
-    const size_t at = (size_t)(first * shape[1] * shape[2]) * gqa__dtype_size(io);
-
-    return gqa_tensor_4d((const unsigned char *)data + at, io, 1, shape[0], shape[1], shape[2]);
-}
 
 /* Bits [rows][columns], rows of whole bytes. */
 static int64_t bit_step(int64_t columns)
@@ -51,15 +46,15 @@ static void set_tensors(const struct gqa__neuron_attention *attention,
     const int32_t slots = gqa__neuron_prior_slots(entry, choice);
     const int64_t prior[3] = {slots, shape->hkv, shape->dk};
 
-    in->q = heads_at(attention->q, io, 0, queries);
-    in->k = heads_at(attention->k, io, slots, keys);
-    in->v = heads_at(attention->v, io, slots, keys);
-    out->out = heads_at(attention->out, io, 0, queries);
+    in->q = gqa__neuron_heads_at(attention->q, io, 0, queries);
+    in->k = gqa__neuron_heads_at(attention->k, io, slots, keys);
+    in->v = gqa__neuron_heads_at(attention->v, io, slots, keys);
+    out->out = gqa__neuron_heads_at(attention->out, io, 0, queries);
     if (choice->profile == GQA_NEURON_NATIVE_PREFIX || choice->profile == GQA_NEURON_NATIVE_TKG ||
         choice->profile == GQA_NEURON_FLASH_DECODING ||
         (choice->profile == GQA_NEURON_CTE && entry->past > 0)) {
-        in->k_prior = heads_at(attention->k, io, 0, prior);
-        in->v_prior = heads_at(attention->v, io, 0, prior);
+        in->k_prior = gqa__neuron_heads_at(attention->k, io, 0, prior);
+        in->v_prior = gqa__neuron_heads_at(attention->v, io, 0, prior);
     }
 }
 
@@ -211,12 +206,17 @@ void gqa__neuron_attention_carve(struct gqa__neuron_attention *attention, struct
     const int64_t ranks = params->config.neuron_kv_ranks;
     const int64_t most = (int64_t)limits->keys + ranks + limits->tokens;
     const int64_t keys = most * shape->hkv * shape->dk;
-    const size_t scratch = most_bytes(params, limits);
+    size_t scratch;
 
     memset(attention, 0, sizeof *attention);
+    attention->runtime = *limits->runtime;
+    if (params->config.neuron_profile == GQA_NEURON_PAGED_SCHEDULE) {
+        gqa__neuron_batch_carve(attention, arena, params, limits);
+        return;
+    }
+    scratch = most_bytes(params, limits);
     attention->tokens = limits->tokens;
     attention->keys = limits->keys;
-    attention->runtime = *limits->runtime;
     attention->q = gqa__arena_take(arena, queries, io);
     attention->out = gqa__arena_take(arena, queries, io);
     attention->k = gqa__arena_take(arena, keys, io);
@@ -251,17 +251,6 @@ gqa_status gqa__neuron_entry_check(const struct gqa__neuron_attention *attention
 /* --- a run -------------------------------------------------------------------------------------
  */
 
-static void to_io(gqa_dtype io, const float *from, int64_t n, void *to, int64_t at)
-{
-    for (int64_t i = 0; i < n; i++) {
-        if (io == GQA_BF16) {
-            ((uint16_t *)to)[at + i] = gqa__f32_to_bf16(from[i]);
-        } else {
-            ((float *)to)[at + i] = gqa__canonical(from[i]);
-        }
-    }
-}
-
 static void load_queries(const struct gqa__neuron_attention *attention,
                          const struct gqa__neuron_entry *entry, int32_t rows,
                          const struct gqa__segment *segment)
@@ -272,7 +261,7 @@ static void load_queries(const struct gqa__neuron_attention *attention,
 
     memset(attention->q, 0, bytes);
     for (int64_t t = 0; t < segment->n; t++) {
-        to_io(io, segment->q + t * segment->q_stride, width, attention->q, t * width);
+        gqa__neuron_to_io(io, segment->q + t * segment->q_stride, width, attention->q, t * width);
     }
 }
 
@@ -316,11 +305,9 @@ static void load_keys(const struct gqa__neuron_attention *attention,
             continue;
         }
         for (int32_t h = 0; h < shape->hkv; h++) {
-            const int64_t to = (int64_t)slot * width + (int64_t)h * shape->dk;
-            gqa__view_load(&segment->view, h, j, attention->row, NULL);
-            to_io(io, attention->row, shape->dk, attention->k, to);
-            gqa__view_load(&segment->view, h, j, NULL, attention->row);
-            to_io(io, attention->row, shape->dk, attention->v, to);
+            const struct gqa__neuron_key key = {&segment->view, h, j, io, attention->row};
+            gqa__neuron_load_key(&key, attention->k, attention->v,
+                                 (int64_t)slot * width + (int64_t)h * shape->dk);
         }
     }
 }
@@ -375,47 +362,6 @@ static void make_masks(const struct gqa__neuron_attention *attention,
     }
 }
 
-static void widen_outputs(const struct gqa__neuron_attention *attention,
-                          const struct gqa__neuron_entry *entry, const struct gqa__segment *segment)
-{
-    const gqa_dtype io = gqa__neuron_io(entry->params);
-    const int64_t width = (int64_t)entry->params->shape.hq * entry->params->shape.dk;
-
-    for (int64_t t = 0; t < segment->n && segment->out != NULL; t++) {
-        float *const to = segment->out + t * segment->out_stride;
-        for (int64_t i = 0; i < width; i++) {
-            to[i] = io == GQA_BF16
-                        ? gqa__bf16_to_f32(((const uint16_t *)attention->out)[t * width + i])
-                        : ((const float *)attention->out)[t * width + i];
-        }
-    }
-}
-
-static bool reported(const gqa_neuron_report *report, const gqa_neuron_warning *warning)
-{
-    for (int32_t i = 0; i < report->warning_count; i++) {
-        if (report->warnings[i].code == warning->code &&
-            strcmp(report->warnings[i].text, warning->text) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void add_report(gqa_neuron_report *report, const gqa_neuron_output *out)
-{
-    report->tiles += out->tiles;
-    report->tiles_skipped += out->tiles_skipped;
-    report->hbm_bytes += out->hbm_bytes;
-    report->madds += out->madds;
-    for (int32_t i = 0; i < out->warning_count; i++) {
-        if (report->warning_count < GQA_NEURON_WARNINGS_MAX &&
-            !reported(report, &out->warnings[i])) {
-            report->warnings[report->warning_count++] = out->warnings[i];
-        }
-    }
-}
-
 void gqa__neuron_entry_run(struct gqa__neuron_attention *attention,
                            const struct gqa__neuron_entry *entry,
                            const struct gqa__segment *segment)
@@ -438,9 +384,9 @@ void gqa__neuron_entry_run(struct gqa__neuron_attention *attention,
         status = make_call(attention, entry, &choice, &data, &call, NULL);
         if (status == GQA_OK) {
             gqa__neuron_run(&call, attention->workspace, attention->workspace_size);
-            add_report(&attention->report, &call.out);
+            gqa__neuron_add_report(&attention->report, &call.out);
         }
     }
     assert(status == GQA_OK);
-    widen_outputs(attention, entry, segment);
+    gqa__neuron_widen(entry->params, attention->out, 0, segment);
 }

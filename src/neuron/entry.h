@@ -47,9 +47,21 @@ int32_t gqa__neuron_degree(const struct gqa__neuron_entry *entry);
 int32_t gqa__neuron_rows_of(const struct gqa__neuron_entry *entry,
                             const struct gqa__neuron_choice *choice);
 
-/* Memory of one entry, and what its run has said and counted. */
+/* All entries of a call as the requests of one call of the paged kernel (paged_batch.h). */
+struct gqa__neuron_batch {
+    int32_t requests, rows, blocks; /* so far */
+    int32_t block_size, width;      /* tokens of a block; most blocks of a request */
+    int32_t *query_lens;            /* [batch] */
+    int32_t *context_lens;          /* [batch] */
+    int32_t *block_table;           /* [batch][width] */
+    void *k_cache, *v_cache;        /* [batch * width][hkv][block_size][dk] of the I/O type */
+    struct gqa__neuron_entry whole; /* all of them together: what is said of any */
+};
+
+/* Memory of one entry or of a batch, and what its run has said and counted. */
 struct gqa__neuron_attention {
-    int32_t tokens, keys; /* most of an entry */
+    struct gqa__neuron_batch batch; /* paged_schedule alone */
+    int32_t tokens, keys;           /* most of an entry */
     gqa_runtime runtime;
     void *q, *out;                 /* [tokens][hq][dk] of the I/O type */
     void *k, *v;                   /* [keys + ranks - 1 + tokens][hkv][dk] prior ones first, for
@@ -63,9 +75,11 @@ struct gqa__neuron_attention {
     gqa_neuron_report report;
 };
 
-/* For entries of at most so many tokens and keys. */
+/* For entries of at most so many tokens and keys. paged_schedule: so many entries with so many rows
+ * together, whose keys lie in pages of so many tokens. */
 struct gqa__neuron_limits {
     int32_t tokens, keys;
+    int32_t batch, rows, page_size;
     const gqa_runtime *runtime;
 };
 void gqa__neuron_attention_carve(struct gqa__neuron_attention *attention, struct gqa__arena *arena,

@@ -61,7 +61,8 @@ gqa_status gqa__neuron_entry_refuse(const struct gqa__neuron_entry *entry,
 {
     const char *const name = gqa__neuron_path(choice->profile)->name;
     const bool decoding = choice->profile == GQA_NEURON_FLASH_DECODING;
-    const bool prefix = choice->profile == GQA_NEURON_NATIVE_PREFIX || decoding;
+    const bool prefix = choice->profile == GQA_NEURON_NATIVE_PREFIX || decoding ||
+                        choice->profile == GQA_NEURON_PAGED_SCHEDULE;
     const bool kernel = gqa__neuron_is_kernel(choice->profile);
 
     if (entry->past < 0) {
@@ -96,12 +97,16 @@ static void warn_of_losses(struct gqa__neuron *call, const struct gqa__neuron_en
     const gqa_config *const config = &entry->params->config;
     const bool prefix = choice->profile == GQA_NEURON_NATIVE_PREFIX;
     const bool decoding = choice->profile == GQA_NEURON_FLASH_DECODING;
+    const bool paged = choice->profile == GQA_NEURON_PAGED_SCHEDULE;
 
     if (entry->sinks && gqa__neuron_drops_sinks(entry, choice)) {
         gqa__neuron_warn(call, GQA_NEURON_WARN_SINKS_DROPPED, "weights.sinks",
                          "perform_prefix_prefill passes no learned sinks to its kernel");
     }
-    if (decoding && (config->attention_chunk_size > 0 || config->sliding_window > 0)) {
+    if (paged && (config->attention_chunk_size > 0 || config->sliding_window > 0)) {
+        gqa__neuron_warn(call, GQA_NEURON_WARN_WINDOW_IGNORED, "config.sliding_window",
+                         "paged_schedule has neither window nor chunks");
+    } else if (decoding && (config->attention_chunk_size > 0 || config->sliding_window > 0)) {
         gqa__neuron_warn(call, GQA_NEURON_WARN_WINDOW_IGNORED, "config.sliding_window",
                          "flash_decoding has neither window nor chunks");
     } else if (config->attention_chunk_size > 0 && config->sliding_window > 0 && !prefix) {
@@ -120,6 +125,10 @@ static void warn_of_losses(struct gqa__neuron *call, const struct gqa__neuron_en
         gqa__neuron_warn(call, GQA_NEURON_WARN_MASK_IGNORED, "inputs.mask",
                          "flash_decoding makes its masks of positions (mask_util)");
     }
+    if (paged && (entry->mask || entry->active_mask)) {
+        gqa__neuron_warn(call, GQA_NEURON_WARN_MASK_IGNORED, "inputs.mask",
+                         "paged_schedule makes its masks of the requests' lengths");
+    }
     if (entry->active_mask && gqa__neuron_is_kernel(choice->profile)) {
         gqa__neuron_warn(call, GQA_NEURON_WARN_MASK_IGNORED, "inputs.active_mask",
                          "a prefill kernel takes no active mask");
@@ -132,11 +141,15 @@ gqa_status gqa__neuron_entry_limits(struct gqa__neuron *call, const struct gqa__
     const gqa_config *const config = &entry->params->config;
     const int32_t chunk = config->attention_chunk_size;
     const bool windowed = config->sliding_window > 0 && chunk == 0;
+    const bool paged = choice->profile == GQA_NEURON_PAGED_SCHEDULE;
     const struct {
         bool holds;
         struct gqa__neuron_limit limit;
     } limits[] = {
-        {!(chunk > 0 && entry->tkg && entry->tokens > 1),
+        {!(chunk > 0 && paged),
+         {"config.attention_chunk_size", "attention_chunk_size", chunk,
+          "0 with chunked prefill (chunked attention refuses it: ValueError)"}},
+        {!(chunk > 0 && entry->tkg && entry->tokens > 1 && !paged),
          {"config.attention_chunk_size", "the number of new tokens", entry->tokens,
           "1 with chunks (compute_for_token_gen: NotImplementedError for speculation)"}},
         {!(chunk > 0 && config->neuron_kv_ranks > 0),

@@ -17,6 +17,9 @@ int64_t gqa__paged_context_blocks(const struct gqa__neuron *call, int32_t reques
 /* The call's input of GridTileScheduler, without its table of blocks. */
 gqa_neuron_schedule_input gqa__paged_input(const struct gqa__neuron *call);
 
+/* Fields that are 0 take the kernel's defaults. */
+void gqa__paged_defaults(struct gqa__neuron *call);
+
 /* Limits, defaults and warnings of the profile. */
 gqa_status gqa__paged_check(struct gqa__neuron *call, gqa_error *err);
 

@@ -197,7 +197,7 @@ static void warn_of_paged(struct gqa__neuron *call)
     }
 }
 
-static void set_defaults(struct gqa__neuron *call)
+void gqa__paged_defaults(struct gqa__neuron *call)
 {
     gqa_neuron_call *const in = &call->in;
 
@@ -216,7 +216,7 @@ gqa_status gqa__paged_check(struct gqa__neuron *call, gqa_error *err)
 {
     gqa_status status;
 
-    set_defaults(call);
+    gqa__paged_defaults(call);
     status = check_paged_numbers(call, err);
     if (status == GQA_OK) {
         status = check_paged_limits(call, err);
