@@ -8,6 +8,7 @@
 
 #if GQA__BUILT_SCALAR_FMA
 
+#include "kernel/scalar/integer.h"
 #include "kernel/scalar/kernels.h"
 
 const struct gqa__kernels *gqa__scalar_fma(gqa_numerics numerics)
@@ -15,11 +16,21 @@ const struct gqa__kernels *gqa__scalar_fma(gqa_numerics numerics)
     return numerics == GQA_NUMERICS_BF16 ? &scalar_bf16 : &scalar_f32;
 }
 
+const struct gqa__integer_kernels *gqa__scalar_integer_fma(void)
+{
+    return &scalar_integer;
+}
+
 #else
 
 const struct gqa__kernels *gqa__scalar_fma(gqa_numerics numerics)
 {
     (void)numerics;
+    return NULL;
+}
+
+const struct gqa__integer_kernels *gqa__scalar_integer_fma(void)
+{
     return NULL;
 }
 

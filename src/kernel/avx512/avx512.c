@@ -6,6 +6,7 @@
 #if GQA__BUILT_AVX512
 
 #include "kernel/avx512/bf16.h"
+#include "kernel/vector/integer.h"
 #include "kernel/vector/kernels.h"
 
 const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
@@ -13,11 +14,21 @@ const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
     return numerics == GQA_NUMERICS_F32 ? &vector_f32 : gqa__avx512_bf16();
 }
 
+const struct gqa__integer_kernels *gqa__avx512_integer(void)
+{
+    return &vector_integer;
+}
+
 #else
 
 const struct gqa__kernels *gqa__avx512(gqa_numerics numerics)
 {
     (void)numerics;
+    return NULL;
+}
+
+const struct gqa__integer_kernels *gqa__avx512_integer(void)
+{
     return NULL;
 }
 

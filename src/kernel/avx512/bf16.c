@@ -17,6 +17,7 @@
 #include "kernel/avx512/flush.h"
 #include "kernel/avx512/gather.h"
 #include "kernel/scalar/bf16.h"
+#include "kernel/vector/ahead.h"
 #include "kernel/vector/block.h"
 #include "kernel/vector/convert.h"
 #include "kernel/vector/stage.h"
@@ -266,42 +267,7 @@ static void accumulate_pair_runs(const struct gqa__block *block, int32_t lane, i
     }
 }
 
-/* What is read soon, block->prefetch, in shares: one for each step of a lane pair, so that no step
- * waits for many lines at once. */
-struct ahead {
-    const struct gqa__prefetch *at; /* [rest] */
-    int32_t rest;
-    size_t done;   /* bytes of the first */
-    int64_t share; /* lines */
-};
-
-enum { PAIR_STEPS = 3, LINE = 64 }; /* scores, softmax, values; bytes of a cache line */
-
-static struct ahead look_ahead(const struct gqa__block *block)
-{
-    const int64_t steps = (block->ld + LANE_PAIR - 1) / LANE_PAIR * PAIR_STEPS;
-    struct ahead ahead = {block->prefetch, block->prefetches, 0, 0};
-    int64_t lines = 0;
-
-    for (int32_t i = 0; i < block->prefetches; i++) {
-        lines += (int64_t)((block->prefetch[i].bytes + LINE - 1) / LINE);
-    }
-    ahead.share = (lines + steps - 1) / steps;
-    return ahead;
-}
-
-static void prefetch_share(struct ahead *ahead)
-{
-    for (int64_t i = 0; i < ahead->share && ahead->rest > 0; i++) {
-        v_prefetch((uintptr_t)ahead->at->at + ahead->done);
-        ahead->done += LINE;
-        if (ahead->done >= ahead->at->bytes) {
-            ahead->done = 0;
-            ahead->at++;
-            ahead->rest--;
-        }
-    }
-}
+enum { PAIR_STEPS = 3 }; /* of a lane pair: scores, softmax, values */
 
 static void block_pairs_lanes(const struct gqa__block *block, struct ahead *ahead, int32_t lane,
                               int32_t width)
@@ -338,7 +304,8 @@ _Static_assert(sizeof(struct gqa__avx512_scratch) >= SCRATCH_BF16, "scratch_byte
 
 static void block_pairs(const struct gqa__block *block)
 {
-    struct ahead ahead = look_ahead(block);
+    const int64_t pairs = (block->ld + LANE_PAIR - 1) / LANE_PAIR;
+    struct ahead ahead = look_ahead(block->prefetch, block->prefetches, pairs * PAIR_STEPS);
 
     assert(block->ld % VEC == 0);
     for (int32_t lane = 0; lane < block->ld; lane += LANE_PAIR) {

@@ -55,6 +55,7 @@ void gqa__cpu_detect(struct gqa__cpu *cpu)
     cpu->avx2_fma = avx && bit(seven.ebx, 5) && bit(one.ecx, 12) && bit(one.ecx, 29);
     cpu->avx512 = zmm && cpu->avx2_fma && foundation && bw && dq && vl;
     cpu->avx512_bf16 = cpu->avx512 && bit(next.eax, 5);
+    cpu->avx512_vnni = cpu->avx512 && bit(seven.ecx, 11);
     cpu->amx_bf16 = bit(seven.edx, 24) && bit(seven.edx, 22) && (states & STATE_TILE) == STATE_TILE;
 #ifdef GQA__EMULATED_AMX
     cpu->amx_bf16 = true;

@@ -9,6 +9,7 @@ struct gqa__cpu {
     bool avx2_fma; /* AVX2, FMA3, F16C and ymm state */
     bool avx512;   /* F, BW, DQ, VL and zmm state */
     bool avx512_bf16;
+    bool avx512_vnni;
     bool amx_bf16; /* tile, bf16, tile state; permission is asked for elsewhere */
     bool neon;     /* every AArch64 CPU */
 };

@@ -12,6 +12,7 @@
 #include "kernel/choice/cpu.h"
 #include "kernel/neon/neon.h"
 #include "kernel/scalar/scalar.h"
+#include "kernel/vnni/vnni.h"
 
 /* One ISA: its name, its tables and what it needs. */
 struct candidate {
@@ -224,4 +225,36 @@ gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, gqa_isa max
     }
     *out = select_best(max_isa, numerics);
     return GQA_OK;
+}
+
+static const struct gqa__integer_kernels *scalar_integer_table(const struct gqa__cpu *cpu)
+{
+    const struct gqa__integer_kernels *fma = cpu->avx2_fma ? gqa__scalar_integer_fma() : NULL;
+
+    return fma != NULL ? fma : gqa__scalar_integer_baseline();
+}
+
+static const struct gqa__integer_kernels *avx512_integer_table(const struct gqa__cpu *cpu)
+{
+    const struct gqa__integer_kernels *vnni = cpu->avx512_vnni ? gqa__vnni_integer() : NULL;
+
+    return vnni != NULL ? vnni : gqa__avx512_integer();
+}
+
+const struct gqa__integer_kernels *gqa__select_integer(const struct gqa__kernels *kernels)
+{
+    struct gqa__cpu cpu;
+
+    gqa__cpu_detect(&cpu);
+    switch (kernels->isa) {
+    case GQA_ISA_AVX2:
+        return gqa__avx2_integer();
+    case GQA_ISA_AVX512:
+    case GQA_ISA_AMX:
+        return avx512_integer_table(&cpu);
+    case GQA_ISA_NEON:
+        return gqa__neon_integer();
+    default:
+        return scalar_integer_table(&cpu);
+    }
 }

@@ -3,6 +3,7 @@
 #ifndef GQA__KERNEL_CHOICE_SELECT_H
 #define GQA__KERNEL_CHOICE_SELECT_H
 
+#include "kernel/contract/integer.h"
 #include "kernel/contract/kernel.h"
 
 uint32_t gqa__kernels_built(void);     /* bits 1 << gqa_isa */
@@ -18,5 +19,9 @@ bool gqa__isa_named(const char *name, gqa_isa *isa);
  * isa is within max_isa (gqa__config_check). GQA_ERR_UNSUPPORTED names the set that is missing. */
 gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, gqa_isa max_isa,
                        gqa_numerics numerics, gqa_error *err);
+
+/* The kernels for integer K and V that go with a kernel set, of either numerics: those of its
+ * vectors. Their lanes divide the set's. */
+const struct gqa__integer_kernels *gqa__select_integer(const struct gqa__kernels *kernels);
 
 #endif

@@ -42,6 +42,12 @@
 #define GQA__BUILT_SCALAR_FMA 0
 #endif
 
+#if GQA__BUILT_AVX512 && defined(__AVX512VNNI__) && GQA__BUILD_EACH
+#define GQA__BUILT_VNNI 1 /* products of pairs of integers */
+#else
+#define GQA__BUILT_VNNI 0
+#endif
+
 #if GQA__BUILT_AVX512 && defined(__AVX512BF16__)
 #define GQA__BUILT_AVX512_BF16 1 /* the conversion instruction */
 #else

@@ -5,6 +5,7 @@
 
 #if GQA__BUILT_NEON
 
+#include "kernel/vector/integer.h"
 #include "kernel/vector/kernels.h"
 
 const struct gqa__kernels *gqa__neon(gqa_numerics numerics)
@@ -12,11 +13,21 @@ const struct gqa__kernels *gqa__neon(gqa_numerics numerics)
     return numerics == GQA_NUMERICS_F32 ? &vector_f32 : NULL;
 }
 
+const struct gqa__integer_kernels *gqa__neon_integer(void)
+{
+    return &vector_integer;
+}
+
 #else
 
 const struct gqa__kernels *gqa__neon(gqa_numerics numerics)
 {
     (void)numerics;
+    return NULL;
+}
+
+const struct gqa__integer_kernels *gqa__neon_integer(void)
+{
     return NULL;
 }
 

@@ -8,11 +8,16 @@
 #ifndef GQA__KERNEL_SCALAR_SCALAR_H
 #define GQA__KERNEL_SCALAR_SCALAR_H
 
+#include "kernel/contract/integer.h"
 #include "kernel/contract/kernel.h"
 
 const struct gqa__kernels *gqa__scalar_baseline(gqa_numerics numerics);
 
 /* NULL if the compiler did not switch AVX2 and FMA on. */
 const struct gqa__kernels *gqa__scalar_fma(gqa_numerics numerics);
+
+/* The same for integer K and V. */
+const struct gqa__integer_kernels *gqa__scalar_integer_baseline(void);
+const struct gqa__integer_kernels *gqa__scalar_integer_fma(void);
 
 #endif

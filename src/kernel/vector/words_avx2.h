@@ -6,14 +6,16 @@
 #include <immintrin.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/number.h"
 #include "gqa/config.h"
 #include "kernel/contract/inline.h"
 
 /* The kernel set that is made of these vectors. */
-#define VECTOR_NAME "avx2/f32"
-#define VECTOR_ISA  GQA_ISA_AVX2
+#define VECTOR_NAME    "avx2/f32"
+#define VECTOR_ISA     GQA_ISA_AVX2
+#define VECTOR_INTEGER "avx2/integer"
 
 typedef __m256 vec;
 typedef __m256i ivec;
@@ -245,6 +247,117 @@ INLINE vmask v_outside(ivec lo, ivec hi, int32_t key)
     const ivec at = _mm256_set1_epi32(key);
     const ivec inside = _mm256_andnot_si256(_mm256_cmpgt_epi32(lo, at), _mm256_cmpgt_epi32(hi, at));
     return _mm256_castsi256_ps(_mm256_xor_si256(inside, _mm256_set1_epi32(-1)));
+}
+
+/* --- integers, for kernel/vector/integer.h ---------------------------------------------------- */
+
+INLINE ivec i_zero(void)
+{
+    return _mm256_setzero_si256();
+}
+
+INLINE ivec i_set(int32_t x)
+{
+    return _mm256_set1_epi32(x);
+}
+
+INLINE void i_store(int32_t *to, ivec x)
+{
+    _mm256_storeu_si256((__m256i *)to, x);
+}
+
+/* sum + a0 b0 + a1 b1, where each value is a pair of int16. */
+INLINE ivec i_dot(ivec sum, ivec a, ivec b)
+{
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+}
+
+INLINE ivec i_max(ivec a, ivec b)
+{
+    return _mm256_max_epi32(a, b);
+}
+
+/* The pair of the lower halves of a and b. */
+INLINE ivec i_pair(ivec a, ivec b)
+{
+    return _mm256_blend_epi16(a, _mm256_slli_epi32(b, 16), 0xaa);
+}
+
+/* The bits of |x|, and back. */
+INLINE ivec i_size(vec x)
+{
+    return _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fffffff));
+}
+
+INLINE vec v_of_bits(ivec x)
+{
+    return _mm256_castsi256_ps(x);
+}
+
+INLINE vec v_of_int(ivec x)
+{
+    return _mm256_cvtepi32_ps(x);
+}
+
+/* To nearest even; x is in range. */
+INLINE ivec i_of_vec(vec x)
+{
+    return _mm256_cvtps_epi32(x);
+}
+
+/* Two numbers that lie one after the other, in turns in all lanes. */
+INLINE ivec i_set_two(const int32_t *x)
+{
+    int64_t both;
+    memcpy(&both, x, sizeof both);
+    return _mm256_set1_epi64x(both);
+}
+
+INLINE vec v_set_two(const float *x)
+{
+    double both;
+    memcpy(&both, x, sizeof both);
+    return _mm256_castpd_ps(_mm256_set1_pd(both));
+}
+
+/* Lanes 2 i and 2 i + 1 change places. */
+INLINE vec v_swap(vec x)
+{
+    return _mm256_permute_ps(x, 0xb1);
+}
+
+/* Lane 2 i in lane 2 i + 1 too. */
+INLINE vec v_twice_even(vec x)
+{
+    return _mm256_moveldup_ps(x);
+}
+
+INLINE ivec i_of_bits(vec x)
+{
+    return _mm256_castps_si256(x);
+}
+
+/* VEC integers. */
+INLINE ivec i_load_i8(const int8_t *x)
+{
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)x));
+}
+
+/* 2 VEC integers as pairs. */
+INLINE ivec i_load_i8_pairs(const int8_t *x)
+{
+    return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)x));
+}
+
+/* 16 bytes of two int4 each to 32 int8: the lower halves, then the upper ones. */
+INLINE void i8_of_halves(int8_t *to, const unsigned char *from)
+{
+    const __m128i x = _mm_loadu_si128((const __m128i *)from), low = _mm_set1_epi8(15);
+    const __m128i eight = _mm_set1_epi8(8);
+    const __m128i even = _mm_and_si128(x, low), odd = _mm_and_si128(_mm_srli_epi16(x, 4), low);
+
+    _mm_storeu_si128((__m128i *)to, _mm_sub_epi8(_mm_xor_si128(even, eight), eight));
+    _mm_storeu_si128((__m128i *)(to + 16), _mm_sub_epi8(_mm_xor_si128(odd, eight), eight));
 }
 
 /* at may be any address. */

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/number.h"
 #include "gqa/config.h"
@@ -15,6 +16,11 @@
 /* The kernel set that is made of these vectors. */
 #define VECTOR_NAME "avx512/f32"
 #define VECTOR_ISA  GQA_ISA_AVX512
+#ifdef __AVX512VNNI__
+#define VECTOR_INTEGER "avx512/integer with VNNI"
+#else
+#define VECTOR_INTEGER "avx512/integer"
+#endif
 
 typedef __m512 vec;
 typedef __m512i ivec;
@@ -245,6 +251,121 @@ INLINE vmask v_outside(ivec lo, ivec hi, int32_t key)
 {
     const ivec at = _mm512_set1_epi32(key);
     return _mm512_cmpgt_epi32_mask(lo, at) | _mm512_cmple_epi32_mask(hi, at);
+}
+
+/* --- integers, for kernel/vector/integer.h ---------------------------------------------------- */
+
+INLINE ivec i_zero(void)
+{
+    return _mm512_setzero_si512();
+}
+
+INLINE ivec i_set(int32_t x)
+{
+    return _mm512_set1_epi32(x);
+}
+
+INLINE void i_store(int32_t *to, ivec x)
+{
+    _mm512_storeu_si512(to, x);
+}
+
+/* sum + a0 b0 + a1 b1, where each value is a pair of int16. */
+INLINE ivec i_dot(ivec sum, ivec a, ivec b)
+{
+#ifdef __AVX512VNNI__
+    return _mm512_dpwssd_epi32(sum, a, b);
+#else
+    return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
+#endif
+}
+
+INLINE ivec i_max(ivec a, ivec b)
+{
+    return _mm512_max_epi32(a, b);
+}
+
+/* The pair of the lower halves of a and b. */
+INLINE ivec i_pair(ivec a, ivec b)
+{
+    return _mm512_mask_blend_epi16(0xaaaaaaaau, a, _mm512_slli_epi32(b, 16));
+}
+
+/* The bits of |x|, and back. */
+INLINE ivec i_size(vec x)
+{
+    return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7fffffff));
+}
+
+INLINE vec v_of_bits(ivec x)
+{
+    return _mm512_castsi512_ps(x);
+}
+
+INLINE vec v_of_int(ivec x)
+{
+    return _mm512_cvtepi32_ps(x);
+}
+
+/* To nearest even; x is in range. */
+INLINE ivec i_of_vec(vec x)
+{
+    return _mm512_cvtps_epi32(x);
+}
+
+/* Two numbers that lie one after the other, in turns in all lanes. */
+INLINE ivec i_set_two(const int32_t *x)
+{
+    int64_t both;
+    memcpy(&both, x, sizeof both);
+    return _mm512_set1_epi64(both);
+}
+
+INLINE vec v_set_two(const float *x)
+{
+    double both;
+    memcpy(&both, x, sizeof both);
+    return _mm512_castpd_ps(_mm512_set1_pd(both));
+}
+
+/* Lanes 2 i and 2 i + 1 change places. */
+INLINE vec v_swap(vec x)
+{
+    return _mm512_permute_ps(x, 0xb1);
+}
+
+/* Lane 2 i in lane 2 i + 1 too. */
+INLINE vec v_twice_even(vec x)
+{
+    return _mm512_moveldup_ps(x);
+}
+
+INLINE ivec i_of_bits(vec x)
+{
+    return _mm512_castps_si512(x);
+}
+
+/* VEC integers. */
+INLINE ivec i_load_i8(const int8_t *x)
+{
+    return _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)x));
+}
+
+/* 2 VEC integers as pairs. */
+INLINE ivec i_load_i8_pairs(const int8_t *x)
+{
+    return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)x));
+}
+
+/* 16 bytes of two int4 each to 32 int8: the lower halves, then the upper ones. */
+INLINE void i8_of_halves(int8_t *to, const unsigned char *from)
+{
+    const __m128i x = _mm_loadu_si128((const __m128i *)from), low = _mm_set1_epi8(15);
+    const __m128i eight = _mm_set1_epi8(8);
+    const __m128i even = _mm_and_si128(x, low), odd = _mm_and_si128(_mm_srli_epi16(x, 4), low);
+
+    _mm_storeu_si128((__m128i *)to, _mm_sub_epi8(_mm_xor_si128(even, eight), eight));
+    _mm_storeu_si128((__m128i *)(to + 16), _mm_sub_epi8(_mm_xor_si128(odd, eight), eight));
 }
 
 /* at may be any address. */

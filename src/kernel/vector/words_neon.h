@@ -15,8 +15,9 @@
 #include "kernel/contract/inline.h"
 
 /* The kernel set that is made of these vectors. */
-#define VECTOR_NAME "neon/f32"
-#define VECTOR_ISA  GQA_ISA_NEON
+#define VECTOR_NAME    "neon/f32"
+#define VECTOR_ISA     GQA_ISA_NEON
+#define VECTOR_INTEGER "neon/integer"
 
 typedef struct vec {
     float32x4_t lo, hi;
@@ -289,6 +290,133 @@ INLINE vmask v_outside(ivec lo, ivec hi, int32_t key)
     const int32x4_t at = vdupq_n_s32(key);
     return (vmask){vorrq_u32(vcgtq_s32(lo.lo, at), vcleq_s32(hi.lo, at)),
                    vorrq_u32(vcgtq_s32(lo.hi, at), vcleq_s32(hi.hi, at))};
+}
+
+/* --- integers, for kernel/vector/integer.h ---------------------------------------------------- */
+
+INLINE ivec i_set(int32_t x)
+{
+    const int32x4_t all = vdupq_n_s32(x);
+    return (ivec){all, all};
+}
+
+INLINE ivec i_zero(void)
+{
+    return i_set(0);
+}
+
+INLINE void i_store(int32_t *to, ivec x)
+{
+    vst1q_s32(to, x.lo);
+    vst1q_s32(to + 4, x.hi);
+}
+
+INLINE int32x4_t dot4(int32x4_t sum, int32x4_t a, int32x4_t b)
+{
+    const int16x8_t c = vreinterpretq_s16_s32(a), d = vreinterpretq_s16_s32(b);
+    const int32x4_t low = vmull_s16(vget_low_s16(c), vget_low_s16(d));
+
+    return vaddq_s32(sum, vpaddq_s32(low, vmull_high_s16(c, d)));
+}
+
+/* sum + a0 b0 + a1 b1, where each value is a pair of int16. */
+INLINE ivec i_dot(ivec sum, ivec a, ivec b)
+{
+    return (ivec){dot4(sum.lo, a.lo, b.lo), dot4(sum.hi, a.hi, b.hi)};
+}
+
+INLINE ivec i_max(ivec a, ivec b)
+{
+    return (ivec){vmaxq_s32(a.lo, b.lo), vmaxq_s32(a.hi, b.hi)};
+}
+
+/* The pair of the lower halves of a and b. */
+INLINE ivec i_pair(ivec a, ivec b)
+{
+    return (ivec){vsliq_n_s32(a.lo, b.lo, 16), vsliq_n_s32(a.hi, b.hi, 16)};
+}
+
+INLINE int32x4_t size4(float32x4_t x)
+{
+    return vandq_s32(vreinterpretq_s32_f32(x), vdupq_n_s32(0x7fffffff));
+}
+
+/* The bits of |x|, and back. */
+INLINE ivec i_size(vec x)
+{
+    return (ivec){size4(x.lo), size4(x.hi)};
+}
+
+INLINE vec v_of_bits(ivec x)
+{
+    return (vec){vreinterpretq_f32_s32(x.lo), vreinterpretq_f32_s32(x.hi)};
+}
+
+INLINE vec v_of_int(ivec x)
+{
+    return (vec){vcvtq_f32_s32(x.lo), vcvtq_f32_s32(x.hi)};
+}
+
+/* To nearest even; x is in range. */
+INLINE ivec i_of_vec(vec x)
+{
+    return (ivec){vcvtnq_s32_f32(x.lo), vcvtnq_s32_f32(x.hi)};
+}
+
+/* Two numbers that lie one after the other, in turns in all lanes. */
+INLINE ivec i_set_two(const int32_t *x)
+{
+    const int32x2_t two = vld1_s32(x);
+    const int32x4_t all = vcombine_s32(two, two);
+    return (ivec){all, all};
+}
+
+INLINE vec v_set_two(const float *x)
+{
+    const float32x2_t two = vld1_f32(x);
+    const float32x4_t all = vcombine_f32(two, two);
+    return (vec){all, all};
+}
+
+/* Lanes 2 i and 2 i + 1 change places. */
+INLINE vec v_swap(vec x)
+{
+    return (vec){vrev64q_f32(x.lo), vrev64q_f32(x.hi)};
+}
+
+/* Lane 2 i in lane 2 i + 1 too. */
+INLINE vec v_twice_even(vec x)
+{
+    return (vec){vtrn1q_f32(x.lo, x.lo), vtrn1q_f32(x.hi, x.hi)};
+}
+
+INLINE ivec i_of_bits(vec x)
+{
+    return (ivec){vreinterpretq_s32_f32(x.lo), vreinterpretq_s32_f32(x.hi)};
+}
+
+/* VEC integers. */
+INLINE ivec i_load_i8(const int8_t *x)
+{
+    const int16x8_t wide = vmovl_s8(vld1_s8(x));
+    return (ivec){vmovl_s16(vget_low_s16(wide)), vmovl_s16(vget_high_s16(wide))};
+}
+
+/* 2 VEC integers as pairs. */
+INLINE ivec i_load_i8_pairs(const int8_t *x)
+{
+    const int8x16_t all = vld1q_s8(x);
+    return (ivec){vreinterpretq_s32_s16(vmovl_s8(vget_low_s8(all))),
+                  vreinterpretq_s32_s16(vmovl_high_s8(all))};
+}
+
+/* 16 bytes of two int4 each to 32 int8: the lower halves, then the upper ones. */
+INLINE void i8_of_halves(int8_t *to, const unsigned char *from)
+{
+    const uint8x16_t x = vld1q_u8(from);
+
+    vst1q_s8(to, vshrq_n_s8(vreinterpretq_s8_u8(vshlq_n_u8(x, 4)), 4));
+    vst1q_s8(to + 16, vshrq_n_s8(vreinterpretq_s8_u8(x), 4));
 }
 
 /* at may be any address. */
