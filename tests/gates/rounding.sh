@@ -120,7 +120,7 @@ prepare() {
     for file in "$source_dir"/src/base/*.c "$source_dir"/src/parallel/*.c \
         "$source_dir"/src/api/{maps_*,neuron*,types,runtime}.c \
         "$source_dir"/src/tool/{neuron_*,safetensors*,fault,meta}.c \
-        "$source_dir"/tests/support/{neuron_*,native_*,paged_twin,fewer_cases,host,parallel,program}.c; do
+        "$source_dir"/tests/support/{neuron_*,native_*,{paged,kernel,flash,cte}_twin,fewer_cases,host,parallel,program}.c; do
         compile "$file" "$scratch/fixed/$(basename "$(dirname "$file")")_$(basename "$file").o"
     done
     for file in "$scratch"/src/neuron/*.c; do
