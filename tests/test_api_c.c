@@ -69,10 +69,12 @@ static void test_every_function(void)
     FUNCTION(gqa_layer_isa);
     FUNCTION(gqa_layer_rope_key);
     FUNCTION(gqa_cache_options_init_sized);
+    FUNCTION(gqa_cache_options_retain);
     FUNCTION(gqa_cache_size);
     FUNCTION(gqa_cache_create);
     FUNCTION(gqa_cache_destroy);
     FUNCTION(gqa_cache_length);
+    FUNCTION(gqa_cache_first);
     FUNCTION(gqa_cache_free_pages);
     FUNCTION(gqa_cache_truncate);
     FUNCTION(gqa_cache_fork);

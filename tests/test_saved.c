@@ -332,7 +332,7 @@ static const struct edit edits[] = {
     {44, GQA_F16, GQA_ERR_ARG, "size", "is 1664"},
     {48, GQA_I8, GQA_ERR_UNSUPPORTED, "bytes", "say that V is of type 5"},
     {44, GQA_BF16, GQA_ERR_ARG, "size", "is 1664"},
-    {52, 1, GQA_ERR_UNSUPPORTED, "bytes", "begin with token 1 of their sequence; it must be 0"},
+    {52, 1, GQA_ERR_ARG, "bytes", "say a header of 64 bytes"},
     {64, 0x80000000, GQA_ERR_ARG, "bytes", "give token 0 position 2147483648"},
     {104, 0xffffffff, GQA_ERR_ARG, "bytes", "give token 0 column 4294967295; it must be 0 .."},
     {108, 0, GQA_ERR_ARG, "bytes", "give token 1 column 0; it must be"},

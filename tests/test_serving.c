@@ -20,28 +20,11 @@
 
 #include "cache/cache.h"
 #include "support/fewer_cases.h"
+#include "support/page_model.h"
 #include "support/program.h"
 #include "support/random.h"
-#include "support/sequence_lines.h"
 
-enum {
-    SEQUENCES = 6,
-    OPERATIONS = 100, /* of a world */
-    MOST_TOKENS = 100,
-    MOST_PAGES = 24,                 /* of a pool */
-    MOST_LIST = MOST_TOKENS / 16 + 1 /* pages of a sequence */
-};
-
-/* A cache, and what it should be. */
-struct side {
-    struct rig rig;
-    gqa_cache *cache;
-    size_t bytes;
-    int32_t max_tokens, page_size, pages;
-    struct rig_line line[SEQUENCES];
-    int32_t holders[MOST_PAGES];        /* of the model's pages, whose numbers are its own */
-    int32_t list[SEQUENCES][MOST_LIST]; /* the model's pages of each sequence */
-};
+enum { SEQUENCES = SIDE_SEQUENCES, OPERATIONS = 100 /* of a world */ };
 
 struct world {
     uint64_t seed, random;
@@ -57,116 +40,6 @@ static struct world world;
 static int32_t draw(int32_t low, int32_t high)
 {
     return random_between(&world.random, low, high);
-}
-
-/* ---- the model of pages ---- */
-
-static int32_t pages_of(const struct side *side, int32_t tokens)
-{
-    return (tokens + side->page_size - 1) / side->page_size;
-}
-
-static int32_t free_pages(const struct side *side)
-{
-    int32_t n = 0;
-    for (int32_t i = 0; i < side->pages; i++) {
-        n += side->holders[i] == 0;
-    }
-    return n;
-}
-
-static void take_page(struct side *side, int32_t s, int32_t place)
-{
-    int32_t page = 0;
-    while (page < side->pages && side->holders[page] != 0) {
-        page++;
-    }
-    assert_true(page < side->pages);
-    side->holders[page] = 1;
-    side->list[s][place] = page;
-}
-
-/* The sequence's page at this place is its own from now on. */
-static void own_page(struct side *side, int32_t s, int32_t place)
-{
-    const int32_t page = side->list[s][place];
-    if (side->holders[page] > 1) {
-        take_page(side, s, place);
-        side->holders[page]--;
-    }
-}
-
-static bool is_shared(const struct side *side, int32_t s, int32_t place)
-{
-    return side->holders[side->list[s][place]] > 1;
-}
-
-static void model_append(struct side *side, int32_t s, int32_t n)
-{
-    const int32_t length = side->line[s].length;
-    if (n > 0 && length % side->page_size != 0) {
-        own_page(side, s, length / side->page_size);
-    }
-    for (int32_t i = pages_of(side, length); i < pages_of(side, length + n); i++) {
-        take_page(side, s, i);
-    }
-}
-
-static void model_cut(struct side *side, int32_t s, int32_t length)
-{
-    for (int32_t i = pages_of(side, length); i < pages_of(side, side->line[s].length); i++) {
-        side->holders[side->list[s][i]]--;
-    }
-    rig_cut(&side->line[s], length);
-}
-
-/* Would n[i] more tokens for each of these sequences find their pages? */
-static bool pages_suffice(const struct side *side, const struct rig_piece *pieces, int32_t count)
-{
-    int32_t left[MOST_PAGES]; /* holders that have not left a page yet */
-    int32_t wanted = 0;
-    memcpy(left, side->holders, sizeof left);
-    for (int32_t b = 0; b < count; b++) {
-        const int32_t s = pieces[b].sequence, length = side->line[s].length;
-        wanted += pages_of(side, length + pieces[b].n) - pages_of(side, length);
-        if (pieces[b].n > 0 && length % side->page_size != 0) {
-            wanted += left[side->list[s][length / side->page_size]]-- > 1;
-        }
-    }
-    return wanted <= free_pages(side);
-}
-
-static bool has_room(const struct side *side, const struct rig_piece *pieces, int32_t count)
-{
-    for (int32_t b = 0; b < count; b++) {
-        if (side->line[pieces[b].sequence].length + pieces[b].n > side->max_tokens) {
-            return false;
-        }
-    }
-    return pages_suffice(side, pieces, count);
-}
-
-/* ---- comparing ---- */
-
-static void check_pages(const struct side *side)
-{
-    const gqa_cache *const cache = side->cache;
-    int32_t holders[MOST_PAGES] = {0};
-    assert_int_equal(gqa_cache_free_pages(cache), free_pages(side));
-    for (int32_t s = 0; s < SEQUENCES; s++) {
-        for (int32_t i = 0; i < pages_of(side, side->line[s].length); i++) {
-            const int32_t page = cache->sequences[s].pages[i];
-            assert_true(page >= 0 && page < side->pages);
-            holders[page]++;
-            assert_int_equal(cache->holders[page], side->holders[side->list[s][i]]);
-        }
-    }
-    for (int32_t i = 0; i < side->pages; i++) {
-        assert_int_equal(cache->holders[i], holders[i]);
-    }
-    for (int64_t i = 0; i < cache->free_count; i++) {
-        assert_int_equal(holders[cache->free_pages[i]]++, 0); /* free, and in the list once */
-    }
 }
 
 static void remember(const struct side *side)
@@ -192,6 +65,21 @@ static int32_t draw_sequences(int32_t *sequences)
     return count;
 }
 
+/* Is everything held that tokens of the pieces see, in the layer? */
+static bool sees_what_is_held(const struct side *side, const struct rig_piece *pieces,
+                              int32_t count)
+{
+    bool held = true;
+    for (int32_t b = 0; b < count; b++) {
+        const int32_t s = pieces[b].sequence;
+        for (int32_t i = 0; i < pieces[b].n; i++) {
+            held = held && side_holds(&side->line[s], side->first[s], side->rig.kind.window,
+                                      side->rig.more.chunk, pieces[b].token[i].position);
+        }
+    }
+    return held;
+}
+
 /* A call for some sequences, perhaps with too many tokens, perhaps without memory. */
 static void forward(struct side *side)
 {
@@ -210,27 +98,30 @@ static void forward(struct side *side)
         call.columns = end > call.columns ? end : call.columns;
     }
     call.columns = draw(call.columns > 0 ? call.columns : 1, RIG_PIECE);
-    const bool room = has_room(side, pieces, call.count);
-    if (!room || starved) {
+    const bool room = side_has_room(side, pieces, call.count);
+    const bool seen = sees_what_is_held(side, pieces, call.count);
+    if (!room || !seen || starved) {
         remember(side);
     }
     side->rig.host.fail_at = starved ? side->rig.host.calls : -1;
     const gqa_status status = rig_forward(&side->rig, side->cache, &call, side->line, &output);
     side->rig.host.fail_at = -1;
-    if (!room || starved) {
-        assert_true((starved && status == GQA_ERR_NOMEM) ||
+    if (!room || !seen || starved) {
+        assert_true((starved && status == GQA_ERR_NOMEM) || (!seen && status == GQA_ERR_ARG) ||
                     (!room && status == GQA_ERR_CACHE_FULL));
         expect_unchanged(side);
         return;
     }
     assert_int_equal(status, GQA_OK);
     for (int32_t b = 0; b < call.count; b++) {
-        struct rig_line *const line = &side->line[sequences[b]];
+        const struct rig_line *const line = &side->line[sequences[b]];
         if (!rig_as_alone(&side->rig, &call, b, line, &output)) {
             fail_msg("sequence %d does not give the bits of one alone", sequences[b]);
         }
-        model_append(side, sequences[b], pieces[b].n);
-        rig_grow(line, &pieces[b], call.columns);
+    }
+    side_append(side, pieces, call.count);
+    for (int32_t b = 0; b < call.count; b++) {
+        rig_grow(&side->line[sequences[b]], &pieces[b], call.columns);
     }
 }
 
@@ -251,12 +142,12 @@ static void append(struct side *side)
         positions[i] = piece.token[i].position;
         piece.token[i].column = line->columns + i;
     }
-    const bool room = has_room(side, &piece, 1);
+    const bool room = side_has_room(side, &piece, 1);
     remember(side);
     const gqa_status status = gqa_cache_append(side->cache, s, &key, &value, positions, NULL);
     assert_int_equal(status, room ? GQA_OK : GQA_ERR_CACHE_FULL);
     if (room) {
-        model_append(side, s, n);
+        side_append(side, &piece, 1);
         rig_grow(line, &piece, n);
     } else {
         expect_unchanged(side);
@@ -283,7 +174,9 @@ static void fork_one(struct side *side)
     assert_int_equal(status, sound ? GQA_OK : GQA_ERR_ARG);
     if (sound) {
         side->line[to] = side->line[from];
-        for (int32_t i = 0; i < pages_of(side, side->line[to].length); i++) {
+        side->first[to] = side->first[from];
+        for (int32_t i = side_first_page(side, side->first[to]);
+             i < side_pages_of(side, side->line[to].length); i++) {
             side->list[to][i] = side->list[from][i];
             side->holders[side->list[to][i]]++;
         }
@@ -295,9 +188,17 @@ static void cut(struct side *side)
     const int32_t s = draw(0, SEQUENCES - 1);
     const int32_t length = draw(0, 2) == 0 ? 0 : draw(0, side->line[s].length);
 
+    const bool sound = side_may_end(side, s, length);
+
     world.doing = length == 0 ? "free" : "truncate";
-    assert_int_equal(gqa_cache_truncate(side->cache, s, length, NULL), GQA_OK);
-    model_cut(side, s, length);
+    remember(side);
+    const gqa_status status = gqa_cache_truncate(side->cache, s, length, NULL);
+    assert_int_equal(status, sound ? GQA_OK : GQA_ERR_ARG);
+    if (sound) {
+        side_cut(side, s, length);
+    } else {
+        expect_unchanged(side);
+    }
 }
 
 /* Pages that tokens move to, of kept [n] from index `first` on: their places in the list. */
@@ -314,12 +215,21 @@ static int32_t list_moves(const struct side *side, int32_t first, const int32_t 
     return count;
 }
 
+/* Are the tokens from `first` on held, and what one would see that follows the last of kept [n]? */
+static bool may_keep(const struct side *side, int32_t s, int32_t first, const int32_t *kept,
+                     int32_t n)
+{
+    const int32_t end = n > 0 ? first + kept[n - 1] + 1 : first;
+    return first >= side->first[s] &&
+           (side_may_end(side, s, end) || first + n == side->line[s].length);
+}
+
 static void keep(struct side *side)
 {
     const int32_t s = draw(0, SEQUENCES - 1);
     struct rig_line *const line = &side->line[s];
     const int32_t last = draw(0, line->length), first = line->length - last;
-    int32_t kept[MOST_TOKENS], places[MOST_LIST], n = 0, copies = 0;
+    int32_t kept[SIDE_TOKENS], places[SIDE_LIST], n = 0, copies = 0;
 
     world.doing = "keep";
     for (int32_t i = 0; i < last; i++) {
@@ -327,11 +237,17 @@ static void keep(struct side *side)
             kept[n++] = i;
         }
     }
+    if (!may_keep(side, s, first, kept, n)) {
+        remember(side);
+        assert_int_equal(gqa_cache_keep(side->cache, s, last, kept, n, NULL), GQA_ERR_ARG);
+        expect_unchanged(side);
+        return;
+    }
     const int32_t moves = list_moves(side, first, kept, n, places);
     for (int32_t i = 0; i < moves; i++) {
-        copies += is_shared(side, s, places[i]);
+        copies += side_is_shared(side, s, places[i]);
     }
-    const bool room = copies <= free_pages(side);
+    const bool room = copies <= side_free_pages(side);
     remember(side);
     const gqa_status status = gqa_cache_keep(side->cache, s, last, kept, n, NULL);
     assert_int_equal(status, room ? GQA_OK : GQA_ERR_CACHE_FULL);
@@ -340,12 +256,12 @@ static void keep(struct side *side)
         return;
     }
     for (int32_t i = 0; i < moves; i++) {
-        own_page(side, s, places[i]);
+        side_own_page(side, s, places[i]);
     }
     for (int32_t i = 0; i < n; i++) {
         line->token[first + i] = line->token[first + kept[i]];
     }
-    model_cut(side, s, first + n);
+    side_cut(side, s, first + n);
 }
 
 /* A sequence of one side also in an empty place, of the same side or the other. */
@@ -363,20 +279,25 @@ static struct transfer draw_transfer(void)
 static void finish_transfer(const struct transfer *t, gqa_status status)
 {
     const struct rig_line *const line = &t->from->line[t->source];
-    struct rig_piece piece = {.sequence = t->target, .n = line->length};
-    const bool room = has_room(t->to, &piece, 1);
+    const int32_t first = t->from->first[t->source];
+    const int32_t begin = side_first_page(t->to, first);
+    const bool room = line->length <= t->to->max_tokens &&
+                      side_pages_of(t->to, line->length) - begin <= side_free_pages(t->to);
+    const bool held = first == 0 || side_holds(line, first, t->to->window, t->to->chunk,
+                                               line->token[line->length - 1].position + 1);
 
     if (t->to->line[t->target].length > 0 || (t->from == t->to && t->source == t->target)) {
         /* A saved sequence that is empty may be loaded where it came from; nothing is copied to
          * itself. */
         assert_true(status == GQA_ERR_ARG || (line->length == 0 && status == GQA_OK));
     } else {
-        assert_int_equal(status, room ? GQA_OK : GQA_ERR_CACHE_FULL);
+        assert_int_equal(status, !held ? GQA_ERR_ARG : room ? GQA_OK : GQA_ERR_CACHE_FULL);
     }
     if (status == GQA_OK) {
         t->to->line[t->target] = *line;
-        for (int32_t i = 0; i < pages_of(t->to, line->length); i++) {
-            take_page(t->to, t->target, i);
+        t->to->first[t->target] = first;
+        for (int32_t i = begin; i < side_pages_of(t->to, line->length); i++) {
+            side_take_page(t->to, t->target, i);
         }
     } else {
         expect_unchanged(t->to);
@@ -440,13 +361,20 @@ static void operate(void)
 static void open_side(struct side *side, int at, gqa_dtype storage)
 {
     struct rig_kind kind;
+    struct rig_more more = {0};
     do {
         kind = rig_kinds[at++ % rig_kind_count];
         kind.page_size = 16 << draw(0, 2);
-    } while (kind.storage != storage || !rig_open(&side->rig, &kind));
+        kind.window = draw(0, 2) == 0 ? 0 : draw(1, 40);
+        more.chunk = draw(0, 2) == 0 ? draw(1, 40) : 0;
+    } while (kind.storage != storage || !rig_open_more(&side->rig, &kind, &more));
+    if (draw(0, 2) != 0) { /* a ring, which may keep more than the layer sees */
+        side->window = kind.window > 0 && draw(0, 3) != 0 ? kind.window + draw(0, 3) : 0;
+        side->chunk = more.chunk > 0 ? more.chunk * draw(1, 2) : 0;
+    }
     side->page_size = kind.page_size;
-    side->max_tokens = draw(40, MOST_TOKENS);
-    side->pages = draw(4, MOST_PAGES);
+    side->max_tokens = draw(40, SIDE_TOKENS);
+    side->pages = draw(4, SIDE_PAGES);
     side->rig.host.fail_at = side->rig.host.calls; /* once without memory */
     gqa_cache_options options;
     gqa_cache_options_init(&options, side->rig.layer);
@@ -455,11 +383,15 @@ static void open_side(struct side *side, int at, gqa_dtype storage)
     options.page_size = kind.page_size;
     options.num_pages = side->pages;
     options.dtype_k = options.dtype_v = storage;
+    options.retain_window = side->window;
+    options.retain_chunk = side->chunk;
     assert_int_equal(gqa_cache_create(&side->cache, side->rig.layer, &options, NULL),
                      GQA_ERR_NOMEM);
     side->rig.host.fail_at = -1;
     assert_int_equal(gqa_cache_create(&side->cache, side->rig.layer, &options, NULL), GQA_OK);
     side->bytes = side->rig.host.size;
+    const int32_t panel = side->cache->layout.kernels->panel_keys;
+    side->granule = side->page_size > panel ? side->page_size : panel;
 }
 
 static void run_world(uint64_t seed)
@@ -477,7 +409,7 @@ static void run_world(uint64_t seed)
     for (world.operation = 0; world.operation < OPERATIONS; world.operation++) {
         operate();
         for (int i = 0; i < 2; i++) {
-            check_pages(&world.side[i]);
+            side_check(&world.side[i]);
             for (int32_t s = 0; s < SEQUENCES; s++) {
                 lines_compare(&world.side[i].rig, world.side[i].cache, s, &world.side[i].line[s]);
             }

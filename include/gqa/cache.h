@@ -3,7 +3,9 @@
  *
  * A cache holds several sequences. Tokens are appended by gqa_forward (or gqa_cache_append); each
  * keeps its position id. A token's index is its place in its sequence. Padding is never appended.
- * Sequences may share pages (gqa_cache_fork), which no result shows. docs/cache.md has pictures.
+ * Sequences may share pages (gqa_cache_fork), which no result shows. Where the cache has a
+ * retention (options.retain_window, retain_chunk) a sequence is a ring: pages that no token can see
+ * any more go back to the pool, and no result shows that either. docs/cache.md has pictures.
  *
  * Threads: one call at a time may change a cache (append, forward calls that append, truncate,
  * fork, keep, load, copy to it). Beside it, and beside one another, calls may run that only read
@@ -27,13 +29,28 @@ typedef struct gqa_cache_options {
     int32_t max_sequences; /* sequence ids are 0 .. max_sequences-1; 0 = 1 */
     int32_t max_tokens;    /* per sequence; required, > 0 */
     int32_t page_size;     /* tokens per page: 16, 32, 64, 128, 256 or 512; 0 = 128 */
-    int64_t num_pages; /* in the pool shared by all sequences; 0 = enough for all of them full */
+    int64_t num_pages; /* in the pool shared by all sequences; 0 = enough for all of them full, or,
+                          of rings, for as much as each can hold with calls of call_tokens */
     gqa_dtype dtype_k; /* storage. numerics F32: F32 (default), BF16 or F16, K and V each; */
     gqa_dtype dtype_v; /*          numerics BF16: BF16 (default) */
     /* The caller's memory for the cache: at least gqa_cache_size bytes, aligned to 64, with any
      * content, lent until the cache is destroyed. NULL and 0 = from the layer's runtime. */
     void *memory;
     size_t memory_size;
+    /* Retention: what is kept of a sequence; 0 = no such rule, and with neither everything is kept.
+     * retain_window W: what a token at position p sees of positions above p - W. retain_chunk C:
+     * what it sees of its chunk of C positions, counted from the sequence's first one. Both: what
+     * satisfies both. When tokens are appended, whole pages (those of 16 tokens in pairs, with some
+     * kernel sets) go back to the pool if neither the call's tokens nor a token at the position
+     * after the last one held can see anything in them. So a sequence
+     * holds what the first token of the last call sees, and that call: with positions that rise by
+     * one, at most max(W - 1, 1) + a page - 1 + the call's tokens, rounded up to pages (C for W).
+     * max_tokens still limits all tokens of a sequence. Layers that can see more than is kept get
+     * GQA_ERR_ARG, those of backend neuron GQA_ERR_UNSUPPORTED. */
+    int32_t retain_window;
+    int32_t retain_chunk;
+    int32_t call_tokens; /* most tokens that a call appends to a sequence; 0 = max_tokens. It
+                            decides what num_pages 0 is, no more */
 } gqa_cache_options;
 
 /* Defaults for caches of this layer: one sequence, pages of 128 tokens, storage types that follow
@@ -45,6 +62,10 @@ static inline void gqa_cache_options_init(gqa_cache_options *options, const gqa_
 {
     gqa_cache_options_init_sized(options, layer, sizeof *options);
 }
+
+/* Set options.retain_window and retain_chunk to what the layer can see: config.sliding_window and
+ * config.attention_chunk_size (0 for backend neuron and layer NULL). */
+GQA_API void gqa_cache_options_retain(gqa_cache_options *options, const gqa_layer *layer);
 
 /* Bytes of a cache with these options, all of it, before anything is allocated: what
  * gqa_cache_create asks the runtime for, or options.memory must have. options.memory is not looked
@@ -63,8 +84,13 @@ GQA_API gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
 /* NULL-safe (also *cache == NULL); sets *cache to NULL. */
 GQA_API void gqa_cache_destroy(gqa_cache **cache);
 
-/* Tokens held; -1 for a bad sequence id or cache NULL. */
+/* Tokens of the sequence, those included that a ring no longer holds; -1 for a bad sequence id or
+ * cache NULL. */
 GQA_API int32_t gqa_cache_length(const gqa_cache *cache, int32_t sequence);
+
+/* Index of the first token that is held: 0 but for rings, whose first tokens leave; -1 for a bad
+ * sequence id or cache NULL. */
+GQA_API int32_t gqa_cache_first(const gqa_cache *cache, int32_t sequence);
 
 /* Pages of the pool that no sequence holds; -1 for cache NULL. A page that several sequences share
  * is one page. */
@@ -73,7 +99,9 @@ GQA_API int64_t gqa_cache_free_pages(const gqa_cache *cache);
 /* Keep the first length tokens (0 .. current length); freed slots are zeroed, whole free pages go
  * back to the pool, both unless another sequence shares them. The sequence's columns (see
  * gqa_inputs.mask) then end at the last kept token: padding passed behind it is forgotten. Length 0
- * frees the sequence: its positions and columns start anew. */
+ * frees the sequence: its positions and columns start anew. A ring can always be cut to where its
+ * last call began, or later; further back only (GQA_ERR_ARG, field "length") if the last kept token
+ * is held, and all that the next one, at the position after it, can see by the retention. */
 GQA_API gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length,
                                       gqa_error *err);
 
@@ -91,14 +119,15 @@ GQA_API gqa_status gqa_cache_fork(gqa_cache *cache, int32_t from, int32_t to, gq
  * sequence to which only these tokens were ever appended, with these positions and columns.
  * Sequences that share pages with this one are not changed: GQA_ERR_CACHE_FULL when the pages that
  * tokens move to are shared and there are not as many free ones for their copies; nothing is
- * changed then. */
+ * changed then. Of a ring: the last `last` tokens must be held, and the sequence must be able to go
+ * on after the last kept token as after a cut (GQA_ERR_ARG, field "last" or "n"). */
 GQA_API gqa_status gqa_cache_keep(gqa_cache *cache, int32_t sequence, int32_t last,
                                   const int32_t *kept, int32_t n, gqa_error *err);
 
 /* A sequence as bytes, which do not depend on page size, kernel set or machine: positions, columns,
  * K and V in their storage types, plain, with a version and a checksum (docs/cache.md has the
- * format). *size: how many bytes gqa_cache_save writes; it is given this size. bytes may have any
- * address. Both only read. */
+ * format); of a ring the tokens held. *size: how many bytes gqa_cache_save writes; it is given this
+ * size. bytes may have any address. Both only read. */
 GQA_API gqa_status gqa_cache_save_size(const gqa_cache *cache, int32_t sequence, size_t *size,
                                        gqa_error *err);
 GQA_API gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void *bytes,
@@ -111,7 +140,9 @@ GQA_API gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void
  * would have given (config.denormals FLUSH: that with zeros in the place of denormals). All or
  * nothing, and nothing is read beyond size: bytes that are no saved sequence, cut short, damaged or
  * unsound are GQA_ERR_ARG (of another version, or of a type that no cache has:
- * GQA_ERR_UNSUPPORTED); GQA_ERR_CACHE_FULL as in gqa_cache_append. */
+ * GQA_ERR_UNSUPPORTED); so are those of a ring if a token that follows could see, by this cache's
+ * retention, what the ring had given back. GQA_ERR_CACHE_FULL as in gqa_cache_append: all tokens
+ * of the bytes are taken, also where this cache is a ring that would keep fewer. */
 GQA_API gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes,
                                   size_t size, int32_t convert, gqa_error *err);
 
@@ -128,13 +159,14 @@ GQA_API gqa_status gqa_cache_copy(gqa_cache *to, int32_t to_sequence, const gqa_
  * first two dimensions swapped). positions [tokens] must rise from above the last one held and not
  * be negative; NULL = continue after the last one. All or nothing: GQA_ERR_CACHE_FULL when
  * max_tokens or the free pages do not suffice (a last page that is shared and partly filled needs
- * one for its copy). */
+ * one for its copy; pages that a ring gives back in this call count as free). */
 GQA_API gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor *key,
                                     const gqa_tensor *value, const int32_t *positions,
                                     gqa_error *err);
 
-/* Copy tokens [first, first + n) out, n = shape[1]: key [Hkv, n, Dk], value [Hkv, n, Dv] (f32,
- * bf16 or f16), as the pages hold them; one of them may be NULL. positions [n] or NULL. */
+/* Copy tokens [first, first + n), which must be held, out, n = shape[1]: key [Hkv, n, Dk], value
+ * [Hkv, n, Dv] (f32, bf16 or f16), as the pages hold them; one of them may be NULL. positions [n]
+ * or NULL. */
 GQA_API gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t first,
                                   const gqa_tensor *key, const gqa_tensor *value,
                                   int32_t *positions, gqa_error *err);

@@ -83,6 +83,9 @@ static gqa_status check_attend_entry(const struct gqa__call *call, int32_t b, gq
     }
     if (status == GQA_OK) {
         entry->past = call->views[b].length - entry->n;
+        status = call->cache != NULL ? gqa__check_held(call, b, err) : GQA_OK;
+    }
+    if (status == GQA_OK) {
         status = check_keys(call, b, err);
     }
     return status;

@@ -3,7 +3,9 @@
 #include "api/batch.h"
 
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/tensor.h"
+#include "stage/span.h"
 
 bool gqa__batch_begin(const struct gqa__call *call, int32_t b)
 {
@@ -75,6 +77,39 @@ gqa_status gqa__check_columns(const struct gqa__call *call, int32_t b, int64_t c
                              "has %lld columns; batch entry %d has %lld keys, padding included",
                              (long long)tensors[i]->shape[3], b, (long long)columns);
         }
+    }
+    return GQA_OK;
+}
+
+gqa_status gqa__check_held(const struct gqa__call *call, int32_t b, gqa_error *err)
+{
+    const struct gqa__batch_entry *const entry = &call->entries[b];
+    const struct gqa__sequence *const sequence = &call->cache->sequences[entry->sequence];
+    const bool at_end = !call->append && (!call->alone || call->in.position_ids == NULL);
+    int32_t lowest = INT32_MAX;
+
+    if (sequence->first == 0 || entry->n == 0) {
+        return GQA_OK;
+    }
+    if (at_end && entry->past < sequence->first) {
+        return gqa__fail(err, GQA_ERR_ARG, "inputs.lengths",
+                         "batch entry %d has %d queries, the last tokens of sequence %d, which "
+                         "holds only %d: tokens %d .. %d",
+                         (int)b, (int)entry->n, (int)entry->sequence,
+                         (int)(sequence->length - sequence->first), (int)sequence->first,
+                         (int)sequence->length - 1);
+    }
+    for (int32_t t = 0; t < entry->n; t++) {
+        const int32_t position = gqa__call_position(call, b, entry->first_valid + t);
+        lowest = (int32_t)gqa__min(lowest, position);
+    }
+    const struct gqa__span span = gqa__span_of(&call->params->shape, sequence->origin, lowest);
+    if (span.first <= sequence->released) {
+        return gqa__fail(err, GQA_ERR_ARG, "inputs.position_ids",
+                         "batch entry %d has a token at position %d, which can see position %lld; "
+                         "sequence %d has given back what lies up to position %d",
+                         (int)b, (int)lowest, (long long)span.first, (int)entry->sequence,
+                         (int)sequence->released);
     }
     return GQA_OK;
 }

@@ -18,6 +18,10 @@ gqa_status gqa__check_valid(const struct gqa__call *call, int32_t b, gqa_error *
 gqa_status gqa__check_columns(const struct gqa__call *call, int32_t b, int64_t columns,
                               gqa_error *err);
 
+/* Every key that a row of the entry can see is held: the cache's sequence, a ring, may have lost
+ * its beginning. */
+gqa_status gqa__check_held(const struct gqa__call *call, int32_t b, gqa_error *err);
+
 /* CTE or TKG: what the call says, else TKG where there is a past. */
 void gqa__batch_phase(const struct gqa__call *call, int32_t b);
 

@@ -2,14 +2,17 @@
 /* cache.c - the public cache functions: check the arguments, then call src/cache. */
 #include "gqa/cache.h"
 
+#include <stddef.h>
+
 #include "api/positions.h"
+#include "api/rules.h"
 #include "api/sequences.h"
 #include "base/error.h"
 #include "base/fpmode.h"
 #include "base/import.h"
 #include "base/memory.h"
 #include "base/tensor.h"
-#include "cache/cache.h"
+#include "cache/ring.h"
 #include "kernel/contract/convert.h"
 #include "layer/layer.h"
 
@@ -24,6 +27,16 @@ void gqa_cache_options_init_sized(gqa_cache_options *options, const gqa_layer *l
     own.dtype_k = bf16 ? GQA_BF16 : GQA_F32;
     own.dtype_v = own.dtype_k;
     gqa__export(options, &own, sizeof own);
+}
+
+void gqa_cache_options_retain(gqa_cache_options *options, const gqa_layer *layer)
+{
+    const bool all = layer == NULL || layer->params.backend == GQA_BACKEND_NEURON;
+    const int32_t window = all ? 0 : layer->params.config.sliding_window;
+    const int32_t chunk = all ? 0 : layer->params.config.attention_chunk_size;
+
+    gqa__export_field(options, offsetof(gqa_cache_options, retain_window), &window, sizeof window);
+    gqa__export_field(options, offsetof(gqa_cache_options, retain_chunk), &chunk, sizeof chunk);
 }
 
 /* A cache before it is carved. */
@@ -49,7 +62,15 @@ static gqa_status take_order(struct order *order, const gqa_layer *layer,
     }
     order->layer = layer;
     order->layout = gqa__layer_cache_layout(&layer->params);
-    status = gqa__cache_options_resolve(options, &order->options, err);
+    status = gqa__cache_options_resolve(options, layer->params.kernels->panel_keys, &order->options,
+                                        err);
+    if (status == GQA_OK) {
+        const struct gqa__retention retention = {order->options.retain_window,
+                                                 order->options.retain_chunk};
+        status = gqa__check_retention(
+            &layer->params, &retention,
+            retention.window > 0 ? "options.retain_window" : "options.retain_chunk", err);
+    }
     if (status == GQA_OK) {
         status = gqa__cache_layout_init(&order->layout, &order->options, err);
     }
@@ -169,6 +190,14 @@ int32_t gqa_cache_length(const gqa_cache *cache, int32_t sequence)
     return cache->sequences[sequence].length;
 }
 
+int32_t gqa_cache_first(const gqa_cache *cache, int32_t sequence)
+{
+    if (cache == NULL || sequence < 0 || sequence >= cache->max_sequences) {
+        return -1;
+    }
+    return cache->sequences[sequence].first;
+}
+
 int64_t gqa_cache_free_pages(const gqa_cache *cache)
 {
     return cache == NULL ? -1 : cache->free_count;
@@ -176,7 +205,7 @@ int64_t gqa_cache_free_pages(const gqa_cache *cache)
 
 gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length, gqa_error *err)
 {
-    const gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
+    gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
     if (status != GQA_OK) {
         return status;
     }
@@ -186,8 +215,13 @@ gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length
                          "is %d; it must be 0 .. %d, the tokens that sequence %d holds",
                          (int)length, (int)held, (int)sequence);
     }
-    gqa__cache_cut(cache, sequence, length, -1);
-    return GQA_OK;
+    if (length > 0 && length < held) {
+        status = gqa__check_last(cache, sequence, length - 1, "length", length, err);
+    }
+    if (status == GQA_OK) {
+        gqa__cache_cut(cache, sequence, length, -1);
+    }
+    return status;
 }
 
 /* Positions (NULL: continued) of n more tokens: rising, from above the last one held. */
@@ -263,7 +297,6 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
                             const gqa_tensor *value, const int32_t *positions, gqa_error *err)
 {
     struct kv kv;
-    int64_t pages = 0;
     gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
     if (status == GQA_OK) {
         status = check_append_tensors(cache, key, value, &kv, err);
@@ -284,12 +317,15 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
                          "%d tokens after column %d of sequence %d exceed %d", (int)n,
                          (int)own->columns, (int)sequence, INT32_MAX);
     }
-    status = gqa__cache_room(cache, sequence, n, &pages, err);
+    status = gqa__cache_room(cache, sequence, n, err);
     if (status != GQA_OK) {
         return status;
     }
 
     const gqa__fpmode saved = gqa__fpmode_enter();
+    if (n > 0) {
+        gqa__ring_release(cache, sequence, (int64_t)own->last + 1);
+    }
     gqa__cache_extend(cache, sequence, n, positions, NULL, own->columns + n);
     append_converted(cache, sequence, &kv.k, &kv.v, first);
     gqa__fpmode_leave(saved);
@@ -365,10 +401,10 @@ gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t firs
     }
 
     const struct gqa__sequence *const own = &cache->sequences[sequence];
-    if (first < 0 || first > own->length) {
+    if (first < own->first || first > own->length) {
         return gqa__fail(err, GQA_ERR_ARG, "first",
-                         "is %d; it must be 0 .. %d, the tokens that sequence %d holds", (int)first,
-                         (int)own->length, (int)sequence);
+                         "is %d; it must be %d .. %d, the tokens that sequence %d holds",
+                         (int)first, (int)own->first, (int)own->length, (int)sequence);
     }
     if (kv.n > own->length - first) {
         return gqa__fail(err, GQA_ERR_SHAPE, gqa__present(key) ? "key" : "value",

@@ -60,7 +60,6 @@ gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes,
                           int32_t convert, gqa_error *err)
 {
     struct gqa__saved saved;
-    int64_t pages = 0;
     gqa_status status = gqa__check_empty(cache, "sequence", sequence, err);
     if (status == GQA_OK && bytes == NULL) {
         status = gqa__fail(err, GQA_ERR_ARG, "bytes", "is NULL");
@@ -75,7 +74,8 @@ gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes,
         status = gqa__saved_fits(cache, &saved, convert != 0, "bytes", err);
     }
     if (status == GQA_OK) {
-        status = gqa__cache_room(cache, sequence, saved.tokens, &pages, err);
+        status = gqa__cache_room_for(cache, sequence, saved.past.first,
+                                     saved.past.first + saved.tokens, err);
     }
     if (status == GQA_OK) {
         const gqa__fpmode mode = gqa__fpmode_enter();

@@ -54,12 +54,17 @@ gqa_status gqa_cache_keep(gqa_cache *cache, int32_t sequence, int32_t last, cons
         return status;
     }
     const int32_t length = cache->sequences[sequence].length;
-    if (last < 0 || last > length) {
+    const int32_t held = length - cache->sequences[sequence].first;
+    if (last < 0 || last > held) {
         return gqa__fail(err, GQA_ERR_ARG, "last",
                          "is %d; it must be 0 .. %d, the tokens that sequence %d holds", (int)last,
-                         (int)length, (int)sequence);
+                         (int)held, (int)sequence);
     }
     status = check_kept(kept, n, last, err);
+    if (status == GQA_OK && n < last && length - last + n > 0) {
+        const int32_t end = length - last + (n > 0 ? kept[n - 1] : -1);
+        status = gqa__check_last(cache, sequence, end, "n", n, err);
+    }
     if (status != GQA_OK) {
         return status;
     }
@@ -78,7 +83,6 @@ gqa_status gqa_cache_keep(gqa_cache *cache, int32_t sequence, int32_t last, cons
 gqa_status gqa_cache_copy(gqa_cache *to, int32_t to_sequence, const gqa_cache *from,
                           int32_t from_sequence, int32_t convert, gqa_error *err)
 {
-    int64_t pages = 0;
     if (to == NULL) {
         return gqa__fail(err, GQA_ERR_ARG, "to", "is NULL");
     }
@@ -104,7 +108,8 @@ gqa_status gqa_cache_copy(gqa_cache *to, int32_t to_sequence, const gqa_cache *f
     const struct gqa__saved form = gqa__saved_form(from, from_sequence);
     status = gqa__saved_fits(to, &form, convert != 0, "from", err);
     if (status == GQA_OK) {
-        status = gqa__cache_room(to, to_sequence, form.tokens, &pages, err);
+        status = gqa__cache_room_for(to, to_sequence, form.past.first,
+                                     form.past.first + form.tokens, err);
     }
     if (status == GQA_OK) {
         const gqa__fpmode mode = gqa__fpmode_enter();

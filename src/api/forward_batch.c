@@ -6,7 +6,9 @@
 #include "api/positions.h"
 #include "api/sequences.h"
 #include "base/error.h"
+#include "base/memory.h"
 #include "base/tensor.h"
+#include "cache/ring.h"
 
 /* The entry's own position ids, if it has any: above `above`, and rising, unless masks say who sees
  * whom. Clears *ordered if they do not rise: then a row may see a later token of the call (at an
@@ -78,6 +80,28 @@ static gqa_status check_appending(const struct gqa__call *call, int32_t b, bool 
     return check_entry_ids(call, b, last, ordered, err);
 }
 
+/* A ring: is what the entry's tokens can see still there, and what may leave? That is what neither
+ * they nor a token that follows the last one held can see: the call can be taken back. */
+static gqa_status check_ring(const struct gqa__call *call, int32_t b, gqa_error *err)
+{
+    struct gqa__batch_entry *const entry = &call->entries[b];
+    const struct gqa_cache *const cache = call->cache;
+    int64_t lowest = INT32_MAX;
+
+    if (cache == NULL || entry->n == 0 ||
+        (cache->retention.window == 0 && cache->retention.chunk == 0)) {
+        return GQA_OK;
+    }
+    if (entry->past > 0) {
+        lowest = (int64_t)cache->sequences[entry->sequence].last + 1;
+    }
+    for (int32_t t = 0; t < entry->n; t++) {
+        lowest = gqa__min(lowest, gqa__call_position(call, b, entry->first_valid + t));
+    }
+    entry->lowest = (int32_t)lowest;
+    return gqa__check_held(call, b, err);
+}
+
 /* An entry that reads only: its queries are the sequence's last tokens. Position ids that it has of
  * its own need not be those of the cache. */
 static gqa_status check_reading(const struct gqa__call *call, int32_t b, bool *ordered,
@@ -95,6 +119,10 @@ static gqa_status check_reading(const struct gqa__call *call, int32_t b, bool *o
     }
     entry->past = view->length - entry->n;
     *ordered = view->ordered;
+    const gqa_status status = gqa__check_held(call, b, err);
+    if (status != GQA_OK) {
+        return status;
+    }
     if (entry->n > 0) {
         const int32_t first = gqa__view_column(view, entry->past) - entry->first_valid;
         const int32_t last = gqa__view_column(view, view->length - 1);
@@ -144,6 +172,9 @@ static gqa_status check_forward_entry(struct gqa__call *call, int32_t b, gqa_err
         status = call->append ? check_appending(call, b, &ordered, err)
                               : check_reading(call, b, &ordered, err);
     }
+    if (status == GQA_OK && call->append) {
+        status = check_ring(call, b, err);
+    }
     if (status == GQA_OK) {
         status = gqa__check_columns(call, b, columns_of(call, b), err);
     }
@@ -151,26 +182,45 @@ static gqa_status check_forward_entry(struct gqa__call *call, int32_t b, gqa_err
     return status;
 }
 
+/* Pages that the call's entries give back first, and new ones that they then take. */
+struct page_count {
+    int64_t given, taken;
+};
+
+static struct page_count count_pages(const struct gqa__call *call)
+{
+    struct gqa_cache *const cache = call->cache;
+    const struct gqa__batch_entry *const end = call->entries + call->batch;
+    struct page_count count = {0, 0};
+
+    for (const struct gqa__batch_entry *e = call->entries; e < end; e++) {
+        count.given +=
+            e->sequence >= 0 && e->n > 0 ? gqa__ring_claim(cache, e->sequence, e->lowest) : 0;
+    }
+    for (const struct gqa__batch_entry *e = call->entries; e < end; e++) {
+        count.taken += e->sequence >= 0 ? gqa__cache_claim(cache, e->sequence, e->n) : 0;
+    }
+    for (const struct gqa__batch_entry *e = call->entries; e < end; e++) {
+        if (e->sequence >= 0) {
+            gqa__cache_unclaim(cache, e->sequence, e->n);
+        }
+        if (e->sequence >= 0 && e->n > 0) {
+            gqa__ring_unclaim(cache, e->sequence, e->lowest);
+        }
+    }
+    return count;
+}
+
 /* Room in the cache for the tokens of all entries together. */
 static gqa_status check_pages(const struct gqa__call *call, gqa_error *err)
 {
-    struct gqa_cache *const cache = call->cache;
-    const struct gqa__batch_entry *const entries = call->entries;
-    int64_t pages = 0;
+    const struct gqa_cache *const cache = call->cache;
 
     if (cache == NULL || !call->append) {
         return GQA_OK;
     }
-    for (int32_t b = 0; b < call->batch; b++) {
-        if (entries[b].sequence >= 0) {
-            pages += gqa__cache_claim(cache, entries[b].sequence, entries[b].n);
-        }
-    }
-    for (int32_t b = 0; b < call->batch; b++) {
-        if (entries[b].sequence >= 0) {
-            gqa__cache_unclaim(cache, entries[b].sequence, entries[b].n);
-        }
-    }
+    const struct page_count count = count_pages(call);
+    const int64_t pages = count.taken - count.given;
     if (pages > cache->free_count) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
                          "the call needs %lld pages; %lld of %lld are free", (long long)pages,

@@ -3,6 +3,7 @@
 #include "api/rules.h"
 
 #include "base/error.h"
+#include "stage/span.h"
 
 static void check_rule(struct gqa__call_check *check, const struct gqa__rule *rule)
 {
@@ -95,6 +96,32 @@ void gqa__check_pointers(struct gqa__call_check *check, const gqa_layer *layer, 
     }
 }
 
+gqa_status gqa__check_retention(const struct gqa__params *params,
+                                const struct gqa__retention *retention, const char *field,
+                                gqa_error *err)
+{
+    const gqa_config *const config = &params->config;
+
+    if (retention->window == 0 && retention->chunk == 0) {
+        return GQA_OK;
+    }
+    if (params->backend == GQA_BACKEND_NEURON) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field,
+                         "keeps a window of %d or chunks of %d tokens; backend neuron reads all "
+                         "tokens of a sequence",
+                         (int)retention->window, (int)retention->chunk);
+    }
+    if (!gqa__span_within(&params->shape, retention)) {
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "keeps a window of %d and chunks of %d tokens (0 = no such rule); the "
+                         "layer can see more: its sliding_window is %d, its attention_chunk_size "
+                         "%d",
+                         (int)retention->window, (int)retention->chunk, (int)config->sliding_window,
+                         (int)config->attention_chunk_size);
+    }
+    return GQA_OK;
+}
+
 void gqa__check_layer(struct gqa__call_check *check, const gqa_layer *layer, const gqa_cache *cache)
 {
     const struct gqa__cache_layout layout = gqa__layer_cache_layout(&layer->params);
@@ -104,6 +131,10 @@ void gqa__check_layer(struct gqa__call_check *check, const gqa_layer *layer, con
     check->call->cache = (gqa_cache *)(uintptr_t)cache;
     if (check->status == GQA_OK && cache != NULL) {
         check->status = gqa__cache_matches(cache, &layout, check->err);
+    }
+    if (check->status == GQA_OK && cache != NULL) {
+        check->status =
+            gqa__check_retention(&layer->params, &cache->retention, "cache", check->err);
     }
 }
 

@@ -38,6 +38,11 @@ void gqa__check_pointers(struct gqa__call_check *check, const gqa_layer *layer, 
 void gqa__check_layer(struct gqa__call_check *check, const gqa_layer *layer,
                       const gqa_cache *cache);
 
+/* Does a cache that keeps so much hold all that the layer can see? field: what keeps it. */
+gqa_status gqa__check_retention(const struct gqa__params *params,
+                                const struct gqa__retention *retention, const char *field,
+                                gqa_error *err);
+
 /* Mask and bias [1|B, 1|Hq, T, K], both bounds or neither, the phase. */
 void gqa__check_view(struct gqa__call_check *check);
 

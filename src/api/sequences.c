@@ -3,6 +3,7 @@
 #include "api/sequences.h"
 
 #include "base/error.h"
+#include "cache/ring.h"
 
 gqa_status gqa__check_sequence(const gqa_cache *cache, const char *field, int32_t sequence,
                                gqa_error *err)
@@ -27,6 +28,23 @@ gqa_status gqa__check_empty(const gqa_cache *cache, const char *field, int32_t s
                          (int)sequence, (int)cache->sequences[sequence].length);
     }
     return status;
+}
+
+gqa_status gqa__check_last(const gqa_cache *cache, int32_t sequence_id, int32_t index,
+                           const char *field, int32_t value, gqa_error *err)
+{
+    const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
+    const bool held = index >= sequence->first;
+    const int64_t next =
+        held ? (int64_t)cache->positions[gqa__cache_slot(cache, sequence, index)] + 1 : 0;
+
+    if (held && gqa__ring_holds(cache, sequence_id, next)) {
+        return GQA_OK;
+    }
+    return gqa__fail(err, GQA_ERR_ARG, field,
+                     "is %d: sequence %d would go on after token %d, but has given back its first "
+                     "%d tokens, which the next one can see",
+                     (int)value, (int)sequence_id, (int)index, (int)sequence->first);
 }
 
 gqa_status gqa__check_convert(int32_t convert, gqa_error *err)

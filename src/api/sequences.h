@@ -13,6 +13,11 @@ gqa_status gqa__check_sequence(const gqa_cache *cache, const char *field, int32_
 gqa_status gqa__check_empty(const gqa_cache *cache, const char *field, int32_t sequence,
                             gqa_error *err);
 
+/* The sequence may end with this token: it is held, and so is all that the next one, at the
+ * position behind it, can see. field and its value: what was asked for. */
+gqa_status gqa__check_last(const gqa_cache *cache, int32_t sequence, int32_t index,
+                           const char *field, int32_t value, gqa_error *err);
+
 /* May storage types be converted? 0 or 1. */
 gqa_status gqa__check_convert(int32_t convert, gqa_error *err);
 

@@ -76,7 +76,7 @@ static void find_span(struct run *run, int32_t s, int64_t at)
 
     attention->first_token[s] = at;
     for (int32_t i = 0; i < segment->n; i++, at++) {
-        int32_t lo = 0;
+        int32_t lo = segment->view.first;
         int32_t hi = segment->view.length;
         if (segment->view.ordered) {
             gqa__span_range(&run->params->shape, &segment->view, segment->positions[i], &lo, &hi);
@@ -91,7 +91,7 @@ static void find_span(struct run *run, int32_t s, int64_t at)
         }
     }
     if (run->params->knobs.mask_all_blocks) {
-        first = 0;
+        first = segment->view.first;
         last = (int32_t)gqa__max(last, segment->view.length);
     }
     attention->block_begin[s] = last > 0 ? first / GQA__FOLD_BLOCK : 0;

@@ -96,7 +96,7 @@ static void set_rows(struct gqa__tile *tile)
         tile->key_begin = 0;
     }
     if (tile->params->knobs.mask_all_blocks) {
-        tile->key_begin = 0;
+        tile->key_begin = segment->view.first;
         tile->key_end = segment->view.length;
     }
 }

@@ -10,6 +10,7 @@
 #include "base/number.h"
 #include "base/tensor.h"
 #include "cache/pages.h"
+#include "cache/ring.h"
 
 static int32_t pages_held(const struct gqa_cache *cache, int32_t length)
 {
@@ -53,25 +54,46 @@ void gqa__cache_unclaim(struct gqa_cache *cache, int32_t sequence, int32_t n)
     }
 }
 
-gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int32_t n,
-                           int64_t *pages, gqa_error *err)
+/* Are `pages` new pages, for n tokens of the sequence, free? */
+static gqa_status check_free(const struct gqa_cache *cache, int32_t sequence, int32_t n,
+                             int64_t pages, gqa_error *err)
 {
-    const int32_t length = cache->sequences[sequence].length;
-    if (n > cache->max_tokens - length) {
+    return pages <= cache->free_count
+               ? GQA_OK
+               : gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
+                           "%d tokens for sequence %d bring the call to %lld new pages; %lld of "
+                           "%lld are free",
+                           (int)n, (int)sequence, (long long)pages, (long long)cache->free_count,
+                           (long long)cache->num_pages);
+}
+
+gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence_id, int32_t n,
+                           gqa_error *err)
+{
+    const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
+    int64_t pages = gqa__cache_pages_for(cache, sequence_id, n);
+    if (n > cache->max_tokens - sequence->length) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
-                         "sequence %d holds %d tokens; %d more exceed max_tokens %d", (int)sequence,
-                         (int)length, (int)n, (int)cache->max_tokens);
+                         "sequence %d holds %d tokens; %d more exceed max_tokens %d",
+                         (int)sequence_id, (int)sequence->length, (int)n, (int)cache->max_tokens);
     }
-    const int64_t total = *pages + gqa__cache_pages_for(cache, sequence, n);
-    if (total > cache->free_count) {
+    if (n > 0) {
+        pages -= gqa__ring_frees(cache, sequence_id, (int64_t)sequence->last + 1);
+    }
+    return check_free(cache, sequence_id, n, pages, err);
+}
+
+gqa_status gqa__cache_room_for(const struct gqa_cache *cache, int32_t sequence, int32_t first,
+                               int32_t length, gqa_error *err)
+{
+    assert(cache->sequences[sequence].length == 0);
+    if (length > cache->max_tokens) {
         return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
-                         "%d tokens for sequence %d bring the call to %lld new pages; %lld of %lld "
-                         "are free",
-                         (int)n, (int)sequence, (long long)total, (long long)cache->free_count,
-                         (long long)cache->num_pages);
+                         "%d tokens for sequence %d exceed max_tokens %d", (int)length,
+                         (int)sequence, (int)cache->max_tokens);
     }
-    *pages = total;
-    return GQA_OK;
+    const int32_t pages = pages_held(cache, length) - gqa__ring_first_page(cache, first);
+    return check_free(cache, sequence, length - first, pages, err);
 }
 
 void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
@@ -117,7 +139,7 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
     const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
-    assert(first >= 0 && n >= 0 && n <= sequence->length - first);
+    assert(first >= sequence->first && n >= 0 && n <= sequence->length - first);
 
     for (int32_t done = 0; done < n;) {
         const int32_t slot = (first + done) % layout->page_size;
@@ -151,7 +173,7 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
 
 static bool positions_ordered(const struct gqa_cache *cache, const struct gqa__sequence *sequence)
 {
-    for (int32_t i = 1; i < sequence->length; i++) {
+    for (int32_t i = sequence->first + 1; i < sequence->length; i++) {
         if (cache->positions[gqa__cache_slot(cache, sequence, i)] <
             cache->positions[gqa__cache_slot(cache, sequence, i - 1)]) {
             return false;
@@ -164,10 +186,11 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
                     int32_t columns_after)
 {
     struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
-    const int32_t kept = pages_held(cache, length);
+    const int32_t begin = gqa__ring_first_page(cache, sequence->first);
+    const int32_t kept = (int32_t)gqa__max(begin, pages_held(cache, length));
     const int32_t held = pages_held(cache, sequence->length);
     const int32_t slot = length % cache->layout.page_size;
-    assert(length >= 0 && length <= sequence->length);
+    assert(length >= 0 && length <= sequence->length && (length == 0 || length > sequence->first));
 
     /* Last page first: taken again, they come back in the same order. */
     for (int32_t i = held - 1; i >= kept; i--) {
@@ -181,6 +204,8 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
 
     sequence->length = length;
     if (length == 0) {
+        sequence->first = 0;
+        sequence->released = 0;
         sequence->origin = 0;
         sequence->last = 0;
         sequence->columns = columns_after >= 0 ? columns_after : 0;
@@ -202,7 +227,8 @@ void gqa__cache_fork(struct gqa_cache *cache, int32_t from, int32_t to)
 
     *sequence = *source;
     sequence->pages = pages;
-    for (int32_t i = 0; i < pages_held(cache, source->length); i++) {
+    for (int32_t i = gqa__ring_first_page(cache, source->first);
+         i < pages_held(cache, source->length); i++) {
         pages[i] = source->pages[i];
         cache->holders[pages[i]]++;
     }
@@ -230,7 +256,7 @@ void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence_id, int32_t
     const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
     const int32_t page = gqa__cache_page(cache, sequence, index);
     const int64_t slot = index % layout->page_size;
-    assert(index >= 0 && index < sequence->length);
+    assert(index >= sequence->first && index < sequence->length);
 
     if (k != NULL) {
         load_elements(k,

@@ -39,17 +39,28 @@ struct gqa__cache_layout {
     size_t page_bytes;       /* hkv * (k_bytes + v_bytes): a page of every head */
 };
 
+/* What is kept of a sequence: all that a token can see, by these rules (ring.h). 0 = no such rule;
+ * with neither all is kept. */
+struct gqa__retention {
+    int32_t window; /* keys, the token's own included */
+    int32_t chunk;  /* positions of a chunk, counted from index 0 */
+};
+
 struct gqa__sequence {
-    int32_t *pages;  /* [max_pages] ids; the first ceil(length / page_size) are valid */
-    int32_t length;  /* tokens held */
-    int32_t columns; /* caller's tokens so far, padding counted */
-    int32_t origin;  /* position id of index 0 */
-    int32_t last;    /* position id of the last token */
-    bool ordered;    /* position ids do not fall with the index: ranges can be searched */
+    int32_t *pages;   /* [max_pages] ids, -1 = none; the last valid one is at (length - 1) /
+                         page_size, the first one at gqa__ring_first_page */
+    int32_t length;   /* tokens so far, those included that are no longer held */
+    int32_t first;    /* index of the first token held: those before it have left */
+    int32_t released; /* greatest position id of those that have left, if any */
+    int32_t columns;  /* caller's tokens so far, padding counted */
+    int32_t origin;   /* position id of index 0, held or not */
+    int32_t last;     /* position id of the last token */
+    bool ordered;     /* position ids do not fall with the index: ranges can be searched */
 };
 
 struct gqa_cache {
     struct gqa__cache_layout layout;
+    struct gqa__retention retention;
     int32_t max_sequences, max_tokens, max_pages; /* max_pages per sequence */
     int64_t num_pages, free_count;
     unsigned char *pool; /* [hkv][num_pages][k_bytes, v_bytes]: a head's pages follow one another,
@@ -65,9 +76,9 @@ struct gqa_cache {
 };
 
 /* Import the caller's options, fill in their defaults and check everything that does not depend on
- * kernels. num_pages > 0 afterwards. */
-gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
-                                      gqa_error *err);
+ * kernels but on how many keys their panels have. num_pages > 0 afterwards. */
+gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, int32_t panel_keys,
+                                      gqa_cache_options *out, gqa_error *err);
 
 /* layout->kernels, hkv, dk, dv and flush are set: check them, and the storage types of options
  * against them, and set the rest. page_size is one that pages have. */
@@ -95,10 +106,14 @@ int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence, in
 int64_t gqa__cache_claim(struct gqa_cache *cache, int32_t sequence, int32_t n);
 void gqa__cache_unclaim(struct gqa_cache *cache, int32_t sequence, int32_t n);
 
-/* Is there room for n more tokens of the sequence, beside *pages pages that other sequences of the
- * call take? Adds its own to *pages. GQA_ERR_CACHE_FULL, field "cache". */
+/* Is there room for n more tokens of the sequence, which first gives back what they cannot see?
+ * GQA_ERR_CACHE_FULL, field "cache". */
 gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int32_t n,
-                           int64_t *pages, gqa_error *err);
+                           gqa_error *err);
+
+/* Is there room for tokens [first, length) of a sequence that holds nothing yet? The same error. */
+gqa_status gqa__cache_room_for(const struct gqa_cache *cache, int32_t sequence, int32_t first,
+                               int32_t length, gqa_error *err);
 
 /* Append n tokens' metadata and take their pages, zeroed; a shared page that they begin in is
  * copied. The caller has checked max_tokens and free pages. positions[i] NULL: continue after the

@@ -3,8 +3,8 @@
 #include <assert.h>
 
 #include "base/memory.h"
-#include "cache/cache.h"
 #include "cache/pages.h"
+#include "cache/ring.h"
 
 /* May pages of b stand in a as they are? Their heads and dims are the same. The numerics decide
  * which values of V are special; b may hold denormals that a stores as zero. */
@@ -27,10 +27,13 @@ static void copy_pages(struct gqa_cache *to, int32_t to_sequence, const struct g
     *sequence = *source;
     sequence->pages = pages;
     int32_t used;
-    for (int32_t done = 0; done < source->length; done += used) {
+    const int32_t begin = gqa__ring_first_page(to, source->first);
+    for (int32_t done = begin * page_size; done < source->length; done += used) {
         const int32_t i = done / page_size;
         used = (int32_t)gqa__min(source->length - done, page_size);
-        pages[i] = gqa__page_import(to, from, source->pages[i], used);
+        pages[i] = source->pages[i] >= 0
+                       ? gqa__page_import(to, from, source->pages[i], used)
+                       : gqa__page_take(to); /* a panel of `to` begins before it */
     }
 }
 
@@ -41,7 +44,7 @@ static void copy_lists(struct gqa_cache *to, int32_t to_sequence, const struct g
     const struct gqa__sequence *const source = &from->sequences[from_sequence];
     int32_t positions[64], columns[64];
     int32_t n;
-    for (int32_t done = 0; done < source->length; done += n) {
+    for (int32_t done = source->first; done < source->length; done += n) {
         n = (int32_t)gqa__min(source->length - done, 64);
         for (int32_t i = 0; i < n; i++) {
             const int64_t slot = gqa__cache_slot(from, source, done + i);
@@ -72,7 +75,8 @@ static void copy_tokens(struct gqa_cache *to, int32_t to_sequence, const struct 
 void gqa__cache_copy(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
                      int32_t from_sequence)
 {
-    const int32_t length = from->sequences[from_sequence].length;
+    const struct gqa__sequence *const source = &from->sequences[from_sequence];
+    const int32_t length = source->length;
     int32_t n;
     assert(to->sequences[to_sequence].length == 0);
 
@@ -80,8 +84,10 @@ void gqa__cache_copy(struct gqa_cache *to, int32_t to_sequence, const struct gqa
         copy_pages(to, to_sequence, from, from_sequence);
         return;
     }
+    gqa__ring_begin(to, to_sequence,
+                    &(struct gqa__ring_past){source->first, source->origin, source->released});
     copy_lists(to, to_sequence, from, from_sequence);
-    for (int32_t done = 0; done < length; done += n) {
+    for (int32_t done = source->first; done < length; done += n) {
         n = (int32_t)gqa__min(length - done, to->layout.page_size);
         copy_tokens(to, to_sequence, from, from_sequence, done, n);
     }

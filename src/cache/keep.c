@@ -60,7 +60,7 @@ void gqa__cache_keep(struct gqa_cache *cache, int32_t sequence_id, int32_t first
         gqa__slot_copy(cache, gqa__cache_slot(cache, sequence, first + i),
                        gqa__cache_slot(cache, sequence, first + kept[i]));
     }
-    if (first + n > 0) {
+    if (first == 0 && n > 0) {
         sequence->origin = cache->positions[gqa__cache_slot(cache, sequence, 0)];
     }
     gqa__cache_cut(cache, sequence_id, first + n, -1);

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/tensor.h"
 #include "cache/cache.h"
+#include "cache/ring.h"
 
 static bool page_size_valid(int32_t page_size)
 {
@@ -18,8 +19,8 @@ static int32_t pages_per_sequence(int32_t max_tokens, int32_t page_size)
     return (max_tokens - 1) / page_size + 1;
 }
 
-gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_options *out,
-                                      gqa_error *err)
+gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, int32_t panel_keys,
+                                      gqa_cache_options *out, gqa_error *err)
 {
     const gqa_status status = gqa__import(out, sizeof *out, in, "options", err);
     if (status != GQA_OK) {
@@ -43,9 +44,20 @@ gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, gqa_cache_opt
         return gqa__fail(err, GQA_ERR_ARG, "options.page_size",
                          "is %d; it must be 16, 32, 64, 128, 256 or 512", (int)out->page_size);
     }
+    const struct {
+        const char *field;
+        int32_t value;
+    } counts[] = {{"options.retain_window", out->retain_window},
+                  {"options.retain_chunk", out->retain_chunk},
+                  {"options.call_tokens", out->call_tokens}};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        if (counts[i].value < 0) {
+            return gqa__fail(err, GQA_ERR_ARG, counts[i].field, "is %d; it must be at least 0",
+                             (int)counts[i].value);
+        }
+    }
     if (out->num_pages == 0) {
-        out->num_pages =
-            (int64_t)out->max_sequences * pages_per_sequence(out->max_tokens, out->page_size);
+        out->num_pages = out->max_sequences * gqa__ring_most_pages(out, panel_keys);
     }
     if (out->num_pages < 0 || out->num_pages > INT32_MAX) {
         return gqa__fail(err, GQA_ERR_ARG, "options.num_pages",
@@ -156,7 +168,8 @@ static void init_pages(struct gqa_cache *cache, int32_t *lists)
 struct gqa_cache *gqa__cache_carve(struct gqa__arena *arena, const struct gqa__cache_layout *layout,
                                    const gqa_cache_options *options)
 {
-    struct gqa_cache own = {.layout = *layout};
+    struct gqa_cache own = {.layout = *layout,
+                            .retention = {options->retain_window, options->retain_chunk}};
     own.max_sequences = options->max_sequences != 0 ? options->max_sequences : 1;
     own.max_tokens = options->max_tokens;
     own.max_pages = pages_per_sequence(own.max_tokens, layout->page_size);

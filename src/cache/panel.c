@@ -170,7 +170,7 @@ int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_
     if (cache == NULL) {
         return gqa__prefetch_of_host(view, head, first, (int32_t)end, list);
     }
-    for (int32_t index = first, run; index < end; index += run) {
+    for (int32_t index = (int32_t)gqa__max(first, view->first), run; index < end; index += run) {
         const struct gqa__cache_layout *const layout = &cache->layout;
         const int32_t slot = index % layout->page_size;
         const int32_t page = gqa__cache_page(cache, view->sequence, index);

@@ -18,7 +18,7 @@ bool gqa__saved_place(struct gqa__saved *saved)
                                 {1, 1, sizeof(int32_t)},
                                 {saved->hkv, saved->dk, gqa__dtype_size(saved->dtype_k)},
                                 {saved->hkv, saved->dv, gqa__dtype_size(saved->dtype_v)}};
-    size_t at = GQA__SAVED_HEADER;
+    size_t at = gqa__saved_header(saved);
     for (int i = 0; i < GQA__SAVED_PARTS; i++) {
         size_t bytes, end;
         if (!gqa__mul((size_t)saved->tokens, (size_t)rows[i].heads, &bytes) ||
@@ -40,8 +40,10 @@ struct gqa__saved gqa__saved_form(const struct gqa_cache *cache, int32_t sequenc
 {
     const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
     const struct gqa__cache_layout *const layout = &cache->layout;
-    return (struct gqa__saved){.tokens = sequence->length,
+    return (struct gqa__saved){.tokens = sequence->length - sequence->first,
                                .columns = sequence->columns,
+                               .past = {sequence->first, sequence->origin, sequence->released},
+                               .last = sequence->last,
                                .hkv = layout->hkv,
                                .dk = layout->dk,
                                .dv = layout->dv,
@@ -78,6 +80,15 @@ gqa_status gqa__saved_fits(const struct gqa_cache *cache, const struct gqa__save
                          "must be 1",
                          k ? "K" : "V", type_name(k ? saved->dtype_k : saved->dtype_v),
                          type_name(k ? layout->dtype_k : layout->dtype_v));
+    }
+    const int64_t seen =
+        gqa__retained_from(&cache->retention, saved->past.origin, (int64_t)saved->last + 1);
+    if (saved->past.first > 0 && seen <= saved->past.released) {
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "a sequence without its first %d tokens, up to position %d, which a token "
+                         "at position %lld can see in the cache that it goes to",
+                         (int)saved->past.first, (int)saved->past.released,
+                         (long long)saved->last + 1);
     }
     return GQA_OK;
 }
@@ -116,7 +127,7 @@ static void put_header(const struct gqa__saved *saved, unsigned char *bytes)
 {
     gqa__put_u64(bytes, GQA__SAVED_MAGIC);
     gqa__put_u32(bytes + GQA__AT_VERSION, GQA__SAVED_VERSION);
-    gqa__put_u32(bytes + GQA__AT_HEADER, GQA__SAVED_HEADER);
+    gqa__put_u32(bytes + GQA__AT_HEADER, (uint32_t)gqa__saved_header(saved));
     gqa__put_u64(bytes + GQA__AT_SIZE, saved->size);
     gqa__put_u32(bytes + GQA__AT_TOKENS, (uint32_t)saved->tokens);
     gqa__put_u32(bytes + GQA__AT_COLUMNS, (uint32_t)saved->columns);
@@ -125,11 +136,15 @@ static void put_header(const struct gqa__saved *saved, unsigned char *bytes)
     gqa__put_u32(bytes + GQA__AT_DV, (uint32_t)saved->dv);
     gqa__put_u32(bytes + GQA__AT_DTYPE_K, (uint32_t)saved->dtype_k);
     gqa__put_u32(bytes + GQA__AT_DTYPE_V, (uint32_t)saved->dtype_v);
-    gqa__put_u32(bytes + GQA__AT_FIRST, 0);
+    gqa__put_u32(bytes + GQA__AT_FIRST, (uint32_t)saved->past.first);
+    if (saved->past.first > 0) {
+        gqa__put_u32(bytes + GQA__AT_ORIGIN, (uint32_t)saved->past.origin);
+        gqa__put_u32(bytes + GQA__AT_RELEASED, (uint32_t)saved->past.released);
+    }
 }
 
-/* K and V of the tokens [first, first + n) of one page. A head's V may be transposed: its memory is
- * used up before the next one's. */
+/* K and V of n tokens from index `first` of the sequence on, which lie in one page. A head's V may
+ * be transposed: its memory is used up before the next one's. */
 static void put_page(const struct gqa_cache *cache, int32_t page, const struct gqa__saved *saved,
                      int32_t first, int32_t n, unsigned char *bytes)
 {
@@ -144,8 +159,9 @@ static void put_page(const struct gqa_cache *cache, int32_t page, const struct g
     for (int32_t head = 0; head < layout->hkv; head++) {
         const unsigned char *const k = gqa__cache_k(cache, page, head);
         const unsigned char *const v = gqa__cache_v(cache, page, head);
-        for (int32_t slot = 0; slot < n; slot++) {
-            const int32_t token = first + slot;
+        for (int32_t i = 0; i < n; i++) {
+            const int32_t token = first - saved->past.first + i;
+            const int32_t slot = (first + i) % layout->page_size;
             put_elements(bytes + gqa__saved_row(saved, GQA__SAVED_K, token, head, k_row),
                          k + (size_t)slot * k_slot, 1, layout->dk, layout->dtype_k);
             put_elements(bytes + gqa__saved_row(saved, GQA__SAVED_V, token, head, v_row),
@@ -165,12 +181,13 @@ void gqa__saved_write(const struct gqa_cache *cache, int32_t sequence_id,
 
     put_header(saved, bytes);
     for (int32_t i = 0; i < saved->tokens; i++) {
-        const int64_t slot = gqa__cache_slot(cache, sequence, i);
+        const int64_t slot = gqa__cache_slot(cache, sequence, saved->past.first + i);
         gqa__put_u32(positions + (size_t)i * 4, (uint32_t)cache->positions[slot]);
         gqa__put_u32(columns + (size_t)i * 4, (uint32_t)cache->columns[slot]);
     }
-    for (int32_t done = 0; done < saved->tokens; done += n) {
-        n = (int32_t)gqa__min(saved->tokens - done, cache->layout.page_size);
+    for (int32_t done = sequence->first; done < sequence->length; done += n) {
+        n = (int32_t)gqa__min(sequence->length - done,
+                              cache->layout.page_size - done % cache->layout.page_size);
         put_page(cache, gqa__cache_page(cache, sequence, done), saved, done, n, bytes);
     }
     for (int i = 0; i < GQA__SAVED_PARTS; i++) {

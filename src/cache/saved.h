@@ -7,7 +7,7 @@
  *
  *    0  8 bytes  "gqaseq\r\n"
  *    8  u32      version, 1
- *   12  u32      size of this header, 64
+ *   12  u32      size of this header, 64, or 72 if the first token is not that of index 0
  *   16  u64      size of all
  *   24  u32      tokens
  *   28  u32      columns of the sequence
@@ -16,9 +16,11 @@
  *   40  u32      head_dim of V
  *   44  u32      storage type of K, a gqa_dtype
  *   48  u32      storage type of V
- *   52  u32      index of the first token, 0
+ *   52  u32      index of the first token: so many have left before (cache/ring.h)
  *   56  u64      checksum
- *   64  i32      positions [tokens]
+ *  (64  i32      position of index 0
+ *   68  i32      greatest position of the tokens that have left: only where there are some)
+ *       i32      positions [tokens]
  *       i32      columns [tokens]
  *                K [tokens][KV heads][head_dim], elements of the storage type
  *                V [tokens][KV heads][v_head_dim]
@@ -30,11 +32,12 @@
 #ifndef GQA__SAVED_H
 #define GQA__SAVED_H
 
-#include "cache/cache.h"
+#include "cache/ring.h"
 
 #define GQA__SAVED_MAGIC   UINT64_C(0x0a0d716573617167) /* "gqaseq\r\n" */
 #define GQA__SAVED_VERSION 1
 #define GQA__SAVED_HEADER  64
+#define GQA__SAVED_LONGER  72 /* header of a sequence that has lost its beginning */
 
 /* Where the numbers of the header are. */
 enum {
@@ -49,7 +52,9 @@ enum {
     GQA__AT_DTYPE_K = 44,
     GQA__AT_DTYPE_V = 48,
     GQA__AT_FIRST = 52,
-    GQA__AT_CHECKSUM = 56
+    GQA__AT_CHECKSUM = 56,
+    GQA__AT_ORIGIN = 64,
+    GQA__AT_RELEASED = 68
 };
 
 /* The parts behind the header, and the bytes of one: end is that of its last element. */
@@ -62,7 +67,9 @@ struct gqa__saved_range {
 
 /* What the header says of a saved sequence, and where its parts lie. */
 struct gqa__saved {
-    int32_t tokens, columns;
+    int32_t tokens, columns;    /* tokens: those held */
+    struct gqa__ring_past past; /* before them */
+    int32_t last;               /* position of the last one */
     int32_t hkv, dk, dv;
     gqa_dtype dtype_k, dtype_v;
     struct gqa__saved_range part[GQA__SAVED_PARTS];
@@ -85,6 +92,11 @@ static inline size_t gqa__saved_row(const struct gqa__saved *saved, enum gqa__sa
     return saved->part[part].at + ((size_t)token * (size_t)saved->hkv + (size_t)head) * row;
 }
 
+static inline size_t gqa__saved_header(const struct gqa__saved *saved)
+{
+    return saved->past.first > 0 ? GQA__SAVED_LONGER : GQA__SAVED_HEADER;
+}
+
 /* A sequence of a cache, not placed. */
 struct gqa__saved gqa__saved_form(const struct gqa_cache *cache, int32_t sequence);
 
@@ -99,8 +111,9 @@ void gqa__saved_write(const struct gqa_cache *cache, int32_t sequence,
 gqa_status gqa__saved_read(struct gqa__saved *saved, const unsigned char *bytes, size_t size,
                            gqa_error *err);
 
-/* May the cache hold what the saved sequence, or one of another cache, consists of? convert: its
- * storage types may differ. field: what is named. */
+/* May the cache hold what the saved sequence, or one of another cache, consists of, and is all
+ * there that a next token can see there? convert: its storage types may differ. field: what is
+ * named. */
 gqa_status gqa__saved_fits(const struct gqa_cache *cache, const struct gqa__saved *saved,
                            bool convert, const char *field, gqa_error *err);
 

@@ -53,15 +53,44 @@ static gqa_status check_kind(const unsigned char *bytes, size_t size, gqa_error 
                          "are of version %lu; this library reads version %d",
                          (unsigned long)gqa__get_u32(bytes + GQA__AT_VERSION), GQA__SAVED_VERSION);
     }
-    if (gqa__get_u32(bytes + GQA__AT_HEADER) != GQA__SAVED_HEADER) {
-        return gqa__fail(err, GQA_ERR_ARG, "bytes", "say a header of %lu bytes; it must have %d",
-                         (unsigned long)gqa__get_u32(bytes + GQA__AT_HEADER), GQA__SAVED_HEADER);
+    const uint32_t header = gqa__get_u32(bytes + GQA__AT_HEADER);
+    const uint32_t must =
+        gqa__get_u32(bytes + GQA__AT_FIRST) > 0 ? GQA__SAVED_LONGER : GQA__SAVED_HEADER;
+    if (header != must) {
+        return gqa__fail(err, GQA_ERR_ARG, "bytes", "say a header of %lu bytes; it must have %lu",
+                         (unsigned long)header, (unsigned long)must);
     }
-    if (gqa__get_u32(bytes + GQA__AT_FIRST) != 0) {
-        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "bytes",
-                         "begin with token %lu of their sequence; it must be 0",
-                         (unsigned long)gqa__get_u32(bytes + GQA__AT_FIRST));
+    if (size < must) {
+        return gqa__fail(err, GQA_ERR_ARG, "size", "is %zu; the header alone has %lu bytes", size,
+                         (unsigned long)must);
     }
+    return GQA_OK;
+}
+
+/* What the sequence has lost at its beginning. Its last token is always there. */
+static gqa_status get_past(struct gqa__saved *saved, const unsigned char *bytes, gqa_error *err)
+{
+    struct gqa__ring_past *const past = &saved->past;
+    const gqa_status status =
+        get_count(bytes, GQA__AT_FIRST, "tokens that left", &past->first, err);
+    if (status != GQA_OK || past->first == 0) {
+        return status;
+    }
+    const uint32_t origin = gqa__get_u32(bytes + GQA__AT_ORIGIN);
+    const uint32_t released = gqa__get_u32(bytes + GQA__AT_RELEASED);
+    if (released > INT32_MAX || origin > released) {
+        return gqa__fail(err, GQA_ERR_ARG, "bytes",
+                         "say position %lu of index 0 and %lu of what left; the first must not be "
+                         "above the second, nor that above %d",
+                         (unsigned long)origin, (unsigned long)released, INT32_MAX);
+    }
+    if (saved->tokens < 1 || saved->tokens > INT32_MAX - past->first) {
+        return gqa__fail(err, GQA_ERR_ARG, "bytes",
+                         "say %d tokens after %d that left; it must be 1 .. %d", (int)saved->tokens,
+                         (int)past->first, INT32_MAX - (int)past->first);
+    }
+    past->origin = (int32_t)origin;
+    past->released = (int32_t)released;
     return GQA_OK;
 }
 
@@ -79,8 +108,12 @@ static gqa_status get_header(struct gqa__saved *saved, const unsigned char *byte
                   {GQA__AT_DK, "elements of a head of K", &saved->dk},
                   {GQA__AT_DV, "elements of a head of V", &saved->dv}};
     gqa_status status = check_kind(bytes, size, err);
+    saved->past = (struct gqa__ring_past){0};
     for (size_t i = 0; i < sizeof counts / sizeof counts[0] && status == GQA_OK; i++) {
         status = get_count(bytes, counts[i].at, counts[i].what, counts[i].count, err);
+    }
+    if (status == GQA_OK) {
+        status = get_past(saved, bytes, err);
     }
     if (status == GQA_OK) {
         status = get_dtype(bytes, GQA__AT_DTYPE_K, "K", &saved->dtype_k, err);
@@ -103,11 +136,12 @@ static gqa_status get_header(struct gqa__saved *saved, const unsigned char *byte
     return GQA_OK;
 }
 
-/* Positions are not negative; columns rise and end within those of the sequence. */
-static gqa_status check_lists(const struct gqa__saved *saved, const unsigned char *bytes,
-                              gqa_error *err)
+/* Positions are not negative; columns rise, no token without one, and end within those of the
+ * sequence. */
+static gqa_status check_lists(struct gqa__saved *saved, const unsigned char *bytes, gqa_error *err)
 {
-    uint32_t least = 0; /* of the next column */
+    uint32_t least = (uint32_t)saved->past.first; /* of the next column */
+    saved->last = 0;
     for (int32_t i = 0; i < saved->tokens; i++) {
         const uint32_t position =
             gqa__get_u32(bytes + saved->part[GQA__SAVED_POSITIONS].at + (size_t)i * 4);
@@ -124,6 +158,7 @@ static gqa_status check_lists(const struct gqa__saved *saved, const unsigned cha
                              (unsigned long)column, (unsigned long)least, (int)saved->columns - 1);
         }
         least = column + 1;
+        saved->last = (int32_t)position;
     }
     return GQA_OK;
 }
@@ -194,7 +229,7 @@ static void restore_lists(struct gqa_cache *cache, int32_t sequence, const struc
     gqa__cache_extend(cache, sequence, 0, NULL, NULL, saved->columns);
 }
 
-/* K and V of the tokens [first, first + n), head by head. */
+/* K and V of the saved tokens [first, first + n), head by head. */
 static void restore_rows(struct gqa_cache *cache, int32_t sequence, const struct gqa__saved *saved,
                          const unsigned char *bytes, int32_t first, int32_t n)
 {
@@ -209,7 +244,7 @@ static void restore_rows(struct gqa_cache *cache, int32_t sequence, const struct
                          saved->dtype_k);
             get_elements(v, bytes + gqa__saved_row(saved, GQA__SAVED_V, i, head, v_row), saved->dv,
                          saved->dtype_v);
-            gqa__cache_write(cache, sequence, head, i, 1, &rows);
+            gqa__cache_write(cache, sequence, head, saved->past.first + i, 1, &rows);
         }
     }
 }
@@ -218,6 +253,7 @@ void gqa__saved_restore(struct gqa_cache *cache, int32_t sequence, const struct 
                         const unsigned char *bytes)
 {
     int32_t n;
+    gqa__ring_begin(cache, sequence, &saved->past);
     restore_lists(cache, sequence, saved, bytes);
     for (int32_t done = 0; done < saved->tokens; done += n) {
         n = (int32_t)gqa__min(saved->tokens - done, cache->layout.page_size);

@@ -15,6 +15,7 @@ void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, i
                                   .dv = cache->layout.dv,
                                   .cache = cache,
                                   .sequence = &cache->sequences[sequence]};
+    view->first = view->sequence->first;
     view->length = view->sequence->length;
     view->origin = view->sequence->origin;
     view->ordered = view->sequence->ordered;
@@ -63,7 +64,7 @@ int64_t gqa__view_key_bytes(const struct gqa__kv_view *view)
 
 int32_t gqa__view_position(const struct gqa__kv_view *view, int32_t index)
 {
-    assert(index >= 0 && index < view->length);
+    assert(index >= view->first && index < view->length);
     if (view->cache != NULL) {
         return view->cache->positions[gqa__cache_slot(view->cache, view->sequence, index)];
     }
@@ -72,7 +73,7 @@ int32_t gqa__view_position(const struct gqa__kv_view *view, int32_t index)
 
 int32_t gqa__view_column(const struct gqa__kv_view *view, int32_t index)
 {
-    assert(index >= 0 && index < view->length);
+    assert(index >= view->first && index < view->length);
     if (view->cache != NULL) {
         return view->cache->columns[gqa__cache_slot(view->cache, view->sequence, index)];
     }
@@ -118,17 +119,17 @@ void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n
 
 int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
 {
-    int32_t low = 0, high = view->length;
+    int32_t low = view->first, high = view->length;
     int64_t guess;
     assert(view->ordered);
-    if (high == 0 || position <= view->origin) {
-        return 0;
+    if (low == high || position <= gqa__view_position(view, low)) {
+        return low;
     }
     if (gqa__view_position(view, high - 1) < position) {
         return high;
     }
     guess = position - view->origin; /* where ids rise by one */
-    if (guess < high && gqa__view_position(view, (int32_t)guess) == position &&
+    if (guess > low && guess < high && gqa__view_position(view, (int32_t)guess) == position &&
         gqa__view_position(view, (int32_t)guess - 1) < position) {
         return (int32_t)guess;
     }

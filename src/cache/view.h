@@ -12,7 +12,8 @@
 struct gqa__kv_view {
     const struct gqa__kernels *kernels;
     int32_t dk, dv;
-    int32_t length; /* keys */
+    int32_t first;  /* index of the first key that there is: those before it have left */
+    int32_t length; /* end of the keys */
     int32_t origin; /* position of index 0 (0 when empty) */
     bool ordered;   /* positions do not fall with the index */
     bool flush;     /* denormals of the host's keys count as zero */
@@ -49,7 +50,8 @@ int32_t gqa__view_column(const struct gqa__kv_view *view, int32_t index);
 void gqa__view_positions(const struct gqa__kv_view *view, int32_t first, int32_t n, int32_t *dst);
 void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n, int32_t *dst);
 
-/* First index whose position is >= position (length if none); the view is ordered. */
+/* First index from view->first on whose position is >= position (length if none); the view is
+ * ordered. */
 int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position);
 
 /* Keys from index first (a multiple of panel_keys) on, at most max_keys (a multiple of panel_keys,

@@ -16,7 +16,7 @@ static int32_t position_at_end(const struct gqa__kv_view *view, int32_t past, in
     if (index >= 0) {
         return gqa__view_position(view, (int32_t)index);
     }
-    return (int32_t)gqa__max(gqa__view_position(view, 0) + index, INT32_MIN);
+    return (int32_t)gqa__max(view->origin + index, INT32_MIN);
 }
 
 int32_t gqa__call_position(const struct gqa__call *call, int32_t b, int32_t t)

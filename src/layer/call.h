@@ -24,6 +24,8 @@ struct gqa__batch_entry {
                               queries than keys */
     int32_t columns;       /* column of call column 0 */
     int32_t next_position; /* of the first valid token, if the call gives none */
+    int32_t lowest;        /* position below which nothing is seen from now on: of the call's tokens
+                              and of one that follows the last one held */
     bool tkg;              /* phase */
 };
 

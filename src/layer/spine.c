@@ -8,6 +8,7 @@
 #include "base/fpmode.h"
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "cache/ring.h"
 #include "layer/block.h"
 #include "layer/health.h"
 #include "layer/neuron.h"
@@ -343,6 +344,17 @@ static void run_blocks(struct gqa__spine *spine, int makes)
     }
 }
 
+/* Rings give back what the call's tokens cannot see, before anything is taken. */
+static void release_pages(struct gqa__spine *spine)
+{
+    for (int32_t b = 0; b < spine->call->batch; b++) {
+        const struct gqa__batch_entry *const entry = &spine->call->entries[b];
+        if (entry->sequence >= 0 && entry->n > 0) {
+            gqa__ring_release(spine->cache, entry->sequence, entry->lowest);
+        }
+    }
+}
+
 /* The padding on the right of an entry counts as columns too. */
 static void close_columns(struct gqa__spine *spine)
 {
@@ -385,6 +397,9 @@ void gqa__spine_run(struct gqa__spine *spine)
     const struct gqa__call *const call = spine->call;
     const gqa__fpmode mode = gqa__fpmode_enter();
 
+    if (call->append) {
+        release_pages(spine);
+    }
     if (!call->append) {
         run_blocks(spine, GQA__MAKE_Q);
     } else if (call->two_pass) {

@@ -199,8 +199,8 @@ static void attend_segment(const struct gqa__params *params, const struct gqa__s
                                          : segment->view.length;
     struct gqa__arena arena;
     struct work work;
-    work.first = segment->range_begin;
-    work.keys = (int32_t)gqa__max(0, end - segment->range_begin);
+    work.first = (int32_t)gqa__max(segment->range_begin, segment->view.first);
+    work.keys = (int32_t)gqa__max(0, end - work.first);
     work.pairs = 0;
     work.health = record->health;
     gqa__arena_open(&arena, scratch, gqa__reference_scratch_bytes(params, work.keys));

@@ -2,13 +2,7 @@
 /* span.c - see span.h. */
 #include "stage/span.h"
 
-/* Start of the chunk that holds p, counted from origin; floor also below the origin. */
-static int64_t chunk_start(int64_t p, int64_t origin, int64_t chunk)
-{
-    const int64_t d = p - origin;
-    const int64_t q = d / chunk - (d % chunk < 0);
-    return origin + q * chunk;
-}
+#include "base/chunk.h"
 
 struct gqa__span gqa__span_of(const struct gqa__shape *shape, int32_t origin, int32_t p)
 {
@@ -21,7 +15,7 @@ struct gqa__span gqa__span_of(const struct gqa__shape *shape, int32_t origin, in
         span.first = (int64_t)p - shape->window + 1;
     }
     if (shape->chunk > 0) {
-        const int64_t start = chunk_start(p, origin, shape->chunk);
+        const int64_t start = gqa__chunk_start(p, origin, shape->chunk);
         span.first = start > span.first ? start : span.first;
         span.last = start + shape->chunk - 1 < span.last ? start + shape->chunk - 1 : span.last;
     }
@@ -38,4 +32,14 @@ void gqa__span_range(const struct gqa__shape *shape, const struct gqa__kv_view *
     if (*hi < *lo) {
         *hi = *lo;
     }
+}
+
+bool gqa__span_within(const struct gqa__shape *shape, const struct gqa__retention *retention)
+{
+    const int32_t window = retention->window, chunk = retention->chunk;
+    const bool in_window = (shape->window > 0 && shape->window <= window) ||
+                           (shape->chunk > 0 && shape->chunk <= window);
+    const bool in_chunk = shape->chunk > 0 && chunk > 0 && chunk % shape->chunk == 0;
+
+    return (window == 0 || in_window) && (chunk == 0 || in_chunk);
 }

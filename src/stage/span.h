@@ -22,4 +22,7 @@ struct gqa__span gqa__span_of(const struct gqa__shape *shape, int32_t origin, in
 void gqa__span_range(const struct gqa__shape *shape, const struct gqa__kv_view *view, int32_t p,
                      int32_t *lo, int32_t *hi);
 
+/* Does a row see, to its left, no more than a cache with this retention holds? */
+bool gqa__span_within(const struct gqa__shape *shape, const struct gqa__retention *retention);
+
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_cache.c - append, truncate and read of a cache against plain arrays: what was appended comes
  * back, rounded to the storage type and no further, with its positions; capacity is counted in
- * pages and tokens; what is refused changes nothing. */
+ * pages and tokens; what is refused changes nothing. Where the layer has a window or chunks the
+ * cache may be a ring: nothing leaves that a next token could see. */
 #include <string.h>
 
 #include "scene.h"
@@ -11,6 +12,7 @@ enum { SEQUENCES = 3, TOKENS = 200, HEADS_MAX = 3, DIM_MAX = 64 };
 /* What one sequence holds. */
 struct line {
     int32_t length;
+    int32_t first; /* of the tokens held */
     int32_t position[TOKENS];
     float k[TOKENS][HEADS_MAX][DIM_MAX], v[TOKENS][HEADS_MAX][DIM_MAX];
 };
@@ -35,7 +37,7 @@ static int64_t pages_left(const struct model *m)
     int64_t left = m->pages;
 
     for (int32_t s = 0; s < m->options.max_sequences; s++) {
-        left -= pages_of(m, m->line[s].length);
+        left -= pages_of(m, m->line[s].length) - m->line[s].first / m->options.page_size;
     }
     return left;
 }
@@ -69,6 +71,10 @@ static bool open_model(struct model *m, const uint8_t *data, size_t size)
     }
     if (scene->config.numerics == GQA_NUMERICS_F32 && take_rarely(&scene->in, 3)) {
         m->options.dtype_k = m->options.dtype_v = GQA_F16;
+    }
+    if (take_rarely(&scene->in, 2)) {
+        gqa_cache_options_retain(&m->options, m->layer);
+        m->options.call_tokens = take_below(&scene->in, 70);
     }
     FUZZ_CHECK(gqa_cache_create(&m->cache, m->layer, &m->options, NULL) == GQA_OK);
     m->pages = gqa_cache_free_pages(m->cache);
@@ -129,6 +135,23 @@ static void remember(struct model *m, struct line *line, const float *k, const f
     line->length++;
 }
 
+/* May a token at this position see token i of the line? */
+static bool may_see(const struct model *m, const struct line *line, int64_t position, int32_t i)
+{
+    const int64_t away = position - line->position[0], chunk = m->options.retain_chunk;
+
+    return (m->options.retain_window == 0 ||
+            line->position[i] > position - m->options.retain_window) &&
+           (chunk == 0 || line->position[i] >= position - away % chunk);
+}
+
+/* Is all held that the token after one at this position may see? */
+static bool goes_on(const struct model *m, const struct line *line, int32_t last)
+{
+    return line->first == 0 ||
+           !may_see(m, line, (int64_t)line->position[last] + 1, line->first - 1);
+}
+
 /* --- operations ---------------------------------------------------------------------------------
  */
 
@@ -145,14 +168,26 @@ static void append(struct model *m)
     int32_t *const positions = scene_ints(scene, n);
     const bool given = take_rarely(&scene->in, 2);
     const bool rises = !given || step > 0 || n <= 1;
-    const bool fits = line->length + n <= m->options.max_tokens &&
-                      pages_of(m, line->length + n) - pages_of(m, line->length) <= pages_left(m);
+    const bool most = line->length + n <= m->options.max_tokens;
+    const int64_t pages = pages_of(m, line->length + n) - pages_of(m, line->length);
+    bool fits = most && pages <= pages_left(m);
     gqa_status status;
 
     for (int32_t i = 0; i < n; i++) {
         positions[i] = last + 1 + i * (given ? step : 1);
     }
     status = gqa_cache_append(m->cache, s, &k, &v, given ? positions : NULL, NULL);
+    if (status == GQA_OK && n > 0) { /* what leaves makes room */
+        const int32_t first = gqa_cache_first(m->cache, s);
+        FUZZ_CHECK(first >= line->first && first % m->options.page_size == 0);
+        FUZZ_CHECK(first == 0 || first < line->length);
+        for (int32_t i = line->first; i < first; i++) {
+            FUZZ_CHECK(!may_see(m, line, (int64_t)last + 1, i));
+        }
+        fits =
+            fits || (most && pages <= pages_left(m) + (first - line->first) / m->options.page_size);
+        line->first = first;
+    }
     FUZZ_CHECK(status == (!rises ? GQA_ERR_ARG
                           : fits ? GQA_OK
                                  : GQA_ERR_CACHE_FULL) ||
@@ -171,11 +206,15 @@ static void truncate_line(struct model *m)
 {
     const int32_t s = take_below(&m->scene.in, m->options.max_sequences);
     const int32_t length = take_below(&m->scene.in, 80) - 1;
-    const bool sound = length >= 0 && length <= m->line[s].length;
+    const struct line *const line = &m->line[s];
+    const bool sound =
+        length == 0 || length == line->length ||
+        (length > line->first && length < line->length && goes_on(m, line, length - 1));
 
     FUZZ_CHECK((gqa_cache_truncate(m->cache, s, length, NULL) == GQA_OK) == sound);
     if (sound) {
         m->line[s].length = length;
+        m->line[s].first = length > 0 ? m->line[s].first : 0;
     }
 }
 
@@ -191,7 +230,7 @@ static void read_line(struct model *m)
     int32_t *const positions = scene_ints(scene, n);
     const gqa_status status = gqa_cache_read(m->cache, s, first, &k, &v, positions, NULL);
 
-    FUZZ_CHECK((status == GQA_OK) == (first + n <= line->length));
+    FUZZ_CHECK((status == GQA_OK) == (first >= line->first && first + n <= line->length));
     for (int32_t i = 0; i < n && status == GQA_OK; i++) {
         FUZZ_CHECK(positions[i] == line->position[first + i]);
         for (int32_t h = 0; h < m->heads; h++) {
@@ -211,6 +250,7 @@ static void check_counts(const struct model *m)
 {
     for (int32_t s = 0; s < m->options.max_sequences; s++) {
         FUZZ_CHECK(gqa_cache_length(m->cache, s) == m->line[s].length);
+        FUZZ_CHECK(gqa_cache_first(m->cache, s) == m->line[s].first);
     }
     FUZZ_CHECK(gqa_cache_length(m->cache, m->options.max_sequences) == -1);
     FUZZ_CHECK(gqa_cache_free_pages(m->cache) == pages_left(m));

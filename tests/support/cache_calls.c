@@ -5,10 +5,10 @@
 enum { T = CACHE_CALLS_TOKENS };
 
 const char *const cache_calls[] = {
-    "gqa_cache_size",       "gqa_cache_create",   "gqa_cache_destroy", "gqa_cache_length",
-    "gqa_cache_free_pages", "gqa_cache_truncate", "gqa_cache_fork",    "gqa_cache_keep",
-    "gqa_cache_save_size",  "gqa_cache_save",     "gqa_cache_load",    "gqa_cache_copy",
-    "gqa_cache_append",     "gqa_cache_read",
+    "gqa_cache_options_retain", "gqa_cache_first",  "gqa_cache_size",       "gqa_cache_create",
+    "gqa_cache_destroy",        "gqa_cache_length", "gqa_cache_free_pages", "gqa_cache_truncate",
+    "gqa_cache_fork",           "gqa_cache_keep",   "gqa_cache_save_size",  "gqa_cache_save",
+    "gqa_cache_load",           "gqa_cache_copy",   "gqa_cache_append",     "gqa_cache_read",
 };
 const int cache_call_count = sizeof cache_calls / sizeof cache_calls[0];
 
@@ -76,7 +76,7 @@ static void run_sequences(const struct scene *scene)
     scene->done(gqa_cache_truncate(cache, 0, 1, NULL));
     scene->done(gqa_cache_keep(cache, 1, T, kept, 2, NULL));
     save_and_load(scene);
-    counts[0] = gqa_cache_length(cache, 0);
+    counts[0] = gqa_cache_length(cache, 0) + gqa_cache_first(cache, 0);
     counts[1] = gqa_cache_free_pages(cache);
 }
 
@@ -89,6 +89,7 @@ void cache_calls_run(const struct cache_calls_input *input, void *(*room)(size_t
         gqa_cache_options_init(&options, input->layer);
         options.max_sequences = 2;
         options.max_tokens = 16;
+        gqa_cache_options_retain(&options, input->layer);
         options.dtype_k = i == 0 ? options.dtype_k : GQA_BF16;
         options.dtype_v = options.dtype_k;
         done(gqa_cache_size(input->layer, &options, room(sizeof(size_t)), NULL));

@@ -180,6 +180,9 @@ static bool open_run(struct run *run)
     options.max_sequences = SAME_BITS_BATCH;
     options.max_tokens = run->model->n;
     options.page_size = way->page_size;
+    if (way->ring) {
+        gqa_cache_options_retain(&options, run->layer);
+    }
     if (way->dtype_k != GQA_F32) {
         options.dtype_k = way->dtype_k;
     }

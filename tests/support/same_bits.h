@@ -34,6 +34,7 @@ typedef struct same_bits_way {
     int cut;    /* calls of this many tokens; 0 = all in one */
     int cut_at; /* > 0: the first call only; the rest follows in one or in pieces of cut */
     bool no_cache;
+    bool ring; /* the cache keeps what the layer sees */
     int page_size;
     gqa_dtype dtype_k, dtype_v; /* F32 = the default of the numerics */
     const int *order;           /* [B] batch entry of each place; NULL = 0, 1, 2 */

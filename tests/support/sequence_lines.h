@@ -18,6 +18,8 @@ struct lines {
 
 /* False if this machine or build has no such kernel set. pages 0 = enough. */
 bool lines_open(struct lines *lines, const struct rig_kind *kind, int64_t pages);
+bool lines_open_more(struct lines *lines, const struct rig_kind *kind, const struct rig_more *more,
+                     int64_t pages);
 void lines_close(struct lines *lines);
 
 /* Put n tokens into sequence 0, which holds none; V of the last one has a NaN. */

@@ -32,17 +32,25 @@ const int rig_kind_count = (int)(sizeof rig_kinds / sizeof rig_kinds[0]);
 
 bool rig_open(struct rig *rig, const struct rig_kind *kind)
 {
+    return rig_open_more(rig, kind, &(struct rig_more){0});
+}
+
+bool rig_open_more(struct rig *rig, const struct rig_kind *kind, const struct rig_more *more)
+{
     gqa_config config;
     gqa_cache_options options;
 
     memset(rig, 0, sizeof *rig);
     rig->kind = *kind;
+    rig->more = *more;
     gqa_config_init(&config);
     config.num_attention_heads = RIG_HQ;
     config.num_key_value_heads = RIG_HKV;
     config.head_dim = RIG_DK;
     config.v_head_dim = RIG_DV;
     config.sliding_window = kind->window;
+    config.attention_chunk_size = more->chunk;
+    config.backend = more->backend;
     config.isa = kind->isa;
     config.numerics = kind->numerics;
     const gqa_runtime runtime = host_start(&rig->host, kind->threads);
@@ -76,6 +84,10 @@ gqa_cache *rig_cache(struct rig *rig, int32_t sequences, int32_t tokens, int64_t
     options.page_size = rig->kind.page_size;
     options.num_pages = pages;
     options.dtype_k = options.dtype_v = rig->kind.storage;
+    if (rig->more.rings) {
+        gqa_cache_options_retain(&options, rig->layer);
+        options.call_tokens = RIG_PIECE;
+    }
     assert_int_equal(gqa_cache_create(&cache, rig->layer, &options, &rig->err), GQA_OK);
     return cache;
 }

@@ -35,6 +35,13 @@ struct rig_kind {
 extern const struct rig_kind rig_kinds[];
 extern const int rig_kind_count;
 
+/* What a layer and its caches may be besides. */
+struct rig_more {
+    int32_t chunk; /* config.attention_chunk_size */
+    gqa_backend backend;
+    bool rings; /* caches keep what the layer can see, that of rig_alone excepted */
+};
+
 struct rig_token {
     uint64_t seed;
     int32_t position, column;
@@ -60,6 +67,7 @@ struct rig_output {
 
 struct rig {
     struct rig_kind kind;
+    struct rig_more more;
     struct host host;
     gqa_layer *layer;
     gqa_cache *own; /* of rig_alone: one sequence, pages of 128 */
@@ -68,9 +76,10 @@ struct rig {
 
 /* False if this machine or build has no such kernel set. */
 bool rig_open(struct rig *rig, const struct rig_kind *kind);
+bool rig_open_more(struct rig *rig, const struct rig_kind *kind, const struct rig_more *more);
 void rig_close(struct rig *rig);
 
-/* A cache of the kind; pages 0 = enough. Must succeed. */
+/* A cache of the kind; pages 0 = enough: of rings, for calls of RIG_PIECE tokens. Must succeed. */
 gqa_cache *rig_cache(struct rig *rig, int32_t sequences, int32_t tokens, int64_t pages);
 
 /* K [HKV][DK] and V [HKV][DV] of a token; one in 64 has a NaN in V. */
