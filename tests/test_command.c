@@ -42,6 +42,12 @@ static void test_usage(void **argument)
         {"time --max-isa", "--max-isa needs a value"},
         {"time --isa avx2 --max-isa scalar", "config.isa is 2, a kernel set above it"},
         {"info --fast", "info does not take --fast"},
+        {"run x --backend neuron --cp-degree 0", "--cp-degree is 0; it must be 1 to 4096"},
+        {"run x --backend neuron --kv-ranks", "--kv-ranks needs a value"},
+        {"run x --cp-strided", "are of --backend neuron"},
+        {"run x --table", "are of --backend neuron"},
+        {"time --backend neuron --profile fast", "--profile is fast"},
+        {"time --kv-ranks 2", "are of --backend neuron"},
         {"time --tokens 0", "--tokens is 0"},
         {"time --tokens 10 --feed 4,5", "call sizes that add up to 10"},
     };
@@ -114,12 +120,49 @@ static void test_environment(void **argument)
     assert_int_equal(setenv("GQA_ISA", kept, 1), 0);
 }
 
+/* Options of backend neuron reach the layer: each is seen in what a case says. */
+static void test_neuron_options(void **argument)
+{
+    static const struct {
+        const char *options, *says;
+        int status; /* 2: the config contradicts itself */
+    } cases[] = {
+        {"", "| s12_mqa_rope | 1 | native_prefill | NONE |", 0},
+        {"--profile cte --cp-degree 3", "| s12_mqa_rope | 1 | cte | NONE |", 0},
+        {"--profile cte --cp-degree 4", "config.neuron_cp_degree: is 4; it must divide the 21", 0},
+        {"--cp-degree 3 --cp-strided", "config.neuron_cp_strided: is 1; the strided kernel", 0},
+        {"--profile flash_decoding --kv-ranks 3", "| s12_mqa_rope | 1 | flash_decoding | NONE |",
+         0},
+        {"--profile cte --kv-ranks 3", "config.neuron_kv_ranks: is 3", 2},
+        {"--profile paged_schedule", "| s12_mqa_rope | 1 | paged_schedule | NONE |", 0},
+        {"--profile paged_schedule --release 2.29", "call.release: is 2.29", 0},
+        {"--profile paged_schedule --lift-limits", "| s12_mqa_rope | 1 | paged_schedule | NONE |",
+         0},
+    };
+
+    (void)argument;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        static char text[8192];
+        char words[512];
+        int status;
+
+        snprintf(words, sizeof words,
+                 "run '%s/s12_mqa_rope.safetensors' --backend neuron %s --table", GQA_GOLDEN_DIR,
+                 cases[i].options);
+        status = run_command(GQA_TOOL_PATH, words, "2>&1", text, sizeof text);
+        if (status != cases[i].status || strstr(text, cases[i].says) == NULL) {
+            fail_msg("%s: \"%s\"; expected \"%s\"", cases[i].options, text, cases[i].says);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_usage),
         cmocka_unit_test(test_time_prints_work),
         cmocka_unit_test(test_environment),
+        cmocka_unit_test(test_neuron_options),
     };
     return RUN_TESTS(argc, argv, tests);
 }

@@ -19,7 +19,6 @@ struct run_state {
     struct tool_progress progress;
     const char *running; /* case name, for the progress line */
     int accumulations;   /* of Neuron cases: bit GQA_NEURON_EXACT, bit GQA_NEURON_FLOAT32 */
-    bool of_neuron;      /* an option of backend neuron was given */
     bool table;          /* of backend neuron: a line for each run instead of a report */
     int runs, passed, failed, unjudged, refused, bad;
 };
@@ -270,30 +269,6 @@ static int read_accumulations(const char *value, struct tool_fault *fault)
     return 0;
 }
 
-/* Options that say how backend neuron computes. */
-static bool read_neuron_option(struct run_state *state, struct tool_words *words,
-                               struct tool_fault *fault)
-{
-    const char *value;
-
-    if (tool_option(words, "--profile", &value, fault)) {
-        if (value != NULL) {
-            tool_parse_profile(value, &state->options.profile, fault);
-        }
-    } else if (tool_option(words, "--release", &value, fault)) {
-        if (value != NULL) {
-            tool_parse_release(value, &state->options.release, fault);
-        }
-    } else if (tool_flag(words, "--lift-limits")) {
-        state->options.lift_limits = true;
-    } else if (tool_flag(words, "--table")) {
-        state->table = true;
-    } else {
-        return false;
-    }
-    return true;
-}
-
 /* Options into state; the paths stay, moved to the front of words. */
 static bool read_run_options(struct run_state *state, struct tool_words *words, int *paths,
                              struct tool_fault *fault)
@@ -328,8 +303,10 @@ static bool read_run_options(struct run_state *state, struct tool_words *words, 
             state->options.float_angles = true;
         } else if (tool_flag(words, "--in-place")) {
             state->options.in_place = true;
-        } else if (read_neuron_option(state, words, fault)) {
-            state->of_neuron = true;
+        } else if (tool_neuron_option(words, &state->options.neuron, fault)) {
+            continue;
+        } else if (tool_flag(words, "--table")) {
+            state->table = true;
         } else if (tool_flag(words, "--json")) {
             state->reports = state->reports != NULL ? state->reports : json_array();
         } else if (words->word[words->at][0] == '-') {
@@ -347,9 +324,11 @@ static bool read_run_options(struct run_state *state, struct tool_words *words, 
     if (state->out != NULL && *paths == 1 && tool_file_same(state->out, words->word[first])) {
         tool_fault_set(fault, NULL, "--out %.200s would overwrite the case", state->out);
     }
-    if (state->of_neuron && state->options.backend != GQA_BACKEND_NEURON) {
+    if ((state->options.neuron.given || state->table) &&
+        state->options.backend != GQA_BACKEND_NEURON) {
         tool_fault_set(fault, NULL,
-                       "--profile, --release, --lift-limits and --table are of --backend neuron");
+                       "--profile, --release, --cp-degree, --cp-strided, --kv-ranks, --lift-limits "
+                       "and --table are of --backend neuron");
     }
     if (state->accumulations == 1 << GQA_NEURON_FLOAT32) {
         state->options.accumulation = GQA_NEURON_FLOAT32;

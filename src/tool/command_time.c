@@ -218,6 +218,7 @@ static bool read_time_options(struct time_state *state, struct tool_words *words
 {
     const char *value;
     bool isa_named = false;
+    struct tool_neuron_options neuron = {0};
 
     while (words->at < words->n && fault->text[0] == '\0') {
         if (tool_option(words, "--tokens", &value, fault)) {
@@ -236,12 +237,20 @@ static bool read_time_options(struct time_state *state, struct tool_words *words
             (void)(value && tool_parse_isa("--max-isa", value, &state->choice.max_isa, fault));
         } else if (tool_option(words, "--threads", &value, fault)) {
             (void)(value && tool_parse_count("--threads", value, 1, 1024, &state->threads, fault));
+        } else if (tool_neuron_option(words, &neuron, fault)) {
+            continue;
         } else if (tool_option(words, "--weights", &value, fault)) {
             (void)(value && tool_parse_weights(value, &state->choice.weight_storage, fault));
         } else {
             tool_fault_set(fault, NULL, "time does not take %.40s", words->word[words->at]);
         }
     }
+    if (neuron.given && state->choice.backend != GQA_BACKEND_NEURON) {
+        tool_fault_set(fault, NULL,
+                       "--profile, --release, --cp-degree, --cp-strided, --kv-ranks and "
+                       "--lift-limits are of --backend neuron");
+    }
+    tool_neuron_apply(&neuron, &state->choice);
     return fault->text[0] == '\0' && (isa_named || tool_environment_isa(&state->choice.isa, fault));
 }
 

@@ -78,6 +78,51 @@ void tool_parse_release(const char *text, gqa_neuron_release *out, struct tool_f
     }
 }
 
+static void parse_ranks(const char *name, const char *text, int32_t *out, struct tool_fault *fault)
+{
+    if (text != NULL) {
+        (void)tool_parse_count(name, text, 1, GQA_NEURON_RANKS_MAX, out, fault);
+    }
+}
+
+bool tool_neuron_option(struct tool_words *words, struct tool_neuron_options *options,
+                        struct tool_fault *fault)
+{
+    const char *value;
+
+    if (tool_option(words, "--profile", &value, fault)) {
+        if (value != NULL) {
+            tool_parse_profile(value, &options->profile, fault);
+        }
+    } else if (tool_option(words, "--release", &value, fault)) {
+        if (value != NULL) {
+            tool_parse_release(value, &options->release, fault);
+        }
+    } else if (tool_option(words, "--cp-degree", &value, fault)) {
+        parse_ranks("--cp-degree", value, &options->cp_degree, fault);
+    } else if (tool_option(words, "--kv-ranks", &value, fault)) {
+        parse_ranks("--kv-ranks", value, &options->kv_ranks, fault);
+    } else if (tool_flag(words, "--cp-strided")) {
+        options->cp_strided = true;
+    } else if (tool_flag(words, "--lift-limits")) {
+        options->lift_limits = true;
+    } else {
+        return false;
+    }
+    options->given = true;
+    return true;
+}
+
+void tool_neuron_apply(const struct tool_neuron_options *options, gqa_config *config)
+{
+    config->neuron_profile = options->profile;
+    config->neuron_release = options->release;
+    config->neuron_lift_limits = options->lift_limits;
+    config->neuron_cp_degree = options->cp_degree;
+    config->neuron_cp_strided = options->cp_strided;
+    config->neuron_kv_ranks = options->kv_ranks;
+}
+
 bool tool_parse_numerics(const char *text, gqa_numerics *out, struct tool_fault *fault)
 {
     if (strcmp(text, "f32") == 0) {

@@ -24,6 +24,21 @@ bool tool_parse_backend(const char *text, gqa_backend *out, struct tool_fault *f
 /* By a fault: whether it is one is in it. */
 void tool_parse_profile(const char *text, gqa_neuron_profile *out, struct tool_fault *fault);
 void tool_parse_release(const char *text, gqa_neuron_release *out, struct tool_fault *fault);
+
+/* What backend neuron is told; zeros: as Neuron chooses. */
+struct tool_neuron_options {
+    bool given; /* one of them was */
+    gqa_neuron_profile profile;
+    gqa_neuron_release release;
+    bool lift_limits;
+    int32_t cp_degree, kv_ranks; /* ranks of context parallelism; those that share a KV head */
+    bool cp_strided;
+};
+/* Is the current word one of these options? Takes it. */
+bool tool_neuron_option(struct tool_words *words, struct tool_neuron_options *options,
+                        struct tool_fault *fault);
+/* Into a config of backend neuron. */
+void tool_neuron_apply(const struct tool_neuron_options *options, gqa_config *config);
 bool tool_parse_numerics(const char *text, gqa_numerics *out, struct tool_fault *fault);
 bool tool_parse_weights(const char *text, gqa_weight_storage *out, struct tool_fault *fault);
 /* name: of the option, "--isa" or "--max-isa". */

@@ -49,10 +49,8 @@ bool tool_session_open(struct tool_session *session, const struct tool_case *c,
     config.max_isa = options->max_isa;
     config.rope_float_angles = options->float_angles && config.rope != GQA_ROPE_NONE;
     if (config.backend == GQA_BACKEND_NEURON) {
-        config.neuron_profile = options->profile;
-        config.neuron_release = options->release;
+        tool_neuron_apply(&options->neuron, &config);
         config.neuron_accumulation = options->accumulation;
-        config.neuron_lift_limits = options->lift_limits;
     }
     if (session->feed.chunk_by_mask) {
         config.attention_chunk_size = 0;

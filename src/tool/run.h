@@ -6,6 +6,7 @@
 #include "tool/case.h"
 #include "tool/feed.h"
 #include "tool/neuron_told.h"
+#include "tool/options.h"
 #include "tool/pool.h"
 
 struct tool_run_options {
@@ -13,10 +14,8 @@ struct tool_run_options {
     gqa_numerics numerics;
     gqa_isa isa, max_isa;
     bool float_angles;
-    gqa_neuron_profile profile; /* of backend neuron, as are the next ones */
-    gqa_neuron_release release;
-    gqa_neuron_accumulation accumulation;
-    bool lift_limits;
+    struct tool_neuron_options neuron;
+    gqa_neuron_accumulation accumulation; /* of backend neuron */
     bool in_place;          /* matrices are used from the mapped file, where the case has any */
     struct tool_pool *pool; /* NULL = one thread */
 };

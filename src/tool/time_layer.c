@@ -52,6 +52,12 @@ static void set_config(gqa_config *config, const gqa_config *choice)
     config->isa = choice->isa;
     config->max_isa = choice->max_isa;
     config->weight_storage = choice->weight_storage;
+    config->neuron_profile = choice->neuron_profile;
+    config->neuron_release = choice->neuron_release;
+    config->neuron_lift_limits = choice->neuron_lift_limits;
+    config->neuron_cp_degree = choice->neuron_cp_degree;
+    config->neuron_cp_strided = choice->neuron_cp_strided;
+    config->neuron_kv_ranks = choice->neuron_kv_ranks;
 }
 
 bool tool_gptoss_create(gqa_layer **layer, const gqa_config *choice, const gqa_runtime *runtime,

@@ -10,7 +10,8 @@
 
 /* A layer of gpt-oss-20b: 64 query heads, 8 KV heads of 64, window 128, sinks, YaRN, biases, RMS
  * norm, residual. Fields of config that choose the computation (backend, numerics, isa,
- * max_isa, weight_storage) are the caller's. Weights are uniform, from a fixed seed. */
+ * max_isa, weight_storage, and of backend neuron what tool_neuron_options has) are the caller's.
+ * Weights are uniform, from a fixed seed. */
 bool tool_gptoss_create(gqa_layer **layer, const gqa_config *choice, const gqa_runtime *runtime,
                         struct tool_fault *fault);
 
