@@ -109,7 +109,8 @@ GQA_API gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_
  * positions and columns. Both share the pages, and none is taken. From then on they go their own
  * ways: what is done to one changes nothing that the other holds, and each gives the bits of a
  * sequence alone. The first to append to a page that is shared and partly filled takes a copy of
- * it. To share only the first n tokens, truncate `to` afterwards. */
+ * it. To share only the first n tokens, truncate `to` afterwards. Batch entries of one call read
+ * what they share once (docs/cache.md). */
 GQA_API gqa_status gqa_cache_fork(gqa_cache *cache, int32_t from, int32_t to, gqa_error *err);
 
 /* Of the last `last` tokens of a sequence (0 .. its length) keep those whose places among them are

@@ -154,8 +154,9 @@ typedef struct gqa_path {
     gqa_neuron_flash_strategy neuron_strategy;
 } gqa_path;
 
-/* What a call computed and read, counted. Numbers depend on the inputs, the layer and its kernel
- * set (which decides how many query rows a tile has), never on threads or on the cut.
+/* What a call computed and read, counted. Numbers depend on the inputs, the pages that sequences
+ * share, the layer and its kernel set (which decides how many query rows a tile has), never on
+ * threads or on the cut.
  *
  * A tile is some rows of one KV head, a row being a (token, query head) pair, against one fold
  * block of keys (gqa_fold_block()). The grid has the call's tokens against all keys that their
@@ -167,6 +168,10 @@ typedef struct gqa_path {
  * of its rows may see by causal order, window, chunk and range, as far as tokens have been
  * appended, but for the tiles that mask, bias, key bounds and active mask hide from all its rows;
  * it masks a panel that the keys do not fill.
+ *
+ * Batch entries whose sequences share pages (gqa_cache_fork) are one row of tiles over the fold
+ * blocks that all their rows see whole, where no mask, bias or key bounds are given: such tiles,
+ * keys and bytes count once. In a traced call there are none.
  *
  * Backend reference has no tiles: tile_rows, tiles, tiles_masked and tiles_skipped are 0. It reads
  * every key of the sequence (of the range) once per run of tokens and KV head, and multiplies for
@@ -186,6 +191,7 @@ typedef struct gqa_work {
     int64_t score_madds;      /* query times key: rows x keys x Dk of every tile */
     int64_t value_madds;      /* probability times value: rows x keys x Dv */
     int64_t projection_madds; /* q, k, v, gate and output matrices; 0 with gqa_attend */
+    int64_t tiles_shared;     /* of tiles: their rows are of several batch entries */
 } gqa_work;
 
 GQA_API void gqa_work_init_sized(gqa_work *work, size_t size);

@@ -2,23 +2,10 @@
 /* attention.c - see attention.h. */
 #include "attention/attention.h"
 
-#include <string.h>
-
-#include "attention/trace.h"
+#include "attention/run.h"
 #include "base/fold.h"
 #include "base/memory.h"
 #include "stage/span.h"
-
-struct gqa__attention {
-    struct gqa__attention_limits limits;
-    int64_t max_parts;
-    int32_t *span_lo, *span_hi;        /* [tokens] index ranges, segment after segment */
-    int64_t *first_token;              /* [segments] of each segment in span_lo */
-    int64_t *first_tile, *first_part;  /* [segments + 1] */
-    int32_t *block_begin, *block_end;  /* [segments] */
-    float *parts;                      /* [max_parts][state_floats] states of a cut by keys */
-    struct gqa__tile_scratch *scratch; /* [threads] */
-};
 
 struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
                                             const struct gqa__params *params,
@@ -34,15 +21,15 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
     own.span_lo = gqa__arena_take(arena, limits->tokens, sizeof(int32_t));
     own.span_hi = gqa__arena_take(arena, limits->tokens, sizeof(int32_t));
     own.first_token = gqa__arena_take(arena, limits->segments, sizeof(int64_t));
-    own.first_tile = gqa__arena_take(arena, (int64_t)limits->segments + 1, sizeof(int64_t));
-    own.first_part = gqa__arena_take(arena, (int64_t)limits->segments + 1, sizeof(int64_t));
+    own.first_tile = gqa__arena_take(arena, 3 * ((int64_t)limits->segments + 1), sizeof(int64_t));
     own.block_begin = gqa__arena_take(arena, limits->segments, sizeof(int32_t));
     own.block_end = gqa__arena_take(arena, limits->segments, sizeof(int32_t));
+    gqa__bundles_carve(&own.bundles, arena, limits->segments);
     own.parts = gqa__arena_take(arena, own.max_parts * floats, sizeof(float));
     own.scratch = gqa__arena_take(arena, limits->threads, sizeof *own.scratch);
     for (int32_t i = 0; i < limits->threads; i++) {
         gqa__tile_scratch_carve(arena, own.scratch != NULL ? &own.scratch[i] : NULL, params,
-                                limits->keys);
+                                limits->keys, limits->segments);
     }
     if (attention == NULL || arena->failed) {
         return NULL;
@@ -51,20 +38,9 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
     return attention;
 }
 
-/* What all tasks of a run read; none writes it. */
-struct run {
-    const struct gqa__attention *attention;
-    const struct gqa__params *params;
-    struct gqa__plan plan;
-    int32_t threads;
-    bool counted;             /* tasks count what they do, each in its own scratch, ... */
-    bool watched;             /* ... and what they see */
-    struct gqa__trace *trace; /* NULL = none */
-};
-
 /* The index range that each token of segment s sees, cut to the segment's part of the keys; and the
  * fold blocks of which some token sees a key. at: of its first token in span_lo. */
-static void find_span(struct run *run, int32_t s, int64_t at)
+static void find_span(struct gqa__run *run, int32_t s, int64_t at)
 {
     const struct gqa__attention *const attention = run->attention;
     const struct gqa__segment *const segment = &run->plan.segments[s];
@@ -98,141 +74,35 @@ static void find_span(struct run *run, int32_t s, int64_t at)
     attention->block_end[s] = (int32_t)(((int64_t)last + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK);
 }
 
-static void find_spans(struct run *run)
+static void find_spans(struct gqa__run *run, int32_t n)
 {
     int64_t at = 0;
 
-    for (int32_t s = 0; s < run->plan.n; s++) {
+    for (int32_t s = 0; s < n; s++) {
         find_span(run, s, at);
         at += run->plan.segments[s].n;
     }
 }
 
-static void begin_tile(const struct run *run, struct gqa__tile_id id, int32_t slot,
-                       struct gqa__tile *tile)
+/* A traced call tells of tiles of one batch entry each: its segments walk apart. */
+static void find_bundles(struct gqa__run *run, int32_t n)
 {
-    tile->params = run->params;
-    tile->id = id;
-    tile->segment = &run->plan.segments[tile->id.segment];
-    tile->span_lo = run->attention->span_lo + run->attention->first_token[tile->id.segment];
-    tile->span_hi = run->attention->span_hi + run->attention->first_token[tile->id.segment];
-    tile->scratch = &run->attention->scratch[slot];
-    tile->next.count = 0;
-    tile->whole = false;
-    tile->work = run->counted ? &tile->scratch->work : NULL;
-    tile->trace = run->trace;
-    tile->health = run->watched ? &tile->scratch->health : NULL;
-    gqa__tile_begin(tile);
-}
+    const struct gqa__attention *const attention = run->attention;
+    const struct gqa__bundle_source source = {.params = run->params,
+                                              .segments = run->plan.segments,
+                                              .n = n,
+                                              .span_lo = attention->span_lo,
+                                              .span_hi = attention->span_hi,
+                                              .first_token = attention->first_token,
+                                              .block_begin = attention->block_begin};
 
-static void enter(const struct run *run)
-{
-    if (run->params->kernels->enter != NULL) {
-        run->params->kernels->enter();
-    }
-}
-
-static void leave(const struct run *run)
-{
-    if (run->params->kernels->leave != NULL) {
-        run->params->kernels->leave();
-    }
-}
-
-/* A tile with all its keys. */
-static void whole_tile(const struct run *run, int64_t item, int32_t slot)
-{
-    const struct gqa__plan *const plan = &run->plan;
-    const struct gqa__tile_id id = gqa__plan_tile(plan, item);
-    struct gqa__tile tile;
-
-    if (gqa__plan_is_cut(plan, id.segment)) {
-        return; /* in parts */
-    }
-    enter(run);
-    begin_tile(run, id, slot, &tile);
-    if (item + run->threads < plan->tiles) {
-        tile.next = gqa__plan_tile(plan, item + run->threads);
-    }
-    tile.whole = true;
-    if (tile.trace != NULL) {
-        gqa__trace_outside(&tile, GQA_TILE_SKIPPED_LEFT);
-    }
-    gqa__tile_walk(&tile, plan->block_begin[id.segment], plan->block_end[id.segment]);
-    if (tile.trace != NULL) {
-        gqa__trace_outside(&tile, GQA_TILE_SKIPPED_RIGHT);
-    }
-    if (!tile.finished) {
-        gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));
-    }
-    leave(run);
-}
-
-static float *part_memory(const struct run *run, int64_t item)
-{
-    return run->attention->parts +
-           item * gqa__state_floats(run->params->kernels->tile_rows, run->params->shape.dv);
-}
-
-static void copy_state(const struct gqa__tile *tile, struct gqa__state to, struct gqa__state from)
-{
-    const size_t lanes = (size_t)tile->ld * sizeof(float);
-
-    memcpy(to.m, from.m, lanes);
-    memcpy(to.l, from.l, lanes);
-    memcpy(to.o, from.o, lanes * (size_t)tile->params->shape.dv);
-}
-
-/* A part of a tile's keys. */
-static void part_of_tile(const struct run *run, int64_t item, int32_t slot)
-{
-    const struct gqa__plan_part part = gqa__plan_part(&run->plan, item);
-    struct gqa__tile tile;
-
-    enter(run);
-    begin_tile(run, gqa__plan_tile(&run->plan, part.tile), slot, &tile);
-    gqa__tile_walk(&tile, part.block_begin, part.block_end);
-    copy_state(&tile, gqa__state_at(part_memory(run, item), run->params->kernels->tile_rows),
-               gqa__fold_end(&tile.scratch->fold));
-    leave(run);
-}
-
-/* First pass: the parts of the tiles that are cut by keys, then all other tiles. */
-static void part_or_tile(void *arg, int64_t item, int32_t slot)
-{
-    const struct run *const run = arg;
-
-    if (item < run->plan.parts) {
-        part_of_tile(run, item, slot);
-    } else {
-        whole_tile(run, item - run->plan.parts, slot);
-    }
-}
-
-/* Second pass: the first part of a tile merges all of them over the fold tree. */
-static void merge_parts(void *arg, int64_t item, int32_t slot)
-{
-    const struct run *const run = arg;
-    const struct gqa__plan_part part = gqa__plan_part(&run->plan, item);
-    struct gqa__tile tile;
-
-    if (part.index != 0) {
-        return;
-    }
-    enter(run);
-    begin_tile(run, gqa__plan_tile(&run->plan, part.tile), slot, &tile);
-    for (int32_t i = 0; i < part.count; i++) {
-        copy_state(&tile, gqa__fold_next(&tile.scratch->fold),
-                   gqa__state_at(part_memory(run, item + i), run->params->kernels->tile_rows));
-        gqa__fold_push(&tile.scratch->fold, run->plan.part_level, part.node + i);
-    }
-    gqa__tile_end(&tile, gqa__fold_end(&tile.scratch->fold));
-    leave(run);
+    run->plan.bundles = attention->bundles;
+    gqa__bundle_segments(&run->plan.bundles, &source, run->trace != NULL);
 }
 
 /* --- the record of work ---------------------------------------------------------------------- */
 
-static void clear_counts(const struct run *run)
+static void clear_counts(const struct gqa__run *run)
 {
     for (int32_t i = 0; i < run->threads; i++) {
         run->attention->scratch[i].work = (gqa_work){0};
@@ -240,29 +110,43 @@ static void clear_counts(const struct run *run)
     }
 }
 
-/* Tiles of the segment's whole grid: its tiles of rows against the fold blocks of its key range. */
-static int64_t grid_of(const struct run *run, int32_t s)
+/* Fold blocks of the segment's key range that none of its rows sees. */
+static int64_t unseen_blocks(const struct gqa__run *run, int32_t s)
 {
     const struct gqa__segment *const segment = &run->plan.segments[s];
     const int64_t end = gqa__segment_end(segment);
     const int64_t blocks =
         (end + GQA__FOLD_BLOCK - 1) / GQA__FOLD_BLOCK - segment->range_begin / GQA__FOLD_BLOCK;
 
-    return (run->plan.first_tile[s + 1] - run->plan.first_tile[s]) * gqa__max(blocks, 0);
+    return gqa__max(blocks, 0) - (run->plan.block_end[s] - run->plan.block_begin[s]);
 }
 
-static void add_counts(const struct run *run, gqa_work *work)
+/* Tiles of a bundle's whole grid: its tiles of rows against the fold blocks of its key ranges, of
+ * which those that it shares count once. */
+static int64_t grid_of(const struct gqa__run *run, int32_t bundle)
+{
+    const struct gqa__bundles *const bundles = &run->plan.bundles;
+    int64_t blocks = gqa__plan_tile_blocks(&run->plan, bundle);
+
+    for (int32_t i = bundles->first_member[bundle]; i < bundles->first_member[bundle + 1]; i++) {
+        blocks += unseen_blocks(run, bundles->member[i]);
+    }
+    return (run->plan.first_tile[bundle + 1] - run->plan.first_tile[bundle]) * blocks;
+}
+
+static void add_counts(const struct gqa__run *run, gqa_work *work)
 {
     int64_t skipped = 0;
 
-    for (int32_t s = 0; s < run->plan.n; s++) {
-        skipped += grid_of(run, s);
+    for (int32_t b = 0; b < run->plan.bundles.n; b++) {
+        skipped += grid_of(run, b);
     }
     for (int32_t i = 0; i < run->threads; i++) {
         const gqa_work *const own = &run->attention->scratch[i].work;
         skipped -= own->tiles;
         work->tiles += own->tiles;
         work->tiles_masked += own->tiles_masked;
+        work->tiles_shared += own->tiles_shared;
         work->keys_read += own->keys_read;
         work->kv_bytes += own->kv_bytes;
         work->score_madds += own->score_madds;
@@ -277,8 +161,7 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
                            const gqa_runtime *runtime, const struct gqa__attention_record *record)
 {
     const gqa_runtime alone = {0};
-    struct run run;
-    struct gqa__tasks tasks;
+    struct gqa__run run;
 
     if (record->trace != NULL) {
         runtime = &alone;
@@ -286,27 +169,23 @@ gqa_cut gqa__attention_run(struct gqa__attention *attention, const struct gqa__p
     run.attention = attention;
     run.params = params;
     run.plan.segments = segments;
-    run.plan.n = n;
     run.plan.first_tile = attention->first_tile;
-    run.plan.first_part = attention->first_part;
+    run.plan.first_part = attention->first_tile + attention->limits.segments + 1;
+    run.plan.first_join = run.plan.first_part + attention->limits.segments + 1;
     run.plan.block_begin = attention->block_begin;
     run.plan.block_end = attention->block_end;
-    find_spans(&run);
+    run.trace = record->trace;
+    find_spans(&run, n);
+    find_bundles(&run, n);
     run.threads = gqa__thread_count(runtime);
     run.counted = record->work != NULL;
     run.watched = record->health != NULL;
-    run.trace = record->trace;
     if (run.counted || run.watched) {
         clear_counts(&run);
     }
     gqa__plan_make(&run.plan, params, run.threads, run.trace != NULL ? 0 : attention->max_parts);
 
-    tasks = (struct gqa__tasks){part_or_tile, &run, run.plan.parts + run.plan.tiles};
-    gqa__run_tasks(runtime, &tasks);
-    if (run.plan.parts > 0) {
-        tasks = (struct gqa__tasks){merge_parts, &run, run.plan.parts};
-        gqa__run_tasks(runtime, &tasks);
-    }
+    gqa__run_items(&run, runtime);
     if (run.counted) {
         add_counts(&run, record->work);
     }

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #include "base/fold.h"
 
@@ -143,6 +144,37 @@ int32_t gqa__fold_list_merges(struct gqa__fold *fold, int64_t index, bool last,
         gqa__fold_tree_end(&fold->tree, note_left, &list);
     }
     return list.n;
+}
+
+void gqa__fold_copy_lanes(const struct gqa__fold *fold, struct gqa__state to,
+                          const struct gqa__lanes *lanes)
+{
+    const struct gqa__state *const from = lanes->from;
+    const int32_t ld = fold->ld;
+
+    for (int32_t i = 0; i < ld; i++) {
+        const bool real = i < lanes->count;
+        to.m[i] = real ? from->m[lanes->first + i] : -INFINITY;
+        to.l[i] = real ? from->l[lanes->first + i] : 0.0f;
+    }
+    for (int32_t d = 0; d < fold->dv; d++) {
+        float *const o = to.o + (int64_t)d * ld;
+        memcpy(o, from->o + (int64_t)d * lanes->ld + lanes->first,
+               (size_t)lanes->count * sizeof *o);
+        memset(o + lanes->count, 0, (size_t)(ld - lanes->count) * sizeof *o);
+    }
+}
+
+void gqa__fold_take_lanes(struct gqa__fold *fold, const struct gqa__fold *from, int32_t first,
+                          int32_t count)
+{
+    assert(fold->tree.depth == 0);
+    for (int32_t i = 0; i < from->tree.depth; i++) {
+        const struct gqa__state state = state_of(from, i);
+        gqa__fold_copy_lanes(fold, state_of(fold, i),
+                             &(struct gqa__lanes){&state, from->ld, first, count});
+    }
+    fold->tree = from->tree;
 }
 
 struct gqa__state gqa__fold_end(struct gqa__fold *fold)

@@ -59,6 +59,19 @@ void gqa__fold_push(struct gqa__fold *fold, int32_t level, int64_t index);
  * Returns how many. */
 int32_t gqa__fold_list_merges(struct gqa__fold *fold, int64_t index, bool last,
                               struct gqa__state *left);
+/* Some lanes of a state of ld lanes. */
+struct gqa__lanes {
+    const struct gqa__state *from;
+    int32_t ld;
+    int32_t first, count; /* count: at most the fold's ld, whose other lanes become neutral */
+};
+
+/* to = these lanes; to has the fold's ld. */
+void gqa__fold_copy_lanes(const struct gqa__fold *fold, struct gqa__state to,
+                          const struct gqa__lanes *lanes);
+/* The fold, which is empty, goes on from what waits in another: `count` of its lanes. */
+void gqa__fold_take_lanes(struct gqa__fold *fold, const struct gqa__fold *from, int32_t first,
+                          int32_t count);
 /* Merge what waits, the last one first, into the first; neutral if nothing came. The state stays
  * until gqa__fold_begin; gqa__fold_next is free beside it. */
 struct gqa__state gqa__fold_end(struct gqa__fold *fold);

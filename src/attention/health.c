@@ -10,9 +10,18 @@
 /* Where row r of the tile is; of no key yet. */
 static struct gqa__health_place place_of(const struct gqa__tile *tile, int32_t r)
 {
-    const int32_t at = tile->id.first + r, group = tile->map.group;
-    const struct gqa__health_place place = {tile->segment->entry,
-                                            tile->segment->column + at / group,
+    const int32_t group = tile->params->shape.group;
+    const struct gqa__segment *segment = tile->segment;
+    int32_t at = tile->id.first + r;
+
+    for (int32_t i = 0; tile->shared != NULL; i++) {
+        segment = &tile->shared->segments[tile->shared->member[i]];
+        if (at < segment->n * group) {
+            break;
+        }
+        at -= segment->n * group;
+    }
+    const struct gqa__health_place place = {segment->entry, segment->column + at / group,
                                             tile->id.head * group + at % group, -1};
 
     return place;

@@ -14,7 +14,7 @@
 #include "base/units.h"
 
 void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
-                             const struct gqa__params *params, int64_t max_keys)
+                             const struct gqa__params *params, int64_t max_keys, int32_t segments)
 {
     const struct gqa__kernels *const kernels = params->kernels;
     const int64_t lanes = kernels->tile_rows;
@@ -29,6 +29,8 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.bias = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.visible = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
     own.seen = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
+    own.gathered =
+        segments > 1 ? gqa__arena_take(arena, lanes * params->shape.dk, sizeof(float)) : NULL;
     own.panel =
         gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(kernels, params->shape.dk, dv), 1);
     own.kernel = gqa__arena_take(arena, (int64_t)kernels->scratch_bytes, 1);
@@ -47,6 +49,9 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.fold.state_floats = gqa__state_floats(kernels->tile_rows, dv);
     own.fold.states = gqa__arena_take(arena, capacity * own.fold.state_floats, sizeof(float));
     own.fold.tree.depth = 0;
+    own.other_states = segments > 1
+                           ? gqa__arena_take(arena, capacity * own.fold.state_floats, sizeof(float))
+                           : NULL;
     if (scratch != NULL) {
         *scratch = own;
     }
@@ -101,13 +106,27 @@ static void set_rows(struct gqa__tile *tile)
     }
 }
 
+void gqa__tile_pack(struct gqa__tile *tile, const float *q)
+{
+    const struct gqa__shape *const shape = &tile->params->shape;
+    const struct gqa__kernels *const kernels = tile->params->kernels;
+
+    kernels->pack_q(
+        &(struct gqa__pack_q_args){.dst = tile->scratch->q,
+                                   .q = q,
+                                   .map = &tile->map,
+                                   .ld = tile->ld,
+                                   .dk = shape->dk,
+                                   .scale = (float)((double)shape->score_scale * GQA__LOG2E),
+                                   .flush = shape->flush});
+    gqa__fold_begin(&tile->scratch->fold, tile->ld);
+}
+
 void gqa__tile_begin(struct gqa__tile *tile)
 {
     const struct gqa__segment *const segment = tile->segment;
     const struct gqa__shape *const shape = &tile->params->shape;
     const struct gqa__kernels *const kernels = tile->params->kernels;
-    const float *const q = segment->q + (int64_t)tile->id.head * shape->group * shape->dk;
-    const float scale = (float)((double)shape->score_scale * GQA__LOG2E);
 
     tile->map.token_stride = segment->q_stride;
     tile->map.head_stride = shape->dk;
@@ -119,15 +138,7 @@ void gqa__tile_begin(struct gqa__tile *tile)
                           gqa__present(&segment->bias) || segment->key_begin != NULL ||
                           !segment->view.ordered;
     set_rows(tile);
-    kernels->pack_q(&(struct gqa__pack_q_args){.dst = tile->scratch->q,
-                                               .q = q,
-                                               .map = &tile->map,
-                                               .ld = tile->ld,
-                                               .dk = shape->dk,
-                                               .scale = scale,
-                                               .flush = shape->flush});
-    gqa__fold_begin(&tile->scratch->fold, tile->ld);
-    tile->finished = false;
+    gqa__tile_pack(tile, segment->q + (int64_t)tile->id.head * shape->group * shape->dk);
 }
 
 /* Positions and columns of the keys, 0 for those that a panel is filled up with. */
@@ -377,6 +388,7 @@ static void count_block(const struct gqa__tile *tile, int32_t first, int32_t end
     const int64_t keys = gqa__min(end, view->length) - first;
 
     tile->work->tiles++;
+    tile->work->tiles_shared += tile->shared != NULL ? 1 : 0;
     tile->work->tiles_masked += sight == GQA__SEE_ALL ? 0 : 1;
     tile->work->keys_read += keys;
     tile->work->kv_bytes += keys * gqa__view_key_bytes(view);
@@ -457,6 +469,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end)
 {
     const int32_t step = tile->params->kernels->panel_keys;
+    const bool last = tile->shared == NULL; /* segments of a bundle go on from what waits */
     int64_t begin = gqa__max(tile->key_begin, (int64_t)block_begin * GQA__FOLD_BLOCK);
     int64_t end = gqa__min(tile->key_end, (int64_t)block_end * GQA__FOLD_BLOCK);
 
@@ -465,7 +478,7 @@ void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_e
     for (int64_t k = begin; k < end;) {
         const int64_t block = k / GQA__FOLD_BLOCK;
         const int64_t stop = gqa__min(end, (block + 1) * GQA__FOLD_BLOCK);
-        walk_block(tile, (int32_t)block, (int32_t)k, (int32_t)stop, stop == end);
+        walk_block(tile, (int32_t)block, (int32_t)k, (int32_t)stop, last && stop == end);
         k = stop;
     }
 }

@@ -15,6 +15,7 @@ struct gqa__tile_scratch {
     float *bias;      /* [F][R] */
     uint8_t *visible; /* [F][R] */
     uint8_t *seen;    /* [R][F]: of each token, or row, before it is copied to lanes */
+    float *gathered;  /* [R][dk] queries of several segments; NULL where there is one */
     void *panel;      /* gqa__view_scratch_bytes */
     void *kernel;     /* [scratch_bytes] of the kernel set */
     struct gqa__prefetch *prefetch; /* [GQA__BLOCK_PREFETCHES] */
@@ -26,15 +27,27 @@ struct gqa__tile_scratch {
     float *slope;             /* [R] ALiBi * log2e */
     float *sink;              /* [R] logit * log2e */
     struct gqa__fold fold;
+    float *other_states;       /* as many as fold.states, while those wait; NULL with one segment */
     gqa_work work;             /* what this thread did in a run, if it is counted */
     struct gqa__health health; /* what it saw, if that is wanted */
+};
+
+/* Whose rows a tile has that belong to several segments, and the fold blocks that all of them see
+ * whole. */
+struct gqa__shared_rows {
+    const struct gqa__segment *segments;
+    const int32_t *member; /* [members] indices of segments, in the order of the rows */
+    int32_t members;
+    int32_t block_begin, block_end;
 };
 
 /* A tile being walked. */
 struct gqa__tile {
     const struct gqa__params *params;
     const struct gqa__segment *segment;
-    const int32_t *span_lo, *span_hi; /* [segment n] index range of each token */
+    const int32_t *span_lo, *span_hi;      /* [segment n] index range of each token */
+    const struct gqa__shared_rows *shared; /* NULL: all rows are the segment's; else it is the first
+                                              one of several, whose keys are read */
     struct gqa__tile_id id;
     struct gqa__tile_id next; /* what this thread will probably walk next; count 0: not known */
     bool whole;               /* the walk goes over all keys of the tile, and its end follows */
@@ -50,11 +63,18 @@ struct gqa__tile {
     struct gqa__tile_scratch *scratch;
 };
 
+/* segments: most of a run. */
 void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
-                             const struct gqa__params *params, int64_t max_keys);
+                             const struct gqa__params *params, int64_t max_keys, int32_t segments);
 
 /* Set up rows, ranges and packed queries. tile->params, segment, spans, id, scratch are set. */
 void gqa__tile_begin(struct gqa__tile *tile);
+
+/* shared.c: the same for rows of several segments: tile->shared is set, too. */
+void gqa__tile_begin_shared(struct gqa__tile *tile);
+
+/* The last step of both: queries, where tile->map says from q on, packed; an empty fold. */
+void gqa__tile_pack(struct gqa__tile *tile, const float *q);
 
 /* Walk fold blocks [block_begin, block_end) cut to what the rows see, into scratch->fold. */
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end);

@@ -110,8 +110,9 @@ static void carve_attention(struct gqa__spine *spine, struct gqa__arena *arena)
         arena->failed = arena->failed || size > INT64_MAX;
         spine->reference = gqa__arena_take(arena, size > INT64_MAX ? 0 : (int64_t)size, 1);
     } else {
-        const struct gqa__attention_limits limits = {spine->block, spine->block, call->keys,
-                                                     gqa__thread_count(call->runtime)};
+        const struct gqa__attention_limits limits = {spine->block,
+                                                     (int32_t)gqa__min(spine->block, call->batch),
+                                                     call->keys, gqa__thread_count(call->runtime)};
         spine->attention = gqa__attention_carve(arena, call->params, &limits);
     }
 }
@@ -144,14 +145,14 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
     if (call->append && call->cache == NULL) {
         spine->cache = carve_own_cache(call, arena);
     }
+    spine->health = gqa__arena_take(arena, 1, sizeof *spine->health);
+    if (spine->health != NULL && call->out.health != NULL) {
+        gqa__health_clear(spine->health);
+    }
     carve_attention(spine, arena);
     spine->cut = GQA_CUT_ROWS;
     spine->choice = (struct gqa__neuron_choice){GQA_NEURON_STRATEGY_NONE, GQA_NEURON_NO_PROFILE};
     spine->work = (gqa_work){0};
-    spine->health = gqa__arena_take(arena, 1, sizeof *spine->health);
-    if (spine->health != NULL) {
-        gqa__health_clear(spine->health);
-    }
     spine->trace = (struct gqa__trace){call->in.trace, call->in.trace_user, 0};
     return !arena->failed;
 }
