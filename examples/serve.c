@@ -2,7 +2,8 @@
 /* Continuous batching: requests arrive, are prefilled in pieces, decode, speculate and finish, all
  * of them in one flat call for each layer and step.
  *
- * The model is a toy of two layers, one with full attention and one with a window, as in gpt-oss.
+ * The model is a toy of two layers, one with full attention and one with a window, as in gpt-oss,
+ * whose cache is a ring; a gqa_model_cache has both.
  * Its random weights make it say things that repeat, which gives the speculation something to
  * guess. Every request shares the system prompt: its tokens are computed once, and each request is
  * a fork of their sequence. What a request is likely to say next is looked up in what it has said;
@@ -27,7 +28,7 @@ static int32_t system_prompt[SYSTEM];
 
 struct model {
     gqa_layer *layer[LAYERS];
-    gqa_cache *cache[LAYERS];
+    gqa_model_cache *caches; /* the layer with the window has a ring */
     gqa_error err;
 };
 
@@ -50,12 +51,10 @@ static void fill(float *a, int n, float scale)
 
 /* --- the model -------------------------------------------------------------------------------- */
 
-static gqa_status open_layer(struct model *m, int i, int sequences)
+static gqa_status open_layer(struct model *m, int i)
 {
     gqa_config config;
     gqa_weights weights;
-    gqa_cache_options options;
-    gqa_status status;
 
     gqa_config_init(&config);
     config.hidden_size = HIDDEN;
@@ -71,32 +70,43 @@ static gqa_status open_layer(struct model *m, int i, int sequences)
     weights.input_norm = gqa_tensor_1d(norm[i], GQA_F32, HIDDEN);
     weights.wqkv = gqa_tensor_2d(wqkv[i], GQA_F32, ROWS, HIDDEN);
     weights.wo = gqa_tensor_2d(wo[i], GQA_F32, HIDDEN, HQ * D);
-    status = gqa_create(&m->layer[i], &config, &weights, NULL, &m->err);
-    if (status == GQA_OK) {
-        gqa_cache_options_init(&options, m->layer[i]);
-        options.max_sequences = sequences;
-        options.max_tokens = CONTEXT;
-        options.page_size = 16;
-        status = gqa_cache_create(&m->cache[i], m->layer[i], &options, &m->err);
-    }
-    return status;
+    return gqa_create(&m->layer[i], &config, &weights, NULL, &m->err);
 }
 
 static gqa_status open_model(struct model *m, int sequences)
 {
+    gqa_model_cache_options options;
+    gqa_cache_options cache[LAYERS];
+    const gqa_cache_options *each[LAYERS];
+    const gqa_layer *layers[LAYERS];
     gqa_status status = GQA_OK;
 
     memset(m, 0, sizeof *m);
     for (int i = 0; i < LAYERS && status == GQA_OK; i++) {
-        status = open_layer(m, i, sequences);
+        status = open_layer(m, i);
+        layers[i] = m->layer[i];
+        each[i] = &cache[i];
+        gqa_cache_options_init(&cache[i], m->layer[i]);
+        gqa_cache_options_retain(&cache[i], m->layer[i]);
+        cache[i].page_size = 16;
     }
-    return status;
+    if (status != GQA_OK) {
+        return status;
+    }
+    gqa_model_cache_options_init(&options);
+    options.num_layers = LAYERS;
+    options.layers = layers;
+    options.caches = each;
+    options.max_sequences = sequences;
+    options.max_tokens = CONTEXT;
+    options.call_tokens = CONTEXT;
+    return gqa_model_cache_create(&m->caches, &options, &m->err);
 }
 
 static void close_model(struct model *m)
 {
+    gqa_model_cache_destroy(&m->caches);
     for (int i = 0; i < LAYERS; i++) {
-        gqa_cache_destroy(&m->cache[i]);
         gqa_destroy(&m->layer[i]);
     }
 }
@@ -133,27 +143,8 @@ static gqa_status run_call(struct model *m, struct call *call)
         inputs.batch = call->batch;
         inputs.sequences = call->sequence;
         output.hidden_states = inputs.hidden_states; /* row on row */
-        status = gqa_forward(m->layer[i], m->cache[i], &inputs, &output, NULL, 0, &m->err);
-    }
-    return status;
-}
-
-static gqa_status fork_all(struct model *m, int32_t from, int32_t to)
-{
-    gqa_status status = GQA_OK;
-
-    for (int i = 0; i < LAYERS && status == GQA_OK; i++) {
-        status = gqa_cache_fork(m->cache[i], from, to, &m->err);
-    }
-    return status;
-}
-
-static gqa_status truncate_all(struct model *m, int32_t sequence, int32_t length)
-{
-    gqa_status status = GQA_OK;
-
-    for (int i = 0; i < LAYERS && status == GQA_OK; i++) {
-        status = gqa_cache_truncate(m->cache[i], sequence, length, &m->err);
+        status = gqa_forward(m->layer[i], gqa_model_cache_layer(m->caches, i), &inputs, &output,
+                             NULL, 0, &m->err);
     }
     return status;
 }
@@ -256,7 +247,7 @@ static gqa_status take(struct model *m, struct request *r, const struct call *ca
     } else {
         r->held += n;
     }
-    return truncate_all(m, call->sequence[entry], r->held);
+    return gqa_model_cache_truncate(m->caches, call->sequence[entry], r->held, &m->err);
 }
 
 /* --- serving ---------------------------------------------------------------------------------- */
@@ -269,7 +260,7 @@ static gqa_status admit(struct model *m, struct request *all, int step)
         if (all[i].arrives == step) {
             all[i].running = true;
             all[i].held = SYSTEM;
-            status = fork_all(m, REQUESTS, i);
+            status = gqa_model_cache_fork(m->caches, REQUESTS, i, &m->err);
         }
     }
     return status;
@@ -280,7 +271,7 @@ static void show(const struct model *m, const struct request *all, const struct 
                  int step, const int *known)
 {
     printf("%4d %6d %6lld  ", step, (int)call->tokens,
-           (long long)gqa_cache_free_pages(m->cache[0]));
+           (long long)gqa_cache_free_pages(gqa_model_cache_layer(m->caches, 0)));
     for (int i = 0; i < REQUESTS; i++) {
         char cell[32] = "";
         for (int e = 0; e < call->batch; e++) {
@@ -319,7 +310,7 @@ static gqa_status serve_step(struct model *m, struct request *all, int step)
         if (status == GQA_OK && finished(r)) {
             r->running = false;
             r->done = true;
-            status = truncate_all(m, call.sequence[e], 0);
+            status = gqa_model_cache_truncate(m->caches, call.sequence[e], 0, &m->err);
         }
     }
     if (status == GQA_OK) {
@@ -353,7 +344,7 @@ static gqa_status serve(struct model *m, struct request *all)
 static gqa_status run_alone(struct model *m, struct request *r)
 {
     static struct call call;
-    gqa_status status = truncate_all(m, 0, 0);
+    gqa_status status = gqa_model_cache_truncate(m->caches, 0, 0, &m->err);
 
     while (status == GQA_OK && !finished(r)) {
         memset(&call, 0, sizeof call);

@@ -96,6 +96,13 @@ GQA_API int32_t gqa_cache_first(const gqa_cache *cache, int32_t sequence);
  * is one page. */
 GQA_API int64_t gqa_cache_free_pages(const gqa_cache *cache);
 
+/* Would n[i] more tokens of each sequence sequences[i] (no two equal) [count], at the positions
+ * that follow, find room: in max_tokens, and all together in free pages, copies of shared ones and
+ * what rings give back counted? GQA_ERR_CACHE_FULL if not. The cache is the same afterwards; but
+ * beside this call none may change it. */
+GQA_API gqa_status gqa_cache_room(gqa_cache *cache, const int32_t *sequences, const int32_t *n,
+                                  int32_t count, gqa_error *err);
+
 /* Keep the first length tokens (0 .. current length); freed slots are zeroed, whole free pages go
  * back to the pool, both unless another sequence shares them. The sequence's columns (see
  * gqa_inputs.mask) then end at the last kept token: padding passed behind it is forgotten. Length 0

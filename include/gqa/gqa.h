@@ -13,6 +13,7 @@
  *   pool.h     gqa_pool: threads, for hosts that have none to lend
  *   layer.h    gqa_weights and gqa_create: a layer, made once, shared by all threads
  *   cache.h    gqa_cache: keys and values of past tokens, in pages
+ *   model_cache.h  gqa_model_cache: the caches of all layers as one object
  *   trace.h    gqa_trace: what became of each tile of attention
  *   health.h   gqa_health: NaN, far scores, rows without keys and sinks of a call
  *   forward.h  gqa_forward: one call of a layer, from hidden states to hidden states
@@ -98,6 +99,7 @@
 #include "gqa/health.h"
 #include "gqa/info.h"
 #include "gqa/layer.h"
+#include "gqa/model_cache.h"
 #include "gqa/neuron.h"
 #include "gqa/neuron_maps.h"
 #include "gqa/pool.h"

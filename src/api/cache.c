@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 
+#include "api/cache_checks.h"
 #include "api/positions.h"
 #include "api/rules.h"
 #include "api/sequences.h"
@@ -203,9 +204,10 @@ int64_t gqa_cache_free_pages(const gqa_cache *cache)
     return cache == NULL ? -1 : cache->free_count;
 }
 
-gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length, gqa_error *err)
+gqa_status gqa__check_truncate(const gqa_cache *cache, int32_t sequence, int32_t length,
+                               gqa_error *err)
 {
-    gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
+    const gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
     if (status != GQA_OK) {
         return status;
     }
@@ -215,9 +217,14 @@ gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length
                          "is %d; it must be 0 .. %d, the tokens that sequence %d holds",
                          (int)length, (int)held, (int)sequence);
     }
-    if (length > 0 && length < held) {
-        status = gqa__check_last(cache, sequence, length - 1, "length", length, err);
-    }
+    return length == 0 || length == held
+               ? GQA_OK
+               : gqa__check_last(cache, sequence, length - 1, "length", length, err);
+}
+
+gqa_status gqa_cache_truncate(gqa_cache *cache, int32_t sequence, int32_t length, gqa_error *err)
+{
+    const gqa_status status = gqa__check_truncate(cache, sequence, length, err);
     if (status == GQA_OK) {
         gqa__cache_cut(cache, sequence, length, -1);
     }

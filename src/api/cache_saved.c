@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* cache_saved.c - public functions that save a sequence as bytes and load it. */
+#include "api/cache_checks.h"
 #include "api/sequences.h"
 #include "base/error.h"
 #include "base/fpmode.h"
 #include "cache/saved.h"
 #include "gqa/cache.h"
 
-static gqa_status find_form(const gqa_cache *cache, int32_t sequence, struct gqa__saved *saved,
-                            gqa_error *err)
+gqa_status gqa__check_save(const gqa_cache *cache, int32_t sequence, struct gqa__saved *saved,
+                           gqa_error *err)
 {
     const gqa_status status = gqa__check_sequence(cache, "sequence", sequence, err);
     if (status != GQA_OK) {
@@ -29,7 +30,7 @@ gqa_status gqa_cache_save_size(const gqa_cache *cache, int32_t sequence, size_t 
     if (size == NULL) {
         return gqa__fail(err, GQA_ERR_ARG, "size", "is NULL");
     }
-    const gqa_status status = find_form(cache, sequence, &saved, err);
+    const gqa_status status = gqa__check_save(cache, sequence, &saved, err);
     if (status == GQA_OK) {
         *size = saved.size;
     }
@@ -40,7 +41,7 @@ gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void *bytes,
                           gqa_error *err)
 {
     struct gqa__saved saved;
-    const gqa_status status = find_form(cache, sequence, &saved, err);
+    const gqa_status status = gqa__check_save(cache, sequence, &saved, err);
     if (status != GQA_OK) {
         return status;
     }
@@ -56,6 +57,23 @@ gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void *bytes,
     return GQA_OK;
 }
 
+gqa_status gqa__check_load(const gqa_cache *cache, int32_t sequence, const void *bytes, size_t size,
+                           int32_t convert, struct gqa__saved *saved, gqa_error *err)
+{
+    gqa_status status = gqa__check_convert(convert, err);
+    if (status == GQA_OK) {
+        status = gqa__saved_read(saved, bytes, size, err);
+    }
+    if (status == GQA_OK) {
+        status = gqa__saved_fits(cache, saved, convert != 0, "bytes", err);
+    }
+    if (status == GQA_OK) {
+        status = gqa__cache_room_for(cache, sequence, saved->past.first,
+                                     saved->past.first + saved->tokens, err);
+    }
+    return status;
+}
+
 gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes, size_t size,
                           int32_t convert, gqa_error *err)
 {
@@ -65,17 +83,7 @@ gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes,
         status = gqa__fail(err, GQA_ERR_ARG, "bytes", "is NULL");
     }
     if (status == GQA_OK) {
-        status = gqa__check_convert(convert, err);
-    }
-    if (status == GQA_OK) {
-        status = gqa__saved_read(&saved, bytes, size, err);
-    }
-    if (status == GQA_OK) {
-        status = gqa__saved_fits(cache, &saved, convert != 0, "bytes", err);
-    }
-    if (status == GQA_OK) {
-        status = gqa__cache_room_for(cache, sequence, saved.past.first,
-                                     saved.past.first + saved.tokens, err);
+        status = gqa__check_load(cache, sequence, bytes, size, convert, &saved, err);
     }
     if (status == GQA_OK) {
         const gqa__fpmode mode = gqa__fpmode_enter();

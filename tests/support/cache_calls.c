@@ -2,13 +2,27 @@
 /* cache_calls.c - see cache_calls.h. */
 #include "support/cache_calls.h"
 
+#include "gqa/model_cache.h"
+
 enum { T = CACHE_CALLS_TOKENS };
 
 const char *const cache_calls[] = {
-    "gqa_cache_options_retain", "gqa_cache_first",  "gqa_cache_size",       "gqa_cache_create",
-    "gqa_cache_destroy",        "gqa_cache_length", "gqa_cache_free_pages", "gqa_cache_truncate",
-    "gqa_cache_fork",           "gqa_cache_keep",   "gqa_cache_save_size",  "gqa_cache_save",
-    "gqa_cache_load",           "gqa_cache_copy",   "gqa_cache_append",     "gqa_cache_read",
+    "gqa_cache_options_retain", "gqa_cache_first",
+    "gqa_cache_size",           "gqa_cache_create",
+    "gqa_cache_destroy",        "gqa_cache_length",
+    "gqa_cache_free_pages",     "gqa_cache_truncate",
+    "gqa_cache_fork",           "gqa_cache_keep",
+    "gqa_cache_save_size",      "gqa_cache_save",
+    "gqa_cache_load",           "gqa_cache_copy",
+    "gqa_cache_append",         "gqa_cache_read",
+    "gqa_cache_room",           "gqa_model_cache_options_init_sized",
+    "gqa_model_cache_size",     "gqa_model_cache_create",
+    "gqa_model_cache_destroy",  "gqa_model_cache_layer",
+    "gqa_model_cache_length",   "gqa_model_cache_room",
+    "gqa_model_cache_truncate", "gqa_model_cache_fork",
+    "gqa_model_cache_keep",     "gqa_model_cache_save_size",
+    "gqa_model_cache_save",     "gqa_model_cache_load",
+    "gqa_model_cache_copy",
 };
 const int cache_call_count = sizeof cache_calls / sizeof cache_calls[0];
 
@@ -80,6 +94,42 @@ static void run_sequences(const struct scene *scene)
     counts[1] = gqa_cache_free_pages(cache);
 }
 
+/* A model of two layers, the second of which borrows: the first T tokens through everything. */
+static void run_model(const struct cache_calls_input *in, void *(*room)(size_t size),
+                      void (*done)(gqa_status status))
+{
+    static const int32_t borrows[2] = {-1, 0}, ids[1] = {1}, more[1] = {2}, kept[1] = {0};
+    const gqa_layer *const layers[2] = {in->layer, in->layer};
+    const gqa_tensor k = gqa_tensor_3d(in->k, GQA_F16, T, in->kv_heads, in->head_dim);
+    const gqa_tensor v = gqa_tensor_3d(in->v, GQA_F32, T, in->kv_heads, in->v_head_dim);
+    gqa_model_cache_options options;
+    gqa_model_cache *model = NULL;
+    size_t size = 0;
+
+    gqa_model_cache_options_init(&options);
+    options.num_layers = 2;
+    options.max_sequences = 4;
+    options.max_tokens = 16;
+    options.layers = layers;
+    options.borrows = borrows;
+    done(gqa_model_cache_size(&options, room(2 * sizeof(size_t)), &size, NULL));
+    done(gqa_model_cache_create(&model, &options, NULL));
+    done(gqa_cache_append(gqa_model_cache_layer(model, 1), 0, &k, &v, NULL, NULL));
+    done(gqa_model_cache_fork(model, 0, 1, NULL));
+    done(gqa_model_cache_keep(model, 1, T, kept, 1, NULL));
+    done(gqa_model_cache_truncate(model, 0, 2, NULL));
+    done(gqa_model_cache_length(model, 0, room(sizeof(int32_t)), NULL));
+    done(gqa_model_cache_room(model, ids, more, 1, NULL));
+    done(gqa_cache_room(gqa_model_cache_layer(model, 0), ids, more, 1, NULL));
+    done(gqa_model_cache_save_size(model, 0, &size, NULL));
+    void *const bytes = room(size);
+    done(gqa_model_cache_save(model, 0, bytes, size, NULL));
+    done(gqa_model_cache_load(model, 2, bytes, size, 0, NULL));
+    done(gqa_model_cache_copy(model, 3, model, 2, 0, NULL));
+    done(gqa_model_cache_save(model, 3, room(size), size, NULL));
+    gqa_model_cache_destroy(&model);
+}
+
 void cache_calls_run(const struct cache_calls_input *input, void *(*room)(size_t size),
                      void (*done)(gqa_status status))
 {
@@ -97,4 +147,5 @@ void cache_calls_run(const struct cache_calls_input *input, void *(*room)(size_t
         run_sequences(&scene);
         gqa_cache_destroy(&scene.cache);
     }
+    run_model(input, room, done);
 }

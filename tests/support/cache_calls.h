@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* cache_calls.h - every function of gqa/cache.h that works on a cache, called with good arguments.
- */
+/* cache_calls.h - every function of gqa/cache.h and gqa/model_cache.h that works on a cache, called
+ * with good arguments. */
 #ifndef SUPPORT_CACHE_CALLS_H
 #define SUPPORT_CACHE_CALLS_H
 
