@@ -399,6 +399,10 @@ static void silent_losses(void **state)
         {GQA_NEURON_CTE, mask, BIT(MASK_IGNORED)},
         {GQA_NEURON_FLASH_FWD, nothing, BIT(SINKS_DROPPED) | BIT(LIMIT_LIFTED)},
         {GQA_NEURON_FLASH_FWD, mask, BIT(SINKS_DROPPED) | BIT(LIMIT_LIFTED) | BIT(MASK_IGNORED)},
+        {GQA_NEURON_FLASH_DECODING, nothing, BIT(SINKS_DROPPED)},
+        {GQA_NEURON_FLASH_DECODING, mask, BIT(SINKS_DROPPED) | BIT(MASK_IGNORED)},
+        {GQA_NEURON_PAGED_SCHEDULE, nothing, BIT(SINKS_DROPPED)},
+        {GQA_NEURON_PAGED_SCHEDULE, mask, BIT(SINKS_DROPPED) | BIT(MASK_IGNORED)},
     };
 
     (void)state;
@@ -407,6 +411,7 @@ static void silent_losses(void **state)
         struct scene scene;
         scene_init(&scene);
         scene.config.neuron_profile = losses[i].profile;
+        scene.config.neuron_kv_ranks = losses[i].profile == GQA_NEURON_FLASH_DECODING ? 2 : 0;
         scene.config.learned_sinks_size = 1;
         scene.config.neuron_lift_limits = 1;
         losses[i].set(&scene);

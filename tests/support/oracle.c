@@ -148,10 +148,16 @@ static void add_inputs(const call *c, int t)
     }
 }
 
+static bool is_tkg(const call *c)
+{
+    return c->in->phase == GQA_PHASE_TKG || (c->in->phase == GQA_PHASE_AUTO && c->past > 0);
+}
+
 /* x_norm and the projections of one token. */
 static void project(const call *c, int t)
 {
     const oracle_layer *l = c->layer;
+    const oracle_matrices *m = is_tkg(c) && l->tkg.wq != NULL ? &l->tkg : &l->cte;
     const gqa_config *g = &l->config;
     const oracle_num *sum = stage_at(c, GQA_STAGE_RESIDUAL, t);
     oracle_num *x = stage_at(c, GQA_STAGE_X_NORM, t);
@@ -167,15 +173,15 @@ static void project(const call *c, int t)
     for (int i = 0; i < l->hidden; i++) {
         x[i] = oracle_scale(x[i], (double)g->attn_in_multiplier);
     }
-    oracle_linear(l, l->wq, l->bq, l->hq * l->dk, l->hidden, x, stage_at(c, GQA_STAGE_Q_PROJ, t));
+    oracle_linear(l, m->wq, m->bq, l->hq * l->dk, l->hidden, x, stage_at(c, GQA_STAGE_Q_PROJ, t));
     if (!c->read_only) {
-        oracle_linear(l, l->wk, l->bk, l->hkv * l->dk, l->hidden, x,
+        oracle_linear(l, m->wk, m->bk, l->hkv * l->dk, l->hidden, x,
                       stage_at(c, GQA_STAGE_K_PROJ, t));
-        oracle_linear(l, l->wv, l->bv, l->hkv * l->dv, l->hidden, x,
+        oracle_linear(l, m->wv, m->bv, l->hkv * l->dv, l->hidden, x,
                       stage_at(c, GQA_STAGE_V_PROJ, t));
     }
     if (l->gate_dim > 0) {
-        oracle_linear(l, l->wg, l->bg, l->hq * l->gate_dim, l->hidden, x,
+        oracle_linear(l, m->wg, m->bg, l->hq * l->gate_dim, l->hidden, x,
                       stage_at(c, GQA_STAGE_GATE, t));
     }
 }
@@ -257,7 +263,6 @@ static void attend(const call *c, int t, int position)
     const oracle_layer *l = c->layer;
     const gqa_inputs *in = c->in;
     size_t cell = (size_t)(c->b * c->result->tokens + t);
-    bool tkg = in->phase == GQA_PHASE_TKG || (in->phase == GQA_PHASE_AUTO && c->past > 0);
     oracle_row row = {.b = c->b, .t = t, .position = position, .keys = c->sequence};
     row.range_end = -1;
     row.mask = &in->mask;
@@ -266,7 +271,7 @@ static void attend(const call *c, int t, int position)
     row.active_column = c->active_column;
     row.key_begin = in->key_begin != NULL ? in->key_begin + cell : NULL;
     row.key_end = in->key_end != NULL ? in->key_end + cell : NULL;
-    row.sinks = tkg && l->tkg_sinks != NULL ? l->tkg_sinks : l->sinks;
+    row.sinks = is_tkg(c) && l->tkg_sinks != NULL ? l->tkg_sinks : l->sinks;
     for (int h = 0; h < l->hq; h++) {
         row.h = h;
         row.q = stage_at(c, GQA_STAGE_Q, t) + h * l->dk;
@@ -279,6 +284,7 @@ static void attend(const call *c, int t, int position)
 static void finish(const call *c, int t)
 {
     const oracle_layer *l = c->layer;
+    const oracle_matrices *m = is_tkg(c) && l->tkg.wo != NULL ? &l->tkg : &l->cte;
     const gqa_config *g = &l->config;
     oracle_num *attn = stage_at(c, GQA_STAGE_ATTN, t);
     if (l->gate_dim > 0) {
@@ -293,7 +299,7 @@ static void finish(const call *c, int t)
     oracle_num *o = stage_at(c, GQA_STAGE_O_PROJ, t);
     oracle_num *post = stage_at(c, GQA_STAGE_POST_NORM, t);
     oracle_num *out = stage_at(c, GQA_STAGE_OUT, t);
-    oracle_linear(l, l->wo, l->bo, l->hidden, l->hq * l->dv, attn, o);
+    oracle_linear(l, m->wo, m->bo, l->hidden, l->hq * l->dv, attn, o);
     for (int i = 0; i < l->hidden; i++) {
         post[i] = oracle_scale(o[i], (double)g->attn_out_multiplier);
     }

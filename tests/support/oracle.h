@@ -25,6 +25,15 @@ typedef struct oracle_num {
     double v, e;
 } oracle_num;
 
+/* The projections of a phase. */
+typedef struct oracle_matrices {
+    double *wq, *bq; /* [hq * dk][hidden], [hq * dk] */
+    double *wk, *bk; /* [hkv * dk][hidden] */
+    double *wv, *bv; /* [hkv * dv][hidden] */
+    double *wg, *bg; /* [hq * gate_dim][hidden] */
+    double *wo, *bo; /* [hidden][hq * dv], [hidden] */
+} oracle_matrices;
+
 typedef struct oracle_layer {
     gqa_config config; /* pointers are the caller's: they must outlive the layer */
     int hidden, hidden_true, hq, hkv, group, dk, dv;
@@ -34,14 +43,10 @@ typedef struct oracle_layer {
     bool int8;       /* the matrices below are q * scale, exactly */
     double score_scale;
     double *input_norm, *input_norm_bias; /* [hidden] or NULL */
-    double *wq, *bq;                      /* [hq * dk][hidden], [hq * dk] */
-    double *wk, *bk;                      /* [hkv * dk][hidden] */
-    double *wv, *bv;                      /* [hkv * dv][hidden] */
-    double *wg, *bg;                      /* [hq * gate_dim][hidden] */
+    oracle_matrices cte, tkg;             /* of each phase; wq or wo NULL: those of cte */
     double *q_norm, *q_norm_bias;         /* [hq * dk] (repeated per head) or NULL */
     double *k_norm, *k_norm_bias;         /* [hkv * dk] or NULL */
     double *sinks, *tkg_sinks;            /* [hq] or NULL */
-    double *wo, *bo;                      /* [hidden][hq * dv], [hidden] */
     double *post_norm, *post_norm_bias;   /* [hidden] or NULL */
 } oracle_layer;
 

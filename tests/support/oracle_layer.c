@@ -122,43 +122,68 @@ static row_places places_of(const oracle_layer *layer, int head_rows, int g)
     return p;
 }
 
-static void load_projections(oracle_layer *layer, const gqa_weights *w)
+/* The caller's projections of a phase. */
+typedef struct given_matrices {
+    row_source fused, q, k, v;
+} given_matrices;
+
+/* A gate that is no tail of q has one matrix, for both phases. */
+static void load_projections(oracle_layer *layer, const gqa_weights *w, given_matrices from,
+                             oracle_matrices *to)
 {
     const gqa_config *c = &layer->config;
     bool split = c->qkv_layout == GQA_QKV_SEPARATE;
     bool tail = c->gate == GQA_GATE_Q_TAIL;
-    row_source fused = {layer, &w->wqkv, &w->bqkv, &w->wqkv_scale};
-    row_source q = {layer, &w->wq, &w->bq, &w->wq_scale};
-    row_source k = {layer, &w->wk, &w->bk, &w->wk_scale};
-    row_source v = {layer, &w->wv, &w->bv, &w->wv_scale};
+    row_source q = split ? from.q : from.fused;
+    row_source k = split ? from.k : from.fused;
+    row_source v = split ? from.v : from.fused;
     int head_rows = layer->dk + (tail ? layer->dv : 0);
     size_t width = (size_t)layer->hidden;
-    if (!split) {
-        q = k = v = fused;
-    }
     size_t gates = (size_t)(layer->hq * layer->gate_dim);
-    layer->wq = oracle_zeros((size_t)(layer->hq * layer->dk) * width, sizeof(double));
-    layer->bq = oracle_zeros((size_t)(layer->hq * layer->dk), sizeof(double));
-    layer->wk = oracle_zeros((size_t)(layer->hkv * layer->dk) * width, sizeof(double));
-    layer->bk = oracle_zeros((size_t)(layer->hkv * layer->dk), sizeof(double));
-    layer->wv = oracle_zeros((size_t)(layer->hkv * layer->dv) * width, sizeof(double));
-    layer->bv = oracle_zeros((size_t)(layer->hkv * layer->dv), sizeof(double));
-    layer->wg = tail ? oracle_zeros(gates * width, sizeof(double))
-                     : copy_matrix(layer, &w->wgate, &w->wgate_scale);
-    layer->bg = oracle_zeros(gates, sizeof(double));
+    to->wq = oracle_zeros((size_t)(layer->hq * layer->dk) * width, sizeof(double));
+    to->bq = oracle_zeros((size_t)(layer->hq * layer->dk), sizeof(double));
+    to->wk = oracle_zeros((size_t)(layer->hkv * layer->dk) * width, sizeof(double));
+    to->bk = oracle_zeros((size_t)(layer->hkv * layer->dk), sizeof(double));
+    to->wv = oracle_zeros((size_t)(layer->hkv * layer->dv) * width, sizeof(double));
+    to->bv = oracle_zeros((size_t)(layer->hkv * layer->dv), sizeof(double));
+    to->wg = tail ? oracle_zeros(gates * width, sizeof(double))
+                  : copy_matrix(layer, &w->wgate, &w->wgate_scale);
+    to->bg = oracle_zeros(gates, sizeof(double));
     for (int h = 0; h < layer->hq; h++) {
         row_places p = places_of(layer, head_rows, h / layer->group);
         int row = p.q + h % layer->group * head_rows;
-        take_rows(q, row, layer->dk, layer->wq, layer->bq, h * layer->dk);
+        take_rows(q, row, layer->dk, to->wq, to->bq, h * layer->dk);
         if (tail) {
-            take_rows(q, row + layer->dk, layer->dv, layer->wg, layer->bg, h * layer->dv);
+            take_rows(q, row + layer->dk, layer->dv, to->wg, to->bg, h * layer->dv);
         }
     }
     for (int g = 0; g < layer->hkv; g++) {
         row_places p = places_of(layer, head_rows, g);
-        take_rows(k, p.k, layer->dk, layer->wk, layer->bk, g * layer->dk);
-        take_rows(c->k_eq_v != 0 ? k : v, c->k_eq_v != 0 ? p.k : p.v, layer->dv, layer->wv,
-                  layer->bv, g * layer->dv);
+        take_rows(k, p.k, layer->dk, to->wk, to->bk, g * layer->dk);
+        take_rows(c->k_eq_v != 0 ? k : v, c->k_eq_v != 0 ? p.k : p.v, layer->dv, to->wv, to->bv,
+                  g * layer->dv);
+    }
+}
+
+static void load_phases(oracle_layer *layer, const gqa_weights *w)
+{
+    given_matrices cte = {{layer, &w->wqkv, &w->bqkv, &w->wqkv_scale},
+                          {layer, &w->wq, &w->bq, &w->wq_scale},
+                          {layer, &w->wk, &w->bk, &w->wk_scale},
+                          {layer, &w->wv, &w->bv, &w->wv_scale}};
+    given_matrices tkg = {{layer, &w->tkg_wqkv, &w->tkg_bqkv, &w->tkg_wqkv_scale},
+                          {layer, &w->tkg_wq, &w->tkg_bq, &w->tkg_wq_scale},
+                          {layer, &w->tkg_wk, &w->tkg_bk, &w->tkg_wk_scale},
+                          {layer, &w->tkg_wv, &w->tkg_bv, &w->tkg_wv_scale}};
+    load_projections(layer, w, cte, &layer->cte);
+    if (present(&w->tkg_wq) || present(&w->tkg_wqkv)) {
+        load_projections(layer, w, tkg, &layer->tkg);
+    }
+    layer->cte.wo = copy_matrix(layer, &w->wo, &w->wo_scale);
+    layer->cte.bo = copy_all(&w->bo);
+    if (present(&w->tkg_wo)) {
+        layer->tkg.wo = copy_matrix(layer, &w->tkg_wo, &w->tkg_wo_scale);
+        layer->tkg.bo = copy_all(&w->tkg_bo);
     }
 }
 
@@ -173,8 +198,6 @@ static void load_rest(oracle_layer *layer, const gqa_weights *w)
     layer->k_norm_bias = copy_heads(&w->k_norm_bias, layer->hkv, layer->dk, whole);
     layer->sinks = copy_all(&w->sinks);
     layer->tkg_sinks = copy_all(&w->tkg_sinks);
-    layer->wo = copy_matrix(layer, &w->wo, &w->wo_scale);
-    layer->bo = copy_all(&w->bo);
     layer->post_norm = copy_all(&w->post_norm);
     layer->post_norm_bias = copy_all(&w->post_norm_bias);
 }
@@ -207,7 +230,7 @@ void oracle_layer_init(oracle_layer *layer, const gqa_config *config, const gqa_
         config->score_scale != 0.0f ? (double)config->score_scale : 1.0 / sqrt((double)layer->dk);
     if (weights != NULL) {
         if (layer->hidden > 0) {
-            load_projections(layer, weights);
+            load_phases(layer, weights);
         }
         load_rest(layer, weights);
     }
@@ -215,15 +238,21 @@ void oracle_layer_init(oracle_layer *layer, const gqa_config *config, const gqa_
 
 void oracle_layer_free(oracle_layer *layer)
 {
-    double *all[] = {layer->input_norm, layer->input_norm_bias,
-                     layer->wq,         layer->bq,
-                     layer->wk,         layer->bk,
-                     layer->wv,         layer->bv,
-                     layer->wg,         layer->bg,
+    const oracle_matrices *const cte = &layer->cte, *const tkg = &layer->tkg;
+    double *all[] = {cte->wq,           cte->bq,
+                     cte->wk,           cte->bk,
+                     cte->wv,           cte->bv,
+                     cte->wg,           cte->bg,
+                     cte->wo,           cte->bo,
+                     tkg->wq,           tkg->bq,
+                     tkg->wk,           tkg->bk,
+                     tkg->wv,           tkg->bv,
+                     tkg->wg,           tkg->bg,
+                     tkg->wo,           tkg->bo,
+                     layer->input_norm, layer->input_norm_bias,
                      layer->q_norm,     layer->q_norm_bias,
                      layer->k_norm,     layer->k_norm_bias,
                      layer->sinks,      layer->tkg_sinks,
-                     layer->wo,         layer->bo,
                      layer->post_norm,  layer->post_norm_bias};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         free(all[i]);

@@ -204,53 +204,95 @@ static void clear_padding(const random_case *c, const gqa_tensor *t, int dimensi
     }
 }
 
-static void projection_weights(random_case *c)
+/* The matrices of a phase. */
+typedef struct matrix_set {
+    gqa_tensor *wq, *bq, *wk, *bk, *wv, *bv, *wqkv, *bqkv, *wo, *bo;
+    gqa_tensor *wq_scale, *wk_scale, *wv_scale, *wqkv_scale, *wo_scale;
+} matrix_set;
+
+static void qkv_weights(random_case *c, const matrix_set *m)
+{
+    const gqa_config *g = &c->config;
+    int dv = g->v_head_dim > 0 ? g->v_head_dim : g->head_dim;
+    int hidden = g->hidden_size;
+    int q_rows = g->num_attention_heads * (g->head_dim + (g->gate == GQA_GATE_Q_TAIL ? dv : 0));
+    int k_rows = g->num_key_value_heads * g->head_dim;
+    int v_rows = g->k_eq_v != 0 ? 0 : g->num_key_value_heads * dv;
+    random_fill in = {.scale = 1.4 / sqrt(hidden)};
+    random_fill bias = {.scale = 0.3};
+    if (g->qkv_layout == GQA_QKV_SEPARATE) {
+        *m->wq = matrix(c, m->wq_scale, q_rows, hidden, in);
+        *m->wk = matrix(c, m->wk_scale, k_rows, hidden, in);
+        if (v_rows > 0) {
+            *m->wv = matrix(c, m->wv_scale, v_rows, hidden, in);
+        }
+        if (g->qkv_bias != 0) {
+            *m->bq = weight(c, 0, q_rows, bias);
+            *m->bk = weight(c, 0, k_rows, bias);
+        }
+        if (g->qkv_bias != 0 && v_rows > 0) {
+            *m->bv = weight(c, 0, v_rows, bias);
+        }
+    } else {
+        *m->wqkv = matrix(c, m->wqkv_scale, q_rows + k_rows + v_rows, hidden, in);
+        if (g->qkv_bias != 0) {
+            *m->bqkv = weight(c, 0, q_rows + k_rows + v_rows, bias);
+        }
+    }
+    clear_padding(c, m->wq, 1);
+    clear_padding(c, m->wk, 1);
+    clear_padding(c, m->wv, 1);
+    clear_padding(c, m->wqkv, 1);
+}
+
+static void output_weights(random_case *c, const matrix_set *m)
+{
+    const gqa_config *g = &c->config;
+    int dv = g->v_head_dim > 0 ? g->v_head_dim : g->head_dim;
+    int width = g->num_attention_heads * dv;
+    random_fill out = {.scale = 1.0 / sqrt((double)width)};
+    random_fill bias = {.scale = 0.3};
+    *m->wo = matrix(c, m->wo_scale, g->hidden_size, width, out);
+    if (g->o_bias != 0) {
+        *m->bo = weight(c, 0, g->hidden_size, bias);
+    }
+    clear_padding(c, m->wo, 0);
+    clear_padding(c, m->bo, 0);
+}
+
+static void gate_weights(random_case *c)
 {
     const gqa_config *g = &c->config;
     gqa_weights *w = &c->weights;
-    int hq = g->num_attention_heads;
-    int hkv = g->num_key_value_heads;
     int dv = g->v_head_dim > 0 ? g->v_head_dim : g->head_dim;
-    int hidden = g->hidden_size;
-    int q_rows = hq * (g->head_dim + (g->gate == GQA_GATE_Q_TAIL ? dv : 0));
-    int k_rows = hkv * g->head_dim;
-    int v_rows = g->k_eq_v != 0 ? 0 : hkv * dv;
-    random_fill in = {.scale = 1.4 / sqrt(hidden)};
-    random_fill out = {.scale = 1.0 / sqrt((double)hq * dv)};
-    random_fill bias = {.scale = 0.3};
-    if (g->qkv_layout == GQA_QKV_SEPARATE) {
-        w->wq = matrix(c, &w->wq_scale, q_rows, hidden, in);
-        w->wk = matrix(c, &w->wk_scale, k_rows, hidden, in);
-        if (v_rows > 0) {
-            w->wv = matrix(c, &w->wv_scale, v_rows, hidden, in);
-        }
-        if (g->qkv_bias != 0) {
-            w->bq = weight(c, 0, q_rows, bias);
-            w->bk = weight(c, 0, k_rows, bias);
-        }
-        if (g->qkv_bias != 0 && v_rows > 0) {
-            w->bv = weight(c, 0, v_rows, bias);
-        }
-    } else {
-        w->wqkv = matrix(c, &w->wqkv_scale, q_rows + k_rows + v_rows, hidden, in);
-        if (g->qkv_bias != 0) {
-            w->bqkv = weight(c, 0, q_rows + k_rows + v_rows, bias);
-        }
-    }
+    int gates = g->num_attention_heads * (g->gate == GQA_GATE_HEAD ? 1 : dv);
+    random_fill in = {.scale = 1.4 / sqrt(g->hidden_size)};
     if (g->gate == GQA_GATE_ELEMENT || g->gate == GQA_GATE_HEAD) {
-        int gates = g->gate == GQA_GATE_HEAD ? hq : hq * dv;
-        w->wgate = matrix(c, &w->wgate_scale, gates, hidden, in);
+        w->wgate = matrix(c, &w->wgate_scale, gates, g->hidden_size, in);
+        clear_padding(c, &w->wgate, 1);
     }
-    w->wo = matrix(c, &w->wo_scale, hidden, hq * dv, out);
-    if (g->o_bias != 0) {
-        w->bo = weight(c, 0, hidden, bias);
+}
+
+static void projection_weights(random_case *c)
+{
+    gqa_weights *w = &c->weights;
+    const matrix_set first = {&w->wq,       &w->bq,         &w->wk,       &w->bk,
+                              &w->wv,       &w->bv,         &w->wqkv,     &w->bqkv,
+                              &w->wo,       &w->bo,         &w->wq_scale, &w->wk_scale,
+                              &w->wv_scale, &w->wqkv_scale, &w->wo_scale};
+    const matrix_set tkg = {
+        &w->tkg_wq,       &w->tkg_bq,       &w->tkg_wk,       &w->tkg_bk,         &w->tkg_wv,
+        &w->tkg_bv,       &w->tkg_wqkv,     &w->tkg_bqkv,     &w->tkg_wo,         &w->tkg_bo,
+        &w->tkg_wq_scale, &w->tkg_wk_scale, &w->tkg_wv_scale, &w->tkg_wqkv_scale, &w->tkg_wo_scale};
+    qkv_weights(c, &first);
+    gate_weights(c);
+    output_weights(c, &first);
+    if (c->choice[OPT_TKG] == 1 || c->choice[OPT_TKG] == 3) {
+        qkv_weights(c, &tkg);
     }
-    gqa_tensor *columns[] = {&w->wq, &w->wk, &w->wv, &w->wqkv, &w->wgate};
-    for (int i = 0; i < 5; i++) {
-        clear_padding(c, columns[i], 1);
+    if (c->choice[OPT_TKG] >= 2) {
+        output_weights(c, &tkg);
     }
-    clear_padding(c, &w->wo, 0);
-    clear_padding(c, &w->bo, 0);
 }
 
 static void hidden_norms(random_case *c)

@@ -67,6 +67,7 @@ typedef enum random_option {
     OPT_WEIGHT_STORAGE,
     OPT_DENORMALS,
     OPT_NUMERICS, /* the last option that lies in the config, up to here all but the weights' */
+    OPT_TKG,
     OPT_REFERENCE_F64,
     OPT_THREADS,
     OPT_WEIGHT_TYPE,
