@@ -68,6 +68,7 @@ static void test_every_function(void)
     FUNCTION(gqa_destroy);
     FUNCTION(gqa_layer_isa);
     FUNCTION(gqa_layer_rope_key);
+    FUNCTION(gqa_block_kv_init_sized);
     FUNCTION(gqa_cache_options_init_sized);
     FUNCTION(gqa_cache_options_retain);
     FUNCTION(gqa_cache_size);

@@ -148,6 +148,7 @@ static void run_inits(void)
     gqa_health_init_sized(room(sizeof(gqa_health)), sizeof(gqa_health));
     gqa_attend_inputs_init_sized(room(sizeof(gqa_attend_inputs)), sizeof(gqa_attend_inputs));
     gqa_attend_output_init_sized(room(sizeof(gqa_attend_output)), sizeof(gqa_attend_output));
+    gqa_block_kv_init_sized(room(sizeof(gqa_block_kv)), sizeof(gqa_block_kv));
     gqa_cache_options_init_sized(room(sizeof(gqa_cache_options)), layer, sizeof(gqa_cache_options));
     gqa_build_info_sized(room(sizeof(gqa_build_info)), sizeof(gqa_build_info));
 }
@@ -339,6 +340,7 @@ static const struct entry {
     {"gqa_destroy", run_create},
     {"gqa_layer_isa", run_numbers},
     {"gqa_layer_rope_key", run_numbers},
+    {"gqa_block_kv_init_sized", run_inits},
     {"gqa_cache_options_init_sized", run_inits},
     {"gqa_inputs_init_sized", run_inits},
     {"gqa_output_init_sized", run_inits},

@@ -32,7 +32,7 @@ typedef struct gqa_attend_inputs {
     const int32_t *key_lengths;      /* [B] keys that exist; NULL = all K */
     const int32_t *key_position_ids; /* [B, K] of either sign; rising, unless a mask or key bounds
                                         are given; NULL = 0 .. K-1 */
-    /* ... or a cache (argument of gqa_attend), read only. */
+    /* ... or a cache (argument of gqa_attend), read only; or blocks (below). */
     const int32_t *sequences; /* [B], equal ones too; -1 = inactive; NULL = 0 .. B-1 */
 
     const int32_t *first_valid;  /* [B] padding queries on the left; NULL = 0 */
@@ -63,6 +63,10 @@ typedef struct gqa_attend_inputs {
      * keys of batch entry b are a cache's sequence, or entry b of key and value [batch, K, ...]. */
     const int32_t *row_begin; /* [batch + 1] */
     int32_t batch;
+
+    /* ... or the host's own blocks, instead of key and value and of a cache; read only, borrowed
+     * for the call. Columns are key indices; sequences as in gqa_inputs. */
+    const gqa_block_kv *blocks;
 } gqa_attend_inputs;
 
 GQA_API void gqa_attend_inputs_init_sized(gqa_attend_inputs *inputs, size_t size);
@@ -113,9 +117,9 @@ GQA_API int32_t gqa_fold_block(void);
 GQA_API gqa_status gqa_cut_keys(int32_t begin, int32_t end, int32_t wanted, int32_t *bounds,
                                 int32_t *parts, gqa_error *err);
 
-/* Attention on plain keys and values (cache NULL) or on a cache. Uses the config's shape, scores,
- * masks and sinks; not its projections, norms, rope, temperature or gate. Workspace as in
- * gqa_forward. Nothing is written but the output. */
+/* Attention on plain keys and values or on blocks (cache NULL), or on a cache. Uses the config's
+ * shape, scores, masks and sinks; not its projections, norms, rope, temperature or gate. Workspace
+ * as in gqa_forward. Nothing is written but the output. */
 GQA_API gqa_status gqa_attend_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
                                              const gqa_attend_inputs *inputs,
                                              const gqa_attend_output *output, size_t *size,

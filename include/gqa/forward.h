@@ -16,6 +16,7 @@
 #ifndef GQA_FORWARD_H
 #define GQA_FORWARD_H
 
+#include "gqa/blocks.h"
 #include "gqa/cache.h"
 #include "gqa/health.h"
 #include "gqa/trace.h"
@@ -113,6 +114,12 @@ typedef struct gqa_inputs {
                                  row_begin[b + 1] - 1, none if both are equal: from 0 on, not
                                  falling, up to N */
     int32_t batch;            /* entries */
+
+    /* The host's own keys and values, instead of a cache (which must be NULL); borrowed for the
+     * call, which writes its new keys and values there. sequences: -1 = inactive, else the entry's
+     * own number; NULL = all active. Columns count the entry's keys, and behind blocks.lengths the
+     * call's T. */
+    const gqa_block_kv *blocks;
 } gqa_inputs;
 
 GQA_API void gqa_inputs_init_sized(gqa_inputs *inputs, size_t size);
@@ -137,7 +144,8 @@ typedef enum gqa_cut {
 typedef enum gqa_view {
     GQA_VIEW_PAGED = 0, /* a gqa_cache */
     GQA_VIEW_CALL = 1,  /* no cache: the call's own keys, paged in the workspace */
-    GQA_VIEW_PLAIN = 2  /* gqa_attend on the caller's strided K and V */
+    GQA_VIEW_PLAIN = 2, /* gqa_attend on the caller's strided K and V */
+    GQA_VIEW_BLOCKS = 3 /* the host's blocks */
 } gqa_view;
 
 typedef struct gqa_path {
@@ -239,8 +247,9 @@ static inline void gqa_output_init(gqa_output *output)
 }
 
 /* Bytes that gqa_forward needs for these inputs and this output (pointers are not followed, so
- * data may be any non-NULL value; lengths, sequences and row_begin are not read). Grows with
- * neither T nor the cache, except without a cache, where the call's own K and V live in it.
+ * data may be any non-NULL value, but inputs.blocks; lengths, sequences and row_begin are not
+ * read). Grows with neither T nor the cache, except without a cache, where the call's own K and V
+ * live in it, and with blocks that the call appends to, by 8 bytes a token.
  *
  * One size for many calls: what a flat call of B entries and N tokens needs is enough for every
  * call, flat or not, of at most B entries and, padding included, at most N tokens that has the same
@@ -250,11 +259,11 @@ GQA_API gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *c
                                       const gqa_inputs *inputs, const gqa_output *output,
                                       size_t *size, gqa_error *err);
 
-/* Run the layer. cache NULL: every entry starts empty and nothing is kept. workspace: size bytes,
- * aligned to 64, used by one call at a time; NULL with size 0 = taken from the runtime's allocator
- * for this call. On failure the cache is unchanged and the output unspecified. The layer may be
- * used by any number of calls at once, each with its own cache (or sequences it only reads) and
- * workspace. */
+/* Run the layer. cache NULL, and no blocks: every entry starts empty and nothing is kept.
+ * workspace: size bytes, aligned to 64, used by one call at a time; NULL with size 0 = taken from
+ * the runtime's allocator for this call. On failure cache and blocks are unchanged and the output
+ * unspecified. The layer may be used by any number of calls at once, each with its own cache (or
+ * sequences it only reads) and workspace. */
 GQA_API gqa_status gqa_forward(const gqa_layer *layer, gqa_cache *cache, const gqa_inputs *inputs,
                                gqa_output *output, void *workspace, size_t size, gqa_error *err);
 

@@ -14,6 +14,7 @@
  *   layer.h    gqa_weights and gqa_create: a layer, made once, shared by all threads
  *   cache.h    gqa_cache: keys and values of past tokens, in pages
  *   model_cache.h  gqa_model_cache: the caches of all layers as one object
+ *   blocks.h   gqa_block_kv: keys and values in the host's own blocks
  *   trace.h    gqa_trace: what became of each tile of attention
  *   health.h   gqa_health: NaN, far scores, rows without keys and sinks of a call
  *   forward.h  gqa_forward: one call of a layer, from hidden states to hidden states
@@ -93,6 +94,7 @@
 #define GQA_GQA_H
 
 #include "gqa/attend.h"
+#include "gqa/blocks.h"
 #include "gqa/cache.h"
 #include "gqa/config.h"
 #include "gqa/forward.h"

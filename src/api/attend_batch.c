@@ -2,6 +2,7 @@
 /* attend_batch.c - the keys and valid queries of each batch entry of an attend call. */
 #include "api/attend_check.h"
 #include "api/batch.h"
+#include "api/blocks.h"
 #include "api/positions.h"
 #include "api/sequences.h"
 #include "base/error.h"
@@ -76,7 +77,9 @@ static gqa_status check_attend_entry(const struct gqa__call *call, int32_t b, gq
     struct gqa__batch_entry *const entry = &call->entries[b];
     gqa_status status = gqa__check_valid(call, b, err);
 
-    if (status == GQA_OK && call->cache == NULL) {
+    if (status == GQA_OK && call->in_blocks) {
+        status = gqa__blocks_view(call, b, 0, NULL, err);
+    } else if (status == GQA_OK && call->cache == NULL) {
         status = find_plain(call, b, err);
     } else if (status == GQA_OK) {
         gqa__view_cache(&call->views[b], call->cache, entry->sequence);
@@ -99,6 +102,9 @@ gqa_status gqa__attend_entries(struct gqa__call *call, gqa_error *err)
         call->cache != NULL) { /* it is only read: two entries may have one sequence */
         status =
             gqa__check_sequences(call->in.sequences, call->batch, call->cache->max_sequences, err);
+    }
+    if (status == GQA_OK && call->in_blocks) {
+        status = gqa__blocks_sequences(call, err);
     }
     call->attend.longest = 0;
     for (int32_t b = 0; b < call->batch && status == GQA_OK; b++) {

@@ -2,6 +2,7 @@
 /* attend_check.c - shapes, formats and combinations of an attend call. */
 #include "api/attend_check.h"
 
+#include "api/blocks.h"
 #include "api/rules.h"
 #include "api/states.h"
 #include "base/error.h"
@@ -35,6 +36,8 @@ static void take_structs(struct gqa__call *call, const gqa_attend_inputs *in,
     call->out.work = out->work;
     call->out.health = out->health;
     call->out.neuron = out->neuron;
+    call->in.blocks = in->blocks;
+    call->in_blocks = in->blocks != NULL;
     attend->key = in->key;
     attend->value = in->value;
     attend->key_lengths = in->key_lengths;
@@ -54,9 +57,11 @@ static void check_tensors(struct gqa__call_check *check)
     struct gqa__call *const call = check->call;
     struct gqa__attend *const attend = &call->attend;
     const struct gqa__shape *const shape = &call->params->shape;
-    const bool plain = call->cache == NULL;
+    const bool plain = call->cache == NULL && !call->in_blocks;
     const char *const required = plain ? "the keys come from the caller" : NULL;
-    const char *const refused = plain ? NULL : "the keys come from the cache";
+    const char *const refused = plain             ? NULL
+                                : call->in_blocks ? "the keys come from inputs.blocks"
+                                                  : "the keys come from the cache";
     const struct gqa__rule query = {"inputs.query",
                                     &call->in.q_proj,
                                     "attention begins with it",
@@ -91,14 +96,16 @@ static void check_tensors(struct gqa__call_check *check)
             gqa__fail(check->err, GQA_ERR_SHAPE, key.field, "has %lld keys; the limit is %lld",
                       (long long)attend->key.shape[1], (long long)most);
     }
-    call->keys = plain ? (int32_t)attend->key.shape[1] : call->cache->max_tokens;
+    if (!call->in_blocks) {
+        call->keys = plain ? (int32_t)attend->key.shape[1] : call->cache->max_tokens;
+    }
 }
 
 /* What belongs to plain keys only, or to a cache only. */
 static void check_source(struct gqa__call_check *check)
 {
     const struct gqa__call *const call = check->call;
-    const bool plain = call->cache == NULL;
+    const bool plain = call->cache == NULL && !call->in_blocks;
     const char *field = NULL;
 
     if (plain && call->in.sequences != NULL) {
@@ -111,7 +118,9 @@ static void check_source(struct gqa__call_check *check)
     if (check->status == GQA_OK && field != NULL) {
         check->status =
             gqa__fail(check->err, GQA_ERR_ARG, field, "must be NULL: the keys come from %s",
-                      plain ? "inputs.key" : "the cache");
+                      plain             ? "inputs.key"
+                      : call->in_blocks ? "inputs.blocks"
+                                        : "the cache");
     }
 }
 
@@ -211,6 +220,7 @@ gqa_status gqa__attend_check(struct gqa__call *call, const struct gqa__attend_ar
     gqa__check_layer(&check, args->layer, args->cache);
     check_tensors(&check);
     check_source(&check);
+    gqa__blocks_check(&check, in.blocks);
     gqa__check_view(&check);
     check_range(&check);
     gqa__check_flag(&check, "inputs.leave_out_sinks", in.leave_out_sinks);

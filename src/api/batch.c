@@ -84,11 +84,12 @@ gqa_status gqa__check_columns(const struct gqa__call *call, int32_t b, int64_t c
 gqa_status gqa__check_held(const struct gqa__call *call, int32_t b, gqa_error *err)
 {
     const struct gqa__batch_entry *const entry = &call->entries[b];
-    const struct gqa__sequence *const sequence = &call->cache->sequences[entry->sequence];
+    const struct gqa__sequence *const sequence =
+        call->cache != NULL ? &call->cache->sequences[entry->sequence] : NULL;
     const bool at_end = !call->append && (!call->alone || call->in.position_ids == NULL);
     int32_t lowest = INT32_MAX;
 
-    if (sequence->first == 0 || entry->n == 0) {
+    if (sequence == NULL || sequence->first == 0 || entry->n == 0) {
         return GQA_OK;
     }
     if (at_end && entry->past < sequence->first) {

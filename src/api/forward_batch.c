@@ -2,6 +2,7 @@
 /* forward_batch.c - which tokens of a forward call are valid, where they go, and whether they fit.
  */
 #include "api/batch.h"
+#include "api/blocks.h"
 #include "api/forward_check.h"
 #include "api/positions.h"
 #include "api/sequences.h"
@@ -56,6 +57,13 @@ static gqa_status check_appending(const struct gqa__call *call, int32_t b, bool 
     struct gqa__batch_entry *const entry = &call->entries[b];
     int64_t last = (int64_t)INT32_MIN - 1;
 
+    if (call->in_blocks) {
+        entry->past = entry->columns = call->blocks.lengths[b];
+        const gqa_status status = gqa__blocks_view(call, b, entry->n, ordered, err);
+        call->views[b].pad_from = entry->past;
+        call->views[b].padding = entry->first_valid;
+        return status;
+    }
     if (call->cache != NULL) {
         const struct gqa__sequence *const sequence = &call->cache->sequences[entry->sequence];
         const gqa_status status = check_room(call, b, err);
@@ -111,7 +119,14 @@ static gqa_status check_reading(const struct gqa__call *call, int32_t b, bool *o
     struct gqa__kv_view *const view = &call->views[b];
     const gqa_tensor *const active = &call->in.active_mask;
 
-    gqa__view_cache(view, call->cache, entry->sequence);
+    if (call->in_blocks) {
+        const gqa_status status = gqa__blocks_view(call, b, 0, NULL, err);
+        if (status != GQA_OK) {
+            return status;
+        }
+    } else {
+        gqa__view_cache(view, call->cache, entry->sequence);
+    }
     if (entry->n > view->length) {
         return gqa__fail(err, GQA_ERR_ARG, "inputs.lengths",
                          "batch entry %d has %d queries, but sequence %d holds only %d tokens", b,
@@ -143,8 +158,10 @@ static int64_t columns_of(const struct gqa__call *call, int32_t b)
 {
     const struct gqa__batch_entry *const entry = &call->entries[b];
 
-    return call->append ? (int64_t)entry->columns + entry->tokens
-                        : call->views[b].sequence->columns;
+    if (call->append) {
+        return (int64_t)entry->columns + entry->tokens;
+    }
+    return call->in_blocks ? call->views[b].length : call->views[b].sequence->columns;
 }
 
 /* The active mask has a column for each of the entry's. */
@@ -239,6 +256,9 @@ gqa_status gqa__forward_entries(struct gqa__call *call, gqa_error *err)
     if (status == GQA_OK) {
         status = gqa__check_sequences(sequences, call->batch, most, err);
     }
+    if (status == GQA_OK && call->in_blocks) {
+        status = gqa__blocks_sequences(call, err);
+    }
     if (status == GQA_OK && sequences != NULL) {
         status = gqa__check_distinct(sequences, call->batch, call->entries, err);
     }
@@ -247,6 +267,9 @@ gqa_status gqa__forward_entries(struct gqa__call *call, gqa_error *err)
             status = check_forward_entry(call, b, err);
             gqa__batch_phase(call, b);
         }
+    }
+    if (status == GQA_OK && call->in_blocks && call->append) {
+        status = gqa__blocks_places(call, err);
     }
     return status == GQA_OK ? check_pages(call, err) : status;
 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "api/blocks.h"
 #include "api/rules.h"
 #include "base/error.h"
 #include "base/import.h"
@@ -231,7 +232,8 @@ static void check_what_runs(struct gqa__call_check *check)
         check->status = gqa__fail(check->err, GQA_ERR_ARG, "inputs.hidden_states",
                                   "this or inputs.q_proj is required");
     }
-    if (check->status == GQA_OK && !call->append && call->cache == NULL) {
+    call->in_blocks = in->blocks != NULL;
+    if (check->status == GQA_OK && !call->append && call->cache == NULL && !call->in_blocks) {
         check->status = gqa__fail(check->err, GQA_ERR_ARG, "cache",
                                   "is NULL, but the call appends no keys of its own");
     }
@@ -269,5 +271,6 @@ gqa_status gqa__forward_check(struct gqa__call *call, const struct gqa__forward_
     gqa__check_flag(&check, "inputs.borrow_cache", call->in.borrow_cache);
     check_output(&check);
     call->keys = call->cache != NULL ? call->cache->max_tokens : call->tokens;
+    gqa__blocks_check(&check, call->in.blocks);
     return check.status == GQA_OK ? gqa__neuron_call_check(call, err) : check.status;
 }

@@ -13,6 +13,7 @@ static const struct ids_rule {
     [GQA__IDS_APPEND] = {"positions", false, true},
     [GQA__IDS_TEMPERATURE] = {"positions", false, false},
     [GQA__IDS_KEYS] = {"inputs.key_position_ids", true, true},
+    [GQA__IDS_BLOCKS] = {"inputs.blocks.position_ids", false, true},
 };
 
 /* ids->ids[i] is not what it must be: at least 0, or above the id before it. */

@@ -16,6 +16,7 @@ enum gqa__ids_of {
     GQA__IDS_APPEND,      /* gqa_cache_append: at least 0, rising */
     GQA__IDS_TEMPERATURE, /* gqa_stage_query_temperature: at least 0, any order */
     GQA__IDS_KEYS,        /* gqa_attend, keys: any sign, rising */
+    GQA__IDS_BLOCKS,      /* keys in the host's blocks: at least 0, rising */
     GQA__IDS_KINDS
 };
 

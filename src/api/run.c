@@ -95,9 +95,10 @@ static void fill_report(struct gqa__call *call, const struct gqa__spine *spine)
                                             : GQA_PATH_STANDARD;
     path->phase = all_tkg(call) ? GQA_PHASE_TKG : GQA_PHASE_CTE;
     path->cut = spine->cut;
-    path->view = call->cache != NULL ? GQA_VIEW_PAGED
-                 : call->append      ? GQA_VIEW_CALL
-                                     : GQA_VIEW_PLAIN;
+    path->view = call->in_blocks       ? GQA_VIEW_BLOCKS
+                 : call->cache != NULL ? GQA_VIEW_PAGED
+                 : call->append        ? GQA_VIEW_CALL
+                                       : GQA_VIEW_PLAIN;
     path->backend = params->backend;
     path->isa = params->kernels->isa;
     path->kernels = params->kernels->name;

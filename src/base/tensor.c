@@ -169,8 +169,9 @@ static bool pack_strides(gqa_tensor *t)
     return true;
 }
 
-static gqa_status check_strides(gqa_tensor *t, const char *field, gqa_error *err)
+static gqa_status check_strides(gqa_tensor *t, const struct gqa__form *form, gqa_error *err)
 {
+    const char *const field = form->field;
     bool packed = true;
 
     for (int32_t i = 0; i < t->rank; i++) {
@@ -189,7 +190,8 @@ static gqa_status check_strides(gqa_tensor *t, const char *field, gqa_error *err
                              "stride[%d] of %d is %lld; it must not be negative", (int)i,
                              (int)t->rank, stride);
         }
-        if (i == t->rank - 1 && stride != 1 && t->shape[i] > 1) {
+        if (i == t->rank - 1 && stride != 1 && t->shape[i] > 1 &&
+            (form->formats & GQA__ANY_STRIDES) == 0) {
             return gqa__fail(err, GQA_ERR_SHAPE, field,
                              "stride[%d] of %d is %lld; the last dimension's must be 1", (int)i,
                              (int)t->rank, stride);
@@ -219,7 +221,7 @@ gqa_status gqa__tensor_fit(const gqa_tensor *t, const struct gqa__form *form, gq
         status = check_shape(&own, form->field, form->shape, err);
     }
     if (status == GQA_OK) {
-        status = check_strides(&own, form->field, err);
+        status = check_strides(&own, form, err);
     }
     if (status == GQA_OK) {
         *out = own;

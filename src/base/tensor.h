@@ -9,8 +9,16 @@
 #include "gqa/types.h"
 
 /* Element formats a caller's tensor may have. ANY_ADDRESS beside them: data only tells whether the
- * tensor is there, because a size is asked for and no data. */
-enum { GQA__FLOATS = 1, GQA__ONLY_F32 = 2, GQA__MASKS = 4, GQA__INT8 = 8, GQA__ANY_ADDRESS = 16 };
+ * tensor is there, because a size is asked for and no data. ANY_STRIDES: the last dimension need
+ * not be contiguous. */
+enum {
+    GQA__FLOATS = 1,
+    GQA__ONLY_F32 = 2,
+    GQA__MASKS = 4,
+    GQA__INT8 = 8,
+    GQA__ANY_ADDRESS = 16,
+    GQA__ANY_STRIDES = 32
+};
 
 static inline bool gqa__present(const gqa_tensor *t)
 {
@@ -21,7 +29,7 @@ static inline bool gqa__present(const gqa_tensor *t)
 struct gqa__form {
     const char *field; /* in errors */
     int formats;       /* GQA__FLOATS (f32, bf16, f16), alone or with GQA__INT8, GQA__ONLY_F32 or
-                          GQA__MASKS; with or without GQA__ANY_ADDRESS */
+                          GQA__MASKS; with or without GQA__ANY_ADDRESS, GQA__ANY_STRIDES */
     int32_t rank;
     const int64_t *shape; /* [rank]; -1 = any extent >= 0 */
     bool drop_batch;      /* one dimension less will do, with shape[0] == 1 in front */
@@ -29,8 +37,8 @@ struct gqa__form {
 
 /* Copy *t to *out (which may be t) with explicit strides, checking it against the form. Refused
  * besides: data not aligned to its elements, negative strides, a last dimension that is not
- * contiguous, extents beyond the address space. Errors name the field. data may be absent only if
- * the caller checked it. */
+ * contiguous (but with ANY_STRIDES), extents beyond the address space. Errors name the field. data
+ * may be absent only if the caller checked it. */
 gqa_status gqa__tensor_fit(const gqa_tensor *t, const struct gqa__form *form, gqa_tensor *out,
                            gqa_error *err);
 

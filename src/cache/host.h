@@ -4,7 +4,9 @@
 #ifndef GQA__HOST_H
 #define GQA__HOST_H
 
-#include "gqa/types.h"
+#include <stdbool.h>
+
+#include "kernel/contract/kernel.h"
 
 /* The keys, or the values, of all blocks. Value d of the token in slot i of block b, head h, is
  * element b * block + h * head + i * token + d * step. */
@@ -37,5 +39,21 @@ static inline int64_t gqa__host_offset(const struct gqa__host_keys *keys,
 /* A token's vector of n values as f32. */
 void gqa__host_load(const struct gqa__host_keys *keys, const struct gqa__host_rows *rows,
                     int32_t head, int32_t index, float *dst, int32_t n);
+
+/* What is written to one head of blocks: vectors of n values, f32. */
+struct gqa__host_write {
+    const float *src; /* of the first token, step elements from one to the next */
+    int64_t step;
+    int32_t n; /* values of a token, at most GQA__HEAD_DIM_MAX */
+    int32_t tokens;
+    const int64_t *slots; /* [tokens] -1: the token is not written; NULL: all are */
+    bool flush;           /* a denormal becomes zero of its sign first */
+};
+
+/* Tokens from index `first` on, rounded to the format of the rows, to nearest even; NaN canonical.
+ */
+void gqa__host_store(const struct gqa__kernels *kernels, const struct gqa__host_keys *keys,
+                     const struct gqa__host_rows *rows, int32_t head, int32_t first,
+                     const struct gqa__host_write *write);
 
 #endif

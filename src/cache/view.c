@@ -30,18 +30,11 @@ static struct gqa__host_rows plain_rows(const gqa_tensor *t)
                                    .step = t->stride[2]};
 }
 
-void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
-                     const gqa_tensor *key, const gqa_tensor *value, int32_t n,
-                     const int32_t *positions)
+void gqa__view_host(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
+                    const struct gqa__host_keys *keys, int32_t n, const int32_t *positions)
 {
     *view = (struct gqa__kv_view){
-        .kernels = kernels,
-        .dk = (int32_t)key->shape[2],
-        .dv = (int32_t)value->shape[2],
-        .length = n,
-        .ordered = true,
-        .host = {.k = plain_rows(key), .v = plain_rows(value), .block_size = INT32_MAX},
-        .positions = positions};
+        .kernels = kernels, .length = n, .ordered = true, .host = *keys, .positions = positions};
     if (positions == NULL || n == 0) {
         return;
     }
@@ -49,6 +42,18 @@ void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kerne
     for (int32_t i = 1; i < n && view->ordered; i++) {
         view->ordered = positions[i] >= positions[i - 1];
     }
+}
+
+void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
+                     const gqa_tensor *key, const gqa_tensor *value, int32_t n,
+                     const int32_t *positions)
+{
+    const struct gqa__host_keys keys = {
+        .k = plain_rows(key), .v = plain_rows(value), .block_size = INT32_MAX};
+
+    gqa__view_host(view, kernels, &keys, n, positions);
+    view->dk = (int32_t)key->shape[2];
+    view->dv = (int32_t)value->shape[2];
 }
 
 int64_t gqa__view_key_bytes(const struct gqa__kv_view *view)
@@ -77,7 +82,7 @@ int32_t gqa__view_column(const struct gqa__kv_view *view, int32_t index)
     if (view->cache != NULL) {
         return view->cache->columns[gqa__cache_slot(view->cache, view->sequence, index)];
     }
-    return index;
+    return index + (index >= view->pad_from ? view->padding : 0);
 }
 
 /* Copy the per-slot numbers of indices [first, first + n). */
@@ -113,7 +118,7 @@ void gqa__view_columns(const struct gqa__kv_view *view, int32_t first, int32_t n
         return;
     }
     for (int32_t i = 0; i < n; i++) {
-        dst[i] = first + i;
+        dst[i] = gqa__view_column(view, first + i);
     }
 }
 

@@ -22,7 +22,8 @@ struct gqa__kv_view {
     const struct gqa__sequence *sequence;
     /* ... or the host's memory. */
     struct gqa__host_keys host;
-    const int32_t *positions; /* [length] or NULL = the index */
+    const int32_t *positions;  /* [length] or NULL = the index */
+    int32_t pad_from, padding; /* keys from this index on have columns this much above it */
 };
 
 /* Contiguous keys for score and accumulate, in the kernel set's operand type. */
@@ -41,6 +42,10 @@ void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, i
 void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
                      const gqa_tensor *key, const gqa_tensor *value, int32_t n,
                      const int32_t *positions);
+
+/* n keys of the host; dk, dv and flush are left for the caller to set. */
+void gqa__view_host(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
+                    const struct gqa__host_keys *keys, int32_t n, const int32_t *positions);
 
 /* Bytes of one key of one head, K and V, as they are stored, without padding. */
 int64_t gqa__view_key_bytes(const struct gqa__kv_view *view);

@@ -27,6 +27,6 @@ int32_t gqa__call_position(const struct gqa__call *call, int32_t b, int32_t t)
     if (call->in.position_ids != NULL) {
         return call->in.position_ids[gqa__call_token(call, b, t)];
     }
-    return call->append ? entry->next_position + i
-                        : position_at_end(&call->views[b], entry->past, i);
+    return call->append && !call->in_blocks ? entry->next_position + i
+                                            : position_at_end(&call->views[b], entry->past, i);
 }

@@ -57,9 +57,13 @@ struct gqa__call {
     bool append;      /* K and V of this call are computed and appended */
     bool two_pass;    /* a row may see later tokens of the call: append all K and V first */
     struct gqa__attend attend;
+    bool in_blocks;      /* the keys lie in the host's blocks: */
+    gqa_block_kv blocks; /* own copy, its tensors fitted */
     /* In the workspace, once it is carved. */
     struct gqa__batch_entry *entries; /* [batch] */
-    struct gqa__kv_view *views;       /* [batch] the keys of each entry, if the call appends none */
+    struct gqa__kv_view *views; /* [batch] the keys of each entry when the call ends, if it appends
+                                   none, or appends to blocks */
+    int64_t *places; /* [outer * tokens] where it writes in blocks, once they are checked */
     /* Own copies; tensors have their full rank and explicit strides. */
     gqa_inputs in;
     gqa_output out;

@@ -27,6 +27,7 @@ static gqa_status refuse_parts(const struct gqa__call *call, gqa_error *err)
         {call->out.health != NULL, "output.health", "has no such report"},
         {gqa__present(&call->attend.states.m), "output.states", "returns none"},
         {gqa__present(&call->attend.prior.m), "inputs.prior", "merges none"},
+        {call->in_blocks, "inputs.blocks", "reads plain keys or a cache"},
         {call->attend.range_begin != 0, "inputs.range_begin", "takes all keys"},
         {call->attend.range_end != 0, "inputs.range_end", "takes all keys"},
     };

@@ -126,7 +126,13 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
     spine->call = call;
     spine->block = (int32_t)n;
     call->entries = gqa__arena_take(arena, call->batch, sizeof *call->entries);
-    call->views = call->append ? NULL : gqa__arena_take(arena, call->batch, sizeof *call->views);
+    call->views = call->append && !call->in_blocks
+                      ? NULL
+                      : gqa__arena_take(arena, call->batch, sizeof *call->views);
+    call->places =
+        call->append && call->in_blocks
+            ? gqa__arena_take(arena, (int64_t)call->outer * call->tokens, sizeof *call->places)
+            : NULL;
     spine->runs = gqa__arena_take(arena, n, sizeof *spine->runs);
     spine->segments = gqa__arena_take(arena, n, sizeof *spine->segments);
     spine->positions = gqa__arena_take(arena, n, sizeof(int32_t));
@@ -142,7 +148,7 @@ bool gqa__spine_carve(struct gqa__spine *spine, struct gqa__call *call, struct g
     }
     gqa__places_carve(&spine->at, call, n, spine->scratch, arena);
     spine->cache = call->cache;
-    if (call->append && call->cache == NULL) {
+    if (call->append && call->cache == NULL && !call->in_blocks) {
         spine->cache = carve_own_cache(call, arena);
     }
     spine->health = gqa__arena_take(arena, 1, sizeof *spine->health);
@@ -202,6 +208,14 @@ static int32_t next_block(struct gqa__spine *spine, struct block_cursor *cursor,
     return n;
 }
 
+/* Index of the first token of a run in its sequence. */
+static int32_t index_of_run(const struct gqa__call *call, const struct gqa__token_run *run)
+{
+    const struct gqa__batch_entry *const entry = &call->entries[run->b];
+
+    return entry->past + run->first - entry->first_valid;
+}
+
 /* One (run, KV head) of a block's append. */
 static void write_head(void *arg, int64_t item, int32_t slot)
 {
@@ -221,12 +235,38 @@ static void write_head(void *arg, int64_t item, int32_t slot)
     gqa__cache_write(spine->cache, sequence, head, first, run->n, &rows);
 }
 
+/* The same where the keys lie in the host's blocks. */
+static void write_blocks(void *arg, int64_t item, int32_t slot)
+{
+    const struct gqa__spine *const spine = arg;
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__shape *const shape = &call->params->shape;
+    const struct gqa__token_run *const run = &spine->runs[item / shape->hkv];
+    const struct gqa__host_keys *const host = &call->views[run->b].host;
+    const int32_t head = (int32_t)(item % shape->hkv);
+    const int32_t first = index_of_run(call, run);
+    const int64_t *const slots = call->blocks.slot_mapping;
+    struct gqa__host_write write = {.tokens = run->n, .flush = shape->flush};
+
+    (void)slot;
+    write.slots = slots != NULL ? slots + gqa__call_token(call, run->b, run->first) : NULL;
+    write.src = gqa__place_vector(&spine->at.k, run, 0) + (int64_t)head * shape->dk;
+    write.step = gqa__place_step(&spine->at.k);
+    write.n = shape->dk;
+    gqa__host_store(call->params->kernels, host, &host->k, head, first, &write);
+    write.src = gqa__place_vector(&spine->at.v, run, 0) + (int64_t)head * shape->dv;
+    write.step = gqa__place_step(&spine->at.v);
+    write.n = shape->dv;
+    gqa__host_store(call->params->kernels, host, &host->v, head, first, &write);
+}
+
 static void append_block(struct gqa__spine *spine, int32_t runs)
 {
-    const struct gqa__tasks tasks = {write_head, spine,
+    const bool in_blocks = spine->call->in_blocks;
+    const struct gqa__tasks tasks = {in_blocks ? write_blocks : write_head, spine,
                                      (int64_t)runs * spine->call->params->shape.hkv};
 
-    for (int32_t i = 0; i < runs; i++) {
+    for (int32_t i = 0; i < runs && !in_blocks; i++) {
         const struct gqa__token_run *const run = &spine->runs[i];
         const struct gqa__batch_entry *const entry = &spine->call->entries[run->b];
         for (int32_t t = 0; t < run->n; t++) {
@@ -265,7 +305,12 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
     const int64_t token = gqa__call_token(call, run->b, run->first);
 
     memset(segment, 0, sizeof *segment);
-    if (call->append) {
+    if (call->append && call->in_blocks) {
+        segment->view = call->views[run->b];
+        segment->final_keys = segment->view.length;
+        segment->view.length =
+            call->two_pass ? segment->final_keys : index_of_run(call, run) + run->n;
+    } else if (call->append) {
         gqa__view_cache(&segment->view, spine->cache, entry->sequence);
         segment->final_keys = entry->past + entry->n;
     } else {
@@ -398,7 +443,7 @@ void gqa__spine_run(struct gqa__spine *spine)
     const struct gqa__call *const call = spine->call;
     const gqa__fpmode mode = gqa__fpmode_enter();
 
-    if (call->append) {
+    if (call->append && !call->in_blocks) {
         release_pages(spine);
     }
     if (!call->append) {
@@ -409,7 +454,7 @@ void gqa__spine_run(struct gqa__spine *spine)
     } else {
         run_blocks(spine, GQA__MAKE_Q | GQA__MAKE_KV);
     }
-    if (call->append) {
+    if (call->append && !call->in_blocks) {
         close_columns(spine);
     }
     spine->work.projection_madds = projection_madds(spine);
