@@ -21,7 +21,8 @@ struct bench_opponent {
     /* While the case runs. */
     struct bench_work *work;
     struct bench_child *child;
-    bool out; /* skipped: why */
+    size_t caches; /* bytes of a pair's caches, or 0 */
+    bool out;      /* skipped: why */
     char why[BENCH_WHY_TEXT];
     struct bench_times times;
     struct bench_stats stats;
@@ -43,6 +44,7 @@ struct bench_case {
     char why[BENCH_WHY_TEXT];
     const char *kernels;
     size_t workspace;
+    size_t caches; /* bytes of a pair's caches, or 0 */
     struct bench_stats stats, limit_stats;
     double flop, bytes;             /* of one call */
     double limit_flop, limit_bytes; /* of one call of the probe */

@@ -67,6 +67,7 @@ static void add_case(json_t *array, const struct bench_case *one)
     json_object_set_new(object, "context",
                         json_integer((json_int_t)one->spec.past + one->spec.tokens));
     json_object_set_new(object, "workspace_bytes", json_integer((json_int_t)one->workspace));
+    json_object_set_new(object, "cache_bytes", json_integer((json_int_t)one->caches));
     set_rates(object, one);
     json_array_append_new(array, object);
     for (int32_t i = 0; i < one->opponents; i++) {

@@ -59,7 +59,7 @@ static void print_rate(const struct bench_case *one)
     }
 }
 
-/* Time per token, where a case has many; workspace of a layer. */
+/* Time per token, where a case has many; workspace of a layer; caches of a pair. */
 static void print_per_token(const struct bench_case *one)
 {
     double tokens = (double)one->spec.batch * one->spec.tokens;
@@ -69,6 +69,15 @@ static void print_per_token(const struct bench_case *one)
     }
     if (one->spec.kind == BENCH_LAYER) {
         printf("  workspace %.1f MiB", (double)one->workspace / 1048576);
+    }
+    if (one->caches > 0) {
+        printf("  caches %.1f MiB", (double)one->caches / 1048576);
+    }
+    for (int32_t i = 0; i < one->opponents; i++) {
+        if (one->opponent[i].caches > 0) {
+            printf(" (%s %.1f MiB)", one->opponent[i].label,
+                   (double)one->opponent[i].caches / 1048576);
+        }
     }
 }
 

@@ -68,6 +68,7 @@ static void join(struct bench_runner *runner, struct bench_opponent *opponent)
 
     if (opponent->peer < 0) {
         opponent->work = bench_work_create(&opponent->spec, &runner->host, opponent->why);
+        opponent->caches = opponent->work != NULL ? opponent->work->caches : 0;
         opponent->out = opponent->work == NULL || !ask(opponent, &seconds);
         return;
     }
@@ -193,6 +194,7 @@ void bench_run(struct bench_runner *runner, struct bench_case *one)
     if (one->done) {
         one->kernels = own->kernels;
         one->workspace = own->workspace;
+        one->caches = own->caches;
         one->flop = own->flop > 0 ? own->flop : bench_spec_flop(&one->spec);
         one->bytes = own->bytes > 0 ? own->bytes : bench_spec_bytes(&one->spec);
         if (one->spec.kind == BENCH_PROBE) {

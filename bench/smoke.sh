@@ -25,7 +25,7 @@ expect() { # STATUS COMMAND ...
 }
 
 expect 0 "$bench" --list
-for suite in roofline prefill decode window chunked mask layer linear threads overhead; do
+for suite in roofline prefill decode window chunked ring mask layer linear threads overhead; do
     grep -q "^$suite/" "$scratch/out" || { echo "--list shows no $suite"; failed=1; }
 done
 "$bench" --help >"$scratch/help"
@@ -54,7 +54,7 @@ expect 2 env GQA_ISA=sse9 "$bench" --list
 expect 0 env GQA_ISA=sse9 "$bench" --isa auto --list
 expect 0 tiny --suite roofline --filter fma
 expect 0 tiny --filter linear/40x72
-for suite in prefill decode window chunked mask layer threads overhead; do
+for suite in prefill decode window chunked ring mask layer threads overhead; do
     grep -q "\"name\": \"$suite/tiny" "$scratch/new.json" ||
         { echo "no tiny case of $suite in the JSON"; failed=1; }
     grep -q "^$suite/tiny" "$scratch/new.csv" ||
@@ -65,7 +65,8 @@ done
 for case in prefill/tiny/S64/bf16/1t/bf16-tensors:f32-tensors \
     window/tiny/S64/f32/1t/f16-tensors:f32-tensors layer/tiny/S64/bf16/1t/f16-tensors:f32-tensors \
     decode/tiny/P64/B1/bf16/1t/{tokens,heads}-{f32,bf16,f16}:cache \
-    mask/tiny/S64/{bool,bits,bias}/{bf16,f32}/1t:causal mask/tiny/P64/T16/tree/bf16/1t:draft; do
+    mask/tiny/S64/{bool,bits,bias}/{bf16,f32}/1t:causal mask/tiny/P64/T16/tree/bf16/1t:draft \
+    ring/tiny-pair/P200/{bf16,f32}/1t:full-caches; do
     grep -qF "\"name\": \"${case%:*}/vs:${case#*:}:0\"" "$scratch/new.json" ||
         { echo "$case: no such case and opponent in the JSON"; failed=1; }
 done

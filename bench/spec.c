@@ -8,10 +8,11 @@
 
 static const char *const kinds[BENCH_KINDS] = {
     [BENCH_ATTENTION] = "attention", [BENCH_LAYER] = "layer",     [BENCH_LINEAR] = "linear",
-    [BENCH_PRODUCTS] = "products",   [BENCH_SOFTMAX] = "softmax", [BENCH_PROBE] = "probe",
+    [BENCH_PRODUCTS] = "products",   [BENCH_SOFTMAX] = "softmax", [BENCH_PAIR] = "pair",
+    [BENCH_PROBE] = "probe",
 };
 
-#define FIELDS 27
+#define FIELDS 28
 
 struct field {
     const char *name;
@@ -48,6 +49,7 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
         {"tensors", spec->tensors},
         {"mask", spec->mask},
         {"home", spec->home},
+        {"ring", spec->ring},
     };
 
     memcpy(field, all, sizeof all);
@@ -60,7 +62,7 @@ static void set_fields(struct bench_spec *spec, const struct field field[FIELDS]
         &spec->hkv,     &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past,
         &spec->window,  &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,
         &spec->form,    &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->in_place,
-        &spec->tensors, &spec->mask,  &spec->home,
+        &spec->tensors, &spec->mask,  &spec->home,    &spec->ring,
     };
 
     spec->numerics = (gqa_numerics)field[0].value;
@@ -163,6 +165,15 @@ bool bench_spec_sees(const struct bench_spec *spec, int32_t t, int32_t k)
 double bench_spec_pairs(const struct bench_spec *spec)
 {
     double pairs = 0;
+
+    if (spec->kind == BENCH_PAIR) { /* of both layers */
+        struct bench_spec one = *spec;
+
+        one.kind = BENCH_ATTENTION;
+        pairs = bench_spec_pairs(&one);
+        one.window = 0;
+        return pairs + bench_spec_pairs(&one);
+    }
 
     for (int32_t t = 0; t < spec->tokens; t++) {
         int32_t at = spec->past + t;

@@ -14,6 +14,7 @@ enum bench_kind {
     BENCH_LINEAR,    /* y [tokens, out] = x [tokens, in] w [out, in]^T */
     BENCH_PRODUCTS,  /* the two products of a prefill, tile by tile, and nothing else */
     BENCH_SOFTMAX,   /* its softmax blocks, and nothing else */
+    BENCH_PAIR,      /* attention of two layers, with the window and without one */
     BENCH_PROBE,     /* a limit of the machine */
     BENCH_KINDS
 };
@@ -56,6 +57,7 @@ struct bench_spec {
     int32_t tensors;       /* gqa_dtype of every tensor that a call of attention or a layer is
                               given, and of its output; 0 = f32 */
     int32_t mask;          /* enum bench_mask */
+    int32_t ring;          /* pair: 1: the window's cache is a ring */
     int32_t home;          /* enum bench_home; but HOME_CACHE: one new token, nothing appended */
 };
 

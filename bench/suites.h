@@ -43,6 +43,8 @@ void bench_suite_prefill(struct bench_maker *maker);
 void bench_suite_decode(struct bench_maker *maker);
 void bench_suite_window(struct bench_maker *maker);
 void bench_suite_chunked(struct bench_maker *maker);
+/* suites_ring.c */
+void bench_suite_ring(struct bench_maker *maker);
 /* suites_masks.c */
 void bench_suite_mask(struct bench_maker *maker);
 /* suites_layer.c */

@@ -22,6 +22,8 @@ struct bench_work *bench_work_create(const struct bench_spec *spec, struct bench
     case BENCH_PRODUCTS:
     case BENCH_SOFTMAX:
         return bench_parts_create(spec, host, why);
+    case BENCH_PAIR:
+        return bench_pair_create(spec, host, why);
     case BENCH_PROBE:
     case BENCH_KINDS:
         break;

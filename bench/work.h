@@ -29,6 +29,7 @@ struct bench_work {
     const char *kernels; /* kernel set, or NULL */
     int32_t sets;        /* of data that calls rotate over; 0 = 1 */
     size_t workspace;    /* bytes that the call is given, or 0 */
+    size_t caches;       /* bytes of a pair's caches, or 0 */
 };
 
 /* NULL: why says what is missing. Releases what it took on failure. */
@@ -51,6 +52,8 @@ struct bench_work *bench_linear_create(const struct bench_spec *spec, struct ben
                                        char why[BENCH_WHY_TEXT]);
 struct bench_work *bench_parts_create(const struct bench_spec *spec, struct bench_host *host,
                                       char why[BENCH_WHY_TEXT]);
+struct bench_work *bench_pair_create(const struct bench_spec *spec, struct bench_host *host,
+                                     char why[BENCH_WHY_TEXT]);
 struct bench_work *bench_probe_create(const struct bench_spec *spec, struct bench_host *host,
                                       char why[BENCH_WHY_TEXT]);
 
