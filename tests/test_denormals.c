@@ -405,7 +405,7 @@ static void run_attention(const struct gqa__kernels *kernels, bool flush)
 #if defined(__SSE2__)
     _mm_setcsr(_mm_getcsr() & ~(unsigned)_MM_EXCEPT_MASK);
 #endif
-    kernels->pack_q(&(struct gqa__pack_q_args){q, t.q, &map, ROWS, D, 0.25f, flush});
+    kernels->pack_q(&(struct gqa__pack_q_args){q, t.q, &map, ROWS, D, 0.25f, flush, GQA_F32});
     append.src = t.k;
     kernels->append_k(&append);
     append.page = v;

@@ -362,7 +362,7 @@ static void from_projections(void **state)
     static const struct change changes[] = {
         {"all in place", NULL, NULL, "ccc - c - -- - ff"},
         {"gaps between tokens", NULL, token_gap, "ccc - c - -- - ff"},
-        {"q in bf16", NULL, q_bf16, "occ - c - -- - lf"},
+        {"q in bf16", NULL, q_bf16, "ccc - c - -- - ff"},
         {"k in f16", NULL, k_f16, "coo - c - -- - lf"},
         {"a gap between heads of v", NULL, v_gap, "coo - c - -- - lf"},
         {"present asked for", NULL, present, "coo - c - -- - lf"},
@@ -415,7 +415,7 @@ static void attend(void **state)
         {"clip", clip, NULL, "c-- - c - -- - ff"},
         {"q and k normed", qk_norm, NULL, "c-- - c - -- - ff"},
         {"a gate", gate, NULL, "c-- - c - -- - ff"},
-        {"q in bf16", NULL, query_bf16, "o-- - c - -- - lf"},
+        {"q in bf16", NULL, query_bf16, "c-- - c - -- - ff"},
         {"lse alone", NULL, lse_alone, "c-- - - o -- - f"},
     };
 

@@ -3,6 +3,7 @@
 #include "attention/tile.h"
 #include "base/fold.h"
 #include "base/memory.h"
+#include "base/tensor.h"
 
 /* What the thread's next tile reads first: its query rows, and keys and values of one block. */
 static int32_t next_tile_prefetch(const struct gqa__tile *tile, struct gqa__prefetch *list)
@@ -19,9 +20,9 @@ static int32_t next_tile_prefetch(const struct gqa__tile *tile, struct gqa__pref
     first = next->first / group;
     last = (next->first + next->count - 1) / group;
     for (int32_t i = first; i <= last && n < GQA__BLOCK_PREFETCHES - GQA__KEY_PREFETCHES; i++) {
-        const float *const rows = segment->q + i * segment->q_stride + next->head * width;
-        list[n++] =
-            (struct gqa__prefetch){(const unsigned char *)rows, (size_t)width * sizeof *rows};
+        const unsigned char *const rows =
+            gqa__values_at(segment->q, i * segment->q_stride + next->head * width, segment->q_type);
+        list[n++] = (struct gqa__prefetch){rows, (size_t)width * gqa__dtype_size(segment->q_type)};
     }
     if (tile->span_lo[first] < tile->span_hi[first]) {
         const int32_t begin = tile->span_lo[first] - tile->span_lo[first] % GQA__FOLD_BLOCK;

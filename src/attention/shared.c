@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* shared.c - see tile.h: a tile with the rows of several segments, over keys that all of them see.
  */
-#include <string.h>
-
 #include "attention/tile.h"
 #include "base/fold.h"
 #include "base/memory.h"
+#include "base/tensor.h"
 #include "base/units.h"
 
 /* Row r of member s, as row `lane` of the tile: its slope and position, and its query. */
@@ -22,9 +21,11 @@ static void set_row(struct gqa__tile *tile, const struct gqa__segment *segment, 
     scratch->hi[lane] = tile->key_end;
     scratch->q_pos[lane] = segment->positions[token];
     scratch->slope[lane] = slopes != NULL ? (float)((double)slopes[head] * GQA__LOG2E) : 0.0f;
-    memcpy(scratch->gathered + (int64_t)lane * shape->dk,
-           segment->q + token * segment->q_stride + (int64_t)head * shape->dk,
-           (size_t)shape->dk * sizeof *segment->q);
+    tile->params->kernels->load(
+        scratch->gathered + (int64_t)lane * shape->dk,
+        gqa__values_at(segment->q, token * segment->q_stride + (int64_t)head * shape->dk,
+                       segment->q_type),
+        shape->dk, segment->q_type);
 }
 
 void gqa__tile_begin_shared(struct gqa__tile *tile)
@@ -49,5 +50,5 @@ void gqa__tile_begin_shared(struct gqa__tile *tile)
         tile->scratch->lo[lane] = tile->scratch->hi[lane] = tile->scratch->q_pos[lane] = 0;
         tile->scratch->slope[lane] = 0.0f;
     }
-    gqa__tile_pack(tile, tile->scratch->gathered);
+    gqa__tile_pack(tile, tile->scratch->gathered, GQA_F32);
 }

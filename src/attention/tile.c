@@ -106,7 +106,7 @@ static void set_rows(struct gqa__tile *tile)
     }
 }
 
-void gqa__tile_pack(struct gqa__tile *tile, const float *q)
+void gqa__tile_pack(struct gqa__tile *tile, const void *q, gqa_dtype type)
 {
     const struct gqa__shape *const shape = &tile->params->shape;
     const struct gqa__kernels *const kernels = tile->params->kernels;
@@ -114,6 +114,7 @@ void gqa__tile_pack(struct gqa__tile *tile, const float *q)
     kernels->pack_q(
         &(struct gqa__pack_q_args){.dst = tile->scratch->q,
                                    .q = q,
+                                   .q_type = type,
                                    .map = &tile->map,
                                    .ld = tile->ld,
                                    .dk = shape->dk,
@@ -127,6 +128,7 @@ void gqa__tile_begin(struct gqa__tile *tile)
     const struct gqa__segment *const segment = tile->segment;
     const struct gqa__shape *const shape = &tile->params->shape;
     const struct gqa__kernels *const kernels = tile->params->kernels;
+    const int64_t q_at = (int64_t)tile->id.head * shape->group * shape->dk;
 
     tile->map.token_stride = segment->q_stride;
     tile->map.head_stride = shape->dk;
@@ -138,7 +140,7 @@ void gqa__tile_begin(struct gqa__tile *tile)
                           gqa__present(&segment->bias) || segment->key_begin != NULL ||
                           !segment->view.ordered;
     set_rows(tile);
-    gqa__tile_pack(tile, segment->q + (int64_t)tile->id.head * shape->group * shape->dk);
+    gqa__tile_pack(tile, gqa__values_at(segment->q, q_at, segment->q_type), segment->q_type);
 }
 
 /* Positions and columns of the keys, 0 for those that a panel is filled up with. */
@@ -352,18 +354,19 @@ static void make_finish(struct gqa__tile *tile, struct gqa__state state, struct 
          r++, g = g + 1 < shape->group ? g + 1 : 0) {
         sink[r] = gqa__to_units((double)segment->sinks[head0 + g]);
     }
-    *finish =
-        (struct gqa__finish){.m = state.m,
-                             .l = state.l,
-                             .o = state.o,
-                             .ld = tile->ld,
-                             .dv = shape->dv,
-                             .sink = segment->sinks != NULL ? sink : NULL,
-                             .out = segment->out != NULL ? segment->out + head0 * shape->dv : NULL,
-                             .out_map = tile->map,
-                             .stream = segment->stream,
-                             .lse = segment->lse != NULL ? segment->lse + head0 : NULL,
-                             .lse_map = tile->map};
+    *finish = (struct gqa__finish){
+        .m = state.m,
+        .l = state.l,
+        .o = state.o,
+        .ld = tile->ld,
+        .dv = shape->dv,
+        .sink = segment->sinks != NULL ? sink : NULL,
+        .out = gqa__values_at(segment->out, head0 * shape->dv, segment->out_type),
+        .out_type = segment->out_type,
+        .out_map = tile->map,
+        .stream = segment->stream,
+        .lse = segment->lse != NULL ? segment->lse + head0 : NULL,
+        .lse_map = tile->map};
     finish->out_map.token_stride = segment->out_stride;
     finish->out_map.head_stride = shape->dv;
     finish->lse_map.token_stride = shape->hq;

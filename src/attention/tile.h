@@ -74,7 +74,7 @@ void gqa__tile_begin(struct gqa__tile *tile);
 void gqa__tile_begin_shared(struct gqa__tile *tile);
 
 /* The last step of both: queries, where tile->map says from q on, packed; an empty fold. */
-void gqa__tile_pack(struct gqa__tile *tile, const float *q);
+void gqa__tile_pack(struct gqa__tile *tile, const void *q, gqa_dtype type);
 
 /* Walk fold blocks [block_begin, block_end) cut to what the rows see, into scratch->fold. */
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end);

@@ -60,4 +60,10 @@ bool gqa__mask_at(const gqa_tensor *mask, int64_t offset);
 /* Bytes per element; 0 for GQA_BITS and bad values. */
 size_t gqa__dtype_size(gqa_dtype dtype);
 
+/* Value i of an array of that format; NULL of none. */
+static inline void *gqa__values_at(const void *values, int64_t i, gqa_dtype dtype)
+{
+    return values == NULL ? NULL : (unsigned char *)values + i * (int64_t)gqa__dtype_size(dtype);
+}
+
 #endif

@@ -20,6 +20,15 @@ static bool in_place(const gqa_tensor *t, int64_t dim)
     return gqa__present(t) && t->dtype == GQA_F32 && t->stride[2] == dim;
 }
 
+/* The same, or rows of 16 bits, which the kernels of backend cpu read and write as they are; who
+ * counts values for a report of health sees f32 alone. */
+static bool attended_in_place(const struct gqa__call *call, const gqa_tensor *t, int64_t dim)
+{
+    return gqa__present(t) && t->stride[2] == dim &&
+           (t->dtype == GQA_F32 ||
+            (call->params->backend == GQA_BACKEND_CPU && call->out.health == NULL));
+}
+
 /* step 0: nowhere. */
 static struct gqa__place in_workspace(struct gqa__arena *arena, int64_t n, int64_t step)
 {
@@ -39,7 +48,7 @@ static bool q_in_place(const struct gqa__call *call)
 {
     const gqa_config *const config = &call->params->config;
 
-    if (call->from_hidden || !in_place(&call->in.q_proj, call->params->shape.dk)) {
+    if (call->from_hidden || !attended_in_place(call, &call->in.q_proj, call->params->shape.dk)) {
         return false;
     }
     return (call->alone && gqa__stages_in_place(call->params)) ||
@@ -117,7 +126,7 @@ static void place_projection(struct gqa__places *places, const struct gqa__call 
 /* The attention's output is the call's: no gate and no projection follow, and no tap. */
 static bool attn_in_place(const struct gqa__call *call)
 {
-    return in_place(&call->out.attn, call->params->shape.dv) && !call->project &&
+    return attended_in_place(call, &call->out.attn, call->params->shape.dv) && !call->project &&
            gates_of(call) == 0 && untouched(call);
 }
 

@@ -22,8 +22,10 @@ struct gqa__token_run {
 
 /* One vector of f32 for each token. */
 struct gqa__place {
-    const gqa_tensor *tensor; /* the caller's [B, T, ...], used where it is; NULL: in the buffer */
-    float *buffer;            /* [block][step] of the workspace; both NULL: nobody wants it */
+    /* The caller's [B, T, ...], used where it is (q and attn of backend cpu may be of 16 bits);
+     * NULL: in the buffer. */
+    const gqa_tensor *tensor;
+    float *buffer; /* [block][step] of the workspace; both NULL: nobody wants it */
     int64_t step;
 };
 
@@ -83,6 +85,18 @@ static inline float *gqa__place_vector(const struct gqa__place *place,
         return gqa__place_own(place, run, i);
     }
     return (float *)place->tensor->data + gqa__token_offset(place->tensor, run, i);
+}
+
+/* The first token of a run where it lies, of any format. */
+static inline void *gqa__place_values(const struct gqa__place *place,
+                                      const struct gqa__token_run *run, gqa_dtype *dtype)
+{
+    *dtype = GQA_F32;
+    if (place->tensor == NULL) {
+        return gqa__place_own(place, run, 0);
+    }
+    *dtype = place->tensor->dtype;
+    return gqa__values_at(place->tensor->data, gqa__token_offset(place->tensor, run, 0), *dtype);
 }
 
 /* From a token of a run to the next one. */

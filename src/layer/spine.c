@@ -319,9 +319,9 @@ static void make_segment(struct gqa__spine *spine, const struct gqa__token_run *
     }
     segment->n = run->n;
     segment->positions = spine->positions + run->at;
-    segment->q = gqa__place_vector(&spine->at.q, run, 0);
+    segment->q = gqa__place_values(&spine->at.q, run, &segment->q_type);
     segment->q_stride = gqa__place_step(&spine->at.q);
-    segment->out = gqa__place_vector(&spine->at.attn, run, 0);
+    segment->out = gqa__place_values(&spine->at.attn, run, &segment->out_type);
     segment->out_stride = gqa__place_step(&spine->at.attn);
     segment->stream = spine->at.attn_streams;
     segment->lse = gqa__place_vector(&spine->at.lse, run, 0);

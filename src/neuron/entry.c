@@ -261,7 +261,8 @@ static void load_queries(const struct gqa__neuron_attention *attention,
 
     memset(attention->q, 0, bytes);
     for (int64_t t = 0; t < segment->n; t++) {
-        gqa__neuron_to_io(io, segment->q + t * segment->q_stride, width, attention->q, t * width);
+        gqa__neuron_to_io(io, (const float *)segment->q + t * segment->q_stride, width,
+                          attention->q, t * width);
     }
 }
 

@@ -41,7 +41,7 @@ void gqa__neuron_widen(const struct gqa__params *params, const void *from, int64
     const int64_t width = (int64_t)params->shape.hq * params->shape.dk;
 
     for (int64_t t = 0; t < segment->n && segment->out != NULL; t++) {
-        float *const to = segment->out + t * segment->out_stride;
+        float *const to = (float *)segment->out + t * segment->out_stride;
         const int64_t at = (row + t) * width;
         for (int64_t i = 0; i < width; i++) {
             to[i] = io == GQA_BF16 ? gqa__bf16_to_f32(((const uint16_t *)from)[at + i])

@@ -246,8 +246,8 @@ void gqa__neuron_batch_load(const struct gqa__neuron_attention *attention,
 
     load_context(attention, segment, request);
     for (int32_t t = 0; t < segment->n; t++) {
-        gqa__neuron_to_io(io, segment->q + t * segment->q_stride, queries, attention->q,
-                          (first + t) * queries);
+        gqa__neuron_to_io(io, (const float *)segment->q + t * segment->q_stride, queries,
+                          attention->q, (first + t) * queries);
         for (int32_t h = 0; h < shape->hkv; h++) {
             const struct gqa__neuron_key key = {&segment->view, h, past + t, io, attention->row};
             gqa__neuron_load_key(&key, attention->k, attention->v,

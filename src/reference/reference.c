@@ -61,7 +61,8 @@ static double score(const struct gqa__params *params, const struct gqa__referenc
                     const struct gqa__reference_key *key, const float *k)
 {
     const struct gqa__shape *shape = &params->shape;
-    const float *q = row->segment->q + row->token * row->segment->q_stride + row->head * shape->dk;
+    const float *q = (const float *)row->segment->q + row->token * row->segment->q_stride +
+                     row->head * shape->dk;
     double softcap = (double)params->config.softcap;
     double s = dot(q, k, shape->dk, params->config.reference_f64 != 0);
     s *= (double)shape->score_scale;
@@ -134,7 +135,7 @@ static void store(const struct gqa__reference_row *row, struct gqa__reference_st
         gqa__reference_sink(state, segment->sinks[row->head]);
     }
     if (segment->out != NULL) {
-        gqa__reference_output(state, segment->out + row->token * segment->out_stride +
+        gqa__reference_output(state, (float *)segment->out + row->token * segment->out_stride +
                                          (int64_t)row->head * state->dv);
     }
     if (segment->lse != NULL) {

@@ -20,9 +20,13 @@ struct gqa__segment {
     int32_t final_keys;       /* of the sequence when the call ends: for the record of work */
     int32_t n;                /* tokens */
     const int32_t *positions; /* [n] position ids */
-    const float *q;           /* [n][hq][dk] f32, tokens q_stride elements apart */
+    /* [n][hq][dk], tokens q_stride elements apart. q_type and out_type: F32; of backend cpu also
+     * BF16 or F16. */
+    const void *q;
+    gqa_dtype q_type;
     int64_t q_stride;
-    float *out; /* [n][hq][dv] f32, tokens out_stride elements apart, or NULL */
+    void *out; /* [n][hq][dv], tokens out_stride elements apart, or NULL */
+    gqa_dtype out_type;
     int64_t out_stride;
     bool stream;        /* out outgrows the caches before it is read: its stores may pass them */
     float *lse;         /* [n][hq], or NULL */

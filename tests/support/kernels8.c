@@ -104,7 +104,9 @@ static float scaled_q(const struct gqa__pack_q_args *a, int32_t r, int32_t d)
 {
     float x = 0.0f;
     if (r < a->map->count) {
-        x = a->q[gqa__row_offset(a->map, r) + d];
+        const size_t size = a->q_type == GQA_F32 ? 4 : 2;
+        const size_t at = (size_t)(gqa__row_offset(a->map, r) + d);
+        kernels8_load(&x, (const unsigned char *)a->q + at * size, 1, a->q_type);
         x = (a->flush ? no_denormal(x) : x) * a->scale;
     }
     return a->flush ? no_denormal(x) : x;
@@ -337,8 +339,10 @@ static void finish(const struct gqa__finish *f)
         const float factor = s.left * (1.0f / s.l);
         for (int32_t d = 0; d < f->dv && f->out != NULL; d++) {
             const float o = f->o[d * f->ld + r];
-            f->out[gqa__row_offset(&f->out_map, r) + d] =
-                f->l[r] == 0.0f ? 0.0f : canonical(o * factor + 0.0f);
+            const float value = f->l[r] == 0.0f ? 0.0f : canonical(o * factor + 0.0f);
+            const size_t size = f->out_type == GQA_F32 ? 4 : 2;
+            const size_t at = (size_t)(gqa__row_offset(&f->out_map, r) + d);
+            kernels8_store((unsigned char *)f->out + at * size, &value, 1, f->out_type);
         }
         if (f->lse != NULL) {
             f->lse[gqa__row_offset(&f->lse_map, r)] =

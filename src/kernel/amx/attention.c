@@ -26,29 +26,47 @@ size_t gqa__amx_q_bytes(int32_t dk, int32_t ld)
     return (size_t)round_to_k32(dk) * (size_t)ld * sizeof(uint16_t);
 }
 
-/* The first 32 of the `rest` values that remain of a row, scaled; zero beyond them. */
-INLINE __m512i load_query_row(const float *row, int32_t rest, __m512 scale)
+/* The first n values that `of` allows, from value i of q on. */
+INLINE __m512 load_query(const void *q, int64_t i, __mmask16 of, const gqa_dtype type)
+{
+    if (type == GQA_F32) {
+        return _mm512_maskz_loadu_ps(of, (const float *)q + i);
+    }
+    const __m256i half = _mm256_maskz_loadu_epi16(of, (const uint16_t *)q + i);
+    if (type == GQA_F16) {
+        return canonical(_mm512_cvtph_ps(half));
+    }
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+}
+
+/* The first 32 of the `rest` values that remain of a row, from value i of q on, scaled; zero beyond
+ * them. */
+INLINE __m512i load_query_row(const void *q, int64_t i, int32_t rest, __m512 scale,
+                              const gqa_dtype type)
 {
     const __mmask16 lo = rest >= 16 ? 0xffffu : (__mmask16)((1u << rest) - 1u);
     const int32_t beyond = rest - 16;
     const __mmask16 hi = beyond >= 16  ? 0xffffu
                          : beyond <= 0 ? (__mmask16)0
                                        : (__mmask16)((1u << beyond) - 1u);
-    const __m512 a = _mm512_maskz_loadu_ps(lo, row);
-    const __m512 b = _mm512_maskz_loadu_ps(hi, row + (beyond > 0 ? 16 : 0));
+    const __m512 a = load_query(q, i, lo, type);
+    const __m512 b = load_query(q, i + (beyond > 0 ? 16 : 0), hi, type);
 
     return factor_pair(_mm512_mul_ps(a, scale), _mm512_mul_ps(b, scale));
 }
 
-/* Prefetches n floats of a query row. */
-INLINE void prefetch_query_row(const float *row, int32_t n)
+/* Prefetches n values of a query row, from value i of q on. */
+INLINE void prefetch_query_row(const void *q, int64_t i, int32_t n, const gqa_dtype type)
 {
-    for (int32_t i = 0; i < n; i += 16) {
-        _mm_prefetch((const char *)(row + i), _MM_HINT_T0);
+    const int64_t size = type == GQA_F32 ? 4 : 2;
+
+    for (int64_t at = i * size; at < (i + n) * size; at += 64) {
+        _mm_prefetch((const char *)q + at, _MM_HINT_T0);
     }
 }
 
-void gqa__amx_pack_q(const struct gqa__pack_q_args *args)
+/* type is a constant where it is called. */
+INLINE void pack_typed_q(const struct gqa__pack_q_args *args, const gqa_dtype type)
 {
     const struct gqa__row_map *const map = args->map;
     const int32_t dk = args->dk;
@@ -59,19 +77,21 @@ void gqa__amx_pack_q(const struct gqa__pack_q_args *args)
     assert(map->count <= args->ld && args->ld % AMX_ROWS == 0);
     for (int32_t lane = 0; lane < args->ld; lane += AMX_ROWS) {
         const int32_t rows = map->count - lane < AMX_ROWS ? map->count - lane : AMX_ROWS;
-        const float *row[AMX_ROWS];
+        int64_t row[AMX_ROWS];
         for (int32_t i = 0; i < rows; i++) {
             const int64_t next = gqa__row_next(map, &later);
-            row[i] = args->q + gqa__row_next(map, &walk);
+            row[i] = gqa__row_next(map, &walk);
             if (lane + i + AMX_ROWS < map->count) {
-                prefetch_query_row(args->q + next, dk);
+                prefetch_query_row(args->q, next, dk, type);
             }
         }
         for (int32_t d = 0; d < dk; d += AMX_DEPTH) {
             __m512i r[AMX_ROWS];
             for (int32_t i = 0; i < AMX_ROWS; i++) {
-                r[i] =
-                    i < rows ? load_query_row(row[i] + d, dk - d, factor) : _mm512_setzero_si512();
+                r[i] = _mm512_setzero_si512();
+                if (i < rows) {
+                    r[i] = load_query_row(args->q, row[i] + d, dk - d, factor, type);
+                }
             }
             transpose16(r);
             for (int32_t i = 0; i < AMX_ROWS; i++) {
@@ -79,6 +99,17 @@ void gqa__amx_pack_q(const struct gqa__pack_q_args *args)
                 out += 32;
             }
         }
+    }
+}
+
+void gqa__amx_pack_q(const struct gqa__pack_q_args *args)
+{
+    if (args->q_type == GQA_F32) {
+        pack_typed_q(args, GQA_F32);
+    } else if (args->q_type == GQA_BF16) {
+        pack_typed_q(args, GQA_BF16);
+    } else {
+        pack_typed_q(args, GQA_F16);
     }
 }
 

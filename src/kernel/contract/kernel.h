@@ -137,11 +137,12 @@ struct gqa__gather_args {
 /* The queries of a tile, scaled: dst [q_bytes]. Lanes beyond the rows are zero. */
 struct gqa__pack_q_args {
     void *dst;
-    const float *q;
+    const void *q; /* rows of q_type */
     const struct gqa__row_map *map;
     int32_t ld, dk;
     float scale;
-    bool flush; /* a denormal counts as zero of its sign before and after it is scaled */
+    bool flush;       /* a denormal counts as zero of its sign before and after it is scaled */
+    gqa_dtype q_type; /* F32, BF16 or F16 */
 };
 
 /* The scores of a key run for the rows of a tile. */
@@ -182,8 +183,9 @@ struct gqa__accumulate_args {
 struct gqa__finish {
     const float *m, *l, *o; /* [ld], [ld], [dv][ld] */
     int32_t ld, dv;
-    const float *sink; /* [ld] logit * log2e, -inf = none; NULL = none */
-    float *out;        /* f32 rows of dv, or NULL */
+    const float *sink;  /* [ld] logit * log2e, -inf = none; NULL = none */
+    void *out;          /* rows of dv, or NULL */
+    gqa_dtype out_type; /* F32, or BF16 or F16, to which a result is rounded to nearest even */
     struct gqa__row_map out_map;
     bool stream; /* stores of out may pass the caches */
     float *lse;  /* natural log, one per row, or NULL */

@@ -16,6 +16,7 @@
 #include "base/number.h"
 #include "base/units.h"
 #include "kernel/contract/kernel.h"
+#include "kernel/scalar/convert.h"
 
 enum {
     SCALAR_TILE_ROWS = 128, /* most lanes of a tile */
@@ -181,11 +182,11 @@ static inline void finish_row(const struct gqa__finish *finish, int32_t r)
     const float scale = (l2 == 0.0f ? 1.0f : a) * (1.0f / l); /* l >= 1: some p is 1 */
 
     if (finish->out != NULL) {
-        float *out = finish->out + gqa__row_offset(&finish->out_map, r); /* [dv] */
-        const float *o = finish->o + r;                                  /* [dv], ld apart */
+        const int64_t out = gqa__row_offset(&finish->out_map, r); /* [dv] */
+        const float *o = finish->o + r;                           /* [dv], ld apart */
         for (int32_t d = 0; d < finish->dv; d++) {
             const float value = fmaf(o[(int64_t)d * finish->ld], scale, 0.0f); /* no -0 */
-            out[d] = l_left == 0.0f ? 0.0f : gqa__canonical(value);
+            set_plain(finish->out, out + d, l_left == 0.0f ? 0.0f : value, finish->out_type);
         }
     }
     if (finish->lse != NULL) {

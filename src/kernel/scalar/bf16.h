@@ -163,9 +163,10 @@ static inline void pack_q_bf16(const struct gqa__pack_q_args *args)
     assert(args->map->count <= ld && ld % SCALAR_LANES == 0);
     memset(out, 0, q_bytes_bf16(dk, ld));
     for (int32_t r = 0; r < args->map->count; r++) {
-        const float *row = args->q + gqa__row_offset(args->map, r); /* [dk] */
+        const int64_t row = gqa__row_offset(args->map, r);
         for (int32_t d = 0; d < dk; d++) {
-            out[(int64_t)d * ld + r] = factor_value(row[d] * args->scale);
+            const float q = plain_value(args->q, row + d, args->q_type);
+            out[(int64_t)d * ld + r] = factor_value(q * args->scale);
         }
     }
 }

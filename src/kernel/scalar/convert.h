@@ -8,6 +8,16 @@
 #include "base/number.h"
 #include "kernel/contract/kernel.h"
 
+/* Value i as f32. */
+static inline float plain_value(const void *src, int64_t i, gqa_dtype dtype)
+{
+    if (dtype == GQA_F32) {
+        return ((const float *)src)[i];
+    }
+    const uint16_t half = ((const uint16_t *)src)[i];
+    return dtype == GQA_BF16 ? gqa__bf16_to_f32(half) : gqa__f16_to_f32(half);
+}
+
 static inline void load_plain(float *dst, const void *src, int64_t n, gqa_dtype dtype)
 {
     if (dtype == GQA_F32) {
@@ -17,21 +27,26 @@ static inline void load_plain(float *dst, const void *src, int64_t n, gqa_dtype 
         return;
     }
     for (int64_t i = 0; i < n; i++) {
-        const uint16_t half = ((const uint16_t *)src)[i];
-        dst[i] = dtype == GQA_BF16 ? gqa__bf16_to_f32(half) : gqa__f16_to_f32(half);
+        dst[i] = plain_value(src, i, dtype);
+    }
+}
+
+/* Value i from f32. */
+static inline void set_plain(void *dst, int64_t i, float x, gqa_dtype dtype)
+{
+    if (dtype == GQA_F32) {
+        ((float *)dst)[i] = gqa__canonical(x);
+    } else if (dtype == GQA_BF16) {
+        ((uint16_t *)dst)[i] = gqa__f32_to_bf16(x);
+    } else {
+        ((uint16_t *)dst)[i] = gqa__f32_to_f16(x);
     }
 }
 
 static inline void store_plain(void *dst, const float *src, int64_t n, gqa_dtype dtype)
 {
     for (int64_t i = 0; i < n; i++) {
-        if (dtype == GQA_F32) {
-            ((float *)dst)[i] = gqa__canonical(src[i]);
-        } else if (dtype == GQA_BF16) {
-            ((uint16_t *)dst)[i] = gqa__f32_to_bf16(src[i]);
-        } else {
-            ((uint16_t *)dst)[i] = gqa__f32_to_f16(src[i]);
-        }
+        set_plain(dst, i, src[i], dtype);
     }
 }
 

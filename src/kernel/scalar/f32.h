@@ -79,9 +79,10 @@ static inline void pack_q_f32(const struct gqa__pack_q_args *args)
     assert(args->map->count <= ld && ld % SCALAR_LANES == 0);
     memset(out, 0, q_bytes_f32(dk, ld));
     for (int32_t r = 0; r < args->map->count; r++) {
-        const float *row = args->q + gqa__row_offset(args->map, r); /* [dk] */
+        const int64_t row = gqa__row_offset(args->map, r);
         for (int32_t d = 0; d < dk; d++) {
-            const float scaled = (args->flush ? gqa__flush(row[d]) : row[d]) * args->scale;
+            const float q = plain_value(args->q, row + d, args->q_type);
+            const float scaled = (args->flush ? gqa__flush(q) : q) * args->scale;
             out[(int64_t)d * ld + r] = args->flush ? gqa__flush(scaled) : scaled;
         }
     }

@@ -58,10 +58,11 @@ static inline int32_t integer_of(float x, float to_integer)
 /* One row of Q, scaled. */
 static inline void scale_query(float *restrict to, const struct gqa__pack_q_args *args, int32_t r)
 {
-    const float *const row = args->q + gqa__row_offset(args->map, r); /* [dk] */
+    const int64_t row = gqa__row_offset(args->map, r);
 
     for (int32_t d = 0; d < args->dk; d++) {
-        const float scaled = (args->flush ? gqa__flush(row[d]) : row[d]) * args->scale;
+        const float q = plain_value(args->q, row + d, args->q_type);
+        const float scaled = (args->flush ? gqa__flush(q) : q) * args->scale;
         to[d] = args->flush ? gqa__flush(scaled) : scaled;
     }
 }

@@ -10,6 +10,7 @@
 #define GQA__KERNEL_VECTOR_ATTENTION_H
 
 #include "kernel/scalar/f32.h"
+#include "kernel/vector/convert.h"
 #include "kernel/vector/product.h"
 #include "kernel/vector/softmax.h"
 #include "kernel/vector/words.h"
@@ -106,33 +107,45 @@ INLINE vec packed_lanes(vec x, vec factor, const enum packing how)
     return how == PACK_FLUSHED ? v_flush(scaled) : scaled;
 }
 
-/* VEC lanes of q, from lane on, into dst [dk][width]; how is a constant where it is called. */
-INLINE void pack_lanes_of(const struct gqa__pack_q_args *args, int32_t lane, float *dst,
-                          int32_t width, const enum packing how)
+/* VEC lanes of q, from lane on, into dst [dk][width]; how and type are constants where it is
+ * called. */
+INLINE void pack_typed_lanes(const struct gqa__pack_q_args *args, int32_t lane, float *dst,
+                             int32_t width, const enum packing how, const gqa_dtype type)
 {
     const struct gqa__row_map *const map = args->map;
     const int32_t dk = args->dk;
     const vec factor = v_set(args->scale);
     struct gqa__row_walk walk = gqa__row_begin(map, lane);
-    const float *row[VEC];
+    int64_t row[VEC];
 
     for (int32_t i = 0; i < VEC; i++) {
-        const int64_t offset = gqa__row_next(map, &walk);
-        row[i] = lane + i < map->count ? args->q + offset : NULL;
+        row[i] = gqa__row_next(map, &walk);
     }
     for (int32_t d = 0; d < dk; d += VEC) {
         const int32_t rest = dk - d < VEC ? dk - d : VEC;
         vec r[VEC];
         for (int32_t i = 0; i < VEC; i++) {
             r[i] = v_zero();
-            if (row[i] != NULL) {
-                r[i] = rest == VEC ? v_load(row[i] + d) : v_load_part(row[i] + d, rest);
+            if (lane + i < map->count) {
+                r[i] = v_load_as(args->q, row[i] + d, rest, type);
             }
         }
         v_transpose(r);
         for (int32_t i = 0; i < VEC && i < rest; i++) {
             v_store(dst + (int64_t)(d + i) * width, packed_lanes(r[i], factor, how));
         }
+    }
+}
+
+INLINE void pack_lanes_of(const struct gqa__pack_q_args *args, int32_t lane, float *dst,
+                          int32_t width, const enum packing how)
+{
+    if (args->q_type == GQA_F32) {
+        pack_typed_lanes(args, lane, dst, width, how, GQA_F32);
+    } else if (args->q_type == GQA_BF16) {
+        pack_typed_lanes(args, lane, dst, width, how, GQA_BF16);
+    } else {
+        pack_typed_lanes(args, lane, dst, width, how, GQA_F16);
     }
 }
 

@@ -5,6 +5,7 @@
 #define GQA__KERNEL_VECTOR_SOFTMAX_H
 
 #include "kernel/scalar/attention.h"
+#include "kernel/vector/convert.h"
 #include "kernel/vector/words.h"
 
 /* gqa__exp2f of base/mathf.h, VEC at a time. */
@@ -167,9 +168,11 @@ static inline void finish_lse(const struct gqa__finish *finish, int32_t lane, in
 struct finish_lanes {
     vec scale;       /* the sink's share and 1 / l */
     vmask nothing;   /* lanes that see nothing */
-    float *out[VEC]; /* [rows] of dv */
-    int32_t rows;    /* 0: no output */
-    bool stream;     /* whole vectors of out are aligned and may pass the caches */
+    void *out;       /* of out_type */
+    int64_t at[VEC]; /* [rows] where in it a row's dv values begin */
+    gqa_dtype out_type;
+    int32_t rows; /* 0: no output */
+    bool stream;  /* whole vectors of out, which are f32, are aligned and may pass the caches */
 };
 
 /* o [n][ld]: value dimensions [d, d + n), n <= VEC. */
@@ -183,13 +186,21 @@ INLINE void finish_values(const struct finish_lanes *by, const float *o, int64_t
         r[i] = v_drop(by->nothing, v_canonical(v_fma(x, by->scale, v_zero()))); /* no -0 */
     }
     v_transpose(r);
-    for (int32_t i = 0; i < by->rows; i++) {
-        if (n == VEC && by->stream) {
-            v_stream(by->out[i] + d, r[i]);
-        } else if (n == VEC) {
-            v_store(by->out[i] + d, r[i]);
-        } else {
-            v_store_part(by->out[i] + d, r[i], n);
+    if (by->out_type == GQA_BF16) {
+        for (int32_t i = 0; i < by->rows; i++) {
+            v_store_as(by->out, by->at[i] + d, r[i], n, GQA_BF16);
+        }
+    } else if (by->out_type == GQA_F16) {
+        for (int32_t i = 0; i < by->rows; i++) {
+            v_store_as(by->out, by->at[i] + d, r[i], n, GQA_F16);
+        }
+    } else if (n == VEC && by->stream) {
+        for (int32_t i = 0; i < by->rows; i++) {
+            v_stream((float *)by->out + by->at[i] + d, r[i]);
+        }
+    } else {
+        for (int32_t i = 0; i < by->rows; i++) {
+            v_store_as(by->out, by->at[i] + d, r[i], n, GQA_F32);
         }
     }
 }
@@ -223,12 +234,15 @@ static inline void finish_begin(struct finish_lanes *by, const struct gqa__finis
     by->scale = v_mul(share, v_div(v_set(1.0f), l));
     by->nothing = merge.no_left;
     by->rows = finish->out != NULL ? rows : 0;
-    by->stream = finish->stream;
+    by->out = finish->out;
+    by->out_type = finish->out_type;
+    by->stream = finish->stream && finish->out_type == GQA_F32;
     if (by->rows > 0) {
         struct gqa__row_walk walk = gqa__row_begin(&finish->out_map, lane);
         for (int32_t i = 0; i < rows; i++) {
-            by->out[i] = finish->out + gqa__row_next(&finish->out_map, &walk);
-            by->stream = by->stream && (uintptr_t)by->out[i] % (VEC * sizeof(float)) == 0;
+            by->at[i] = gqa__row_next(&finish->out_map, &walk);
+            by->stream = by->stream &&
+                         (uintptr_t)((float *)by->out + by->at[i]) % (VEC * sizeof(float)) == 0;
         }
     }
 }
