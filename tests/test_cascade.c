@@ -116,6 +116,7 @@ struct question {
     uint8_t active[N][N], mask[N][MOST + N];
     float bias[N][MOST + N];
     bool tree, masked, bounded, biased, append, borrow, states;
+    bool half; /* queries of gqa_attend in f16 */
     int32_t range_begin, range_end;
     const gqa_states *prior;
 };
@@ -127,6 +128,7 @@ static void draw_question(struct cascade *s, bool append_them, struct question *
 
     memset(ask, 0, sizeof *ask);
     ask->append = append_them;
+    ask->half = one_in(s, 3);
     ask->count = between(s, 2, s->sequences);
     for (int32_t i = 0; i < ask->count; i++) {
         ask->sequences[i] = i;
@@ -225,6 +227,17 @@ static gqa_status forward_in(struct cascade *s, gqa_layer *layer, gqa_cache *cac
     return status;
 }
 
+/* The queries, rounded to f16. */
+static gqa_tensor half_queries(struct cascade *s, int32_t n)
+{
+    static uint16_t half[N * HQ * DK];
+    const gqa_tensor q = gqa_tensor_4d(s->q, GQA_F32, 1, n, HQ, DK);
+    const gqa_tensor to = gqa_tensor_4d(half, GQA_F16, 1, n, HQ, DK);
+
+    assert_int_equal(gqa_convert(&q, &to, &s->err), GQA_OK);
+    return to;
+}
+
 static gqa_status attend_in(struct cascade *s, gqa_layer *layer, gqa_cache *cache,
                             const struct question *ask, struct cascade_answer *answer)
 {
@@ -236,7 +249,7 @@ static gqa_status attend_in(struct cascade *s, gqa_layer *layer, gqa_cache *cach
     gqa_attend_inputs_init(&in);
     gqa_attend_output_init(&out);
     gqa_work_init(&answer->work);
-    in.query = gqa_tensor_4d(s->q, GQA_F32, 1, n, HQ, DK);
+    in.query = ask->half ? half_queries(s, n) : gqa_tensor_4d(s->q, GQA_F32, 1, n, HQ, DK);
     in.sequences = ask->sequences;
     in.row_begin = ask->row_begin;
     in.batch = ask->count;
