@@ -40,7 +40,8 @@ typedef struct gqa_attend_inputs {
     const int32_t *position_ids; /* [B, T] any numbers in any order: each token by itself. NULL =
                                     the last positions of the keys (bottom-right); where there are
                                     more queries than keys they begin before the first key, below 0
-                                    if that is at 0 */
+                                    if that is at 0. On a ring (gqa/cache.h): GQA_ERR_ARG if a query
+                                    could see a token that has left */
     gqa_phase phase;
 
     gqa_tensor mask; /* [1|B, 1|Hq, T, K]; columns are key indices with plain keys, the caller's

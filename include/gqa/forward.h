@@ -77,7 +77,9 @@ typedef struct gqa_inputs {
                                     (its output is zero, nothing appended); NULL = 0 .. B-1 */
     const int32_t *first_valid;  /* [B] padding tokens on the left; NULL = 0 */
     const int32_t *lengths;      /* [B] valid tokens from first_valid on; NULL = all the rest */
-    const int32_t *position_ids; /* [B, T]; NULL = continue after the sequence's last position.
+    const int32_t *position_ids; /* [B, T]; NULL = continue after the sequence's last position. On a
+                                    ring (gqa/cache.h): GQA_ERR_ARG if a token at one of them could
+                                    see one that has left.
                                     At least 0; rise within a sequence, unless mask, active_mask or
                                     key bounds are given (in a read-only call: within the entry, and
                                     NULL = as the cache holds them). Padding entries are ignored */
