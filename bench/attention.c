@@ -138,7 +138,15 @@ static gqa_status fill_cache(struct attention *a, gqa_error *err)
         bench_fill(kv, 2 * n, 1.0f, 3);
     }
     for (int32_t s = 0; s < a->sets * spec->batch && status == GQA_OK; s++) {
-        for (int32_t at = 0; at < spec->past && status == GQA_OK; at += FILL_TOKENS) {
+        const int32_t first = s - s % spec->batch; /* of the set: the others share with it */
+        const bool fork = spec->shared > 0 && s != first;
+
+        status = fork ? gqa_cache_fork(a->cache, first, s, err) : GQA_OK;
+        if (status == GQA_OK && fork) {
+            status = gqa_cache_truncate(a->cache, s, spec->shared, err);
+        }
+        for (int32_t at = fork ? spec->shared : 0; at < spec->past && status == GQA_OK;
+             at += FILL_TOKENS) {
             int32_t tokens = spec->past - at < FILL_TOKENS ? spec->past - at : FILL_TOKENS;
             gqa_tensor k = gqa_tensor_3d(kv, GQA_F32, tokens, spec->hkv, spec->d);
             gqa_tensor v = gqa_tensor_3d(kv + n, GQA_F32, tokens, spec->hkv, spec->d);
@@ -154,7 +162,8 @@ static gqa_status make_cache(struct attention *a, gqa_error *err)
 {
     const struct bench_spec *spec = &a->spec;
     double element = spec->numerics == GQA_NUMERICS_BF16 ? 2 : 4;
-    double set_bytes = 2.0 * spec->hkv * spec->d * spec->past * spec->batch * element;
+    double set_tokens = (double)spec->past * spec->batch - (double)spec->shared * (spec->batch - 1);
+    double set_bytes = 2.0 * spec->hkv * spec->d * set_tokens * element;
     gqa_cache_options options;
     gqa_status status;
 
@@ -165,6 +174,11 @@ static gqa_status make_cache(struct attention *a, gqa_error *err)
     gqa_cache_options_init(&options, a->layer[0]);
     options.max_sequences = a->sets * spec->batch;
     options.max_tokens = spec->past + spec->tokens;
+    if (spec->shared > 0) { /* the pool is as large as what is held: each has a page of its own */
+        const int64_t own = spec->past - spec->shared + spec->tokens;
+        options.num_pages =
+            a->sets * ((spec->shared / 128 + 1) + spec->batch * ((own + 127) / 128 + 1));
+    }
     status = gqa_cache_create(&a->cache, a->layer[0], &options, err);
     return status == GQA_OK && spec->past > 0 ? fill_cache(a, err) : status;
 }

@@ -17,7 +17,7 @@ void bench_config(const struct bench_spec *spec, gqa_config *config)
     config->max_isa = spec->max_isa;
     config->backend = spec->backend;
     config->weight_storage = spec->int8 ? GQA_WEIGHT_STORAGE_INT8 : GQA_WEIGHT_STORAGE_NATIVE;
-    if (spec->kind == BENCH_LAYER) {
+    if (spec->kind == BENCH_LAYER || spec->kind == BENCH_MIX) {
         config->hidden_size = spec->hidden;
         config->input_norm = GQA_NORM_RMS;
         config->input_norm_eps = 1e-5f;

@@ -25,7 +25,8 @@ expect() { # STATUS COMMAND ...
 }
 
 expect 0 "$bench" --list
-for suite in roofline prefill decode window chunked ring mask layer linear threads overhead; do
+for suite in roofline prefill decode window chunked ring mask cascade serving layer linear threads \
+    overhead; do
     grep -q "^$suite/" "$scratch/out" || { echo "--list shows no $suite"; failed=1; }
 done
 "$bench" --help >"$scratch/help"
@@ -54,7 +55,7 @@ expect 2 env GQA_ISA=sse9 "$bench" --list
 expect 0 env GQA_ISA=sse9 "$bench" --isa auto --list
 expect 0 tiny --suite roofline --filter fma
 expect 0 tiny --filter linear/40x72
-for suite in prefill decode window chunked ring mask layer threads overhead; do
+for suite in prefill decode window chunked ring mask cascade serving layer threads overhead; do
     grep -q "\"name\": \"$suite/tiny" "$scratch/new.json" ||
         { echo "no tiny case of $suite in the JSON"; failed=1; }
     grep -q "^$suite/tiny" "$scratch/new.csv" ||

@@ -7,12 +7,13 @@
 #include <string.h>
 
 static const char *const kinds[BENCH_KINDS] = {
-    [BENCH_ATTENTION] = "attention", [BENCH_LAYER] = "layer",     [BENCH_LINEAR] = "linear",
-    [BENCH_PRODUCTS] = "products",   [BENCH_SOFTMAX] = "softmax", [BENCH_PAIR] = "pair",
-    [BENCH_PROBE] = "probe",
+    [BENCH_ATTENTION] = "attention", [BENCH_LAYER] = "layer",
+    [BENCH_LINEAR] = "linear",       [BENCH_MIX] = "mix",
+    [BENCH_PRODUCTS] = "products",   [BENCH_SOFTMAX] = "softmax",
+    [BENCH_PAIR] = "pair",           [BENCH_PROBE] = "probe",
 };
 
-#define FIELDS 28
+#define FIELDS 30
 
 struct field {
     const char *name;
@@ -50,6 +51,8 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
         {"mask", spec->mask},
         {"home", spec->home},
         {"ring", spec->ring},
+        {"shared", spec->shared},
+        {"apart", spec->apart},
     };
 
     memcpy(field, all, sizeof all);
@@ -62,7 +65,7 @@ static void set_fields(struct bench_spec *spec, const struct field field[FIELDS]
         &spec->hkv,     &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past,
         &spec->window,  &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,
         &spec->form,    &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->in_place,
-        &spec->tensors, &spec->mask,  &spec->home,    &spec->ring,
+        &spec->tensors, &spec->mask,  &spec->home,    &spec->ring,  &spec->shared,  &spec->apart,
     };
 
     spec->numerics = (gqa_numerics)field[0].value;
@@ -162,6 +165,28 @@ bool bench_spec_sees(const struct bench_spec *spec, int32_t t, int32_t k)
            (spec->chunk == 0 || k / spec->chunk == at / spec->chunk);
 }
 
+int32_t bench_spec_mix_tokens(const struct bench_spec *spec, int32_t sequence)
+{
+    return sequence % 8 == 0 ? spec->tokens : 1;
+}
+
+int32_t bench_spec_mix_past(const struct bench_spec *spec, int32_t sequence)
+{
+    return spec->past * (sequence % 5 + 1) / 5;
+}
+
+/* The case of one sequence of a mix, as a layer's. */
+static struct bench_spec mix_part(const struct bench_spec *spec, int32_t sequence)
+{
+    struct bench_spec part = *spec;
+
+    part.kind = BENCH_LAYER;
+    part.batch = 1;
+    part.tokens = bench_spec_mix_tokens(spec, sequence);
+    part.past = bench_spec_mix_past(spec, sequence);
+    return part;
+}
+
 double bench_spec_pairs(const struct bench_spec *spec)
 {
     double pairs = 0;
@@ -203,6 +228,13 @@ double bench_spec_flop(const struct bench_spec *spec)
 {
     double flop = 0;
 
+    if (spec->kind == BENCH_MIX) {
+        for (int32_t s = 0; s < spec->batch; s++) {
+            const struct bench_spec part = mix_part(spec, s);
+            flop += bench_spec_flop(&part);
+        }
+        return flop;
+    }
     if (spec->kind == BENCH_SOFTMAX) {
         return bench_spec_pairs(spec) * spec->hq; /* elements: one exponential each */
     }
@@ -229,12 +261,20 @@ double bench_spec_bytes(const struct bench_spec *spec)
     double element = element_bytes(spec);
     double bytes = 0;
 
+    for (int32_t s = 0; s < spec->batch && spec->kind == BENCH_MIX; s++) {
+        const struct bench_spec part = mix_part(spec, s);
+        bytes += bench_spec_bytes(&part) - (s > 0 ? weights(spec) * element : 0.0);
+    }
+    if (spec->kind == BENCH_MIX) {
+        return bytes;
+    }
     if (spec->kind != BENCH_LINEAR) {
         struct bench_spec last = *spec;
 
         last.past = spec->past + spec->tokens - 1;
         last.tokens = 1;
         bytes += 2.0 * spec->hkv * spec->d * bench_spec_pairs(&last) * element;
+        bytes -= 2.0 * spec->hkv * spec->d * spec->shared * (spec->batch - 1) * element;
     }
     if (spec->kind == BENCH_LINEAR || spec->kind == BENCH_LAYER) {
         bytes += weights(spec) * (spec->int8 ? 1.0 : element);

@@ -10,6 +10,7 @@
 
 enum bench_kind {
     BENCH_ATTENTION, /* q, k, v of `tokens` new tokens after `past` ones: append and attend */
+    BENCH_MIX,       /* a layer on many sequences at once: pieces of prompts and decodes */
     BENCH_LAYER,     /* hidden states in and out, with projections, rope and sinks */
     BENCH_LINEAR,    /* y [tokens, out] = x [tokens, in] w [out, in]^T */
     BENCH_PRODUCTS,  /* the two products of a prefill, tile by tile, and nothing else */
@@ -59,6 +60,8 @@ struct bench_spec {
     int32_t mask;          /* enum bench_mask */
     int32_t ring;          /* pair: 1: the window's cache is a ring */
     int32_t home;          /* enum bench_home; but HOME_CACHE: one new token, nothing appended */
+    int32_t shared;        /* of `past`: pages that all sequences of a call share; 0 = none */
+    int32_t apart;         /* BENCH_MIX: 1: a call for each sequence, 0: one flat call */
 };
 
 #define BENCH_SPEC_TEXT 400
@@ -74,6 +77,11 @@ bool bench_spec_parse(struct bench_spec *spec, const char *text);
 
 /* Does new token t of a sequence see key k? */
 bool bench_spec_sees(const struct bench_spec *spec, int32_t t, int32_t k);
+
+/* BENCH_MIX: every eighth sequence has a piece of `tokens` tokens, the others one token; they hold
+ * a fifth of `past` tokens to all of them. */
+int32_t bench_spec_mix_tokens(const struct bench_spec *spec, int32_t sequence);
+int32_t bench_spec_mix_past(const struct bench_spec *spec, int32_t sequence);
 
 /* (query, key) pairs that a call's rows see, of one head and all batch entries. */
 double bench_spec_pairs(const struct bench_spec *spec);

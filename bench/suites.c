@@ -14,7 +14,8 @@ static const struct {
     {"roofline", bench_suite_roofline}, {"prefill", bench_suite_prefill},
     {"decode", bench_suite_decode},     {"window", bench_suite_window},
     {"chunked", bench_suite_chunked},   {"ring", bench_suite_ring},
-    {"mask", bench_suite_mask},         {"layer", bench_suite_layer},
+    {"mask", bench_suite_mask},         {"cascade", bench_suite_cascade},
+    {"serving", bench_suite_serving},   {"layer", bench_suite_layer},
     {"linear", bench_suite_linear},     {"threads", bench_suite_threads},
     {"overhead", bench_suite_overhead},
 };

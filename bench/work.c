@@ -17,6 +17,8 @@ struct bench_work *bench_work_create(const struct bench_spec *spec, struct bench
     case BENCH_LAYER:
         return spec->home == HOME_CACHE ? bench_attention_create(spec, host, why)
                                         : bench_plain_create(spec, host, why);
+    case BENCH_MIX:
+        return bench_mix_create(spec, host, why);
     case BENCH_LINEAR:
         return bench_linear_create(spec, host, why);
     case BENCH_PRODUCTS:

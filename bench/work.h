@@ -46,6 +46,8 @@ void bench_work_destroy(struct bench_work *work);
 /* One of each kind. */
 struct bench_work *bench_attention_create(const struct bench_spec *spec, struct bench_host *host,
                                           char why[BENCH_WHY_TEXT]);
+struct bench_work *bench_mix_create(const struct bench_spec *spec, struct bench_host *host,
+                                    char why[BENCH_WHY_TEXT]);
 struct bench_work *bench_plain_create(const struct bench_spec *spec, struct bench_host *host,
                                       char why[BENCH_WHY_TEXT]);
 struct bench_work *bench_linear_create(const struct bench_spec *spec, struct bench_host *host,
