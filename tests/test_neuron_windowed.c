@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "support/fewer_cases.h"
 #include "support/kernel_twin.h"
 #include "support/neuron_operands.h"
 #include "support/program.h"
@@ -206,10 +207,11 @@ static void run_prompt(struct comparison *c, gqa_neuron_accumulation accumulatio
 static void as_one_prefill(gqa_neuron_accumulation accumulation)
 {
     static struct comparison c;
+    const int n = (int)(sizeof prompts / sizeof prompts[0]);
     int same = 0, other = 0;
     bool differ = false;
 
-    for (size_t i = 0; i < sizeof prompts / sizeof prompts[0]; i++) {
+    for (int i = 0; i < fewer_cases(n); i++) {
         memset(&c, 0, sizeof c);
         c.prompt = &prompts[i];
         run_prompt(&c, accumulation);
@@ -217,7 +219,7 @@ static void as_one_prefill(gqa_neuron_accumulation accumulation)
         other += c.other;
         differ = differ || c.differ;
     }
-    assert_true(same > 10 && other > 10 && differ);
+    assert_true(fewer_cases(n) < n || (same > 10 && other > 10 && differ));
 }
 
 static void exact_sums(void **state)
