@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "cache/cache.h"
 #include "layer/layer.h"
 #include "support/cascade.h"
 #include "support/guarded_buffer.h"
@@ -243,6 +244,30 @@ static void rows_of_two_chunks(void **state)
     }
 }
 
+/* Rings share what they still hold: of chunks of 512 the sequences lost all before key 512. */
+static void rings(void **state)
+{
+    static struct cascade s;
+    struct hand hand;
+
+    (void)state;
+    memset(&s, 0, sizeof s);
+    s.config = attention_config(HQ, HKV, DK, DV);
+    s.config.isa = GQA_ISA_SCALAR;
+    s.config.attention_chunk_size = 512;
+    s.rings = true;
+    assert_true(cascade_layer(&s, 2, &s.plain));
+    s.shared = cascade_cache(&s, 32, GQA_F32);
+    hand = (struct hand){.layer = s.plain, .cache = s.shared};
+    for (int i = 0; i < 8; i++) {
+        cascade_append(&s, 0, 100);
+    }
+    assert_true(s.shared->sequences[0].first > 256); /* it lost some */
+    fork_and_copy(&s, &hand, 800, 1, NULL);
+    assert_int_equal(s.a.work.tiles_shared, HKV);
+    cascade_close(&s);
+}
+
 /* A gap among the positions: the first token's window begins at key 512, the second one's at 768.
  */
 static void rows_of_two_windows(void **state)
@@ -379,6 +404,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(active_mask_over_shared_pages),
         cmocka_unit_test(as_many_states_as_can_wait),
         cmocka_unit_test(rows_of_two_chunks),
+        cmocka_unit_test(rings),
         cmocka_unit_test(rows_of_two_windows),
         cmocka_unit_test(traced),
         cmocka_unit_test(one_health_report),

@@ -155,11 +155,55 @@ static void planted_in_projections(void **state)
     }
 }
 
+/* gqa_attend reads queries of every format where they lie. */
+static void queries_where_they_lie(void **state)
+{
+    enum { N = 3 };
+    static const gqa_dtype formats[] = {GQA_F32, GQA_BF16, GQA_F16};
+    static float q[N][HQ][DK], k[N][HKV][DK], v[N][HKV][DV], attn[N][HQ][DV];
+    static uint16_t q16[N * HQ * DK];
+    uint64_t random = 4;
+    (void)state;
+    for (int format = 0; format < 3; format++) {
+        for (int numerics = 0; numerics < 2; numerics++) {
+            gqa_config config = attention_config(HQ, HKV, DK, DV);
+            gqa_attend_inputs in;
+            gqa_attend_output out;
+            gqa_health health;
+            config.numerics = (gqa_numerics)numerics;
+            config.isa = GQA_ISA_SCALAR;
+            gqa_layer *layer = attention_layer(&config, NULL);
+            random_floats(&random, &q[0][0][0], N * HQ * DK, 1.0f);
+            random_floats(&random, &k[0][0][0], N * HKV * DK, 1.0f);
+            random_floats(&random, &v[0][0][0], N * HKV * DV, 1.0f);
+            q[0][0][1] = q[1][2][3] = NAN;
+            q[N - 1][HQ - 1][DK - 1] = -INFINITY;
+            gqa_attend_inputs_init(&in);
+            gqa_attend_output_init(&out);
+            gqa_health_init(&health);
+            in.query = gqa_tensor_4d(q, GQA_F32, 1, N, HQ, DK);
+            in.key = gqa_tensor_4d(k, GQA_F32, 1, N, HKV, DK);
+            in.value = gqa_tensor_4d(v, GQA_F32, 1, N, HKV, DV);
+            if (format > 0) {
+                const gqa_tensor to = gqa_tensor_4d(q16, formats[format], 1, N, HQ, DK);
+                assert_int_equal(gqa_convert(&in.query, &to, NULL), GQA_OK);
+                in.query = to;
+            }
+            out.output = gqa_tensor_4d(attn, GQA_F32, 1, N, HQ, DV);
+            out.health = &health;
+            assert_int_equal(gqa_attend(layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
+            expect_values(&health.q, N * HQ * DK, 2, 1, 0);
+            gqa_destroy(&layer);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(planted_in_hidden_states),
         cmocka_unit_test(planted_in_projections),
+        cmocka_unit_test(queries_where_they_lie),
     };
     return RUN_TESTS(argc, argv, tests);
 }

@@ -44,6 +44,10 @@ gqa_cache *cascade_cache(struct cascade *s, int32_t page_size, gqa_dtype storage
     options.max_tokens = CASCADE_KEYS;
     options.page_size = page_size;
     options.dtype_k = options.dtype_v = storage;
+    if (s->rings) {
+        gqa_cache_options_retain(&options, s->plain);
+        options.call_tokens = CASCADE_TOKENS;
+    }
     assert_int_equal(gqa_cache_create(&cache, s->plain, &options, &s->err), GQA_OK);
     return cache;
 }
