@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* plain.c - one token over keys and values that lie in the caller's memory: gqa_attend on strided
- * tensors, nothing appended. */
+ * tensors or on blocks, nothing appended. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +22,8 @@ struct plain {
     float *sinks;      /* [hq] */
     void *workspace;
     size_t workspace_bytes;
+    gqa_block_kv blocks;
+    int32_t *table, *lengths; /* [batch][blocks of a sequence], [batch] */
     gqa_attend_inputs inputs;
     gqa_attend_output output;
 };
@@ -36,6 +38,8 @@ static void destroy(struct bench_work *work)
     bench_free(p->out);
     bench_free(p->sinks);
     bench_free(p->workspace);
+    free(p->table);
+    free(p->lengths);
     free(p);
 }
 
@@ -54,6 +58,70 @@ static gqa_tensor view(const struct plain *p, int32_t set, int which)
     return t;
 }
 
+static bool in_blocks(const struct bench_spec *spec)
+{
+    return spec->home >= HOME_BLOCK_HEADS;
+}
+
+static int32_t blocks_of(const struct bench_spec *spec)
+{
+    return spec->past / BENCH_BLOCK + 1;
+}
+
+/* The set's keys (which 0) or values (1), as blocks. */
+static gqa_tensor view_blocks(const struct plain *p, int32_t set, int which)
+{
+    const struct bench_spec *spec = &p->spec;
+    const bool turned = spec->home == HOME_BLOCK_TURNED && which == 0;
+    const gqa_block_order order = spec->home == HOME_BLOCK_TOKENS ? GQA_BLOCKS_TOKENS
+                                  : turned                        ? GQA_BLOCKS_TURNED
+                                                                  : GQA_BLOCKS_HEADS;
+
+    return gqa_blocks_of(p->kv + ((size_t)set * 2 + (size_t)which) * p->bytes,
+                         (gqa_dtype)spec->tensors, order, (int64_t)spec->batch * blocks_of(spec),
+                         spec->hkv, BENCH_BLOCK, spec->d);
+}
+
+static void set_keys(struct plain *p)
+{
+    if (in_blocks(&p->spec)) {
+        p->blocks.key = view_blocks(p, p->set, 0);
+        p->blocks.value = view_blocks(p, p->set, 1);
+    } else {
+        p->inputs.key = view(p, p->set, 0);
+        p->inputs.value = view(p, p->set, 1);
+    }
+}
+
+/* A table of the blocks in a mixed order. */
+static bool make_table(struct plain *p)
+{
+    const int32_t each = blocks_of(&p->spec), n = p->spec.batch * each;
+
+    if (!in_blocks(&p->spec)) {
+        return true;
+    }
+    p->table = calloc((size_t)n, sizeof *p->table);
+    p->lengths = calloc((size_t)p->spec.batch, sizeof *p->lengths);
+    if (p->table == NULL || p->lengths == NULL) {
+        return false;
+    }
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t j = (int32_t)((uint32_t)i * 2654435761u % (uint32_t)(i + 1));
+        p->table[i] = p->table[j];
+        p->table[j] = i;
+    }
+    for (int32_t b = 0; b < p->spec.batch; b++) {
+        p->lengths[b] = p->spec.past + 1;
+    }
+    gqa_block_kv_init(&p->blocks);
+    p->blocks.block_table = p->table;
+    p->blocks.max_blocks = each;
+    p->blocks.lengths = p->lengths;
+    p->inputs.blocks = &p->blocks;
+    return true;
+}
+
 static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEXT])
 {
     struct plain *p = (struct plain *)work;
@@ -61,8 +129,7 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
     gqa_status status;
     double start;
 
-    p->inputs.key = view(p, p->set, 0);
-    p->inputs.value = view(p, p->set, 1);
+    set_keys(p);
     p->set = (p->set + 1) % work->sets;
     start = bench_now();
     status =
@@ -99,8 +166,9 @@ static gqa_status make_keys(struct plain *p)
     const struct bench_spec *spec = &p->spec;
     const gqa_dtype dtype = (gqa_dtype)spec->tensors;
     const size_t element = dtype == GQA_F32 ? 4 : 2;
-    const size_t n =
-        (size_t)spec->batch * ((size_t)spec->past + 1) * (size_t)spec->hkv * (size_t)spec->d;
+    const size_t keys =
+        in_blocks(spec) ? (size_t)blocks_of(spec) * BENCH_BLOCK : (size_t)spec->past + 1;
+    const size_t n = (size_t)spec->batch * keys * (size_t)spec->hkv * (size_t)spec->d;
 
     p->bytes = n * element;
     p->work.sets = spec->cold ? 1 + (int32_t)(BENCH_COLD_BYTES / (2 * p->bytes)) : 1;
@@ -129,8 +197,10 @@ static gqa_status make_call(struct plain *p, gqa_error *err)
     gqa_attend_inputs_init(&p->inputs);
     gqa_attend_output_init(&p->output);
     p->inputs.query = gqa_tensor_4d(p->q, dtype, spec->batch, 1, spec->hq, spec->d);
-    p->inputs.key = view(p, 0, 0);
-    p->inputs.value = view(p, 0, 1);
+    if (!make_table(p)) {
+        return GQA_ERR_NOMEM;
+    }
+    set_keys(p);
     p->output.output = gqa_tensor_4d(p->out, dtype, spec->batch, 1, spec->hq, spec->d);
     status =
         gqa_attend_workspace_size(p->layer, NULL, &p->inputs, &p->output, &p->workspace_bytes, err);

@@ -25,8 +25,8 @@ expect() { # STATUS COMMAND ...
 }
 
 expect 0 "$bench" --list
-for suite in roofline prefill decode window chunked ring mask cascade serving layer linear threads \
-    overhead; do
+for suite in roofline prefill decode window chunked ring mask hostkv cascade serving layer linear \
+    threads overhead; do
     grep -q "^$suite/" "$scratch/out" || { echo "--list shows no $suite"; failed=1; }
 done
 "$bench" --help >"$scratch/help"
@@ -55,7 +55,7 @@ expect 2 env GQA_ISA=sse9 "$bench" --list
 expect 0 env GQA_ISA=sse9 "$bench" --isa auto --list
 expect 0 tiny --suite roofline --filter fma
 expect 0 tiny --filter linear/40x72
-for suite in prefill decode window chunked ring mask cascade serving layer threads overhead; do
+for suite in prefill decode window chunked ring mask hostkv cascade serving layer threads overhead; do
     grep -q "\"name\": \"$suite/tiny" "$scratch/new.json" ||
         { echo "no tiny case of $suite in the JSON"; failed=1; }
     grep -q "^$suite/tiny" "$scratch/new.csv" ||
@@ -66,6 +66,7 @@ done
 for case in prefill/tiny/S64/bf16/1t/bf16-tensors:f32-tensors \
     window/tiny/S64/f32/1t/f16-tensors:f32-tensors layer/tiny/S64/bf16/1t/f16-tensors:f32-tensors \
     decode/tiny/P64/B1/bf16/1t/{tokens,heads}-{f32,bf16,f16}:cache \
+    hostkv/tiny/P64/{tokens,heads,blocks-{heads,tokens,turned}}-{f32,bf16,f16}/bf16/1t:cache \
     mask/tiny/S64/{bool,bits,bias}/{bf16,f32}/1t:causal mask/tiny/P64/T16/tree/bf16/1t:draft \
     ring/tiny-pair/P200/{bf16,f32}/1t:full-caches; do
     grep -qF "\"name\": \"${case%:*}/vs:${case#*:}:0\"" "$scratch/new.json" ||

@@ -34,8 +34,19 @@ enum bench_mask {
     MASK_TREE  /* an active mask [1, T, T] of bytes: token i has the parent (i - 1) / 2 */
 };
 
-/* Keys and values that lie in the caller's memory, [batch, ...] of each. */
-enum bench_home { HOME_CACHE, HOME_TOKENS /* [K, H, D] */, HOME_HEADS /* [H, K, D] */ };
+/* Keys and values that lie in the caller's memory, [batch, ...] of each; or in blocks of it, of
+ * BENCH_BLOCK tokens, in a mixed order. */
+enum bench_home {
+    HOME_CACHE,
+    HOME_TOKENS,       /* [K, H, D] */
+    HOME_HEADS,        /* [H, K, D] */
+    HOME_BLOCK_HEADS,  /* blocks of [H, BENCH_BLOCK, D] */
+    HOME_BLOCK_TOKENS, /* of [BENCH_BLOCK, H, D] */
+    HOME_BLOCK_TURNED, /* K of [H, D, BENCH_BLOCK], V of [H, BENCH_BLOCK, D] */
+    HOMES
+};
+
+#define BENCH_BLOCK 128
 
 struct bench_spec {
     enum bench_kind kind;

@@ -14,10 +14,10 @@ static const struct {
     {"roofline", bench_suite_roofline}, {"prefill", bench_suite_prefill},
     {"decode", bench_suite_decode},     {"window", bench_suite_window},
     {"chunked", bench_suite_chunked},   {"ring", bench_suite_ring},
-    {"mask", bench_suite_mask},         {"cascade", bench_suite_cascade},
-    {"serving", bench_suite_serving},   {"layer", bench_suite_layer},
-    {"linear", bench_suite_linear},     {"threads", bench_suite_threads},
-    {"overhead", bench_suite_overhead},
+    {"mask", bench_suite_mask},         {"hostkv", bench_suite_hostkv},
+    {"cascade", bench_suite_cascade},   {"serving", bench_suite_serving},
+    {"layer", bench_suite_layer},       {"linear", bench_suite_linear},
+    {"threads", bench_suite_threads},   {"overhead", bench_suite_overhead},
 };
 
 struct bench_case *bench_make(struct bench_maker *maker, gqa_numerics numerics)

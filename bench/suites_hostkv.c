@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* suites_hostkv.c - hostkv: one token over keys and values where the host keeps them, plain or in
+ * blocks, in each number format; against a cache of the layer's own. */
+#include <stdio.h>
+
+#include "shapes.h"
+#include "suites.h"
+
+static const char *const homes[HOMES] = {[HOME_TOKENS] = "tokens",
+                                         [HOME_HEADS] = "heads",
+                                         [HOME_BLOCK_HEADS] = "blocks-heads",
+                                         [HOME_BLOCK_TOKENS] = "blocks-tokens",
+                                         [HOME_BLOCK_TURNED] = "blocks-turned"};
+
+static void add_hostkv(struct bench_maker *maker, const char *shape, int32_t past,
+                       gqa_numerics numerics)
+{
+    for (int32_t i = 0; i < 3 * (HOMES - 1) && !maker->failed; i++) {
+        const int32_t home = HOME_TOKENS + i / 3;
+        struct bench_case *one = bench_make(maker, numerics);
+        struct bench_spec cache;
+        char text[BENCH_NAME];
+
+        if (one == NULL) {
+            return;
+        }
+        bench_shape_use(bench_shape_find(shape), &one->spec);
+        one->spec.kind = BENCH_ATTENTION;
+        one->spec.past = past;
+        one->spec.cold = past >= 1024;
+        cache = one->spec;
+        one->spec.home = home;
+        one->spec.tensors = i % 3;
+        snprintf(text, sizeof text, "%s/P%d/%s-%s", shape, (int)past, homes[home],
+                 bench_format_name(i % 3));
+        bench_name(one, text);
+        bench_bound(one, BOUND_MEMORY);
+        bench_case_oppose(one, "cache", 0, -1, &cache);
+    }
+}
+
+void bench_suite_hostkv(struct bench_maker *maker)
+{
+    static const struct {
+        const char *shape;
+        int32_t past;
+    } all[] = {{"tiny", 64}, {"gpt-oss", 4096}, {"llama3-8b", 4096}};
+
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (bench_wants(maker, GQA_NUMERICS_BF16)) {
+            add_hostkv(maker, all[i].shape, all[i].past, GQA_NUMERICS_BF16);
+        }
+        if (bench_wants(maker, GQA_NUMERICS_F32)) {
+            add_hostkv(maker, all[i].shape, all[i].past, GQA_NUMERICS_F32);
+        }
+    }
+}
