@@ -15,6 +15,7 @@
 #include "support/host.h"
 #include "support/program.h"
 #include "support/random.h"
+#include "support/stored_row.h"
 
 enum { SEQUENCES = 3, OPERATIONS = 150, SEEDS_PER_CASE = 3 };
 
@@ -149,15 +150,18 @@ static void model_append(struct run *run, int s, int32_t n, const int32_t *posit
         model->positions[index] = positions[i];
         model->token_columns[index] = columns[i];
         for (int32_t h = 0; h < run->hkv; h++) {
+            struct stored_row row;
+            stored_row(&row, run->new_k + (i * run->hkv + h) * run->dk, run->dk,
+                       run->kind->dtype_k);
             for (int32_t d = 0; d < run->dk; d++) {
-                model->k[(index * run->hkv + h) * run->dk + d] =
-                    cache_stored(run->new_k[(i * run->hkv + h) * run->dk + d], run->kind->dtype_k);
+                model->k[(index * run->hkv + h) * run->dk + d] = stored_value(&row, d);
             }
+            stored_row(&row, run->new_v + (i * run->hkv + h) * run->dv, run->dv,
+                       run->kind->dtype_v);
             for (int32_t d = 0; d < run->dv; d++) {
-                float x =
-                    cache_stored(run->new_v[(i * run->hkv + h) * run->dv + d], run->kind->dtype_v);
+                float x = stored_value(&row, d);
                 model->v[(index * run->hkv + h) * run->dv + d] = x;
-                if (x - x != 0.0f) {
+                if (x - x != 0.0f && !stored_integer(run->kind->dtype_v)) {
                     model->nonfinite[page * run->hkv + h] = 1;
                 }
             }
@@ -200,38 +204,62 @@ static void check_metadata(const struct run *run, int s)
     check(run, model->length == 0 || sequence->last == model->positions[model->length - 1], "last");
 }
 
-/* An element of a page, as bits; 16 of them for bf16 and f16. */
-static uint32_t element(const unsigned char *part, int64_t index, gqa_dtype dtype)
+/* Is the memory of element `index` of a row zero? Of the integer types byte `index`. */
+static bool zero_at(const unsigned char *part, int64_t row, int64_t stride, int64_t index,
+                    gqa_dtype dtype)
 {
-    uint32_t word;
-    uint16_t half;
-    memcpy(&word, part + index * (dtype == GQA_F32 ? 4 : 2), dtype == GQA_F32 ? 4 : 2);
-    memcpy(&half, &word, sizeof half);
-    return dtype == GQA_F32 ? word : half;
+    const int64_t size = dtype == GQA_F32 ? 4 : stored_scaled(dtype) ? 1 : 2;
+    unsigned any = 0;
+    for (int64_t i = 0; i < size; i++) {
+        any |= part[(row * stride + index) * size + i];
+    }
+    return any == 0;
+}
+
+/* The bytes or elements of a row that hold something. */
+static int64_t row_used(int32_t dim, gqa_dtype dtype)
+{
+    return dtype == GQA_I4 ? (dim + 31) / 32 * 16 : dim;
+}
+
+static void check_scales(const struct run *run, const float *scale, int32_t scales, int32_t used)
+{
+    for (int32_t g = 0; g < scales; g++) {
+        for (int32_t slot = used; slot < run->page_size; slot++) {
+            check(run, float_bits(scale[g * run->page_size + slot]) == 0,
+                  "an unused scale is not zero");
+        }
+    }
 }
 
 /* Slots from used on, and the padding of all slots, are zero. */
 static void check_zeros(const struct run *run, int32_t page, int32_t used)
 {
     const struct gqa__cache_layout *layout = &run->cache->layout;
-    bool transposed = run->kernels.v_transposed;
-    int64_t v_dims =
-        (run->dv + run->kernels.value_step - 1) / run->kernels.value_step * run->kernels.value_step;
+    bool transposed = layout->v_transposed;
+    int64_t v_dims = transposed ? (run->dv + run->kernels.value_step - 1) /
+                                      run->kernels.value_step * run->kernels.value_step
+                                : layout->v_stride;
 
     for (int32_t head = 0; head < run->hkv; head++) {
         const unsigned char *k = gqa__cache_k(run->cache, page, head);
         const unsigned char *v = gqa__cache_v(run->cache, page, head);
         for (int32_t slot = 0; slot < run->page_size; slot++) {
-            for (int64_t d = slot < used ? run->dk : 0; d < layout->k_stride; d++) {
-                check(run, element(k, slot * layout->k_stride + d, layout->dtype_k) == 0,
+            for (int64_t d = slot < used ? row_used(run->dk, layout->dtype_k) : 0;
+                 d < layout->k_stride; d++) {
+                check(run, zero_at(k, slot, layout->k_stride, d, layout->dtype_k),
                       "an unused element of K is not zero");
             }
-            for (int64_t d = slot < used ? run->dv : 0; d < v_dims; d++) {
-                int64_t i = transposed ? d * layout->v_stride + slot : slot * layout->v_stride + d;
-                check(run, element(v, i, layout->dtype_v) == 0,
+            for (int64_t d = slot < used ? row_used(run->dv, layout->dtype_v) : 0; d < v_dims;
+                 d++) {
+                check(run,
+                      zero_at(v, transposed ? d : slot, layout->v_stride, transposed ? slot : d,
+                              layout->dtype_v),
                       "an unused element of V is not zero");
             }
         }
+        check_scales(run, gqa__cache_k_scale(run->cache, page, head), layout->k_scales, used);
+        check_scales(run, gqa__cache_v_scale(run->cache, page, head), layout->v_scales, used);
     }
     for (int32_t slot = used; slot < run->page_size; slot++) {
         int64_t i = (int64_t)page * run->page_size + slot;

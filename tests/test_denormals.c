@@ -411,7 +411,7 @@ static void run_attention(const struct gqa__kernels *kernels, bool flush)
     append.page = v;
     append.src = t.v;
     kernels->append_v(&append);
-    kernels->score(&(struct gqa__score_args){s, q, k, D, KEYS, ROWS, D, scratch});
+    kernels->score(&(struct gqa__score_args){s, q, k, D, KEYS, ROWS, D, NULL, scratch});
     kernels->softmax(
         &(struct gqa__softmax_args){.p = p, .m = m, .l = l, .s = s, .keys = KEYS, .ld = ROWS});
     kernels->accumulate(

@@ -156,6 +156,33 @@ static const same_bits_way in_f16[] = {
      .dtype_v = GQA_F16,
      .second_kernels = true},
 };
+/* A cache of these types in several ways, both numerics. */
+#define IN_TYPES(k, v)                                                                             \
+    {.name = "one call", .dtype_k = k, .dtype_v = v},                                              \
+        {.name = "pages of 16, 3 threads",                                                         \
+         .dtype_k = k,                                                                             \
+         .dtype_v = v,                                                                             \
+         .page_size = 16,                                                                          \
+         .threads = 3},                                                                            \
+        {.name = "pages of 512, flat, cut by keys",                                                \
+         .dtype_k = k,                                                                             \
+         .dtype_v = v,                                                                             \
+         .page_size = 512,                                                                         \
+         .flat = true,                                                                             \
+         .knobs = {.force_key_cut = true}},                                                        \
+        {.name = "each alone, all blocks masked",                                                  \
+         .dtype_k = k,                                                                             \
+         .dtype_v = v,                                                                             \
+         .alone = true,                                                                            \
+         .knobs = {.mask_all_blocks = true}},                                                      \
+    {                                                                                              \
+        .name = "second kernel set, pages of 32", .dtype_k = k, .dtype_v = v, .page_size = 32,     \
+        .second_kernels = true                                                                     \
+    }
+static const same_bits_way in_int8[] = {IN_TYPES(GQA_I8, GQA_I8)};
+static const same_bits_way in_e4m3[] = {IN_TYPES(GQA_E4M3, GQA_E4M3_240)};
+static const same_bits_way in_int4[] = {IN_TYPES(GQA_I4, GQA_I4)};
+static const same_bits_way in_mixed[] = {IN_TYPES(GQA_I8, GQA_BF16)};
 static const same_bits_way half_rounded[] = {
     {.name = "bf16 keys", .dtype_k = GQA_BF16},
     {.name = "bf16 keys, pages of 32, cut by keys",
@@ -222,6 +249,10 @@ static int run_models(uint64_t first, int models, int n)
         if (model.c.config.bidirectional == 0) {
             failures += compare_pieces(&model);
         }
+        failures += compare_all(&model, in_int8, sizeof in_int8 / sizeof *in_int8);
+        failures += compare_all(&model, in_e4m3, sizeof in_e4m3 / sizeof *in_e4m3);
+        failures += compare_all(&model, in_int4, sizeof in_int4 / sizeof *in_int4);
+        failures += compare_all(&model, in_mixed, sizeof in_mixed / sizeof *in_mixed);
         if (model.c.config.numerics == GQA_NUMERICS_F32) {
             failures += compare_all(&model, rounded, sizeof rounded / sizeof *rounded);
             failures += compare_all(&model, in_f16, sizeof in_f16 / sizeof *in_f16);

@@ -10,13 +10,13 @@
 
 #include <cmocka.h>
 
-#include "base/number.h"
 #include "cache/cache.h"
 #include "support/cache_kinds.h"
 #include "support/program.h"
 #include "support/random.h"
 #include "support/refusal.h"
 #include "support/sequence_lines.h"
+#include "support/stored_row.h"
 
 static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0};
 static const struct rig_kind halved = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_BF16, 32, 1, 0};
@@ -42,16 +42,32 @@ static void pad(struct text *text)
     }
 }
 
-static void put_rows(struct text *text, const float *x, int n, gqa_dtype storage)
+/* Rows of dim numbers; of int4 whole groups of 16 bytes. */
+static void put_rows(struct text *text, const float *x, int rows, int dim, gqa_dtype storage)
 {
-    for (int i = 0; i < n; i++) {
-        const uint32_t word = float_bits(cache_stored(x[i], storage));
-        if (storage == GQA_F32) {
-            put(text, word, 4);
-        } else if (storage == GQA_F16) {
-            put(text, gqa__f32_to_f16(x[i]), 2);
-        } else {
-            put(text, word >> 16, 2); /* what is stored is a bf16 */
+    const int wide = storage == GQA_I4 ? (dim + 31) / 32 * 16 : dim;
+    struct stored_row row;
+    for (int i = 0; i < rows; i++) {
+        uint32_t codes[STORED_ROW_MOST] = {0};
+        stored_row(&row, x + i * dim, dim, storage);
+        for (int d = 0; d < dim; d++) {
+            codes[stored_byte(d, storage)] |= stored_bits(&row, d, storage)
+                                              << stored_shift(d, storage);
+        }
+        for (int j = 0; j < wide; j++) {
+            put(text, codes[j], storage == GQA_F32 ? 4 : stored_scaled(storage) ? 1 : 2);
+        }
+    }
+    pad(text);
+}
+
+static void put_scales(struct text *text, const float *x, int rows, int dim, gqa_dtype storage)
+{
+    struct stored_row row;
+    for (int i = 0; i < rows; i++) {
+        stored_row(&row, x + i * dim, dim, storage);
+        for (int g = 0; g < row.scales; g++) {
+            put(text, float_bits(row.scale[g]), 4);
         }
     }
     pad(text);
@@ -118,8 +134,10 @@ static struct text write_line(const struct rig_line *line, gqa_dtype storage)
         rig_numbers(line->token[i].seed, k + i * RIG_HKV * RIG_DK, v + i * RIG_HKV * RIG_DV);
     }
     pad(&text);
-    put_rows(&text, k, line->length * RIG_HKV * RIG_DK, storage);
-    put_rows(&text, v, line->length * RIG_HKV * RIG_DV, storage);
+    put_rows(&text, k, line->length * RIG_HKV, RIG_DK, storage);
+    put_rows(&text, v, line->length * RIG_HKV, RIG_DV, storage);
+    put_scales(&text, k, line->length * RIG_HKV, RIG_DK, storage);
+    put_scales(&text, v, line->length * RIG_HKV, RIG_DV, storage);
     const size_t size = text.size;
     text.size = 16;
     put(&text, size, 8);
@@ -330,7 +348,9 @@ static const struct edit edits[] = {
     {40, 0xffffffff, GQA_ERR_ARG, "bytes", "elements of a head of V"},
     {44, GQA_U8, GQA_ERR_UNSUPPORTED, "bytes", "say that K is of type 3; it must be GQA_F32 (0)"},
     {44, GQA_F16, GQA_ERR_ARG, "size", "is 1664"},
-    {48, GQA_I8, GQA_ERR_UNSUPPORTED, "bytes", "say that V is of type 5"},
+    {48, GQA_BITS, GQA_ERR_UNSUPPORTED, "bytes", "say that V is of type 4"},
+    {48, 9, GQA_ERR_UNSUPPORTED, "bytes", "say that V is of type 9"},
+    {48, GQA_I8, GQA_ERR_ARG, "size", "is 1664"},
     {44, GQA_BF16, GQA_ERR_ARG, "size", "is 1664"},
     {52, 1, GQA_ERR_ARG, "bytes", "say a header of 64 bytes"},
     {64, 0x80000000, GQA_ERR_ARG, "bytes", "give token 0 position 2147483648"},

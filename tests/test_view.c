@@ -4,6 +4,7 @@
  * The same tokens lie in a cache (beside a second sequence, so that pages alternate) and in a plain
  * tensor; both views must give the same keys, element for element.
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,6 +19,7 @@
 #include "support/host.h"
 #include "support/program.h"
 #include "support/random.h"
+#include "support/stored_row.h"
 
 enum { HKV = 2, GUARD = 64 };
 
@@ -181,10 +183,47 @@ static uint32_t operand_bits(const struct keys *keys, const void *base, int64_t 
                : float_bits(gqa__canonical(gqa__bf16_to_f32(((const uint16_t *)base)[index])));
 }
 
-/* What an operand must be: stored in the cache's format (unless plain), then as operand. */
-static uint32_t expected_bits(const struct keys *keys, float x, gqa_dtype storage, bool paged)
+/* K or V of one key: as stored in the cache's type (unless plain). */
+static struct stored_row row_of(const struct keys *keys, int32_t index, int32_t head, bool value,
+                                bool paged)
 {
-    return float_bits(cache_stored(paged ? cache_stored(x, storage) : x, keys->kernels.operand));
+    const int32_t dim = value ? keys->dv : keys->dk;
+    const float *x = (value ? keys->v : keys->k) + ((int64_t)index * HKV + head) * dim;
+    const gqa_dtype type = value ? keys->kind->dtype_v : keys->kind->dtype_k;
+    struct stored_row row;
+    stored_row(&row, x, dim, paged ? type : GQA_F32);
+    return row;
+}
+
+static gqa_dtype k_type(const struct keys *keys, bool paged)
+{
+    return paged ? keys->kind->dtype_k : keys->plain;
+}
+
+static gqa_dtype v_type(const struct keys *keys, bool paged)
+{
+    return paged ? keys->kind->dtype_v : keys->plain;
+}
+
+static bool apart(gqa_dtype type)
+{
+    return stored_scaled(type) && !stored_integer(type);
+}
+
+static bool same_scale(float scale, const struct stored_row *row, bool exists)
+{
+    return float_bits(scale) == float_bits(exists ? row->scale[0] : 0.0f);
+}
+
+/* What operand d of a row must be: the element, or its code where the scale stands apart. */
+static uint32_t expected_bits(const struct keys *keys, const struct stored_row *row, int32_t d,
+                              int32_t dim, gqa_dtype type)
+{
+    if (d >= dim) {
+        return 0;
+    }
+    return float_bits(cache_stored(apart(type) ? (float)row->code[d] : stored_value(row, d),
+                                   keys->kernels.operand));
 }
 
 /* Elements of the panel, those beyond the true dims and beyond the length included. */
@@ -199,23 +238,27 @@ static void check_elements(const struct keys *keys, const struct gqa__kv_panel *
 
     for (int32_t i = 0; i < panel->keys; i++) {
         int32_t index = first + i;
-        int64_t token = (int64_t)index * HKV + head;
-        for (int32_t d = 0; d < k_dims; d++) {
-            uint32_t expected = 0;
-            if (index < keys->length && d < keys->dk) {
-                expected =
-                    expected_bits(keys, keys->k[token * keys->dk + d], keys->kind->dtype_k, paged);
-            }
+        bool exists = index < keys->length;
+        struct stored_row k = row_of(keys, exists ? index : 0, head, false, paged);
+        struct stored_row v = row_of(keys, exists ? index : 0, head, true, paged);
+        check(keys, (panel->k_scale != NULL) == apart(k_type(keys, paged)), "scales of K", index);
+        check(keys, (panel->v_scale != NULL) == apart(v_type(keys, paged)), "scales of V", index);
+        check(keys, panel->k_scale == NULL || same_scale(panel->k_scale[i], &k, exists),
+              "a scale of K", index);
+        check(keys, panel->v_scale == NULL || same_scale(panel->v_scale[i], &v, exists),
+              "a scale of V", index);
+        check(keys, (panel->k == NULL) == stored_integer(k_type(keys, paged)), "no K", index);
+        check(keys, (panel->v == NULL) == stored_integer(v_type(keys, paged)), "no V", index);
+        for (int32_t d = 0; d < k_dims && panel->k != NULL; d++) {
+            uint32_t expected =
+                exists ? expected_bits(keys, &k, d, keys->dk, k_type(keys, paged)) : 0;
             check(keys, operand_bits(keys, panel->k, i * panel->k_stride + d) == expected,
                   paged ? "K of pages" : "K of tensors", index);
         }
-        for (int32_t d = 0; d < v_dims; d++) {
+        for (int32_t d = 0; d < v_dims && panel->v != NULL; d++) {
             int64_t at = kernels->v_transposed ? d * panel->v_stride + i : i * panel->v_stride + d;
-            uint32_t expected = 0;
-            if (index < keys->length && d < keys->dv) {
-                expected =
-                    expected_bits(keys, keys->v[token * keys->dv + d], keys->kind->dtype_v, paged);
-            }
+            uint32_t expected =
+                exists ? expected_bits(keys, &v, d, keys->dv, v_type(keys, paged)) : 0;
             check(keys, operand_bits(keys, panel->v, at) == expected,
                   paged ? "V of pages" : "V of tensors", index);
         }
@@ -227,9 +270,12 @@ static bool has_nonfinite(const struct keys *keys, int32_t head, int32_t first, 
                           bool paged)
 {
     for (int32_t index = first; index < end && index < keys->length; index++) {
+        if (stored_integer(v_type(keys, paged))) {
+            return false; /* their kernels see for themselves */
+        }
+        struct stored_row row = row_of(keys, index, head, true, paged);
         for (int32_t d = 0; d < keys->dv; d++) {
-            float x = keys->v[(index * HKV + head) * keys->dv + d];
-            float y = gqa__f32_from_bits(expected_bits(keys, x, keys->kind->dtype_v, paged));
+            float y = cache_stored(stored_value(&row, d), keys->kernels.operand);
             if (y - y != 0.0f) {
                 return true;
             }
@@ -263,9 +309,11 @@ static void check_place(const struct keys *keys, const struct gqa__kv_panel *pan
     bool direct_v =
         (aligned && keys->kind->dtype_v == kernels->operand) ||
         (whole && !kernels->v_transposed && in_place(keys, keys->dv, kernels->value_step));
-    check(keys, inside(panel->k, keys->scratch, keys->scratch_bytes) != direct_k,
+    check(keys,
+          panel->k == NULL || inside(panel->k, keys->scratch, keys->scratch_bytes) != direct_k,
           "K lies in the wrong place", first);
-    check(keys, inside(panel->v, keys->scratch, keys->scratch_bytes) != direct_v,
+    check(keys,
+          panel->v == NULL || inside(panel->v, keys->scratch, keys->scratch_bytes) != direct_v,
           "V lies in the wrong place", first);
     check(keys, !paged || !direct_k || inside(panel->k, keys->host.block, keys->host.size),
           "K does not lie in the pages", first);
@@ -388,14 +436,16 @@ static void check_load(const struct keys *keys, bool paged)
             int64_t token = (int64_t)i * HKV + h;
             gqa__view_load(view, h, i, k, NULL);
             gqa__view_load(view, h, i, NULL, v);
+            struct stored_row row = row_of(keys, i, h, false, paged);
             for (int32_t d = 0; d < keys->dk; d++) {
                 float x = keys->k[token * keys->dk + d];
-                uint32_t expected = float_bits(paged ? cache_stored(x, keys->kind->dtype_k) : x);
+                uint32_t expected = float_bits(paged ? stored_value(&row, d) : x);
                 check(keys, float_bits(k[d]) == expected, "fetched K", i);
             }
+            row = row_of(keys, i, h, true, paged);
             for (int32_t d = 0; d < keys->dv; d++) {
                 float x = keys->v[token * keys->dv + d];
-                uint32_t expected = float_bits(paged ? cache_stored(x, keys->kind->dtype_v) : x);
+                uint32_t expected = float_bits(paged ? stored_value(&row, d) : x);
                 check(keys, float_bits(v[d]) == expected, "fetched V", i);
             }
         }

@@ -31,8 +31,10 @@ typedef struct gqa_cache_options {
     int32_t page_size;     /* tokens per page: 16, 32, 64, 128, 256 or 512; 0 = 128 */
     int64_t num_pages; /* in the pool shared by all sequences; 0 = enough for all of them full, or,
                           of rings, for as much as each can hold with calls of call_tokens */
-    gqa_dtype dtype_k; /* storage. numerics F32: F32 (default), BF16 or F16, K and V each; */
-    gqa_dtype dtype_v; /*          numerics BF16: BF16 (default) */
+    /* Storage of K and of V, each for itself: F32, BF16, F16, or quantised with scales of their
+     * own: I8, E4M3 (sizes up to 448), E4M3_240 (up to 240, as Trainium 2 saturates), I4. Numerics
+     * F32: all of them, F32 by default. Numerics BF16: not F32 and not F16, BF16 by default. */
+    gqa_dtype dtype_k, dtype_v;
     /* The caller's memory for the cache: at least gqa_cache_size bytes, aligned to 64, with any
      * content, lent until the cache is destroyed. NULL and 0 = from the layer's runtime. */
     void *memory;
@@ -143,14 +145,14 @@ GQA_API gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void
 
 /* Make a sequence, which must hold no tokens, the saved one. KV heads and head dims must be the
  * cache's (GQA_ERR_SHAPE), and the storage types, unless convert is 1: then K and V are rounded to
- * nearest even where the cache's type has not all their values. Page size, kernel set and numerics
- * may be others. Where the types are the same, going on gives the bits that the saved sequence
- * would have given (config.denormals FLUSH: that with zeros in the place of denormals). All or
- * nothing, and nothing is read beyond size: bytes that are no saved sequence, cut short, damaged or
- * unsound are GQA_ERR_ARG (of another version, or of a type that no cache has:
- * GQA_ERR_UNSUPPORTED); so are those of a ring if a token that follows could see, by this cache's
- * retention, what the ring had given back. GQA_ERR_CACHE_FULL as in gqa_cache_append: all tokens
- * of the bytes are taken, also where this cache is a ring that would keep fewer. */
+ * nearest even, or quantised, where the cache's type has not all their values. Page size, kernel
+ * set and numerics may be others. Where the types are the same, going on gives the bits that the
+ * saved sequence would have given (config.denormals FLUSH: that with zeros in the place of
+ * denormals). All or nothing, and nothing is read beyond size: bytes that are no saved sequence,
+ * cut short, damaged or unsound are GQA_ERR_ARG (of another version, or of a type that no cache
+ * has: GQA_ERR_UNSUPPORTED); so are those of a ring if a token that follows could see, by this
+ * cache's retention, what the ring had given back. GQA_ERR_CACHE_FULL as in gqa_cache_append: all
+ * tokens of the bytes are taken, also where this cache is a ring that would keep fewer. */
 GQA_API gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes,
                                   size_t size, int32_t convert, gqa_error *err);
 
@@ -173,8 +175,8 @@ GQA_API gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gq
                                     gqa_error *err);
 
 /* Copy tokens [first, first + n), which must be held, out, n = shape[1]: key [Hkv, n, Dk], value
- * [Hkv, n, Dv] (f32, bf16 or f16), as the pages hold them; one of them may be NULL. positions [n]
- * or NULL. */
+ * [Hkv, n, Dv] (f32, bf16 or f16), as the pages hold them (a code times its scale, rounded to f32
+ * and then to the format); one of them may be NULL. positions [n] or NULL. */
 GQA_API gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t first,
                                   const gqa_tensor *key, const gqa_tensor *value,
                                   int32_t *positions, gqa_error *err);

@@ -33,15 +33,20 @@ typedef struct gqa_error {
 } gqa_error;
 
 /* Number formats. GQA_U8 and GQA_BITS are for masks only: one byte, or one bit (bit c % 8 of byte
- * c / 8, least significant first), per element; 1 = may attend. GQA_I8 is for weight matrices only
- * (config.weight_storage): int8_t, to be multiplied by the scale of its row. */
+ * c / 8, least significant first), per element; 1 = may attend. GQA_I8 is for weight matrices
+ * (config.weight_storage): int8_t, to be multiplied by the scale of its row; and, as the last
+ * three, for what a cache stores (gqa_cache_options.dtype_k): 8 bits of floating point with sign,
+ * exponent (4) and fraction (3), of sizes up to 448 or up to 240; two's complement in 4 bits. */
 typedef enum gqa_dtype {
     GQA_F32 = 0,
     GQA_BF16 = 1,
     GQA_F16 = 2,
     GQA_U8 = 3,
     GQA_BITS = 4,
-    GQA_I8 = 5
+    GQA_I8 = 5,
+    GQA_E4M3 = 6,
+    GQA_E4M3_240 = 7,
+    GQA_I4 = 8
 } gqa_dtype;
 
 /* Instruction sets: those of x86-64 in rising order, then AArch64's. AUTO: the best kernel set that

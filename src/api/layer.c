@@ -39,6 +39,7 @@ static gqa_status prepare(struct gqa_layer *layer, const gqa_config *config,
                              params->config.numerics, err);
     }
     if (status == GQA_OK) {
+        params->integer = gqa__select_integer(params->kernels);
         gqa__shape_derive(&params->shape, &params->config);
         params->backend =
             params->config.backend == GQA_BACKEND_AUTO ? GQA_BACKEND_CPU : params->config.backend;

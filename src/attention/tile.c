@@ -6,10 +6,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "attention/runs.h"
 #include "attention/trace.h"
 #include "base/fold.h"
 #include "base/memory.h"
 #include "base/number.h"
+#include "base/storage.h"
 #include "base/tensor.h"
 #include "base/units.h"
 
@@ -17,6 +19,7 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
                              const struct gqa__params *params, int64_t max_keys, int32_t segments)
 {
     const struct gqa__kernels *const kernels = params->kernels;
+    const struct gqa__integer_kernels *const integer = params->integer;
     const int64_t lanes = kernels->tile_rows;
     const int32_t dv = params->shape.dv;
     const int32_t capacity = gqa__fold_capacity(max_keys);
@@ -24,6 +27,8 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
 
     own.q =
         gqa__arena_take(arena, (int64_t)kernels->q_bytes(params->shape.dk, kernels->tile_rows), 1);
+    own.integer_q =
+        gqa__arena_take(arena, (int64_t)integer->q_bytes(params->shape.dk, kernels->tile_rows), 1);
     own.s = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.p = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.bias = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
@@ -33,7 +38,11 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
         segments > 1 ? gqa__arena_take(arena, lanes * params->shape.dk, sizeof(float)) : NULL;
     own.panel =
         gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(kernels, params->shape.dk, dv), 1);
-    own.kernel = gqa__arena_take(arena, (int64_t)kernels->scratch_bytes, 1);
+    own.integer_run = gqa__arena_take(arena, GQA__BLOCK_PANELS, sizeof *own.integer_run);
+    own.kernel = gqa__arena_take(arena,
+                                 gqa__max((int64_t)kernels->scratch_bytes,
+                                          (int64_t)integer->scratch_bytes(params->shape.dk, dv)),
+                                 1);
     own.prefetch = gqa__arena_take(arena, GQA__BLOCK_PREFETCHES, sizeof *own.prefetch);
     own.k_pos = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
     own.columns = gqa__arena_take(arena, GQA__FOLD_BLOCK, sizeof(int32_t));
@@ -111,15 +120,18 @@ void gqa__tile_pack(struct gqa__tile *tile, const void *q, gqa_dtype type)
     const struct gqa__shape *const shape = &tile->params->shape;
     const struct gqa__kernels *const kernels = tile->params->kernels;
 
-    kernels->pack_q(
-        &(struct gqa__pack_q_args){.dst = tile->scratch->q,
-                                   .q = q,
-                                   .q_type = type,
-                                   .map = &tile->map,
-                                   .ld = tile->ld,
-                                   .dk = shape->dk,
-                                   .scale = (float)((double)shape->score_scale * GQA__LOG2E),
-                                   .flush = shape->flush});
+    const bool integer = gqa__tile_integer(tile, false);
+    const struct gqa__pack_q_args pack = {.dst =
+                                              integer ? tile->scratch->integer_q : tile->scratch->q,
+                                          .q = q,
+                                          .q_type = type,
+                                          .map = &tile->map,
+                                          .ld = tile->ld,
+                                          .dk = shape->dk,
+                                          .scale = (float)((double)shape->score_scale * GQA__LOG2E),
+                                          .flush = shape->flush};
+
+    (integer ? tile->params->integer->pack_q : kernels->pack_q)(&pack);
     gqa__fold_begin(&tile->scratch->fold, tile->ld);
 }
 
@@ -240,96 +252,6 @@ static enum gqa__sight make_rules(struct gqa__tile *tile, int32_t first, int32_t
     return sight;
 }
 
-/* Where is V of a panel large? mark [keys]; only kernels of bf16 operands ask. */
-static void mark_large(const struct gqa__tile *tile, const struct gqa__kv_panel *panel,
-                       uint8_t *mark)
-{
-    const struct gqa__kernels *kernels = tile->params->kernels;
-    const int64_t key_step = kernels->v_transposed ? 1 : panel->v_stride;
-    const int64_t d_step = kernels->v_transposed ? panel->v_stride : 1;
-    const uint16_t *v = panel->v;
-
-    for (int32_t d = 0; d < tile->params->shape.dv && kernels->operand == GQA_BF16; d++) {
-        for (int32_t key = 0; key < panel->keys; key++) {
-            const unsigned size = v[d * d_step + key * key_step] & 0x7fffu;
-            mark[key] |= size >= GQA__LARGE_BF16 && size < 0x7f80u;
-        }
-    }
-}
-
-/* The runs of keys [first, end) in panels, and where V is large, mark [end - first]; sets *special.
- * Returns how many. */
-static int32_t find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
-                         struct gqa__key_run *run, uint8_t *mark, bool *special)
-{
-    struct gqa__kv_panel panel;
-    int32_t n = 0;
-
-    *special = false;
-    for (int32_t k = first; k < end; k += panel.keys) {
-        gqa__view_panel(&tile->segment->view, tile->id.head, k, end - k, tile->scratch->panel,
-                        &panel);
-        if (panel.special) {
-            if (!*special) {
-                memset(mark, 0, (size_t)(end - first));
-            }
-            *special = true;
-            mark_large(tile, &panel, mark + (k - first));
-        }
-        assert(n < GQA__BLOCK_PANELS);
-        run[n++] =
-            (struct gqa__key_run){panel.k, panel.k_stride, panel.v, panel.v_stride, panel.keys};
-    }
-    return n;
-}
-
-/* A block, from key `first` on, by the single entries of the kernel set, one after the other: for
- * sets without `block`, where V may be special, and where somebody looks at scores or states. */
-static void walk_runs(const struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
-                      const uint8_t *mark)
-{
-    const struct gqa__kernels *const kernels = tile->params->kernels;
-    const size_t p_size = (size_t)block->ld * gqa__dtype_size(kernels->operand);
-    const struct gqa__softmax_args softmax = {.p = block->p,
-                                              .m = block->state.m,
-                                              .l = block->state.l,
-                                              .s = block->s,
-                                              .mark = mark,
-                                              .keys = block->keys,
-                                              .ld = block->ld};
-    struct gqa__score_args score = {
-        .q = block->q, .ld = block->ld, .dk = block->dk, .scratch = block->scratch};
-    struct gqa__accumulate_args accumulate = {.o = block->state.o,
-                                              .ld = block->ld,
-                                              .dv = block->dv,
-                                              .flags = GQA__ACC_FIRST |
-                                                       (mark != NULL ? GQA__ACC_MARKED : 0),
-                                              .scratch = block->scratch};
-
-    for (int32_t i = 0, key = 0; i < block->runs; key += block->run[i++].keys) {
-        score.s = block->s + (int64_t)key * block->ld;
-        score.k = block->run[i].k;
-        score.k_stride = block->run[i].k_stride;
-        score.keys = block->run[i].keys;
-        kernels->score(&score);
-    }
-    if (block->rules != NULL) {
-        kernels->apply_rules(block->s, block->rules);
-    }
-    if (tile->health != NULL) {
-        gqa__tile_note_scores(tile, first, block->keys, block->s);
-    }
-    kernels->softmax(&softmax);
-    for (int32_t i = 0, key = 0; i < block->runs; key += block->run[i++].keys) {
-        accumulate.p = (const unsigned char *)block->p + (size_t)key * p_size;
-        accumulate.v = block->run[i].v;
-        accumulate.v_stride = block->run[i].v_stride;
-        accumulate.keys = block->run[i].keys;
-        kernels->accumulate(&accumulate);
-        accumulate.flags &= ~GQA__ACC_FIRST;
-    }
-}
-
 /* Merges the block's state into those of lower keys, as block->merge_into says. */
 static void merge_block(const struct gqa__kernels *kernels, const struct gqa__block *block)
 {
@@ -428,7 +350,6 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .dk = tile->params->shape.dk,
                                .dv = tile->params->shape.dv,
                                .keys = end - first,
-                               .run = run,
                                .s = scratch->s,
                                .p = scratch->p,
                                .scratch = scratch->kernel,
@@ -449,9 +370,12 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     }
     block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = rules.keys > 0 ? &rules : NULL;
-    block.runs = find_runs(tile, first, end, run, mark, &special);
-    if (kernels->block == NULL || special || tile->trace != NULL || tile->health != NULL) {
-        walk_runs(tile, first, &block, special ? mark : NULL);
+    const bool integer_k = gqa__tile_integer(tile, false);
+    const bool integer_v = gqa__tile_integer(tile, true);
+    special = !(integer_k && integer_v) && gqa__tile_find_runs(tile, first, end, run, &block, mark);
+    if (kernels->block == NULL || special || tile->trace != NULL || tile->health != NULL ||
+        integer_k || integer_v) {
+        gqa__tile_walk_runs(tile, first, &block, special ? mark : NULL);
         if (tile->trace != NULL) {
             gqa__trace_computed(tile, first, end, sight, &block.state);
         }

@@ -9,15 +9,17 @@
 
 /* Scratch of one thread. R = tile_rows, F = GQA__FOLD_BLOCK. */
 struct gqa__tile_scratch {
-    void *q;          /* packed, q_bytes(dk, R) */
-    float *s;         /* [F][R] scores */
-    void *p;          /* [F][R] p, as the product with V reads it */
-    float *bias;      /* [F][R] */
-    uint8_t *visible; /* [F][R] */
-    uint8_t *seen;    /* [R][F]: of each token, or row, before it is copied to lanes */
-    float *gathered;  /* [R][dk] queries of several segments; NULL where there is one */
-    void *panel;      /* gqa__view_scratch_bytes */
-    void *kernel;     /* [scratch_bytes] of the kernel set */
+    void *q;         /* packed, q_bytes(dk, R) */
+    void *integer_q; /* the same by the integer kernels, for K that is stored as integers */
+    struct gqa__integer_run *integer_run; /* [GQA__BLOCK_PANELS] */
+    float *s;                             /* [F][R] scores */
+    void *p;                              /* [F][R] p, as the product with V reads it */
+    float *bias;                          /* [F][R] */
+    uint8_t *visible;                     /* [F][R] */
+    uint8_t *seen;   /* [R][F]: of each token, or row, before it is copied to lanes */
+    float *gathered; /* [R][dk] queries of several segments; NULL where there is one */
+    void *panel;     /* gqa__view_scratch_bytes */
+    void *kernel;    /* [scratch_bytes] of the kernel set */
     struct gqa__prefetch *prefetch; /* [GQA__BLOCK_PREFETCHES] */
     int32_t *k_pos;                 /* [F] */
     int32_t *columns;               /* [F] */

@@ -19,6 +19,9 @@ size_t gqa__dtype_size(gqa_dtype dtype)
     case GQA_I8:
         return 1;
     case GQA_BITS:
+    case GQA_E4M3:
+    case GQA_E4M3_240:
+    case GQA_I4: /* no tensor has these three */
     default:
         return 0;
     }
@@ -37,6 +40,9 @@ static bool format_allowed(gqa_dtype dtype, int formats)
         return (formats & GQA__MASKS) != 0;
     case GQA_I8:
         return (formats & GQA__INT8) != 0;
+    case GQA_E4M3:
+    case GQA_E4M3_240:
+    case GQA_I4:
     default:
         return false;
     }

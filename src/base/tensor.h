@@ -57,7 +57,8 @@ void gqa__store_zero(const gqa_tensor *dst, int64_t offset, int64_t n);
 /* Mask element at the element (or bit) offset. */
 bool gqa__mask_at(const gqa_tensor *mask, int64_t offset);
 
-/* Bytes per element; 0 for GQA_BITS and bad values. */
+/* Bytes per element of a tensor; 0 for GQA_BITS, for types that only caches have, and for bad
+ * values. */
 size_t gqa__dtype_size(gqa_dtype dtype);
 
 /* Value i of an array of that format; NULL of none. */

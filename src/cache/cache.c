@@ -7,10 +7,9 @@
 
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/number.h"
-#include "base/tensor.h"
 #include "cache/pages.h"
 #include "cache/ring.h"
+#include "cache/row.h"
 
 static int32_t pages_held(const struct gqa_cache *cache, int32_t length)
 {
@@ -134,6 +133,22 @@ void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
     sequence->columns = columns_after;
 }
 
+/* K or V rows for slots [slot, slot + n) of a page. */
+static struct gqa__append_args append_args(const struct gqa__plane *plane, int32_t slot, int32_t n,
+                                           const float *src, int64_t src_stride)
+{
+    return (struct gqa__append_args){.page = plane->at,
+                                     .stride = plane->stride,
+                                     .slot = slot,
+                                     .n = n,
+                                     .src = src,
+                                     .src_stride = src_stride,
+                                     .dim = plane->dim,
+                                     .storage = plane->dtype,
+                                     .scale = plane->scale,
+                                     .scale_stride = plane->slots};
+}
+
 void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head, int32_t first,
                       int32_t n, const struct gqa__kv_rows *rows)
 {
@@ -145,30 +160,67 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
         const int32_t slot = (first + done) % layout->page_size;
         const int32_t run = (int32_t)gqa__min(n - done, layout->page_size - slot);
         const int32_t page = gqa__cache_page(cache, sequence, first + done);
-        const struct gqa__append_args k = {.page = gqa__cache_k(cache, page, head),
-                                           .stride = layout->k_stride,
-                                           .slot = slot,
-                                           .n = run,
-                                           .src = rows->k + done * rows->k_step,
-                                           .src_stride = rows->k_step,
-                                           .dim = layout->dk,
-                                           .storage = layout->dtype_k,
-                                           .flush = layout->flush};
-        const struct gqa__append_args v = {.page = gqa__cache_v(cache, page, head),
-                                           .stride = layout->v_stride,
-                                           .slot = slot,
-                                           .n = run,
-                                           .src = rows->v + done * rows->v_step,
-                                           .src_stride = rows->v_step,
-                                           .dim = layout->dv,
-                                           .storage = layout->dtype_v,
-                                           .flush = layout->flush};
-        layout->kernels->append_k(&k);
-        if (layout->kernels->append_v(&v)) {
-            cache->special[(int64_t)page * layout->hkv + head] = 1;
+        if (rows->k != NULL) {
+            const struct gqa__plane plane = gqa__cache_plane(cache, page, head, false);
+            struct gqa__append_args k =
+                append_args(&plane, slot, run, rows->k + done * rows->k_step, rows->k_step);
+            k.flush = layout->flush;
+            layout->kernels->append_k(&k);
+        }
+        if (rows->v != NULL) {
+            const struct gqa__plane plane = gqa__cache_plane(cache, page, head, true);
+            struct gqa__append_args v =
+                append_args(&plane, slot, run, rows->v + done * rows->v_step, rows->v_step);
+            v.flush = layout->flush;
+            if (layout->kernels->append_v(&v)) {
+                cache->special[(int64_t)page * layout->hkv + head] = 1;
+            }
         }
         done += run;
     }
+}
+
+void gqa__cache_get_row(const struct gqa_cache *cache, int32_t sequence_id,
+                        const struct gqa__row_at *at, struct gqa__row *row)
+{
+    const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
+    const int32_t page = gqa__cache_page(cache, sequence, at->index);
+    const struct gqa__plane plane = gqa__cache_plane(cache, page, at->head, at->value);
+
+    gqa__row_get(&plane, at->index % cache->layout.page_size, row);
+}
+
+/* A row of the page's own scaled type. */
+static void put_row(struct gqa_cache *cache, int32_t sequence_id, const struct gqa__row_at *at,
+                    const struct gqa__row *row)
+{
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
+    const int32_t page = gqa__cache_page(cache, sequence, at->index);
+    const struct gqa__plane plane = gqa__cache_plane(cache, page, at->head, at->value);
+    const bool bf16 = layout->kernels->numerics == GQA_NUMERICS_BF16;
+
+    gqa__row_put(&plane, at->index % layout->page_size, row);
+    for (int32_t g = 0; g < plane.scales && at->value; g++) {
+        if (gqa__scale_special(plane.dtype, row->scale[g], bf16)) {
+            cache->special[(int64_t)page * layout->hkv + at->head] = 1;
+        }
+    }
+}
+
+void gqa__cache_set_row(struct gqa_cache *cache, int32_t sequence, const struct gqa__row_at *at,
+                        const struct gqa__row *row, gqa_dtype dtype)
+{
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    float x[GQA__HEAD_DIM_MAX];
+    const struct gqa__kv_rows k = {.k = x}, v = {.v = x};
+
+    if (gqa__scaled(dtype) && dtype == (at->value ? layout->dtype_v : layout->dtype_k)) {
+        put_row(cache, sequence, at, row);
+        return;
+    }
+    gqa__row_values(row, dtype, at->value ? layout->dv : layout->dk, x);
+    gqa__cache_write(cache, sequence, at->head, at->index, 1, at->value ? &v : &k);
 }
 
 static bool positions_ordered(const struct gqa_cache *cache, const struct gqa__sequence *sequence)
@@ -234,41 +286,22 @@ void gqa__cache_fork(struct gqa_cache *cache, int32_t from, int32_t to)
     }
 }
 
-/* n stored elements, step apart, as f32. */
-static void load_elements(float *dst, const unsigned char *src, int64_t step, int32_t n,
-                          gqa_dtype dtype)
-{
-    for (int32_t i = 0; i < n; i++) {
-        if (dtype == GQA_F32) {
-            memcpy(&dst[i], src + (size_t)(i * step) * sizeof dst[i], sizeof dst[i]);
-        } else {
-            uint16_t half;
-            memcpy(&half, src + (size_t)(i * step) * sizeof half, sizeof half);
-            dst[i] = dtype == GQA_BF16 ? gqa__bf16_to_f32(half) : gqa__f16_to_f32(half);
-        }
-    }
-}
-
 void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence_id, int32_t head,
                      int32_t index, float *k, float *v)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
-    const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
-    const int32_t page = gqa__cache_page(cache, sequence, index);
-    const int64_t slot = index % layout->page_size;
-    assert(index >= sequence->first && index < sequence->length);
+    struct gqa__row_at at = {head, index, false};
+    struct gqa__row row;
+    assert(index >= cache->sequences[sequence_id].first &&
+           index < cache->sequences[sequence_id].length);
 
     if (k != NULL) {
-        load_elements(k,
-                      gqa__cache_k(cache, page, head) +
-                          (size_t)(slot * layout->k_stride) * gqa__dtype_size(layout->dtype_k),
-                      1, layout->dk, layout->dtype_k);
+        gqa__cache_get_row(cache, sequence_id, &at, &row);
+        gqa__row_values(&row, layout->dtype_k, layout->dk, k);
     }
     if (v != NULL) {
-        const int64_t offset = layout->kernels->v_transposed ? slot : slot * layout->v_stride;
-        const int64_t step = layout->kernels->v_transposed ? layout->v_stride : 1;
-        load_elements(
-            v, gqa__cache_v(cache, page, head) + (size_t)offset * gqa__dtype_size(layout->dtype_v),
-            step, layout->dv, layout->dtype_v);
+        at.value = true;
+        gqa__cache_get_row(cache, sequence_id, &at, &row);
+        gqa__row_values(&row, layout->dtype_v, layout->dv, v);
     }
 }

@@ -3,7 +3,8 @@
  *
  * Page: for each KV head its K, then its V, as the kernel set wants them:
  *   K [page_size][k_stride] of dtype_k; V [page_size][v_stride] of dtype_v, or, if the set wants V
- *   transposed, [dv rounded up to value_step][page_size].
+ *   transposed, [dv rounded up to value_step][page_size]. Behind K and behind V the scales of
+ *   scaled types (base/storage.h), f32 [scales of a row][page_size].
  * Beside the pool, per slot: the token's position id and its column (its place among all of the
  * caller's tokens, padding counted); per page and KV head: "V holds a non-finite value", which may
  * stay set after a cut; per page how many sequences hold it.
@@ -33,10 +34,13 @@ struct gqa__cache_layout {
     bool flush; /* denormals are stored as zero (config.denormals) */
     int32_t page_size;
     gqa_dtype dtype_k, dtype_v;
-    int64_t k_stride;        /* elements between K rows */
-    int64_t v_stride;        /* elements between V rows (page_size if transposed) */
-    size_t k_bytes, v_bytes; /* per page and KV head, multiples of GQA__ALIGN */
-    size_t page_bytes;       /* hkv * (k_bytes + v_bytes): a page of every head */
+    int64_t k_stride;           /* between K rows: elements, of scaled types bytes */
+    int64_t v_stride;           /* between V rows (page_size if transposed) */
+    bool v_transposed;          /* a token's V is a column */
+    int32_t k_scales, v_scales; /* of a row */
+    size_t k_bytes, v_bytes;    /* per page and KV head, multiples of GQA__ALIGN, with the scales */
+    size_t k_scale_at, v_scale_at; /* where in k_bytes and v_bytes the scales begin */
+    size_t page_bytes;             /* hkv * (k_bytes + v_bytes): a page of every head */
 };
 
 /* What is kept of a sequence: all that a token can see, by these rules (ring.h). 0 = no such rule;
@@ -122,7 +126,7 @@ gqa_status gqa__cache_room_for(const struct gqa_cache *cache, int32_t sequence, 
 void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence, int32_t n,
                        const int32_t *positions, const int32_t *columns, int32_t columns_after);
 
-/* K and V of some tokens of one KV head, f32. */
+/* K and V of some tokens of one KV head, f32; one that is NULL is not written. */
 struct gqa__kv_rows {
     const float *k, *v;     /* [n][dk], [n][dv] */
     int64_t k_step, v_step; /* elements from a token to the next */
@@ -184,6 +188,17 @@ static inline unsigned char *gqa__cache_k(const struct gqa_cache *cache, int32_t
 static inline unsigned char *gqa__cache_v(const struct gqa_cache *cache, int32_t page, int32_t head)
 {
     return gqa__cache_k(cache, page, head) + cache->layout.k_bytes;
+}
+
+/* Their scales [k_scales or v_scales][page_size]. */
+static inline float *gqa__cache_k_scale(const struct gqa_cache *cache, int32_t page, int32_t head)
+{
+    return (float *)(void *)(gqa__cache_k(cache, page, head) + cache->layout.k_scale_at);
+}
+
+static inline float *gqa__cache_v_scale(const struct gqa_cache *cache, int32_t page, int32_t head)
+{
+    return (float *)(void *)(gqa__cache_v(cache, page, head) + cache->layout.v_scale_at);
 }
 
 #endif

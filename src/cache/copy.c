@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "cache/pages.h"
 #include "cache/ring.h"
+#include "cache/row.h"
 
 /* May pages of b stand in a as they are? Their heads and dims are the same. The numerics decide
  * which values of V are special; b may hold denormals that a stores as zero. */
@@ -12,8 +13,7 @@ static bool pages_alike(const struct gqa__cache_layout *a, const struct gqa__cac
 {
     return (b->flush || !a->flush) && a->page_size == b->page_size && a->dtype_k == b->dtype_k &&
            a->dtype_v == b->dtype_v && a->k_stride == b->k_stride && a->v_stride == b->v_stride &&
-           a->kernels->v_transposed == b->kernels->v_transposed &&
-           a->kernels->numerics == b->kernels->numerics;
+           a->v_transposed == b->v_transposed && a->kernels->numerics == b->kernels->numerics;
 }
 
 static void copy_pages(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
@@ -56,18 +56,19 @@ static void copy_lists(struct gqa_cache *to, int32_t to_sequence, const struct g
     gqa__cache_extend(to, to_sequence, 0, NULL, NULL, source->columns);
 }
 
-/* K and V of the tokens [first, first + n), head by head, as f32. */
+/* The tokens [first, first + n), head by head. */
 static void copy_tokens(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,
                         int32_t from_sequence, int32_t first, int32_t n)
 {
-    const struct gqa__cache_layout *const layout = &to->layout;
-    float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
-    const struct gqa__kv_rows rows = {.k = k, .v = v, .k_step = layout->dk, .v_step = layout->dv};
+    struct gqa__row row;
 
-    for (int32_t head = 0; head < layout->hkv; head++) {
+    for (int32_t head = 0; head < to->layout.hkv; head++) {
         for (int32_t i = first; i < first + n; i++) {
-            gqa__cache_load(from, from_sequence, head, i, k, v);
-            gqa__cache_write(to, to_sequence, head, i, 1, &rows);
+            const struct gqa__row_at k = {head, i, false}, v = {head, i, true};
+            gqa__cache_get_row(from, from_sequence, &k, &row);
+            gqa__cache_set_row(to, to_sequence, &k, &row, from->layout.dtype_k);
+            gqa__cache_get_row(from, from_sequence, &v, &row);
+            gqa__cache_set_row(to, to_sequence, &v, &row, from->layout.dtype_v);
         }
     }
 }

@@ -3,9 +3,11 @@
 #include "base/error.h"
 #include "base/import.h"
 #include "base/memory.h"
+#include "base/storage.h"
 #include "base/tensor.h"
 #include "cache/cache.h"
 #include "cache/ring.h"
+#include "kernel/contract/integer.h"
 
 static bool page_size_valid(int32_t page_size)
 {
@@ -71,30 +73,60 @@ gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, int32_t panel
 static gqa_status check_dtype(const struct gqa__kernels *kernels, gqa_dtype dtype,
                               const char *field, gqa_error *err)
 {
-    if (dtype != GQA_F32 && dtype != GQA_BF16 && dtype != GQA_F16) {
+    if (!gqa__stores(dtype)) {
         return gqa__fail(err, GQA_ERR_ARG, field,
-                         "is %d; it must be GQA_F32 (0), GQA_BF16 (1) or GQA_F16 (2)", (int)dtype);
+                         "is %d; it must be GQA_F32 (0), GQA_BF16 (1), GQA_F16 (2), GQA_I8 (5), "
+                         "GQA_E4M3 (6), GQA_E4M3_240 (7) or GQA_I4 (8)",
+                         (int)dtype);
     }
-    if (kernels->numerics == GQA_NUMERICS_BF16 && dtype != GQA_BF16) {
+    if (kernels->numerics == GQA_NUMERICS_BF16 && (dtype == GQA_F32 || dtype == GQA_F16)) {
         return gqa__fail(err, dtype == GQA_F16 ? GQA_ERR_UNSUPPORTED : GQA_ERR_ARG, field,
-                         "is %s; with numerics BF16 it must be GQA_BF16",
+                         "is %s; with numerics BF16 it must be GQA_BF16 or of 8 or 4 bits",
                          dtype == GQA_F16 ? "GQA_F16" : "GQA_F32");
     }
     return GQA_OK;
 }
 
-/* Bytes of K or V of one page and head: rows * columns elements, rounded up to whole cache lines.
- */
-static bool kv_bytes(int64_t rows, int64_t columns, gqa_dtype dtype, size_t *bytes)
+static bool whole_lines(size_t *bytes)
 {
-    size_t total;
-    if (!gqa__mul((size_t)rows, (size_t)columns, &total) ||
-        !gqa__mul(total, gqa__dtype_size(dtype), &total) ||
-        !gqa__add(total, GQA__ALIGN - 1, &total)) {
+    if (!gqa__add(*bytes, GQA__ALIGN - 1, bytes)) {
         return false;
     }
-    *bytes = total - total % GQA__ALIGN;
+    *bytes -= *bytes % GQA__ALIGN;
     return true;
+}
+
+/* K or V of one page and head: rows of elements, or of bytes, and the scales behind them. */
+struct kv_bytes {
+    int64_t rows, stride;
+    int32_t slots;
+    gqa_dtype dtype;
+    int32_t scales;
+};
+
+/* Where the scales begin, and where all ends; both at whole cache lines. */
+static bool kv_place(const struct kv_bytes *kv, size_t *scale_at, size_t *bytes)
+{
+    const size_t size = gqa__scaled(kv->dtype) ? 1 : gqa__dtype_size(kv->dtype);
+    const size_t scales = (size_t)kv->scales * (size_t)kv->slots * sizeof(float);
+
+    return gqa__mul((size_t)kv->rows, (size_t)kv->stride, scale_at) &&
+           gqa__mul(*scale_at, size, scale_at) && whole_lines(scale_at) &&
+           gqa__add(*scale_at, scales, bytes) && whole_lines(bytes);
+}
+
+/* Elements, or bytes, from a row of dim elements to the next, which the kernel set wants rounded up
+ * to step elements. */
+static int64_t row_stride(gqa_dtype dtype, int32_t dim, int32_t step)
+{
+    switch (dtype) {
+    case GQA_I8:
+        return gqa__integer_row_bytes(GQA__INTEGER_8, dim);
+    case GQA_I4:
+        return gqa__integer_row_bytes(GQA__INTEGER_4, dim);
+    default:
+        return gqa__round_up(dim, step);
+    }
 }
 
 static gqa_status check_sizes(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)
@@ -130,14 +162,21 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
         return status;
     }
 
-    const int64_t value_dim = gqa__round_up(layout->dv, kernels->value_step);
     layout->page_size = page_size;
     layout->dtype_k = options->dtype_k;
     layout->dtype_v = options->dtype_v;
-    layout->k_stride = gqa__round_up(layout->dk, kernels->depth_step);
-    layout->v_stride = kernels->v_transposed ? page_size : value_dim;
-    if (!kv_bytes(page_size, layout->k_stride, layout->dtype_k, &layout->k_bytes) ||
-        !kv_bytes(page_size, value_dim, layout->dtype_v, &layout->v_bytes) ||
+    layout->v_transposed = kernels->v_transposed && !gqa__integer(layout->dtype_v);
+    layout->k_scales = gqa__row_scales(layout->dtype_k, layout->dk);
+    layout->v_scales = gqa__row_scales(layout->dtype_v, layout->dv);
+    const int64_t v_row = row_stride(layout->dtype_v, layout->dv, kernels->value_step);
+    layout->k_stride = row_stride(layout->dtype_k, layout->dk, kernels->depth_step);
+    layout->v_stride = layout->v_transposed ? page_size : v_row;
+    const struct kv_bytes k = {page_size, layout->k_stride, page_size, layout->dtype_k,
+                               layout->k_scales};
+    const struct kv_bytes v = {layout->v_transposed ? v_row : page_size, layout->v_stride,
+                               page_size, layout->dtype_v, layout->v_scales};
+    if (!kv_place(&k, &layout->k_scale_at, &layout->k_bytes) ||
+        !kv_place(&v, &layout->v_scale_at, &layout->v_bytes) ||
         !gqa__add(layout->k_bytes, layout->v_bytes, &layout->page_bytes) ||
         !gqa__mul(layout->page_bytes, (size_t)layout->hkv, &layout->page_bytes)) {
         return gqa__fail(err, GQA_ERR_ARG, "options.page_size",

@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "base/tensor.h"
+#include "cache/row.h"
 
 /* For one holder, with whatever the page last held. */
 static int32_t pop_page(struct gqa_cache *cache)
@@ -43,22 +43,13 @@ void gqa__page_leave(struct gqa_cache *cache, int32_t page)
 void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
-    const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
-    const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
-    const size_t v_size = gqa__dtype_size(layout->dtype_v);
     const size_t from = (size_t)slot, freed = (size_t)(layout->page_size - slot);
 
     for (int32_t head = 0; head < layout->hkv; head++) {
-        unsigned char *const k = gqa__cache_k(cache, page, head);
-        unsigned char *const v = gqa__cache_v(cache, page, head);
-        memset(k + from * k_row, 0, freed * k_row);
-        if (layout->kernels->v_transposed) {
-            for (int32_t d = 0; d < layout->dv; d++) {
-                memset(v + (size_t)d * v_row + from * v_size, 0, freed * v_size);
-            }
-        } else {
-            memset(v + from * v_row, 0, freed * v_row);
-        }
+        const struct gqa__plane k = gqa__cache_plane(cache, page, head, false);
+        const struct gqa__plane v = gqa__cache_plane(cache, page, head, true);
+        gqa__plane_zero(&k, slot);
+        gqa__plane_zero(&v, slot);
     }
     const size_t first = (size_t)page * (size_t)layout->page_size + from;
     memset(cache->positions + first, 0, freed * sizeof *cache->positions);
@@ -94,31 +85,28 @@ int32_t gqa__page_copy(struct gqa_cache *cache, int32_t page, int32_t used)
     return copy;
 }
 
+/* One token's K or V of one head from a page to another, or the same. */
+static void copy_row(struct gqa_cache *cache, int32_t head, bool value, int64_t to, int64_t from)
+{
+    const int32_t slots = cache->layout.page_size;
+    const struct gqa__plane source = gqa__cache_plane(cache, (int32_t)(from / slots), head, value);
+    const struct gqa__plane plane = gqa__cache_plane(cache, (int32_t)(to / slots), head, value);
+    struct gqa__row row;
+
+    gqa__row_get(&source, (int32_t)(from % slots), &row);
+    gqa__row_put(&plane, (int32_t)(to % slots), &row);
+}
+
 void gqa__slot_copy(struct gqa_cache *cache, int64_t to, int64_t from)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
     const int32_t to_page = (int32_t)(to / layout->page_size);
     const int32_t from_page = (int32_t)(from / layout->page_size);
-    const size_t to_slot = (size_t)(to % layout->page_size);
-    const size_t from_slot = (size_t)(from % layout->page_size);
-    const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
-    const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
-    const size_t v_size = gqa__dtype_size(layout->dtype_v);
     assert(!gqa__page_shared(cache, to_page));
 
     for (int32_t head = 0; head < layout->hkv; head++) {
-        unsigned char *const v = gqa__cache_v(cache, to_page, head);
-        const unsigned char *const v_from = gqa__cache_v(cache, from_page, head);
-        memcpy(gqa__cache_k(cache, to_page, head) + to_slot * k_row,
-               gqa__cache_k(cache, from_page, head) + from_slot * k_row, k_row);
-        if (layout->kernels->v_transposed) {
-            for (size_t d = 0; d < (size_t)layout->dv; d++) {
-                memcpy(v + d * v_row + to_slot * v_size, v_from + d * v_row + from_slot * v_size,
-                       v_size);
-            }
-        } else {
-            memcpy(v + to_slot * v_row, v_from + from_slot * v_row, v_row);
-        }
+        copy_row(cache, head, false, to, from);
+        copy_row(cache, head, true, to, from);
         cache->special[(int64_t)to_page * layout->hkv + head] |=
             cache->special[(int64_t)from_page * layout->hkv + head];
     }

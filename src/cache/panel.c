@@ -2,18 +2,21 @@
 /* panel.c - contiguous keys for the products: a pointer into a page, or a copy in scratch.
  *
  * Scratch: K [GQA__FOLD_BLOCK][k_stride], then V [GQA__FOLD_BLOCK][v_stride] or, transposed,
- * [dv rounded up to value_step][GQA__FOLD_BLOCK], both of the kernel set's operand type. Keys lie
- * there by their index modulo GQA__FOLD_BLOCK, so that the panels of one fold block do not
- * overwrite each other.
+ * [dv rounded up to value_step][GQA__FOLD_BLOCK], both of the kernel set's operand type; then the
+ * scales of K and of V [GQA__FOLD_BLOCK]. Keys lie there by their index modulo
+ * GQA__FOLD_BLOCK, so that the panels of one fold block do not overwrite each other.
  */
 #include <assert.h>
 #include <string.h>
 
 #include "base/fold.h"
 #include "base/memory.h"
-#include "base/number.h"
+#include "base/storage.h"
 #include "base/tensor.h"
 #include "cache/panel.h"
+#include "cache/row.h"
+
+#define SCALE_BYTES (2 * GQA__FOLD_BLOCK * sizeof(float))
 
 static size_t k_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk)
 {
@@ -31,19 +34,7 @@ static size_t v_scratch_bytes(const struct gqa__kernels *kernels, int32_t dv)
 
 size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, int32_t dv)
 {
-    return k_scratch_bytes(kernels, dk) + v_scratch_bytes(kernels, dv);
-}
-
-/* n stored elements as operands: of the same type, or f32 of any. */
-static void copy_elements(const struct gqa__kernels *kernels, unsigned char *dst,
-                          const unsigned char *src, gqa_dtype from, int64_t n)
-{
-    if (from == kernels->operand) {
-        memcpy(dst, src, (size_t)n * gqa__dtype_size(from));
-        return;
-    }
-    assert(kernels->operand == GQA_F32);
-    kernels->load((float *)(void *)dst, src, n, from);
+    return k_scratch_bytes(kernels, dk) + v_scratch_bytes(kernels, dv) + SCALE_BYTES;
 }
 
 /* Where the first key of a panel of pages lies in the scratch. */
@@ -52,59 +43,122 @@ static size_t first_row(const struct gqa__panel_job *job)
     return (size_t)(job->first % GQA__FOLD_BLOCK);
 }
 
-/* Rows of stride elements from slot-major pages to scratch; rows beyond valid are zeroed. value:
- * V of the pages, else K. Returns the first row. */
-static const void *gather_rows(const struct gqa__panel_job *job, bool value)
+/* The next keys of the panel, from key `done` on, that lie in one page. */
+struct page_run {
+    struct gqa__plane plane; /* K or V */
+    int32_t slot, n;
+};
+
+static struct page_run next_run(const struct gqa__panel_job *job, int32_t done, bool value)
 {
     const struct gqa_cache *const cache = job->view->cache;
-    const struct gqa__cache_layout *const layout = &cache->layout;
-    const gqa_dtype from = value ? layout->dtype_v : layout->dtype_k;
-    const int64_t stride = value ? layout->v_stride : layout->k_stride;
-    const size_t from_row = (size_t)stride * gqa__dtype_size(from);
-    const size_t to_row = (size_t)stride * gqa__dtype_size(layout->kernels->operand);
-    unsigned char *const dst = (value ? job->v : job->k) + first_row(job) * to_row;
+    const int32_t page_size = cache->layout.page_size, index = job->first + done;
+    const int32_t page = gqa__cache_page(cache, job->view->sequence, index);
+    const int32_t slot = index % page_size;
 
-    for (int32_t done = 0; done < job->valid;) {
-        const int32_t slot = (job->first + done) % layout->page_size;
-        const int32_t run = (int32_t)gqa__min(job->valid - done, layout->page_size - slot);
-        const int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
-        const unsigned char *src =
-            value ? gqa__cache_v(cache, page, job->head) : gqa__cache_k(cache, page, job->head);
-        copy_elements(layout->kernels, dst + (size_t)done * to_row, src + (size_t)slot * from_row,
-                      from, run * stride);
-        done += run;
+    return (struct page_run){gqa__cache_plane(cache, page, job->head, value), slot,
+                             (int32_t)gqa__min(job->valid - done, page_size - slot)};
+}
+
+/* Rows of K, or of V that is not transposed, as operands: of the operand type as they are, other
+ * floats to f32, codes expanded. */
+static void gather_run(const struct gqa__kernels *kernels, unsigned char *dst,
+                       const struct page_run *run)
+{
+    const struct gqa__plane *const plane = &run->plane;
+    const unsigned char *const src = plane->at + (size_t)run->slot * plane->row;
+
+    if (plane->dtype == kernels->operand) {
+        memcpy(dst, src, (size_t)run->n * plane->row);
+    } else if (gqa__e4m3(plane->dtype)) {
+        kernels->expand(&(struct gqa__expand_args){.dst = dst,
+                                                   .dst_stride = plane->stride,
+                                                   .src = src,
+                                                   .src_stride = plane->stride,
+                                                   .rows = run->n,
+                                                   .n = (int32_t)plane->stride});
+    } else {
+        assert(kernels->operand == GQA_F32);
+        kernels->load((float *)(void *)dst, src, run->n * plane->stride, plane->dtype);
     }
-    memset(dst + (size_t)job->valid * to_row, 0, (size_t)(job->keys - job->valid) * to_row);
+}
+
+/* Rows of slot-major pages to scratch; rows beyond valid are zeroed. value: V of the pages, else K.
+ * Returns the first row. */
+static const void *gather_rows(const struct gqa__panel_job *job, bool value)
+{
+    const struct gqa__cache_layout *const layout = &job->view->cache->layout;
+    const int64_t stride = value ? layout->v_stride : layout->k_stride;
+    const size_t row = (size_t)stride * gqa__dtype_size(layout->kernels->operand);
+    unsigned char *const dst = (value ? job->v : job->k) + first_row(job) * row;
+    struct page_run run;
+
+    for (int32_t done = 0; done < job->valid; done += run.n) {
+        run = next_run(job, done, value);
+        gather_run(layout->kernels, dst + (size_t)done * row, &run);
+    }
+    memset(dst + (size_t)job->valid * row, 0, (size_t)(job->keys - job->valid) * row);
     return dst;
 }
 
-/* V of transposed pages [value_dim][page_size] to scratch [value_dim][GQA__FOLD_BLOCK]. Returns the
- * first key of the first row. */
+/* V of transposed pages [value_dim][page_size]: some columns of all rows. */
+static void gather_columns_run(const struct gqa__panel_job *job, unsigned char *dst,
+                               const struct page_run *run)
+{
+    const struct gqa__plane *const plane = &run->plane;
+    const struct gqa__kernels *const kernels = job->view->kernels;
+    const size_t size = gqa__dtype_size(kernels->operand), slot = (size_t)run->slot;
+
+    if (gqa__e4m3(plane->dtype)) {
+        kernels->expand(&(struct gqa__expand_args){.dst = dst,
+                                                   .dst_stride = GQA__FOLD_BLOCK,
+                                                   .src = plane->at + slot,
+                                                   .src_stride = plane->stride,
+                                                   .rows = (int32_t)job->value_dim,
+                                                   .n = run->n});
+        return;
+    }
+    assert(plane->dtype == kernels->operand);
+    for (size_t d = 0; d < (size_t)job->value_dim; d++) {
+        memcpy(dst + d * GQA__FOLD_BLOCK * size, plane->at + d * plane->row + slot * size,
+               (size_t)run->n * size);
+    }
+}
+
+/* V of transposed pages to scratch [value_dim][GQA__FOLD_BLOCK]. Returns the first key of the first
+ * row. */
 static const void *gather_columns(const struct gqa__panel_job *job)
 {
-    const struct gqa_cache *const cache = job->view->cache;
-    const struct gqa__cache_layout *const layout = &cache->layout;
-    const size_t size = gqa__dtype_size(layout->dtype_v);
-    const size_t to_row = GQA__FOLD_BLOCK * size;
-    const size_t from_row = (size_t)layout->v_stride * size;
+    const size_t size = gqa__dtype_size(job->view->kernels->operand);
+    const size_t rest = (size_t)(job->keys - job->valid);
     unsigned char *const dst = job->v + first_row(job) * size;
-    assert(layout->dtype_v == layout->kernels->operand);
+    struct page_run run;
 
-    for (int32_t done = 0; done < job->valid;) {
-        const int32_t slot = (job->first + done) % layout->page_size;
-        const int32_t run = (int32_t)gqa__min(job->valid - done, layout->page_size - slot);
-        const int32_t page = gqa__cache_page(cache, job->view->sequence, job->first + done);
-        const unsigned char *const src = gqa__cache_v(cache, page, job->head) + (size_t)slot * size;
-        for (int64_t d = 0; d < job->value_dim; d++) {
-            memcpy(dst + (size_t)d * to_row + (size_t)done * size, src + (size_t)d * from_row,
-                   (size_t)run * size);
-        }
-        done += run;
+    for (int32_t done = 0; done < job->valid; done += run.n) {
+        run = next_run(job, done, true);
+        gather_columns_run(job, dst + (size_t)done * size, &run);
     }
-    for (int64_t d = 0; d < job->value_dim; d++) {
-        memset(dst + (size_t)d * to_row + (size_t)job->valid * size, 0,
-               (size_t)(job->keys - job->valid) * size);
+    for (size_t d = 0; d < (size_t)job->value_dim && rest > 0; d++) {
+        memset(dst + (d * GQA__FOLD_BLOCK + (size_t)job->valid) * size, 0, rest * size);
     }
+    return dst;
+}
+
+/* Scales of e4m3, of the panel's keys; 0 beyond valid. NULL: the type has none. */
+static const float *gather_key_scales(const struct gqa__panel_job *job, bool value)
+{
+    const struct gqa__cache_layout *const layout = &job->view->cache->layout;
+    float *const dst = (value ? job->v_scale : job->k_scale) + first_row(job);
+    struct page_run run;
+
+    if (!gqa__e4m3(value ? layout->dtype_v : layout->dtype_k)) {
+        return NULL;
+    }
+    for (int32_t done = 0; done < job->valid; done += run.n) {
+        run = next_run(job, done, value);
+        memcpy(dst + done, run.plane.scale + run.slot, (size_t)run.n * sizeof *dst);
+    }
+    memset(dst + job->valid, 0, (size_t)(job->keys - job->valid) * sizeof *dst);
     return dst;
 }
 
@@ -143,7 +197,7 @@ static void panel_of_pages(struct gqa__panel_job *job, struct gqa__kv_panel *pan
         const size_t row_bytes = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
         panel->k = gqa__cache_k(cache, page, job->head) + (size_t)slot * row_bytes;
     } else {
-        panel->k = gather_rows(job, false);
+        panel->k = gqa__integer(layout->dtype_k) ? NULL : gather_rows(job, false);
     }
 
     panel->v_stride = layout->v_stride;
@@ -151,13 +205,62 @@ static void panel_of_pages(struct gqa__panel_job *job, struct gqa__kv_panel *pan
         const int64_t elements = kernels->v_transposed ? slot : slot * layout->v_stride;
         panel->v = gqa__cache_v(cache, page, job->head) +
                    (size_t)elements * gqa__dtype_size(layout->dtype_v);
+    } else if (gqa__integer(layout->dtype_v)) {
+        panel->v = NULL;
     } else if (kernels->v_transposed) {
         panel->v = gather_columns(job);
         panel->v_stride = GQA__FOLD_BLOCK;
     } else {
         panel->v = gather_rows(job, true);
     }
+    panel->k_scale = gather_key_scales(job, false);
+    panel->v_scale = gather_key_scales(job, true);
     panel->special = pages_special(job);
+}
+
+/* Slots [slot, slot + n) of K or V of a page; of transposed V only whole pages. Returns how many
+ * pieces. */
+static int32_t list_plane(const struct gqa__plane *plane, int32_t slot, int32_t n,
+                          struct gqa__prefetch *list)
+{
+    int32_t pieces = 0;
+
+    if (!plane->transposed) {
+        list[pieces++] =
+            (struct gqa__prefetch){plane->at + (size_t)slot * plane->row, (size_t)n * plane->row};
+    } else if (n == plane->slots) {
+        list[pieces++] = (struct gqa__prefetch){plane->at, (size_t)plane->dim * plane->row};
+    }
+    if (plane->scales == 1) {
+        list[pieces++] = (struct gqa__prefetch){(unsigned char *)(plane->scale + slot),
+                                                (size_t)n * sizeof *plane->scale};
+    } else if (plane->scales > 1) {
+        list[pieces++] = (struct gqa__prefetch){(unsigned char *)plane->scale,
+                                                (size_t)plane->scales * (size_t)plane->slots *
+                                                    sizeof *plane->scale};
+    }
+    return pieces;
+}
+
+static struct gqa__integer_rows integer_rows(const struct gqa__plane *plane, int32_t slot)
+{
+    return (struct gqa__integer_rows){.row = plane->at + (size_t)slot * plane->row,
+                                      .row_bytes = (int64_t)plane->row,
+                                      .scale = plane->scale + slot,
+                                      .scale_step = plane->slots};
+}
+
+void gqa__view_integer_run(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                           int32_t max_keys, struct gqa__integer_run *run)
+{
+    const int32_t page_size = view->cache->layout.page_size, slot = first % page_size;
+    const int32_t page = gqa__cache_page(view->cache, view->sequence, first);
+    const struct gqa__plane k = gqa__cache_plane(view->cache, page, head, false);
+    const struct gqa__plane v = gqa__cache_plane(view->cache, page, head, true);
+
+    run->keys = (int32_t)gqa__min(max_keys, page_size - slot);
+    run->k = integer_rows(&k, slot);
+    run->v = integer_rows(&v, slot);
 }
 
 int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
@@ -171,22 +274,14 @@ int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_
         return gqa__prefetch_of_host(view, head, first, (int32_t)end, list);
     }
     for (int32_t index = (int32_t)gqa__max(first, view->first), run; index < end; index += run) {
-        const struct gqa__cache_layout *const layout = &cache->layout;
-        const int32_t slot = index % layout->page_size;
+        const int32_t slot = index % cache->layout.page_size;
         const int32_t page = gqa__cache_page(cache, view->sequence, index);
-        const size_t k_row = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
-        const size_t v_row = (size_t)layout->v_stride * gqa__dtype_size(layout->dtype_v);
-        run = (int32_t)gqa__min(end - index, layout->page_size - slot);
-        assert(n + 2 <= GQA__KEY_PREFETCHES);
-        list[n++] = (struct gqa__prefetch){gqa__cache_k(cache, page, head) + (size_t)slot * k_row,
-                                           (size_t)run * k_row};
-        if (!layout->kernels->v_transposed) {
-            list[n++] = (struct gqa__prefetch){
-                gqa__cache_v(cache, page, head) + (size_t)slot * v_row, (size_t)run * v_row};
-        } else if (run == layout->page_size) {
-            list[n++] =
-                (struct gqa__prefetch){gqa__cache_v(cache, page, head), (size_t)view->dv * v_row};
-        }
+        const struct gqa__plane k = gqa__cache_plane(cache, page, head, false);
+        const struct gqa__plane v = gqa__cache_plane(cache, page, head, true);
+        run = (int32_t)gqa__min(end - index, cache->layout.page_size - slot);
+        assert(n + 4 <= GQA__KEY_PREFETCHES);
+        n += list_plane(&k, slot, run, list + n);
+        n += list_plane(&v, slot, run, list + n);
     }
     return n;
 }
@@ -204,11 +299,15 @@ void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t firs
     job.valid = (int32_t)gqa__min(job.keys, rest);
     job.k = scratch;
     job.v = job.k + k_scratch_bytes(kernels, view->dk);
+    job.k_scale = (float *)(void *)(job.v + v_scratch_bytes(kernels, view->dv));
+    job.v_scale = job.k_scale + GQA__FOLD_BLOCK;
     job.k_stride = gqa__round_up(view->dk, kernels->depth_step);
     job.value_dim = gqa__round_up(view->dv, kernels->value_step);
     if (view->cache != NULL) {
         panel_of_pages(&job, panel);
     } else {
+        panel->k_scale = NULL;
+        panel->v_scale = NULL;
         gqa__panel_of_host(&job, panel);
     }
     panel->keys = job.keys;

@@ -9,11 +9,12 @@
 struct gqa__panel_job {
     const struct gqa__kv_view *view;
     int32_t head, first;
-    int32_t keys;         /* multiple of panel_keys */
-    int32_t valid;        /* of those, below the view's length */
-    unsigned char *k, *v; /* scratch of a fold block's keys */
-    int64_t k_stride;     /* elements of a K row */
-    int64_t value_dim;    /* elements of a natural V row, or number of transposed ones */
+    int32_t keys;             /* multiple of panel_keys */
+    int32_t valid;            /* of those, below the view's length */
+    unsigned char *k, *v;     /* scratch of a fold block's keys */
+    float *k_scale, *v_scale; /* the same, [GQA__FOLD_BLOCK] */
+    int64_t k_stride;         /* elements of a K row */
+    int64_t value_dim;        /* elements of a natural V row, or number of transposed ones */
 };
 
 void gqa__panel_of_host(struct gqa__panel_job *job, struct gqa__kv_panel *panel);

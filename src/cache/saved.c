@@ -8,22 +8,26 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/tensor.h"
+#include "cache/row.h"
 
 bool gqa__saved_place(struct gqa__saved *saved)
 {
+    const size_t k_scales = (size_t)gqa__row_scales(saved->dtype_k, saved->dk);
+    const size_t v_scales = (size_t)gqa__row_scales(saved->dtype_v, saved->dv);
     const struct {
-        int32_t heads, dim;
-        size_t size;
-    } rows[GQA__SAVED_PARTS] = {{1, 1, sizeof(int32_t)},
-                                {1, 1, sizeof(int32_t)},
-                                {saved->hkv, saved->dk, gqa__dtype_size(saved->dtype_k)},
-                                {saved->hkv, saved->dv, gqa__dtype_size(saved->dtype_v)}};
+        int32_t heads;
+        size_t row; /* bytes of one head */
+    } rows[GQA__SAVED_PARTS] = {{1, sizeof(int32_t)},
+                                {1, sizeof(int32_t)},
+                                {saved->hkv, gqa__stored_bytes(saved->dtype_k, saved->dk)},
+                                {saved->hkv, gqa__stored_bytes(saved->dtype_v, saved->dv)},
+                                {saved->hkv, k_scales * sizeof(float)},
+                                {saved->hkv, v_scales * sizeof(float)}};
     size_t at = gqa__saved_header(saved);
     for (int i = 0; i < GQA__SAVED_PARTS; i++) {
         size_t bytes, end;
         if (!gqa__mul((size_t)saved->tokens, (size_t)rows[i].heads, &bytes) ||
-            !gqa__mul(bytes, (size_t)rows[i].dim, &bytes) ||
-            !gqa__mul(bytes, rows[i].size, &bytes) || !gqa__add(at, bytes, &end)) {
+            !gqa__mul(bytes, rows[i].row, &bytes) || !gqa__add(at, bytes, &end)) {
             return false;
         }
         saved->part[i] = (struct gqa__saved_range){at, end};
@@ -53,7 +57,12 @@ struct gqa__saved gqa__saved_form(const struct gqa_cache *cache, int32_t sequenc
 
 static const char *type_name(gqa_dtype dtype)
 {
-    return dtype == GQA_F32 ? "GQA_F32" : dtype == GQA_BF16 ? "GQA_BF16" : "GQA_F16";
+    static const char *const names[] = {
+        [GQA_F32] = "GQA_F32", [GQA_BF16] = "GQA_BF16", [GQA_F16] = "GQA_F16",
+        [GQA_I8] = "GQA_I8",   [GQA_E4M3] = "GQA_E4M3", [GQA_E4M3_240] = "GQA_E4M3_240",
+        [GQA_I4] = "GQA_I4",
+    };
+    return names[dtype];
 }
 
 gqa_status gqa__saved_fits(const struct gqa_cache *cache, const struct gqa__saved *saved,
@@ -104,22 +113,25 @@ uint64_t gqa__saved_checksum(const unsigned char *bytes, size_t size)
     return h;
 }
 
-/* n stored elements, step apart. */
-static void put_elements(unsigned char *bytes, const unsigned char *src, int64_t step, int32_t n,
-                         gqa_dtype dtype)
+/* The elements and scales of a row, lowest byte first. */
+static void put_saved_row(const struct gqa__row *row, const struct gqa__plane *plane,
+                          unsigned char *elements, unsigned char *scales)
 {
-    if (dtype == GQA_F32) {
-        for (int32_t i = 0; i < n; i++) {
-            uint32_t word;
-            memcpy(&word, src + (size_t)(i * step) * sizeof word, sizeof word);
-            gqa__put_u32(bytes + (size_t)i * sizeof word, word);
-        }
-        return;
+    for (size_t i = 0; i < (size_t)plane->dim && plane->dtype == GQA_F32; i++) {
+        uint32_t word;
+        memcpy(&word, row->element + i * sizeof word, sizeof word);
+        gqa__put_u32(elements + i * sizeof word, word);
     }
-    for (int32_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < (size_t)plane->dim && gqa__dtype_size(plane->dtype) == 2; i++) {
         uint16_t half;
-        memcpy(&half, src + (size_t)(i * step) * sizeof half, sizeof half);
-        gqa__put_u16(bytes + (size_t)i * sizeof half, half);
+        memcpy(&half, row->element + i * sizeof half, sizeof half);
+        gqa__put_u16(elements + i * sizeof half, half);
+    }
+    if (gqa__scaled(plane->dtype)) {
+        memcpy(elements, row->element, gqa__stored_bytes(plane->dtype, plane->dim));
+    }
+    for (size_t g = 0; g < (size_t)plane->scales; g++) {
+        gqa__put_u32(scales + g * sizeof(float), gqa__f32_bits(row->scale[g]));
     }
 }
 
@@ -143,30 +155,34 @@ static void put_header(const struct gqa__saved *saved, unsigned char *bytes)
     }
 }
 
+/* K or V of n tokens from index at->index of the sequence on, which one page and head holds. */
+static void put_plane(const struct gqa__plane *plane, const struct gqa__row_at *at, int32_t n,
+                      const struct gqa__saved *saved, unsigned char *bytes)
+{
+    const enum gqa__saved_part part = at->value ? GQA__SAVED_V : GQA__SAVED_K;
+    const enum gqa__saved_part scales = at->value ? GQA__SAVED_V_SCALES : GQA__SAVED_K_SCALES;
+    const size_t row_bytes = gqa__stored_bytes(plane->dtype, plane->dim);
+    const size_t scale_bytes = (size_t)plane->scales * sizeof(float);
+    struct gqa__row row;
+
+    for (int32_t i = 0; i < n; i++) {
+        const int32_t token = at->index - saved->past.first + i;
+        gqa__row_get(plane, (at->index + i) % plane->slots, &row);
+        put_saved_row(&row, plane, bytes + gqa__saved_row(saved, part, token, at->head, row_bytes),
+                      bytes + gqa__saved_row(saved, scales, token, at->head, scale_bytes));
+    }
+}
+
 /* K and V of n tokens from index `first` of the sequence on, which lie in one page. A head's V may
  * be transposed: its memory is used up before the next one's. */
 static void put_page(const struct gqa_cache *cache, int32_t page, const struct gqa__saved *saved,
                      int32_t first, int32_t n, unsigned char *bytes)
 {
-    const struct gqa__cache_layout *const layout = &cache->layout;
-    const bool transposed = layout->kernels->v_transposed;
-    const size_t k_size = gqa__dtype_size(layout->dtype_k);
-    const size_t v_size = gqa__dtype_size(layout->dtype_v);
-    const size_t k_slot = (size_t)layout->k_stride * k_size;
-    const size_t v_slot = (size_t)(transposed ? 1 : layout->v_stride) * v_size;
-    const size_t k_row = (size_t)layout->dk * k_size, v_row = (size_t)layout->dv * v_size;
-
-    for (int32_t head = 0; head < layout->hkv; head++) {
-        const unsigned char *const k = gqa__cache_k(cache, page, head);
-        const unsigned char *const v = gqa__cache_v(cache, page, head);
-        for (int32_t i = 0; i < n; i++) {
-            const int32_t token = first - saved->past.first + i;
-            const int32_t slot = (first + i) % layout->page_size;
-            put_elements(bytes + gqa__saved_row(saved, GQA__SAVED_K, token, head, k_row),
-                         k + (size_t)slot * k_slot, 1, layout->dk, layout->dtype_k);
-            put_elements(bytes + gqa__saved_row(saved, GQA__SAVED_V, token, head, v_row),
-                         v + (size_t)slot * v_slot, transposed ? layout->v_stride : 1, layout->dv,
-                         layout->dtype_v);
+    for (int32_t head = 0; head < cache->layout.hkv; head++) {
+        for (int value = 0; value < 2; value++) {
+            const struct gqa__row_at at = {head, first, value != 0};
+            const struct gqa__plane plane = gqa__cache_plane(cache, page, head, at.value);
+            put_plane(&plane, &at, n, saved, bytes);
         }
     }
 }

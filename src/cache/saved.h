@@ -22,8 +22,10 @@
  *   68  i32      greatest position of the tokens that have left: only where there are some)
  *       i32      positions [tokens]
  *       i32      columns [tokens]
- *                K [tokens][KV heads][head_dim], elements of the storage type
+ *                K [tokens][KV heads][head_dim], elements of the storage type (int4: whole
+ *                groups; base/storage.h)
  *                V [tokens][KV heads][v_head_dim]
+ *       f32      scales of K [tokens][KV heads][scales of a row], of V; types without scales: none
  *
  * The checksum goes over all u64 from the first to the last, itself taken as 0: from h = 0,
  * h = (h ^ word) * 0x9e3779b97f4a7c15, then h = h ^ (h >> 32). Each step maps different h to
@@ -58,8 +60,15 @@ enum {
 };
 
 /* The parts behind the header, and the bytes of one: end is that of its last element. */
-enum gqa__saved_part { GQA__SAVED_POSITIONS, GQA__SAVED_COLUMNS, GQA__SAVED_K, GQA__SAVED_V };
-#define GQA__SAVED_PARTS 4
+enum gqa__saved_part {
+    GQA__SAVED_POSITIONS,
+    GQA__SAVED_COLUMNS,
+    GQA__SAVED_K,
+    GQA__SAVED_V,
+    GQA__SAVED_K_SCALES,
+    GQA__SAVED_V_SCALES
+};
+#define GQA__SAVED_PARTS 6
 
 struct gqa__saved_range {
     size_t at, end;
@@ -85,7 +94,7 @@ static inline size_t gqa__saved_gap_end(const struct gqa__saved *saved, int part
     return part + 1 < GQA__SAVED_PARTS ? saved->part[part + 1].at : saved->size;
 }
 
-/* The bytes of one token and head of K or V, whose rows have `row` bytes. */
+/* The bytes of one token and head of K, V or their scales, whose rows have `row` bytes. */
 static inline size_t gqa__saved_row(const struct gqa__saved *saved, enum gqa__saved_part part,
                                     int32_t token, int32_t head, size_t row)
 {

@@ -5,8 +5,8 @@
 #include "base/bytes.h"
 #include "base/error.h"
 #include "base/memory.h"
-#include "base/number.h"
 #include "base/tensor.h"
+#include "cache/row.h"
 #include "cache/saved.h"
 
 /* A number of the header that counts something. */
@@ -26,11 +26,12 @@ static gqa_status get_dtype(const unsigned char *bytes, size_t at, const char *w
                             gqa_dtype *dtype, gqa_error *err)
 {
     const uint32_t x = gqa__get_u32(bytes + at);
-    if (x != GQA_F32 && x != GQA_BF16 && x != GQA_F16) {
-        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "bytes",
-                         "say that %s is of type %lu; it must be GQA_F32 (0), GQA_BF16 (1) or "
-                         "GQA_F16 (2)",
-                         what, (unsigned long)x);
+    if (x > GQA_I4 || !gqa__stores((gqa_dtype)x)) {
+        return gqa__fail(
+            err, GQA_ERR_UNSUPPORTED, "bytes",
+            "say that %s is of type %lu; it must be GQA_F32 (0), GQA_BF16 (1), GQA_F16 "
+            "(2), GQA_I8 (5), GQA_E4M3 (6), GQA_E4M3_240 (7) or GQA_I4 (8)",
+            what, (unsigned long)x);
     }
     *dtype = (gqa_dtype)x;
     return GQA_OK;
@@ -163,6 +164,49 @@ static gqa_status check_lists(struct gqa__saved *saved, const unsigned char *byt
     return GQA_OK;
 }
 
+/* May codes be what quantising n elements left? Those beyond them are 0. */
+static bool codes_sound(const unsigned char *code, gqa_dtype type, int32_t n)
+{
+    const int32_t all = type == GQA_I4 ? gqa__row_scales(type, n) * GQA__I4_GROUP : n;
+    bool sound = true;
+
+    for (int32_t i = 0; i < all; i++) {
+        const float value = gqa__code_value(type, code, i);
+        const float most = i < n ? gqa__code_limit(type) : 0.0f;
+        sound = sound && value >= -most && value <= most;
+    }
+    return sound;
+}
+
+/* Codes and scales of K or V. */
+static gqa_status check_scaled(const struct gqa__saved *saved, const unsigned char *bytes,
+                               bool value, gqa_error *err)
+{
+    const gqa_dtype type = value ? saved->dtype_v : saved->dtype_k;
+    const int32_t dim = value ? saved->dv : saved->dk, scales = gqa__row_scales(type, dim);
+    const size_t row = gqa__stored_bytes(type, dim), rows = (size_t)saved->tokens;
+    const unsigned char *const code = bytes + saved->part[value ? GQA__SAVED_V : GQA__SAVED_K].at;
+    const unsigned char *const scale =
+        bytes + saved->part[value ? GQA__SAVED_V_SCALES : GQA__SAVED_K_SCALES].at;
+
+    for (size_t i = 0; i < rows * (size_t)saved->hkv && gqa__scaled(type); i++) {
+        if (!codes_sound(code + i * row, type, dim)) {
+            return gqa__fail(err, GQA_ERR_ARG, "bytes",
+                             "hold a code of %s, of token %zu, that no quantised number has",
+                             value ? "V" : "K", i / (size_t)saved->hkv);
+        }
+        for (size_t g = 0; g < (size_t)scales; g++) {
+            const uint32_t word = gqa__get_u32(scale + (i * (size_t)scales + g) * sizeof word);
+            if (!gqa__scale_sound(gqa__f32_from_bits(word))) {
+                return gqa__fail(err, GQA_ERR_ARG, "bytes",
+                                 "hold 0x%08lx as a scale of %s, of token %zu, which is none",
+                                 (unsigned long)word, value ? "V" : "K", i / (size_t)saved->hkv);
+            }
+        }
+    }
+    return GQA_OK;
+}
+
 /* The bytes between the parts. */
 static bool gaps_are_zero(const struct gqa__saved *saved, const unsigned char *bytes)
 {
@@ -178,7 +222,7 @@ static bool gaps_are_zero(const struct gqa__saved *saved, const unsigned char *b
 gqa_status gqa__saved_read(struct gqa__saved *saved, const unsigned char *bytes, size_t size,
                            gqa_error *err)
 {
-    const gqa_status status = get_header(saved, bytes, size, err);
+    gqa_status status = get_header(saved, bytes, size, err);
     if (status != GQA_OK) {
         return status;
     }
@@ -192,22 +236,42 @@ gqa_status gqa__saved_read(struct gqa__saved *saved, const unsigned char *bytes,
     if (!gaps_are_zero(saved, bytes)) {
         return gqa__fail(err, GQA_ERR_ARG, "bytes", "are not zero between two parts");
     }
-    return check_lists(saved, bytes, err);
+    status = check_lists(saved, bytes, err);
+    if (status == GQA_OK) {
+        status = check_scaled(saved, bytes, false, err);
+    }
+    if (status == GQA_OK) {
+        status = check_scaled(saved, bytes, true, err);
+    }
+    return status;
 }
 
-/* n elements as f32. */
-static void get_elements(float *dst, const unsigned char *bytes, int32_t n, gqa_dtype dtype)
+/* K or V of one saved token and head as a page stores it. */
+static void get_row(const struct gqa__saved *saved, const unsigned char *bytes, int32_t token,
+                    const struct gqa__row_at *at, struct gqa__row *row)
 {
-    if (dtype == GQA_F32) {
-        for (int32_t i = 0; i < n; i++) {
-            const uint32_t word = gqa__get_u32(bytes + (size_t)i * sizeof word);
-            memcpy(&dst[i], &word, sizeof dst[i]);
-        }
-        return;
+    const gqa_dtype type = at->value ? saved->dtype_v : saved->dtype_k;
+    const int32_t dim = at->value ? saved->dv : saved->dk;
+    const enum gqa__saved_part part = at->value ? GQA__SAVED_V : GQA__SAVED_K;
+    const enum gqa__saved_part part_scales = at->value ? GQA__SAVED_V_SCALES : GQA__SAVED_K_SCALES;
+    const size_t size = gqa__stored_bytes(type, dim), scales = (size_t)gqa__row_scales(type, dim);
+    const unsigned char *const from = bytes + gqa__saved_row(saved, part, token, at->head, size);
+    const unsigned char *const scale =
+        bytes + gqa__saved_row(saved, part_scales, token, at->head, scales * sizeof(float));
+
+    for (size_t i = 0; i < (size_t)dim && type == GQA_F32; i++) {
+        const uint32_t word = gqa__get_u32(from + i * sizeof word);
+        memcpy(row->element + i * sizeof word, &word, sizeof word);
     }
-    for (int32_t i = 0; i < n; i++) {
-        const uint16_t half = gqa__get_u16(bytes + (size_t)i * sizeof(uint16_t));
-        dst[i] = dtype == GQA_BF16 ? gqa__bf16_to_f32(half) : gqa__f16_to_f32(half);
+    for (size_t i = 0; i < (size_t)dim && gqa__dtype_size(type) == 2; i++) {
+        const uint16_t half = gqa__get_u16(from + i * sizeof half);
+        memcpy(row->element + i * sizeof half, &half, sizeof half);
+    }
+    if (gqa__scaled(type)) {
+        memcpy(row->element, from, size);
+    }
+    for (size_t g = 0; g < scales; g++) {
+        row->scale[g] = gqa__f32_from_bits(gqa__get_u32(scale + g * sizeof(float)));
     }
 }
 
@@ -229,22 +293,21 @@ static void restore_lists(struct gqa_cache *cache, int32_t sequence, const struc
     gqa__cache_extend(cache, sequence, 0, NULL, NULL, saved->columns);
 }
 
-/* K and V of the saved tokens [first, first + n), head by head. */
+/* K and V of the saved tokens [first, first + n), head by head: codes and scales as they are where
+ * the cache's type is the same. */
 static void restore_rows(struct gqa_cache *cache, int32_t sequence, const struct gqa__saved *saved,
                          const unsigned char *bytes, int32_t first, int32_t n)
 {
-    const size_t k_row = (size_t)saved->dk * gqa__dtype_size(saved->dtype_k);
-    const size_t v_row = (size_t)saved->dv * gqa__dtype_size(saved->dtype_v);
-    float k[GQA__HEAD_DIM_MAX], v[GQA__HEAD_DIM_MAX];
-    const struct gqa__kv_rows rows = {.k = k, .v = v, .k_step = saved->dk, .v_step = saved->dv};
+    struct gqa__row row;
 
     for (int32_t head = 0; head < saved->hkv; head++) {
         for (int32_t i = first; i < first + n; i++) {
-            get_elements(k, bytes + gqa__saved_row(saved, GQA__SAVED_K, i, head, k_row), saved->dk,
-                         saved->dtype_k);
-            get_elements(v, bytes + gqa__saved_row(saved, GQA__SAVED_V, i, head, v_row), saved->dv,
-                         saved->dtype_v);
-            gqa__cache_write(cache, sequence, head, saved->past.first + i, 1, &rows);
+            struct gqa__row_at at = {head, saved->past.first + i, false};
+            get_row(saved, bytes, i, &at, &row);
+            gqa__cache_set_row(cache, sequence, &at, &row, saved->dtype_k);
+            at.value = true;
+            get_row(saved, bytes, i, &at, &row);
+            gqa__cache_set_row(cache, sequence, &at, &row, saved->dtype_v);
         }
     }
 }

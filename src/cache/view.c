@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/storage.h"
 #include "base/tensor.h"
 
 void gqa__view_cache(struct gqa__kv_view *view, const struct gqa_cache *cache, int32_t sequence)
@@ -62,9 +63,10 @@ int64_t gqa__view_key_bytes(const struct gqa__kv_view *view)
         view->cache != NULL ? &view->cache->layout : NULL;
     const gqa_dtype dtype_k = layout != NULL ? layout->dtype_k : view->host.k.dtype;
     const gqa_dtype dtype_v = layout != NULL ? layout->dtype_v : view->host.v.dtype;
+    const int32_t scales = gqa__row_scales(dtype_k, view->dk) + gqa__row_scales(dtype_v, view->dv);
 
-    return (int64_t)gqa__dtype_size(dtype_k) * view->dk +
-           (int64_t)gqa__dtype_size(dtype_v) * view->dv;
+    return (int64_t)gqa__stored_bytes(dtype_k, view->dk) +
+           (int64_t)gqa__stored_bytes(dtype_v, view->dv) + scales * (int64_t)sizeof(float);
 }
 
 int32_t gqa__view_position(const struct gqa__kv_view *view, int32_t index)

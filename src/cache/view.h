@@ -8,6 +8,7 @@
 
 #include "cache/cache.h"
 #include "cache/host.h"
+#include "kernel/contract/integer.h"
 
 struct gqa__kv_view {
     const struct gqa__kernels *kernels;
@@ -26,12 +27,15 @@ struct gqa__kv_view {
     int32_t pad_from, padding; /* keys from this index on have columns this much above it */
 };
 
-/* Contiguous keys for score and accumulate, in the kernel set's operand type. */
+/* Contiguous keys for score and accumulate, in the kernel set's operand type. k or v is NULL where
+ * a cache stores it as integers (gqa__view_integer_run). */
 struct gqa__kv_panel {
     const void *k;
     int64_t k_stride;
     const void *v;
     int64_t v_stride;
+    const float *k_scale, *v_scale; /* [keys] to be multiplied beside the products, or NULL. Those
+                                       of the panels of a fold block lie one after the other */
     int32_t keys; /* multiple of panel_keys; beyond the view's length are zeros, or, in a page that
                      is or was shared, another sequence's keys */
     bool special; /* append_v said so of a value of V here */
@@ -47,7 +51,7 @@ void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kerne
 void gqa__view_host(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
                     const struct gqa__host_keys *keys, int32_t n, const int32_t *positions);
 
-/* Bytes of one key of one head, K and V, as they are stored, without padding. */
+/* Bytes of one key of one head, K and V, as they are stored, with scales, without padding. */
 int64_t gqa__view_key_bytes(const struct gqa__kv_view *view);
 
 int32_t gqa__view_position(const struct gqa__kv_view *view, int32_t index);
@@ -73,6 +77,11 @@ void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t firs
  * GQA__KEY_PREFETCHES; returns how many. */
 int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
                            int32_t keys, struct gqa__prefetch *list);
+
+/* Keys from index first (a multiple of 16) on, at most max_keys (another one), as integers, up to
+ * the end of their page. Of K or V that is no integer type the run says nothing. */
+void gqa__view_integer_run(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                           int32_t max_keys, struct gqa__integer_run *run);
 
 /* One key's K and V as f32 (either may be NULL). */
 void gqa__view_load(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,

@@ -4,6 +4,7 @@
 #define GQA__PARAMS_H
 
 #include "config/shape.h"
+#include "kernel/contract/integer.h"
 #include "kernel/contract/kernel.h"
 #include "linear/linear.h"
 
@@ -28,9 +29,10 @@ struct gqa__params {
     gqa_config config; /* own copy, its pointers replaced by own copies */
     struct gqa__shape shape;
     const struct gqa__kernels *kernels;
-    gqa_backend backend;     /* never AUTO */
-    struct gqa__linear qkv;  /* rows [q | k | v]; q as [hq][q_head_rows] */
-    struct gqa__linear gate; /* wgate */
+    const struct gqa__integer_kernels *integer; /* for K and V that a cache stores as integers */
+    gqa_backend backend;                        /* never AUTO */
+    struct gqa__linear qkv;                     /* rows [q | k | v]; q as [hq][q_head_rows] */
+    struct gqa__linear gate;                    /* wgate */
     struct gqa__linear o;
     struct gqa__linear tkg_qkv, tkg_o;   /* out 0: token generation uses qkv, o */
     float *input_norm, *input_norm_bias; /* f32 copies, NULL = absent */

@@ -19,8 +19,8 @@ static double rounded(float x, bool bf16)
 }
 
 /* A score of dk products in f32: each product and sum rounds once, (dk + 2) u of the sum of sizes,
- * u = 2^-24; the scaled q rounds once more in f32 (bf16 rounds it as an operand, here too). Below
- * FLT_MIN an absolute error of FLT_MIN per step. */
+ * u = 2^-24, and the product with a scale once more; the scaled q rounds once more in f32 (bf16
+ * rounds it as an operand, here too). Below FLT_MIN an absolute error of FLT_MIN per step. */
 static void exact_scores(const struct problem *p, int32_t row, bool bf16, struct exact *e)
 {
     const float *q = p->q + (int64_t)(p->first + row) * p->dk;
@@ -35,9 +35,13 @@ static void exact_scores(const struct problem *p, int32_t row, bool bf16, struct
             sum += x * y;
             size += fabs(x * y);
         }
+        if (p->features & FEATURE_SCALES) {
+            sum *= (double)p->k_scale[key];
+            size *= (double)p->k_scale[key];
+        }
         e->s[key] = sum;
         if (problem_sees(p, row, key)) {
-            const double error = (p->dk + 2) * (0x1p-24 * size + 0x1p-126);
+            const double error = (p->dk + 3) * (0x1p-24 * size + 0x1p-126);
             e->top = sum > e->top ? sum : e->top;
             e->error = error > e->error ? error : e->error;
         }
@@ -47,7 +51,8 @@ static void exact_scores(const struct problem *p, int32_t row, bool bf16, struct
 /* p = 2^(s - m): s and m are off by error each, the subtraction rounds (u |s - m|, at most 126 u
  * where p counts), exp2 by 2 ulp (f32) or 1.2e-4 (fast form), p by 2^-9 when it becomes bf16. Out
  * is a quotient of two sums of n terms: twice the relative error of p, and 2 (n + 8) u for the
- * sums, the merge and the division, all times the mean of |v|. */
+ * sums, the merge and the division, all times the mean of |v|. With scales p times the scale
+ * rounds once more, which the slack of 2 of_p holds, and what is below 2^-126 is lost. */
 int near_double(const struct problem *p, gqa_numerics numerics, const struct answer *a)
 {
     const bool bf16 = numerics == GQA_NUMERICS_BF16;
@@ -70,14 +75,19 @@ int near_double(const struct problem *p, gqa_numerics numerics, const struct ans
             mass += problem_sees(p, row, key) ? exp2(e.s[key] - e.top) : 0.0;
         }
         for (int32_t d = 0; d < p->dv; d++) {
-            double sum = 0.0, size = 0.0;
+            double sum = 0.0, size = 0.0, lost = 0.0;
             for (int32_t key = 0; key < p->keys; key++) {
-                const double v = rounded(p->v[(int64_t)key * p->dv + d], bf16);
+                const double scale = p->features & FEATURE_SCALES ? (double)p->v_scale[key] : 1.0;
+                const double v = rounded(p->v[(int64_t)key * p->dv + d], bf16) * scale;
                 const double w = problem_sees(p, row, key) ? exp2(e.s[key] - e.top) : 0.0;
                 sum += w * v;
                 size += w * fabs(v);
+                lost += p->features & FEATURE_SCALES
+                            ? 0x1p-126 * fabs((double)p->v[(int64_t)key * p->dv + d]) / mass
+                            : 0.0;
             }
             bound = (2 * of_p + 2 * (p->keys + 8) * 0x1p-24) * size / mass + 0x1p-126;
+            bound += lost;
             if (isfinite(bound) && isfinite(sum) &&
                 !(fabs((double)a->out[row * p->dv + d] - sum / mass) <= bound)) {
                 fprintf(stderr, "row %d dim %d: %.9g, in double %.9g, bound %.3g\n", row, d,

@@ -39,6 +39,7 @@ static void release(struct tile *t, struct guarded_buffer *buffer)
 /* The keys of one block as pages would hold them. */
 struct page {
     struct guarded_buffer k, v;
+    struct guarded_buffer k_scale, v_scale; /* [keys], for FEATURE_SCALES */
     int64_t k_stride, v_stride;
     int32_t first, keys; /* keys: a multiple of panel_keys */
     bool special;
@@ -79,6 +80,12 @@ static struct page load_page(struct tile *t, int32_t first, int32_t n)
     page.v_stride = kernels->v_transposed ? page.keys : wide;
     page.k = guarded_new((size_t)page.keys * (size_t)page.k_stride * t->operand);
     page.v = guarded_new((size_t)page.keys * (size_t)wide * t->operand);
+    page.k_scale = guarded_new((size_t)page.keys * 4);
+    page.v_scale = guarded_new((size_t)page.keys * 4);
+    memset(page.k_scale.data, 0, page.k_scale.size);
+    memset(page.v_scale.data, 0, page.v_scale.size);
+    memcpy(page.k_scale.data, p->k_scale + first, (size_t)n * 4);
+    memcpy(page.v_scale.data, p->v_scale + first, (size_t)n * 4);
     memset(page.k.data, 0, page.k.size);
     memset(page.v.data, 0, page.v.size);
     append_twice(kernels, false,
@@ -119,6 +126,13 @@ static int32_t first_key(const struct tile *t, const struct page *page)
     return t->variant.skip ? page->keys : 0;
 }
 
+/* The scales from a key on, or NULL. */
+static const float *scales_from(const struct tile *t, const struct guarded_buffer *scale,
+                                int32_t key)
+{
+    return t->p->features & FEATURE_SCALES ? (const float *)scale->data + key : NULL;
+}
+
 static int32_t piece(const struct tile *t, const struct page *page, int32_t key)
 {
     return t->variant.cut ? t->kernels->panel_keys : page->keys - key;
@@ -136,6 +150,7 @@ static void scores(struct tile *t, const struct page *page, int32_t from, float 
                                              .keys = piece(t, page, key),
                                              .ld = t->ld,
                                              .dk = t->p->dk,
+                                             .scale = scales_from(t, &page->k_scale, key),
                                              .scratch = t->scratch.data};
         t->kernels->score(&args);
     }
@@ -254,6 +269,7 @@ static void run_entries(struct tile *t, const struct page *page, int32_t from,
                                                  .l = t->l[block].data,
                                                  .s = s.data,
                                                  .mark = page->special ? page->mark + from : NULL,
+                                                 .scale = scales_from(t, &page->v_scale, from),
                                                  .keys = keys,
                                                  .ld = t->ld});
     for (int32_t key = from; key < page->keys; key += piece(t, page, key)) {
@@ -302,6 +318,8 @@ static void run_fused(struct tile *t, const struct page *page, int32_t from,
                            .dv = t->p->dv,
                            .keys = page->keys - from,
                            .run = pieces,
+                           .k_scale = scales_from(t, &page->k_scale, from),
+                           .v_scale = scales_from(t, &page->v_scale, from),
                            .rules = unchanged(t, page) ? NULL : rules,
                            .s = s.data,
                            .p = p.data,
@@ -457,6 +475,8 @@ static void run_block(struct tile *t, int32_t block)
     changes_free(t, &changes);
     release(t, &page.k);
     release(t, &page.v);
+    release(t, &page.k_scale);
+    release(t, &page.v_scale);
 }
 
 static bool run_tile(struct tile *t)

@@ -14,7 +14,8 @@ enum {
     FEATURE_SLOPE = 8,
     FEATURE_SOFTCAP = 16,
     FEATURE_SINK = 32,
-    FEATURES_ALL = 64
+    FEATURE_SCALES = 64, /* of K and V, beside the products */
+    FEATURES_ALL = 128
 };
 
 struct problem {
@@ -26,15 +27,16 @@ struct problem {
     float softcap, scale; /* base-2 units; of the scores. 0: 3 and PROBLEM_SCALE */
     /* Filled by problem_fill. */
     int32_t tokens;
-    float *q;         /* [tokens][group][dk] */
-    float *k, *v;     /* [keys][dk], [keys][dv] */
-    int32_t *lo, *hi; /* [rows] */
-    uint8_t *visible; /* [keys][rows] */
-    float *bias;      /* [keys][rows] */
-    float *slope;     /* [rows] */
-    int32_t *q_pos;   /* [rows] */
-    int32_t *k_pos;   /* [keys] */
-    float *sink;      /* [rows] */
+    float *q;                 /* [tokens][group][dk] */
+    float *k, *v;             /* [keys][dk], [keys][dv] */
+    int32_t *lo, *hi;         /* [rows] */
+    uint8_t *visible;         /* [keys][rows] */
+    float *bias;              /* [keys][rows] */
+    float *slope;             /* [rows] */
+    int32_t *q_pos;           /* [rows] */
+    int32_t *k_pos;           /* [keys] */
+    float *sink;              /* [rows] */
+    float *k_scale, *v_scale; /* [keys] */
 };
 
 #define PROBLEM_SCALE 0.25f

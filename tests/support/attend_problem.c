@@ -34,6 +34,8 @@ void problem_fill(struct problem *p)
     p->q_pos = take(p->rows, 4);
     p->k_pos = take(p->keys, 4);
     p->sink = take(p->rows, 4);
+    p->k_scale = take(p->keys, 4);
+    p->v_scale = take(p->keys, 4);
     fill_values(p->q, (int64_t)p->tokens * p->group * p->dk, p->fill, &state);
     fill_values(p->k, (int64_t)p->keys * p->dk, p->fill, &state);
     fill_values(p->v, (int64_t)p->keys * p->dv, p->fill, &state);
@@ -48,6 +50,13 @@ void problem_fill(struct problem *p)
         p->sink[r] = r % 3 == 1 ? -INFINITY : random_float(&state);
     }
     for (int32_t i = 0; i < p->keys; i++) {
+        const uint64_t pick = random_next(&state);
+        p->k_scale[i] =
+            pick % 16 == 0 ? 0.0f : ldexpf(1.0f + random_float(&state) / 4, (int)(pick >> 8) % 3);
+        p->v_scale[i] = pick % 16 == 1
+                            ? 0.0f
+                            : ldexpf(1.0f + random_float(&state) / 4, (int)(pick >> 16) % 9 - 6);
+        p->v_scale[i] = pick % 32 == 2 ? 0x1.3p-120f : p->v_scale[i]; /* products end at 2^-126 */
         p->k_pos[i] = 3 * i;
         for (int32_t r = 0; r < p->rows; r++) {
             p->visible[i * p->rows + r] = random_next(&state) % 3 != 0;
@@ -68,6 +77,8 @@ void problem_free(struct problem *p)
     free(p->q_pos);
     free(p->k_pos);
     free(p->sink);
+    free(p->k_scale);
+    free(p->v_scale);
 }
 
 bool problem_sees(const struct problem *p, int32_t row, int32_t key)

@@ -21,6 +21,15 @@ const struct cache_kind cache_kinds[] = {
     {"bf16, 16-key panels, 64-wide K", GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 16, 64, 32},
     {"f32 in f16 pages", GQA_NUMERICS_F32, GQA_F16, GQA_F16, 0, 0, 0},
     {"f32, K in f16, V in bf16, 32-key panels", GQA_NUMERICS_F32, GQA_F16, GQA_BF16, 32, 8, 4},
+    {"f32 in int8 pages", GQA_NUMERICS_F32, GQA_I8, GQA_I8, 0, 0, 0},
+    {"f32, K in int8, V in f32, padded rows", GQA_NUMERICS_F32, GQA_I8, GQA_F32, 64, 16, 8},
+    {"f32, K in e4m3, V in int4", GQA_NUMERICS_F32, GQA_E4M3, GQA_I4, 4, 8, 16},
+    {"f32, K in int4, V in e4m3 up to 240", GQA_NUMERICS_F32, GQA_I4, GQA_E4M3_240, 0, 0, 0},
+    {"bf16 in int8 pages", GQA_NUMERICS_BF16, GQA_I8, GQA_I8, 0, 0, 0},
+    {"bf16, K in bf16, V in int8, 256-key panels", GQA_NUMERICS_BF16, GQA_BF16, GQA_I8, 256, 0, 0},
+    {"bf16, K in int4, V in bf16, 16-key panels, 64-wide K", GQA_NUMERICS_BF16, GQA_I4, GQA_BF16,
+     16, 64, 32},
+    {"bf16, K in e4m3, V in int4", GQA_NUMERICS_BF16, GQA_E4M3, GQA_I4, 0, 0, 0},
 };
 const int cache_kind_count = (int)(sizeof cache_kinds / sizeof cache_kinds[0]);
 

@@ -339,6 +339,12 @@ static bool run_call(struct trial *t, gqa_layer *layer, gqa_cache *cache, gqa_ca
 }
 
 /* The tokens that the cache holds in the end. */
+/* The format in which cached values are as exact as they are stored. */
+static gqa_dtype read_as(gqa_dtype storage)
+{
+    return storage == GQA_BF16 || storage == GQA_F16 ? storage : GQA_F32;
+}
+
 static void compare_cache(struct trial *t, const gqa_cache *cache, const differential_truth *truth)
 {
     const oracle_layer *l = &truth->layer;
@@ -368,13 +374,13 @@ static void compare_cache(struct trial *t, const gqa_cache *cache, const differe
             for (p->i = 0; p->i < l->hkv * l->dk; p->i++) {
                 int at = (p->i / l->dk * n + p->t) * l->dk + p->i % l->dk;
                 differential_number(p, (double)k[at], s->tokens[p->t].k[p->i],
-                                    truth->cache.dtype_k);
+                                    read_as(truth->cache.dtype_k));
             }
             p->what = "cached v";
             for (p->i = 0; p->i < l->hkv * l->dv; p->i++) {
                 int at = (p->i / l->dv * n + p->t) * l->dv + p->i % l->dv;
                 differential_number(p, (double)v[at], s->tokens[p->t].v[p->i],
-                                    truth->cache.dtype_v);
+                                    read_as(truth->cache.dtype_v));
             }
         }
     }

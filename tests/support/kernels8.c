@@ -12,6 +12,7 @@
 #include "support/kernels8_flat.h"
 #include "support/kernels8_gather.h"
 #include "support/kernels8_softmax.h"
+#include "support/kernels8_stored.h"
 
 enum {
     TILE = 40,
@@ -127,64 +128,14 @@ static void pack_q_bf16(const struct gqa__pack_q_args *a)
     }
 }
 
-/* Stores one value of a page; true if what is stored is not finite. */
-static bool put(void *page, int64_t at, float x, gqa_dtype storage)
-{
-    if (storage == GQA_BF16) {
-        ((uint16_t *)page)[at] = gqa__f32_to_bf16(x);
-        return !isfinite(bf16_at(page, at));
-    }
-    if (storage == GQA_F16) {
-        ((uint16_t *)page)[at] = gqa__f32_to_f16(x);
-        return !isfinite(gqa__f16_to_f32(((uint16_t *)page)[at]));
-    }
-    ((float *)page)[at] = canonical(x);
-    return !isfinite(x);
-}
-
-/* Value d of token i of those that are appended. */
-static float appended(const struct gqa__append_args *a, int32_t i, int32_t d)
-{
-    const float x = a->src[i * a->src_stride + d];
-    return a->flush ? no_denormal(x) : x;
-}
-
-static bool append_rows(const struct gqa__append_args *a)
-{
-    bool bad = false;
-    for (int32_t i = 0; i < a->n; i++) {
-        for (int32_t d = 0; d < a->dim; d++) {
-            bad |= put(a->page, (a->slot + i) * a->stride + d, appended(a, i, d), a->storage);
-        }
-    }
-    return bad;
-}
-
-static void append_k(const struct gqa__append_args *a)
-{
-    append_rows(a);
-}
-
-static bool append_v_bf16(const struct gqa__append_args *a)
-{
-    bool bad = false;
-    for (int32_t i = 0; i < a->n; i++) {
-        for (int32_t d = 0; d < a->dim; d++) {
-            const int64_t at = d * a->stride + a->slot + i;
-            bad |= put(a->page, at, appended(a, i, d), a->storage);
-            bad |= fabsf(bf16_at(a->page, at)) >= 0x1p64f;
-        }
-    }
-    return bad;
-}
-
 static void score_f32(const struct gqa__score_args *p)
 {
     for (int32_t key = 0; key < p->keys; key++) {
         for (int32_t r = 0; r < p->ld; r++) {
             const struct factor a = {(const float *)p->k + key * p->k_stride, 1};
             const struct factor b = {(const float *)p->q + r * p->dk, 1};
-            p->s[key * p->ld + r] = dot_f32(a, b, p->dk, 0.0f);
+            const float s = dot_f32(a, b, p->dk, 0.0f);
+            p->s[key * p->ld + r] = p->scale != NULL ? s * p->scale[key] : s;
         }
     }
 }
@@ -195,7 +146,8 @@ static void score_bf16(const struct gqa__score_args *p)
         for (int32_t r = 0; r < p->ld; r++) {
             const struct factor a = {(const uint16_t *)p->k + key * p->k_stride, 1};
             const struct factor b = {(const uint16_t *)p->q + r * p->dk, 1};
-            p->s[key * p->ld + r] = dot_bf16(a, b, p->dk, 0.0f);
+            const float s = dot_bf16(a, b, p->dk, 0.0f);
+            p->s[key * p->ld + r] = p->scale != NULL ? kernels8_tiny_product(s, p->scale[key]) : s;
         }
     }
 }
@@ -511,8 +463,9 @@ static const struct gqa__kernels kernels8_f32 = {
     .token_step = 5,
     .q_bytes = q_bytes_f32,
     .pack_q = pack_q_f32,
-    .append_k = append_k,
-    .append_v = append_rows,
+    .append_k = kernels8_append_k,
+    .append_v = kernels8_append_rows,
+    .expand = kernels8_expand_f32,
     .gather = kernels8_gather_f32,
     .score = score_f32,
     .apply_rules = rules,
@@ -555,8 +508,9 @@ static const struct gqa__kernels kernels8_bf16 = {
     .token_step = 5,
     .q_bytes = q_bytes_bf16,
     .pack_q = pack_q_bf16,
-    .append_k = append_k,
-    .append_v = append_v_bf16,
+    .append_k = kernels8_append_k_bf16,
+    .append_v = kernels8_append_v_bf16,
+    .expand = kernels8_expand_bf16,
     .gather = kernels8_gather_bf16,
     .score = score_bf16,
     .apply_rules = rules,

@@ -21,6 +21,15 @@ static float no_denormal(float x)
     return fabsf(x) < FLT_MIN ? copysignf(0.0f, x) : x;
 }
 
+float kernels8_tiny_product(float a, float b)
+{
+    const double exact = (double)a * (double)b; /* 48 digits */
+    if (fabs(exact) < 0x1p-126 * (1.0 - 0x1p-25)) {
+        return (float)copysign(0.0, exact);
+    }
+    return a * b;
+}
+
 int64_t kernels8_p_index(int32_t key, int32_t r, int32_t ld, int32_t panel)
 {
     return (int64_t)(key / panel * panel) * ld + r * panel + key % panel;
@@ -87,6 +96,11 @@ static void softmax_lane(const struct gqa__softmax_args *a, int32_t r, bool bf16
                   : bf16         ? gqa__exp2f_fast(no_denormal(no_denormal(x) - base))
                                  : gqa__exp2f(x - base);
         sum[key % 4] += e;
+        if (a->scale != NULL && bf16) {
+            e = kernels8_tiny_product(e, a->scale[key]);
+        } else if (a->scale != NULL) {
+            e = e * a->scale[key] < FLT_MIN ? 0.0f : e * a->scale[key];
+        }
         e = x == -INFINITY && mark != NULL ? -0.0f : e;
         if (bf16) {
             ((uint16_t *)a->p)[at] = mark != NULL && x == -INFINITY ? 0x8000u : weight_of(e);

@@ -7,6 +7,9 @@
 
 enum { KERNELS8_PANEL_F32 = 32, KERNELS8_PANEL_BF16 = 64 };
 
+/* a b, zero where it is tiny: rounded to 24 digits with any exponent, below 2^-126. */
+float kernels8_tiny_product(float a, float b);
+
 /* p lies [panel][ld][panel keys]. */
 int64_t kernels8_p_index(int32_t key, int32_t r, int32_t ld, int32_t panel);
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* oracle.c - sequences that grow, and a call from hidden states to the layer's output. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "oracle.h"
+#include "support/stored_row.h"
 
 void oracle_cache_init(oracle_cache *cache, int sequences, gqa_dtype dtype_k, gqa_dtype dtype_v)
 {
@@ -53,10 +55,41 @@ static oracle_token *push(oracle_sequence *sequence)
     return &sequence->tokens[sequence->length++];
 }
 
-static oracle_num *copy_rounded(const oracle_num *x, int n, gqa_dtype dtype)
+/* A row of a scaled type, read back as f32. Numbers that are off by e move each code by a step at
+ * most, and what is off besides. */
+static void store_scaled(const oracle_num *x, int dim, gqa_dtype dtype, oracle_num *y)
 {
-    oracle_num *y = oracle_zeros((size_t)n, sizeof *y);
-    for (int i = 0; i < n; i++) {
+    struct stored_row row;
+    float values[STORED_ROW_MOST];
+    for (int d = 0; d < dim; d++) {
+        values[d] = (float)x[d].v;
+    }
+    stored_row(&row, values, dim, dtype);
+    for (int g = 0; g < row.scales; g++) {
+        const int end = (g + 1) * row.group < dim ? (g + 1) * row.group : dim;
+        double most = 0.0;
+        for (int d = g * row.group; d < end; d++) {
+            /* x is a float where its error is 0. */
+            most = fmax(most, x[d].e + (x[d].e > 0.0 ? ORACLE_U * fabs(x[d].v) : 0.0));
+        }
+        for (int d = g * row.group; d < end; d++) {
+            /* A step of e4m3 is an eighth of the value, or 2^-9. Reading back rounds once. */
+            const double scale = (double)row.scale[g], size = fabs(row.code[d]) * scale;
+            const double step =
+                dtype == GQA_I8 || dtype == GQA_I4 ? 1.1 * scale : size / 8 + scale * 0x1p-9;
+            y[d].v = (double)stored_value(&row, d);
+            y[d].e = ORACLE_U * fabs(y[d].v) + (most > 0.0 ? step + 1.1 * most : 0.0);
+        }
+    }
+}
+
+static oracle_num *copy_stored(const oracle_num *x, int heads, int dim, gqa_dtype dtype)
+{
+    oracle_num *y = oracle_zeros((size_t)(heads * dim), sizeof *y);
+    for (int h = 0; h < heads && stored_scaled(dtype); h++) {
+        store_scaled(x + h * dim, dim, dtype, y + h * dim);
+    }
+    for (int i = 0; i < heads * dim && !stored_scaled(dtype); i++) {
         y[i] = oracle_round_num(x[i], dtype);
     }
     return y;
@@ -254,8 +287,10 @@ static void append(const call *c, int t, int position)
     oracle_token *token = push(c->sequence);
     token->position = position;
     token->column = c->active_column + t;
-    token->k = copy_rounded(stage_at(c, GQA_STAGE_K, t), l->hkv * l->dk, c->dtype_k);
-    token->v = copy_rounded(stage_at(c, GQA_STAGE_V, t), l->hkv * l->dv, c->dtype_v);
+    token->integer_k = stored_integer(c->dtype_k);
+    token->integer_v = stored_integer(c->dtype_v);
+    token->k = copy_stored(stage_at(c, GQA_STAGE_K, t), l->hkv, l->dk, c->dtype_k);
+    token->v = copy_stored(stage_at(c, GQA_STAGE_V, t), l->hkv, l->dv, c->dtype_v);
 }
 
 static void attend(const call *c, int t, int position)

@@ -53,6 +53,7 @@ typedef struct oracle_layer {
 typedef struct oracle_token {
     int position, column;
     oracle_num *k, *v; /* as stored: [hkv * dk], [hkv * dv] */
+    bool integer_k, integer_v;
 } oracle_token;
 
 typedef struct oracle_sequence {

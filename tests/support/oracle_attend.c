@@ -81,14 +81,20 @@ static oracle_num score_of(const oracle_layer *layer, const oracle_row *row, con
     const gqa_config *c = &layer->config;
     const oracle_num *k = key->k + row->h / layer->group * layer->dk;
     oracle_num s = {0.0, 0.0};
-    double size = 0.0;
+    double size = 0.0, largest_q = 0.0, sum_k = 0.0;
     for (int d = 0; d < layer->dk; d++) {
+        largest_q = fmax(largest_q, fabs(q[d].v) + q[d].e);
+        sum_k += fabs(k[d].v) + k[d].e;
         s.v += q[d].v * k[d].v;
         s.e += fabs(q[d].v) * k[d].e + fabs(k[d].v) * q[d].e + q[d].e * k[d].e;
         size += (fabs(q[d].v) + q[d].e) * (fabs(k[d].v) + k[d].e);
     }
-    s.e += (layer->dk + 4) * ORACLE_U * size;
+    s.e += (layer->dk + 5) * ORACLE_U * size; /* one for a scale beside the product */
     s.e += layer->bf16 ? layer->dk * 0x1p-125 : 0.0;
+    if (key->integer_k) { /* each q to one of 32512 steps, or to 0 below 2^-100 */
+        s.e += (1.01 * largest_q / 65024 + 0x1p-100) * sum_k;
+        s.e += layer->bf16 ? 0x1p-8 * size : 0.0; /* q is not rounded to bf16 first, as here */
+    }
     if (c->softcap > 0.0f) {
         double cap = (double)c->softcap;
         /* tanh has slope 1 at most; 12 u for the two constants, the division, tanh and product. */
@@ -176,6 +182,25 @@ static oracle_num softmax(const oracle_layer *layer, const row_keys *keys, doubl
     return lse;
 }
 
+/* Where V is integers: p times a scale becomes one of 32512 steps of the largest of a block, which
+ * is at most that of all keys; or 0, below 2^-100. A code times its scale is at most the row's
+ * largest value. */
+static double step_of_weights(const oracle_layer *layer, const oracle_row *row,
+                              const row_keys *keys, const oracle_num *p)
+{
+    double most = 0.0;
+    if (keys->n == 0 || !keys->key[0]->integer_v) {
+        return 0.0;
+    }
+    for (int i = 0; i < keys->n; i++) {
+        const oracle_num *v = keys->key[i]->v + row->h / layer->group * layer->dv;
+        for (int d = 0; d < layer->dv; d++) {
+            most = fmax(most, p[i].v * (1.0 + p[i].e) * (fabs(v[d].v) + v[d].e));
+        }
+    }
+    return keys->n * (1.01 * most / 65024 + 127 * 0x1p-100);
+}
+
 oracle_num oracle_attention_row(const oracle_layer *layer, const oracle_row *row, oracle_num *out)
 {
     row_keys keys;
@@ -192,12 +217,16 @@ oracle_num oracle_attention_row(const oracle_layer *layer, const oracle_row *row
         oracle_num *p = oracle_zeros((size_t)keys.n, sizeof *p);
         lse = softmax(layer, &keys, sink, p);
         double rounded = layer->bf16 ? 0x1p-8 : 0.0; /* P rounded to bf16: half an ulp, and slack */
+        double steps = step_of_weights(layer, row, &keys, p);
         for (int d = 0; d < layer->dv; d++) {
+            out[d].e += steps;
             for (int i = 0; i < keys.n; i++) {
                 oracle_num v = keys.key[i]->v[row->h / layer->group * layer->dv + d];
                 out[d].v += p[i].v * v.v;
                 out[d].e += p[i].v * ((p[i].e + rounded) * (fabs(v.v) + v.e) + v.e);
                 out[d].e += 1e-37 * fabs(v.v);
+                /* What is below 2^-126 of p times a scale, of codes up to 448. */
+                out[d].e += v.v != 0.0 ? 6e-36 : 0.0;
             }
             out[d].e += 4 * ORACLE_U * fabs(out[d].v);
         }

@@ -55,6 +55,10 @@ static double read_element(const gqa_tensor *t, int64_t offset)
         return bytes[offset] != 0 ? 1.0 : 0.0;
     case GQA_I8:
         return bytes[offset] < 128 ? bytes[offset] : bytes[offset] - 256;
+    case GQA_E4M3:
+    case GQA_E4M3_240:
+    case GQA_I4: /* no tensor has these */
+        break;
     case GQA_BITS:
         return (bytes[offset / 8] >> (offset % 8)) & 1 ? 1.0 : 0.0;
     }

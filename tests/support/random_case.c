@@ -112,6 +112,10 @@ void random_set(const gqa_tensor *t, const int64_t *index, double value)
     case GQA_I8:
         ((int8_t *)t->data)[offset] = (int8_t)fmax(fmin(nearbyint(value), 127.0), -128.0);
         break;
+    case GQA_E4M3:
+    case GQA_E4M3_240:
+    case GQA_I4: /* no tensor has these */
+        break;
     case GQA_BITS:
         bytes[offset / 8] &= (unsigned char)~(1u << (offset % 8));
         bytes[offset / 8] |= (unsigned char)((value != 0.0 ? 1u : 0u) << (offset % 8));

@@ -73,7 +73,11 @@ const random_option_info random_options[OPTION_COUNT] = {
     [OPT_ACTIVATION_TYPE] = {"activation_type", 4, 0, {"f32", "bf16", "f16", "mixed"}},
     [OPT_OUTPUT_TYPE] = {"output_type", 3, 4, {"f32", "bf16", "f16"}},
     [OPT_STRIDES] = {"strides", 3, 0, {"packed", "gaps", "zero"}},
-    [OPT_CACHE] = {"cache", 7, 1, {"none", "default", "bf16", "k-bf16", "v-bf16", "f16", "k-f16"}},
+    [OPT_CACHE] = {"cache",
+                   10,
+                   1,
+                   {"none", "default", "bf16", "k-bf16", "v-bf16", "f16", "k-f16", "int8",
+                    "e4m3,int4", "int4,e4m3"}},
     [OPT_PAGE] = {"page_size", 7, 0, {"0", "16", "32", "64", "128", "256", "512"}},
     [OPT_BATCH] = {"batch", 3, 0, {"1", "2", "3"}},
     [OPT_CALLS] = {"calls", 5, 0, {"one", "prefill+prefill", "prefill+1", "prefill+1+1", "a+k+1"}},
@@ -104,7 +108,8 @@ typedef struct random_rule {
     unsigned set_b;
 } random_rule;
 
-enum { V0 = 1, V1 = 2, V2 = 4, V3 = 8, V4 = 16, V5 = 32, V6 = 64, SOME = 510 };
+enum { V0 = 1, V1 = 2, V2 = 4, V3 = 8, V4 = 16, V5 = 32, V6 = 64, V7 = 128, V8 = 256, V9 = 512 };
+enum { SOME = 1022 };
 
 /* Those between two options of the config only save draws: the checker has the last word. */
 static const random_rule rules[] = {
@@ -157,9 +162,9 @@ static const random_rule rules[] = {
     {OPT_BORROW, SOME, OPT_CACHE, SOME},
     {OPT_CALLS, SOME, OPT_CACHE, SOME},
     {OPT_PAGE, SOME, OPT_CACHE, SOME},
-    {OPT_NUMERICS, V1, OPT_CACHE, V0 | V1 | V2}, /* bf16 products read bf16 pages */
-    {OPT_NUMERICS, V1, OPT_REFERENCE_F64, V0},   /* backend reference has f32 numerics */
-    {OPT_POSITIONS, V3, OPT_MASK, SOME},         /* ids that do not rise need a mask */
+    {OPT_NUMERICS, V1, OPT_CACHE, V0 | V1 | V2 | V7 | V8 | V9}, /* no f32, no f16 */
+    {OPT_NUMERICS, V1, OPT_REFERENCE_F64, V0}, /* backend reference has f32 numerics */
+    {OPT_POSITIONS, V3, OPT_MASK, SOME},       /* ids that do not rise need a mask */
     {OPT_NAN, V1, OPT_MASK, SOME},
     {OPT_LENGTH, V2, OPT_HEAD_DIM, V0 | V1 | V2 | V3},
     {OPT_LENGTH, V2, OPT_V_DIM, V0 | V1 | V2},

@@ -134,7 +134,8 @@ static gqa_status take_second_kernels(gqa_layer *layer, const random_case *c,
     struct gqa__params params = {.config = c->config,
                                  .shape = layer->params.shape,
                                  .backend = layer->params.backend,
-                                 .kernels = gqa_test_kernels8(c->config.numerics)};
+                                 .kernels = gqa_test_kernels8(c->config.numerics),
+                                 .integer = layer->params.integer};
     gqa__layer_unload(layer);
     layer->params = params;
     layer->blocks = 0;

@@ -14,6 +14,7 @@
 #include "cache/cache.h"
 #include "support/cache_kinds.h"
 #include "support/random.h"
+#include "support/stored_row.h"
 
 bool lines_open(struct lines *lines, const struct rig_kind *kind, int64_t pages)
 {
@@ -132,8 +133,10 @@ static bool same_rows(const float *read, const float *numbers, int32_t rows, int
 {
     for (int32_t head = 0; head < RIG_HKV; head++) {
         const float *const row = read + ((int64_t)head * rows + i) * dim;
+        struct stored_row want;
+        stored_row(&want, numbers + head * dim, dim, storage);
         for (int32_t d = 0; d < dim; d++) {
-            if (float_bits(row[d]) != float_bits(cache_stored(numbers[head * dim + d], storage))) {
+            if (float_bits(row[d]) != float_bits(stored_value(&want, d))) {
                 return false;
             }
         }

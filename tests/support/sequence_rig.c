@@ -18,7 +18,11 @@
 
 #define KINDS(isa, a, b, c)                                                                        \
     {isa, GQA_NUMERICS_F32, GQA_F32, a, 1, 0}, {isa, GQA_NUMERICS_F32, GQA_BF16, b, 2, 3},         \
-        {isa, GQA_NUMERICS_F32, GQA_F16, c, 1, 7}, {isa, GQA_NUMERICS_BF16, GQA_BF16, c, 3, 0},    \
+        {isa, GQA_NUMERICS_F32, GQA_F16, c, 1, 7}, {isa, GQA_NUMERICS_F32, GQA_I8, a, 2, 0},       \
+        {isa, GQA_NUMERICS_F32, GQA_E4M3, b, 1, 5}, {isa, GQA_NUMERICS_F32, GQA_I4, c, 3, 0},      \
+        {isa, GQA_NUMERICS_BF16, GQA_I8, b, 2, 0},                                                 \
+        {isa, GQA_NUMERICS_BF16, GQA_E4M3_240, c, 1, 0},                                           \
+        {isa, GQA_NUMERICS_BF16, GQA_I4, a, 1, 6}, {isa, GQA_NUMERICS_BF16, GQA_BF16, c, 3, 0},    \
     {                                                                                              \
         isa, GQA_NUMERICS_BF16, GQA_BF16, a, 4, 9                                                  \
     }

@@ -71,6 +71,7 @@ static const struct gqa__kernels amx_bf16 = {
     .append_k = append_k_rows,
     .append_v = append_v_transposed,
     .gather = gather_operands,
+    .expand = expand_bf16,
     .score = gqa__amx_score,
     .apply_rules = apply_rules,
     .softmax = gqa__amx_softmax,

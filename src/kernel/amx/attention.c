@@ -115,6 +115,14 @@ void gqa__amx_pack_q(const struct gqa__pack_q_args *args)
 
 /* --- scores ---------------------------------------------------------------------------------- */
 
+/* Under flush_enter; not inlined, so that nothing else is. */
+__attribute__((noinline)) static void scale_flushed_lanes(const struct gqa__score_args *args)
+{
+    for (int32_t lane = 0; lane < args->ld; lane += AMX_ROWS) {
+        scale_lanes(args->s + lane, args->ld, args->scale, args->keys);
+    }
+}
+
 void gqa__amx_score(const struct gqa__score_args *args)
 {
     const int32_t k32s = (int32_t)(round_to_k32(args->dk) / AMX_DEPTH);
@@ -129,6 +137,11 @@ void gqa__amx_score(const struct gqa__score_args *args)
             score_run(args, lane, tiles, k32s, false);
         }
     }
+    if (args->scale != NULL) {
+        const unsigned saved = flush_enter();
+        scale_flushed_lanes(args);
+        flush_leave(saved);
+    }
 }
 
 /* --- softmax --------------------------------------------------------------------------------- */
@@ -142,6 +155,7 @@ struct softmax {
     int64_t s_stride;
     int32_t keys;
     const uint8_t *mark; /* [keys] or NULL */
+    const float *scale;  /* [keys] or NULL */
 };
 
 INLINE void softmax_tile(const struct softmax *args, const bool mark)
@@ -158,8 +172,9 @@ INLINE void softmax_tile(const struct softmax *args, const bool mark)
         sums.m = _mm512_loadu_ps(args->m);
     }
     for (int32_t key = 0; key < args->keys; key += 32) {
-        exponentiate_32(args->p + key / 32 * args->p_step, args->s + key / 32 * step,
-                        args->s_stride, &sums, mark, NULL);
+        const struct scored_32 from = {args->s + key / 32 * step, args->s_stride,
+                                       args->scale != NULL ? args->scale + key : NULL, NULL};
+        exponentiate_either(args->p + key / 32 * args->p_step, from, &sums, mark);
     }
     store_lane_sums(&sums, args->m, args->l);
 }
@@ -189,7 +204,8 @@ void gqa__amx_softmax(const struct gqa__softmax_args *args)
                                      args->s + lane,
                                      args->ld,
                                      args->keys,
-                                     args->mark};
+                                     args->mark,
+                                     args->scale};
         (args->mark != NULL ? softmax_marked : softmax_plain)(&tile);
     }
     flush_leave(saved);

@@ -178,6 +178,9 @@ INLINE bool exponentiate_keys(const struct lanes *lanes, struct lane_sums *a, st
         if (key + 32 < block->keys) {
             score_next(lanes, &next, block->s + (key / 32 + 1) % 2 * TWO_SCORES, two);
         }
+        for (int32_t half = 0; half < (two ? 2 : 1) && block->k_scale != NULL; half++) {
+            scale_lanes(s + half * LANE_SCORES, 16, block->k_scale + key, 32);
+        }
         for (int32_t half = 0; half < (two ? 2 : 1) && block->rules != NULL; half++) {
             rules_of_32(s + half * LANE_SCORES, lanes, half, key);
         }
@@ -185,9 +188,12 @@ INLINE bool exponentiate_keys(const struct lanes *lanes, struct lane_sums *a, st
             stale |= raise_references(a, b, s, two);
         }
         if (!stale) {
-            exponentiate_32(p, s, 16, a, false, lanes->prefetch);
+            struct scored_32 from = {s, 16, block->v_scale != NULL ? block->v_scale + key : NULL,
+                                     lanes->prefetch};
+            exponentiate_either(p, from, a, false);
             if (two) {
-                exponentiate_32(p + AMX_TILE_BYTES, s + LANE_SCORES, 16, b, false, lanes->prefetch);
+                from.s = s + LANE_SCORES;
+                exponentiate_either(p + AMX_TILE_BYTES, from, b, false);
             }
             if (sums_above(a) || (two && sums_above(b))) {
                 stale |= raise_references(a, b, s, two);

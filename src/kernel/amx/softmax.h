@@ -67,9 +67,10 @@ INLINE bool sums_above(const struct lane_sums *sums)
     return _mm512_cmp_ps_mask(l, _mm512_set1_ps(BF16_RISEN), _CMP_NLE_UQ) != 0;
 }
 
-/* p of two keys as one row of a tile B, rounded to bf16; added to their sums before rounding. */
-INLINE __m512i exponentiate_pair(const float *s, int64_t s_stride, __m512 safe, __m512 *sum0,
-                                 __m512 *sum1, const bool mark)
+/* p of two keys as one row of a tile B, times scale [2] if it is not NULL, rounded to bf16; added
+ * to their sums before that. */
+INLINE __m512i exponentiate_pair(const float *s, int64_t s_stride, __m512 safe, __m512 sum[2],
+                                 const float *scale, const bool mark)
 {
     const __m512i half = _mm512_set1_epi32(0x8000); /* probability_to_bf16: ties go up */
     /* The upper half of each f32 as the lower. Beside tile instructions port 0 alone multiplies: it
@@ -78,40 +79,74 @@ INLINE __m512i exponentiate_pair(const float *s, int64_t s_stride, __m512 safe, 
     const __m512 x0 = _mm512_loadu_ps(s), x1 = _mm512_loadu_ps(s + s_stride);
     const __m512 e0 = exp2_flushed(_mm512_sub_ps(x0, safe));
     const __m512 e1 = exp2_flushed(_mm512_sub_ps(x1, safe));
-    const __m512i r0 = _mm512_add_epi32(_mm512_castps_si512(e0), half);
-    const __m512i r1 = _mm512_add_epi32(_mm512_castps_si512(e1), half);
+    const __m512 w0 = scale != NULL ? _mm512_mul_ps(e0, _mm512_set1_ps(scale[0])) : e0;
+    const __m512 w1 = scale != NULL ? _mm512_mul_ps(e1, _mm512_set1_ps(scale[1])) : e1;
+    const __m512i r0 = _mm512_add_epi32(_mm512_castps_si512(w0), half);
+    const __m512i r1 = _mm512_add_epi32(_mm512_castps_si512(w1), half);
     const __m512i pair = _mm512_mask_shuffle_epi8(r1, 0x3333333333333333u, r0, upper);
 
-    *sum0 = _mm512_add_ps(*sum0, e0);
-    *sum1 = _mm512_add_ps(*sum1, e1);
+    sum[0] = _mm512_add_ps(sum[0], e0);
+    sum[1] = _mm512_add_ps(sum[1], e1);
     if (mark) {
         const __m512 none = _mm512_set1_ps(-INFINITY);
         const __mmask16 first = _mm512_cmp_ps_mask(x0, none, _CMP_EQ_OQ);
         const __mmask16 second = _mm512_cmp_ps_mask(x1, none, _CMP_EQ_OQ);
-        const __m512i low = _mm512_mask_or_epi32(pair, first, pair, _mm512_set1_epi32(0x8000));
-        return _mm512_mask_or_epi32(low, second, low, _mm512_set1_epi32((int)0x80000000u));
+        const __m512i zero = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32(-0x10000);
+        const __m512i keep0 = _mm512_mask_and_epi32(pair, first, pair, high);
+        const __m512i low = _mm512_mask_or_epi32(keep0, first, keep0, zero);
+        const __m512i keep1 = _mm512_mask_andnot_epi32(low, second, high, low);
+        return _mm512_mask_or_epi32(keep1, second, keep1, _mm512_slli_epi32(zero, 16));
     }
     return pair;
 }
 
-/* p of 32 keys from their scores s [32][s_stride], as one tile B; added to the sums. prefetch: or
- * NULL. */
-INLINE void exponentiate_32(unsigned char *tile, const float *s, int64_t s_stride,
-                            struct lane_sums *sums, const bool mark,
-                            struct prefetch_queue *prefetch)
+/* Scores of 32 keys, and what becomes of them on their way to p. */
+struct scored_32 {
+    const float *s; /* [32][s_stride] */
+    int64_t s_stride;
+    const float *scale;              /* [32], or NULL */
+    struct prefetch_queue *prefetch; /* or NULL */
+};
+
+/* p of 32 keys as one tile B; added to the sums. */
+INLINE void exponentiate_32(unsigned char *tile, const struct scored_32 from,
+                            struct lane_sums *sums, const bool mark)
 {
     const __mmask16 seen = _mm512_cmp_ps_mask(sums->m, _mm512_set1_ps(-INFINITY), _CMP_NEQ_OQ);
     const __m512 safe = _mm512_maskz_mov_ps(seen, sums->m);
 
     for (int32_t i = 0; i < 32; i += 4) {
-        const float *at = s + i * s_stride;
+        const float *at = from.s + i * from.s_stride;
+        const float *scale = from.scale != NULL ? from.scale + i : NULL;
+        const float *scale2 = from.scale != NULL ? from.scale + i + 2 : NULL;
         _mm512_storeu_si512(tile + i * 32,
-                            exponentiate_pair(at, s_stride, safe, &sums->l[0], &sums->l[1], mark));
-        _mm512_storeu_si512(tile + i * 32 + 64, exponentiate_pair(at + 2 * s_stride, s_stride, safe,
-                                                                  &sums->l[2], &sums->l[3], mark));
-        if (prefetch != NULL) {
-            prefetch_lines(prefetch, prefetch->exponentials);
+                            exponentiate_pair(at, from.s_stride, safe, &sums->l[0], scale, mark));
+        _mm512_storeu_si512(tile + i * 32 + 64,
+                            exponentiate_pair(at + 2 * from.s_stride, from.s_stride, safe,
+                                              &sums->l[2], scale2, mark));
+        if (from.prefetch != NULL) {
+            prefetch_lines(from.prefetch, from.prefetch->exponentials);
         }
+    }
+}
+
+/* The same with or without scales, as branches of their own. */
+INLINE void exponentiate_either(unsigned char *tile, struct scored_32 from, struct lane_sums *sums,
+                                const bool mark)
+{
+    if (from.scale != NULL) {
+        exponentiate_32(tile, from, sums, mark);
+    } else {
+        from.scale = NULL;
+        exponentiate_32(tile, from, sums, mark);
+    }
+}
+
+/* Scores s [keys][s_stride] of 16 lanes times their keys' scales. */
+INLINE void scale_lanes(float *s, int64_t s_stride, const float *scale, int32_t keys)
+{
+    for (int32_t key = 0; key < keys; key++, s += s_stride) {
+        _mm512_storeu_ps(s, _mm512_mul_ps(_mm512_loadu_ps(s), _mm512_set1_ps(scale[key])));
     }
 }
 

@@ -39,6 +39,10 @@ static inline void append_k_rows(const struct gqa__append_args *args)
 {
     struct gqa__append_args one = *args;
 
+    if (gqa__scaled(args->storage)) {
+        (void)append_scaled(args, false, true);
+        return;
+    }
     one.n = 1;
     for (int32_t i = 0; i < args->n; i++) {
         if (i + 8 < args->n) {
@@ -59,6 +63,9 @@ static inline bool append_v_transposed(const struct gqa__append_args *args)
     bool special = false;
     int32_t i = 0;
 
+    if (gqa__scaled(args->storage)) {
+        return append_scaled(args, true, true);
+    }
     rest.page = (uint16_t *)args->page + whole * stride;
     rest.dim = args->dim - whole;
     rest.n = 16;

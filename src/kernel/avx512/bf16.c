@@ -39,6 +39,18 @@ static void pack_q_pairs(const struct gqa__pack_q_args *args)
 
 /* --- scores ---------------------------------------------------------------------------------- */
 
+/* Scores s [keys][stride] of width lanes times their keys' scales. Under flush_enter, which does as
+ * flushed_product of scalar/bf16.h; not inlined, so that nothing else is. */
+__attribute__((noinline)) static void scale_flushed(float *s, int64_t stride, const float *scale,
+                                                    int32_t keys, int32_t width)
+{
+    for (int32_t key = 0; key < keys; key++, s += stride) {
+        for (int32_t j = 0; j < width; j += VEC) {
+            v_store(s + j, v_mul(v_load(s + j), v_set(scale[key])));
+        }
+    }
+}
+
 /* One lane pair: s [keys][ld], q [dk rounded up][width]. */
 static void score_pairs_lanes(const struct gqa__score_args *args, int32_t width)
 {
@@ -56,6 +68,11 @@ static void score_pairs_lanes(const struct gqa__score_args *args, int32_t width)
                                      .wide = scratch->wide};
 
     gqa__avx512_pairs(&pairs);
+    if (args->scale != NULL) {
+        const unsigned saved = flush_enter();
+        scale_flushed(args->s, args->ld, args->scale, args->keys, width);
+        flush_leave(saved);
+    }
 }
 
 static void score_pairs(const struct gqa__score_args *args)
@@ -72,16 +89,18 @@ static void score_pairs(const struct gqa__score_args *args)
 
 /* --- softmax --------------------------------------------------------------------------------- */
 
-/* Four keys of VEC lanes: their p, rounded to bf16 (probability_to_bf16), into e. Adds p before
- * rounding to the sums. */
-INLINE void exponentiate_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4])
+/* Four keys of VEC lanes: their p, times scale [4] if it is not NULL (a constant where it is
+ * called), rounded to bf16 (probability_to_bf16), into e. Adds p before that to the sums. */
+INLINE void exponentiate_four(vec e[4], const float *s, int64_t stride, vec safe, vec sum[4],
+                              const float *scale)
 {
     const __m512i half = _mm512_set1_epi32(0x8000), high = _mm512_set1_epi32(-0x10000);
 
 #pragma GCC unroll 4
     for (int32_t i = 0; i < 4; i++) {
         const vec p = exp2_flushed(v_sub(v_load(s + i * stride), safe));
-        const __m512i up = _mm512_add_epi32(_mm512_castps_si512(p), half);
+        const vec weight = scale != NULL ? v_mul(p, v_set(scale[i])) : p;
+        const __m512i up = _mm512_add_epi32(_mm512_castps_si512(weight), half);
         sum[i] = v_add(sum[i], p);
         e[i] = _mm512_castsi512_ps(_mm512_and_si512(up, high));
     }
@@ -127,7 +146,8 @@ __attribute__((noinline)) static void softmax_flushed(const struct gqa__softmax_
         for (int32_t key = 0; key < args->keys; key += 4) {
             const float *row = args->s + (int64_t)key * ld + lane;
             vec e[4];
-            exponentiate_four(e, row, ld, safe, sum);
+            exponentiate_four(e, row, ld, safe, sum,
+                              args->scale != NULL ? args->scale + key : NULL);
             for (int32_t i = 0; i < 4; i++) {
                 uint16_t *to = (uint16_t *)args->p + (int64_t)(key + i) * ld + lane; /* [VEC] */
                 const vmask hidden = v_equal(v_load(row + (int64_t)i * ld), v_set(-INFINITY));
@@ -149,21 +169,27 @@ static void softmax_pairs(const struct gqa__softmax_args *args)
 
 /* The same within a block: VEC lanes of scores [keys][stride] become p in place, rounded to bf16
  * but kept as f32. */
-__attribute__((noinline)) static void softmax_compact(float *m, float *l, float *s, int64_t stride,
+__attribute__((noinline)) static void softmax_compact(const struct scored_lanes *lanes,
                                                       int32_t keys)
 {
+    const int64_t stride = lanes->stride;
+    float *s = lanes->p;
     const vec top = reference_lanes(s, stride, keys), safe = safe_lanes(top);
     vec sum[4] = {v_zero(), v_zero(), v_zero(), v_zero()};
 
     for (int32_t key = 0; key < keys; key += 4, s += 4 * stride) {
         vec e[4];
-        exponentiate_four(e, s, stride, safe, sum);
+        if (lanes->scale != NULL) {
+            exponentiate_four(e, s, stride, safe, sum, lanes->scale + key);
+        } else {
+            exponentiate_four(e, s, stride, safe, sum, NULL);
+        }
         for (int32_t i = 0; i < 4; i++) {
             v_store(s + i * stride, e[i]);
         }
     }
-    v_store(m, top);
-    v_store(l, join_lanes(sum));
+    v_store(lanes->m, top);
+    v_store(lanes->l, join_lanes(sum));
 }
 
 /* --- values ---------------------------------------------------------------------------------- */
@@ -242,6 +268,7 @@ static void score_pair_runs(const struct gqa__block *block, int32_t lane, int32_
             args.k = (const uint16_t *)run->k + own.begin * run->k_stride;
             args.k_stride = run->k_stride;
             args.keys = own.end - own.begin;
+            args.scale = block->k_scale != NULL ? block->k_scale + offset + own.begin : NULL;
             score_pairs_lanes(&args, width);
         }
         offset += run->keys;
@@ -287,9 +314,11 @@ static void block_pairs_lanes(const struct gqa__block *block, struct ahead *ahea
     }
     saved = flush_enter();
     for (int32_t j = 0; j < width; j += VEC) {
-        softmax_compact(block->state.m + lane + j, block->state.l + lane + j,
-                        block->s + (int64_t)range.begin * width + j, width,
-                        range.end - range.begin);
+        float *const s = block->s + (int64_t)range.begin * width + j;
+        const float *const scale = block->v_scale != NULL ? block->v_scale + range.begin : NULL;
+        const struct scored_lanes lanes = {
+            s, block->state.m + lane + j, block->state.l + lane + j, s, scale, width};
+        softmax_compact(&lanes, range.end - range.begin);
     }
     flush_leave(saved);
     prefetch_share(ahead);
@@ -332,6 +361,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .append_k = append_k_bf16,
     .append_v = append_v_transposed,
     .gather = gather_operands,
+    .expand = expand_bf16,
     .score = score_pairs,
     .apply_rules = apply_rules,
     .softmax = softmax_pairs,

@@ -120,6 +120,18 @@ struct gqa__append_args {
     int32_t dim;       /* dk or dv */
     gqa_dtype storage; /* the page's element type */
     bool flush;        /* a denormal of src counts as zero of its sign */
+    float *scale;      /* [scales][scale_stride] of the page, for types that have them, whose
+                          stride counts bytes, and of which int8 and int4 are never transposed */
+    int64_t scale_stride;
+};
+
+/* Codes of e4m3 to operands, which are exact: their values, without scales. */
+struct gqa__expand_args {
+    void *dst;          /* [rows][dst_stride] operands */
+    int64_t dst_stride; /* elements */
+    const uint8_t *src; /* [rows][src_stride], n of each */
+    int64_t src_stride;
+    int32_t rows, n;
 };
 
 /* Values of a caller's tensor as operands, [rows][columns]: of K, and of V that is not transposed,
@@ -153,7 +165,8 @@ struct gqa__score_args {
     int64_t k_stride;
     int32_t keys; /* a multiple of panel_keys */
     int32_t ld, dk;
-    void *scratch; /* [scratch_bytes], aligned to GQA__ALIGN */
+    const float *scale; /* [keys] by which each key's scores are multiplied, or NULL */
+    void *scratch;      /* [scratch_bytes], aligned to GQA__ALIGN */
 };
 
 /* Scores of a block to probabilities and the m and l of its state. */
@@ -162,6 +175,7 @@ struct gqa__softmax_args {
     float *m, *l;        /* [ld] */
     float *s;            /* [keys][ld], overwritten */
     const uint8_t *mark; /* [keys] or NULL */
+    const float *scale;  /* [keys] by which what p holds is multiplied, but not l, or NULL */
     int32_t keys, ld;
 };
 
@@ -199,6 +213,7 @@ struct gqa__block {
     int32_t keys; /* of all runs together, at most GQA__FOLD_BLOCK */
     int32_t runs;
     const struct gqa__key_run *run;       /* [runs] in rising order */
+    const float *k_scale, *v_scale;       /* [keys] as in score and softmax, or NULL */
     const struct gqa__score_rules *rules; /* NULL = scores stay as they are */
     float *s;                             /* [FOLD][tile_rows] scratch */
     void *p;                              /* [FOLD][tile_rows] f32 scratch */
@@ -312,6 +327,9 @@ struct gqa__kernels {
     /* Stores what the appends would store in a page of the operand type, but for the payload of a
      * NaN; returns what append_v would. Fast where row or column is 1. */
     bool (*gather)(const struct gqa__gather_args *args);
+    void (*expand)(const struct gqa__expand_args *args);
+    /* With scale a score is the product's times scale[key], rounded once (bf16: a tiny result
+     * counts as zero, as in a product). */
     void (*score)(const struct gqa__score_args *args);
     void (*apply_rules)(float *s, const struct gqa__score_rules *rules);
     /* Per lane: m = the largest score, NaN left out, never -0; p = exp2(s - m), 0 where s is -inf;
@@ -320,7 +338,9 @@ struct gqa__kernels {
      * which the lane sees one, replaced by the largest of a later k32 only where that is more than
      * 32 higher. What p holds of the keys from k on starts at byte k * ld * size of operand, k a
      * multiple of panel_keys. With mark p is -0 where s is -inf, and with bf16 m is the largest
-     * score in a lane that sees a key whose mark is 1 (V is large there). */
+     * score in a lane that sees a key whose mark is 1 (V is large there). With scale p holds
+     * exp2(s - m) * scale[key], rounded once, 0 below 2^-126 (bf16: where the result is tiny), and
+     * with bf16 rounded again; -0 stays where mark put it. */
     void (*softmax)(const struct gqa__softmax_args *args);
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(const struct gqa__accumulate_args *args);

@@ -22,6 +22,7 @@
 
 #include "kernel/scalar/attention.h"
 #include "kernel/scalar/linear.h"
+#include "kernel/scalar/scaled.h"
 
 enum {
     K32 = 32,     /* values of k that are summed before they meet the accumulator */
@@ -48,6 +49,12 @@ static inline float flushed_fma(float a, float b, float c)
 {
     const float lifted = fmaf(a * BF16_LIFT, b, c * BF16_LIFT);
     return flush_below(fmaf(a, b, c), lifted, FLT_MIN * BF16_LIFT);
+}
+
+/* The same of a product. */
+static inline float flushed_product(float a, float b)
+{
+    return flush_below(a * b, a * BF16_LIFT * b, FLT_MIN * BF16_LIFT);
 }
 
 /* What a stored bf16 counts as in a product: denormals are zero. */
@@ -173,6 +180,10 @@ static inline void pack_q_bf16(const struct gqa__pack_q_args *args)
 
 static inline void append_k_bf16(const struct gqa__append_args *args)
 {
+    if (gqa__scaled(args->storage)) {
+        (void)append_scaled(args, false, true);
+        return;
+    }
     assert(args->storage == GQA_BF16);
     for (int32_t i = 0; i < args->n; i++) {
         uint16_t *row = (uint16_t *)args->page + (args->slot + i) * args->stride; /* [dim] */
@@ -187,6 +198,9 @@ static inline bool append_v_bf16(const struct gqa__append_args *args)
 {
     bool special = false;
 
+    if (gqa__scaled(args->storage)) {
+        return append_scaled(args, true, true);
+    }
     assert(args->storage == GQA_BF16);
     for (int32_t i = 0; i < args->n; i++) {
         for (int32_t d = 0; d < args->dim; d++) {
@@ -224,6 +238,12 @@ static inline void score_bf16(const struct gqa__score_args *args)
                 k32_rows(args->s + (int64_t)key * ld + lane, ld, a[0], K32,
                          (const float *)args->q + (int64_t)d * ld + lane, ld, BF16_ROWS);
             }
+        }
+    }
+    for (int32_t key = 0; key < args->keys && args->scale != NULL; key++) {
+        float *restrict row = args->s + (int64_t)key * ld; /* [ld] */
+        for (int32_t j = 0; j < ld; j++) {
+            row[j] = flushed_product(row[j], args->scale[key]);
         }
     }
 }
@@ -296,8 +316,9 @@ static inline void softmax_bf16(const struct gqa__softmax_args *args)
         float *restrict sum = sums[key % 4];
         for (int32_t j = 0; j < ld; j++) {
             const float e = gqa__exp2f_fast(flush(flush(row[j]) - safe[j]));
+            const float weight = args->scale != NULL ? flushed_product(e, args->scale[key]) : e;
             sum[j] += e;
-            out[j] = row[j] == -INFINITY ? hidden : probability_to_bf16(e);
+            out[j] = row[j] == -INFINITY ? hidden : probability_to_bf16(weight);
         }
     }
     join_sums(args->l, sums, ld);

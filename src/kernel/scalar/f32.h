@@ -11,10 +11,12 @@
 #ifndef GQA__KERNEL_SCALAR_F32_H
 #define GQA__KERNEL_SCALAR_F32_H
 
+#include <float.h>
 #include <string.h>
 
 #include "kernel/scalar/attention.h"
 #include "kernel/scalar/linear.h"
+#include "kernel/scalar/scaled.h"
 
 enum { F32_ROWS = 8 }; /* rows of a that chain_block takes at once */
 
@@ -130,6 +132,9 @@ static inline bool append_v_f32(const struct gqa__append_args *args)
 {
     bool nonfinite = false;
 
+    if (gqa__scaled(args->storage)) {
+        return append_scaled(args, false, false);
+    }
     for (int32_t i = 0; i < args->n; i++) {
         nonfinite |=
             store_values(stored_token(args, i), args->src + i * args->src_stride, args->dim);
@@ -140,6 +145,17 @@ static inline bool append_v_f32(const struct gqa__append_args *args)
 static inline void append_k_f32(const struct gqa__append_args *args)
 {
     append_v_f32(args); /* K rows are stored alike */
+}
+
+/* s [keys][ld] */
+static inline void scale_scores(float *restrict s, const float *restrict scale, int32_t keys,
+                                int32_t ld)
+{
+    for (int32_t key = 0; key < keys; key++) {
+        for (int32_t j = 0; j < ld; j++) {
+            s[(int64_t)key * ld + j] *= scale[key];
+        }
+    }
 }
 
 /* q [dk][ld] */
@@ -159,6 +175,16 @@ static inline void score_f32(const struct gqa__score_args *args)
             }
         }
     }
+    if (args->scale != NULL) {
+        scale_scores(args->s, args->scale, args->keys, ld);
+    }
+}
+
+/* What stands for p in the product with V whose scale is multiplied beside it. */
+static inline float scaled_probability(float p, float scale)
+{
+    const float product = p * scale;
+    return product < FLT_MIN ? 0.0f : product;
 }
 
 /* p [keys][ld] f32 */
@@ -179,8 +205,9 @@ static inline void softmax_f32(const struct gqa__softmax_args *args)
         float *restrict sum = sums[key % 4];
         for (int32_t j = 0; j < ld; j++) {
             const float e = gqa__exp2f(row[j] - safe[j]);
+            const float weight = args->scale != NULL ? scaled_probability(e, args->scale[key]) : e;
             sum[j] += e;
-            out[j] = row[j] == -INFINITY ? hidden : e;
+            out[j] = row[j] == -INFINITY ? hidden : weight;
         }
     }
     join_sums(args->l, sums, ld);

@@ -73,6 +73,9 @@ INLINE bool store_tokens(const struct gqa__append_args *args, const gqa_dtype ty
 
 static inline bool append_v_lanes(const struct gqa__append_args *args)
 {
+    if (gqa__scaled(args->storage)) {
+        return append_scaled(args, false, false);
+    }
     switch (args->storage) {
     case GQA_F32:
         return args->flush ? store_tokens(args, GQA_F32, true) : store_tokens(args, GQA_F32, false);
@@ -200,6 +203,9 @@ static inline void score_vector(const struct gqa__score_args *args)
             score_product(args->s + lane, ld, q, width, args->k, args->k_stride, dk);
         product_all(product, args->keys, width, false);
     }
+    if (args->scale != NULL) {
+        scale_scores(args->s, args->scale, args->keys, ld);
+    }
 }
 
 static inline void softmax_vector(const struct gqa__softmax_args *args)
@@ -207,12 +213,8 @@ static inline void softmax_vector(const struct gqa__softmax_args *args)
     assert(args->keys % 4 == 0 && args->ld % VEC == 0);
     for (int32_t lane = 0; lane < args->ld; lane += VEC) {
         const struct scored_lanes lanes = {(float *)args->p + lane, args->m + lane, args->l + lane,
-                                           args->s + lane, args->ld};
-        if (args->mark != NULL) {
-            softmax_lanes(&lanes, args->keys, true);
-        } else {
-            softmax_lanes(&lanes, args->keys, false);
-        }
+                                           args->s + lane,          args->scale,    args->ld};
+        softmax_of(&lanes, args->keys, args->mark != NULL);
     }
 }
 

@@ -190,13 +190,21 @@ static inline void block_lane_pair(const struct gqa__block *block, int32_t lane,
         return;
     }
     score_runs(block, lane, width, range);
+    if (block->k_scale != NULL) {
+        scale_scores(s, block->k_scale + range.begin, range.end - range.begin, width);
+    }
     if (block->rules != NULL) {
         rules_of_lane_pair(block->s, block->rules, lane, width, range);
     }
     for (int32_t j = 0; j < width; j += VEC) {
-        const struct scored_lanes lanes = {s + j, block->state.m + lane + j,
-                                           block->state.l + lane + j, s + j, width};
-        softmax_lanes(&lanes, range.end - range.begin, false);
+        const struct scored_lanes lanes = {s + j,
+                                           block->state.m + lane + j,
+                                           block->state.l + lane + j,
+                                           s + j,
+                                           block->v_scale != NULL ? block->v_scale + range.begin
+                                                                  : NULL,
+                                           width};
+        softmax_of(&lanes, range.end - range.begin, false);
     }
     accumulate_runs(block, lane, width, range);
 }

@@ -217,9 +217,10 @@ static inline void values_ahead(const struct gqa__integer_block *block, struct a
 
     assert(block->ld % VEC == 0 && block->ld <= SCALAR_TILE_ROWS && block->keys % 16 == 0);
     for (int32_t lane = 0; lane < block->ld; lane += VEC) {
-        const struct scored_lanes lanes = {block->s + lane, block->state.m + lane,
-                                           block->state.l + lane, block->s + lane, block->ld};
-        softmax_lanes(&lanes, block->keys, false);
+        const struct scored_lanes lanes = {
+            block->s + lane, block->state.m + lane, block->state.l + lane, block->s + lane, NULL,
+            block->ld};
+        softmax_lanes(&lanes, block->keys, (struct softmax_extras){false, false});
     }
     for (int32_t g = 0; group.first < block->dv; g++, group.first += step) {
         group.dims = block->dv - group.first < step ? block->dv - group.first : step;

@@ -130,9 +130,10 @@ static inline void softmax_few(const struct gqa__integer_block *block)
     top0 = v_max(top0, top1);
     top0 = v_add(v_max(top0, v_swap(top0)), v_zero());
     const vec safe = v_drop(v_equal(top0, v_set(-INFINITY)), top0);
+    const struct softmax_extras plain = {false, false};
     for (int32_t i = 0; i < n; i += 2) {
-        exponentiate(s + i * VEC, s + i * VEC, safe, &sum0, false);
-        exponentiate(s + (i + 1) * VEC, s + (i + 1) * VEC, safe, &sum1, false);
+        exponentiate(s + i * VEC, s + i * VEC, safe, &sum0, v_zero(), plain);
+        exponentiate(s + (i + 1) * VEC, s + (i + 1) * VEC, safe, &sum1, v_zero(), plain);
     }
     sum0 = v_add(v_add(sum0, v_swap(sum0)), v_add(sum1, v_swap(sum1)));
     v_store(block->state.m, v_halve(top0));

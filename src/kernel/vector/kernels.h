@@ -30,6 +30,7 @@ static const struct gqa__kernels vector_f32 = {
     .append_k = append_k_lanes,
     .append_v = append_v_lanes,
     .gather = gather_lanes,
+    .expand = expand_f32,
     .score = score_vector,
     .apply_rules = apply_rules,
     .softmax = softmax_vector,

@@ -39,41 +39,78 @@ INLINE vec max_lanes(const float *s, int64_t s_stride, int32_t keys)
     return v_add(v_max(v_max(m0, m1), v_max(m2, m3)), v_zero());
 }
 
-/* p of one key from its scores; added to *sum too. */
-INLINE void exponentiate(float *p, const float *s, vec safe, vec *sum, const bool mark)
+/* What the softmax of VEC lanes does beside the usual; constants where it is called. */
+struct softmax_extras {
+    bool mark;   /* p is -0 where the score is -inf */
+    bool scaled; /* p is multiplied by a scale of its key */
+};
+
+/* p of one key from its scores; before it is scaled, added to *sum too. scale: of the key, or any
+ * number. */
+INLINE void exponentiate(float *p, const float *s, vec safe, vec *sum, vec scale,
+                         const struct softmax_extras extras)
 {
     const vec score = v_load(s);
     const vec e = v_exp2(v_sub(score, safe));
+    vec weight = e;
 
     *sum = v_add(*sum, e);
-    v_store(p, mark ? v_select(v_equal(score, v_set(-INFINITY)), v_set(-0.0f), e) : e);
+    if (extras.scaled) { /* scaled_probability of scalar/f32.h */
+        weight = v_mul(e, scale);
+        weight = v_drop(v_less(weight, v_set(0x1p-126f)), weight);
+    }
+    if (extras.mark) {
+        weight = v_select(v_equal(score, v_set(-INFINITY)), v_set(-0.0f), weight);
+    }
+    v_store(p, weight);
 }
 
 /* VEC lanes of a block, from their scores to p, m and l. */
 struct scored_lanes {
-    float *p;       /* [keys][stride], may be s */
-    float *m, *l;   /* [VEC] */
-    const float *s; /* [keys][stride] */
+    float *p;           /* [keys][stride], may be s */
+    float *m, *l;       /* [VEC] */
+    const float *s;     /* [keys][stride] */
+    const float *scale; /* [keys], or NULL */
     int64_t stride;
 };
 
-INLINE void softmax_lanes(const struct scored_lanes *lanes, int32_t keys, const bool mark)
+INLINE void softmax_lanes(const struct scored_lanes *lanes, int32_t keys,
+                          const struct softmax_extras extras)
 {
     const int64_t stride = lanes->stride;
-    const float *s = lanes->s;
+    const float *s = lanes->s, *scale = lanes->scale;
     float *p = lanes->p;
     const vec top = max_lanes(s, stride, keys);
     const vec safe = v_drop(v_equal(top, v_set(-INFINITY)), top);
     vec l0 = v_zero(), l1 = l0, l2 = l0, l3 = l0;
 
     for (int32_t key = 0; key < keys; key += 4, s += 4 * stride, p += 4 * stride) {
-        exponentiate(p, s, safe, &l0, mark);
-        exponentiate(p + stride, s + stride, safe, &l1, mark);
-        exponentiate(p + 2 * stride, s + 2 * stride, safe, &l2, mark);
-        exponentiate(p + 3 * stride, s + 3 * stride, safe, &l3, mark);
+        const vec f0 = extras.scaled ? v_set(scale[key]) : v_zero();
+        const vec f1 = extras.scaled ? v_set(scale[key + 1]) : v_zero();
+        const vec f2 = extras.scaled ? v_set(scale[key + 2]) : v_zero();
+        const vec f3 = extras.scaled ? v_set(scale[key + 3]) : v_zero();
+        exponentiate(p, s, safe, &l0, f0, extras);
+        exponentiate(p + stride, s + stride, safe, &l1, f1, extras);
+        exponentiate(p + 2 * stride, s + 2 * stride, safe, &l2, f2, extras);
+        exponentiate(p + 3 * stride, s + 3 * stride, safe, &l3, f3, extras);
     }
     v_store(lanes->m, top);
     v_store(lanes->l, v_canonical(v_add(v_add(l0, l1), v_add(l2, l3))));
+}
+
+static inline void softmax_of(const struct scored_lanes *lanes, int32_t keys, bool mark)
+{
+    if (lanes->scale != NULL) {
+        if (mark) {
+            softmax_lanes(lanes, keys, (struct softmax_extras){true, true});
+        } else {
+            softmax_lanes(lanes, keys, (struct softmax_extras){false, true});
+        }
+    } else if (mark) {
+        softmax_lanes(lanes, keys, (struct softmax_extras){true, false});
+    } else {
+        softmax_lanes(lanes, keys, (struct softmax_extras){false, false});
+    }
 }
 
 /* --- states ---------------------------------------------------------------------------------- */

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* runs.h - the keys of a fold block as the kernels take them, and the block by single entries of
+ * the kernel set, or by the integer kernels. */
+#ifndef GQA__RUNS_H
+#define GQA__RUNS_H
+
+#include "attention/tile.h"
+
+/* Is K (V with value) of the tile's keys stored as integers? */
+bool gqa__tile_integer(const struct gqa__tile *tile, bool value);
+
+/* The runs of keys [first, end) in panels, into run [GQA__BLOCK_PANELS] and the block, and where V
+ * is large, mark [end - first]. Returns whether V may be special. Not where K and V are integers.
+ */
+bool gqa__tile_find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
+                         struct gqa__key_run *run, struct gqa__block *block, uint8_t *mark);
+
+/* The state of a block, from key `first` on: for sets without `block`, where V may be special,
+ * where K or V is integers, and where somebody looks at scores or states. mark: or NULL. */
+void gqa__tile_walk_runs(const struct gqa__tile *tile, int32_t first,
+                         const struct gqa__block *block, const uint8_t *mark);
+
+#endif

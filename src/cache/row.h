@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* row.h - one token's K or V of one head, as a page stores it: taken out, put in, zeroed. */
+#ifndef GQA__ROW_H
+#define GQA__ROW_H
+
+#include "base/storage.h"
+#include "cache/cache.h"
+
+/* K or V of one page and head. */
+struct gqa__plane {
+    unsigned char *at;
+    float *scale; /* [scales][slots] */
+    gqa_dtype dtype;
+    int32_t dim;     /* dk or dv */
+    int32_t scales;  /* of a row of dim elements */
+    int32_t slots;   /* page_size */
+    size_t row;      /* bytes from a row to the next */
+    bool transposed; /* [dim][slots], a token is a column; else [slots][dim] */
+    int64_t stride;  /* as the layout's */
+};
+
+struct gqa__plane gqa__cache_plane(const struct gqa_cache *cache, int32_t page, int32_t head,
+                                   bool value);
+
+/* A row by itself: its dim elements or codes one after the other (int4: whole groups), and its
+ * scales. */
+struct gqa__row {
+    unsigned char element[GQA__HEAD_DIM_MAX * sizeof(float)];
+    float scale[GQA__ROW_SCALES];
+};
+
+void gqa__row_get(const struct gqa__plane *plane, int32_t slot, struct gqa__row *row);
+void gqa__row_put(const struct gqa__plane *plane, int32_t slot, const struct gqa__row *row);
+
+/* The same of a token of a sequence. A row that is set may be of another type than the page's: then
+ * it is appended as f32; else codes and scales stay as they are. */
+struct gqa__row_at {
+    int32_t head, index;
+    bool value; /* V, else K */
+};
+void gqa__cache_get_row(const struct gqa_cache *cache, int32_t sequence,
+                        const struct gqa__row_at *at, struct gqa__row *row);
+void gqa__cache_set_row(struct gqa_cache *cache, int32_t sequence, const struct gqa__row_at *at,
+                        const struct gqa__row *row, gqa_dtype dtype);
+
+/* As f32: a code's value times its scale, rounded once. dst [dim] */
+void gqa__row_values(const struct gqa__row *row, gqa_dtype dtype, int32_t dim, float *dst);
+
+/* Slots [slot, slots) become zero. */
+void gqa__plane_zero(const struct gqa__plane *plane, int32_t slot);
+
+#endif
