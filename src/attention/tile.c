@@ -347,6 +347,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     bool special; /* some V of the block may be */
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
+                               .rows = tile->id.count,
                                .dk = tile->params->shape.dk,
                                .dv = tile->params->shape.dv,
                                .keys = end - first,

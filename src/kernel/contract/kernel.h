@@ -210,6 +210,7 @@ struct gqa__finish {
 struct gqa__block {
     const void *q; /* packed */
     int32_t ld, dk, dv;
+    int32_t rows; /* lanes that are rows, or 0: not known */
     int32_t keys; /* of all runs together, at most GQA__FOLD_BLOCK */
     int32_t runs;
     const struct gqa__key_run *run;       /* [runs] in rising order */

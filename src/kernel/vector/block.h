@@ -5,6 +5,7 @@
 #define GQA__KERNEL_VECTOR_BLOCK_H
 
 #include "kernel/vector/attention.h"
+#include "kernel/vector/few_values.h"
 #include "kernel/vector/words.h"
 
 enum {
@@ -149,6 +150,33 @@ static inline struct values run_values(const struct gqa__block *block,
                            .width = width};
 }
 
+/* May two lanes serve a row? */
+static inline bool few_rows_of(const struct gqa__block *block)
+{
+    return block->ld == VEC && block->rows > 0 && block->rows <= VEC / 2 && block->dv % 2 == 0;
+}
+
+/* The same as value_lane_pair. */
+static inline void value_few(const struct gqa__block *block, const struct values *values,
+                             bool first)
+{
+    const struct few_values by = {.o = values->o,
+                                  .o_stride = values->o_stride,
+                                  .p = block->s + (values->p - block->s),
+                                  .v = values->v,
+                                  .v_stride = values->v_stride,
+                                  .keys = values->keys,
+                                  .dv = values->dv};
+
+    for (int32_t key = 0; key < by.keys; key += VALUE_KEYS) {
+        const int32_t n = by.keys - key < VALUE_KEYS ? by.keys - key : VALUE_KEYS;
+        for (int32_t i = 0; i < n; i++) {
+            v_store(by.p + (key + i) * VEC, v_twice(v_load(by.p + (key + i) * VEC)));
+        }
+        few_values_keys(&by, key, n, first && key == 0);
+    }
+}
+
 static inline void accumulate_runs(const struct gqa__block *block, int32_t lane, int32_t width,
                                    struct key_range range)
 {
@@ -161,7 +189,9 @@ static inline void accumulate_runs(const struct gqa__block *block, int32_t lane,
             run_values(block, run, lane, width, offset + own.begin, own.end - own.begin);
 
         values.v = (const float *)run->v + own.begin * run->v_stride;
-        if (own.begin < own.end) {
+        if (own.begin < own.end && few_rows_of(block)) {
+            value_few(block, &values, offset + own.begin == range.begin);
+        } else if (own.begin < own.end) {
             value_lane_pair(&values, offset + own.begin == range.begin);
         }
         offset += run->keys;
