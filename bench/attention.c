@@ -161,9 +161,8 @@ static gqa_status fill_cache(struct attention *a, gqa_error *err)
 static gqa_status make_cache(struct attention *a, gqa_error *err)
 {
     const struct bench_spec *spec = &a->spec;
-    double element = spec->numerics == GQA_NUMERICS_BF16 ? 2 : 4;
     double set_tokens = (double)spec->past * spec->batch - (double)spec->shared * (spec->batch - 1);
-    double set_bytes = 2.0 * spec->hkv * spec->d * set_tokens * element;
+    double set_bytes = spec->hkv * set_tokens * bench_spec_key_bytes(spec);
     gqa_cache_options options;
     gqa_status status;
 
@@ -174,6 +173,8 @@ static gqa_status make_cache(struct attention *a, gqa_error *err)
     gqa_cache_options_init(&options, a->layer[0]);
     options.max_sequences = a->sets * spec->batch;
     options.max_tokens = spec->past + spec->tokens;
+    options.dtype_k = spec->k_type != 0 ? (gqa_dtype)spec->k_type : options.dtype_k;
+    options.dtype_v = spec->v_type != 0 ? (gqa_dtype)spec->v_type : options.dtype_v;
     if (spec->shared > 0) { /* the pool is as large as what is held: each has a page of its own */
         const int64_t own = spec->past - spec->shared + spec->tokens;
         options.num_pages =

@@ -26,7 +26,7 @@ expect() { # STATUS COMMAND ...
 
 expect 0 "$bench" --list
 for suite in roofline prefill decode window chunked ring mask hostkv cascade serving layer linear \
-    threads overhead; do
+    threads overhead kvtypes; do
     grep -q "^$suite/" "$scratch/out" || { echo "--list shows no $suite"; failed=1; }
 done
 "$bench" --help >"$scratch/help"

@@ -13,7 +13,7 @@ static const char *const kinds[BENCH_KINDS] = {
     [BENCH_PAIR] = "pair",           [BENCH_PROBE] = "probe",
 };
 
-#define FIELDS 30
+#define FIELDS 32
 
 struct field {
     const char *name;
@@ -53,6 +53,8 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
         {"ring", spec->ring},
         {"shared", spec->shared},
         {"apart", spec->apart},
+        {"k_type", spec->k_type},
+        {"v_type", spec->v_type},
     };
 
     memcpy(field, all, sizeof all);
@@ -61,11 +63,14 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
 static void set_fields(struct bench_spec *spec, const struct field field[FIELDS])
 {
     int32_t *const plain[FIELDS] = {
-        NULL,           NULL,         NULL,           NULL,         &spec->threads, &spec->hq,
-        &spec->hkv,     &spec->d,     &spec->hidden,  &spec->batch, &spec->tokens,  &spec->past,
-        &spec->window,  &spec->chunk, &spec->sinks,   &spec->cold,  &spec->out,     &spec->in,
-        &spec->form,    &spec->probe, &spec->streams, &spec->kib,   &spec->int8,    &spec->in_place,
-        &spec->tensors, &spec->mask,  &spec->home,    &spec->ring,  &spec->shared,  &spec->apart,
+        NULL,           NULL,         NULL,          NULL,
+        &spec->threads, &spec->hq,    &spec->hkv,    &spec->d,
+        &spec->hidden,  &spec->batch, &spec->tokens, &spec->past,
+        &spec->window,  &spec->chunk, &spec->sinks,  &spec->cold,
+        &spec->out,     &spec->in,    &spec->form,   &spec->probe,
+        &spec->streams, &spec->kib,   &spec->int8,   &spec->in_place,
+        &spec->tensors, &spec->mask,  &spec->home,   &spec->ring,
+        &spec->shared,  &spec->apart, &spec->k_type, &spec->v_type,
     };
 
     spec->numerics = (gqa_numerics)field[0].value;
@@ -256,6 +261,29 @@ static double element_bytes(const struct bench_spec *spec)
     return spec->numerics == GQA_NUMERICS_BF16 ? 2 : 4;
 }
 
+/* A row of K or V: int4 has a scale for 32 elements, the other scaled types one. */
+static double row_bytes(const struct bench_spec *spec, int32_t type)
+{
+    switch (type) {
+    case GQA_I8:
+    case GQA_E4M3:
+    case GQA_E4M3_240:
+        return spec->d + 4.0;
+    case GQA_I4:
+        return spec->d * 0.5 + (spec->d + 31) / 32 * 4.0;
+    case GQA_F16:
+    case GQA_BF16:
+        return spec->d * 2.0;
+    default:
+        return spec->d * element_bytes(spec);
+    }
+}
+
+double bench_spec_key_bytes(const struct bench_spec *spec)
+{
+    return row_bytes(spec, spec->k_type) + row_bytes(spec, spec->v_type);
+}
+
 double bench_spec_bytes(const struct bench_spec *spec)
 {
     double element = element_bytes(spec);
@@ -273,8 +301,8 @@ double bench_spec_bytes(const struct bench_spec *spec)
 
         last.past = spec->past + spec->tokens - 1;
         last.tokens = 1;
-        bytes += 2.0 * spec->hkv * spec->d * bench_spec_pairs(&last) * element;
-        bytes -= 2.0 * spec->hkv * spec->d * spec->shared * (spec->batch - 1) * element;
+        bytes += spec->hkv * bench_spec_pairs(&last) * bench_spec_key_bytes(spec);
+        bytes -= (double)spec->hkv * spec->shared * (spec->batch - 1) * bench_spec_key_bytes(spec);
     }
     if (spec->kind == BENCH_LINEAR || spec->kind == BENCH_LAYER) {
         bytes += weights(spec) * (spec->int8 ? 1.0 : element);

@@ -56,23 +56,24 @@ struct bench_spec {
     int32_t threads;
     int32_t hq, hkv, d, hidden; /* hidden 0 = attention alone */
     int32_t batch, tokens, past;
-    int32_t window, chunk; /* 0 = off */
-    int32_t sinks;         /* 0 or 1 */
-    int32_t cold;          /* 1: rotate over more than a GiB of caches or weights */
-    int32_t out, in;       /* linear */
-    int32_t int8;          /* 1: weights of a linear or layer as int8 */
-    int32_t in_place;      /* linear, layer: 1: weights in place, row-major */
-    int32_t form;          /* linear in oneDNN */
-    int32_t probe;         /* which limit */
-    int32_t streams;       /* PROBE_READ */
-    int32_t kib;           /* PROBE_READ: the buffer, per thread */
-    int32_t tensors;       /* gqa_dtype of every tensor that a call of attention or a layer is
-                              given, and of its output; 0 = f32 */
-    int32_t mask;          /* enum bench_mask */
-    int32_t ring;          /* pair: 1: the window's cache is a ring */
-    int32_t home;          /* enum bench_home; but HOME_CACHE: one new token, nothing appended */
-    int32_t shared;        /* of `past`: pages that all sequences of a call share; 0 = none */
-    int32_t apart;         /* BENCH_MIX: 1: a call for each sequence, 0: one flat call */
+    int32_t window, chunk;  /* 0 = off */
+    int32_t sinks;          /* 0 or 1 */
+    int32_t cold;           /* 1: rotate over more than a GiB of caches or weights */
+    int32_t out, in;        /* linear */
+    int32_t int8;           /* 1: weights of a linear or layer as int8 */
+    int32_t in_place;       /* linear, layer: 1: weights in place, row-major */
+    int32_t form;           /* linear in oneDNN */
+    int32_t probe;          /* which limit */
+    int32_t streams;        /* PROBE_READ */
+    int32_t kib;            /* PROBE_READ: the buffer, per thread */
+    int32_t tensors;        /* gqa_dtype of every tensor that a call of attention or a layer is
+                               given, and of its output; 0 = f32 */
+    int32_t mask;           /* enum bench_mask */
+    int32_t ring;           /* pair: 1: the window's cache is a ring */
+    int32_t home;           /* enum bench_home; but HOME_CACHE: one new token, nothing appended */
+    int32_t shared;         /* of `past`: pages that all sequences of a call share; 0 = none */
+    int32_t apart;          /* BENCH_MIX: 1: a call for each sequence, 0: one flat call */
+    int32_t k_type, v_type; /* gqa_dtype of a cache's K and V; 0 = the numerics' default */
 };
 
 #define BENCH_SPEC_TEXT 400
@@ -99,6 +100,9 @@ double bench_spec_pairs(const struct bench_spec *spec);
 
 /* Floating-point operations: 4 Hq D pairs, and 2 for each weight and token. */
 double bench_spec_flop(const struct bench_spec *spec);
+
+/* Bytes of K and V of one key and KV head. */
+double bench_spec_key_bytes(const struct bench_spec *spec);
 
 /* Bytes that must come from memory: keys and values that are seen, and weights. */
 double bench_spec_bytes(const struct bench_spec *spec);

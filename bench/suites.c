@@ -18,6 +18,7 @@ static const struct {
     {"cascade", bench_suite_cascade},   {"serving", bench_suite_serving},
     {"layer", bench_suite_layer},       {"linear", bench_suite_linear},
     {"threads", bench_suite_threads},   {"overhead", bench_suite_overhead},
+    {"kvtypes", bench_suite_kvtypes},
 };
 
 struct bench_case *bench_make(struct bench_maker *maker, gqa_numerics numerics)

@@ -48,6 +48,8 @@ void bench_suite_ring(struct bench_maker *maker);
 /* suites_serving.c */
 void bench_suite_cascade(struct bench_maker *maker);
 void bench_suite_serving(struct bench_maker *maker);
+/* suites_kvtypes.c */
+void bench_suite_kvtypes(struct bench_maker *maker);
 /* suites_hostkv.c */
 void bench_suite_hostkv(struct bench_maker *maker);
 /* suites_masks.c */

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* suites_kvtypes.c - kvtypes: a decode step over long caches of each storage type, beside the cache
+ * of the default type. */
+#include <stdio.h>
+
+#include "shapes.h"
+#include "suites.h"
+
+/* K and V as a name, and as the types of a case. */
+struct pair {
+    const char *name;
+    gqa_dtype k, v;
+    bool f32, bf16; /* numerics that have it */
+    enum bench_peer peer;
+};
+
+static const struct pair pairs[] = {
+    {"f16", GQA_F16, GQA_F16, true, false, PEER_GGML},
+    {"bf16", GQA_BF16, GQA_BF16, true, false, PEER_GGML_BF16},
+    {"int8", GQA_I8, GQA_I8, true, true, PEER_GGML_Q8},
+    {"e4m3", GQA_E4M3, GQA_E4M3, true, true, PEER_GGML_Q8},
+    {"int4", GQA_I4, GQA_I4, true, true, PEER_GGML_Q8},
+    {"int8-int4", GQA_I8, GQA_I4, false, true, PEER_GGML_Q8},
+    {"int8-default", GQA_I8, GQA_F32, false, true, PEER_GGML_Q8},
+};
+
+/* One step after `past` tokens, caches cold; against the same step over the default type. */
+static void add_step(struct bench_maker *maker, const char *shape, int32_t past,
+                     gqa_numerics numerics, const struct pair *pair)
+{
+    struct bench_case *one = bench_make(maker, numerics);
+    struct bench_spec plain;
+    char text[BENCH_NAME];
+
+    if (one == NULL) {
+        return;
+    }
+    bench_shape_use(bench_shape_find(shape), &one->spec);
+    one->spec.kind = BENCH_ATTENTION;
+    one->spec.past = past;
+    one->spec.cold = past >= 1024;
+    plain = one->spec;
+    one->spec.k_type = (int32_t)pair->k;
+    one->spec.v_type = (int32_t)pair->v;
+    snprintf(text, sizeof text, "%s/P%d/%s", shape, (int)past, pair->name);
+    bench_name(one, text);
+    bench_bound(one, BOUND_MEMORY);
+    bench_case_oppose(one, "default", 0, -1, &plain);
+    bench_oppose(one, pair->peer);
+    one->opponent[one->opponents - 1].spec.k_type = 0;
+    one->opponent[one->opponents - 1].spec.v_type = 0;
+}
+
+void bench_suite_kvtypes(struct bench_maker *maker)
+{
+    static const struct {
+        const char *shape;
+        int32_t past;
+    } steps[] = {{"tiny", 64},
+                 {"gpt-oss", 8192},
+                 {"gpt-oss", 32768},
+                 {"llama3-8b", 8192},
+                 {"llama3-8b", 32768}};
+
+    for (size_t i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        for (size_t j = 0; j < sizeof pairs / sizeof pairs[0]; j++) {
+            if (pairs[j].bf16 && bench_wants(maker, GQA_NUMERICS_BF16)) {
+                add_step(maker, steps[i].shape, steps[i].past, GQA_NUMERICS_BF16, &pairs[j]);
+            }
+            if (pairs[j].f32 && bench_wants(maker, GQA_NUMERICS_F32)) {
+                add_step(maker, steps[i].shape, steps[i].past, GQA_NUMERICS_F32, &pairs[j]);
+            }
+        }
+    }
+}
