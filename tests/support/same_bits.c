@@ -145,7 +145,9 @@ static gqa_status take_second_kernels(gqa_layer *layer, const random_case *c,
 /* What would have to be quantised cannot stay where it is. */
 static bool placeable(const gqa_config *config, const gqa_weights *w)
 {
-    const gqa_tensor *const all[] = {&w->wq, &w->wk, &w->wv, &w->wqkv, &w->wgate, &w->wo};
+    const gqa_tensor *const all[] = {&w->wq,     &w->wk,       &w->wv,     &w->wqkv,
+                                     &w->wgate,  &w->wo,       &w->tkg_wq, &w->tkg_wk,
+                                     &w->tkg_wv, &w->tkg_wqkv, &w->tkg_wo};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (config->weight_storage == GQA_WEIGHT_STORAGE_INT8 && all[i]->data != NULL &&
             all[i]->dtype != GQA_I8) {
