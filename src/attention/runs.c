@@ -32,7 +32,7 @@ static void find_integers(const struct gqa__tile *tile, int32_t first,
 {
     const struct gqa__kv_view *const view = &tile->segment->view;
     const int64_t exist = gqa__round_up(view->length - first, PAGE_KEYS);
-    struct gqa__integer_run *const run = tile->scratch->integer_run;
+    struct gqa__integer_run *const run = tile->scratch->lists->integer_run;
 
     *integer = (struct gqa__integer_block){.q = tile->scratch->integer_q,
                                            .ld = block->ld,

@@ -38,7 +38,7 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
         segments > 1 ? gqa__arena_take(arena, lanes * params->shape.dk, sizeof(float)) : NULL;
     own.panel =
         gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(kernels, params->shape.dk, dv), 1);
-    own.integer_run = gqa__arena_take(arena, GQA__BLOCK_PANELS, sizeof *own.integer_run);
+    own.lists = gqa__arena_take(arena, 1, sizeof *own.lists);
     own.kernel = gqa__arena_take(arena,
                                  gqa__max((int64_t)kernels->scratch_bytes,
                                           (int64_t)integer->scratch_bytes(params->shape.dk, dv)),
@@ -338,12 +338,10 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
 {
     const struct gqa__kernels *const kernels = tile->params->kernels;
     struct gqa__tile_scratch *const scratch = tile->scratch;
-    struct gqa__state merge_into[GQA__FOLD_DEPTH];
-    struct gqa__key_run run[GQA__BLOCK_PANELS];
+    struct gqa__block_lists *const lists = scratch->lists;
     struct gqa__score_rules rules;
     struct gqa__finish finish;
     const enum gqa__sight sight = make_rules(tile, first, end - first, &rules);
-    uint8_t mark[GQA__FOLD_BLOCK];
     bool special; /* some V of the block may be */
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
@@ -355,10 +353,10 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
                                .p = scratch->p,
                                .scratch = scratch->kernel,
                                .state = gqa__fold_next(&scratch->fold),
-                               .merge_into = merge_into,
+                               .merge_into = lists->merge_into,
                                .prefetch = scratch->prefetch};
 
-    block.merges = gqa__fold_list_merges(&scratch->fold, index, last, merge_into);
+    block.merges = gqa__fold_list_merges(&scratch->fold, index, last, lists->merge_into);
     if (sight == GQA__SEE_NONE) {
         skip_block(kernels, &block);
         if (tile->trace != NULL) {
@@ -373,10 +371,11 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.rules = rules.keys > 0 ? &rules : NULL;
     const bool integer_k = gqa__tile_integer(tile, false);
     const bool integer_v = gqa__tile_integer(tile, true);
-    special = !(integer_k && integer_v) && gqa__tile_find_runs(tile, first, end, run, &block, mark);
+    special = !(integer_k && integer_v) &&
+              gqa__tile_find_runs(tile, first, end, lists->run, &block, lists->mark);
     if (kernels->block == NULL || special || tile->trace != NULL || tile->health != NULL ||
         integer_k || integer_v) {
-        gqa__tile_walk_runs(tile, first, &block, special ? mark : NULL);
+        gqa__tile_walk_runs(tile, first, &block, special ? lists->mark : NULL);
         if (tile->trace != NULL) {
             gqa__trace_computed(tile, first, end, sight, &block.state);
         }

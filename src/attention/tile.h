@@ -7,19 +7,27 @@
 #include "attention/plan.h"
 #include "stage/health.h"
 
+/* What is listed of a block. */
+struct gqa__block_lists {
+    struct gqa__key_run run[GQA__BLOCK_PANELS];
+    struct gqa__integer_run integer_run[GQA__BLOCK_PANELS];
+    struct gqa__state merge_into[GQA__FOLD_DEPTH];
+    uint8_t mark[GQA__FOLD_BLOCK]; /* where V is large */
+};
+
 /* Scratch of one thread. R = tile_rows, F = GQA__FOLD_BLOCK. */
 struct gqa__tile_scratch {
     void *q;         /* packed, q_bytes(dk, R) */
     void *integer_q; /* the same by the integer kernels, for K that is stored as integers */
-    struct gqa__integer_run *integer_run; /* [GQA__BLOCK_PANELS] */
-    float *s;                             /* [F][R] scores */
-    void *p;                              /* [F][R] p, as the product with V reads it */
-    float *bias;                          /* [F][R] */
-    uint8_t *visible;                     /* [F][R] */
-    uint8_t *seen;   /* [R][F]: of each token, or row, before it is copied to lanes */
-    float *gathered; /* [R][dk] queries of several segments; NULL where there is one */
-    void *panel;     /* gqa__view_scratch_bytes */
-    void *kernel;    /* [scratch_bytes] of the kernel set */
+    struct gqa__block_lists *lists;
+    float *s;         /* [F][R] scores */
+    void *p;          /* [F][R] p, as the product with V reads it */
+    float *bias;      /* [F][R] */
+    uint8_t *visible; /* [F][R] */
+    uint8_t *seen;    /* [R][F]: of each token, or row, before it is copied to lanes */
+    float *gathered;  /* [R][dk] queries of several segments; NULL where there is one */
+    void *panel;      /* gqa__view_scratch_bytes */
+    void *kernel;     /* [scratch_bytes] of the kernel set */
     struct gqa__prefetch *prefetch; /* [GQA__BLOCK_PREFETCHES] */
     int32_t *k_pos;                 /* [F] */
     int32_t *columns;               /* [F] */
