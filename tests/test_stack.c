@@ -173,7 +173,9 @@ static void stages(struct calls *set, const gqa_layer *layer)
 
 /* The seven tokens of sequence 0 forked, kept, saved, loaded, and copied in both ways: page by page
  * within the cache, and token by token to pages of another size. */
-static void sequences(struct calls *set, const gqa_layer *layer, gqa_cache *cache)
+/* storage: of the cache; F32: its own default. */
+static void sequences(struct calls *set, const gqa_layer *layer, gqa_cache *cache,
+                      gqa_dtype storage)
 {
     static unsigned char bytes[1 << 17];
     const int32_t kept[2] = {1, 5};
@@ -193,9 +195,34 @@ static void sequences(struct calls *set, const gqa_layer *layer, gqa_cache *cach
     gqa_cache_options_init(&options, layer);
     options.max_tokens = 16;
     options.page_size = 16;
+    options.dtype_k = storage != GQA_F32 ? storage : options.dtype_k;
+    options.dtype_v = storage != GQA_F32 ? storage : options.dtype_v;
     note(set, gqa_cache_create(&other, layer, &options, &err), "gqa_cache_create");
     note(set, gqa_cache_copy(other, 0, cache, 0, 0, &err), "gqa_cache_copy to other pages");
     gqa_cache_destroy(&other);
+}
+
+/* Caches of the types that are quantised: appended to, attended to, saved and loaded. */
+static void quantised(struct calls *set, const gqa_layer *layer)
+{
+    static const gqa_dtype types[] = {GQA_I8, GQA_I4, GQA_E4M3};
+    gqa_error err;
+
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        gqa_cache *cache = NULL;
+        gqa_cache_options options;
+        gqa_cache_options_init(&options, layer);
+        options.max_sequences = 3;
+        options.max_tokens = TOKENS + 400;
+        options.dtype_k = options.dtype_v = types[i];
+        note(set, gqa_cache_create(&cache, layer, &options, &err), "gqa_cache_create quantised");
+        if (cache != NULL) {
+            prefill_and_decode(set, layer, cache);
+            note(set, gqa_cache_truncate(cache, 0, 9, &err), "gqa_cache_truncate quantised");
+            sequences(set, layer, cache, types[i]);
+        }
+        gqa_cache_destroy(&cache);
+    }
 }
 
 static void *run(void *arg)
@@ -221,7 +248,8 @@ static void *run(void *arg)
         k = gqa_tensor_3d(set->k, GQA_F32, 7, HKV, D);
         note(set, gqa_cache_truncate(cache, 0, 0, &err), "gqa_cache_truncate");
         note(set, gqa_cache_append(cache, 0, &k, &k, NULL, &err), "gqa_cache_append");
-        sequences(set, layer, cache);
+        sequences(set, layer, cache, GQA_F32);
+        quantised(set, layer);
         attend(set, layer);
         stages(set, layer);
     }

@@ -22,6 +22,7 @@ struct model {
 static gqa_cache *open_cache(struct model *m)
 {
     static const int32_t page_sizes[] = {16, 32, 128}, tokens[] = {TOKENS, 17, 1};
+    static const gqa_dtype types[] = {GQA_BF16, GQA_I8, GQA_E4M3, GQA_E4M3_240, GQA_I4};
     gqa_cache_options options;
     gqa_cache *cache = NULL;
 
@@ -31,10 +32,10 @@ static gqa_cache *open_cache(struct model *m)
     options.page_size = TAKE_OF(&m->scene.in, page_sizes);
     options.num_pages = take_rarely(&m->scene.in, 4) ? 1 : 0;
     if (take_rarely(&m->scene.in, 2)) {
-        options.dtype_k = GQA_BF16;
+        options.dtype_k = TAKE_OF(&m->scene.in, types);
     }
     if (take_rarely(&m->scene.in, 2)) {
-        options.dtype_v = GQA_BF16;
+        options.dtype_v = TAKE_OF(&m->scene.in, types);
     }
     FUZZ_CHECK(gqa_cache_create(&cache, m->layer, &options, NULL) == GQA_OK);
     return cache;

@@ -5,8 +5,9 @@
 struct call {
     gqa_attend_inputs in;
     gqa_attend_output out;
+    gqa_block_kv blocks;
     int32_t b, t, k;
-    bool plain;
+    bool plain; /* or blocks */
 };
 
 static bool some(struct play *play)
@@ -47,6 +48,30 @@ static const int32_t *rising(struct play *play, int32_t rows, int32_t n, int32_t
     return to;
 }
 
+/* Keys in blocks of 16 or 32, of which some belong to two entries or to none. */
+static void draw_blocks(struct play *play, struct call *call)
+{
+    gqa_block_kv *const kv = &call->blocks;
+    const int32_t size = 16 << take_below(&play->scene.in, 2), most = call->k / size + 1;
+    const int32_t blocks = most + take_below(&play->scene.in, 3);
+
+    gqa_block_kv_init(kv);
+    kv->key = tensor(play, scene_float(&play->scene), 4, blocks, play->hkv, size, play->dk);
+    kv->value = tensor(play, scene_float(&play->scene), 4, blocks, play->hkv, size, play->dv);
+    kv->block_table = numbers(play, (int64_t)call->b * most, blocks);
+    kv->max_blocks = most;
+    kv->lengths = numbers(play, call->b, call->k + 1);
+    if (some(play)) {
+        kv->position_ids = rising(play, call->b, most * size, 0);
+    }
+    if (play->scene.hostile && some(play)) {
+        kv->max_blocks = take_below(&play->scene.in, most + 1);
+    }
+    scene_spoil_tensors(&play->scene, kv, offsetof(gqa_block_kv, key),
+                        offsetof(gqa_block_kv, block_table));
+    call->in.blocks = kv;
+}
+
 static void draw_keys(struct play *play, struct call *call)
 {
     gqa_attend_inputs *const in = &call->in;
@@ -55,6 +80,10 @@ static void draw_keys(struct play *play, struct call *call)
         if (play->sequences > 1 && some(play)) {
             in->sequences = numbers(play, call->b, play->sequences);
         }
+        return;
+    }
+    if (take_rarely(&play->scene.in, 3)) {
+        draw_blocks(play, call);
         return;
     }
     in->key = tensor(play, scene_float(&play->scene), 4, call->b, call->k, play->hkv, play->dk);

@@ -55,33 +55,30 @@ static inline int32_t integer_of(float x, float to_integer)
     return to_integer == 0.0f ? 0 : (int32_t)rintf(x * to_integer);
 }
 
-/* One row of Q, scaled. */
-static inline void scale_query(float *restrict to, const struct gqa__pack_q_args *args, int32_t r)
+/* Value i of Q, scaled. */
+static inline float scaled_query(const struct gqa__pack_q_args *args, int64_t i)
 {
-    const int64_t row = gqa__row_offset(args->map, r);
+    const float q = plain_value(args->q, i, args->q_type);
+    const float scaled = (args->flush ? gqa__flush(q) : q) * args->scale;
 
-    for (int32_t d = 0; d < args->dk; d++) {
-        const float q = plain_value(args->q, row + d, args->q_type);
-        const float scaled = (args->flush ? gqa__flush(q) : q) * args->scale;
-        to[d] = args->flush ? gqa__flush(scaled) : scaled;
-    }
+    return args->flush ? gqa__flush(scaled) : scaled;
 }
 
 /* One row of Q as integers: *factor, and pair [pairs][step] of two int16. */
 static inline void pack_query(const struct gqa__pack_q_args *args, int32_t r, float *factor,
                               int16_t *pair, int64_t step)
 {
-    float t[INTEGER_DIMS], to_integer;
+    const int64_t row = gqa__row_offset(args->map, r);
+    float to_integer;
     uint32_t top = 0;
 
-    scale_query(t, args, r);
     for (int32_t d = 0; d < args->dk; d++) {
-        const uint32_t size = float_size(t[d]);
+        const uint32_t size = float_size(scaled_query(args, row + d));
         top = size > top ? size : top;
     }
     integer_factors(top, &to_integer, factor);
     for (int32_t d = 0; d < args->dk; d++) {
-        pair[(d / 2) * step + d % 2] = (int16_t)integer_of(t[d], to_integer);
+        pair[(d / 2) * step + d % 2] = (int16_t)integer_of(scaled_query(args, row + d), to_integer);
     }
 }
 
@@ -126,6 +123,15 @@ static inline void unpack_row(int16_t *restrict to, const unsigned char *restric
     }
 }
 
+/* A block's scratch. */
+struct plain_scratch {
+    int16_t row[INTEGER_DIMS];      /* an unpacked row of K or V */
+    uint32_t top[SCALAR_TILE_ROWS]; /* each row's largest weight ... */
+    float factor[SCALAR_TILE_ROWS]; /* ... and what takes weights to integers */
+    float back[SCALAR_TILE_ROWS];   /* ... and sums back */
+    int32_t sum[];                  /* [dims][ld] of a group of V */
+};
+
 /* --- scores ---------------------------------------------------------------------------------- */
 
 /* Scores s [ld] of one key, integers k [..], with pair [pairs][ld][2] of Q. */
@@ -158,7 +164,8 @@ static inline void score_key(float *restrict s, const struct gqa__integer_block 
 
 static inline void score_integer(const struct gqa__integer_block *block)
 {
-    int16_t k[INTEGER_DIMS];
+    struct plain_scratch *const scratch = block->scratch;
+    int16_t *const k = scratch->row;
     float *s = block->s;
 
     assert(block->ld <= SCALAR_TILE_ROWS);
@@ -201,13 +208,16 @@ static inline float integer_weight(float p, float scale)
     return p == 0.0f ? 0.0f : p * scale;
 }
 
-/* The weights of a group of V as integers, to [keys][ld]; back [ld] takes sums back. */
+/* The weights of a group of V as integers, to [keys][ld], and scratch->back. */
 static inline void weigh_group(const struct gqa__integer_block *block, int32_t group,
-                               int16_t *restrict to, float *restrict back)
+                               int16_t *restrict to)
 {
     const int32_t ld = block->ld;
-    uint32_t top[SCALAR_TILE_ROWS] = {0};
-    float factor[SCALAR_TILE_ROWS];
+    struct plain_scratch *const scratch = block->scratch;
+    uint32_t *restrict top = scratch->top;    /* [ld] */
+    float *restrict factor = scratch->factor; /* [ld] */
+
+    memset(top, 0, (size_t)ld * sizeof *top);
 
     for (int32_t pass = 0; pass < 2; pass++) { /* the largest; the integers */
         for (int32_t i = 0, at = 0; i < block->runs; at += block->run[i++].keys) {
@@ -227,7 +237,7 @@ static inline void weigh_group(const struct gqa__integer_block *block, int32_t g
             }
         }
         for (int32_t j = 0; j < ld; j++) {
-            integer_factors(top[j], &factor[j], &back[j]);
+            integer_factors(top[j], &factor[j], &scratch->back[j]);
         }
     }
 }
@@ -243,15 +253,16 @@ static inline void add_key(int32_t *restrict sum, const int16_t *restrict weight
     }
 }
 
-/* o of the value dimensions [first, first + dims), which are one group, from its weights. The sums
- * are made where o will be. */
+/* o of the value dimensions [first, first + dims), which are one group, from its weights. */
 static inline void sum_group(const struct gqa__integer_block *block, const int16_t *weight,
-                             const float *back, int32_t first, int32_t dims)
+                             int32_t first, int32_t dims)
 {
     const int32_t ld = block->ld;
     float *const o = block->state.o + (int64_t)first * ld; /* [dims][ld] */
-    int32_t *const sum = block->scratch;                   /* [dims][ld] */
-    int16_t v[INTEGER_DIMS];
+    struct plain_scratch *const scratch = block->scratch;
+    const float *restrict back = scratch->back; /* [ld] */
+    int32_t *const sum = scratch->sum;          /* [dims][ld] */
+    int16_t *const v = scratch->row;
 
     memset(sum, 0, (size_t)dims * (size_t)ld * sizeof *sum);
     for (int32_t i = 0; i < block->runs; i++) {
@@ -273,13 +284,12 @@ static inline void values_integer(const struct gqa__integer_block *block)
     const int32_t groups = gqa__integer_groups(block->type_v, block->dv);
     const int32_t group_dims =
         groups == 1 && block->type_v == GQA__INTEGER_8 ? block->dv : GQA__INT4_GROUP;
-    float back[SCALAR_TILE_ROWS];
 
     softmax_integer(block);
     for (int32_t g = 0; g < groups; g++) {
         const int32_t first = g * group_dims, rest = block->dv - first;
-        weigh_group(block, g, block->p, back);
-        sum_group(block, block->p, back, first, rest < group_dims ? rest : group_dims);
+        weigh_group(block, g, block->p);
+        sum_group(block, block->p, first, rest < group_dims ? rest : group_dims);
     }
 }
 
@@ -295,7 +305,7 @@ static inline void block_integer(const struct gqa__integer_block *block)
 static inline size_t scratch_integer(int32_t dk, int32_t dv)
 {
     (void)dk;
-    return (size_t)dv * SCALAR_TILE_ROWS * sizeof(int32_t);
+    return sizeof(struct plain_scratch) + (size_t)dv * SCALAR_TILE_ROWS * sizeof(int32_t);
 }
 
 static const struct gqa__integer_kernels scalar_integer = {
