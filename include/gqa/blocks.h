@@ -11,7 +11,8 @@
  *
  * Bits: those of a gqa_cache that holds the same values. Where a row of the host's is what the
  * layer's kernel set reads (format f32 with numerics f32, bf16 with numerics bf16; D contiguous
- * and, for bf16, a multiple of 32) it is read in place, else gathered for each tile.
+ * and, for bf16, a multiple of 32; tokens not a multiple of 2 KiB apart) it is read in place, else
+ * gathered for each tile.
  */
 #ifndef GQA_BLOCKS_H
 #define GQA_BLOCKS_H
