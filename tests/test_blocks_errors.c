@@ -310,6 +310,30 @@ static void own_block_twice(struct call *c)
     lengths[1] = 0;
     table[WIDTH] = table[0]; /* slot 15, 0, 1 of one block, and slots 0, 1, 2 of the same */
 }
+static void place_skipped_later(struct call *c)
+{
+    (void)c; /* entry 1 counts on what entry 0 writes: slots 4, 5, 6 of one block */
+    table[WIDTH] = table[1];
+    lengths[1] = 4;
+    for (int32_t i = 0; i < T; i++) {
+        slots[i] = (int64_t)table[1] * SIZE + 4 + i;
+        slots[T + i] = -1;
+    }
+}
+static void place_skipped_first(struct call *c)
+{
+    place_skipped_later(c);
+    memcpy(slots + T, slots, T * sizeof slots[0]);
+    memset(slots, 0xff, T * sizeof slots[0]); /* -1 */
+}
+static void last_place_skipped(struct call *c)
+{
+    place_skipped_later(c); /* slot 6 alone: entry 1 goes on in slots 6, 7, 8 */
+    lengths[1] = 6;
+    for (int32_t i = 1; i < T; i++) {
+        slots[T + i] = slots[0] + 2 + i;
+    }
+}
 static void ids_other(struct call *c)
 {
     ids[4]++, c->in.position_ids = ids;
@@ -397,6 +421,9 @@ static const struct fault of_appending[] = {
     BAD(slot_beyond, "inputs.blocks.slot_mapping"),
     BAD(place_twice, "inputs.blocks.block_table"),
     BAD(own_block_twice, "inputs.blocks.block_table"),
+    BAD(place_skipped_later, "inputs.blocks.slot_mapping"),
+    BAD(place_skipped_first, "inputs.blocks.slot_mapping"),
+    BAD(last_place_skipped, "inputs.blocks.slot_mapping"),
     BAD(new_position_stuck, "inputs.blocks.position_ids"),
     BAD(ids_other, "inputs.position_ids"),
     BAD(ids_not_index, "inputs.position_ids"),
@@ -524,6 +551,13 @@ static void unspoilt_calls(void **state)
     good_call(&c, false, false);
     slots[0] = slots[5] = -1;
     c.in.position_ids = ids;
+    assert_int_equal(run(&c, &err), GQA_OK);
+    good_call(&c, false, false); /* a prefix of both, that somebody has computed */
+    memcpy(table + WIDTH, table, WIDTH * sizeof table[0]);
+    lengths[1] = lengths[0];
+    for (int32_t i = 0; i < B * T; i++) {
+        slots[i] = -1;
+    }
     assert_int_equal(run(&c, &err), GQA_OK);
     good_call(&c, false, false);
     sequences[1] = -1; /* of an inactive entry nothing is looked at */

@@ -40,7 +40,8 @@ typedef struct gqa_block_kv {
     /* gqa_forward, appending: where new tokens go, [B, T] (flat: [N]), as block * block_size + slot
      * of a block: the token's place by block_table, or -1: it is not written, and what lies there
      * is its key and value (a prefix that another request has computed). NULL: all go to their
-     * places. Those of padding are not looked at. No two tokens of a call may have one place. */
+     * places. Those of padding are not looked at. Two tokens of a call may have one place only
+     * where neither is written. */
     const int64_t *slot_mapping;
 
     /* Position ids of the keys, [B, max_blocks * block_size], those of the call's own included; at

@@ -236,7 +236,8 @@ static int64_t place_in_table(const struct gqa__call *call, int32_t b, int32_t i
            index % size;
 }
 
-/* The places of an entry's tokens that are written, behind the n that are listed; n rises. */
+/* The places of an entry's tokens, behind the n that are listed: 2 * place, + 1 where the token is
+ * written (a place is below 2^62); n rises. */
 static gqa_status list_places(const struct gqa__call *call, int32_t b, int64_t *n, gqa_error *err)
 {
     const int64_t *const slots = call->blocks.slot_mapping;
@@ -245,16 +246,15 @@ static gqa_status list_places(const struct gqa__call *call, int32_t b, int64_t *
     for (int32_t i = 0; i < entry->n; i++) {
         const int64_t at = gqa__call_token(call, b, entry->first_valid + i);
         const int64_t place = place_in_table(call, b, i);
-        if (slots != NULL && slots[at] != place && slots[at] != -1) {
+        const bool skipped = slots != NULL && slots[at] == -1;
+        if (slots != NULL && slots[at] != place && !skipped) {
             return gqa__fail(err, GQA_ERR_ARG, "inputs.blocks.slot_mapping",
                              "[%lld] is %lld; it must be -1, or %lld: the place of key %d of batch "
                              "entry %d by block_table",
                              (long long)at, (long long)slots[at], (long long)place, entry->past + i,
                              b);
         }
-        if (slots == NULL || slots[at] != -1) {
-            call->places[(*n)++] = place;
-        }
+        call->places[(*n)++] = 2 * place + (skipped ? 0 : 1);
     }
     return GQA_OK;
 }
@@ -299,6 +299,22 @@ static void sort_places(int64_t *places, int64_t n)
     }
 }
 
+/* A place that a token of the call is written to belongs to another one, which is written there
+ * too, or counts on what lies there. */
+static gqa_status refuse_place(int64_t place, int64_t size, bool both, gqa_error *err)
+{
+    const long long slot = (long long)(place % size), block = (long long)(place / size);
+
+    if (both) {
+        return gqa__fail(err, GQA_ERR_ARG, "inputs.blocks.block_table",
+                         "sends two tokens of the call to slot %lld of block %lld", slot, block);
+    }
+    return gqa__fail(err, GQA_ERR_ARG, "inputs.blocks.slot_mapping",
+                     "is -1 for a token whose key is to lie in slot %lld of block %lld already, "
+                     "where another token of the call is written",
+                     slot, block);
+}
+
 gqa_status gqa__blocks_places(const struct gqa__call *call, gqa_error *err)
 {
     const int64_t size = call->blocks.key.shape[2];
@@ -315,11 +331,9 @@ gqa_status gqa__blocks_places(const struct gqa__call *call, gqa_error *err)
     }
     sort_places(call->places, n);
     for (int64_t i = 1; i < n; i++) {
-        if (call->places[i] == call->places[i - 1]) {
-            return gqa__fail(err, GQA_ERR_ARG, "inputs.blocks.block_table",
-                             "sends two tokens of the call to slot %lld of block %lld",
-                             (long long)(call->places[i] % size),
-                             (long long)(call->places[i] / size));
+        const int64_t place = call->places[i] / 2;
+        if (call->places[i - 1] / 2 == place && call->places[i] % 2 == 1) {
+            return refuse_place(place, size, call->places[i - 1] % 2 == 1, err);
         }
     }
     return GQA_OK;

@@ -63,7 +63,7 @@ struct gqa__call {
     struct gqa__batch_entry *entries; /* [batch] */
     struct gqa__kv_view *views; /* [batch] the keys of each entry when the call ends, if it appends
                                    none, or appends to blocks */
-    int64_t *places; /* [outer * tokens] where it writes in blocks, once they are checked */
+    int64_t *places; /* [outer * tokens] of blocks: where each token goes, while it is checked */
     /* Own copies; tensors have their full rank and explicit strides. */
     gqa_inputs in;
     gqa_output out;
