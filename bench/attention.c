@@ -10,8 +10,7 @@
 #include "timing.h"
 #include "work.h"
 
-#define FILL_TOKENS 512 /* keys and values are filled in pieces of at most this many tokens */
-#define MAX_LAYERS  64
+#define MAX_LAYERS 64
 
 struct attention {
     struct bench_work work;
@@ -51,36 +50,6 @@ static void destroy(struct bench_work *work)
     free(a);
 }
 
-/* One layer; its weights are read and packed here, or used in place. wqkv, wo: random bf16. */
-static gqa_status make_layer(struct attention *a, const uint16_t *wqkv, const uint16_t *wo,
-                             const float *small, gqa_error *err)
-{
-    const struct bench_spec *spec = &a->spec;
-    int64_t rows = (int64_t)(spec->hq + 2 * spec->hkv) * spec->d;
-    gqa_config config;
-    gqa_weights weights;
-    gqa_status status;
-
-    bench_config(spec, &config);
-    gqa_weights_init(&weights);
-    if (spec->sinks) {
-        weights.sinks = gqa_tensor_1d(small, GQA_F32, spec->hq);
-    }
-    if (spec->kind == BENCH_LAYER) {
-        weights.input_norm = gqa_tensor_1d(small, GQA_F32, spec->hidden);
-        weights.wqkv = gqa_tensor_2d(wqkv, GQA_BF16, rows, spec->hidden);
-        weights.bqkv = gqa_tensor_1d(small, GQA_F32, rows);
-        weights.wo = gqa_tensor_2d(wo, GQA_BF16, spec->hidden, (int64_t)spec->hq * spec->d);
-        weights.bo = gqa_tensor_1d(small, GQA_F32, spec->hidden);
-        weights.in_place = spec->in_place;
-    }
-    status = gqa_create(&a->layer[a->layers], &config, &weights, &a->runtime, err);
-    if (status == GQA_OK) {
-        a->layers++;
-    }
-    return status;
-}
-
 /* Two matrices of `most` elements for each layer that uses its weights in place. */
 static gqa_status place_weights(struct attention *a, const uint16_t *random, size_t most,
                                 int32_t layers)
@@ -100,9 +69,7 @@ static gqa_status place_weights(struct attention *a, const uint16_t *random, siz
 static gqa_status make_layers(struct attention *a, gqa_error *err)
 {
     const struct bench_spec *spec = &a->spec;
-    size_t rows = (size_t)(spec->hq + 2 * spec->hkv) * (size_t)spec->d;
-    size_t most = spec->hidden == 0 ? 1 : rows * (size_t)spec->hidden;
-    size_t few = rows > (size_t)spec->hidden ? rows : (size_t)spec->hidden;
+    const size_t most = bench_matrix_size(spec), few = bench_vector_size(spec);
     double native = spec->numerics == GQA_NUMERICS_BF16 ? 2.0 : 4.0;
     double bytes = (double)most * (spec->int8 ? 1.0 : native) * 1.8;
     int32_t layers = spec->cold && spec->kind == BENCH_LAYER ? 1 + (int32_t)(1.3e9 / bytes) : 1;
@@ -118,7 +85,9 @@ static gqa_status make_layers(struct attention *a, gqa_error *err)
         for (int32_t i = 0; i < layers && status == GQA_OK; i++) {
             const uint16_t *own = a->placed == NULL ? random : a->placed + 2 * most * (size_t)i;
 
-            status = make_layer(a, own, a->placed == NULL ? random : own + most, small, err);
+            status = bench_layer(&a->layer[i], spec, &a->runtime, small, own,
+                                 a->placed == NULL ? random : own + most, err);
+            a->layers += status == GQA_OK ? 1 : 0;
         }
     }
     bench_free(random);
@@ -130,13 +99,9 @@ static gqa_status make_layers(struct attention *a, gqa_error *err)
 static gqa_status fill_cache(struct attention *a, gqa_error *err)
 {
     const struct bench_spec *spec = &a->spec;
-    size_t n = (size_t)FILL_TOKENS * (size_t)spec->hkv * (size_t)spec->d;
-    float *kv = bench_alloc(2 * n * sizeof *kv);
+    float *kv = bench_kv(spec);
     gqa_status status = kv == NULL ? GQA_ERR_NOMEM : GQA_OK;
 
-    if (kv != NULL) {
-        bench_fill(kv, 2 * n, 1.0f, 3);
-    }
     for (int32_t s = 0; s < a->sets * spec->batch && status == GQA_OK; s++) {
         const int32_t first = s - s % spec->batch; /* of the set: the others share with it */
         const bool fork = spec->shared > 0 && s != first;
@@ -145,13 +110,8 @@ static gqa_status fill_cache(struct attention *a, gqa_error *err)
         if (status == GQA_OK && fork) {
             status = gqa_cache_truncate(a->cache, s, spec->shared, err);
         }
-        for (int32_t at = fork ? spec->shared : 0; at < spec->past && status == GQA_OK;
-             at += FILL_TOKENS) {
-            int32_t tokens = spec->past - at < FILL_TOKENS ? spec->past - at : FILL_TOKENS;
-            gqa_tensor k = gqa_tensor_3d(kv, GQA_F32, tokens, spec->hkv, spec->d);
-            gqa_tensor v = gqa_tensor_3d(kv + n, GQA_F32, tokens, spec->hkv, spec->d);
-
-            status = gqa_cache_append(a->cache, s, &k, &v, NULL, err);
+        if (status == GQA_OK) {
+            status = bench_append(a->cache, s, spec, kv, fork ? spec->shared : 0, spec->past, err);
         }
     }
     bench_free(kv);
@@ -289,12 +249,7 @@ struct bench_work *bench_attention_create(const struct bench_spec *spec, struct 
         status = status == GQA_OK ? make_cache(a, &err) : status;
         status = status == GQA_OK ? make_tensors(a) : status;
         status = status == GQA_OK ? make_workspace(a, &err) : status;
-        if (status == GQA_OK) {
-            a->work.sets = a->sets > a->layers ? a->sets : a->layers;
-            return &a->work;
-        }
-        destroy(&a->work);
+        a->work.sets = a->sets > a->layers ? a->sets : a->layers;
     }
-    snprintf(why, BENCH_WHY_TEXT, "%s", err.message);
-    return NULL;
+    return bench_work_made(a == NULL ? NULL : &a->work, status, &err, why);
 }

@@ -62,10 +62,9 @@ static void add_case(json_t *array, const struct bench_case *one)
 
     json_object_set_new(object, "suite", json_string(one->suite));
     json_object_set_new(object, "kernels", json_string(one->kernels == NULL ? "" : one->kernels));
-    json_object_set_new(object, "tokens",
-                        json_integer((json_int_t)one->spec.batch * one->spec.tokens));
+    json_object_set_new(object, "tokens", json_integer((json_int_t)bench_spec_tokens(&one->spec)));
     json_object_set_new(object, "context",
-                        json_integer((json_int_t)one->spec.past + one->spec.tokens));
+                        json_integer((json_int_t)bench_spec_context(&one->spec)));
     json_object_set_new(object, "workspace_bytes", json_integer((json_int_t)one->workspace));
     json_object_set_new(object, "cache_bytes", json_integer((json_int_t)one->caches));
     set_rates(object, one);

@@ -39,29 +39,15 @@ static void destroy(struct bench_work *work)
 static gqa_status make_layer(struct mix *m, gqa_error *err)
 {
     const struct bench_spec *spec = &m->spec;
-    const int64_t rows = (int64_t)(spec->hq + 2 * spec->hkv) * spec->d;
-    const size_t most = (size_t)rows * (size_t)spec->hidden;
-    const size_t few = rows > spec->hidden ? (size_t)rows : (size_t)spec->hidden;
+    const size_t most = bench_matrix_size(spec), few = bench_vector_size(spec);
     uint16_t *random = bench_alloc(most * sizeof *random);
     float *small = bench_alloc(few * sizeof *small);
     gqa_status status = GQA_ERR_NOMEM;
-    gqa_config config;
-    gqa_weights weights;
 
     if (random != NULL && small != NULL) {
         bench_fill_bf16(random, most, 0.03f, 1);
         bench_fill(small, few, 0.5f, 2);
-        bench_config(spec, &config);
-        gqa_weights_init(&weights);
-        if (spec->sinks) {
-            weights.sinks = gqa_tensor_1d(small, GQA_F32, spec->hq);
-        }
-        weights.input_norm = gqa_tensor_1d(small, GQA_F32, spec->hidden);
-        weights.wqkv = gqa_tensor_2d(random, GQA_BF16, rows, spec->hidden);
-        weights.bqkv = gqa_tensor_1d(small, GQA_F32, rows);
-        weights.wo = gqa_tensor_2d(random, GQA_BF16, spec->hidden, (int64_t)spec->hq * spec->d);
-        weights.bo = gqa_tensor_1d(small, GQA_F32, spec->hidden);
-        status = gqa_create(&m->layer, &config, &weights, &m->runtime, err);
+        status = bench_layer(&m->layer, spec, &m->runtime, small, random, random, err);
     }
     bench_free(random);
     bench_free(small);
@@ -71,8 +57,7 @@ static gqa_status make_layer(struct mix *m, gqa_error *err)
 static gqa_status make_cache(struct mix *m, gqa_error *err)
 {
     const struct bench_spec *spec = &m->spec;
-    const size_t n = (size_t)spec->past * (size_t)spec->hkv * (size_t)spec->d;
-    float *kv = bench_alloc(2 * n * sizeof *kv);
+    float *kv = bench_kv(spec);
     gqa_status status = kv == NULL ? GQA_ERR_NOMEM : GQA_OK;
     gqa_cache_options options;
 
@@ -80,14 +65,10 @@ static gqa_status make_cache(struct mix *m, gqa_error *err)
     options.max_sequences = spec->batch;
     options.max_tokens = spec->past + spec->tokens;
     if (status == GQA_OK) {
-        bench_fill(kv, 2 * n, 1.0f, 3);
         status = gqa_cache_create(&m->cache, m->layer, &options, err);
     }
     for (int32_t s = 0; s < spec->batch && status == GQA_OK; s++) {
-        const int32_t past = bench_spec_mix_past(spec, s);
-        const gqa_tensor k = gqa_tensor_3d(kv, GQA_F32, past, spec->hkv, spec->d);
-        const gqa_tensor v = gqa_tensor_3d(kv + n, GQA_F32, past, spec->hkv, spec->d);
-        status = gqa_cache_append(m->cache, s, &k, &v, NULL, err);
+        status = bench_append(m->cache, s, spec, kv, 0, bench_spec_mix_past(spec, s), err);
     }
     bench_free(kv);
     return status;
@@ -188,11 +169,6 @@ struct bench_work *bench_mix_create(const struct bench_spec *spec, struct bench_
         }
         status = status == GQA_OK ? make_cache(m, &err) : status;
         status = status == GQA_OK ? make_tensors(m, &err) : status;
-        if (status == GQA_OK) {
-            return &m->work;
-        }
-        destroy(&m->work);
     }
-    snprintf(why, BENCH_WHY_TEXT, "%s", err.message);
-    return NULL;
+    return bench_work_made(m == NULL ? NULL : &m->work, status, &err, why);
 }

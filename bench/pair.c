@@ -9,7 +9,7 @@
 #include "timing.h"
 #include "work.h"
 
-enum { LAYERS = 2, FILL_TOKENS = 512 /* keys and values are filled in pieces of so many */ };
+enum { LAYERS = 2 };
 
 struct pair {
     struct bench_work work;
@@ -77,16 +77,10 @@ static gqa_status make_layers(struct pair *p, gqa_error *err)
     gqa_status status = GQA_OK;
 
     for (int i = 0; i < LAYERS && status == GQA_OK; i++) {
-        gqa_config config;
-        gqa_weights weights;
+        struct bench_spec own = p->spec;
 
-        bench_config(&p->spec, &config);
-        config.sliding_window = i == 0 ? p->spec.window : 0;
-        gqa_weights_init(&weights);
-        if (p->spec.sinks) {
-            weights.sinks = gqa_tensor_1d(p->sinks, GQA_F32, p->spec.hq);
-        }
-        status = gqa_create(&p->layer[i], &config, &weights, &p->runtime, err);
+        own.window = i == 0 ? own.window : 0;
+        status = bench_layer(&p->layer[i], &own, &p->runtime, p->sinks, NULL, NULL, err);
     }
     return status;
 }
@@ -105,7 +99,7 @@ static gqa_status make_caches(struct pair *p, gqa_error *err)
     options.layers = layers;
     options.caches = each;
     options.max_tokens = p->spec.past + 1;
-    options.call_tokens = FILL_TOKENS;
+    options.call_tokens = BENCH_FILL_TOKENS;
     status = gqa_model_cache_size(&options, NULL, &p->work.caches, err);
     return status == GQA_OK ? gqa_model_cache_create(&p->caches, &options, err) : status;
 }
@@ -114,20 +108,11 @@ static gqa_status make_caches(struct pair *p, gqa_error *err)
 static gqa_status fill_caches(struct pair *p, gqa_error *err)
 {
     const struct bench_spec *spec = &p->spec;
-    const int64_t n = (int64_t)FILL_TOKENS * spec->hkv * spec->d;
-    float *kv = numbers(2 * n, 3);
+    float *kv = bench_kv(spec);
     gqa_status status = kv == NULL ? GQA_ERR_NOMEM : GQA_OK;
 
-    for (int32_t at = 0; at < spec->past && status == GQA_OK; at += FILL_TOKENS) {
-        const int32_t tokens = spec->past - at < FILL_TOKENS ? spec->past - at : FILL_TOKENS;
-        const gqa_tensor k = gqa_tensor_3d(kv, GQA_F32, tokens, spec->hkv, spec->d);
-        const gqa_tensor v = gqa_tensor_3d(kv + n, GQA_F32, tokens, spec->hkv, spec->d);
-
-        for (int32_t i = 0; i < LAYERS && status == GQA_OK; i++) {
-            gqa_cache *cache = gqa_model_cache_layer(p->caches, i);
-
-            status = gqa_cache_append(cache, 0, &k, &v, NULL, err);
-        }
+    for (int32_t i = 0; i < LAYERS && status == GQA_OK; i++) {
+        status = bench_append(gqa_model_cache_layer(p->caches, i), 0, spec, kv, 0, spec->past, err);
     }
     bench_free(kv);
     return status;
@@ -190,11 +175,6 @@ struct bench_work *bench_pair_create(const struct bench_spec *spec, struct bench
         status = status == GQA_OK ? make_caches(p, &err) : status;
         status = status == GQA_OK ? fill_caches(p, &err) : status;
         status = status == GQA_OK ? make_workspace(p, &err) : status;
-        if (status == GQA_OK) {
-            return &p->work;
-        }
-        destroy(&p->work);
     }
-    snprintf(why, BENCH_WHY_TEXT, "%s", err.message);
-    return NULL;
+    return bench_work_made(p == NULL ? NULL : &p->work, status, &err, why);
 }

@@ -144,20 +144,12 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
 
 static gqa_status make_layer(struct plain *p, gqa_error *err)
 {
-    gqa_config config;
-    gqa_weights weights;
-
-    bench_config(&p->spec, &config);
-    gqa_weights_init(&weights);
     p->sinks = bench_alloc((size_t)p->spec.hq * sizeof *p->sinks);
     if (p->sinks == NULL) {
         return GQA_ERR_NOMEM;
     }
     bench_fill(p->sinks, (size_t)p->spec.hq, 0.5f, 2);
-    if (p->spec.sinks) {
-        weights.sinks = gqa_tensor_1d(p->sinks, GQA_F32, p->spec.hq);
-    }
-    return gqa_create(&p->layer, &config, &weights, &p->runtime, err);
+    return bench_layer(&p->layer, &p->spec, &p->runtime, p->sinks, NULL, NULL, err);
 }
 
 /* Every set is a copy of the first. */
@@ -228,11 +220,6 @@ struct bench_work *bench_plain_create(const struct bench_spec *spec, struct benc
         }
         status = status == GQA_OK ? make_keys(p) : status;
         status = status == GQA_OK ? make_call(p, &err) : status;
-        if (status == GQA_OK) {
-            return &p->work;
-        }
-        destroy(&p->work);
     }
-    snprintf(why, BENCH_WHY_TEXT, "%s", err.message);
-    return NULL;
+    return bench_work_made(p == NULL ? NULL : &p->work, status, &err, why);
 }

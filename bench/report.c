@@ -62,9 +62,10 @@ static void print_rate(const struct bench_case *one)
 /* Time per token, where a case has many; workspace of a layer; caches of a pair. */
 static void print_per_token(const struct bench_case *one)
 {
-    double tokens = (double)one->spec.batch * one->spec.tokens;
+    const double tokens = (double)bench_spec_tokens(&one->spec);
+    const bool attends = one->spec.kind == BENCH_ATTENTION || one->spec.kind == BENCH_MIX;
 
-    if (one->spec.kind == BENCH_ATTENTION && tokens > 1) {
+    if (attends && tokens > 1) {
         printf("  %.3g us/token", one->stats.median / tokens * 1e6);
     }
     if (one->spec.kind == BENCH_LAYER) {

@@ -55,7 +55,8 @@ expect 2 env GQA_ISA=sse9 "$bench" --list
 expect 0 env GQA_ISA=sse9 "$bench" --isa auto --list
 expect 0 tiny --suite roofline --filter fma
 expect 0 tiny --filter linear/40x72
-for suite in prefill decode window chunked ring mask hostkv cascade serving layer threads overhead; do
+for suite in prefill decode window chunked ring mask hostkv cascade serving layer threads overhead \
+    kvtypes; do
     grep -q "\"name\": \"$suite/tiny" "$scratch/new.json" ||
         { echo "no tiny case of $suite in the JSON"; failed=1; }
     grep -q "^$suite/tiny" "$scratch/new.csv" ||
@@ -68,9 +69,24 @@ for case in prefill/tiny/S64/bf16/1t/bf16-tensors:f32-tensors \
     decode/tiny/P64/B1/bf16/1t/{tokens,heads}-{f32,bf16,f16}:cache \
     hostkv/tiny/P64/{tokens,heads,blocks-{heads,tokens,turned}}-{f32,bf16,f16}/bf16/1t:cache \
     mask/tiny/S64/{bool,bits,bias}/{bf16,f32}/1t:causal mask/tiny/P64/T16/tree/bf16/1t:draft \
-    ring/tiny-pair/P200/{bf16,f32}/1t:full-caches; do
+    ring/tiny-pair/P200/{bf16,f32}/1t:full-caches \
+    kvtypes/tiny/P64/{int8,e4m3,int4}/{bf16,f32}/1t:default \
+    kvtypes/tiny/P64/{f16,bf16}/f32/1t:default kvtypes/tiny/P64/{int8-int4,int8-default}/bf16/1t:default \
+    cascade/tiny/P300/shared256/B4/T1/{bf16,f32}/1t:apart \
+    serving/tiny/P50/B9/T8/{bf16,f32}/1t:apart; do
     grep -qF "\"name\": \"${case%:*}/vs:${case#*:}:0\"" "$scratch/new.json" ||
         { echo "$case: no such case and opponent in the JSON"; failed=1; }
+done
+
+# Of 9 sequences two have a piece of 8 tokens, the others one token; the longest of those follows 50.
+sizes() { # CASE
+    grep -A 20 "\"name\": \"$1\"" "$scratch/new.json" |
+        awk -F'[:, ]+' '/"(tokens|context)"/ && n++ < 2 { printf "%s ", $3 }'
+}
+for case in 'serving/tiny/P50/B9/T8/bf16/1t:23 51 ' 'cascade/tiny/P300/shared256/B4/T1/f32/1t:4 301 ' \
+    'prefill/tiny/S64/f32/1t:64 64 '; do
+    [ "$(sizes "${case%:*}")" = "${case#*:}" ] ||
+        { echo "${case%:*}: tokens and context $(sizes "${case%:*}"), not ${case#*:}"; failed=1; }
 done
 
 # What a run was made on, and how widely its times scatter.

@@ -192,6 +192,34 @@ static struct bench_spec mix_part(const struct bench_spec *spec, int32_t sequenc
     return part;
 }
 
+int64_t bench_spec_tokens(const struct bench_spec *spec)
+{
+    int64_t tokens = (int64_t)spec->batch * spec->tokens;
+
+    if (spec->kind == BENCH_MIX) {
+        tokens = 0;
+        for (int32_t s = 0; s < spec->batch; s++) {
+            tokens += bench_spec_mix_tokens(spec, s);
+        }
+    }
+    return tokens;
+}
+
+int64_t bench_spec_context(const struct bench_spec *spec)
+{
+    int64_t most = (int64_t)spec->past + spec->tokens;
+
+    if (spec->kind == BENCH_MIX) {
+        most = 0;
+        for (int32_t s = 0; s < spec->batch; s++) {
+            const int64_t own =
+                (int64_t)bench_spec_mix_past(spec, s) + bench_spec_mix_tokens(spec, s);
+            most = own > most ? own : most;
+        }
+    }
+    return most;
+}
+
 double bench_spec_pairs(const struct bench_spec *spec)
 {
     double pairs = 0;

@@ -95,6 +95,10 @@ bool bench_spec_sees(const struct bench_spec *spec, int32_t t, int32_t k);
 int32_t bench_spec_mix_tokens(const struct bench_spec *spec, int32_t sequence);
 int32_t bench_spec_mix_past(const struct bench_spec *spec, int32_t sequence);
 
+/* New tokens of a call, of all its sequences; and the most keys that one of them has then. */
+int64_t bench_spec_tokens(const struct bench_spec *spec);
+int64_t bench_spec_context(const struct bench_spec *spec);
+
 /* (query, key) pairs that a call's rows see, of one head and all batch entries. */
 double bench_spec_pairs(const struct bench_spec *spec);
 

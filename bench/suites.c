@@ -6,6 +6,9 @@
 #include <string.h>
 
 #include "machine.h"
+#include "shapes.h"
+
+#define COLD_TOKENS 1024 /* a step after fewer reads what caches keep anyway */
 
 static const struct {
     const char *name;
@@ -34,6 +37,20 @@ struct bench_case *bench_make(struct bench_maker *maker, gqa_numerics numerics)
     one->spec.isa = maker->options->isa;
     one->spec.max_isa = maker->options->max_isa;
     one->spec.backend = maker->options->backend;
+    return one;
+}
+
+struct bench_case *bench_make_step(struct bench_maker *maker, gqa_numerics numerics,
+                                   const char *shape, int32_t past)
+{
+    struct bench_case *one = bench_make(maker, numerics);
+
+    if (one != NULL) {
+        bench_shape_use(bench_shape_find(shape), &one->spec);
+        one->spec.kind = BENCH_ATTENTION;
+        one->spec.past = past;
+        one->spec.cold = past >= COLD_TOKENS;
+    }
     return one;
 }
 

@@ -21,6 +21,11 @@ struct bench_maker {
  * memory. */
 struct bench_case *bench_make(struct bench_maker *maker, gqa_numerics numerics);
 
+/* ... of attention on a shape, one token after `past` ones, cold unless what it reads stays in a
+ * cache anyway. */
+struct bench_case *bench_make_step(struct bench_maker *maker, gqa_numerics numerics,
+                                   const char *shape, int32_t past);
+
 /* Name it "suite/TEXT/NUMERICS/Nt" and set what bounds it. */
 void bench_name(struct bench_case *one, const char *text);
 void bench_bound(struct bench_case *one, enum bench_bound bound);

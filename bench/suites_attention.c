@@ -153,20 +153,16 @@ static void add_plains(struct bench_maker *maker)
 static void add_decode(struct bench_maker *maker, const struct prefill *p, int32_t batch,
                        gqa_numerics numerics)
 {
-    struct bench_case *one = bench_make(maker, numerics);
+    struct bench_case *one = bench_make_step(maker, numerics, p->shape, p->tokens);
     double f32_bytes;
     char text[BENCH_NAME];
 
     if (one == NULL) {
         return;
     }
-    bench_shape_use(bench_shape_find(p->shape), &one->spec);
-    one->spec.kind = BENCH_ATTENTION;
     one->spec.batch = batch;
-    one->spec.past = p->tokens;
     one->spec.window = p->window;
     one->spec.chunk = p->chunk;
-    one->spec.cold = p->tokens >= 1024; /* what is smaller stays in a cache anyway */
     snprintf(text, sizeof text, "%s%s/P%d/B%d", p->shape, one->suite[0] == 'd' ? "" : "/step",
              (int)p->tokens, (int)batch);
     bench_name(one, text);

@@ -3,7 +3,6 @@
  * blocks, in each number format; against a cache of the layer's own. */
 #include <stdio.h>
 
-#include "shapes.h"
 #include "suites.h"
 
 static const char *const homes[HOMES] = {[HOME_TOKENS] = "tokens",
@@ -17,17 +16,13 @@ static void add_hostkv(struct bench_maker *maker, const char *shape, int32_t pas
 {
     for (int32_t i = 0; i < 3 * (HOMES - 1) && !maker->failed; i++) {
         const int32_t home = HOME_TOKENS + i / 3;
-        struct bench_case *one = bench_make(maker, numerics);
+        struct bench_case *one = bench_make_step(maker, numerics, shape, past);
         struct bench_spec cache;
         char text[BENCH_NAME];
 
         if (one == NULL) {
             return;
         }
-        bench_shape_use(bench_shape_find(shape), &one->spec);
-        one->spec.kind = BENCH_ATTENTION;
-        one->spec.past = past;
-        one->spec.cold = past >= 1024;
         cache = one->spec;
         one->spec.home = home;
         one->spec.tensors = i % 3;

@@ -3,7 +3,6 @@
  * of the default type. */
 #include <stdio.h>
 
-#include "shapes.h"
 #include "suites.h"
 
 /* K and V as a name, and as the types of a case. */
@@ -28,17 +27,13 @@ static const struct pair pairs[] = {
 static void add_step(struct bench_maker *maker, const char *shape, int32_t past,
                      gqa_numerics numerics, const struct pair *pair)
 {
-    struct bench_case *one = bench_make(maker, numerics);
+    struct bench_case *one = bench_make_step(maker, numerics, shape, past);
     struct bench_spec plain;
     char text[BENCH_NAME];
 
     if (one == NULL) {
         return;
     }
-    bench_shape_use(bench_shape_find(shape), &one->spec);
-    one->spec.kind = BENCH_ATTENTION;
-    one->spec.past = past;
-    one->spec.cold = past >= 1024;
     plain = one->spec;
     one->spec.k_type = (int32_t)pair->k;
     one->spec.v_type = (int32_t)pair->v;

@@ -15,19 +15,15 @@ struct serving {
 
 static void add_cascade(struct bench_maker *maker, const struct serving *c, gqa_numerics numerics)
 {
-    struct bench_case *one = bench_make(maker, numerics);
+    struct bench_case *one = bench_make_step(maker, numerics, c->shape, c->past);
     struct bench_spec apart;
     char text[BENCH_NAME];
 
     if (one == NULL) {
         return;
     }
-    bench_shape_use(bench_shape_find(c->shape), &one->spec);
-    one->spec.kind = BENCH_ATTENTION;
     one->spec.batch = c->batch;
-    one->spec.past = c->past;
     one->spec.tokens = c->tokens;
-    one->spec.cold = c->past >= 1024;
     apart = one->spec;
     one->spec.shared = c->shared;
     snprintf(text, sizeof text, "%s/P%d/shared%d/B%d/T%d", c->shape, (int)c->past, (int)c->shared,

@@ -2,6 +2,7 @@
 /* work.c - see work.h. */
 #include "work.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "fill.h"
@@ -50,6 +51,17 @@ void bench_work_destroy(struct bench_work *work)
     if (work != NULL) {
         work->destroy(work);
     }
+}
+
+struct bench_work *bench_work_made(struct bench_work *work, gqa_status status, const gqa_error *err,
+                                   char why[BENCH_WHY_TEXT])
+{
+    if (status == GQA_OK) {
+        return work;
+    }
+    bench_work_destroy(work);
+    snprintf(why, BENCH_WHY_TEXT, "%s", err->message);
+    return NULL;
 }
 
 void bench_host_destroy(struct bench_host *host)

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "gqa/gqa.h"
 #include "spec.h"
 #include "workers.h"
 
@@ -42,6 +43,11 @@ bool bench_work_visit(struct bench_work *work, char why[BENCH_WHY_TEXT]);
 
 /* NULL-safe. */
 void bench_work_destroy(struct bench_work *work);
+
+/* The end of making one: it, if the status is OK; else it is destroyed, why says what failed, and
+ * NULL is returned. NULL-safe. */
+struct bench_work *bench_work_made(struct bench_work *work, gqa_status status, const gqa_error *err,
+                                   char why[BENCH_WHY_TEXT]);
 
 /* One of each kind. */
 struct bench_work *bench_attention_create(const struct bench_spec *spec, struct bench_host *host,
