@@ -79,7 +79,7 @@ GQA_API gqa_status gqa_cache_size(const gqa_layer *layer, const gqa_cache_option
  * and config.denormals may use it too; others get GQA_ERR_ARG. The pool is allocated here, from the
  * layer's runtime, unless options.memory is given; appending allocates nothing. It keeps no pointer
  * to the layer, but its runtime's allocator, or the caller's memory, is borrowed until the cache is
- * destroyed. GQA_ERR_UNSUPPORTED: a storage type that no page has. */
+ * destroyed. GQA_ERR_UNSUPPORTED: GQA_F16 with numerics BF16, a retention with backend neuron. */
 GQA_API gqa_status gqa_cache_create(gqa_cache **out, const gqa_layer *layer,
                                     const gqa_cache_options *options, gqa_error *err);
 

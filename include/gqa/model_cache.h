@@ -80,7 +80,8 @@ GQA_API gqa_cache *gqa_model_cache_layer(const gqa_model_cache *model, int32_t l
 GQA_API gqa_status gqa_model_cache_length(const gqa_model_cache *model, int32_t sequence,
                                           int32_t *length, gqa_error *err);
 
-/* Would n[i] more tokens of each sequence sequences[i] [count] find room in every layer? */
+/* Would n[i] more tokens of each sequence sequences[i] [count] find room in every layer? Each is
+ * asked as it is: the layers' lengths need not agree. */
 GQA_API gqa_status gqa_model_cache_room(gqa_model_cache *model, const int32_t *sequences,
                                         const int32_t *n, int32_t count, gqa_error *err);
 

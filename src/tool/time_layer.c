@@ -28,9 +28,10 @@ float *tool_random(uint64_t *seed, int64_t n, float scale)
     return data;
 }
 
+/* choice: the defaults, but for what the command's options have set. */
 static void set_config(gqa_config *config, const gqa_config *choice)
 {
-    gqa_config_init(config);
+    *config = *choice;
     config->hidden_size = HIDDEN;
     config->num_attention_heads = HQ;
     config->num_key_value_heads = HKV;
@@ -47,17 +48,6 @@ static void set_config(gqa_config *config, const gqa_config *choice)
     config->sliding_window = 128;
     config->learned_sinks_size = 1;
     config->add_residual = 1;
-    config->backend = choice->backend;
-    config->numerics = choice->numerics;
-    config->isa = choice->isa;
-    config->max_isa = choice->max_isa;
-    config->weight_storage = choice->weight_storage;
-    config->neuron_profile = choice->neuron_profile;
-    config->neuron_release = choice->neuron_release;
-    config->neuron_lift_limits = choice->neuron_lift_limits;
-    config->neuron_cp_degree = choice->neuron_cp_degree;
-    config->neuron_cp_strided = choice->neuron_cp_strided;
-    config->neuron_kv_ranks = choice->neuron_kv_ranks;
 }
 
 bool tool_gptoss_create(gqa_layer **layer, const gqa_config *choice, const gqa_runtime *runtime,
