@@ -265,11 +265,11 @@ static void check_truth(struct scene *s, const gqa_health *health, const char *w
                  (long long)health->empty_rows, (long long)health->sink_rows, (long long)truth.rows,
                  (long long)truth.empty, (long long)truth.sink_rows);
     }
-    if (fabs(health->largest_score - truth.largest) > truth.bound) {
+    if (!(fabs(health->largest_score - truth.largest) <= truth.bound)) {
         fail_msg("%s: largest score %.9g, not %.9g", what, health->largest_score, truth.largest);
     }
-    if (fabs(health->sink_mean - truth.sink_sum / (double)truth.sink_rows) > off ||
-        fabs(health->sink_largest - truth.sink_largest) > off) {
+    if (!(fabs(health->sink_mean - truth.sink_sum / (double)truth.sink_rows) <= off) ||
+        !(fabs(health->sink_largest - truth.sink_largest) <= off)) {
         fail_msg("%s: sinks %.9g %.9g, not %.9g %.9g", what, health->sink_mean,
                  health->sink_largest, truth.sink_sum / (double)truth.sink_rows,
                  truth.sink_largest);
@@ -379,6 +379,51 @@ static void rows_with_prior_states(void **state)
     assert_int_equal(part.empty_rows, whole.empty_rows);
     assert_int_equal(part.sink_rows, whole.sink_rows);
     assert_true(part.sink_mean == whole.sink_mean); /* the states are: the parts keep the bits */
+}
+
+/* Prior states are the caller's, and may be no states: rows without a sound sum have no share, and
+ * the others are counted as ever. Queries are 0, so n keys and a state (0, l) share by n + l. */
+static void prior_states_that_are_none(void **state)
+{
+    static struct scene s;
+    static float m[B][T][HQ], l[B][T][HQ], o[B][T][HQ][DV];
+    static const float odd[][2] = {{0, -1e30f}, {0, -INFINITY}, {0, INFINITY}, {0, NAN},
+                                   {NAN, 1},    {INFINITY, 1},  {3, -1e3f}};
+    const int odds = sizeof odd / sizeof odd[0];
+    gqa_states prior = {gqa_tensor_3d(m, GQA_F32, B, T, HQ), gqa_tensor_3d(l, GQA_F32, B, T, HQ),
+                        gqa_tensor_4d(o, GQA_F32, B, T, HQ, DV), 0, 256};
+    (void)state;
+    for (int backend = 0; backend < 3; backend++) {
+        double sum = 0.0, largest = 0.0;
+        int64_t rows = 0;
+        scene_init(&s, 6);
+        memset(s.q, 0, sizeof s.q);
+        for (int i = 0; i < B * T * HQ; i++) {
+            const int b = i / (T * HQ), t = i / HQ % T, h = i % HQ;
+            const bool sound = i % 3 != 0, valid = t >= b && h != 4;
+            const int keys = s.key_lengths[b] - T + 1 + t - 256; /* from 256 on, as entry 1 ends */
+            (&m[0][0][0])[i] = sound ? 0.0f : odd[i / 3 % odds][0];
+            (&l[0][0][0])[i] = sound ? (float)i : odd[i / 3 % odds][1];
+            if (sound && valid) {
+                const double share = 1.0 / (1.0 + (keys + i) * exp(-(double)s.sinks[h]));
+                rows++;
+                sum += share;
+                largest = fmax(largest, share);
+            }
+        }
+        s.config.backend = backend == 0 ? GQA_BACKEND_CPU : GQA_BACKEND_REFERENCE;
+        s.config.reference_f64 = backend == 2;
+        s.prior = &prior;
+        s.range_begin = 256;
+        skip_refused(&s.config);
+        assert_true(scene_open(&s));
+        const gqa_health health = scene_report(&s);
+        gqa_destroy(&s.layer);
+        assert_int_equal(health.rows, (2 * T - 1) * HQ);
+        assert_int_equal(health.sink_rows, rows);
+        assert_true(fabs(health.sink_mean - sum / (double)rows) <= 0x1p-33 + 1e-14);
+        assert_true(fabs(health.sink_largest - largest) <= 1e-14);
+    }
 }
 
 /* Keys that are alike: the first of the largest is told, and the shares are known: a softmax of n
@@ -493,6 +538,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(scores_rows_and_sinks),
         cmocka_unit_test(rows_with_prior_states),
+        cmocka_unit_test(prior_states_that_are_none),
         cmocka_unit_test(equal_scores),
         cmocka_unit_test(scores_that_are_no_numbers),
         cmocka_unit_test(large_values_once_rounded),

@@ -55,10 +55,11 @@ typedef struct gqa_health {
     /* Rows, over all keys of the call's range and the prior states. */
     int64_t rows;
     int64_t empty_rows; /* saw no key */
-    int64_t nan_rows;   /* whose sum is NaN, from a score that is NaN or +inf */
+    int64_t nan_rows;   /* whose sum is NaN, from a score that is NaN or +inf (or a prior state) */
 
-    /* The sinks' share of the softmax, 1 in a row that saw no key, in rows that have a sink and are
-     * not NaN. Not with leave_out_sinks. */
+    /* The sinks' share of the softmax, 1 in a row that saw no key, in rows that have a sink and
+     * whose sum and maximum are such as keys can give: not where they are NaN, nor where a prior
+     * state made the sum negative or infinite, or the maximum +inf. Not with leave_out_sinks. */
     int64_t sink_rows;
     double sink_mean; /* each row's share to the nearest 2^-32; 0 without rows */
     double sink_largest;

@@ -72,7 +72,7 @@ void gqa__tile_note_rows(const struct gqa__tile *tile, const struct gqa__state *
 
         health->seen.empty_rows += l == 0.0f ? 1 : 0;
         health->seen.nan_rows += l != l ? 1 : 0;
-        if (sink != -INFINITY && l == l) {
+        if (sink != -INFINITY && gqa__health_has_share((double)m, (double)l)) {
             gqa__health_sink(
                 health,
                 l == 0.0f ? 1.0 : share_of_sink(gqa__from_units(m), (double)l, (double)sink));

@@ -101,7 +101,8 @@ static void note_row(struct gqa__health *health, const struct gqa__reference_row
     health->seen.rows++;
     health->seen.empty_rows += state->l == 0.0 ? 1 : 0;
     health->seen.nan_rows += state->l != state->l ? 1 : 0;
-    if (sinks != NULL && sinks[row->head] != -INFINITY && state->l == state->l) {
+    if (sinks != NULL && sinks[row->head] != -INFINITY &&
+        gqa__health_has_share(state->m, state->l)) {
         gqa__health_sink(health, gqa__reference_share(state, sinks[row->head]));
     }
 }

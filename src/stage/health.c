@@ -2,7 +2,9 @@
 /* health.c - see health.h. */
 #include "stage/health.h"
 
-#include <stdbool.h>
+#include <assert.h>
+#include <float.h>
+#include <math.h>
 
 #include "base/number.h"
 
@@ -60,8 +62,14 @@ static double larger(double a, double b)
     return a > b ? a : b;
 }
 
+bool gqa__health_has_share(double m, double l)
+{
+    return l == 0.0 || (l > 0.0 && l <= DBL_MAX && m < INFINITY);
+}
+
 void gqa__health_sink(struct gqa__health *health, double share)
 {
+    assert(share >= 0.0 && share <= 1.0);
     health->seen.sink_rows++;
     health->seen.sink_largest = larger(health->seen.sink_largest, share);
     health->sink_units += (int64_t)(share * 0x1p32 + 0.5);

@@ -4,6 +4,8 @@
 #ifndef GQA__STAGE_HEALTH_H
 #define GQA__STAGE_HEALTH_H
 
+#include <stdbool.h>
+
 #include "gqa/health.h"
 
 struct gqa__health {
@@ -25,7 +27,11 @@ void gqa__health_values(gqa_health_values *count, const float *x, int64_t n);
 void gqa__health_score(struct gqa__health *health, double size,
                        const struct gqa__health_place *place);
 
-/* A row whose sink, if it has one, has this share. */
+/* Has a sink a share in a row of this state? Prior states of the caller's may hold any numbers:
+ * with a sum below 0 or beyond all numbers, or a maximum that is none, it has not. */
+bool gqa__health_has_share(double m, double l);
+
+/* A row whose sink has this share, from 0 to 1. */
 void gqa__health_sink(struct gqa__health *health, double share);
 
 /* What another thread, or another part of the call, has seen. */
