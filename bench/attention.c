@@ -187,6 +187,10 @@ static gqa_status make_tensors(struct attention *a)
         a->inputs.v_proj = gqa_tensor_4d(a->v, dtype, b, t, spec->hkv, spec->d);
         a->output.attn = gqa_tensor_4d(a->out, dtype, b, t, spec->hq, spec->d);
     }
+    if (dtype == GQA_F32) {
+        a->work.out = a->out;
+        a->work.outs = rows * wide;
+    }
     return GQA_OK;
 }
 

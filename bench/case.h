@@ -22,6 +22,7 @@ struct bench_opponent {
     struct bench_work *work;
     struct bench_child *child;
     size_t caches; /* bytes of a pair's caches, or 0 */
+    double error;  /* how far a baseline's results are from libgqa's, or 0 */
     bool out;      /* skipped: why */
     char why[BENCH_WHY_TEXT];
     struct bench_times times;

@@ -22,6 +22,8 @@ const char *const bench_peer_names[PEERS] = {
     [PEER_GGML] = "ggml",
     [PEER_GGML_BF16] = "ggml-bf16",
     [PEER_GGML_Q8] = "ggml-q8",
+    [PEER_GGML_F32] = "ggml-f32",
+    [PEER_GGML_Q4] = "ggml-q4",
     [PEER_ORT] = "ort",
     [PEER_ORT_NO_FLASH] = "ort-noflash",
     [PEER_ORT_INT8] = "ort-int8",
@@ -210,7 +212,15 @@ bool bench_child_start(struct bench_child *child, const struct bench_options *op
     return child->ready;
 }
 
-bool bench_child_ask(struct bench_child *child, const char *line, double *seconds,
+/* What stands behind this word of an answer, or 0. */
+static double told(const char *text, const char *word)
+{
+    const char *at = strstr(text, word);
+
+    return at == NULL ? 0 : strtod(at + strlen(word), NULL);
+}
+
+bool bench_child_ask(struct bench_child *child, const char *line, struct bench_answer *answer,
                      char why[BENCH_WHY_TEXT])
 {
     char text[BENCH_WHY_TEXT];
@@ -231,7 +241,9 @@ bool bench_child_ask(struct bench_child *child, const char *line, double *second
         snprintf(why, BENCH_WHY_TEXT, "%s", strncmp(text, "skip ", 5) == 0 ? text + 5 : text);
         return false;
     }
-    *seconds = strtod(text + 3, NULL);
+    answer->seconds = strtod(text + 3, NULL);
+    answer->caches = (size_t)told(text, " caches=");
+    answer->error = told(text, " error=");
     return true;
 }
 

@@ -2,9 +2,10 @@
 /* child.h - a baseline in a process of its own, that answers one timed case per line.
  *
  * The child first writes "ready TEXT" (what it is), or "skip TEXT" and ends. Then for each line it
- * reads, it answers "ok SECONDS" of one call, or "skip TEXT". The line is a case (spec.h), or
- * "drop": free what they held. A case that is repeated keeps its data; the first call on it
- * is preceded by an untimed one.
+ * reads, it answers "ok SECONDS" of one call, or "skip TEXT". Behind the seconds may stand
+ * " caches=BYTES", what a pair's keys and values take, and " error=E", how far its results
+ * are from libgqa's (check.h). The line is a case (spec.h), or "drop": free what they held. A case
+ * that is repeated keeps its data; the first call on it is preceded by an untimed one.
  */
 #ifndef GQA_BENCH_CHILD_H
 #define GQA_BENCH_CHILD_H
@@ -25,6 +26,8 @@ enum bench_peer {
     PEER_GGML, /* keys and values in f16 */
     PEER_GGML_BF16,
     PEER_GGML_Q8,
+    PEER_GGML_F32,
+    PEER_GGML_Q4,
     PEER_ORT,
     PEER_ORT_NO_FLASH, /* ORT_GQA_DISABLE_FLASH_ATTENTION=1 */
     PEER_ORT_INT8,     /* keys and values in int8 */
@@ -47,8 +50,14 @@ struct bench_child {
  * program. */
 bool bench_child_start(struct bench_child *child, const struct bench_options *options);
 
+struct bench_answer {
+    double seconds;
+    size_t caches; /* bytes, or 0 */
+    double error;  /* or 0 */
+};
+
 /* One answer. false: why. */
-bool bench_child_ask(struct bench_child *child, const char *line, double *seconds,
+bool bench_child_ask(struct bench_child *child, const char *line, struct bench_answer *answer,
                      char why[BENCH_WHY_TEXT]);
 
 void bench_child_stop(struct bench_child *child);

@@ -12,7 +12,14 @@
 #define GGML_KNOWN_VERSION "0.25.1" /* the version whose functions these are */
 
 /* Its number formats, by their numbers. */
-enum ggml_format { FORMAT_F32 = 0, FORMAT_F16 = 1, FORMAT_Q8_0 = 8, FORMAT_BF16 = 30 };
+enum ggml_format {
+    FORMAT_F32 = 0,
+    FORMAT_F16 = 1,
+    FORMAT_Q4_0 = 2,
+    FORMAT_Q8_0 = 8,
+    FORMAT_I32 = 26,
+    FORMAT_BF16 = 30
+};
 
 /* Where its tensors are made: in `memory`, which is aligned to 16. */
 struct ggml_arena {
@@ -39,6 +46,14 @@ struct ggml {
     void *(*attention)(void *arena, void *q, void *k, void *v, void *mask, float scale,
                        float most_bias, float softcap);
     void (*add_sinks)(void *attention, void *sinks);
+    void *(*rms_norm)(void *arena, void *x, float eps);
+    void *(*add)(void *arena, void *x, void *y);
+    void *(*mul)(void *arena, void *x, void *y);
+    void *(*mul_mat)(void *arena, void *w, void *x);
+    void *(*copy)(void *arena, void *from, void *to);
+    void *(*rope)(void *arena, void *x, void *positions, void *factors, int dims, int mode,
+                  int context, float base, float scale, float yarn, float magnitude, float fast,
+                  float slow);
     void *(*new_graph)(void *arena, size_t nodes, bool gradients);
     void (*expand)(void *graph, void *tensor);
     int (*compute)(void *backend, void *graph); /* 0 = done */

@@ -75,7 +75,10 @@ static void add_case(json_t *array, const struct bench_case *one)
 
         if (!opponent->out && opponent->stats.count > 0) {
             snprintf(name, sizeof name, "%s/vs:%s:%d", one->name, opponent->label, (int)i);
-            json_array_append_new(array, entry(name, &opponent->stats, opponent->spec.threads));
+            object = entry(name, &opponent->stats, opponent->spec.threads);
+            json_object_set_new(object, "cache_bytes", json_integer((json_int_t)opponent->caches));
+            json_object_set_new(object, "error", json_real(opponent->error));
+            json_array_append_new(array, object);
         }
     }
 }

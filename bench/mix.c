@@ -18,6 +18,7 @@ struct mix {
     int32_t *row_begin;  /* [batch + 1] */
     int32_t *sequences;  /* [batch] 0, 1, .. */
     float *hidden, *out; /* [row_begin[batch]][hidden] */
+    float *before;       /* likewise: what the results are but for attention */
     void *workspace;
     size_t workspace_bytes;
 };
@@ -32,6 +33,7 @@ static void destroy(struct bench_work *work)
     free(m->sequences);
     bench_free(m->hidden);
     bench_free(m->out);
+    bench_free(m->before);
     bench_free(m->workspace);
     free(m);
 }
@@ -72,6 +74,23 @@ static gqa_status make_cache(struct mix *m, gqa_error *err)
     }
     bench_free(kv);
     return status;
+}
+
+/* Hidden states and the output's bias: of the small numbers of make_layer. */
+static bool set_before(struct mix *m, size_t n)
+{
+    const size_t hidden = (size_t)m->spec.hidden;
+    float *bias = bench_alloc(hidden * sizeof *bias);
+
+    m->before = bench_alloc(n * sizeof *m->before);
+    if (bias != NULL && m->before != NULL) {
+        bench_fill(bias, hidden, 0.5f, 2);
+        for (size_t i = 0; i < n; i++) {
+            m->before[i] = m->hidden[i] + bias[i % hidden];
+        }
+    }
+    bench_free(bias);
+    return bias != NULL && m->before != NULL;
 }
 
 /* Of sequences first .. first + count - 1. */
@@ -116,6 +135,12 @@ static gqa_status make_tensors(struct mix *m, gqa_error *err)
         return GQA_ERR_NOMEM;
     }
     bench_fill(m->hidden, n, 1.0f, 4);
+    if (!set_before(m, n)) {
+        return GQA_ERR_NOMEM;
+    }
+    m->work.out = m->out;
+    m->work.before = m->before;
+    m->work.outs = n;
     make_call(m, 0, batch, &inputs, &output); /* enough for each alone, too */
     status = gqa_workspace_size(m->layer, m->cache, &inputs, &output, &m->workspace_bytes, err);
     if (status == GQA_OK) {

@@ -17,7 +17,8 @@ struct pair {
     gqa_runtime runtime;
     gqa_layer *layer[LAYERS]; /* the first has the window */
     gqa_model_cache *caches;
-    float *q, *k, *v, *out, *sinks; /* [1, 1, heads, d]; [hq] */
+    float *q, *k, *v, *sinks; /* [1, 1, heads, d]; [hq] */
+    float *out;               /* [LAYERS][hq][d] */
     void *workspace;
     size_t workspace_bytes;
     gqa_inputs inputs;
@@ -59,17 +60,21 @@ static gqa_status make_tensors(struct pair *p)
     p->q = numbers(wide, 4);
     p->k = numbers(narrow, 5);
     p->v = numbers(narrow, 6);
-    p->out = numbers(wide, 7);
-    p->sinks = numbers(spec->hq, 2);
+    p->out = numbers(LAYERS * wide, 7);
+    p->sinks = bench_alloc((size_t)spec->hq * sizeof *p->sinks);
     gqa_inputs_init(&p->inputs);
     gqa_output_init(&p->output);
     p->inputs.q_proj = gqa_tensor_4d(p->q, GQA_F32, 1, 1, spec->hq, spec->d);
     p->inputs.k_proj = gqa_tensor_4d(p->k, GQA_F32, 1, 1, spec->hkv, spec->d);
     p->inputs.v_proj = gqa_tensor_4d(p->v, GQA_F32, 1, 1, spec->hkv, spec->d);
     p->output.attn = gqa_tensor_4d(p->out, GQA_F32, 1, 1, spec->hq, spec->d);
-    return p->q != NULL && p->k != NULL && p->v != NULL && p->out != NULL && p->sinks != NULL
-               ? GQA_OK
-               : GQA_ERR_NOMEM;
+    p->work.out = p->out;
+    p->work.outs = (size_t)(LAYERS * wide);
+    if (p->q == NULL || p->k == NULL || p->v == NULL || p->out == NULL || p->sinks == NULL) {
+        return GQA_ERR_NOMEM;
+    }
+    bench_fill(p->sinks, (size_t)spec->hq, 0.5f, 2);
+    return GQA_OK;
 }
 
 static gqa_status make_layers(struct pair *p, gqa_error *err)
@@ -145,6 +150,7 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
     const double start = bench_now();
 
     for (int32_t i = 0; i < LAYERS && status == GQA_OK; i++) {
+        p->output.attn.data = p->out + (int64_t)i * p->spec.hq * p->spec.d;
         status = gqa_forward(p->layer[i], gqa_model_cache_layer(p->caches, i), &p->inputs,
                              &p->output, p->workspace, p->workspace_bytes, &err);
     }

@@ -1,51 +1,59 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* peer_ggml.c - the baseline ggml: its flash attention on keys and values that lie head by head in
- * f16, bf16 or q8_0, which is how llama.cpp keeps them. What is generous to it: its keys and values
- * are there before the clock runs, a single token needs no mask and its window is cut out of the
- * keys, and its queries lie as it reads them best. */
+/* peer_ggml.c - the baseline ggml: its flash attention on keys and values in f16, f32, bf16, q8_0
+ * or q4_0, that lie head by head unless the case says otherwise; and whole layers. What is generous
+ * to it: of attention alone, the keys and values of the call are there before the clock runs, and a
+ * single token needs no mask and its window is cut out of the keys. */
+#include "peer_ggml.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "child.h"
+#include "config.h"
 #include "fill.h"
-#include "ggml.h"
 #include "timing.h"
 
-#define MOST_MASK_BYTES ((size_t)1 << 30)
-#define NODES           8 /* of a graph: attention and what it reads */
-#define TENSORS         16
+#define TENSORS 16 /* that a graph of 8 nodes takes, with its views */
 
-static const struct ggml *ggml; /* once opened */
-static int format;              /* of keys and values */
-
-struct peer {
-    struct bench_work work;
-    struct bench_spec spec;
-    int64_t keys;        /* that lie there, of a sequence */
-    int64_t first, seen; /* those of them that the call is given */
-    unsigned char *memory;
-    void *arena;
-    void **graph; /* [sets] */
-    int32_t set;
-};
+static const struct ggml *library; /* once opened */
+static int chosen_format;          /* of keys and values */
 
 static void destroy(struct bench_work *work)
 {
-    struct peer *p = (struct peer *)work;
+    struct ggml_peer *p = (struct ggml_peer *)work;
 
     if (p->arena != NULL) {
-        ggml->free(p->arena);
+        p->ggml->free(p->arena);
     }
     bench_free(p->memory);
+    bench_free(p->kv);
+    bench_free(p->new_kv[0]);
+    bench_free(p->new_kv[1]);
+    free(p->results);
     free(p->graph);
+    free(p->out);
     free(p);
+}
+
+/* Show what the call gave, untimed. */
+static void show(struct ggml_peer *p)
+{
+    void *const *const out = p->out + (size_t)p->set * (size_t)p->parts;
+    const size_t each = p->work.outs / (size_t)p->parts;
+
+    for (int32_t i = 0; i < p->parts && p->results != NULL; i++) {
+        memcpy(p->results + (size_t)i * each, p->ggml->data(out[i]), each * sizeof *p->results);
+    }
+    p->work.out = p->results != NULL ? p->results : p->ggml->data(out[0]);
 }
 
 static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEXT])
 {
-    struct peer *p = (struct peer *)work;
+    struct ggml_peer *p = (struct ggml_peer *)work;
+    const struct ggml *ggml = p->ggml;
     double start;
     int failed;
 
@@ -55,6 +63,7 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
     *seconds = bench_now() - start;
     ggml->pause_pool(
         ggml->pool); /* else its threads would spin beside the next part of the round */
+    show(p);
     p->set = (p->set + 1) % work->sets;
     if (failed) {
         snprintf(why, BENCH_WHY_TEXT, "ggml failed with status %d", failed);
@@ -62,139 +71,25 @@ static bool run(struct bench_work *work, double *seconds, char why[BENCH_WHY_TEX
     return failed == 0;
 }
 
-static size_t set_bytes(const struct peer *p)
+bool bench_ggml_arena(struct ggml_peer *p, size_t bytes, size_t nodes)
 {
-    return 2 * ggml->row_size(format, p->spec.d) * (size_t)p->keys * (size_t)p->spec.hkv *
-           (size_t)p->spec.batch;
-}
-
-static size_t mask_bytes(const struct peer *p)
-{
-    return p->spec.tokens == 1 ? 0 : (size_t)p->spec.tokens * (size_t)p->keys * 2;
-}
-
-/* One token sees what the config lets it see of all keys: the last ones. */
-static void choose_keys(struct peer *p)
-{
-    const struct bench_spec *spec = &p->spec;
-
-    p->keys = (int64_t)spec->past + spec->tokens;
-    p->first = 0;
-    while (spec->tokens == 1 && !bench_spec_sees(spec, 0, (int32_t)p->first)) {
-        p->first++;
-    }
-    p->seen = p->keys - p->first;
-}
-
-/* Random rows in the format; every further set is a copy of the first. */
-static bool fill_keys(const struct peer *p, void *tensor, const void *copy)
-{
-    int64_t rows = p->keys * p->spec.hkv * p->spec.batch;
-    size_t n = (size_t)p->spec.d * 512;
-    float *from;
-
-    if (copy != NULL) {
-        memcpy(ggml->data(tensor), ggml->data(copy), set_bytes(p) / 2);
-        return true;
-    }
-    from = bench_alloc(n * sizeof *from);
-    if (from == NULL) {
-        return false;
-    }
-    bench_fill(from, n, 1.0f, 3);
-    for (int64_t row = 0; row < rows; row += 512) {
-        int64_t some = rows - row < 512 ? rows - row : 512;
-
-        ggml->quantize(format, from,
-                       (unsigned char *)ggml->data(tensor) +
-                           (size_t)row * ggml->row_size(format, p->spec.d),
-                       0, some, p->spec.d, NULL);
-    }
-    bench_free(from);
-    return true;
-}
-
-/* [1, 1, tokens, keys] in f16: 0 where a key is seen (a small number for a bias), else -inf. */
-static void *make_mask(const struct peer *p)
-{
-    const uint16_t none = 0xfc00, some = p->spec.mask == MASK_BIAS ? 0x3400 : 0;
-    void *mask = ggml->new_tensor(p->arena, FORMAT_F16, p->keys, p->spec.tokens, 1, 1);
-    uint16_t *at = ggml->data(mask);
-
-    for (int32_t t = 0; t < p->spec.tokens; t++) {
-        for (int32_t k = 0; k < (int32_t)p->keys; k++) {
-            *at++ = bench_spec_sees(&p->spec, t, k) ? some : none;
-        }
-    }
-    return mask;
-}
-
-static void *make_floats(const struct peer *p, int64_t n0, int64_t n1, int64_t n2, int64_t n3)
-{
-    void *tensor = ggml->new_tensor(p->arena, FORMAT_F32, n0, n1, n2, n3);
-
-    bench_fill(ggml->data(tensor), (size_t)(n0 * n1 * n2 * n3), 1.0f, 4);
-    return tensor;
-}
-
-/* Keys or values of one set: all of them in memory, and those that are seen as a view. */
-static void *make_keys(const struct peer *p, void **all)
-{
-    const struct bench_spec *spec = &p->spec;
-    size_t row = ggml->row_size(format, spec->d);
-    size_t head = row * (size_t)p->keys;
-    const void *copy = *all;
-
-    *all = ggml->new_tensor(p->arena, format, spec->d, p->keys, spec->hkv, spec->batch);
-    if (!fill_keys(p, *all, copy)) {
-        return NULL;
-    }
-    return ggml->view(p->arena, *all, spec->d, p->seen, spec->hkv, spec->batch, row, head,
-                      head * (size_t)spec->hkv, row * (size_t)p->first);
-}
-
-static bool make_graphs(struct peer *p)
-{
-    const struct bench_spec *spec = &p->spec;
-    void *q = make_floats(p, spec->d, spec->tokens, spec->hq, spec->batch);
-    void *mask = mask_bytes(p) > 0 ? make_mask(p) : NULL;
-    void *sinks = spec->sinks ? make_floats(p, spec->hq, 1, 1, 1) : NULL;
-    void *all_k = NULL, *all_v = NULL;
-
-    for (int32_t i = 0; i < p->work.sets; i++) {
-        void *k = make_keys(p, &all_k);
-        void *v = k == NULL ? NULL : make_keys(p, &all_v);
-        void *out;
-
-        if (v == NULL) {
-            return false;
-        }
-        out = ggml->attention(p->arena, q, k, v, mask, 1 / sqrtf((float)spec->d), 0, 0);
-        if (sinks != NULL) {
-            ggml->add_sinks(out, sinks);
-        }
-        p->graph[i] = ggml->new_graph(p->arena, NODES, false);
-        ggml->expand(p->graph[i], out);
-    }
-    return true;
-}
-
-/* Memory for all: tensors, their heads, graphs. */
-static bool make_arena(struct peer *p)
-{
-    const struct bench_spec *spec = &p->spec;
-    size_t rows = (size_t)spec->batch * (size_t)spec->tokens * (size_t)spec->hq;
-    size_t set =
-        set_bytes(p) + rows * (size_t)spec->d * 4 + ggml->graph_overhead(NODES, false) + 4096;
+    const struct ggml *ggml = p->ggml;
+    const size_t sets = (size_t)p->work.sets;
+    const size_t graph = ggml->graph_overhead(nodes, false) + 4096 +
+                         nodes * TENSORS / 8 * (ggml->tensor_overhead() + 64);
     struct ggml_arena arena = {0};
 
-    p->work.sets =
-        spec->cold && spec->past > 0 ? 1 + (int32_t)(BENCH_COLD_BYTES / set_bytes(p)) : 1;
-    arena.bytes = (set + TENSORS * ggml->tensor_overhead()) * (size_t)(p->work.sets + 1) +
-                  mask_bytes(p) + (size_t)spec->hq * 4 + 4096;
+    arena.bytes = (bytes + graph) * sets + graph + (size_t)p->spec.hq * 4 + 4096;
+    if (p->spec.cold == 0 || sets == 1) {
+        arena.bytes += bytes / 8; /* what stands beside the sets */
+    } else {
+        arena.bytes += (size_t)p->spec.batch * (size_t)p->spec.tokens * (size_t)p->spec.hq *
+                       (size_t)p->spec.d * 4;
+    }
     p->memory = bench_alloc(arena.bytes);
-    p->graph = calloc((size_t)p->work.sets, sizeof *p->graph);
-    if (p->memory == NULL || p->graph == NULL) {
+    p->graph = calloc(sets, sizeof *p->graph);
+    p->out = calloc(sets * (size_t)p->parts, sizeof *p->out);
+    if (p->memory == NULL || p->graph == NULL || p->out == NULL) {
         return false;
     }
     arena.memory = p->memory;
@@ -202,35 +97,185 @@ static bool make_arena(struct peer *p)
     return p->arena != NULL;
 }
 
-/* What ggml has no way to say, or NULL. */
-static const char *refuse(const struct peer *p)
+/* --- numbers ------------------------------------------------------------------------------------
+ */
+
+/* Row t of sequence b: [hkv][d], as the caches of attention.c, pair.c and mix.c hold it. NULL: a
+ * new token whose keys the call makes. */
+static const float *find_row(const struct ggml_peer *p, int64_t b, int64_t t, int which)
 {
-    if (p->spec.kind != BENCH_ATTENTION) {
-        return "no such case for ggml";
+    const struct bench_spec *spec = &p->spec;
+    const int64_t row = (int64_t)spec->hkv * spec->d;
+    const bool forked = spec->shared > 0 && b > 0 && t >= spec->shared;
+
+    if (spec->kind != BENCH_MIX && t >= spec->past) {
+        return p->new_kv[which] + (b * spec->tokens + t - spec->past) * row;
     }
-    if (p->spec.d % ggml->block_size(format) != 0) {
+    return p->kv + (which * (int64_t)BENCH_FILL_TOKENS +
+                    (forked ? t - spec->shared : t) % BENCH_FILL_TOKENS) *
+                       row;
+}
+
+/* Key j of entry b, of sequences that share or do not. */
+static const float *find_key(const struct ggml_peer *p, const struct ggml_keys *keys, int64_t b,
+                             int64_t j, int which)
+{
+    const int64_t shared = p->spec.shared;
+    const int64_t own = p->spec.past - shared + p->spec.tokens;
+
+    if (shared > 0 && j >= shared) {
+        return find_row(p, (j - shared) / own, shared + (j - shared) % own, which);
+    }
+    return find_row(p, b, keys->base + j, which);
+}
+
+void *bench_ggml_keys(const struct ggml_peer *p, const struct ggml_keys *keys, int which,
+                      const void *copy)
+{
+    const struct ggml *ggml = p->ggml;
+    const int64_t d = p->spec.d, hkv = p->spec.hkv;
+    const int64_t rows = keys->count * hkv * keys->batch;
+    const size_t row = ggml->row_size(p->format, d);
+    void *tensor = ggml->new_tensor(p->arena, p->format, d, rows, 1, 1);
+    unsigned char *to = ggml->data(tensor);
+
+    if (copy != NULL) {
+        memcpy(to, ggml->data(copy), (size_t)rows * row);
+        return tensor;
+    }
+    for (int64_t i = 0; i < keys->batch * keys->count; i++) {
+        const int64_t b = i / keys->count, j = i % keys->count;
+        const float *const from = find_key(p, keys, b, j, which);
+
+        for (int64_t h = 0; h < hkv; h++) {
+            const int64_t at = keys->by_token ? i * hkv + h : (b * hkv + h) * keys->count + j;
+            ggml->quantize(p->format, from + h * d, to + (size_t)at * row, 0, 1, d, NULL);
+        }
+    }
+    return tensor;
+}
+
+void *bench_ggml_floats(const struct ggml_peer *p, int64_t n0, int64_t n1, int64_t n2, int64_t n3,
+                        float scale, uint64_t seed)
+{
+    void *tensor = p->ggml->new_tensor(p->arena, FORMAT_F32, n0, n1, n2, n3);
+
+    bench_fill(p->ggml->data(tensor), (size_t)(n0 * n1 * n2 * n3), scale, seed);
+    return tensor;
+}
+
+void *bench_ggml_sinks(const struct ggml_peer *p)
+{
+    return p->spec.sinks ? bench_ggml_floats(p, p->spec.hq, 1, 1, 1, 0.5f, 2) : NULL;
+}
+
+static bool make_numbers(struct ggml_peer *p)
+{
+    const size_t n =
+        (size_t)p->spec.batch * (size_t)p->spec.tokens * (size_t)p->spec.hkv * (size_t)p->spec.d;
+
+    p->kv = bench_kv(&p->spec);
+    for (int i = 0; i < 2; i++) {
+        p->new_kv[i] = bench_alloc(n * sizeof(float));
+        if (p->kv == NULL || p->new_kv[i] == NULL) {
+            return false;
+        }
+        bench_fill(p->new_kv[i], n, 1.0f, 5 + (uint64_t)i);
+    }
+    return true;
+}
+
+/* --- what it may be off -------------------------------------------------------------------------
+ */
+
+/* The error of an element, of numbers spread evenly over -1 to 1, in the root of their mean square:
+ * half a unit of roundoff of a float; of q8_0 and q4_0 a step of 1 / 127 and 1 / 8 of the largest
+ * over the square root of 12, the latter cut off at one end besides. */
+static double element_error(int format)
+{
+    switch (format) {
+    case FORMAT_F16:
+        return 0x1p-12;
+    case FORMAT_BF16:
+        return 0x1p-9;
+    case FORMAT_Q8_0:
+        return 1 / (127 * sqrt(12)) * sqrt(3);
+    case FORMAT_Q4_0:
+        return 1.2 / (8 * sqrt(12)) * sqrt(3);
+    default:
+        return 0;
+    }
+}
+
+/* With q and k of such numbers a score is spread by a third, so that an error e in each of q and k
+ * changes a result, in which thousands of values weigh nearly the same, by sqrt(2) / 3 e; the error
+ * of the values adds e. Values of f16 are summed in f16: the sum grows as the root of their number
+ * n, with an error of 2^-12 in each step, together sqrt(n / 2) 2^-12. Twice a product with weights
+ * has the error of its inputs. Four times all of this, as numbers may lie: other work than the
+ * case's would be off by 1 or so. */
+double bench_ggml_error(const struct ggml_peer *p)
+{
+    const double e = element_error(p->format), n = (double)p->spec.past + p->spec.tokens;
+    const double sum = p->format == FORMAT_F16 ? sqrt(n / 2) * 0x1p-12 : 0;
+    const double weights = p->spec.kind != BENCH_MIX  ? 0
+                           : p->format == FORMAT_BF16 ? 2 * 0x1p-9
+                                                      : 2 * 0x1p-12;
+
+    return 1e-4 + 4 * (1.5 * e + sum + weights);
+}
+
+/* --- the baseline -------------------------------------------------------------------------------
+ */
+
+/* What ggml cannot do, or NULL. */
+static const char *refuse(const struct ggml_peer *p)
+{
+    if (p->spec.d % p->ggml->block_size(p->format) != 0) {
         return "the head dim is no multiple of its blocks";
     }
-    return mask_bytes(p) > MOST_MASK_BYTES ? "its mask would need more than 1 GiB" : NULL;
+    switch (p->spec.kind) {
+    case BENCH_ATTENTION:
+    case BENCH_PAIR:
+        return bench_ggml_attention_refuses(p);
+    case BENCH_MIX:
+        return bench_ggml_layer_refuses(p);
+    default:
+        return "no such case for ggml";
+    }
+}
+
+/* The case; then its results against libgqa's. */
+static bool make(struct ggml_peer *p, struct bench_host *host, char why[BENCH_WHY_TEXT])
+{
+    const struct bench_spec *spec = &p->spec;
+    double seconds;
+
+    if (!make_numbers(p) ||
+        !(spec->kind == BENCH_MIX ? bench_ggml_layer(p) : bench_ggml_attention(p))) {
+        return false;
+    }
+    p->results = p->parts > 1 ? calloc(p->work.outs, sizeof *p->results) : NULL;
+    return (p->parts == 1 || p->results != NULL) && run(&p->work, &seconds, why) &&
+           bench_check(&p->work, spec, bench_ggml_error(p), host, why);
 }
 
 struct bench_work *bench_ggml_create(const struct bench_spec *spec, struct bench_host *host,
                                      char why[BENCH_WHY_TEXT])
 {
-    struct peer *p = calloc(1, sizeof *p);
+    struct ggml_peer *p = calloc(1, sizeof *p);
     const char *refused = NULL;
 
-    (void)host;
     snprintf(why, BENCH_WHY_TEXT, "no memory");
     if (p == NULL) {
         return NULL;
     }
     p->spec = *spec;
+    p->ggml = library;
+    p->format = chosen_format;
     p->work.run = run;
     p->work.destroy = destroy;
-    choose_keys(p);
     refused = refuse(p);
-    if (refused == NULL && make_arena(p) && make_graphs(p)) {
+    if (refused == NULL && make(p, host, why)) {
         return &p->work;
     }
     if (refused != NULL) {
@@ -248,9 +293,9 @@ bool bench_ggml_about(const char *name, const char *folder, int32_t threads,
         int format;
         const char *text;
     } all[] = {
-        {PEER_GGML, FORMAT_F16, "f16"},
-        {PEER_GGML_BF16, FORMAT_BF16, "bf16"},
-        {PEER_GGML_Q8, FORMAT_Q8_0, "q8_0"},
+        {PEER_GGML, FORMAT_F16, "f16"},      {PEER_GGML_BF16, FORMAT_BF16, "bf16"},
+        {PEER_GGML_F32, FORMAT_F32, "f32"},  {PEER_GGML_Q8, FORMAT_Q8_0, "q8_0"},
+        {PEER_GGML_Q4, FORMAT_Q4_0, "q4_0"},
     };
     const size_t count = sizeof all / sizeof all[0];
     size_t i = 0;
@@ -263,11 +308,11 @@ bool bench_ggml_about(const char *name, const char *folder, int32_t threads,
                  i == count ? "no such baseline" : "--ggml names its folder");
         return false;
     }
-    format = all[i].format;
-    ggml = bench_ggml_open(folder, threads, about, BENCH_WHY_TEXT);
-    if (ggml != NULL) {
-        snprintf(about, BENCH_WHY_TEXT, "ggml %s (%s), keys and values in %s", ggml->version(),
-                 ggml->cpu, all[i].text);
+    chosen_format = all[i].format;
+    library = bench_ggml_open(folder, threads, about, BENCH_WHY_TEXT);
+    if (library != NULL) {
+        snprintf(about, BENCH_WHY_TEXT, "ggml %s (%s), keys and values in %s", library->version(),
+                 library->cpu, all[i].text);
     }
-    return ggml != NULL;
+    return library != NULL;
 }

@@ -75,10 +75,27 @@ static void print_per_token(const struct bench_case *one)
         printf("  caches %.1f MiB", (double)one->caches / 1048576);
     }
     for (int32_t i = 0; i < one->opponents; i++) {
-        if (one->opponent[i].caches > 0) {
+        if (one->opponent[i].caches > 0 && !one->opponent[i].out) {
             printf(" (%s %.1f MiB)", one->opponent[i].label,
                    (double)one->opponent[i].caches / 1048576);
         }
+    }
+}
+
+/* The largest error of a baseline's results, where it is known. */
+static void print_error(const struct bench_case *one, const char *label)
+{
+    double most = 0;
+
+    for (int32_t i = 0; i < one->opponents; i++) {
+        const struct bench_opponent *opponent = &one->opponent[i];
+
+        if (!opponent->out && strcmp(opponent->label, label) == 0 && opponent->error > most) {
+            most = opponent->error;
+        }
+    }
+    if (most > 0) {
+        printf(", error %.1e", most);
     }
 }
 
@@ -105,8 +122,10 @@ void bench_report_case(const struct bench_case *one, bool first)
         double seconds = bench_case_opponent(one, label);
 
         if (seconds > 0) {
-            printf("  %s %.*fx (%s)", label, seconds < 10 * one->stats.median ? 2 : 1,
+            printf("  %s %.*fx (%s", label, seconds < 10 * one->stats.median ? 2 : 1,
                    seconds / one->stats.median, time_text(seconds, median));
+            print_error(one, label);
+            printf(")");
         } else {
             printf("  %s -", label);
         }

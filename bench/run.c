@@ -54,12 +54,19 @@ static struct bench_child *find_child(struct bench_runner *runner, enum bench_pe
 static bool ask(struct bench_opponent *opponent, double *seconds)
 {
     char line[BENCH_SPEC_TEXT];
+    struct bench_answer answer = {0};
 
     if (opponent->work != NULL) {
         return opponent->work->run(opponent->work, seconds, opponent->why);
     }
     bench_spec_print(&opponent->spec, line);
-    return bench_child_ask(opponent->child, line, seconds, opponent->why);
+    if (!bench_child_ask(opponent->child, line, &answer, opponent->why)) {
+        return false;
+    }
+    *seconds = answer.seconds;
+    opponent->caches = answer.caches;
+    opponent->error = answer.error;
+    return true;
 }
 
 static void join(struct bench_runner *runner, struct bench_opponent *opponent)
@@ -174,13 +181,13 @@ static void rounds(struct bench_runner *runner, struct bench_case *one, struct b
 static void part(struct bench_case *one)
 {
     char why[BENCH_WHY_TEXT];
-    double seconds;
+    struct bench_answer answer;
 
     for (int32_t i = 0; i < one->opponents; i++) {
         bench_work_destroy(one->opponent[i].work);
         one->opponent[i].work = NULL;
         if (one->opponent[i].child != NULL && one->opponent[i].child->ready) {
-            bench_child_ask(one->opponent[i].child, "drop", &seconds, why);
+            bench_child_ask(one->opponent[i].child, "drop", &answer, why);
         }
     }
 }

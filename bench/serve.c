@@ -68,7 +68,7 @@ static void answer(struct server *server, const char *line)
         drop(server);
         printf("ok 0\n");
     } else if ((work = prepare(server, line, why)) != NULL && work->run(work, &seconds, why)) {
-        printf("ok %.9e\n", seconds);
+        printf("ok %.9e caches=%zu error=%.4e\n", seconds, work->caches, work->error);
     } else {
         printf("skip %s\n", why);
     }

@@ -161,13 +161,18 @@ installed=$(dirname "$(dirname "$bench")")/ggml
 if [ -d "$installed" ]; then
     for filter in prefill/tiny/S64/f32/1t window/tiny/S64/f32/1t chunked/tiny/S64/f32/1t \
         decode/tiny/P64/B1/f32/1t decode/tiny/P64/B1/f32/1t/heads-f16 mask/tiny/S64/bias/f32/1t \
-        mask/tiny/P64/T16/tree/f32/1t; do
+        mask/tiny/P64/T16/tree/f32/1t hostkv/tiny/P64/{tokens,heads}-f16/f32/1t ring/tiny-pair/P200/f32/1t \
+        cascade/tiny/P300/shared256/B4/T1/f32/1t serving/tiny/P50/B9/T8/f32/1t; do
         ggml "$installed" "$filter"
-        told '  ggml '
+        { grep -qE '  ggml [0-9.]+x \([0-9.]+ [um]s, error [0-9]' "$scratch/out" &&
+            ! grep -q 'skipped ggml:' "$scratch/out"; } ||
+            { echo "no results of ggml for $filter"; cat "$scratch/out"; failed=1; }
         told 'ggml, 1 thread: ggml 0.'
     done
     ggml "$installed" decode/tiny/P64/B1/f32/1t
     told 'skipped ggml-q8: the head dim is no multiple of its blocks'
+    ggml "$installed" hostkv/tiny/P64/blocks-turned-f16/f32/1t
+    told 'skipped ggml: ggml knows no blocks of keys'
 fi
 
 # Output that is lost is told and is exit status 2.

@@ -95,6 +95,11 @@ void bench_oppose(struct bench_case *one, enum bench_peer peer)
     bench_case_oppose(one, bench_peer_names[peer], 0, (int32_t)peer, &spec);
 }
 
+enum bench_peer bench_ggml_of(int32_t format)
+{
+    return format == GQA_F32 ? PEER_GGML_F32 : format == GQA_BF16 ? PEER_GGML_BF16 : PEER_GGML;
+}
+
 const char *bench_format_name(int32_t tensors)
 {
     return tensors == GQA_F32 ? "f32" : tensors == GQA_BF16 ? "bf16" : "f16";

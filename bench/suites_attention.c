@@ -144,7 +144,7 @@ static void add_plains(struct bench_maker *maker)
             snprintf(one->name, sizeof one->name, "%.72s/%s-%s", model.name,
                      i < 3 ? "tokens" : "heads", bench_format_name(i % 3));
             bench_case_oppose(one, "cache", 0, -1, &model.spec);
-            bench_oppose(one, PEER_GGML);
+            bench_oppose(one, bench_ggml_of(one->spec.tensors));
         }
     }
 }

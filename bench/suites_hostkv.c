@@ -31,6 +31,7 @@ static void add_hostkv(struct bench_maker *maker, const char *shape, int32_t pas
         bench_name(one, text);
         bench_bound(one, BOUND_MEMORY);
         bench_case_oppose(one, "cache", 0, -1, &cache);
+        bench_oppose(one, bench_ggml_of(one->spec.tensors));
     }
 }
 

@@ -18,7 +18,7 @@ static const struct pair pairs[] = {
     {"bf16", GQA_BF16, GQA_BF16, true, false, PEER_GGML_BF16},
     {"int8", GQA_I8, GQA_I8, true, true, PEER_GGML_Q8},
     {"e4m3", GQA_E4M3, GQA_E4M3, true, true, PEER_GGML_Q8},
-    {"int4", GQA_I4, GQA_I4, true, true, PEER_GGML_Q8},
+    {"int4", GQA_I4, GQA_I4, true, true, PEER_GGML_Q4},
     {"int8-int4", GQA_I8, GQA_I4, false, true, PEER_GGML_Q8},
     {"int8-default", GQA_I8, GQA_F32, false, true, PEER_GGML_Q8},
 };

@@ -28,6 +28,9 @@ static void add_pair(struct bench_maker *maker, const char *shape, int32_t past,
     full = one->spec;
     full.ring = 0;
     bench_case_oppose(one, "full-caches", 0, -1, &full);
+    bench_oppose(one, PEER_GGML);
+    bench_oppose(one, PEER_GGML_BF16);
+    bench_oppose(one, PEER_GGML_Q8);
 }
 
 void bench_suite_ring(struct bench_maker *maker)

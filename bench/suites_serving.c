@@ -13,6 +13,16 @@ struct serving {
     bool f32;
 };
 
+/* A baseline with keys that are shared, and with a copy for each sequence: the faster one counts.
+ */
+static void oppose_both(struct bench_case *one, enum bench_peer peer,
+                        const struct bench_spec *apart)
+{
+    bench_oppose(one, peer);
+    bench_oppose(one, peer);
+    one->opponent[one->opponents - 1].spec.shared = apart->shared;
+}
+
 static void add_cascade(struct bench_maker *maker, const struct serving *c, gqa_numerics numerics)
 {
     struct bench_case *one = bench_make_step(maker, numerics, c->shape, c->past);
@@ -31,6 +41,8 @@ static void add_cascade(struct bench_maker *maker, const struct serving *c, gqa_
     bench_name(one, text);
     bench_bound(one, BOUND_MEMORY);
     bench_case_oppose(one, "apart", 0, -1, &apart);
+    oppose_both(one, PEER_GGML, &apart);
+    oppose_both(one, PEER_GGML_BF16, &apart);
 }
 
 void bench_suite_cascade(struct bench_maker *maker)
@@ -75,6 +87,8 @@ static void add_mix(struct bench_maker *maker, const struct serving *c, gqa_nume
     bench_name(one, text);
     bench_bound(one, BOUND_COMPUTE);
     bench_case_oppose(one, "apart", 0, -1, &apart);
+    bench_oppose(one, PEER_GGML);
+    bench_oppose(one, PEER_GGML_BF16);
 }
 
 void bench_suite_serving(struct bench_maker *maker)

@@ -31,6 +31,12 @@ struct bench_work {
     int32_t sets;        /* of data that calls rotate over; 0 = 1 */
     size_t workspace;    /* bytes that the call is given, or 0 */
     size_t caches;       /* bytes of a pair's caches, or 0 */
+
+    /* What the last call gave, in f32, [tokens][heads][d] or [tokens][hidden] of one layer after
+     * the other; and what it was added to, or NULL. outs 0: it is not told. */
+    const float *out, *before;
+    size_t outs;
+    double error; /* of a baseline that was compared (check.h), or 0 */
 };
 
 /* NULL: why says what is missing. Releases what it took on failure. */
