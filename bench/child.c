@@ -27,6 +27,7 @@ const char *const bench_peer_names[PEERS] = {
     [PEER_ORT] = "ort",
     [PEER_ORT_NO_FLASH] = "ort-noflash",
     [PEER_ORT_INT8] = "ort-int8",
+    [PEER_ORT_INT4] = "ort-int4",
 };
 
 #define MOST_ENV 1024
@@ -86,7 +87,8 @@ static void make_env(struct env *env, const struct bench_child *child)
     }
     env_set(env, "OPENBLAS_NUM_THREADS", threads);
     env_remove(env, "ORT_GQA_DISABLE_FLASH_ATTENTION");
-    if (child->peer == PEER_ORT_NO_FLASH || child->peer == PEER_ORT_INT8) {
+    if (child->peer == PEER_ORT_NO_FLASH || child->peer == PEER_ORT_INT8 ||
+        child->peer == PEER_ORT_INT4) {
         env_set(env, "ORT_GQA_DISABLE_FLASH_ATTENTION", "1");
     }
 }

@@ -31,6 +31,7 @@ enum bench_peer {
     PEER_ORT,
     PEER_ORT_NO_FLASH, /* ORT_GQA_DISABLE_FLASH_ATTENTION=1 */
     PEER_ORT_INT8,     /* keys and values in int8 */
+    PEER_ORT_INT4,     /* in int4 */
     PEERS
 };
 

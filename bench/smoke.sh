@@ -175,6 +175,27 @@ if [ -d "$installed" ]; then
     told 'skipped ggml: ggml knows no blocks of keys'
 fi
 
+# ONNX Runtime likewise: with results that are right, and what it cannot do by name.
+installed=$(dirname "$(dirname "$bench")")/onnxruntime
+ort() { # LABEL FILTER
+    "$bench" --repetitions 2 --peers "$1" --onnxruntime "$installed" --filter "$2" >"$scratch/out"
+}
+if [ -d "$installed/node_modules" ] && command -v node >"$scratch/node"; then
+    for label in ort ort-int8 ort-int4; do
+        for filter in decode/tiny/P64/B1/f32/1t kvtypes/tiny/P64/{f16,int8,int4}/f32/1t \
+            ring/tiny-pair/P200/f32/1t cascade/tiny/P300/shared256/B4/T1/f32/1t \
+            hostkv/tiny/P64/heads-f32/f32/1t serving/tiny/P50/B9/T8/f32/1t; do
+            ort "$label" "$filter"
+            grep -qF "$label, 1 thread: " "$scratch/out" || continue # no opponent of this case
+            { grep -qE "  $label [0-9.]+x \([0-9.]+ [um]s, error [0-9]" "$scratch/out" &&
+                ! grep -q 'skipped ort' "$scratch/out"; } ||
+                { echo "no results of $label for $filter"; cat "$scratch/out"; failed=1; }
+        done
+    done
+    ort ort hostkv/tiny/P64/blocks-heads-f32/f32/1t
+    told 'skipped ort: its keys lie head by head, in f32'
+fi
+
 # Output that is lost is told and is exit status 2.
 if [ -w /dev/full ]; then
     expect_full() { # COMMAND ...

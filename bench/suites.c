@@ -95,6 +95,12 @@ void bench_oppose(struct bench_case *one, enum bench_peer peer)
     bench_case_oppose(one, bench_peer_names[peer], 0, (int32_t)peer, &spec);
 }
 
+void bench_oppose_integers(struct bench_case *one, enum bench_peer peer)
+{
+    bench_oppose(one, peer);
+    one->opponent[one->opponents - 1].spec.sinks = 0;
+}
+
 enum bench_peer bench_ggml_of(int32_t format)
 {
     return format == GQA_F32 ? PEER_GGML_F32 : format == GQA_BF16 ? PEER_GGML_BF16 : PEER_GGML;

@@ -33,6 +33,9 @@ void bench_bound(struct bench_case *one, enum bench_bound bound);
 /* One more opponent: the same case in a baseline of another library. */
 void bench_oppose(struct bench_case *one, enum bench_peer peer);
 
+/* ONNX Runtime with keys and values of integers, without sinks: with them it takes its slow way. */
+void bench_oppose_integers(struct bench_case *one, enum bench_peer peer);
+
 /* ggml with keys and values in this format, GQA_F32, GQA_BF16 or GQA_F16. */
 enum bench_peer bench_ggml_of(int32_t format);
 

@@ -172,8 +172,7 @@ static void add_decode(struct bench_maker *maker, const struct prefill *p, int32
         bench_oppose(one, PEER_ORT);
     }
     if ((p->also & ALSO_PEERS) != 0 && f32_bytes < 4 * PEER_MOST_BYTES) {
-        bench_oppose(one, PEER_ORT_INT8);
-        one->opponent[one->opponents - 1].spec.sinks = 0; /* as its int8 path is fastest */
+        bench_oppose_integers(one, PEER_ORT_INT8);
     }
     if ((p->also & ALSO_PEERS) != 0 && numerics == GQA_NUMERICS_F32) {
         bench_oppose(one, PEER_OPENBLAS);

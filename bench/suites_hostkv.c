@@ -32,6 +32,7 @@ static void add_hostkv(struct bench_maker *maker, const char *shape, int32_t pas
         bench_bound(one, BOUND_MEMORY);
         bench_case_oppose(one, "cache", 0, -1, &cache);
         bench_oppose(one, bench_ggml_of(one->spec.tensors));
+        bench_oppose(one, PEER_ORT);
     }
 }
 

@@ -10,17 +10,18 @@ struct pair {
     const char *name;
     gqa_dtype k, v;
     bool f32, bf16; /* numerics that have it */
-    enum bench_peer peer;
+    enum bench_peer ggml;
+    int32_t ort; /* enum bench_peer of what is most alike in ONNX Runtime, or -1 */
 };
 
 static const struct pair pairs[] = {
-    {"f16", GQA_F16, GQA_F16, true, false, PEER_GGML},
-    {"bf16", GQA_BF16, GQA_BF16, true, false, PEER_GGML_BF16},
-    {"int8", GQA_I8, GQA_I8, true, true, PEER_GGML_Q8},
-    {"e4m3", GQA_E4M3, GQA_E4M3, true, true, PEER_GGML_Q8},
-    {"int4", GQA_I4, GQA_I4, true, true, PEER_GGML_Q4},
-    {"int8-int4", GQA_I8, GQA_I4, false, true, PEER_GGML_Q8},
-    {"int8-default", GQA_I8, GQA_F32, false, true, PEER_GGML_Q8},
+    {"f16", GQA_F16, GQA_F16, true, false, PEER_GGML, PEER_ORT},
+    {"bf16", GQA_BF16, GQA_BF16, true, false, PEER_GGML_BF16, PEER_ORT},
+    {"int8", GQA_I8, GQA_I8, true, true, PEER_GGML_Q8, PEER_ORT_INT8},
+    {"e4m3", GQA_E4M3, GQA_E4M3, true, true, PEER_GGML_Q8, -1},
+    {"int4", GQA_I4, GQA_I4, true, true, PEER_GGML_Q4, PEER_ORT_INT4},
+    {"int8-int4", GQA_I8, GQA_I4, false, true, PEER_GGML_Q8, -1},
+    {"int8-default", GQA_I8, GQA_F32, false, true, PEER_GGML_Q8, -1},
 };
 
 /* One step after `past` tokens, caches cold; against the same step over the default type. */
@@ -41,9 +42,15 @@ static void add_step(struct bench_maker *maker, const char *shape, int32_t past,
     bench_name(one, text);
     bench_bound(one, BOUND_MEMORY);
     bench_case_oppose(one, "default", 0, -1, &plain);
-    bench_oppose(one, pair->peer);
-    one->opponent[one->opponents - 1].spec.k_type = 0;
-    one->opponent[one->opponents - 1].spec.v_type = 0;
+    bench_oppose(one, pair->ggml);
+    if (pair->ort == PEER_ORT) {
+        bench_oppose(one, PEER_ORT);
+    } else if (pair->ort >= 0) {
+        bench_oppose_integers(one, (enum bench_peer)pair->ort);
+    }
+    for (int32_t i = 1; i < one->opponents; i++) { /* their names say their types */
+        one->opponent[i].spec.k_type = one->opponent[i].spec.v_type = 0;
+    }
 }
 
 void bench_suite_kvtypes(struct bench_maker *maker)

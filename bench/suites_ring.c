@@ -31,6 +31,8 @@ static void add_pair(struct bench_maker *maker, const char *shape, int32_t past,
     bench_oppose(one, PEER_GGML);
     bench_oppose(one, PEER_GGML_BF16);
     bench_oppose(one, PEER_GGML_Q8);
+    bench_oppose(one, PEER_ORT);
+    bench_oppose_integers(one, PEER_ORT_INT8);
 }
 
 void bench_suite_ring(struct bench_maker *maker)

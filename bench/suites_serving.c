@@ -43,6 +43,9 @@ static void add_cascade(struct bench_maker *maker, const struct serving *c, gqa_
     bench_case_oppose(one, "apart", 0, -1, &apart);
     oppose_both(one, PEER_GGML, &apart);
     oppose_both(one, PEER_GGML_BF16, &apart);
+    oppose_both(one, PEER_GGML_Q8, &apart);
+    bench_oppose(one, PEER_ORT);
+    bench_oppose_integers(one, PEER_ORT_INT8);
 }
 
 void bench_suite_cascade(struct bench_maker *maker)
@@ -89,6 +92,8 @@ static void add_mix(struct bench_maker *maker, const struct serving *c, gqa_nume
     bench_case_oppose(one, "apart", 0, -1, &apart);
     bench_oppose(one, PEER_GGML);
     bench_oppose(one, PEER_GGML_BF16);
+    bench_oppose(one, PEER_ORT);
+    bench_oppose_integers(one, PEER_ORT_INT8);
 }
 
 void bench_suite_serving(struct bench_maker *maker)
