@@ -238,7 +238,7 @@ typedef struct gqa_output {
                        succeeds; NULL = not counted */
     gqa_neuron_report *neuron; /* the same, for backend neuron; with another one it is refused */
     gqa_health *health; /* the same, for backends cpu and reference: NaN, far scores, empty rows,
-                           the sinks' share; NULL = nobody looks (gqa/health.h) */
+                           the sinks' share, what storing did; NULL = nobody looks (gqa/health.h) */
 } gqa_output;
 
 GQA_API void gqa_output_init_sized(gqa_output *output, size_t size);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* gqa/health.h - what a call saw that a healthy model does not: NaN, infinities, denormals, far
- * scores, rows without keys, and where sinks take the attention.
+ * scores, rows without keys, where sinks take the attention, and what storing K and V did to them.
  *
  * gqa_output.health and gqa_attend_output.health ask for the report. It changes no bit of a result,
  * and without it a call costs nothing more. With it attention looks at every score: on backend cpu
@@ -28,6 +28,20 @@ typedef struct gqa_health_values {
     int64_t inf;      /* are infinite, */
     int64_t denormal; /* or denormal: of size above 0 and below 2^-126 */
 } gqa_health_values;
+
+/* What storing did to the K, or V, that the call appended to the cache or wrote into the host's
+ * blocks (with neither: that it kept for itself): of valid tokens that were written. The types are
+ * those of gqa/cache.h. Where most values vanished, outliers take the scales for themselves. Where
+ * many are saturated, rows are flat or were clipped; but of a type with scales the largest element
+ * of each scale is saturated in any case. */
+typedef struct gqa_health_stored {
+    int64_t values;    /* all of them; of them */
+    int64_t lost;      /* are not NaN, but stored as NaN: not all of their scale are finite */
+    int64_t vanished;  /* are not 0, but stored as 0: too small for the type or for their scale, or
+                          denormal where those count as zero */
+    int64_t saturated; /* are stored as the largest code in size, or, of types without scales, as
+                          infinite where they are finite */
+} gqa_health_stored;
 
 typedef struct gqa_health {
     uint32_t struct_size;
@@ -63,6 +77,8 @@ typedef struct gqa_health {
     int64_t sink_rows;
     double sink_mean; /* each row's share to the nearest 2^-32; 0 without rows */
     double sink_largest;
+
+    gqa_health_stored stored_k, stored_v; /* all 0 in a call that appends nothing */
 } gqa_health;
 
 GQA_API void gqa_health_init_sized(gqa_health *health, size_t size);

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/tensor.h"
+#include "cache/stored.h"
 #include "layer/stages.h"
 
 enum { PIECE = 256 }; /* values that are converted at once */
@@ -114,6 +115,46 @@ void gqa__health_block(struct gqa__spine *spine, int32_t runs, int makes)
                                    (int64_t)shape->hkv * shape->dk);
                 gqa__health_values(&seen->v, v, v_values);
                 seen->large_v += count_large(params, v, v_values);
+            }
+        }
+    }
+}
+
+/* Token i of a run, of which index `first` is the first token's: K and V of a head. */
+static void count_stored(struct gqa__spine *spine, const struct gqa__token_run *run, int32_t i,
+                         int32_t first, int32_t head)
+{
+    const struct gqa__call *const call = spine->call;
+    const struct gqa__shape *const shape = &call->params->shape;
+    const float *const k = gqa__place_vector(&spine->at.k, run, i) + (int64_t)head * shape->dk;
+    const float *const v = gqa__place_vector(&spine->at.v, run, i) + (int64_t)head * shape->dv;
+    const struct gqa__row_at at_k = {head, first + i, false}, at_v = {head, first + i, true};
+    gqa_health *const seen = &spine->health->seen;
+
+    if (call->in_blocks) {
+        gqa__stored_in_host(&seen->stored_k, k, &call->views[run->b], &at_k);
+        gqa__stored_in_host(&seen->stored_v, v, &call->views[run->b], &at_v);
+    } else {
+        const int32_t sequence = call->entries[run->b].sequence;
+        gqa__stored_in_cache(&seen->stored_k, k, spine->cache, sequence, &at_k);
+        gqa__stored_in_cache(&seen->stored_v, v, spine->cache, sequence, &at_v);
+    }
+}
+
+void gqa__health_appended(struct gqa__spine *spine, int32_t runs)
+{
+    const struct gqa__call *const call = spine->call;
+    const int64_t *const slots = call->in_blocks ? call->blocks.slot_mapping : NULL;
+
+    for (int32_t r = 0; r < runs; r++) {
+        const struct gqa__token_run *const run = &spine->runs[r];
+        const struct gqa__batch_entry *const entry = &call->entries[run->b];
+        const int32_t first = entry->past + run->first - entry->first_valid;
+        for (int32_t i = 0; i < run->n; i++) {
+            const bool written =
+                slots == NULL || slots[gqa__call_token(call, run->b, run->first + i)] >= 0;
+            for (int32_t head = 0; head < call->params->shape.hkv && written; head++) {
+                count_stored(spine, run, i, first, head);
             }
         }
     }

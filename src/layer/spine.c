@@ -382,6 +382,9 @@ static void run_blocks(struct gqa__spine *spine, int makes)
         }
         if ((makes & GQA__MAKE_KV) != 0) {
             append_block(spine, runs);
+            if (spine->call->out.health != NULL) {
+                gqa__health_appended(spine, runs);
+            }
         }
         if ((makes & GQA__MAKE_Q) != 0) {
             attend_block(spine, runs);

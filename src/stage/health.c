@@ -83,6 +83,14 @@ static void add_values(gqa_health_values *to, const gqa_health_values *from)
     to->denormal += from->denormal;
 }
 
+static void add_stored(gqa_health_stored *to, const gqa_health_stored *from)
+{
+    to->values += from->values;
+    to->lost += from->lost;
+    to->vanished += from->vanished;
+    to->saturated += from->saturated;
+}
+
 void gqa__health_add(struct gqa__health *to, const struct gqa__health *from)
 {
     gqa_health *const sum = &to->seen;
@@ -101,6 +109,8 @@ void gqa__health_add(struct gqa__health *to, const struct gqa__health *from)
     add_values(&sum->v, &part->v);
     add_values(&sum->output, &part->output);
     add_values(&sum->attn, &part->attn);
+    add_stored(&sum->stored_k, &part->stored_k);
+    add_stored(&sum->stored_v, &part->stored_v);
     sum->large_v += part->large_v;
     sum->nan_scores += part->nan_scores;
     sum->rows += part->rows;

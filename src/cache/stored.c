@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stored.c - see stored.h. By bits: the thread's floating-point mode may be the caller's. */
+#include "cache/stored.h"
+
+#include <string.h>
+
+static uint32_t size_bits(float x)
+{
+    return gqa__f32_bits(x) & 0x7fffffffu;
+}
+
+static bool is_nan(float x)
+{
+    return size_bits(x) > 0x7f800000u;
+}
+
+static bool is_finite(float x)
+{
+    return size_bits(x) < 0x7f800000u;
+}
+
+/* Codes and their scales. Where a scale is NaN or 0 the codes are 0. */
+static void count_codes(gqa_health_stored *count, const float *x, const struct gqa__row *row,
+                        gqa_dtype dtype, int32_t dim)
+{
+    const int32_t group = gqa__scale_group(dtype, dim);
+    const uint32_t limit = gqa__f32_bits(gqa__code_limit(dtype));
+
+    for (int32_t d = 0; d < dim; d++) {
+        const bool nan = is_nan(row->scale[d / group]);
+        const uint32_t code = size_bits(gqa__code_value(dtype, row->element, d));
+
+        count->lost += nan && !is_nan(x[d]);
+        count->vanished += !nan && code == 0 && size_bits(x[d]) != 0;
+        count->saturated += code == limit;
+    }
+}
+
+void gqa__stored_row(gqa_health_stored *count, const float *x, const struct gqa__row *row,
+                     gqa_dtype dtype, int32_t dim)
+{
+    float y[GQA__HEAD_DIM_MAX];
+
+    count->values += dim;
+    if (gqa__scaled(dtype)) {
+        count_codes(count, x, row, dtype, dim);
+        return;
+    }
+    gqa__row_values(row, dtype, dim, y);
+    for (int32_t d = 0; d < dim; d++) {
+        count->vanished += size_bits(y[d]) == 0 && size_bits(x[d]) != 0;
+        count->saturated += is_finite(x[d]) && !is_finite(y[d]);
+    }
+}
+
+void gqa__stored_in_cache(gqa_health_stored *count, const float *x, const struct gqa_cache *cache,
+                          int32_t sequence, const struct gqa__row_at *at)
+{
+    const struct gqa__cache_layout *const layout = &cache->layout;
+    struct gqa__row row;
+
+    gqa__cache_get_row(cache, sequence, at, &row);
+    gqa__stored_row(count, x, &row, at->value ? layout->dtype_v : layout->dtype_k,
+                    at->value ? layout->dv : layout->dk);
+}
+
+/* The host's formats are floats: as f32 they are what they are. */
+void gqa__stored_in_host(gqa_health_stored *count, const float *x, const struct gqa__kv_view *view,
+                         const struct gqa__row_at *at)
+{
+    const int32_t dim = at->value ? view->dv : view->dk;
+    struct gqa__row row;
+    float y[GQA__HEAD_DIM_MAX];
+
+    gqa__view_load(view, at->head, at->index, at->value ? NULL : y, at->value ? y : NULL);
+    memcpy(row.element, y, (size_t)dim * sizeof *y);
+    gqa__stored_row(count, x, &row, GQA_F32, dim);
+}
