@@ -9,8 +9,8 @@
  *
  * With one group s is (float)sum * (factor * scale_K), rounded once, -0 as +0.
  *
- * Packed q: [ld] factors, then [pairs][ld] of two int16, dims 2 i and 2 i + 1, up to the last pair
- * of a whole int4 group.
+ * Packed q: [ld] factors, then [pairs][ld] words of two int16, dims 2 i and 2 i + 1, up to the last
+ * pair of a whole int4 group.
  */
 #ifndef GQA__KERNEL_SCALAR_INTEGER_H
 #define GQA__KERNEL_SCALAR_INTEGER_H
@@ -26,6 +26,22 @@ enum { INTEGER_DIMS = 512 }; /* most of a row, padding included */
 static inline int32_t integer_pairs(int32_t dk)
 {
     return gqa__integer_row_values(GQA__INTEGER_4, dk) / 2;
+}
+
+/* Two int16 as a word, the first in its lower half; and back. */
+static inline int32_t word_of(int32_t first, int32_t second)
+{
+    return (int32_t)(((uint32_t)first & 0xffffu) | (uint32_t)second << 16);
+}
+
+static inline int32_t word_first(int32_t word)
+{
+    return (int16_t)(uint16_t)((uint32_t)word & 0xffffu);
+}
+
+static inline int32_t word_second(int32_t word)
+{
+    return (int16_t)(uint16_t)((uint32_t)word >> 16);
 }
 
 static inline uint32_t float_size(float x)
@@ -64,9 +80,9 @@ static inline float scaled_query(const struct gqa__pack_q_args *args, int64_t i)
     return args->flush ? gqa__flush(scaled) : scaled;
 }
 
-/* One row of Q as integers: *factor, and pair [pairs][step] of two int16. */
+/* One row of Q as integers: *factor, and its pairs of dims, words `step` apart. */
 static inline void pack_query(const struct gqa__pack_q_args *args, int32_t r, float *factor,
-                              int16_t *pair, int64_t step)
+                              int32_t *pair, int64_t step)
 {
     const int64_t row = gqa__row_offset(args->map, r);
     float to_integer;
@@ -77,8 +93,11 @@ static inline void pack_query(const struct gqa__pack_q_args *args, int32_t r, fl
         top = size > top ? size : top;
     }
     integer_factors(top, &to_integer, factor);
-    for (int32_t d = 0; d < args->dk; d++) {
-        pair[(d / 2) * step + d % 2] = (int16_t)integer_of(scaled_query(args, row + d), to_integer);
+    for (int32_t d = 0; d < args->dk; d += 2, pair += step) {
+        const int32_t first = integer_of(scaled_query(args, row + d), to_integer);
+        const int32_t second =
+            d + 1 < args->dk ? integer_of(scaled_query(args, row + d + 1), to_integer) : 0;
+        *pair = word_of(first, second);
     }
 }
 
@@ -89,13 +108,13 @@ static inline size_t q_bytes_integer(int32_t dk, int32_t ld)
 
 static inline void pack_q_integer(const struct gqa__pack_q_args *args)
 {
-    float *const factor = args->dst;                              /* [ld] */
-    int16_t *const pair = (int16_t *)(void *)(factor + args->ld); /* [pairs][ld][2] */
+    float *const factor = args->dst;                       /* [ld] */
+    int32_t *const pair = (int32_t *)args->dst + args->ld; /* [pairs][ld] */
 
     assert(args->map->count <= args->ld && args->dk <= INTEGER_DIMS);
     memset(args->dst, 0, q_bytes_integer(args->dk, args->ld));
     for (int32_t r = 0; r < args->map->count; r++) {
-        pack_query(args, r, factor + r, pair + 2 * r, 2 * (int64_t)args->ld);
+        pack_query(args, r, factor + r, pair + r, args->ld);
     }
 }
 
@@ -134,13 +153,13 @@ struct plain_scratch {
 
 /* --- scores ---------------------------------------------------------------------------------- */
 
-/* Scores s [ld] of one key, integers k [..], with pair [pairs][ld][2] of Q. */
+/* Scores s [ld] of one key, integers k [..]. */
 static inline void score_key(float *restrict s, const struct gqa__integer_block *block,
                              const int16_t *restrict k, const float *scale, int64_t scale_step)
 {
     const int32_t ld = block->ld;
-    const float *restrict factor = block->q; /* [ld] */
-    const int16_t *restrict pair = (const int16_t *)(const void *)(factor + ld);
+    const float *restrict factor = block->q;                       /* [ld] */
+    const int32_t *restrict pair = (const int32_t *)block->q + ld; /* [pairs][ld] */
     const int32_t groups = gqa__integer_groups(block->type_k, block->dk);
     const int32_t values = gqa__integer_row_values(block->type_k, block->dk);
     const int32_t pairs = values / 2 / groups; /* of a group */
@@ -151,9 +170,9 @@ static inline void score_key(float *restrict s, const struct gqa__integer_block 
     for (int32_t g = 0; g < groups; g++) {
         int32_t sum[SCALAR_TILE_ROWS] = {0};
         for (int32_t i = g * pairs; i < (g + 1) * pairs; i++) {
-            const int16_t *restrict two = pair + (int64_t)i * ld * 2; /* [ld][2] */
+            const int32_t *restrict two = pair + (int64_t)i * ld; /* [ld] */
             for (int32_t j = 0; j < ld; j++) {
-                sum[j] += two[2 * j] * k[2 * i] + two[2 * j + 1] * k[2 * i + 1];
+                sum[j] += word_first(two[j]) * k[2 * i] + word_second(two[j]) * k[2 * i + 1];
             }
         }
         for (int32_t j = 0; j < ld; j++) {

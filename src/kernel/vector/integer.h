@@ -260,12 +260,12 @@ static inline size_t q_bytes_lanes(int32_t dk, int32_t ld)
 static inline void pack_q_lanes(const struct gqa__pack_q_args *args)
 {
     const int32_t pairs = integer_pairs(args->dk);
-    const float *const pair = (const float *)args->dst + args->ld; /* [pairs][ld] */
-    float *const twice = (float *)args->dst + (int64_t)(pairs + 1) * args->ld;
+    const int32_t *const pair = (const int32_t *)args->dst + args->ld; /* [pairs][ld] */
+    int32_t *const twice = (int32_t *)args->dst + (int64_t)(pairs + 1) * args->ld;
 
     pack_q_integer(args);
     for (int32_t i = 0; i < pairs && args->ld == VEC; i++) {
-        v_store(twice + i * VEC, v_twice(v_load(pair + i * VEC)));
+        i_store(twice + i * VEC, i_of_bits(v_twice(v_of_bits(v_load_int(pair + i * VEC)))));
     }
 }
 

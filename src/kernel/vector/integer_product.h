@@ -214,8 +214,8 @@ INLINE void pairs_of_row(int32_t *to, const int8_t *row, int32_t n)
     for (; i + 2 * VEC <= n; i += 2 * VEC) {
         i_store(to + i / 2, i_load_i8_pairs(row + i));
     }
-    for (; i < n; i++) {
-        ((int16_t *)to)[i] = row[i];
+    for (; i < n; i += 2) {
+        to[i / 2] = word_of(row[i], row[i + 1]);
     }
 }
 
@@ -232,11 +232,8 @@ INLINE void pairs_in_turns(int32_t *to, const int8_t *even, const int8_t *odd, i
         i_store(to + i + VEC, i_of_bits(hi));
     }
     for (; i < n; i += 2) {
-        int16_t *const four = (int16_t *)(to + i);
-        four[0] = even[i];
-        four[1] = even[i + 1];
-        four[2] = odd[i];
-        four[3] = odd[i + 1];
+        to[i] = word_of(even[i], even[i + 1]);
+        to[i + 1] = word_of(odd[i], odd[i + 1]);
     }
 }
 
