@@ -11,6 +11,7 @@
 #include "base/number.h"
 #include "gqa/config.h"
 #include "kernel/contract/inline.h"
+#include "kernel/vector/words_x86.h"
 
 /* The kernel set that is made of these vectors. */
 #define VECTOR_NAME    "avx2/f32"
@@ -58,11 +59,6 @@ INLINE void v_store(float *to, vec x)
 INLINE void v_stream(float *to, vec x)
 {
     _mm256_stream_ps(to, x);
-}
-
-INLINE void v_fence(void)
-{
-    _mm_sfence();
 }
 
 INLINE __m256i v_first(int32_t n)
@@ -347,23 +343,6 @@ INLINE ivec i_load_i8(const int8_t *x)
 INLINE ivec i_load_i8_pairs(const int8_t *x)
 {
     return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)x));
-}
-
-/* 16 bytes of two int4 each to 32 int8: the lower halves, then the upper ones. */
-INLINE void i8_of_halves(int8_t *to, const unsigned char *from)
-{
-    const __m128i x = _mm_loadu_si128((const __m128i *)from), low = _mm_set1_epi8(15);
-    const __m128i eight = _mm_set1_epi8(8);
-    const __m128i even = _mm_and_si128(x, low), odd = _mm_and_si128(_mm_srli_epi16(x, 4), low);
-
-    _mm_storeu_si128((__m128i *)to, _mm_sub_epi8(_mm_xor_si128(even, eight), eight));
-    _mm_storeu_si128((__m128i *)(to + 16), _mm_sub_epi8(_mm_xor_si128(odd, eight), eight));
-}
-
-/* at may be any address. */
-INLINE void v_prefetch(uintptr_t at)
-{
-    _mm_prefetch((const char *)at, _MM_HINT_T1);
 }
 
 /* The transpose of r [VEC][VEC]. */

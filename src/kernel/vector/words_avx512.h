@@ -12,6 +12,7 @@
 #include "gqa/config.h"
 #include "kernel/contract/inline.h"
 #include "kernel/vector/convert_avx512.h"
+#include "kernel/vector/words_x86.h"
 
 /* The kernel set that is made of these vectors. */
 #define VECTOR_NAME "avx512/f32"
@@ -63,11 +64,6 @@ INLINE void v_store(float *to, vec x)
 INLINE void v_stream(float *to, vec x)
 {
     _mm512_stream_ps(to, x);
-}
-
-INLINE void v_fence(void)
-{
-    _mm_sfence();
 }
 
 INLINE vmask v_first(int32_t n)
@@ -355,23 +351,6 @@ INLINE ivec i_load_i8(const int8_t *x)
 INLINE ivec i_load_i8_pairs(const int8_t *x)
 {
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)x));
-}
-
-/* 16 bytes of two int4 each to 32 int8: the lower halves, then the upper ones. */
-INLINE void i8_of_halves(int8_t *to, const unsigned char *from)
-{
-    const __m128i x = _mm_loadu_si128((const __m128i *)from), low = _mm_set1_epi8(15);
-    const __m128i eight = _mm_set1_epi8(8);
-    const __m128i even = _mm_and_si128(x, low), odd = _mm_and_si128(_mm_srli_epi16(x, 4), low);
-
-    _mm_storeu_si128((__m128i *)to, _mm_sub_epi8(_mm_xor_si128(even, eight), eight));
-    _mm_storeu_si128((__m128i *)(to + 16), _mm_sub_epi8(_mm_xor_si128(odd, eight), eight));
-}
-
-/* at may be any address. */
-INLINE void v_prefetch(uintptr_t at)
-{
-    _mm_prefetch((const char *)at, _MM_HINT_T1);
 }
 
 /* The transpose of r [VEC][VEC]. */
