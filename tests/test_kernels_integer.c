@@ -42,7 +42,7 @@ static void check(int good)
 /* --- a case --------------------------------------------------------------------------------- */
 
 struct stored {
-    enum gqa__integer_type type;
+    gqa_dtype type;
     int32_t dim;
     struct guarded_buffer row[MOST_RUNS], scale[MOST_RUNS];
 };
@@ -69,7 +69,7 @@ static int32_t value_at(const struct stored *stored, int32_t run, int32_t key, i
     const int64_t bytes = gqa__integer_row_bytes(stored->type, stored->dim);
     const unsigned char *row = (const unsigned char *)stored->row[run].data + key * bytes;
 
-    if (stored->type == GQA__INTEGER_8) {
+    if (stored->type == GQA_I8) {
         return row[d] < 128 ? row[d] : row[d] - 256;
     }
     const int32_t half =
@@ -80,14 +80,14 @@ static int32_t value_at(const struct stored *stored, int32_t run, int32_t key, i
 static float scale_at(const struct stored *stored, const struct scene *scene, int32_t run,
                       int32_t key, int32_t d)
 {
-    const int32_t group = stored->type == GQA__INTEGER_8 ? 0 : d / 32;
+    const int32_t group = stored->type == GQA_I8 ? 0 : d / 32;
     return ((const float *)stored->scale[run].data)[group * scene->run_keys[run] + key];
 }
 
 static void fill_stored(struct stored *stored, const struct scene *scene, uint64_t *state)
 {
     const int64_t bytes = gqa__integer_row_bytes(stored->type, stored->dim);
-    const int32_t groups = gqa__integer_groups(stored->type, stored->dim);
+    const int32_t groups = gqa__row_scales(stored->type, stored->dim);
     const bool extreme = random_between(state, 0, 3) == 0;
 
     for (int32_t i = 0; i < scene->runs; i++) {
@@ -98,9 +98,9 @@ static void fill_stored(struct stored *stored, const struct scene *scene, uint64
         for (int32_t key = 0; key < keys; key++) {
             unsigned char *row = (unsigned char *)stored->row[i].data + key * bytes;
             for (int32_t d = 0; d < stored->dim; d++) {
-                const int32_t top = stored->type == GQA__INTEGER_8 ? 127 : 7;
+                const int32_t top = stored->type == GQA_I8 ? 127 : 7;
                 const int32_t x = extreme ? top : random_between(state, -top, top);
-                if (stored->type == GQA__INTEGER_8) {
+                if (stored->type == GQA_I8) {
                     row[d] = (unsigned char)x;
                 } else {
                     row[d / 32 * 16 + d % 16] |= (unsigned char)((x & 15) << (d % 32 < 16 ? 0 : 4));
@@ -142,8 +142,8 @@ static void make_scene(struct scene *scene, int32_t lanes, uint64_t *state)
     if (scene->runs == 0) {
         scene->run_keys[scene->runs++] = scene->keys = 16;
     }
-    scene->k.type = random_between(state, 0, 1) == 0 ? GQA__INTEGER_8 : GQA__INTEGER_4;
-    scene->v.type = random_between(state, 0, 1) == 0 ? GQA__INTEGER_8 : GQA__INTEGER_4;
+    scene->k.type = random_between(state, 0, 1) == 0 ? GQA_I8 : GQA_I4;
+    scene->v.type = random_between(state, 0, 1) == 0 ? GQA_I8 : GQA_I4;
     scene->k.dim = scene->dk;
     scene->v.dim = scene->dv;
     fill_stored(&scene->k, scene, state);
@@ -262,7 +262,7 @@ static void check_scores(const struct scene *scene, const struct outcome *got)
         for (int32_t run = 0, at = 0; run < scene->runs; at += scene->run_keys[run++]) {
             for (int32_t key = 0; key < scene->run_keys[run]; key++) {
                 float want = 0.0f;
-                const int32_t step = scene->k.type == GQA__INTEGER_8 ? scene->dk : 32;
+                const int32_t step = scene->k.type == GQA_I8 ? scene->dk : 32;
                 for (int32_t first = 0; first < scene->dk; first += step) {
                     int64_t sum = 0;
                     for (int32_t d = first; d < first + step && d < scene->dk; d++) {

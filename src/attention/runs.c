@@ -12,11 +12,6 @@
 
 enum { PAGE_KEYS = 16 }; /* of the smallest page: a page that has a key has as many slots */
 
-static enum gqa__integer_type type_of(gqa_dtype dtype)
-{
-    return dtype == GQA_I4 ? GQA__INTEGER_4 : GQA__INTEGER_8;
-}
-
 bool gqa__tile_integer(const struct gqa__tile *tile, bool value)
 {
     const struct gqa_cache *const cache = tile->segment->view.cache;
@@ -41,8 +36,8 @@ static void find_integers(const struct gqa__tile *tile, int32_t first,
                                            .rows = tile->id.count,
                                            .keys = (int32_t)gqa__min(block->keys, exist),
                                            .run = run,
-                                           .type_k = type_of(view->cache->layout.dtype_k),
-                                           .type_v = type_of(view->cache->layout.dtype_v),
+                                           .type_k = view->cache->layout.dtype_k,
+                                           .type_v = view->cache->layout.dtype_v,
                                            .s = block->s,
                                            .p = block->p,
                                            .scratch = block->scratch,

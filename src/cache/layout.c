@@ -119,14 +119,7 @@ static bool kv_place(const struct kv_bytes *kv, size_t *scale_at, size_t *bytes)
  * to step elements. */
 static int64_t row_stride(gqa_dtype dtype, int32_t dim, int32_t step)
 {
-    switch (dtype) {
-    case GQA_I8:
-        return gqa__integer_row_bytes(GQA__INTEGER_8, dim);
-    case GQA_I4:
-        return gqa__integer_row_bytes(GQA__INTEGER_4, dim);
-    default:
-        return gqa__round_up(dim, step);
-    }
+    return gqa__integer(dtype) ? gqa__integer_row_bytes(dtype, dim) : gqa__round_up(dim, step);
 }
 
 static gqa_status check_sizes(int32_t hkv, int32_t dk, int32_t dv, gqa_error *err)

@@ -227,34 +227,45 @@ gqa_status gqa__select(const struct gqa__kernels **out, gqa_isa isa, gqa_isa max
     return GQA_OK;
 }
 
-static const struct gqa__integer_kernels *scalar_integer_table(const struct gqa__cpu *cpu)
-{
-    const struct gqa__integer_kernels *fma = cpu->avx2_fma ? gqa__scalar_integer_fma() : NULL;
+/* --- integer K and V -------------------------------------------------------------------------- */
 
-    return fma != NULL ? fma : gqa__scalar_integer_baseline();
+static bool runs_vnni(const struct gqa__cpu *cpu)
+{
+    return cpu->avx512_vnni;
 }
 
-static const struct gqa__integer_kernels *avx512_integer_table(const struct gqa__cpu *cpu)
-{
-    const struct gqa__integer_kernels *vnni = cpu->avx512_vnni ? gqa__vnni_integer() : NULL;
+/* Kernels for integers: the kernel set whose vectors they have, and what they need. */
+struct integer_candidate {
+    gqa_isa isa;
+    bool (*runs)(const struct gqa__cpu *cpu);
+    const struct gqa__integer_kernels *(*table)(void);
+};
 
-    return vnni != NULL ? vnni : gqa__avx512_integer();
-}
+/* In rising order of preference. */
+static const struct integer_candidate integer_candidates[] = {
+    {GQA_ISA_SCALAR, runs_anywhere, gqa__scalar_integer_baseline},
+    {GQA_ISA_SCALAR, runs_avx2, gqa__scalar_integer_fma},
+    {GQA_ISA_AVX2, runs_avx2, gqa__avx2_integer},
+    {GQA_ISA_AVX512, runs_avx512, gqa__avx512_integer},
+    {GQA_ISA_AVX512, runs_vnni, gqa__vnni_integer},
+    {GQA_ISA_NEON, runs_neon, gqa__neon_integer},
+};
+
+enum { INTEGER_CANDIDATES = sizeof integer_candidates / sizeof integer_candidates[0] };
 
 const struct gqa__integer_kernels *gqa__select_integer(const struct gqa__kernels *kernels)
 {
+    const gqa_isa vectors = kernels->isa == GQA_ISA_AMX ? GQA_ISA_AVX512 : kernels->isa;
+    const struct gqa__integer_kernels *best = NULL;
     struct gqa__cpu cpu;
 
     gqa__cpu_detect(&cpu);
-    switch (kernels->isa) {
-    case GQA_ISA_AVX2:
-        return gqa__avx2_integer();
-    case GQA_ISA_AVX512:
-    case GQA_ISA_AMX:
-        return avx512_integer_table(&cpu);
-    case GQA_ISA_NEON:
-        return gqa__neon_integer();
-    default:
-        return scalar_integer_table(&cpu);
+    for (int32_t i = 0; i < INTEGER_CANDIDATES; i++) {
+        const struct integer_candidate *candidate = &integer_candidates[i];
+        const bool fits = candidate->isa == vectors && candidate->runs(&cpu);
+        const struct gqa__integer_kernels *table = fits ? candidate->table() : NULL;
+
+        best = table != NULL ? table : best;
     }
+    return best;
 }

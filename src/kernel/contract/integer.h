@@ -3,10 +3,10 @@
  * exact, so that they may be taken in any order and any pieces (docs/numerics.md, "Integer K and
  * V").
  *
- * A stored row has groups of dims, each with a scale: a value is integer * scale. int8 has one
- * group of all dims, int4 one for each 32. Q becomes integers of 16 bits, a factor for each row; so
- * do the weights p * scale of V, a factor for each row, block and group. Sums of products are
- * int32, which hold them: 32512 * 127 * 512 < 2^31.
+ * A stored row (base/storage.h) has groups of dims, each with a scale: a value is integer * scale.
+ * int8 has one group of all dims, int4 one for each 32. Q becomes integers of 16 bits, a factor for
+ * each row; so do the weights p * scale of V, a factor for each row, block and group. Sums of
+ * products are int32, which hold them: 32512 * 127 * 512 < 2^31.
  *
  * The words are those of kernel.h. A table of this kind belongs to the vectors of a CPU and serves
  * every kernel set whose lanes are a multiple of its own, whatever the numerics.
@@ -14,37 +14,28 @@
 #ifndef GQA__KERNEL_CONTRACT_INTEGER_H
 #define GQA__KERNEL_CONTRACT_INTEGER_H
 
+#include "base/storage.h"
 #include "kernel/contract/kernel.h"
 
 enum {
-    GQA__INT_TOP = 32512,       /* 127 * 256: the largest integer of Q and of a weight */
-    GQA__INT4_GROUP = 32,       /* dims of an int4 group */
-    GQA__INT4_GROUP_BYTES = 16, /* byte j: dim j in its lower half, dim j + 16 in its upper half */
-    GQA__INT_ROW_STEP = 16      /* int8 rows are padded to this many bytes, with zeros */
+    GQA__INT_TOP = 32512,  /* 127 * 256: the largest integer of Q and of a weight */
+    GQA__INT_ROW_STEP = 16 /* int8 rows are padded to this many bytes, with zeros */
 };
 
 /* What is smaller counts as zero: the largest |q| of a row of Q, the largest weight of a row. */
 #define GQA__INT_TINY 0x1p-100f
 
-enum gqa__integer_type { GQA__INTEGER_8, GQA__INTEGER_4 };
-
-static inline int32_t gqa__integer_groups(enum gqa__integer_type type, int32_t dim)
+/* Bytes of a row of dim values of an integer type, padding included. */
+static inline int64_t gqa__integer_row_bytes(gqa_dtype type, int32_t dim)
 {
-    return type == GQA__INTEGER_8 ? 1 : (dim + GQA__INT4_GROUP - 1) / GQA__INT4_GROUP;
-}
-
-/* Bytes of a row of dim values. */
-static inline int64_t gqa__integer_row_bytes(enum gqa__integer_type type, int32_t dim)
-{
-    return type == GQA__INTEGER_8
-               ? (dim + GQA__INT_ROW_STEP - 1) / GQA__INT_ROW_STEP * GQA__INT_ROW_STEP
-               : gqa__integer_groups(type, dim) * GQA__INT4_GROUP_BYTES;
+    const int64_t bytes = (int64_t)gqa__stored_bytes(type, dim);
+    return (bytes + GQA__INT_ROW_STEP - 1) / GQA__INT_ROW_STEP * GQA__INT_ROW_STEP;
 }
 
 /* Values of a row once it is unpacked: those beyond dim are zero. */
-static inline int32_t gqa__integer_row_values(enum gqa__integer_type type, int32_t dim)
+static inline int32_t gqa__integer_row_values(gqa_dtype type, int32_t dim)
 {
-    return (int32_t)(gqa__integer_row_bytes(type, dim) * (type == GQA__INTEGER_8 ? 1 : 2));
+    return (int32_t)(gqa__integer_row_bytes(type, dim) * (type == GQA_I8 ? 1 : 2));
 }
 
 /* Rows of consecutive keys in one page. */
@@ -70,7 +61,7 @@ struct gqa__integer_block {
     int32_t runs;
     const struct gqa__integer_run *run;   /* [runs] in rising order */
     const struct gqa__score_rules *rules; /* NULL = scores stay as they are */
-    enum gqa__integer_type type_k, type_v;
+    gqa_dtype type_k, type_v;             /* I8 or I4; of others scores or values are not asked */
     float *s;                             /* [FOLD][tile_rows] scores */
     void *p;                              /* [FOLD][tile_rows] f32 scratch */
     void *scratch;                        /* [scratch_bytes], aligned to GQA__ALIGN */
@@ -80,7 +71,6 @@ struct gqa__integer_block {
 };
 
 struct gqa__integer_kernels {
-    const char *name;
     int32_t lanes; /* ld is a multiple of this */
 
     size_t (*q_bytes)(int32_t dk, int32_t ld);

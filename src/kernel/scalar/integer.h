@@ -25,7 +25,7 @@ enum { INTEGER_DIMS = 512 }; /* most of a row, padding included */
 /* Pairs of dims that are packed of a row of Q: enough for K of either type. */
 static inline int32_t integer_pairs(int32_t dk)
 {
-    return gqa__integer_row_values(GQA__INTEGER_4, dk) / 2;
+    return gqa__integer_row_values(GQA_I4, dk) / 2;
 }
 
 /* Two int16 as a word, the first in its lower half; and back. */
@@ -126,18 +126,18 @@ static inline int16_t integer_of_half(unsigned half)
 
 /* A stored row as integers, padding included. */
 static inline void unpack_row(int16_t *restrict to, const unsigned char *restrict row,
-                              int64_t row_bytes, enum gqa__integer_type type)
+                              int64_t row_bytes, gqa_dtype type)
 {
-    if (type == GQA__INTEGER_8) {
+    if (type == GQA_I8) {
         for (int64_t i = 0; i < row_bytes; i++) {
             to[i] = (int8_t)row[i];
         }
         return;
     }
-    for (int64_t g = 0; g < row_bytes; g += GQA__INT4_GROUP_BYTES, to += GQA__INT4_GROUP) {
-        for (int32_t i = 0; i < GQA__INT4_GROUP_BYTES; i++) {
+    for (int64_t g = 0; g < row_bytes; g += GQA__I4_GROUP_BYTES, to += GQA__I4_GROUP) {
+        for (int32_t i = 0; i < GQA__I4_GROUP_BYTES; i++) {
             to[i] = integer_of_half(row[g + i] & 15u);
-            to[i + GQA__INT4_GROUP_BYTES] = integer_of_half((unsigned)row[g + i] >> 4);
+            to[i + GQA__I4_GROUP_BYTES] = integer_of_half((unsigned)row[g + i] >> 4);
         }
     }
 }
@@ -160,7 +160,7 @@ static inline void score_key(float *restrict s, const struct gqa__integer_block 
     const int32_t ld = block->ld;
     const float *restrict factor = block->q;                       /* [ld] */
     const int32_t *restrict pair = (const int32_t *)block->q + ld; /* [pairs][ld] */
-    const int32_t groups = gqa__integer_groups(block->type_k, block->dk);
+    const int32_t groups = gqa__row_scales(block->type_k, block->dk);
     const int32_t values = gqa__integer_row_values(block->type_k, block->dk);
     const int32_t pairs = values / 2 / groups; /* of a group */
 
@@ -300,9 +300,8 @@ static inline void sum_group(const struct gqa__integer_block *block, const int16
 
 static inline void values_integer(const struct gqa__integer_block *block)
 {
-    const int32_t groups = gqa__integer_groups(block->type_v, block->dv);
-    const int32_t group_dims =
-        groups == 1 && block->type_v == GQA__INTEGER_8 ? block->dv : GQA__INT4_GROUP;
+    const int32_t groups = gqa__row_scales(block->type_v, block->dv);
+    const int32_t group_dims = gqa__scale_group(block->type_v, block->dv);
 
     softmax_integer(block);
     for (int32_t g = 0; g < groups; g++) {
@@ -328,7 +327,6 @@ static inline size_t scratch_integer(int32_t dk, int32_t dv)
 }
 
 static const struct gqa__integer_kernels scalar_integer = {
-    .name = "scalar/integer",
     .lanes = SCALAR_LANES,
     .q_bytes = q_bytes_integer,
     .scratch_bytes = scratch_integer,

@@ -64,7 +64,7 @@ static inline void score_panel(const struct gqa__integer_block *block, float *s,
                                const struct gqa__integer_rows *rows, int32_t from, int32_t keys,
                                struct ahead *ahead)
 {
-    const int32_t groups = gqa__integer_groups(block->type_k, block->dk);
+    const int32_t groups = gqa__row_scales(block->type_k, block->dk);
     const int32_t values = gqa__integer_row_values(block->type_k, block->dk);
     const struct integer_scratch scratch = integer_scratch_of(block);
     const struct bytes bytes =
@@ -212,7 +212,7 @@ static inline void value_group_lanes(const struct gqa__integer_block *block, int
 
 static inline void values_ahead(const struct gqa__integer_block *block, struct ahead *ahead)
 {
-    const int32_t step = block->type_v == GQA__INTEGER_8 ? block->dv : GQA__INT4_GROUP;
+    const int32_t step = gqa__scale_group(block->type_v, block->dv);
     struct value_group group = {.pair = block->p};
 
     assert(block->ld % VEC == 0 && block->ld <= SCALAR_TILE_ROWS && block->keys % 16 == 0);
@@ -236,7 +236,7 @@ static inline void values_integer_lanes(const struct gqa__integer_block *block)
 
 static inline void block_integer_lanes(const struct gqa__integer_block *block)
 {
-    const int32_t groups = gqa__integer_groups(block->type_v, block->dv);
+    const int32_t groups = gqa__row_scales(block->type_v, block->dv);
     struct ahead ahead;
 
     if (few_rows(block)) {
@@ -270,7 +270,6 @@ static inline void pack_q_lanes(const struct gqa__pack_q_args *args)
 }
 
 static const struct gqa__integer_kernels vector_integer = {
-    .name = VECTOR_INTEGER,
     .lanes = VEC,
     .q_bytes = q_bytes_lanes,
     .scratch_bytes = scratch_integer_lanes,

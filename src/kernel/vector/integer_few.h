@@ -67,7 +67,7 @@ static inline void score_few_panel(const struct gqa__integer_block *block, struc
                                    const struct gqa__integer_rows *rows, int32_t from,
                                    struct ahead *ahead)
 {
-    const int32_t groups = gqa__integer_groups(block->type_k, block->dk);
+    const int32_t groups = gqa__row_scales(block->type_k, block->dk);
     const struct integer_scratch scratch = integer_scratch_of(block);
     const struct bytes bytes =
         bytes_of(scratch.bytes, rows, from, by->keys, whole_rows(block->type_k, block->dk));
@@ -86,7 +86,7 @@ static inline void score_few_panel(const struct gqa__integer_block *block, struc
 static inline void score_few(const struct gqa__integer_block *block, struct ahead *ahead)
 {
     const struct integer_scratch scratch = integer_scratch_of(block);
-    const int32_t groups = gqa__integer_groups(block->type_k, block->dk);
+    const int32_t groups = gqa__row_scales(block->type_k, block->dk);
     const float *const factor = block->q; /* [VEC] */
     struct few_scores by = {.s = block->s,
                             .sum = scratch.sums,
@@ -204,8 +204,8 @@ static inline void values_of_few(float *o, const int32_t *sum, int32_t dims, vec
 
 static inline void block_few(const struct gqa__integer_block *block)
 {
-    const int32_t step = block->type_v == GQA__INTEGER_8 ? block->dv : GQA__INT4_GROUP;
-    const int32_t groups = gqa__integer_groups(block->type_v, block->dv);
+    const int32_t step = gqa__scale_group(block->type_v, block->dv);
+    const int32_t groups = gqa__row_scales(block->type_v, block->dv);
     struct ahead ahead =
         look_ahead(block->prefetch, block->prefetches, (1 + groups) * block->keys / 2);
     float scale[GQA__FOLD_BLOCK];

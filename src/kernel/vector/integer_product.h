@@ -138,7 +138,7 @@ struct integer_scratch {
 /* Values of an unpacked row of K or V, padding included. */
 static inline int32_t integer_scratch_values(int32_t dk, int32_t dv)
 {
-    return gqa__integer_row_values(GQA__INTEGER_4, dk > dv ? dk : dv);
+    return gqa__integer_row_values(GQA_I4, dk > dv ? dk : dv);
 }
 
 static inline struct integer_scratch integer_scratch_of(const struct gqa__integer_block *block)
@@ -163,21 +163,20 @@ static inline size_t scratch_integer_lanes(int32_t dk, int32_t dv)
 
 /* Some values of each row: of int4 whole groups. */
 struct stored_slice {
-    enum gqa__integer_type type;
+    gqa_dtype type;
     int32_t first, values; /* values a multiple of 16, padding included */
 };
 
-static inline struct stored_slice whole_rows(enum gqa__integer_type type, int32_t dim)
+static inline struct stored_slice whole_rows(gqa_dtype type, int32_t dim)
 {
     return (struct stored_slice){type, 0, gqa__integer_row_values(type, dim)};
 }
 
 /* The dims of one scale from `first` on. */
-static inline struct stored_slice group_rows(enum gqa__integer_type type, int32_t dim,
-                                             int32_t first)
+static inline struct stored_slice group_rows(gqa_dtype type, int32_t dim, int32_t first)
 {
-    return type == GQA__INTEGER_8 ? whole_rows(type, dim)
-                                  : (struct stored_slice){type, first, GQA__INT4_GROUP};
+    return type == GQA_I8 ? whole_rows(type, dim)
+                          : (struct stored_slice){type, first, GQA__I4_GROUP};
 }
 
 /* Integers as bytes, [keys][step]. */
@@ -193,14 +192,14 @@ static inline struct bytes bytes_of(int8_t *to, const struct gqa__integer_rows *
     const unsigned char *row = rows->row + from * rows->row_bytes;
     const struct bytes unpacked = {to, slice.values};
 
-    if (slice.type == GQA__INTEGER_8) {
+    if (slice.type == GQA_I8) {
         return (struct bytes){(const int8_t *)row + slice.first, rows->row_bytes};
     }
     row += slice.first / 2;
     for (int32_t key = 0; key < keys; key++, row += rows->row_bytes) {
-        for (int32_t g = 0; g < slice.values / 2; g += GQA__INT4_GROUP_BYTES) {
+        for (int32_t g = 0; g < slice.values / 2; g += GQA__I4_GROUP_BYTES) {
             i8_of_halves(to, row + g);
-            to += GQA__INT4_GROUP;
+            to += GQA__I4_GROUP;
         }
     }
     return unpacked;

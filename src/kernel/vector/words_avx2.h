@@ -14,9 +14,8 @@
 #include "kernel/vector/words_x86.h"
 
 /* The kernel set that is made of these vectors. */
-#define VECTOR_NAME    "avx2/f32"
-#define VECTOR_ISA     GQA_ISA_AVX2
-#define VECTOR_INTEGER "avx2/integer"
+#define VECTOR_NAME "avx2/f32"
+#define VECTOR_ISA  GQA_ISA_AVX2
 
 typedef __m256 vec;
 typedef __m256i ivec;

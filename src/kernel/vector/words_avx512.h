@@ -17,11 +17,6 @@
 /* The kernel set that is made of these vectors. */
 #define VECTOR_NAME "avx512/f32"
 #define VECTOR_ISA  GQA_ISA_AVX512
-#ifdef __AVX512VNNI__
-#define VECTOR_INTEGER "avx512/integer with VNNI"
-#else
-#define VECTOR_INTEGER "avx512/integer"
-#endif
 
 typedef __m512 vec;
 typedef __m512i ivec;

@@ -15,9 +15,8 @@
 #include "kernel/contract/inline.h"
 
 /* The kernel set that is made of these vectors. */
-#define VECTOR_NAME    "neon/f32"
-#define VECTOR_ISA     GQA_ISA_NEON
-#define VECTOR_INTEGER "neon/integer"
+#define VECTOR_NAME "neon/f32"
+#define VECTOR_ISA  GQA_ISA_NEON
 
 typedef struct vec {
     float32x4_t lo, hi;
