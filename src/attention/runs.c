@@ -12,13 +12,6 @@
 
 enum { PAGE_KEYS = 16 }; /* of the smallest page: a page that has a key has as many slots */
 
-bool gqa__tile_integer(const struct gqa__tile *tile, bool value)
-{
-    const struct gqa_cache *const cache = tile->segment->view.cache;
-
-    return cache != NULL && gqa__integer(value ? cache->layout.dtype_v : cache->layout.dtype_k);
-}
-
 /* The block as the integer kernels take it: its keys in their pages, without those that a panel
  * would be filled up with where there is no page. rules: room for those of fewer keys. */
 static void find_integers(const struct gqa__tile *tile, int32_t first,
@@ -167,7 +160,7 @@ static void walk_entries(const struct gqa__tile *tile, int32_t first,
 {
     const struct gqa__kernels *const kernels = tile->params->kernels;
 
-    if (gqa__tile_integer(tile, false)) {
+    if (tile->integer_k) {
         tile->params->integer->score(integer);
     } else {
         score_panels(kernels, block);
@@ -178,7 +171,7 @@ static void walk_entries(const struct gqa__tile *tile, int32_t first,
     if (tile->health != NULL) {
         gqa__tile_note_scores(tile, first, block->keys, block->s);
     }
-    if (gqa__tile_integer(tile, true)) {
+    if (tile->integer_v) {
         tile->params->integer->values(integer);
     } else {
         weigh_panels(kernels, block, mark);
@@ -188,17 +181,15 @@ static void walk_entries(const struct gqa__tile *tile, int32_t first,
 void gqa__tile_walk_runs(const struct gqa__tile *tile, int32_t first,
                          const struct gqa__block *block, const uint8_t *mark)
 {
-    const bool integer_k = gqa__tile_integer(tile, false);
-    const bool integer_v = gqa__tile_integer(tile, true);
     struct gqa__integer_block integer;
     struct gqa__score_rules rules;
 
-    if (!integer_k && !integer_v) {
+    if (!tile->integer_k && !tile->integer_v) {
         walk_entries(tile, first, block, NULL, mark);
         return;
     }
     find_integers(tile, first, block, &rules, &integer);
-    if (integer_k && integer_v && tile->trace == NULL && tile->health == NULL) {
+    if (tile->integer_k && tile->integer_v && tile->trace == NULL && tile->health == NULL) {
         tile->params->integer->block(&integer);
     } else {
         walk_entries(tile, first, block, &integer, mark);

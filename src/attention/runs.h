@@ -6,9 +6,6 @@
 
 #include "attention/tile.h"
 
-/* Is K (V with value) of the tile's keys stored as integers? */
-bool gqa__tile_integer(const struct gqa__tile *tile, bool value);
-
 /* The runs of keys [first, end) in panels, into run [GQA__BLOCK_PANELS] and the block, and where V
  * is large, mark [end - first]. Returns whether V may be special. Not where K and V are integers.
  */

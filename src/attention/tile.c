@@ -119,8 +119,8 @@ void gqa__tile_pack(struct gqa__tile *tile, const void *q, gqa_dtype type)
 {
     const struct gqa__shape *const shape = &tile->params->shape;
     const struct gqa__kernels *const kernels = tile->params->kernels;
-
-    const bool integer = gqa__tile_integer(tile, false);
+    const struct gqa_cache *const cache = tile->segment->view.cache;
+    const bool integer = cache != NULL && gqa__integer(cache->layout.dtype_k);
     const struct gqa__pack_q_args pack = {.dst =
                                               integer ? tile->scratch->integer_q : tile->scratch->q,
                                           .q = q,
@@ -131,6 +131,8 @@ void gqa__tile_pack(struct gqa__tile *tile, const void *q, gqa_dtype type)
                                           .scale = (float)((double)shape->score_scale * GQA__LOG2E),
                                           .flush = shape->flush};
 
+    tile->integer_k = integer;
+    tile->integer_v = cache != NULL && gqa__integer(cache->layout.dtype_v);
     (integer ? tile->params->integer->pack_q : kernels->pack_q)(&pack);
     gqa__fold_begin(&tile->scratch->fold, tile->ld);
 }
@@ -369,12 +371,10 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     }
     block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = rules.keys > 0 ? &rules : NULL;
-    const bool integer_k = gqa__tile_integer(tile, false);
-    const bool integer_v = gqa__tile_integer(tile, true);
-    special = !(integer_k && integer_v) &&
+    special = !(tile->integer_k && tile->integer_v) &&
               gqa__tile_find_runs(tile, first, end, lists->run, &block, lists->mark);
     if (kernels->block == NULL || special || tile->trace != NULL || tile->health != NULL ||
-        integer_k || integer_v) {
+        tile->integer_k || tile->integer_v) {
         gqa__tile_walk_runs(tile, first, &block, special ? lists->mark : NULL);
         if (tile->trace != NULL) {
             gqa__trace_computed(tile, first, end, sight, &block.state);

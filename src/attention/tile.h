@@ -67,6 +67,7 @@ struct gqa__tile {
     int32_t key_begin, key_end; /* union of the rows' ranges */
     int32_t last_lo, first_hi;  /* every row sees the keys between them */
     bool explicit_mask;         /* a mask, bias, key bounds, active mask or unordered positions */
+    bool integer_k, integer_v;  /* K, V is stored as integers: set by gqa__tile_pack */
     gqa_work *work;             /* what is done is added here; NULL = not counted */
     struct gqa__trace *trace;   /* who is told of each block; NULL = nobody */
     struct gqa__health *health; /* scores and rows are looked at for it; NULL = they are not */
