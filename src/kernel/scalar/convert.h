@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* convert.h - runs of f32, bf16 and f16 to f32 and back, one value at a time: base/number.h. */
+/* convert.h - runs of f32, bf16 and f16 to f32 and back, one value at a time: base/number.h. Values
+ * of Q, scaled. */
 #ifndef GQA__KERNEL_SCALAR_CONVERT_H
 #define GQA__KERNEL_SCALAR_CONVERT_H
 
@@ -16,6 +17,15 @@ static inline float plain_value(const void *src, int64_t i, gqa_dtype dtype)
     }
     const uint16_t half = ((const uint16_t *)src)[i];
     return dtype == GQA_BF16 ? gqa__bf16_to_f32(half) : gqa__f16_to_f32(half);
+}
+
+/* Value i of Q, scaled. */
+static inline float scaled_query(const struct gqa__pack_q_args *args, int64_t i)
+{
+    const float q = plain_value(args->q, i, args->q_type);
+    const float scaled = (args->flush ? gqa__flush(q) : q) * args->scale;
+
+    return args->flush ? gqa__flush(scaled) : scaled;
 }
 
 static inline void load_plain(float *dst, const void *src, int64_t n, gqa_dtype dtype)

@@ -83,9 +83,7 @@ static inline void pack_q_f32(const struct gqa__pack_q_args *args)
     for (int32_t r = 0; r < args->map->count; r++) {
         const int64_t row = gqa__row_offset(args->map, r);
         for (int32_t d = 0; d < dk; d++) {
-            const float q = plain_value(args->q, row + d, args->q_type);
-            const float scaled = (args->flush ? gqa__flush(q) : q) * args->scale;
-            out[(int64_t)d * ld + r] = args->flush ? gqa__flush(scaled) : scaled;
+            out[(int64_t)d * ld + r] = scaled_query(args, row + d);
         }
     }
 }

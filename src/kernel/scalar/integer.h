@@ -71,15 +71,6 @@ static inline int32_t integer_of(float x, float to_integer)
     return to_integer == 0.0f ? 0 : (int32_t)rintf(x * to_integer);
 }
 
-/* Value i of Q, scaled. */
-static inline float scaled_query(const struct gqa__pack_q_args *args, int64_t i)
-{
-    const float q = plain_value(args->q, i, args->q_type);
-    const float scaled = (args->flush ? gqa__flush(q) : q) * args->scale;
-
-    return args->flush ? gqa__flush(scaled) : scaled;
-}
-
 /* One row of Q as integers: *factor, and its pairs of dims, words `step` apart. */
 static inline void pack_query(const struct gqa__pack_q_args *args, int32_t r, float *factor,
                               int32_t *pair, int64_t step)
