@@ -12,6 +12,7 @@ static const struct {
     const char *manual;
 } commands[] = {
     {"info", tool_command_info, tool_manual_info},
+    {"kvmeter", tool_command_kvmeter, tool_manual_kvmeter},
     {"run", tool_command_run, tool_manual_run},
     {"time", tool_command_time, tool_manual_time},
     {"trace", tool_command_trace, tool_manual_trace},

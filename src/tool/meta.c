@@ -168,8 +168,7 @@ int32_t tool_meta_int(const struct tool_file *file, const char *key, int32_t low
     return value;
 }
 
-/* A decimal number: no blanks, hexadecimals, infinities. */
-static bool parse_number(const char *text, double *out)
+bool tool_parse_number(const char *text, double *out)
 {
     char *end = NULL;
 
@@ -186,7 +185,7 @@ double tool_meta_number(const struct tool_file *file, const char *key, struct to
     const char *text = text_of(file, key, fault);
     double value = 0;
 
-    if (text != NULL && !parse_number(text, &value)) {
+    if (text != NULL && !tool_parse_number(text, &value)) {
         tool_fault_set(fault, file->path,
                        "metadata %s is \"%.40s\"; it must be a finite decimal number", key, text);
         return 0;

@@ -22,6 +22,9 @@ double tool_meta_tolerance(const struct tool_file *file, const char *key, struct
 /* Decimal digits with an optional sign, nothing else. */
 bool tool_parse_int(const char *text, int32_t *out);
 
+/* A finite decimal number, without blanks. */
+bool tool_parse_number(const char *text, double *out);
+
 /* n numbers separated by commas; returns how many there were, -1 if one is none. */
 int tool_parse_ints(const char *text, int32_t *out, int n);
 

@@ -5,6 +5,7 @@
 
 #include "tool/case.h"
 #include "tool/feed.h"
+#include "tool/kv_types.h"
 #include "tool/neuron_told.h"
 #include "tool/options.h"
 #include "tool/pool.h"
@@ -43,7 +44,8 @@ struct tool_session {
     void *progress_user;
     gqa_trace trace; /* of every call, as in gqa_inputs; NULL = none */
     void *trace_user;
-    gqa_work *work; /* what the last call did; NULL = not wanted */
+    gqa_work *work;                               /* what the last call did; NULL = not wanted */
+    const struct tool_kv_type *store_k, *store_v; /* of its caches; NULL = the layer's own */
 };
 
 /* The case must outlive the session. */

@@ -72,6 +72,9 @@ bool tool_cache_make(struct tool_session *session, gqa_cache **cache, struct too
     gqa_cache_options_init(&options, session->layer);
     options.max_sequences = c->batch;
     options.max_tokens = session->feed.columns;
+    if (session->store_k != NULL && session->store_v != NULL) {
+        tool_kv_store(session->store_k, session->store_v, &options);
+    }
     if (gqa_cache_create(cache, session->layer, &options, &err) != GQA_OK) {
         return tool_fault_gqa(fault, c->path, "gqa_cache_create", &err);
     }

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* kv_types.h - how a cache may store K and V, as gqa kvmeter names it. */
+#ifndef GQA__TOOL_KV_TYPES_H
+#define GQA__TOOL_KV_TYPES_H
+
+#include "gqa/gqa.h"
+#include "tool/fault.h"
+
+struct tool_kv_type {
+    const char *name;
+    gqa_dtype dtype;
+};
+
+enum { TOOL_KV_TYPES = 7 };
+
+extern const struct tool_kv_type tool_kv_types[TOOL_KV_TYPES];
+
+/* Bytes of K or V of one token and KV head, scales included, as gqa_work counts them; dim: its
+ * elements. */
+int64_t tool_kv_row_bytes(const struct tool_kv_type *type, int64_t dim);
+
+/* Into options of a cache. */
+void tool_kv_store(const struct tool_kv_type *k, const struct tool_kv_type *v,
+                   gqa_cache_options *options);
+
+/* The types of caches that a layer can have. */
+struct tool_kv_choice {
+    const struct tool_kv_type *type[TOOL_KV_TYPES]; /* [n] the layer's own first, with which its
+                                                       numerics lose nothing; then as above */
+    int n;
+    gqa_error refused[TOOL_KV_TYPES]; /* by the order above; status GQA_OK: it is one of them */
+};
+void tool_kv_choose(const gqa_layer *layer, struct tool_kv_choice *choice);
+
+#endif
