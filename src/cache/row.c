@@ -17,6 +17,7 @@ struct gqa__plane gqa__cache_plane(const struct gqa_cache *cache, int32_t page, 
         plane.scale = gqa__cache_v_scale(cache, page, head);
         plane.dtype = layout->dtype_v;
         plane.dim = layout->dv;
+        plane.scales = layout->v_scales;
         plane.stride = layout->v_stride;
         plane.transposed = layout->v_transposed;
     } else {
@@ -24,9 +25,9 @@ struct gqa__plane gqa__cache_plane(const struct gqa_cache *cache, int32_t page, 
         plane.scale = gqa__cache_k_scale(cache, page, head);
         plane.dtype = layout->dtype_k;
         plane.dim = layout->dk;
+        plane.scales = layout->k_scales;
         plane.stride = layout->k_stride;
     }
-    plane.scales = gqa__row_scales(plane.dtype, plane.dim);
     plane.row =
         (size_t)plane.stride * (gqa__scaled(plane.dtype) ? 1 : gqa__dtype_size(plane.dtype));
     return plane;

@@ -167,10 +167,11 @@ static gqa_status check_lists(struct gqa__saved *saved, const unsigned char *byt
 /* May codes be what quantising n elements left? Those beyond them are 0. */
 static bool codes_sound(const unsigned char *code, gqa_dtype type, int32_t n)
 {
-    const int32_t all = type == GQA_I4 ? gqa__row_scales(type, n) * GQA__I4_GROUP : n;
+    const int64_t all =
+        type == GQA_I4 ? (int64_t)gqa__row_scales(type, n) * GQA__I4_GROUP : (int64_t)n;
     bool sound = true;
 
-    for (int32_t i = 0; i < all; i++) {
+    for (int64_t i = 0; i < all; i++) {
         const float value = gqa__code_value(type, code, i);
         const float most = i < n ? gqa__code_limit(type) : 0.0f;
         sound = sound && value >= -most && value <= most;
