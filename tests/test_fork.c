@@ -47,6 +47,43 @@ static void a_page_is_copied_by_who_appends_first(void **state)
     lines_close(&lines);
 }
 
+/* Which slots of the first page hold zeros only, in K of head 0. */
+static unsigned zero_slots(const gqa_cache *cache, int32_t page)
+{
+    const float *const k = (const void *)gqa__cache_k(cache, page, 0);
+    unsigned zero = 0;
+    for (int32_t slot = 0; slot < 16; slot++) {
+        bool all = true;
+        for (int64_t d = 0; d < cache->layout.k_stride; d++) {
+            all = all && k[slot * cache->layout.k_stride + d] == 0.0f;
+        }
+        zero |= all ? 1u << slot : 0u;
+    }
+    return zero;
+}
+
+/* A draft that is taken back costs what it was, not what its page is: slots that no token was in
+ * since the page was taken are not written, here those that the test marks. */
+static void a_cut_clears_what_was_held(void **state)
+{
+    static struct lines lines;
+    (void)state;
+    assert_true(lines_open(&lines, &plain, 0));
+    lines_fill(&lines, 9);
+    gqa_cache *const c = lines.cache;
+    const int32_t page = gqa__cache_page(c, &c->sequences[0], 0);
+    float *const k = (void *)gqa__cache_k(c, page, 0);
+    assert_int_equal(zero_slots(c, page), 0xfe00);
+    k[12 * c->layout.k_stride] = 1.0f;
+    lines_cut(&lines, 0, 5);
+    assert_int_equal(zero_slots(c, page), 0xefe0);
+    lines_cut(&lines, 0, 0);
+    lines_fill(&lines, 20); /* all slots of the first page, and some of the next */
+    lines_cut(&lines, 0, 3);
+    assert_int_equal(zero_slots(c, gqa__cache_page(c, &c->sequences[0], 0)), 0xfff8);
+    lines_close(&lines);
+}
+
 static void a_call_counts_copies_for_all_its_sequences(void **state)
 {
     static struct lines lines;
@@ -235,6 +272,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_page_is_copied_by_who_appends_first),
+        cmocka_unit_test(a_cut_clears_what_was_held),
         cmocka_unit_test(a_call_counts_copies_for_all_its_sequences),
         cmocka_unit_test(append_of_plain_keys),
         cmocka_unit_test(sequences_are_checked),

@@ -241,7 +241,7 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
     const int32_t begin = gqa__ring_first_page(cache, sequence->first);
     const int32_t kept = (int32_t)gqa__max(begin, pages_held(cache, length));
     const int32_t held = pages_held(cache, sequence->length);
-    const int32_t slot = length % cache->layout.page_size;
+    const int32_t page_size = cache->layout.page_size, slot = length % page_size;
     assert(length >= 0 && length <= sequence->length && (length == 0 || length > sequence->first));
 
     /* Last page first: taken again, they come back in the same order. */
@@ -251,7 +251,8 @@ void gqa__cache_cut(struct gqa_cache *cache, int32_t sequence_id, int32_t length
     }
     if (slot != 0 && length < sequence->length &&
         !gqa__page_shared(cache, sequence->pages[kept - 1])) {
-        gqa__page_zero(cache, sequence->pages[kept - 1], slot);
+        const int64_t end = gqa__min((int64_t)sequence->length - (length - slot), page_size);
+        gqa__page_zero(cache, sequence->pages[kept - 1], slot, (int32_t)end);
     }
 
     sequence->length = length;

@@ -40,16 +40,16 @@ void gqa__page_leave(struct gqa_cache *cache, int32_t page)
     }
 }
 
-void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot)
+void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot, int32_t end)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
-    const size_t from = (size_t)slot, freed = (size_t)(layout->page_size - slot);
+    const size_t from = (size_t)slot, freed = (size_t)(end - slot);
 
     for (int32_t head = 0; head < layout->hkv; head++) {
         const struct gqa__plane k = gqa__cache_plane(cache, page, head, false);
         const struct gqa__plane v = gqa__cache_plane(cache, page, head, true);
-        gqa__plane_zero(&k, slot);
-        gqa__plane_zero(&v, slot);
+        gqa__plane_zero(&k, slot, end);
+        gqa__plane_zero(&v, slot, end);
     }
     const size_t first = (size_t)page * (size_t)layout->page_size + from;
     memset(cache->positions + first, 0, freed * sizeof *cache->positions);
@@ -74,7 +74,7 @@ int32_t gqa__page_import(struct gqa_cache *cache, const struct gqa_cache *from, 
            slots * sizeof *cache->columns);
     memcpy(cache->special + at * heads, from->special + source * heads,
            heads * sizeof *cache->special);
-    gqa__page_zero(cache, copy, used);
+    gqa__page_zero(cache, copy, used, layout->page_size);
     return copy;
 }
 

@@ -29,7 +29,7 @@ static inline bool gqa__page_shared(const struct gqa_cache *cache, int32_t page)
  * all slots of the pool; `to` is in a page that is not shared. */
 void gqa__slot_copy(struct gqa_cache *cache, int64_t to, int64_t from);
 
-/* Zero slots [slot, page_size) of a page: K and V of all heads, positions and columns. */
-void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot);
+/* Zero slots [slot, end) of a page: K and V of all heads, positions and columns. */
+void gqa__page_zero(struct gqa_cache *cache, int32_t page, int32_t slot, int32_t end);
 
 #endif

@@ -87,9 +87,9 @@ void gqa__row_values(const struct gqa__row *row, gqa_dtype dtype, int32_t dim, f
     }
 }
 
-void gqa__plane_zero(const struct gqa__plane *plane, int32_t slot)
+void gqa__plane_zero(const struct gqa__plane *plane, int32_t slot, int32_t end)
 {
-    const size_t from = (size_t)slot, freed = (size_t)(plane->slots - slot);
+    const size_t from = (size_t)slot, freed = (size_t)(end - slot);
 
     if (plane->transposed) {
         const size_t size = gqa__stored_bytes(plane->dtype, 1);

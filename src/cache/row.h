@@ -46,7 +46,7 @@ void gqa__cache_set_row(struct gqa_cache *cache, int32_t sequence, const struct 
 /* As f32: a code's value times its scale, rounded once. dst [dim] */
 void gqa__row_values(const struct gqa__row *row, gqa_dtype dtype, int32_t dim, float *dst);
 
-/* Slots [slot, slots) become zero. */
-void gqa__plane_zero(const struct gqa__plane *plane, int32_t slot);
+/* Slots [slot, end) become zero. */
+void gqa__plane_zero(const struct gqa__plane *plane, int32_t slot, int32_t end);
 
 #endif
