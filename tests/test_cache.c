@@ -90,6 +90,8 @@ static void open_run(struct run *run, uint64_t seed)
     options.num_pages = run->num_pages;
     options.dtype_k = run->kind->dtype_k;
     options.dtype_v = run->kind->dtype_v;
+    options.rotate_k = run->kind->rotate_k;
+    options.rotate_v = run->kind->rotate_v;
     check(run, gqa_cache_create(&run->cache, &run->layer, &options, NULL) == GQA_OK, "create");
 
     size_t tokens = (size_t)run->max_tokens + 1;
@@ -150,17 +152,14 @@ static void model_append(struct run *run, int s, int32_t n, const int32_t *posit
         model->positions[index] = positions[i];
         model->token_columns[index] = columns[i];
         for (int32_t h = 0; h < run->hkv; h++) {
-            struct stored_row row;
-            stored_row(&row, run->new_k + (i * run->hkv + h) * run->dk, run->dk,
-                       run->kind->dtype_k);
-            for (int32_t d = 0; d < run->dk; d++) {
-                model->k[(index * run->hkv + h) * run->dk + d] = stored_value(&row, d);
-            }
-            stored_row(&row, run->new_v + (i * run->hkv + h) * run->dv, run->dv,
-                       run->kind->dtype_v);
+            float *const v = model->v + (index * run->hkv + h) * run->dv;
+            stored_read(model->k + (index * run->hkv + h) * run->dk,
+                        run->new_k + (i * run->hkv + h) * run->dk, run->dk, run->kind->dtype_k,
+                        run->kind->rotate_k);
+            stored_read(v, run->new_v + (i * run->hkv + h) * run->dv, run->dv, run->kind->dtype_v,
+                        run->kind->rotate_v);
             for (int32_t d = 0; d < run->dv; d++) {
-                float x = stored_value(&row, d);
-                model->v[(index * run->hkv + h) * run->dv + d] = x;
+                const float x = v[d];
                 if (x - x != 0.0f && !stored_integer(run->kind->dtype_v)) {
                     model->nonfinite[page * run->hkv + h] = 1;
                 }

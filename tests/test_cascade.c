@@ -85,6 +85,19 @@ static void draw_sequences(struct cascade *s)
     }
 }
 
+/* Half of all scenes are of a quantised type, as it is or rotated. */
+static gqa_dtype draw_storage(struct cascade *s, gqa_numerics numerics)
+{
+    static const gqa_dtype types[] = {GQA_I8, GQA_I4, GQA_E4M3};
+
+    if (one_in(s, 2)) {
+        return numerics == GQA_NUMERICS_BF16 || one_in(s, 3) ? GQA_BF16 : GQA_F32;
+    }
+    s->rotate_k = one_in(s, 2);
+    s->rotate_v = one_in(s, 2);
+    return types[between(s, 0, 2)];
+}
+
 /* False if this machine has no such kernel set. */
 static bool scene_open(struct cascade *s, gqa_isa isa, gqa_numerics numerics, uint64_t seed)
 {
@@ -99,7 +112,7 @@ static bool scene_open(struct cascade *s, gqa_isa isa, gqa_numerics numerics, ui
     s->other->params.knobs.force_key_cut = one_in(s, 3);
     s->other->params.knobs.mask_all_blocks = one_in(s, 6);
     s->other->params.knobs.token_block = one_in(s, 4) ? between(s, 1, 30) : 0;
-    const gqa_dtype storage = numerics == GQA_NUMERICS_BF16 || one_in(s, 3) ? GQA_BF16 : GQA_F32;
+    const gqa_dtype storage = draw_storage(s, numerics);
     const int32_t page_size = 16 << between(s, 0, 5);
     s->shared = cascade_cache(s, page_size, storage);
     s->apart = cascade_cache(s, page_size, storage);

@@ -17,8 +17,8 @@
 #include "support/sequence_lines.h"
 #include "support/small_layer.h"
 
-static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0};
-static const struct rig_kind halved = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_BF16, 16, 1, 0};
+static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0, false};
+static const struct rig_kind halved = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_BF16, 16, 1, 0, false};
 
 /* Copy sequence 0 of one to sequence 2 of the other, which goes on. */
 static void copy_and_go_on(const struct lines *from, struct lines *to)
@@ -69,7 +69,8 @@ static void any_layout_takes_from_any(void **state)
         }
         make_history(&from, 5 + 60 * (i % 5), i % 2 == 0);
         for (int j = 0; j < rig_kind_count; j++) {
-            if (rig_kinds[j].storage == rig_kinds[i].storage && lines_open(&to, &rig_kinds[j], 0)) {
+            if (rig_same_storage(&rig_kinds[j], &rig_kinds[i]) &&
+                lines_open(&to, &rig_kinds[j], 0)) {
                 copy_and_go_on(&from, &to);
                 lines_close(&to);
             }
@@ -83,7 +84,8 @@ static void any_layout_takes_from_any(void **state)
 static gqa_cache *open_alike(struct gqa_layer *layer, struct gqa__kernels *kernels,
                              gqa_numerics numerics)
 {
-    const struct cache_kind kind = {"alike", numerics, GQA_BF16, GQA_BF16, 32, 32, 32};
+    const struct cache_kind kind = {"alike", numerics, GQA_BF16, GQA_BF16, 32,
+                                    32,      32,       false,    false};
     gqa_cache_options options;
     gqa_cache *cache = NULL;
     cache_kind_layer(layer, kernels, &kind, 1, 32, 32);

@@ -18,7 +18,7 @@
 #include "support/refusal.h"
 #include "support/sequence_lines.h"
 
-static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0};
+static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0, false};
 
 static void a_page_is_copied_by_who_appends_first(void **state)
 {

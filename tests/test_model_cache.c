@@ -68,7 +68,8 @@ static void open_layers(struct world *w)
         w->options[i].page_size = 16 << i % 3;
         w->chosen[i] = i == 1 || borrows[i] >= 0 ? NULL : &w->options[i];
     }
-    w->options[3].dtype_k = w->options[3].dtype_v = GQA_BF16;
+    w->options[3].dtype_k = w->options[3].dtype_v = GQA_I8;
+    w->options[3].rotate_k = w->options[3].rotate_v = 1;
     w->options[4].num_pages = 3 + (int64_t)w->random % 8; /* soon full */
     gqa_model_cache_options_init(&w->all);
     w->all.num_layers = LAYERS;

@@ -29,6 +29,7 @@ struct kind {
     gqa_numerics numerics;
     gqa_dtype storage;
     int32_t page_size, threads, window;
+    bool rotate;
 };
 
 /* What the calls gave: rows that nothing may change. */
@@ -115,6 +116,7 @@ static void open_play(struct play *p)
     options.max_tokens = KEYS;
     options.page_size = p->kind->page_size;
     options.dtype_k = options.dtype_v = p->kind->storage;
+    options.rotate_k = options.rotate_v = p->kind->rotate ? 1 : 0;
     assert_int_equal(gqa_cache_size(p->layer, &options, &size, &p->err), GQA_OK);
     p->memory = aligned_alloc(64, (size + 63) / 64 * 64);
     assert_non_null(p->memory);
@@ -356,11 +358,16 @@ static bool run_play(struct play *p, const struct kind *kind, int poison, struct
 }
 
 #define KINDS(isa)                                                                                 \
-    {isa, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0}, {isa, GQA_NUMERICS_F32, GQA_BF16, 512, 3, 0},      \
-        {isa, GQA_NUMERICS_F32, GQA_F32, 128, 2, 50},                                              \
-        {isa, GQA_NUMERICS_BF16, GQA_BF16, 32, 1, 0},                                              \
+    {isa, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0, false},                                             \
+        {isa, GQA_NUMERICS_F32, GQA_BF16, 512, 3, 0, false},                                       \
+        {isa, GQA_NUMERICS_F32, GQA_F32, 128, 2, 50, false},                                       \
+        {isa, GQA_NUMERICS_BF16, GQA_BF16, 32, 1, 0, false},                                       \
+        {isa, GQA_NUMERICS_F32, GQA_I8, 32, 2, 0, false},                                          \
+        {isa, GQA_NUMERICS_F32, GQA_E4M3, 64, 1, 50, true},                                        \
+        {isa, GQA_NUMERICS_BF16, GQA_I4, 16, 2, 0, true},                                          \
+        {isa, GQA_NUMERICS_BF16, GQA_E4M3, 128, 1, 0, false},                                      \
     {                                                                                              \
-        isa, GQA_NUMERICS_BF16, GQA_BF16, 256, 2, 50                                               \
+        isa, GQA_NUMERICS_BF16, GQA_BF16, 256, 2, 50, false                                        \
     }
 
 static const struct kind kinds[] = {KINDS(GQA_ISA_SCALAR), KINDS(GQA_ISA_AVX2),

@@ -157,32 +157,45 @@ static const same_bits_way in_f16[] = {
      .second_kernels = true},
 };
 /* A cache of these types in several ways, both numerics. */
-#define IN_TYPES(k, v)                                                                             \
-    {.name = "one call", .dtype_k = k, .dtype_v = v},                                              \
+#define IN_TYPES(k, v, r)                                                                          \
+    {.name = "one call", .dtype_k = k, .dtype_v = v, .rotate = r},                                 \
         {.name = "pages of 16, 3 threads",                                                         \
          .dtype_k = k,                                                                             \
          .dtype_v = v,                                                                             \
+         .rotate = r,                                                                              \
          .page_size = 16,                                                                          \
          .threads = 3},                                                                            \
         {.name = "pages of 512, flat, cut by keys",                                                \
          .dtype_k = k,                                                                             \
          .dtype_v = v,                                                                             \
+         .rotate = r,                                                                              \
          .page_size = 512,                                                                         \
          .flat = true,                                                                             \
          .knobs = {.force_key_cut = true}},                                                        \
         {.name = "each alone, all blocks masked",                                                  \
          .dtype_k = k,                                                                             \
          .dtype_v = v,                                                                             \
+         .rotate = r,                                                                              \
          .alone = true,                                                                            \
          .knobs = {.mask_all_blocks = true}},                                                      \
     {                                                                                              \
-        .name = "second kernel set, pages of 32", .dtype_k = k, .dtype_v = v, .page_size = 32,     \
-        .second_kernels = true                                                                     \
+        .name = "second kernel set, pages of 32", .dtype_k = k, .dtype_v = v, .rotate = r,         \
+        .page_size = 32, .second_kernels = true                                                    \
     }
-static const same_bits_way in_int8[] = {IN_TYPES(GQA_I8, GQA_I8)};
-static const same_bits_way in_e4m3[] = {IN_TYPES(GQA_E4M3, GQA_E4M3_240)};
-static const same_bits_way in_int4[] = {IN_TYPES(GQA_I4, GQA_I4)};
-static const same_bits_way in_mixed[] = {IN_TYPES(GQA_I8, GQA_BF16)};
+static const same_bits_way in_int8[] = {IN_TYPES(GQA_I8, GQA_I8, false)};
+static const same_bits_way in_e4m3[] = {IN_TYPES(GQA_E4M3, GQA_E4M3_240, false)};
+static const same_bits_way in_int4[] = {IN_TYPES(GQA_I4, GQA_I4, false)};
+static const same_bits_way in_mixed[] = {IN_TYPES(GQA_I8, GQA_BF16, false)};
+static const same_bits_way rotated_int8[] = {IN_TYPES(GQA_I8, GQA_I4, true),
+                                             {.name = "ring, pieces of 5, pages of 16, 2 threads",
+                                              .dtype_k = GQA_I8,
+                                              .dtype_v = GQA_I4,
+                                              .rotate = true,
+                                              .ring = true,
+                                              .cut = 5,
+                                              .page_size = 16,
+                                              .threads = 2}};
+static const same_bits_way rotated_e4m3[] = {IN_TYPES(GQA_E4M3, GQA_E4M3, true)};
 static const same_bits_way half_rounded[] = {
     {.name = "bf16 keys", .dtype_k = GQA_BF16},
     {.name = "bf16 keys, pages of 32, cut by keys",
@@ -253,6 +266,10 @@ static int run_models(uint64_t first, int models, int n)
         failures += compare_all(&model, in_e4m3, sizeof in_e4m3 / sizeof *in_e4m3);
         failures += compare_all(&model, in_int4, sizeof in_int4 / sizeof *in_int4);
         failures += compare_all(&model, in_mixed, sizeof in_mixed / sizeof *in_mixed);
+        failures += compare_all(&model, rotated_int8,
+                                sizeof rotated_int8 / sizeof *rotated_int8 -
+                                    (model.c.config.bidirectional != 0 ? 1 : 0));
+        failures += compare_all(&model, rotated_e4m3, sizeof rotated_e4m3 / sizeof *rotated_e4m3);
         if (model.c.config.numerics == GQA_NUMERICS_F32) {
             failures += compare_all(&model, rounded, sizeof rounded / sizeof *rounded);
             failures += compare_all(&model, in_f16, sizeof in_f16 / sizeof *in_f16);

@@ -129,14 +129,15 @@ static void every_page_size(void **state)
 {
     (void)state;
     for (int32_t page_size = 16; page_size <= 512; page_size *= 2) {
-        const struct rig_kind kind = {GQA_ISA_AUTO, GQA_NUMERICS_BF16, GQA_BF16, page_size, 2, 21};
+        const struct rig_kind kind = {GQA_ISA_AUTO, GQA_NUMERICS_BF16, GQA_BF16, page_size, 2, 21,
+                                      false};
         wrap_around(&kind, &(struct rig_more){.rings = true});
     }
 }
 
 static void backend_reference(void **state)
 {
-    const struct rig_kind kind = {GQA_ISA_AUTO, GQA_NUMERICS_F32, GQA_F32, 16, 1, 21};
+    const struct rig_kind kind = {GQA_ISA_AUTO, GQA_NUMERICS_F32, GQA_F32, 16, 1, 21, false};
     (void)state;
     wrap_around(&kind, &(struct rig_more){.backend = GQA_BACKEND_REFERENCE, .rings = true});
 }

@@ -17,7 +17,8 @@
 #include "support/sequence_lines.h"
 #include "support/small_layer.h"
 
-static const struct rig_kind window10 = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 10};
+static const struct rig_kind window10 = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 10,
+                                         false};
 static const struct rig_more rings = {.rings = true};
 
 /* A layer of attention alone, on one KV head. */

@@ -20,7 +20,8 @@
 #include "support/sequence_lines.h"
 
 enum { WINDOW = 12 };
-static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, WINDOW};
+static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, WINDOW,
+                                      false};
 static const struct rig_more rings = {.rings = true};
 
 struct text {
@@ -62,7 +63,7 @@ static void grow(struct lines *lines, int32_t n)
 static void move(const struct rig_kind *a, const struct rig_kind *b, const struct rig_more *more)
 {
     static struct lines from, to;
-    if (a->storage != b->storage || !lines_open_more(&from, a, more, 0)) {
+    if (!rig_same_storage(a, b) || !lines_open_more(&from, a, more, 0)) {
         return;
     }
     if (!lines_open_more(&to, b, more, 0)) {
@@ -112,7 +113,8 @@ static void any_layout_takes_any(void **state)
 /* Pages that lie in one way, of kernel sets whose panels are 16 and 64 keys. */
 static gqa_cache *open_panels(struct gqa_layer *layer, struct gqa__kernels *kernels, int32_t panel)
 {
-    const struct cache_kind kind = {"f32", GQA_NUMERICS_F32, GQA_F32, GQA_F32, panel, 8, 8};
+    const struct cache_kind kind = {"f32", GQA_NUMERICS_F32, GQA_F32, GQA_F32, panel, 8, 8, false,
+                                    false};
     gqa_cache_options options;
     gqa_cache *cache = NULL;
     cache_kind_layer(layer, kernels, &kind, 1, 8, 8);

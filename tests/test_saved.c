@@ -18,8 +18,8 @@
 #include "support/sequence_lines.h"
 #include "support/stored_row.h"
 
-static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0};
-static const struct rig_kind halved = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_BF16, 32, 1, 0};
+static const struct rig_kind plain = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0, false};
+static const struct rig_kind halved = {GQA_ISA_SCALAR, GQA_NUMERICS_F32, GQA_BF16, 32, 1, 0, false};
 
 /* ---- the format, written once more from its description ---- */
 
@@ -42,14 +42,28 @@ static void pad(struct text *text)
     }
 }
 
-/* Rows of dim numbers; of int4 whole groups of 16 bytes. */
-static void put_rows(struct text *text, const float *x, int rows, int dim, gqa_dtype storage)
+/* A row of x as it is stored by a kind. */
+static struct stored_row row_of(const float *x, int dim, const struct rig_kind *kind)
 {
-    const int wide = storage == GQA_I4 ? (dim + 31) / 32 * 16 : dim;
     struct stored_row row;
+    float y[STORED_ROW_MOST];
+    memcpy(y, x, (size_t)dim * sizeof *y);
+    if (kind->rotate) {
+        stored_rotate(y, dim);
+    }
+    stored_row(&row, y, dim, kind->storage);
+    return row;
+}
+
+/* Rows of dim numbers; of int4 whole groups of 16 bytes. */
+static void put_rows(struct text *text, const float *x, int rows, int dim,
+                     const struct rig_kind *kind)
+{
+    const gqa_dtype storage = kind->storage;
+    const int wide = storage == GQA_I4 ? (dim + 31) / 32 * 16 : dim;
     for (int i = 0; i < rows; i++) {
         uint32_t codes[STORED_ROW_MOST] = {0};
-        stored_row(&row, x + i * dim, dim, storage);
+        const struct stored_row row = row_of(x + i * dim, dim, kind);
         for (int d = 0; d < dim; d++) {
             codes[stored_byte(d, storage)] |= stored_bits(&row, d, storage)
                                               << stored_shift(d, storage);
@@ -61,11 +75,11 @@ static void put_rows(struct text *text, const float *x, int rows, int dim, gqa_d
     pad(text);
 }
 
-static void put_scales(struct text *text, const float *x, int rows, int dim, gqa_dtype storage)
+static void put_scales(struct text *text, const float *x, int rows, int dim,
+                       const struct rig_kind *kind)
 {
-    struct stored_row row;
     for (int i = 0; i < rows; i++) {
-        stored_row(&row, x + i * dim, dim, storage);
+        const struct stored_row row = row_of(x + i * dim, dim, kind);
         for (int g = 0; g < row.scales; g++) {
             put(text, float_bits(row.scale[g]), 4);
         }
@@ -103,22 +117,14 @@ static struct text new_text(void)
     return text;
 }
 
-static struct text write_line(const struct rig_line *line, gqa_dtype storage)
+static struct text write_line(const struct rig_line *line, const struct rig_kind *kind)
 {
+    const uint32_t type = (uint32_t)kind->storage + (kind->rotate ? 256 : 0);
     static float k[RIG_TOKENS * RIG_HKV * RIG_DK], v[RIG_TOKENS * RIG_HKV * RIG_DV];
     struct text text = new_text();
-    const uint32_t header[] = {1,
-                               64,
-                               0,
-                               0,
-                               (uint32_t)line->length,
-                               (uint32_t)line->columns,
-                               RIG_HKV,
-                               RIG_DK,
-                               RIG_DV,
-                               (uint32_t)storage,
-                               (uint32_t)storage,
-                               0};
+    const uint32_t header[] = {
+        1,      64,   0,    0, (uint32_t)line->length, (uint32_t)line->columns, RIG_HKV, RIG_DK,
+        RIG_DV, type, type, 0};
     memcpy(text.bytes, "gqaseq\r\n", 8);
     text.size = 8;
     for (size_t i = 0; i < sizeof header / sizeof header[0]; i++) {
@@ -134,10 +140,10 @@ static struct text write_line(const struct rig_line *line, gqa_dtype storage)
         rig_numbers(line->token[i].seed, k + i * RIG_HKV * RIG_DK, v + i * RIG_HKV * RIG_DV);
     }
     pad(&text);
-    put_rows(&text, k, line->length * RIG_HKV, RIG_DK, storage);
-    put_rows(&text, v, line->length * RIG_HKV, RIG_DV, storage);
-    put_scales(&text, k, line->length * RIG_HKV, RIG_DK, storage);
-    put_scales(&text, v, line->length * RIG_HKV, RIG_DV, storage);
+    put_rows(&text, k, line->length * RIG_HKV, RIG_DK, kind);
+    put_rows(&text, v, line->length * RIG_HKV, RIG_DV, kind);
+    put_scales(&text, k, line->length * RIG_HKV, RIG_DK, kind);
+    put_scales(&text, v, line->length * RIG_HKV, RIG_DV, kind);
     const size_t size = text.size;
     text.size = 16;
     put(&text, size, 8);
@@ -219,10 +225,10 @@ static void any_layout_loads_any(void **state)
             continue;
         }
         make_history(&lines, 5 + 60 * (i % 5));
-        const struct text text = write_line(&lines.line[0], rig_kinds[i].storage);
+        const struct text text = write_line(&lines.line[0], &rig_kinds[i]);
         expect_text(lines.cache, 0, &text);
         for (int j = 0; j < rig_kind_count; j++) {
-            if (rig_kinds[j].storage == rig_kinds[i].storage) {
+            if (rig_same_storage(&rig_kinds[j], &rig_kinds[i])) {
                 load_into(&rig_kinds[j], &text, &lines.line[0]);
             }
         }
@@ -238,7 +244,7 @@ static void an_empty_sequence_keeps_its_columns(void **state)
     (void)state;
     assert_true(lines_open(&lines, &plain, 0));
     rig_fill(lines.cache, 0, &line);
-    const struct text text = write_line(&line, GQA_F32);
+    const struct text text = write_line(&line, &plain);
     assert_int_equal(text.size, 64);
     expect_text(lines.cache, 0, &text);
     assert_int_equal(load(lines.cache, 1, &text, text.size, 0), GQA_OK);
@@ -366,7 +372,7 @@ static void unsound_bytes_are_refused(void **state)
     make_history(&lines, 3);
     assert_int_equal(lines.line[0].length, 10);
     for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
-        struct text text = write_line(&lines.line[0], GQA_F32);
+        struct text text = write_line(&lines.line[0], &plain);
         assert_int_equal(text.size, 1664);
         text.size = edits[i].at;
         put(&text, edits[i].value, 4);
@@ -387,7 +393,7 @@ static void gaps_must_be_zero(void **state)
     (void)state;
     assert_true(lines_open(&lines, &halved, 0));
     make_history(&lines, 2);
-    struct text text = write_line(&lines.line[0], GQA_BF16);
+    struct text text = write_line(&lines.line[0], &halved);
     assert_int_equal(text.size, 144 + 360 + 328);
     expect_text(lines.cache, 0, &text);
     for (size_t i = 0; i < sizeof gaps / sizeof gaps[0]; i++) {
@@ -419,7 +425,7 @@ static void other_sizes_are_refused(void **state)
     (void)state;
     assert_true(lines_open(&lines, &plain, 0));
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
-        struct text text = write_line(&empty, GQA_F32);
+        struct text text = write_line(&empty, &plain);
         text.size = sizes[i].at;
         put(&text, sizes[i].value, 4);
         text.size = 64;

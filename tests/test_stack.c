@@ -198,14 +198,16 @@ static void sequences(struct calls *set, const gqa_layer *layer, gqa_cache *cach
     options.dtype_k = storage != GQA_F32 ? storage : options.dtype_k;
     options.dtype_v = storage != GQA_F32 ? storage : options.dtype_v;
     note(set, gqa_cache_create(&other, layer, &options, &err), "gqa_cache_create");
-    note(set, gqa_cache_copy(other, 0, cache, 0, 0, &err), "gqa_cache_copy to other pages");
+    note(set, gqa_cache_copy(other, 0, cache, 0, 1, &err), "gqa_cache_copy to other pages");
+    note(set, gqa_cache_truncate(other, 0, 0, &err), "gqa_cache_truncate of all");
+    note(set, gqa_cache_load(other, 0, bytes, size, 1, &err), "gqa_cache_load, converted");
     gqa_cache_destroy(&other);
 }
 
 /* Caches of the types that are quantised: appended to, attended to, saved and loaded. */
 static void quantised(struct calls *set, const gqa_layer *layer)
 {
-    static const gqa_dtype types[] = {GQA_I8, GQA_I4, GQA_E4M3};
+    static const gqa_dtype types[] = {GQA_I8, GQA_I4, GQA_E4M3, GQA_I4};
     gqa_error err;
 
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
@@ -215,6 +217,7 @@ static void quantised(struct calls *set, const gqa_layer *layer)
         options.max_sequences = 3;
         options.max_tokens = TOKENS + 400;
         options.dtype_k = options.dtype_v = types[i];
+        options.rotate_k = options.rotate_v = i == 3; /* other codes: copies are converted */
         note(set, gqa_cache_create(&cache, layer, &options, &err), "gqa_cache_create quantised");
         if (cache != NULL) {
             prefill_and_decode(set, layer, cache);

@@ -86,8 +86,8 @@ static void check_runs(const struct gqa__kv_view *view, size_t pair)
 
 static void runs_of(size_t pair, int32_t page_size, int32_t length, uint64_t *state)
 {
-    const struct cache_kind kind = {"", pairs[pair].numerics, pairs[pair].k, pairs[pair].v, 0, 0,
-                                    0};
+    const struct cache_kind kind = {
+        "", pairs[pair].numerics, pairs[pair].k, pairs[pair].v, 0, 0, 0, false, false};
     struct gqa__kernels kernels;
     struct gqa_layer layer;
     struct host host;

@@ -104,7 +104,8 @@ static inline void gqa_attend_output_init(gqa_attend_output *output)
 GQA_API int32_t gqa_fold_block(void);
 
 /* Cut the keys [begin, end) into at most `wanted` parts that keep the bits: gqa_attend on each part
- * and gqa_merge_states give m, l and o of gqa_attend on [begin, end) (backend cpu). Part i is
+ * and gqa_merge_states give m, l and o of gqa_attend on [begin, end) (backend cpu; o of a cache
+ * with rotate_v but for rounding, since each part rotates back what it gives). Part i is
  * [bounds[i], bounds[i + 1]). The longest part is as short as the rule and `wanted` allow; there
  * are fewer parts where there is nothing left to cut, and none for an empty range.
  *

@@ -53,6 +53,12 @@ typedef struct gqa_cache_options {
     int32_t retain_chunk;
     int32_t call_tokens; /* most tokens that a call appends to a sequence; 0 = max_tokens. It
                             decides what num_pages 0 is, no more */
+    /* 1: K (V) of each token and head is stored rotated by a Hadamard matrix, which spreads over
+     * the row what is large in one element: where channels stand out, I8 and I4 lose less by it
+     * (docs/cache.md has figures). For quantised types, else GQA_ERR_UNSUPPORTED. Q is rotated
+     * alike, and the output rotated back; what gqa_cache_read gives is rotated back, too. The rule:
+     * docs/numerics.md. */
+    int32_t rotate_k, rotate_v;
 } gqa_cache_options;
 
 /* Defaults for caches of this layer: one sequence, pages of 128 tokens, storage types that follow
@@ -144,23 +150,24 @@ GQA_API gqa_status gqa_cache_save(const gqa_cache *cache, int32_t sequence, void
                                   size_t size, gqa_error *err);
 
 /* Make a sequence, which must hold no tokens, the saved one. KV heads and head dims must be the
- * cache's (GQA_ERR_SHAPE), and the storage types, unless convert is 1: then K and V are rounded to
- * nearest even, or quantised, where the cache's type has not all their values. Page size, kernel
- * set and numerics may be others. Where the types are the same, going on gives the bits that the
- * saved sequence would have given (config.denormals FLUSH: that with zeros in the place of
- * denormals). All or nothing, and nothing is read beyond size: bytes that are no saved sequence,
- * cut short, damaged or unsound are GQA_ERR_ARG (of another version, or of a type that no cache
- * has: GQA_ERR_UNSUPPORTED); so are those of a ring if a token that follows could see, by this
- * cache's retention, what the ring had given back. GQA_ERR_CACHE_FULL as in gqa_cache_append: all
- * tokens of the bytes are taken, also where this cache is a ring that would keep fewer. */
+ * cache's (GQA_ERR_SHAPE), and the storage types and rotate_k and rotate_v, unless convert is 1:
+ * then what gqa_cache_read would give is appended, rounded to nearest even, or quantised, where the
+ * cache's type has not all these values. Page size, kernel set and numerics may be others. Where
+ * types and rotations are the same, going on gives the bits that the saved sequence would have
+ * given (config.denormals FLUSH: that with zeros in the place of denormals). All or nothing, and
+ * nothing is read beyond size: bytes that are no saved sequence, cut short, damaged or unsound are
+ * GQA_ERR_ARG (of another version, or of a type that no cache has: GQA_ERR_UNSUPPORTED); so are
+ * those of a ring if a token that follows could see, by this cache's retention, what the ring had
+ * given back. GQA_ERR_CACHE_FULL as in gqa_cache_append: all tokens of the bytes are taken, also
+ * where this cache is a ring that would keep fewer. */
 GQA_API gqa_status gqa_cache_load(gqa_cache *cache, int32_t sequence, const void *bytes,
                                   size_t size, int32_t convert, gqa_error *err);
 
 /* Make a sequence of one cache, which must hold no tokens, one that holds what a sequence of
  * another cache does, which is only read: what gqa_cache_load of its bytes would give, without the
- * bytes, and page by page where both caches have one page size, storage type and layout. To move a
- * sequence, copy it and truncate the old one to 0. Errors and convert as in gqa_cache_load; of
- * `from` by that name. Within one cache the copy shares nothing. */
+ * bytes, and page by page where both caches have one page size, storage type, rotation and layout.
+ * To move a sequence, copy it and truncate the old one to 0. Errors and convert as in
+ * gqa_cache_load; of `from` by that name. Within one cache the copy shares nothing. */
 GQA_API gqa_status gqa_cache_copy(gqa_cache *to, int32_t to_sequence, const gqa_cache *from,
                                   int32_t from_sequence, int32_t convert, gqa_error *err);
 
@@ -175,8 +182,9 @@ GQA_API gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gq
                                     gqa_error *err);
 
 /* Copy tokens [first, first + n), which must be held, out, n = shape[1]: key [Hkv, n, Dk], value
- * [Hkv, n, Dv] (f32, bf16 or f16), as the pages hold them (a code times its scale, rounded to f32
- * and then to the format); one of them may be NULL. positions [n] or NULL. */
+ * [Hkv, n, Dv] (f32, bf16 or f16), as the pages hold them (a code times its scale, rounded to f32,
+ * rotated back where it is stored rotated, and rounded to the format); one of them may be NULL.
+ * positions [n] or NULL. */
 GQA_API gqa_status gqa_cache_read(const gqa_cache *cache, int32_t sequence, int32_t first,
                                   const gqa_tensor *key, const gqa_tensor *value,
                                   int32_t *positions, gqa_error *err);

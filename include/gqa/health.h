@@ -33,7 +33,8 @@ typedef struct gqa_health_values {
  * blocks (with neither: that it kept for itself): of valid tokens that were written. The types are
  * those of gqa/cache.h. Where most values vanished, outliers take the scales for themselves. Where
  * many are saturated, rows are flat or were clipped; but of a type with scales the largest element
- * of each scale is saturated in any case. */
+ * of each scale is saturated in any case. Of rows that are stored rotated `vanished` and
+ * `saturated` count what they are rotated to. */
 typedef struct gqa_health_stored {
     int64_t values;    /* all of them; of them */
     int64_t lost;      /* are not NaN, but stored as NaN: not all of their scale are finite */
@@ -49,9 +50,10 @@ typedef struct gqa_health {
     /* What the caller gave (gqa_attend: see q, k and v). */
     gqa_health_values hidden_states, residual, q_proj, k_proj, v_proj, gate_proj;
 
-    /* The operands of attention: Q as the scores see it, unscaled; K and V as they are handed to
-     * the cache, so in a call that appends nothing there are none. gqa_attend: the queries, and of
-     * plain keys and values those that exist in the range, of every active batch entry. */
+    /* The operands of attention: Q as the scores see it, unscaled and not rotated; K and V as they
+     * are handed to the cache, so in a call that appends nothing there are none. gqa_attend: the
+     * queries, and of plain keys and values those that exist in the range, of every active batch
+     * entry. */
     gqa_health_values q, k, v;
     int64_t large_v; /* values of V that are finite and, under numerics bf16 once they are rounded,
                         2^64 or more in size: there numerics bf16 goes its slow way */

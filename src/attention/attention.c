@@ -29,7 +29,7 @@ struct gqa__attention *gqa__attention_carve(struct gqa__arena *arena,
     own.scratch = gqa__arena_take(arena, limits->threads, sizeof *own.scratch);
     for (int32_t i = 0; i < limits->threads; i++) {
         gqa__tile_scratch_carve(arena, own.scratch != NULL ? &own.scratch[i] : NULL, params,
-                                limits->keys, limits->segments);
+                                limits);
     }
     if (attention == NULL || arena->failed) {
         return NULL;

@@ -19,6 +19,7 @@ struct gqa__attention_limits {
     int32_t segments;
     int32_t keys; /* of one segment */
     int32_t threads;
+    bool rotated; /* some K is stored rotated */
 };
 
 struct gqa__attention; /* the carved workspace of a run */

@@ -6,9 +6,11 @@
 #include <math.h>
 #include <string.h>
 
+#include "attention/attention.h"
 #include "attention/runs.h"
 #include "attention/trace.h"
 #include "base/fold.h"
+#include "base/hadamard.h"
 #include "base/memory.h"
 #include "base/number.h"
 #include "base/storage.h"
@@ -16,13 +18,14 @@
 #include "base/units.h"
 
 void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
-                             const struct gqa__params *params, int64_t max_keys, int32_t segments)
+                             const struct gqa__params *params,
+                             const struct gqa__attention_limits *limits)
 {
     const struct gqa__kernels *const kernels = params->kernels;
     const struct gqa__integer_kernels *const integer = params->integer;
     const int64_t lanes = kernels->tile_rows;
     const int32_t dv = params->shape.dv;
-    const int32_t capacity = gqa__fold_capacity(max_keys);
+    const int32_t capacity = gqa__fold_capacity(limits->keys);
     struct gqa__tile_scratch own;
 
     own.q =
@@ -34,8 +37,9 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.bias = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.visible = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
     own.seen = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
-    own.gathered =
-        segments > 1 ? gqa__arena_take(arena, lanes * params->shape.dk, sizeof(float)) : NULL;
+    own.gathered = limits->segments > 1 || limits->rotated
+                       ? gqa__arena_take(arena, lanes * params->shape.dk, sizeof(float))
+                       : NULL;
     own.panel =
         gqa__arena_take(arena, (int64_t)gqa__view_scratch_bytes(kernels, params->shape.dk, dv), 1);
     own.lists = gqa__arena_take(arena, 1, sizeof *own.lists);
@@ -58,7 +62,7 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.fold.state_floats = gqa__state_floats(kernels->tile_rows, dv);
     own.fold.states = gqa__arena_take(arena, capacity * own.fold.state_floats, sizeof(float));
     own.fold.tree.depth = 0;
-    own.other_states = segments > 1
+    own.other_states = limits->segments > 1
                            ? gqa__arena_take(arena, capacity * own.fold.state_floats, sizeof(float))
                            : NULL;
     if (scratch != NULL) {
@@ -115,24 +119,57 @@ static void set_rows(struct gqa__tile *tile)
     }
 }
 
+/* Are the rows of K, or of V with value, that the tile reads stored rotated? */
+static bool keys_rotated(const struct gqa__tile *tile, bool value)
+{
+    const struct gqa_cache *const cache = tile->segment->view.cache;
+
+    return cache != NULL && (value ? cache->layout.rotate_v : cache->layout.rotate_k);
+}
+
+/* The tile's queries, which may lie there already, into scratch->gathered, rotated. */
+static void rotate_queries(struct gqa__tile *tile, const void *q, gqa_dtype type)
+{
+    const struct gqa__kernels *const kernels = tile->params->kernels;
+    const int32_t dk = tile->params->shape.dk;
+
+    for (int32_t r = 0; r < tile->id.count; r++) {
+        float *const row = tile->scratch->gathered + (int64_t)r * dk; /* [dk] */
+        if (q != tile->scratch->gathered) {
+            kernels->load(row, gqa__values_at(q, gqa__row_offset(&tile->map, r), type), dk, type);
+        }
+        if (tile->params->shape.flush) {
+            kernels->flush(row, dk);
+        }
+        gqa__hadamard(row, dk, 1);
+    }
+}
+
 void gqa__tile_pack(struct gqa__tile *tile, const void *q, gqa_dtype type)
 {
     const struct gqa__shape *const shape = &tile->params->shape;
     const struct gqa__kernels *const kernels = tile->params->kernels;
     const struct gqa_cache *const cache = tile->segment->view.cache;
+    const struct gqa__row_map gathered = {
+        .token_stride = shape->dk, .group = 1, .count = tile->id.count};
     const bool integer = cache != NULL && gqa__integer(cache->layout.dtype_k);
-    const struct gqa__pack_q_args pack = {.dst =
-                                              integer ? tile->scratch->integer_q : tile->scratch->q,
-                                          .q = q,
-                                          .q_type = type,
-                                          .map = &tile->map,
-                                          .ld = tile->ld,
-                                          .dk = shape->dk,
-                                          .scale = (float)((double)shape->score_scale * GQA__LOG2E),
-                                          .flush = shape->flush};
+    struct gqa__pack_q_args pack = {.dst = integer ? tile->scratch->integer_q : tile->scratch->q,
+                                    .q = q,
+                                    .q_type = type,
+                                    .map = &tile->map,
+                                    .ld = tile->ld,
+                                    .dk = shape->dk,
+                                    .scale = (float)((double)shape->score_scale * GQA__LOG2E),
+                                    .flush = shape->flush};
 
     tile->integer_k = integer;
     tile->integer_v = cache != NULL && gqa__integer(cache->layout.dtype_v);
+    if (keys_rotated(tile, false)) {
+        rotate_queries(tile, q, type);
+        pack.q = tile->scratch->gathered;
+        pack.q_type = GQA_F32;
+        pack.map = &gathered;
+    }
     (integer ? tile->params->integer->pack_q : kernels->pack_q)(&pack);
     gqa__fold_begin(&tile->scratch->fold, tile->ld);
 }
@@ -302,8 +339,9 @@ static bool ends_in_block(const struct gqa__tile *tile)
 {
     const struct gqa__segment *const segment = tile->segment;
 
-    return tile->whole && tile->params->kernels->block_ends && segment->prior_m == NULL &&
-           segment->m == NULL && (segment->out != NULL || segment->lse != NULL);
+    return tile->whole && tile->params->kernels->block_ends && !keys_rotated(tile, true) &&
+           segment->prior_m == NULL && segment->m == NULL &&
+           (segment->out != NULL || segment->lse != NULL);
 }
 
 /* Counts the work of keys [first, end) of the tile. */
@@ -456,6 +494,9 @@ void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state)
     struct gqa__tile_scratch *const scratch = tile->scratch;
     struct gqa__finish finish;
 
+    if (keys_rotated(tile, true)) {
+        gqa__hadamard(state.o, shape->dv, tile->ld);
+    }
     if (segment->prior_m != NULL) { /* lower keys: the prior states are on the left */
         const struct gqa__state prior = gqa__fold_next(&scratch->fold);
         load_prior(tile, prior);

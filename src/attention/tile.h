@@ -25,7 +25,7 @@ struct gqa__tile_scratch {
     float *bias;      /* [F][R] */
     uint8_t *visible; /* [F][R] */
     uint8_t *seen;    /* [R][F]: of each token, or row, before it is copied to lanes */
-    float *gathered;  /* [R][dk] queries of several segments; NULL where there is one */
+    float *gathered;  /* [R][dk] queries of several segments, or rotated; NULL where neither is */
     void *panel;      /* gqa__view_scratch_bytes */
     void *kernel;     /* [scratch_bytes] of the kernel set */
     struct gqa__prefetch *prefetch; /* [GQA__BLOCK_PREFETCHES] */
@@ -74,9 +74,11 @@ struct gqa__tile {
     struct gqa__tile_scratch *scratch;
 };
 
-/* segments: most of a run. */
+struct gqa__attention_limits; /* attention.h */
+
 void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch *scratch,
-                             const struct gqa__params *params, int64_t max_keys, int32_t segments);
+                             const struct gqa__params *params,
+                             const struct gqa__attention_limits *limits);
 
 /* Set up rows, ranges and packed queries. tile->params, segment, spans, id, scratch are set. */
 void gqa__tile_begin(struct gqa__tile *tile);
@@ -84,14 +86,15 @@ void gqa__tile_begin(struct gqa__tile *tile);
 /* shared.c: the same for rows of several segments: tile->shared is set, too. */
 void gqa__tile_begin_shared(struct gqa__tile *tile);
 
-/* The last step of both: queries, where tile->map says from q on, packed; an empty fold. */
+/* The last step of both: queries, where tile->map says from q on, rotated if the keys are, and
+ * packed; an empty fold. */
 void gqa__tile_pack(struct gqa__tile *tile, const void *q, gqa_dtype type);
 
 /* Walk fold blocks [block_begin, block_end) cut to what the rows see, into scratch->fold. */
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end);
 
-/* Prior states, sink, division, and whatever outputs the segment asks for, from a folded state; not
- * for a tile that is finished. */
+/* Rotates the folded state back if V is rotated, in its place; then prior states, sink, division,
+ * and whatever outputs the segment asks for. Not for a tile that is finished. */
 void gqa__tile_end(struct gqa__tile *tile, struct gqa__state state);
 
 /* health.c: scores [keys][ld] of keys from `first` on, -inf where a row does not see the key; and

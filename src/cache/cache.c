@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/error.h"
+#include "base/hadamard.h"
 #include "base/memory.h"
 #include "cache/pages.h"
 #include "cache/ring.h"
@@ -133,20 +134,66 @@ void gqa__cache_extend(struct gqa_cache *cache, int32_t sequence_id, int32_t n,
     sequence->columns = columns_after;
 }
 
-/* K or V rows for slots [slot, slot + n) of a page. */
-static struct gqa__append_args append_args(const struct gqa__plane *plane, int32_t slot, int32_t n,
-                                           const float *src, int64_t src_stride)
+/* K, or V with value, of n tokens, which lie `step` elements apart, to slots [slot, slot + n) of a
+ * page. */
+struct slots_write {
+    bool value;
+    int32_t slot, n;
+    const float *src;
+    int64_t step;
+};
+
+/* One token after the other, rotated in between. Returns whether V is special. */
+static bool append_rotated(const struct gqa__kernels *kernels, const struct gqa__append_args *all,
+                           bool value)
 {
-    return (struct gqa__append_args){.page = plane->at,
-                                     .stride = plane->stride,
-                                     .slot = slot,
-                                     .n = n,
-                                     .src = src,
-                                     .src_stride = src_stride,
-                                     .dim = plane->dim,
-                                     .storage = plane->dtype,
-                                     .scale = plane->scale,
-                                     .scale_stride = plane->slots};
+    struct gqa__append_args one = *all;
+    float x[GQA__HEAD_DIM_MAX];
+    bool special = false;
+
+    one.n = 1;
+    one.src = x;
+    one.flush = false; /* of what is appended, not of what it is rotated to */
+    for (int32_t i = 0; i < all->n; i++) {
+        memcpy(x, all->src + i * all->src_stride, (size_t)all->dim * sizeof *x);
+        if (all->flush) {
+            kernels->flush(x, all->dim);
+        }
+        gqa__hadamard(x, all->dim, 1);
+        one.slot = all->slot + i;
+        if (value) {
+            special |= kernels->append_v(&one);
+        } else {
+            kernels->append_k(&one);
+        }
+    }
+    return special;
+}
+
+/* Returns whether V is special. */
+static bool write_slots(const struct gqa__cache_layout *layout, const struct gqa__plane *plane,
+                        const struct slots_write *write)
+{
+    const struct gqa__append_args args = {.page = plane->at,
+                                          .stride = plane->stride,
+                                          .slot = write->slot,
+                                          .n = write->n,
+                                          .src = write->src,
+                                          .src_stride = write->step,
+                                          .dim = plane->dim,
+                                          .storage = plane->dtype,
+                                          .flush = layout->flush,
+                                          .scale = plane->scale,
+                                          .scale_stride = plane->slots};
+
+    if (plane->rotated) {
+        return append_rotated(layout->kernels, &args, write->value);
+    }
+    if (write->value) {
+        return layout->kernels->append_v(&args);
+    }
+    layout->kernels->append_k(&args);
+    return false;
 }
 
 void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head, int32_t first,
@@ -162,17 +209,15 @@ void gqa__cache_write(struct gqa_cache *cache, int32_t sequence_id, int32_t head
         const int32_t page = gqa__cache_page(cache, sequence, first + done);
         if (rows->k != NULL) {
             const struct gqa__plane plane = gqa__cache_plane(cache, page, head, false);
-            struct gqa__append_args k =
-                append_args(&plane, slot, run, rows->k + done * rows->k_step, rows->k_step);
-            k.flush = layout->flush;
-            layout->kernels->append_k(&k);
+            const struct slots_write k = {false, slot, run, rows->k + done * rows->k_step,
+                                          rows->k_step};
+            (void)write_slots(layout, &plane, &k);
         }
         if (rows->v != NULL) {
             const struct gqa__plane plane = gqa__cache_plane(cache, page, head, true);
-            struct gqa__append_args v =
-                append_args(&plane, slot, run, rows->v + done * rows->v_step, rows->v_step);
-            v.flush = layout->flush;
-            if (layout->kernels->append_v(&v)) {
+            const struct slots_write v = {true, slot, run, rows->v + done * rows->v_step,
+                                          rows->v_step};
+            if (write_slots(layout, &plane, &v)) {
                 cache->special[(int64_t)page * layout->hkv + head] = 1;
             }
         }
@@ -190,7 +235,7 @@ void gqa__cache_get_row(const struct gqa_cache *cache, int32_t sequence_id,
     gqa__row_get(&plane, at->index % cache->layout.page_size, row);
 }
 
-/* A row of the page's own scaled type. */
+/* A row of the page's own form, of a scaled type. */
 static void put_row(struct gqa_cache *cache, int32_t sequence_id, const struct gqa__row_at *at,
                     const struct gqa__row *row)
 {
@@ -209,17 +254,17 @@ static void put_row(struct gqa_cache *cache, int32_t sequence_id, const struct g
 }
 
 void gqa__cache_set_row(struct gqa_cache *cache, int32_t sequence, const struct gqa__row_at *at,
-                        const struct gqa__row *row, gqa_dtype dtype)
+                        const struct gqa__row *row, struct gqa__row_form form)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
     float x[GQA__HEAD_DIM_MAX];
     const struct gqa__kv_rows k = {.k = x}, v = {.v = x};
 
-    if (gqa__scaled(dtype) && dtype == (at->value ? layout->dtype_v : layout->dtype_k)) {
+    if (gqa__scaled(form.dtype) && gqa__same_form(form, gqa__cache_form(cache, at->value))) {
         put_row(cache, sequence, at, row);
         return;
     }
-    gqa__row_values(row, dtype, at->value ? layout->dv : layout->dk, x);
+    gqa__row_values(row, form, at->value ? layout->dv : layout->dk, x);
     gqa__cache_write(cache, sequence, at->head, at->index, 1, at->value ? &v : &k);
 }
 
@@ -298,11 +343,11 @@ void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence_id, int32_t
 
     if (k != NULL) {
         gqa__cache_get_row(cache, sequence_id, &at, &row);
-        gqa__row_values(&row, layout->dtype_k, layout->dk, k);
+        gqa__row_values(&row, gqa__cache_form(cache, false), layout->dk, k);
     }
     if (v != NULL) {
         at.value = true;
         gqa__cache_get_row(cache, sequence_id, &at, &row);
-        gqa__row_values(&row, layout->dtype_v, layout->dv, v);
+        gqa__row_values(&row, gqa__cache_form(cache, true), layout->dv, v);
     }
 }

@@ -34,6 +34,7 @@ struct gqa__cache_layout {
     bool flush; /* denormals are stored as zero (config.denormals) */
     int32_t page_size;
     gqa_dtype dtype_k, dtype_v;
+    bool rotate_k, rotate_v;    /* rows are stored rotated (base/hadamard.h) */
     int64_t k_stride;           /* between K rows: elements, of scaled types bytes */
     int64_t v_stride;           /* between V rows (page_size if transposed) */
     bool v_transposed;          /* a token's V is a column */
@@ -132,7 +133,8 @@ struct gqa__kv_rows {
     int64_t k_step, v_step; /* elements from a token to the next */
 };
 
-/* Write them for indices [first, first + n). Different heads may be written by different tasks. */
+/* Write them for indices [first, first + n), rotated if the cache's are. Different heads may be
+ * written by different tasks. */
 void gqa__cache_write(struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t first,
                       int32_t n, const struct gqa__kv_rows *rows);
 
@@ -160,7 +162,7 @@ int64_t gqa__cache_keep_pages(const struct gqa_cache *cache, int32_t sequence, i
 void gqa__cache_keep(struct gqa_cache *cache, int32_t sequence, int32_t first, const int32_t *kept,
                      int32_t n);
 
-/* One token's K [dk] and V [dv] back as f32; either may be NULL. */
+/* One token's K [dk] and V [dv] back as f32, not rotated; either may be NULL. */
 void gqa__cache_load(const struct gqa_cache *cache, int32_t sequence, int32_t head, int32_t index,
                      float *k, float *v);
 

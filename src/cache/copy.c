@@ -12,7 +12,8 @@
 static bool pages_alike(const struct gqa__cache_layout *a, const struct gqa__cache_layout *b)
 {
     return (b->flush || !a->flush) && a->page_size == b->page_size && a->dtype_k == b->dtype_k &&
-           a->dtype_v == b->dtype_v && a->k_stride == b->k_stride && a->v_stride == b->v_stride &&
+           a->dtype_v == b->dtype_v && a->rotate_k == b->rotate_k && a->rotate_v == b->rotate_v &&
+           a->k_stride == b->k_stride && a->v_stride == b->v_stride &&
            a->v_transposed == b->v_transposed && a->kernels->numerics == b->kernels->numerics;
 }
 
@@ -66,9 +67,9 @@ static void copy_tokens(struct gqa_cache *to, int32_t to_sequence, const struct 
         for (int32_t i = first; i < first + n; i++) {
             const struct gqa__row_at k = {head, i, false}, v = {head, i, true};
             gqa__cache_get_row(from, from_sequence, &k, &row);
-            gqa__cache_set_row(to, to_sequence, &k, &row, from->layout.dtype_k);
+            gqa__cache_set_row(to, to_sequence, &k, &row, gqa__cache_form(from, false));
             gqa__cache_get_row(from, from_sequence, &v, &row);
-            gqa__cache_set_row(to, to_sequence, &v, &row, from->layout.dtype_v);
+            gqa__cache_set_row(to, to_sequence, &v, &row, gqa__cache_form(from, true));
         }
     }
 }

@@ -87,6 +87,21 @@ static gqa_status check_dtype(const struct gqa__kernels *kernels, gqa_dtype dtyp
     return GQA_OK;
 }
 
+/* Of which the types that are rounded only have nothing: their rows are not rotated. */
+static gqa_status check_rotation(int32_t rotate, gqa_dtype dtype, const char *field, gqa_error *err)
+{
+    if (rotate != 0 && rotate != 1) {
+        return gqa__fail(err, GQA_ERR_ARG, field, "is %d; it must be 0 or 1", (int)rotate);
+    }
+    if (rotate != 0 && !gqa__scaled(dtype)) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, field,
+                         "is 1 with storage type %d; only the quantised ones are rotated: GQA_I8 "
+                         "(5), GQA_E4M3 (6), GQA_E4M3_240 (7) and GQA_I4 (8)",
+                         (int)dtype);
+    }
+    return GQA_OK;
+}
+
 static bool whole_lines(size_t *bytes)
 {
     if (!gqa__add(*bytes, GQA__ALIGN - 1, bytes)) {
@@ -151,6 +166,12 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
     if (status == GQA_OK) {
         status = check_dtype(kernels, options->dtype_v, "options.dtype_v", err);
     }
+    if (status == GQA_OK) {
+        status = check_rotation(options->rotate_k, options->dtype_k, "options.rotate_k", err);
+    }
+    if (status == GQA_OK) {
+        status = check_rotation(options->rotate_v, options->dtype_v, "options.rotate_v", err);
+    }
     if (status != GQA_OK) {
         return status;
     }
@@ -158,6 +179,8 @@ gqa_status gqa__cache_layout_init(struct gqa__cache_layout *layout,
     layout->page_size = page_size;
     layout->dtype_k = options->dtype_k;
     layout->dtype_v = options->dtype_v;
+    layout->rotate_k = options->rotate_k != 0;
+    layout->rotate_v = options->rotate_v != 0;
     layout->v_transposed = kernels->v_transposed && !gqa__integer(layout->dtype_v);
     layout->k_scales = gqa__row_scales(layout->dtype_k, layout->dk);
     layout->v_scales = gqa__row_scales(layout->dtype_v, layout->dv);

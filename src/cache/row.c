@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/hadamard.h"
 #include "base/tensor.h"
 
 struct gqa__plane gqa__cache_plane(const struct gqa_cache *cache, int32_t page, int32_t head,
@@ -16,6 +17,7 @@ struct gqa__plane gqa__cache_plane(const struct gqa_cache *cache, int32_t page, 
         plane.at = gqa__cache_v(cache, page, head);
         plane.scale = gqa__cache_v_scale(cache, page, head);
         plane.dtype = layout->dtype_v;
+        plane.rotated = layout->rotate_v;
         plane.dim = layout->dv;
         plane.scales = layout->v_scales;
         plane.stride = layout->v_stride;
@@ -24,6 +26,7 @@ struct gqa__plane gqa__cache_plane(const struct gqa_cache *cache, int32_t page, 
         plane.at = gqa__cache_k(cache, page, head);
         plane.scale = gqa__cache_k_scale(cache, page, head);
         plane.dtype = layout->dtype_k;
+        plane.rotated = layout->rotate_k;
         plane.dim = layout->dk;
         plane.scales = layout->k_scales;
         plane.stride = layout->k_stride;
@@ -69,8 +72,9 @@ void gqa__row_put(const struct gqa__plane *plane, int32_t slot, const struct gqa
     }
 }
 
-void gqa__row_values(const struct gqa__row *row, gqa_dtype dtype, int32_t dim, float *dst)
+void gqa__row_values(const struct gqa__row *row, struct gqa__row_form form, int32_t dim, float *dst)
 {
+    const gqa_dtype dtype = form.dtype;
     const int32_t group = gqa__scale_group(dtype, dim);
 
     for (int32_t d = 0; d < dim; d++) {
@@ -83,6 +87,12 @@ void gqa__row_values(const struct gqa__row *row, gqa_dtype dtype, int32_t dim, f
         } else {
             memcpy(&half, row->element + (size_t)d * sizeof half, sizeof half);
             dst[d] = dtype == GQA_BF16 ? gqa__bf16_to_f32(half) : gqa__f16_to_f32(half);
+        }
+    }
+    if (form.rotated) {
+        gqa__hadamard(dst, dim, 1);
+        for (int32_t d = 0; d < dim; d++) {
+            dst[d] = gqa__canonical(dst[d]);
         }
     }
 }

@@ -8,19 +8,18 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/tensor.h"
-#include "cache/row.h"
 
 bool gqa__saved_place(struct gqa__saved *saved)
 {
-    const size_t k_scales = (size_t)gqa__row_scales(saved->dtype_k, saved->dk);
-    const size_t v_scales = (size_t)gqa__row_scales(saved->dtype_v, saved->dv);
+    const size_t k_scales = (size_t)gqa__row_scales(saved->k.dtype, saved->dk);
+    const size_t v_scales = (size_t)gqa__row_scales(saved->v.dtype, saved->dv);
     const struct {
         int32_t heads;
         size_t row; /* bytes of one head */
     } rows[GQA__SAVED_PARTS] = {{1, sizeof(int32_t)},
                                 {1, sizeof(int32_t)},
-                                {saved->hkv, gqa__stored_bytes(saved->dtype_k, saved->dk)},
-                                {saved->hkv, gqa__stored_bytes(saved->dtype_v, saved->dv)},
+                                {saved->hkv, gqa__stored_bytes(saved->k.dtype, saved->dk)},
+                                {saved->hkv, gqa__stored_bytes(saved->v.dtype, saved->dv)},
                                 {saved->hkv, k_scales * sizeof(float)},
                                 {saved->hkv, v_scales * sizeof(float)}};
     size_t at = gqa__saved_header(saved);
@@ -51,8 +50,8 @@ struct gqa__saved gqa__saved_form(const struct gqa_cache *cache, int32_t sequenc
                                .hkv = layout->hkv,
                                .dk = layout->dk,
                                .dv = layout->dv,
-                               .dtype_k = layout->dtype_k,
-                               .dtype_v = layout->dtype_v};
+                               .k = gqa__cache_form(cache, false),
+                               .v = gqa__cache_form(cache, true)};
 }
 
 static const char *type_name(gqa_dtype dtype)
@@ -65,10 +64,34 @@ static const char *type_name(gqa_dtype dtype)
     return names[dtype];
 }
 
+/* Are rows of K, or V, as the cache stores them? */
+static gqa_status check_form(const struct gqa_cache *cache, const struct gqa__saved *saved,
+                             bool value, const char *field, gqa_error *err)
+{
+    const struct gqa__row_form its = value ? saved->v : saved->k;
+    const struct gqa__row_form own = gqa__cache_form(cache, value);
+
+    if (its.dtype != own.dtype) {
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "a sequence with %s of %s; the cache that it goes to stores %s: convert "
+                         "must be 1",
+                         value ? "V" : "K", type_name(its.dtype), type_name(own.dtype));
+    }
+    if (its.rotated != own.rotated) {
+        return gqa__fail(err, GQA_ERR_ARG, field,
+                         "a sequence with %s %s; the cache that it goes to has options.rotate_%s "
+                         "%d: convert must be 1",
+                         value ? "V" : "K", its.rotated ? "rotated" : "not rotated",
+                         value ? "v" : "k", own.rotated ? 1 : 0);
+    }
+    return GQA_OK;
+}
+
 gqa_status gqa__saved_fits(const struct gqa_cache *cache, const struct gqa__saved *saved,
                            bool convert, const char *field, gqa_error *err)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
+    gqa_status status;
     const struct {
         const char *what;
         int32_t saved, cache;
@@ -82,13 +105,12 @@ gqa_status gqa__saved_fits(const struct gqa_cache *cache, const struct gqa__save
                              (int)sizes[i].saved, sizes[i].what, (int)sizes[i].cache);
         }
     }
-    const bool k = saved->dtype_k != layout->dtype_k, v = saved->dtype_v != layout->dtype_v;
-    if (!convert && (k || v)) {
-        return gqa__fail(err, GQA_ERR_ARG, field,
-                         "a sequence with %s of %s; the cache that it goes to stores %s: convert "
-                         "must be 1",
-                         k ? "K" : "V", type_name(k ? saved->dtype_k : saved->dtype_v),
-                         type_name(k ? layout->dtype_k : layout->dtype_v));
+    status = convert ? GQA_OK : check_form(cache, saved, false, field, err);
+    if (status == GQA_OK && !convert) {
+        status = check_form(cache, saved, true, field, err);
+    }
+    if (status != GQA_OK) {
+        return status;
     }
     const int64_t seen =
         gqa__retained_from(&cache->retention, saved->past.origin, (int64_t)saved->last + 1);
@@ -135,6 +157,11 @@ static void put_saved_row(const struct gqa__row *row, const struct gqa__plane *p
     }
 }
 
+static uint32_t type_word(struct gqa__row_form form)
+{
+    return (uint32_t)form.dtype | (form.rotated ? GQA__SAVED_ROTATED : 0);
+}
+
 static void put_header(const struct gqa__saved *saved, unsigned char *bytes)
 {
     gqa__put_u64(bytes, GQA__SAVED_MAGIC);
@@ -146,8 +173,8 @@ static void put_header(const struct gqa__saved *saved, unsigned char *bytes)
     gqa__put_u32(bytes + GQA__AT_HKV, (uint32_t)saved->hkv);
     gqa__put_u32(bytes + GQA__AT_DK, (uint32_t)saved->dk);
     gqa__put_u32(bytes + GQA__AT_DV, (uint32_t)saved->dv);
-    gqa__put_u32(bytes + GQA__AT_DTYPE_K, (uint32_t)saved->dtype_k);
-    gqa__put_u32(bytes + GQA__AT_DTYPE_V, (uint32_t)saved->dtype_v);
+    gqa__put_u32(bytes + GQA__AT_DTYPE_K, type_word(saved->k));
+    gqa__put_u32(bytes + GQA__AT_DTYPE_V, type_word(saved->v));
     gqa__put_u32(bytes + GQA__AT_FIRST, (uint32_t)saved->past.first);
     if (saved->past.first > 0) {
         gqa__put_u32(bytes + GQA__AT_ORIGIN, (uint32_t)saved->past.origin);

@@ -14,8 +14,8 @@
  *   32  u32      KV heads
  *   36  u32      head_dim of K
  *   40  u32      head_dim of V
- *   44  u32      storage type of K, a gqa_dtype
- *   48  u32      storage type of V
+ *   44  u32      storage type of K, a gqa_dtype; 256 more where its rows are rotated
+ *   48  u32      storage type of V, the same
  *   52  u32      index of the first token: so many have left before (cache/ring.h)
  *   56  u64      checksum
  *  (64  i32      position of index 0
@@ -35,11 +35,16 @@
 #define GQA__SAVED_H
 
 #include "cache/ring.h"
+#include "cache/row.h"
 
 #define GQA__SAVED_MAGIC   UINT64_C(0x0a0d716573617167) /* "gqaseq\r\n" */
 #define GQA__SAVED_VERSION 1
 #define GQA__SAVED_HEADER  64
 #define GQA__SAVED_LONGER  72 /* header of a sequence that has lost its beginning */
+
+#define GQA__SAVED_ROTATED                                                                         \
+    256u /* beside a storage type: readers from before it refuse the type                          \
+          */
 
 /* Where the numbers of the header are. */
 enum {
@@ -80,7 +85,7 @@ struct gqa__saved {
     struct gqa__ring_past past; /* before them */
     int32_t last;               /* position of the last one */
     int32_t hkv, dk, dv;
-    gqa_dtype dtype_k, dtype_v;
+    struct gqa__row_form k, v;
     struct gqa__saved_range part[GQA__SAVED_PARTS];
     size_t size;
 };
@@ -121,8 +126,8 @@ gqa_status gqa__saved_read(struct gqa__saved *saved, const unsigned char *bytes,
                            gqa_error *err);
 
 /* May the cache hold what the saved sequence, or one of another cache, consists of, and is all
- * there that a next token can see there? convert: its storage types may differ. field: what is
- * named. */
+ * there that a next token can see there? convert: its storage types and rotations may differ.
+ * field: what is named. */
 gqa_status gqa__saved_fits(const struct gqa_cache *cache, const struct gqa__saved *saved,
                            bool convert, const char *field, gqa_error *err);
 

@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/tensor.h"
-#include "cache/row.h"
 #include "cache/saved.h"
 
 /* A number of the header that counts something. */
@@ -22,18 +21,25 @@ static gqa_status get_count(const unsigned char *bytes, size_t at, const char *w
     return GQA_OK;
 }
 
-static gqa_status get_dtype(const unsigned char *bytes, size_t at, const char *what,
-                            gqa_dtype *dtype, gqa_error *err)
+static gqa_status get_form(const unsigned char *bytes, size_t at, const char *what,
+                           struct gqa__row_form *form, gqa_error *err)
 {
-    const uint32_t x = gqa__get_u32(bytes + at);
+    const uint32_t word = gqa__get_u32(bytes + at), x = word & ~GQA__SAVED_ROTATED;
     if (x > GQA_I4 || !gqa__stores((gqa_dtype)x)) {
         return gqa__fail(
             err, GQA_ERR_UNSUPPORTED, "bytes",
             "say that %s is of type %lu; it must be GQA_F32 (0), GQA_BF16 (1), GQA_F16 "
             "(2), GQA_I8 (5), GQA_E4M3 (6), GQA_E4M3_240 (7) or GQA_I4 (8)",
-            what, (unsigned long)x);
+            what, (unsigned long)word);
     }
-    *dtype = (gqa_dtype)x;
+    form->dtype = (gqa_dtype)x;
+    form->rotated = word != x;
+    if (form->rotated && !gqa__scaled(form->dtype)) {
+        return gqa__fail(err, GQA_ERR_UNSUPPORTED, "bytes",
+                         "say that %s is of type %lu and rotated; only GQA_I8 (5), GQA_E4M3 (6), "
+                         "GQA_E4M3_240 (7) and GQA_I4 (8) are",
+                         what, (unsigned long)x);
+    }
     return GQA_OK;
 }
 
@@ -117,10 +123,10 @@ static gqa_status get_header(struct gqa__saved *saved, const unsigned char *byte
         status = get_past(saved, bytes, err);
     }
     if (status == GQA_OK) {
-        status = get_dtype(bytes, GQA__AT_DTYPE_K, "K", &saved->dtype_k, err);
+        status = get_form(bytes, GQA__AT_DTYPE_K, "K", &saved->k, err);
     }
     if (status == GQA_OK) {
-        status = get_dtype(bytes, GQA__AT_DTYPE_V, "V", &saved->dtype_v, err);
+        status = get_form(bytes, GQA__AT_DTYPE_V, "V", &saved->v, err);
     }
     if (status != GQA_OK) {
         return status;
@@ -183,7 +189,7 @@ static bool codes_sound(const unsigned char *code, gqa_dtype type, int32_t n)
 static gqa_status check_scaled(const struct gqa__saved *saved, const unsigned char *bytes,
                                bool value, gqa_error *err)
 {
-    const gqa_dtype type = value ? saved->dtype_v : saved->dtype_k;
+    const gqa_dtype type = value ? saved->v.dtype : saved->k.dtype;
     const int32_t dim = value ? saved->dv : saved->dk, scales = gqa__row_scales(type, dim);
     const size_t row = gqa__stored_bytes(type, dim), rows = (size_t)saved->tokens;
     const unsigned char *const code = bytes + saved->part[value ? GQA__SAVED_V : GQA__SAVED_K].at;
@@ -251,7 +257,7 @@ gqa_status gqa__saved_read(struct gqa__saved *saved, const unsigned char *bytes,
 static void get_row(const struct gqa__saved *saved, const unsigned char *bytes, int32_t token,
                     const struct gqa__row_at *at, struct gqa__row *row)
 {
-    const gqa_dtype type = at->value ? saved->dtype_v : saved->dtype_k;
+    const gqa_dtype type = at->value ? saved->v.dtype : saved->k.dtype;
     const int32_t dim = at->value ? saved->dv : saved->dk;
     const enum gqa__saved_part part = at->value ? GQA__SAVED_V : GQA__SAVED_K;
     const enum gqa__saved_part part_scales = at->value ? GQA__SAVED_V_SCALES : GQA__SAVED_K_SCALES;
@@ -295,7 +301,7 @@ static void restore_lists(struct gqa_cache *cache, int32_t sequence, const struc
 }
 
 /* K and V of the saved tokens [first, first + n), head by head: codes and scales as they are where
- * the cache's type is the same. */
+ * the cache's form is the same. */
 static void restore_rows(struct gqa_cache *cache, int32_t sequence, const struct gqa__saved *saved,
                          const unsigned char *bytes, int32_t first, int32_t n)
 {
@@ -305,10 +311,10 @@ static void restore_rows(struct gqa_cache *cache, int32_t sequence, const struct
         for (int32_t i = first; i < first + n; i++) {
             struct gqa__row_at at = {head, saved->past.first + i, false};
             get_row(saved, bytes, i, &at, &row);
-            gqa__cache_set_row(cache, sequence, &at, &row, saved->dtype_k);
+            gqa__cache_set_row(cache, sequence, &at, &row, saved->k);
             at.value = true;
             get_row(saved, bytes, i, &at, &row);
-            gqa__cache_set_row(cache, sequence, &at, &row, saved->dtype_v);
+            gqa__cache_set_row(cache, sequence, &at, &row, saved->v);
         }
     }
 }

@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+#include "base/fpmode.h"
+#include "base/hadamard.h"
+
 static uint32_t size_bits(float x)
 {
     return gqa__f32_bits(x) & 0x7fffffffu;
@@ -19,9 +22,10 @@ static bool is_finite(float x)
     return size_bits(x) < 0x7f800000u;
 }
 
-/* Codes and their scales. Where a scale is NaN or 0 the codes are 0. */
-static void count_codes(gqa_health_stored *count, const float *x, const struct gqa__row *row,
-                        gqa_dtype dtype, int32_t dim)
+/* Codes and their scales. Where a scale is NaN or 0 the codes are 0. All that a NaN of a rotated
+ * row is spread over has a scale that is NaN, or comes from one that has. */
+static void count_codes(gqa_health_stored *count, const float *x, const float *given,
+                        const struct gqa__row *row, gqa_dtype dtype, int32_t dim)
 {
     const int32_t group = gqa__scale_group(dtype, dim);
     const uint32_t limit = gqa__f32_bits(gqa__code_limit(dtype));
@@ -31,22 +35,22 @@ static void count_codes(gqa_health_stored *count, const float *x, const struct g
         const uint32_t code = size_bits(gqa__code_value(dtype, row->element, d));
 
         count->lost += nan && !is_nan(x[d]);
-        count->vanished += !nan && code == 0 && size_bits(x[d]) != 0;
+        count->vanished += !nan && code == 0 && size_bits(given[d]) != 0;
         count->saturated += code == limit;
     }
 }
 
-void gqa__stored_row(gqa_health_stored *count, const float *x, const struct gqa__row *row,
-                     gqa_dtype dtype, int32_t dim)
+void gqa__stored_row(gqa_health_stored *count, const float *x, const float *given,
+                     const struct gqa__row *row, gqa_dtype dtype, int32_t dim)
 {
     float y[GQA__HEAD_DIM_MAX];
 
     count->values += dim;
     if (gqa__scaled(dtype)) {
-        count_codes(count, x, row, dtype, dim);
+        count_codes(count, x, given, row, dtype, dim);
         return;
     }
-    gqa__row_values(row, dtype, dim, y);
+    gqa__row_values(row, (struct gqa__row_form){dtype, false}, dim, y);
     for (int32_t d = 0; d < dim; d++) {
         count->vanished += size_bits(y[d]) == 0 && size_bits(x[d]) != 0;
         count->saturated += is_finite(x[d]) && !is_finite(y[d]);
@@ -57,11 +61,22 @@ void gqa__stored_in_cache(gqa_health_stored *count, const float *x, const struct
                           int32_t sequence, const struct gqa__row_at *at)
 {
     const struct gqa__cache_layout *const layout = &cache->layout;
+    const struct gqa__row_form form = gqa__cache_form(cache, at->value);
+    const int32_t dim = at->value ? layout->dv : layout->dk;
+    float rotated[GQA__HEAD_DIM_MAX];
     struct gqa__row row;
 
     gqa__cache_get_row(cache, sequence, at, &row);
-    gqa__stored_row(count, x, &row, at->value ? layout->dtype_v : layout->dtype_k,
-                    at->value ? layout->dv : layout->dk);
+    if (form.rotated) { /* as gqa__cache_write does it */
+        const gqa__fpmode mode = gqa__fpmode_enter();
+        memcpy(rotated, x, (size_t)dim * sizeof *rotated);
+        if (layout->flush) {
+            layout->kernels->flush(rotated, dim);
+        }
+        gqa__hadamard(rotated, dim, 1);
+        gqa__fpmode_leave(mode);
+    }
+    gqa__stored_row(count, x, form.rotated ? rotated : x, &row, form.dtype, dim);
 }
 
 /* The host's formats are floats: as f32 they are what they are. */
@@ -74,5 +89,5 @@ void gqa__stored_in_host(gqa_health_stored *count, const float *x, const struct 
 
     gqa__view_load(view, at->head, at->index, at->value ? NULL : y, at->value ? y : NULL);
     memcpy(row.element, y, (size_t)dim * sizeof *y);
-    gqa__stored_row(count, x, &row, GQA_F32, dim);
+    gqa__stored_row(count, x, x, &row, GQA_F32, dim);
 }

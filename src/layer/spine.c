@@ -110,9 +110,12 @@ static void carve_attention(struct gqa__spine *spine, struct gqa__arena *arena)
         arena->failed = arena->failed || size > INT64_MAX;
         spine->reference = gqa__arena_take(arena, size > INT64_MAX ? 0 : (int64_t)size, 1);
     } else {
-        const struct gqa__attention_limits limits = {spine->block,
-                                                     (int32_t)gqa__min(spine->block, call->batch),
-                                                     call->keys, gqa__thread_count(call->runtime)};
+        const struct gqa__attention_limits limits = {
+            .tokens = spine->block,
+            .segments = (int32_t)gqa__min(spine->block, call->batch),
+            .keys = call->keys,
+            .threads = gqa__thread_count(call->runtime),
+            .rotated = call->cache != NULL && call->cache->layout.rotate_k};
         spine->attention = gqa__attention_carve(arena, call->params, &limits);
     }
 }

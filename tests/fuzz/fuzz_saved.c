@@ -33,9 +33,11 @@ static gqa_cache *open_cache(struct model *m)
     options.num_pages = take_rarely(&m->scene.in, 4) ? 1 : 0;
     if (take_rarely(&m->scene.in, 2)) {
         options.dtype_k = TAKE_OF(&m->scene.in, types);
+        options.rotate_k = options.dtype_k != GQA_BF16 && take_rarely(&m->scene.in, 2);
     }
     if (take_rarely(&m->scene.in, 2)) {
         options.dtype_v = TAKE_OF(&m->scene.in, types);
+        options.rotate_v = options.dtype_v != GQA_BF16 && take_rarely(&m->scene.in, 2);
     }
     FUZZ_CHECK(gqa_cache_create(&cache, m->layer, &options, NULL) == GQA_OK);
     return cache;

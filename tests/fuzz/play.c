@@ -75,6 +75,12 @@ static void draw_options(struct play *play, gqa_cache_options *options)
     if (take_rarely(in, 3)) {
         options->dtype_k = GQA_BF16;
         options->dtype_v = GQA_BF16;
+    } else if (take_rarely(in, 3)) {
+        static const gqa_dtype types[] = {GQA_I8, GQA_I4, GQA_E4M3};
+        options->dtype_k = TAKE_OF(in, types);
+        options->dtype_v = TAKE_OF(in, types);
+        options->rotate_k = take_below(in, 2);
+        options->rotate_v = take_below(in, 2);
     }
     if (play->scene.hostile && take_rarely(in, 4)) {
         options->max_sequences = take_rarely(in, 2) ? take_odd_int(in) : options->max_sequences;
@@ -82,6 +88,7 @@ static void draw_options(struct play *play, gqa_cache_options *options)
         options->page_size = take_rarely(in, 4) ? take_odd_int(in) : options->page_size;
         options->num_pages = take_rarely(in, 2) ? take_odd_long(in) : options->num_pages;
         options->dtype_k = take_rarely(in, 4) ? (gqa_dtype)take_below(in, 9) : options->dtype_k;
+        options->rotate_k = take_rarely(in, 4) ? take_odd_int(in) : options->rotate_k;
     }
 }
 

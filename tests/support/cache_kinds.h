@@ -15,6 +15,7 @@ struct cache_kind {
     gqa_numerics numerics;
     gqa_dtype dtype_k, dtype_v;
     int32_t panel_keys, depth_step, value_step;
+    bool rotate_k, rotate_v;
 };
 
 extern const struct cache_kind cache_kinds[];

@@ -44,6 +44,8 @@ gqa_cache *cascade_cache(struct cascade *s, int32_t page_size, gqa_dtype storage
     options.max_tokens = CASCADE_KEYS;
     options.page_size = page_size;
     options.dtype_k = options.dtype_v = storage;
+    options.rotate_k = s->rotate_k;
+    options.rotate_v = s->rotate_v;
     if (s->rings) {
         gqa_cache_options_retain(&options, s->plain);
         options.call_tokens = CASCADE_TOKENS;

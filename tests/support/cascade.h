@@ -31,7 +31,8 @@ struct cascade {
     float sinks[CASCADE_HQ], slopes[CASCADE_HQ];
     gqa_layer *plain, *other; /* one thread; some threads and some way */
     gqa_cache *shared, *apart;
-    bool rings; /* the caches give back what no token can see any more */
+    bool rotate_k, rotate_v; /* of caches of a quantised type */
+    bool rings;              /* the caches give back what no token can see any more */
     int32_t sequences;
     float q[CASCADE_TOKENS][CASCADE_HQ][CASCADE_DK], k[CASCADE_KEYS][CASCADE_HKV][CASCADE_DK],
         v[CASCADE_KEYS][CASCADE_HKV][CASCADE_DV];

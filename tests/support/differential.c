@@ -19,6 +19,8 @@ void differential_truth_init(differential_truth *truth, const random_case *c)
     oracle_layer_init(&truth->layer, &c->config, &c->weights);
     if (c->has_cache) {
         oracle_cache_init(&truth->cache, c->sequences, c->cache.dtype_k, c->cache.dtype_v);
+        truth->cache.rotate_k = c->cache.rotate_k != 0;
+        truth->cache.rotate_v = c->cache.rotate_v != 0;
     }
     for (int i = 0; i < c->calls; i++) {
         oracle_forward(&truth->layer, c->has_cache ? &truth->cache : NULL, &c->call[i].inputs,
@@ -345,6 +347,15 @@ static gqa_dtype read_as(gqa_dtype storage)
     return storage == GQA_BF16 || storage == GQA_F16 ? storage : GQA_F32;
 }
 
+/* A row of `heads` heads as it is read: rotated back. */
+static void read_back(oracle_num *read, const oracle_num *stored, int heads, int dim, bool rotated)
+{
+    memcpy(read, stored, (size_t)(heads * dim) * sizeof *read);
+    for (int h = 0; h < heads && rotated; h++) {
+        oracle_rotate(read + h * dim, dim);
+    }
+}
+
 static void compare_cache(struct trial *t, const gqa_cache *cache, const differential_truth *truth)
 {
     const oracle_layer *l = &truth->layer;
@@ -360,6 +371,7 @@ static void compare_cache(struct trial *t, const gqa_cache *cache, const differe
         float *k = random_memory(t->c, (size_t)(n * l->hkv * l->dk), 4);
         float *v = random_memory(t->c, (size_t)(n * l->hkv * l->dv), 4);
         int32_t *positions = random_memory(t->c, (size_t)n, 4);
+        oracle_num *read = random_memory(t->c, (size_t)(l->hkv * (l->dk + l->dv)), sizeof *read);
         gqa_tensor key = gqa_tensor_3d(k, GQA_F32, l->hkv, n, l->dk);
         gqa_tensor value = gqa_tensor_3d(v, GQA_F32, l->hkv, n, l->dv);
         if (n > 0 && gqa_cache_read(cache, p->b, 0, &key, &value, positions, NULL) != GQA_OK) {
@@ -371,16 +383,16 @@ static void compare_cache(struct trial *t, const gqa_cache *cache, const differe
                 fail(t, "cache", "another position");
             }
             p->what = "cached k";
+            read_back(read, s->tokens[p->t].k, l->hkv, l->dk, truth->cache.rotate_k);
             for (p->i = 0; p->i < l->hkv * l->dk; p->i++) {
                 int at = (p->i / l->dk * n + p->t) * l->dk + p->i % l->dk;
-                differential_number(p, (double)k[at], s->tokens[p->t].k[p->i],
-                                    read_as(truth->cache.dtype_k));
+                differential_number(p, (double)k[at], read[p->i], read_as(truth->cache.dtype_k));
             }
             p->what = "cached v";
+            read_back(read, s->tokens[p->t].v, l->hkv, l->dv, truth->cache.rotate_v);
             for (p->i = 0; p->i < l->hkv * l->dv; p->i++) {
                 int at = (p->i / l->dv * n + p->t) * l->dv + p->i % l->dv;
-                differential_number(p, (double)v[at], s->tokens[p->t].v[p->i],
-                                    read_as(truth->cache.dtype_v));
+                differential_number(p, (double)v[at], read[p->i], read_as(truth->cache.dtype_v));
             }
         }
     }

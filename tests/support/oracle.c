@@ -11,6 +11,7 @@ void oracle_cache_init(oracle_cache *cache, int sequences, gqa_dtype dtype_k, gq
 {
     cache->dtype_k = dtype_k;
     cache->dtype_v = dtype_v;
+    cache->rotate_k = cache->rotate_v = false;
     cache->count = sequences;
     cache->sequences = oracle_zeros((size_t)sequences, sizeof *cache->sequences);
 }
@@ -55,22 +56,41 @@ static oracle_token *push(oracle_sequence *sequence)
     return &sequence->tokens[sequence->length++];
 }
 
-/* A row of a scaled type, read back as f32. Numbers that are off by e move each code by a step at
- * most, and what is off besides. */
-static void store_scaled(const oracle_num *x, int dim, gqa_dtype dtype, oracle_num *y)
+/* What is quantised, and how far it may be off: x is a float where its error is 0, and then its
+ * rotation is known to the bit. */
+static void before_codes(const oracle_num *x, int dim, bool rotated, float *values, double *off)
+{
+    oracle_num turned[STORED_ROW_MOST];
+    bool exact = true;
+    for (int d = 0; d < dim; d++) {
+        values[d] = (float)x[d].v;
+        turned[d] = x[d];
+        turned[d].e += x[d].e > 0.0 ? ORACLE_U * fabs(x[d].v) : 0.0;
+        exact = exact && x[d].e == 0.0;
+    }
+    if (rotated) {
+        stored_rotate(values, dim);
+        oracle_rotate(turned, dim);
+    }
+    for (int d = 0; d < dim; d++) {
+        off[d] = rotated && exact ? 0.0 : turned[d].e;
+    }
+}
+
+/* A row of a scaled type, read back as f32 without rotating it back. Numbers that are off by e move
+ * each code by a step at most, and what is off besides. */
+static void store_scaled(const oracle_num *x, int dim, gqa_dtype dtype, bool rotated, oracle_num *y)
 {
     struct stored_row row;
     float values[STORED_ROW_MOST];
-    for (int d = 0; d < dim; d++) {
-        values[d] = (float)x[d].v;
-    }
+    double off[STORED_ROW_MOST];
+    before_codes(x, dim, rotated, values, off);
     stored_row(&row, values, dim, dtype);
     for (int g = 0; g < row.scales; g++) {
         const int end = (g + 1) * row.group < dim ? (g + 1) * row.group : dim;
         double most = 0.0;
         for (int d = g * row.group; d < end; d++) {
-            /* x is a float where its error is 0. */
-            most = fmax(most, x[d].e + (x[d].e > 0.0 ? ORACLE_U * fabs(x[d].v) : 0.0));
+            most = fmax(most, off[d]);
         }
         for (int d = g * row.group; d < end; d++) {
             /* A step of e4m3 is an eighth of the value, or 2^-9. Reading back rounds once. */
@@ -83,11 +103,12 @@ static void store_scaled(const oracle_num *x, int dim, gqa_dtype dtype, oracle_n
     }
 }
 
-static oracle_num *copy_stored(const oracle_num *x, int heads, int dim, gqa_dtype dtype)
+static oracle_num *copy_stored(const oracle_num *x, int heads, int dim, gqa_dtype dtype,
+                               bool rotated)
 {
     oracle_num *y = oracle_zeros((size_t)(heads * dim), sizeof *y);
     for (int h = 0; h < heads && stored_scaled(dtype); h++) {
-        store_scaled(x + h * dim, dim, dtype, y + h * dim);
+        store_scaled(x + h * dim, dim, dtype, rotated, y + h * dim);
     }
     for (int i = 0; i < heads * dim && !stored_scaled(dtype); i++) {
         y[i] = oracle_round_num(x[i], dtype);
@@ -102,6 +123,7 @@ typedef struct call {
     oracle_result *result;
     oracle_sequence *sequence; /* of the batch row at work */
     gqa_dtype dtype_k, dtype_v;
+    bool rotate_k, rotate_v;
     bool from_hidden, has_sum, read_only;
     int b, first, n; /* batch row, its first valid column and number of valid tokens */
     int past;        /* tokens of the sequence before this call's */
@@ -289,8 +311,10 @@ static void append(const call *c, int t, int position)
     token->column = c->active_column + t;
     token->integer_k = stored_integer(c->dtype_k);
     token->integer_v = stored_integer(c->dtype_v);
-    token->k = copy_stored(stage_at(c, GQA_STAGE_K, t), l->hkv, l->dk, c->dtype_k);
-    token->v = copy_stored(stage_at(c, GQA_STAGE_V, t), l->hkv, l->dv, c->dtype_v);
+    token->rotated_k = c->rotate_k;
+    token->rotated_v = c->rotate_v;
+    token->k = copy_stored(stage_at(c, GQA_STAGE_K, t), l->hkv, l->dk, c->dtype_k, c->rotate_k);
+    token->v = copy_stored(stage_at(c, GQA_STAGE_V, t), l->hkv, l->dv, c->dtype_v, c->rotate_v);
 }
 
 static void attend(const call *c, int t, int position)
@@ -421,6 +445,8 @@ void oracle_forward(const oracle_layer *layer, oracle_cache *cache, const gqa_in
     result->tokens = (int)x->shape[x->rank == rank ? 1 : 0];
     c.dtype_k = cache != NULL ? cache->dtype_k : layer->bf16 ? GQA_BF16 : GQA_F32;
     c.dtype_v = cache != NULL ? cache->dtype_v : c.dtype_k;
+    c.rotate_k = cache != NULL && cache->rotate_k;
+    c.rotate_v = cache != NULL && cache->rotate_v;
     open_result(&c);
     for (c.b = 0; c.b < result->batch; c.b++) {
         int id = inputs->sequences != NULL ? inputs->sequences[c.b] : c.b;

@@ -54,6 +54,7 @@ typedef struct oracle_token {
     int position, column;
     oracle_num *k, *v; /* as stored: [hkv * dk], [hkv * dv] */
     bool integer_k, integer_v;
+    bool rotated_k, rotated_v; /* the rows are */
 } oracle_token;
 
 typedef struct oracle_sequence {
@@ -63,6 +64,7 @@ typedef struct oracle_sequence {
 
 typedef struct oracle_cache {
     gqa_dtype dtype_k, dtype_v;
+    bool rotate_k, rotate_v; /* false, unless set before the first token comes */
     int count;
     oracle_sequence *sequences;
 } oracle_cache;
@@ -103,6 +105,9 @@ void *oracle_zeros(size_t count, size_t size); /* ends the test program when mem
 /* Element [a][b][c][d] of a tensor whose leading dimensions may be missing (then the leading
  * indices must be 0). Masks read as 0 or 1. */
 double oracle_at(const gqa_tensor *t, int64_t a, int64_t b, int64_t c, int64_t d);
+
+/* The Hadamard rotation of a row of n, in place; rotated twice it is what it was. */
+void oracle_rotate(oracle_num *x, int n);
 
 /* Round to nearest even of the format; the value itself for GQA_F32. */
 double oracle_round(double x, gqa_dtype dtype);

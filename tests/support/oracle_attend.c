@@ -128,7 +128,13 @@ static void collect(const oracle_layer *layer, const oracle_row *row, row_keys *
     keys->key = oracle_zeros((size_t)length, sizeof *keys->key);
     keys->s = oracle_zeros((size_t)length, sizeof *keys->s);
     keys->n = 0;
-    scale_query(layer, row->q, q);
+    for (int d = 0; d < layer->dk; d++) {
+        q[d] = row->q[d];
+    }
+    if (length > 0 && row->keys->tokens[0].rotated_k) {
+        oracle_rotate(q, layer->dk);
+    }
+    scale_query(layer, q, q);
     for (int i = row->range_begin; i < end; i++) {
         const oracle_token *key = &row->keys->tokens[i];
         if (oracle_visible(layer, row, key)) {
@@ -229,6 +235,9 @@ oracle_num oracle_attention_row(const oracle_layer *layer, const oracle_row *row
                 out[d].e += v.v != 0.0 ? 6e-36 : 0.0;
             }
             out[d].e += 4 * ORACLE_U * fabs(out[d].v);
+        }
+        if (keys.key[0]->rotated_v) {
+            oracle_rotate(out, layer->dv);
         }
         free(p);
     }

@@ -17,6 +17,42 @@ void *oracle_zeros(size_t count, size_t size)
     return memory;
 }
 
+/* A block: each result is a sum of all n elements, of either sign, times 1/sqrt(n). In f32 an
+ * element meets the rounding of the factor, that of the product, and one for each of log2 n sums;
+ * one u more is for products of these. A denormal product is off by half its last place at most. */
+static void rotate_block(oracle_num *x, int n)
+{
+    double v[512], sum_e = 0.0, size = 0.0;
+    const double factor = 1.0 / sqrt((double)n);
+    for (int i = 0; i < n; i++) {
+        v[i] = 0.0;
+        for (int j = 0; j < n; j++) {
+            bool odd = false;
+            for (int both = i & j; both != 0; both &= both - 1) {
+                odd = !odd;
+            }
+            v[i] += odd ? -x[j].v : x[j].v;
+        }
+        sum_e += x[i].e;
+        size += fabs(x[i].v) + x[i].e;
+    }
+    for (int i = 0; i < n; i++) {
+        x[i].v = factor * v[i];
+        x[i].e = factor * (sum_e + (ilogb((double)n) + 3) * ORACLE_U * size);
+        x[i].e += size > 0.0 ? n * 0x1p-149 : 0.0;
+    }
+}
+
+void oracle_rotate(oracle_num *x, int n)
+{
+    for (int done = 0, block; done < n; done += block) {
+        block = 1 << ilogb((double)(n - done));
+        if (block > 1) {
+            rotate_block(x + done, block);
+        }
+    }
+}
+
 static double read_bf16(uint16_t h)
 {
     uint32_t u = (uint32_t)h << 16;

@@ -419,9 +419,11 @@ static void choose_cache(random_case *c)
 {
     static const int pages[] = {0, 16, 32, 64, 128, 256, 512};
     static const gqa_dtype k_types[] = {GQA_F32, GQA_F32, GQA_BF16, GQA_BF16, GQA_F32,
-                                        GQA_F16, GQA_F16, GQA_I8,   GQA_E4M3, GQA_I4};
+                                        GQA_F16, GQA_F16, GQA_I8,   GQA_E4M3, GQA_I4,
+                                        GQA_I4,  GQA_I8,  GQA_E4M3};
     static const gqa_dtype v_types[] = {GQA_F32, GQA_F32,  GQA_BF16, GQA_F32, GQA_BF16,
-                                        GQA_F16, GQA_BF16, GQA_I8,   GQA_I4,  GQA_E4M3_240};
+                                        GQA_F16, GQA_BF16, GQA_I8,   GQA_I4,  GQA_E4M3_240,
+                                        GQA_I4,  GQA_E4M3, GQA_I8};
     bool bf16 = c->config.numerics == GQA_NUMERICS_BF16;
     int mode = c->choice[OPT_CACHE];
     c->has_cache = mode != 0;
@@ -432,6 +434,8 @@ static void choose_cache(random_case *c)
     c->cache.page_size = pages[c->choice[OPT_PAGE]];
     c->cache.dtype_k = bf16 && mode < 7 ? GQA_BF16 : k_types[mode];
     c->cache.dtype_v = bf16 && mode < 7 ? GQA_BF16 : v_types[mode];
+    c->cache.rotate_k = mode >= 10 ? 1 : 0;
+    c->cache.rotate_v = mode == 10 || mode == 12 ? 1 : 0;
 }
 
 void random_calls(random_case *c)

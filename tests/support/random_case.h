@@ -98,7 +98,7 @@ typedef enum random_option {
     OPTION_COUNT
 } random_option;
 
-enum { RANDOM_VALUES = 10, RANDOM_CALLS = 4 };
+enum { RANDOM_VALUES = 13, RANDOM_CALLS = 4 };
 
 typedef struct random_option_info {
     const char *name;

@@ -74,10 +74,11 @@ const random_option_info random_options[OPTION_COUNT] = {
     [OPT_OUTPUT_TYPE] = {"output_type", 3, 4, {"f32", "bf16", "f16"}},
     [OPT_STRIDES] = {"strides", 3, 0, {"packed", "gaps", "zero"}},
     [OPT_CACHE] = {"cache",
-                   10,
+                   13,
                    1,
                    {"none", "default", "bf16", "k-bf16", "v-bf16", "f16", "k-f16", "int8",
-                    "e4m3,int4", "int4,e4m3"}},
+                    "e4m3,int4", "int4,e4m3", "int4 rotated", "int8 rotated,e4m3",
+                    "e4m3 rotated,int8 rotated"}},
     [OPT_PAGE] = {"page_size", 7, 0, {"0", "16", "32", "64", "128", "256", "512"}},
     [OPT_BATCH] = {"batch", 3, 0, {"1", "2", "3"}},
     [OPT_CALLS] = {"calls", 5, 0, {"one", "prefill+prefill", "prefill+1", "prefill+1+1", "a+k+1"}},
@@ -109,7 +110,8 @@ typedef struct random_rule {
 } random_rule;
 
 enum { V0 = 1, V1 = 2, V2 = 4, V3 = 8, V4 = 16, V5 = 32, V6 = 64, V7 = 128, V8 = 256, V9 = 512 };
-enum { SOME = 1022 };
+enum { V10 = 1024, V11 = 2048, V12 = 4096 };
+enum { SOME = 8190 };
 
 /* Those between two options of the config only save draws: the checker has the last word. */
 static const random_rule rules[] = {
@@ -162,7 +164,8 @@ static const random_rule rules[] = {
     {OPT_BORROW, SOME, OPT_CACHE, SOME},
     {OPT_CALLS, SOME, OPT_CACHE, SOME},
     {OPT_PAGE, SOME, OPT_CACHE, SOME},
-    {OPT_NUMERICS, V1, OPT_CACHE, V0 | V1 | V2 | V7 | V8 | V9}, /* no f32, no f16 */
+    {OPT_NUMERICS, V1, OPT_CACHE, V0 | V1 | V2 | V7 | V8 | V9 | V10 | V11 | V12},
+    /* (no f32, no f16) */
     {OPT_NUMERICS, V1, OPT_REFERENCE_F64, V0}, /* backend reference has f32 numerics */
     {OPT_POSITIONS, V3, OPT_MASK, SOME},       /* ids that do not rise need a mask */
     {OPT_NAN, V1, OPT_MASK, SOME},

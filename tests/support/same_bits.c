@@ -19,6 +19,7 @@
 #include "support/kernels8.h"
 #include "support/oracle.h"
 #include "support/parallel.h"
+#include "support/stored_row.h"
 
 /* Multiply-adds that one run of n tokens may cost, about. */
 enum { COST = 5000000 };
@@ -192,6 +193,8 @@ static bool open_run(struct run *run)
     if (way->dtype_v != GQA_F32) {
         options.dtype_v = way->dtype_v;
     }
+    options.rotate_k = way->rotate && stored_scaled(options.dtype_k);
+    options.rotate_v = way->rotate && stored_scaled(options.dtype_v);
     return way->no_cache ||
            gqa_cache_create(&run->cache, run->layer, &options, &run->err) == GQA_OK;
 }

@@ -37,6 +37,7 @@ typedef struct same_bits_way {
     bool ring; /* the cache keeps what the layer sees */
     int page_size;
     gqa_dtype dtype_k, dtype_v; /* F32 = the default of the numerics */
+    bool rotate;                /* the one that is quantised, or both */
     const int *order;           /* [B] batch entry of each place; NULL = 0, 1, 2 */
     bool alone;                 /* every batch entry in calls of its own */
     bool flat;                  /* flat calls: no padding between the entries */

@@ -12,7 +12,6 @@
 #include <cmocka.h>
 
 #include "cache/cache.h"
-#include "support/cache_kinds.h"
 #include "support/random.h"
 #include "support/stored_row.h"
 
@@ -129,16 +128,14 @@ void lines_keep(struct lines *lines, int32_t sequence, int32_t last, const int32
 
 /* Row i of what was read, [HKV][rows][dim], and what it must be, [HKV][dim]. */
 static bool same_rows(const float *read, const float *numbers, int32_t rows, int32_t i, int32_t dim,
-                      gqa_dtype storage)
+                      const struct rig_kind *kind)
 {
     for (int32_t head = 0; head < RIG_HKV; head++) {
         const float *const row = read + ((int64_t)head * rows + i) * dim;
-        struct stored_row want;
-        stored_row(&want, numbers + head * dim, dim, storage);
-        for (int32_t d = 0; d < dim; d++) {
-            if (float_bits(row[d]) != float_bits(stored_value(&want, d))) {
-                return false;
-            }
+        float want[STORED_ROW_MOST];
+        stored_read(want, numbers + head * dim, dim, kind->storage, kind->rotate);
+        if (memcmp(row, want, (size_t)dim * sizeof *row) != 0) {
+            return false;
         }
     }
     return true;
@@ -178,8 +175,8 @@ void lines_compare(const struct rig *rig, const gqa_cache *cache, int32_t sequen
     for (int32_t i = first; i < line->length; i++) {
         float own_k[RIG_HKV * RIG_DK], own_v[RIG_HKV * RIG_DV];
         rig_numbers(line->token[i].seed, own_k, own_v);
-        if (!same_rows(k, own_k, held, i - first, RIG_DK, rig->kind.storage) ||
-            !same_rows(v, own_v, held, i - first, RIG_DV, rig->kind.storage)) {
+        if (!same_rows(k, own_k, held, i - first, RIG_DK, &rig->kind) ||
+            !same_rows(v, own_v, held, i - first, RIG_DV, &rig->kind)) {
             fail_msg("token %d of sequence %d holds other numbers (isa %d, numerics %d, storage "
                      "%d, page_size %d)",
                      i, sequence, (int)rig->kind.isa, (int)rig->kind.numerics,

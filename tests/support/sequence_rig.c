@@ -17,14 +17,22 @@
 #include "support/random.h"
 
 #define KINDS(isa, a, b, c)                                                                        \
-    {isa, GQA_NUMERICS_F32, GQA_F32, a, 1, 0}, {isa, GQA_NUMERICS_F32, GQA_BF16, b, 2, 3},         \
-        {isa, GQA_NUMERICS_F32, GQA_F16, c, 1, 7}, {isa, GQA_NUMERICS_F32, GQA_I8, a, 2, 0},       \
-        {isa, GQA_NUMERICS_F32, GQA_E4M3, b, 1, 5}, {isa, GQA_NUMERICS_F32, GQA_I4, c, 3, 0},      \
-        {isa, GQA_NUMERICS_BF16, GQA_I8, b, 2, 0},                                                 \
-        {isa, GQA_NUMERICS_BF16, GQA_E4M3_240, c, 1, 0},                                           \
-        {isa, GQA_NUMERICS_BF16, GQA_I4, a, 1, 6}, {isa, GQA_NUMERICS_BF16, GQA_BF16, c, 3, 0},    \
+    {isa, GQA_NUMERICS_F32, GQA_F32, a, 1, 0, false},                                              \
+        {isa, GQA_NUMERICS_F32, GQA_BF16, b, 2, 3, false},                                         \
+        {isa, GQA_NUMERICS_F32, GQA_F16, c, 1, 7, false},                                          \
+        {isa, GQA_NUMERICS_F32, GQA_I8, a, 2, 0, false},                                           \
+        {isa, GQA_NUMERICS_F32, GQA_E4M3, b, 1, 5, false},                                         \
+        {isa, GQA_NUMERICS_F32, GQA_I4, c, 3, 0, false},                                           \
+        {isa, GQA_NUMERICS_BF16, GQA_I8, b, 2, 0, false},                                          \
+        {isa, GQA_NUMERICS_BF16, GQA_E4M3_240, c, 1, 0, false},                                    \
+        {isa, GQA_NUMERICS_BF16, GQA_I4, a, 1, 6, false},                                          \
+        {isa, GQA_NUMERICS_BF16, GQA_BF16, c, 3, 0, false},                                        \
+        {isa, GQA_NUMERICS_F32, GQA_I8, c, 3, 6, true},                                            \
+        {isa, GQA_NUMERICS_F32, GQA_E4M3, a, 2, 0, true},                                          \
+        {isa, GQA_NUMERICS_BF16, GQA_I4, b, 2, 0, true},                                           \
+        {isa, GQA_NUMERICS_BF16, GQA_E4M3, b, 1, 9, true},                                         \
     {                                                                                              \
-        isa, GQA_NUMERICS_BF16, GQA_BF16, a, 4, 9                                                  \
+        isa, GQA_NUMERICS_BF16, GQA_BF16, a, 4, 9, false                                           \
     }
 
 const struct rig_kind rig_kinds[] = {
@@ -66,6 +74,7 @@ bool rig_open_more(struct rig *rig, const struct rig_kind *kind, const struct ri
     gqa_cache_options_init(&options, rig->layer);
     options.max_tokens = RIG_TOKENS;
     options.dtype_k = options.dtype_v = kind->storage;
+    options.rotate_k = options.rotate_v = kind->rotate ? 1 : 0;
     assert_int_equal(gqa_cache_create(&rig->own, rig->layer, &options, &rig->err), GQA_OK);
     return true;
 }
@@ -75,6 +84,11 @@ void rig_close(struct rig *rig)
     gqa_cache_destroy(&rig->own);
     gqa_destroy(&rig->layer);
     assert_int_equal(rig->host.live, 0);
+}
+
+bool rig_same_storage(const struct rig_kind *a, const struct rig_kind *b)
+{
+    return a->storage == b->storage && a->rotate == b->rotate;
 }
 
 gqa_cache *rig_cache(struct rig *rig, int32_t sequences, int32_t tokens, int64_t pages)
@@ -88,6 +102,7 @@ gqa_cache *rig_cache(struct rig *rig, int32_t sequences, int32_t tokens, int64_t
     options.page_size = rig->kind.page_size;
     options.num_pages = pages;
     options.dtype_k = options.dtype_v = rig->kind.storage;
+    options.rotate_k = options.rotate_v = rig->kind.rotate ? 1 : 0;
     if (rig->more.rings) {
         gqa_cache_options_retain(&options, rig->layer);
         options.call_tokens = RIG_PIECE;

@@ -28,10 +28,11 @@ struct rig_kind {
     gqa_dtype storage;
     int32_t page_size, threads;
     int32_t window; /* config.sliding_window */
+    bool rotate;    /* K and V are stored rotated */
 };
 
-/* Every kernel set, numerics and storage type, page sizes 16..512, threads 1..4, with and without a
- * window. */
+/* Every kernel set, numerics and storage type, rotated too, page sizes 16..512, threads 1..4, with
+ * and without a window. */
 extern const struct rig_kind rig_kinds[];
 extern const int rig_kind_count;
 
@@ -78,6 +79,9 @@ struct rig {
 bool rig_open(struct rig *rig, const struct rig_kind *kind);
 bool rig_open_more(struct rig *rig, const struct rig_kind *kind, const struct rig_more *more);
 void rig_close(struct rig *rig);
+
+/* Do caches of both kinds hold the same bytes of a sequence? */
+bool rig_same_storage(const struct rig_kind *a, const struct rig_kind *b);
 
 /* A cache of the kind; pages 0 = enough: of rings, for calls of RIG_PIECE tokens. Must succeed. */
 gqa_cache *rig_cache(struct rig *rig, int32_t sequences, int32_t tokens, int64_t pages);

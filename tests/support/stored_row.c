@@ -66,11 +66,61 @@ void stored_row(struct stored_row *row, const float *x, int n, gqa_dtype type)
     }
 }
 
+/* The sums and differences of a block, 1 apart, then 2, .. : those of each half come before those
+ * of the two halves. */
+static void add_halves(float *x, int n)
+{
+    if (n == 1) {
+        return;
+    }
+    add_halves(x, n / 2);
+    add_halves(x + n / 2, n / 2);
+    for (int i = 0; i < n / 2; i++) {
+        const float low = x[i], high = x[i + n / 2];
+        x[i] = low + high;
+        x[i + n / 2] = low - high;
+    }
+}
+
+void stored_rotate(float *x, int n)
+{
+    while (n > 0) {
+        const int block = 1 << ilogb((double)n); /* the largest power of two */
+        const float factor = (float)(1.0 / sqrt((double)block));
+        for (int i = 0; i < block; i++) {
+            x[i] = factor * x[i];
+        }
+        add_halves(x, block);
+        x += block;
+        n -= block;
+    }
+}
+
 float stored_value(const struct stored_row *row, int d)
 {
     const double scale = row->scales > 0 ? (double)row->scale[d / row->group] : 1.0;
     const float value = (float)(row->code[d] * scale);
     return isnan(value) ? (float)NAN : value;
+}
+
+void stored_read(float *read, const float *x, int n, gqa_dtype type, bool rotated)
+{
+    struct stored_row row;
+    float y[STORED_ROW_MOST];
+    memcpy(y, x, (size_t)n * sizeof *y);
+    if (rotated) {
+        stored_rotate(y, n);
+    }
+    stored_row(&row, y, n, type);
+    for (int d = 0; d < n; d++) {
+        read[d] = stored_value(&row, d);
+    }
+    if (rotated) {
+        stored_rotate(read, n);
+    }
+    for (int d = 0; d < n; d++) {
+        read[d] = isnan(read[d]) ? (float)NAN : read[d];
+    }
 }
 
 /* Sign, 4 bits of exponent and 3 of fraction. */

@@ -21,8 +21,14 @@ struct stored_row {
 
 void stored_row(struct stored_row *row, const float *x, int n, gqa_dtype type);
 
+/* The Hadamard rotation of a row of n, in place, in f32: also the way back. */
+void stored_rotate(float *x, int n);
+
 /* Element d as f32, rounded once; a NaN is the canonical one. */
 float stored_value(const struct stored_row *row, int d);
+
+/* What gqa_cache_read gives of a row of n elements x that was appended, stored rotated or not. */
+void stored_read(float *read, const float *x, int n, gqa_dtype type, bool rotated);
 
 /* Code d as the bits that are stored: of the type's width. */
 uint32_t stored_bits(const struct stored_row *row, int d, gqa_dtype type);
