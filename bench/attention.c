@@ -135,6 +135,7 @@ static gqa_status make_cache(struct attention *a, gqa_error *err)
     options.max_tokens = spec->past + spec->tokens;
     options.dtype_k = spec->k_type != 0 ? (gqa_dtype)spec->k_type : options.dtype_k;
     options.dtype_v = spec->v_type != 0 ? (gqa_dtype)spec->v_type : options.dtype_v;
+    options.rotate_k = options.rotate_v = spec->rotate;
     if (spec->shared > 0) { /* the pool is as large as what is held: each has a page of its own */
         const int64_t own = spec->past - spec->shared + spec->tokens;
         options.num_pages =

@@ -70,7 +70,8 @@ for case in prefill/tiny/S64/bf16/1t/bf16-tensors:f32-tensors \
     hostkv/tiny/P64/{tokens,heads,blocks-{heads,tokens,turned}}-{f32,bf16,f16}/bf16/1t:cache \
     mask/tiny/S64/{bool,bits,bias}/{bf16,f32}/1t:causal mask/tiny/P64/T16/tree/bf16/1t:draft \
     ring/tiny-pair/P200/{bf16,f32}/1t:full-caches \
-    kvtypes/tiny/P64/{int8,e4m3,int4}/{bf16,f32}/1t:default \
+    kvtypes/tiny/P64/{int8,e4m3,int4,int8-rotated,int4-rotated}/{bf16,f32}/1t:default \
+    kvtypes/tiny/P64/{int8-rotated,int4-rotated}/{bf16,f32}/1t:not-rotated \
     kvtypes/tiny/P64/{f16,bf16}/f32/1t:default kvtypes/tiny/P64/{int8-int4,int8-default}/bf16/1t:default \
     cascade/tiny/P300/shared256/B4/T1/{bf16,f32}/1t:apart \
     serving/tiny/P50/B9/T8/{bf16,f32}/1t:apart; do

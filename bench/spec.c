@@ -13,7 +13,7 @@ static const char *const kinds[BENCH_KINDS] = {
     [BENCH_PAIR] = "pair",           [BENCH_PROBE] = "probe",
 };
 
-#define FIELDS 32
+#define FIELDS 33
 
 struct field {
     const char *name;
@@ -55,6 +55,7 @@ static void get_fields(const struct bench_spec *spec, struct field field[FIELDS]
         {"apart", spec->apart},
         {"k_type", spec->k_type},
         {"v_type", spec->v_type},
+        {"rotate", spec->rotate},
     };
 
     memcpy(field, all, sizeof all);
@@ -71,6 +72,7 @@ static void set_fields(struct bench_spec *spec, const struct field field[FIELDS]
         &spec->streams, &spec->kib,   &spec->int8,   &spec->in_place,
         &spec->tensors, &spec->mask,  &spec->home,   &spec->ring,
         &spec->shared,  &spec->apart, &spec->k_type, &spec->v_type,
+        &spec->rotate,
     };
 
     spec->numerics = (gqa_numerics)field[0].value;

@@ -74,6 +74,7 @@ struct bench_spec {
     int32_t shared;         /* of `past`: pages that all sequences of a call share; 0 = none */
     int32_t apart;          /* BENCH_MIX: 1: a call for each sequence, 0: one flat call */
     int32_t k_type, v_type; /* gqa_dtype of a cache's K and V; 0 = the numerics' default */
+    int32_t rotate;         /* 1: both are stored rotated */
 };
 
 #define BENCH_SPEC_TEXT 400

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* suites_kvtypes.c - kvtypes: a decode step over long caches of each storage type, beside the cache
- * of the default type. */
+ * of the default type; and of rows that are rotated, beside those that are not. */
 #include <stdio.h>
 
 #include "suites.h"
@@ -12,16 +12,19 @@ struct pair {
     bool f32, bf16; /* numerics that have it */
     enum bench_peer ggml;
     int32_t ort; /* enum bench_peer of what is most alike in ONNX Runtime, or -1 */
+    bool rotate;
 };
 
 static const struct pair pairs[] = {
-    {"f16", GQA_F16, GQA_F16, true, false, PEER_GGML, PEER_ORT},
-    {"bf16", GQA_BF16, GQA_BF16, true, false, PEER_GGML_BF16, PEER_ORT},
-    {"int8", GQA_I8, GQA_I8, true, true, PEER_GGML_Q8, PEER_ORT_INT8},
-    {"e4m3", GQA_E4M3, GQA_E4M3, true, true, PEER_GGML_Q8, -1},
-    {"int4", GQA_I4, GQA_I4, true, true, PEER_GGML_Q4, PEER_ORT_INT4},
-    {"int8-int4", GQA_I8, GQA_I4, false, true, PEER_GGML_Q8, -1},
-    {"int8-default", GQA_I8, GQA_F32, false, true, PEER_GGML_Q8, -1},
+    {"f16", GQA_F16, GQA_F16, true, false, PEER_GGML, PEER_ORT, false},
+    {"bf16", GQA_BF16, GQA_BF16, true, false, PEER_GGML_BF16, PEER_ORT, false},
+    {"int8", GQA_I8, GQA_I8, true, true, PEER_GGML_Q8, PEER_ORT_INT8, false},
+    {"e4m3", GQA_E4M3, GQA_E4M3, true, true, PEER_GGML_Q8, -1, false},
+    {"int4", GQA_I4, GQA_I4, true, true, PEER_GGML_Q4, PEER_ORT_INT4, false},
+    {"int8-int4", GQA_I8, GQA_I4, false, true, PEER_GGML_Q8, -1, false},
+    {"int8-default", GQA_I8, GQA_F32, false, true, PEER_GGML_Q8, -1, false},
+    {"int8-rotated", GQA_I8, GQA_I8, true, true, PEER_GGML_Q8, -1, true},
+    {"int4-rotated", GQA_I4, GQA_I4, true, true, PEER_GGML_Q4, -1, true},
 };
 
 /* One step after `past` tokens, caches cold; against the same step over the default type. */
@@ -50,6 +53,11 @@ static void add_step(struct bench_maker *maker, const char *shape, int32_t past,
     }
     for (int32_t i = 1; i < one->opponents; i++) { /* their names say their types */
         one->opponent[i].spec.k_type = one->opponent[i].spec.v_type = 0;
+    }
+    if (pair->rotate) {
+        plain = one->spec;
+        one->spec.rotate = 1;
+        bench_case_oppose(one, "not-rotated", 0, -1, &plain);
     }
 }
 
