@@ -64,6 +64,7 @@ static void score_pairs_lanes(const struct gqa__score_args *args, int32_t width)
                                      .c_row = args->ld,
                                      .rows = args->keys,
                                      .width = width,
+                                     .count = 1,
                                      .first = true,
                                      .wide = scratch->wide};
 
@@ -204,6 +205,7 @@ static void accumulate_pairs_lanes(const struct values *values, const uint16_t *
                                .c_row = values->o_stride,
                                .rows = values->dv,
                                .width = values->width,
+                               .count = 1,
                                .wide = scratch->wide};
 
     for (int32_t key = 0; key < values->keys; key += VALUE_KEYS) {
@@ -251,78 +253,154 @@ static void accumulate_pairs(const struct gqa__accumulate_args *args)
 
 /* --- a whole block --------------------------------------------------------------------------- */
 
-static void score_pair_runs(const struct gqa__block *block, int32_t lane, int32_t width,
-                            struct key_range range)
+enum {
+    PAIR_STEPS = 3,     /* of a lane pair: scores, softmax, values */
+    PAIRS_BYTES = 32768 /* of L1, for the queries or the p of lane pairs that pass together */
+};
+
+/* Lane pairs of a block that see the same keys of it. Their scores and p are
+ * [count][keys of the block][width]. */
+struct pair_group {
+    int32_t lane, width, count;
+    struct key_range range;
+};
+
+/* The product of all pairs of a group, as many at a time as L1 holds while rows of K or V pass. */
+static void multiply_group(struct gqa__pairs pairs, int32_t count)
 {
-    struct gqa__score_args args = {.q = (const float *)block->q + lane * round_to_k32(block->dk),
-                                   .ld = width,
-                                   .dk = block->dk,
-                                   .scratch = block->scratch};
+    const int32_t fit = PAIRS_BYTES / (pairs.n * LANE_PAIR * (int32_t)sizeof(float));
+    const int32_t most = fit > 1 ? fit : 1;
+
+    for (int32_t j = 0; j < count; j += most) {
+        pairs.count = count - j < most ? count - j : most;
+        gqa__avx512_pairs(&pairs);
+        pairs.b += most * pairs.b_pair;
+        pairs.c += most * pairs.c_pair;
+    }
+}
+
+static void score_group(const struct gqa__block *block, const struct pair_group *group)
+{
+    struct gqa__avx512_scratch *const scratch = block->scratch;
+    const int64_t padded = round_to_k32(block->dk);
+    const int32_t width = group->width;
     int32_t offset = 0;
 
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__key_run *run = &block->run[i];
-        const struct key_range own = run_range(run, offset, range);
+        const struct key_range own = run_range(run, offset, group->range);
+        const struct gqa__pairs pairs = {.a = (const uint16_t *)run->k + own.begin * run->k_stride,
+                                         .a_row = run->k_stride,
+                                         .b = (const float *)block->q + group->lane * padded,
+                                         .b_step = width,
+                                         .n = (int32_t)padded,
+                                         .c = block->s + (int64_t)(offset + own.begin) * width,
+                                         .c_row = width,
+                                         .rows = own.end - own.begin,
+                                         .width = width,
+                                         .b_pair = width * padded,
+                                         .c_pair = (int64_t)block->keys * width,
+                                         .first = true,
+                                         .wide = scratch->wide};
+
         if (own.begin < own.end) {
-            args.s = block->s + (int64_t)(offset + own.begin) * width;
-            args.k = (const uint16_t *)run->k + own.begin * run->k_stride;
-            args.k_stride = run->k_stride;
-            args.keys = own.end - own.begin;
-            args.scale = block->k_scale != NULL ? block->k_scale + offset + own.begin : NULL;
-            score_pairs_lanes(&args, width);
+            multiply_group(pairs, group->count);
         }
         offset += run->keys;
     }
 }
 
-static void accumulate_pair_runs(const struct gqa__block *block, int32_t lane, int32_t width,
-                                 struct key_range range)
+/* Under flush_enter. */
+static void scale_group(const struct gqa__block *block, const struct pair_group *group)
 {
-    int32_t offset = 0;
+    const struct key_range range = group->range;
 
-    for (int32_t i = 0; i < block->runs; i++) {
-        const struct gqa__key_run *run = &block->run[i];
-        const struct key_range own = run_range(run, offset, range);
-        const struct values values =
-            run_values(block, run, lane, width, offset + own.begin, own.end - own.begin);
-
-        if (own.begin < own.end) {
-            accumulate_pairs_lanes(&values, (const uint16_t *)run->v + own.begin,
-                                   offset + own.begin == range.begin, block->scratch);
-        }
-        offset += run->keys;
+    for (int32_t j = 0; j < group->count; j++) {
+        scale_flushed(block->s + ((int64_t)j * block->keys + range.begin) * group->width,
+                      group->width, block->k_scale + range.begin, range.end - range.begin,
+                      group->width);
     }
 }
 
-enum { PAIR_STEPS = 3 }; /* of a lane pair: scores, softmax, values */
-
-static void block_pairs_lanes(const struct gqa__block *block, struct ahead *ahead, int32_t lane,
-                              int32_t width)
+/* Under flush_enter. */
+static void softmax_group(const struct gqa__block *block, const struct pair_group *group)
 {
-    const struct key_range range = lane_pair_range(block, K32, lane, width);
-    unsigned saved;
+    const struct key_range range = group->range;
+    const float *const scale = block->v_scale != NULL ? block->v_scale + range.begin : NULL;
 
-    prefetch_share(ahead);
-    if (range.begin >= range.end) {
-        neutral_lane_pair(block, lane, width);
-        return;
-    }
-    score_pair_runs(block, lane, width, range);
-    prefetch_share(ahead);
-    if (block->rules != NULL) {
-        rules_of_lane_pair(block->s, block->rules, lane, width, range);
-    }
-    saved = flush_enter();
-    for (int32_t j = 0; j < width; j += VEC) {
-        float *const s = block->s + (int64_t)range.begin * width + j;
-        const float *const scale = block->v_scale != NULL ? block->v_scale + range.begin : NULL;
-        const struct scored_lanes lanes = {
-            s, block->state.m + lane + j, block->state.l + lane + j, s, scale, width};
+    for (int32_t j = 0; j < group->count * group->width; j += VEC) {
+        const int64_t row = (int64_t)(j / group->width) * block->keys + range.begin;
+        float *const s = block->s + row * group->width + j % group->width;
+        const int32_t lane = group->lane + j;
+        const struct scored_lanes lanes = {s,     block->state.m + lane, block->state.l + lane, s,
+                                           scale, group->width};
         softmax_compact(&lanes, range.end - range.begin);
     }
+}
+
+static void accumulate_run(const struct gqa__block *block, const struct pair_group *group,
+                           const struct gqa__key_run *run, int32_t offset)
+{
+    struct gqa__avx512_scratch *const scratch = block->scratch;
+    const struct key_range own = run_range(run, offset, group->range);
+    const int32_t width = group->width;
+
+    for (int32_t key = own.begin; key < own.end; key += VALUE_KEYS) {
+        const int32_t rest = own.end - key;
+        const struct gqa__pairs pairs = {.a = (const uint16_t *)run->v + key,
+                                         .a_row = run->v_stride,
+                                         .b = block->s + (int64_t)(offset + key) * width,
+                                         .b_step = width,
+                                         .n = rest < VALUE_KEYS ? rest : VALUE_KEYS,
+                                         .c = block->state.o + group->lane,
+                                         .c_row = block->ld,
+                                         .rows = block->dv,
+                                         .width = width,
+                                         .b_pair = (int64_t)block->keys * width,
+                                         .c_pair = width,
+                                         .first = offset + key == group->range.begin,
+                                         .wide = scratch->wide};
+
+        multiply_group(pairs, group->count);
+    }
+}
+
+static void prefetch_shares(struct ahead *ahead, int32_t count)
+{
+    for (int32_t i = 0; i < count; i++) {
+        prefetch_share(ahead);
+    }
+}
+
+static void block_group(const struct gqa__block *block, struct ahead *ahead,
+                        const struct pair_group *group)
+{
+    unsigned saved;
+    int32_t offset = 0;
+
+    prefetch_shares(ahead, group->count);
+    if (group->range.begin >= group->range.end) {
+        neutral_lane_pair(block, group->lane, group->width);
+        return;
+    }
+    score_group(block, group);
+    prefetch_shares(ahead, group->count);
+    if (block->k_scale != NULL) {
+        saved = flush_enter();
+        scale_group(block, group);
+        flush_leave(saved);
+    }
+    if (block->rules != NULL) { /* a group of one */
+        rules_of_lane_pair(block->s, block->rules, group->lane, group->width, group->range);
+    }
+    saved = flush_enter();
+    softmax_group(block, group);
     flush_leave(saved);
-    prefetch_share(ahead);
-    accumulate_pair_runs(block, lane, width, range);
+    prefetch_shares(ahead, group->count);
+    for (int32_t i = 0; i < block->runs; i++) {
+        accumulate_run(block, group, &block->run[i], offset);
+        offset += block->run[i].keys;
+    }
 }
 
 _Static_assert((int)GQA__PAIR_KEYS == VALUE_KEYS && (int)GQA__PAIR_LANES == SCALAR_TILE_ROWS,
@@ -335,10 +413,19 @@ static void block_pairs(const struct gqa__block *block)
 {
     const int64_t pairs = (block->ld + LANE_PAIR - 1) / LANE_PAIR;
     struct ahead ahead = look_ahead(block->prefetch, block->prefetches, pairs * PAIR_STEPS);
+    int32_t lane = 0;
 
     assert(block->ld % VEC == 0);
-    for (int32_t lane = 0; lane < block->ld; lane += LANE_PAIR) {
-        block_pairs_lanes(block, &ahead, lane, lane_pair_width(block->ld, lane));
+    if (block->rules == NULL && block->ld >= 2 * LANE_PAIR) { /* rows of K and V serve all pairs */
+        const int32_t count = block->ld / LANE_PAIR;
+        const struct pair_group group = {0, LANE_PAIR, count, {0, block->keys}};
+        block_group(block, &ahead, &group);
+        lane = count * LANE_PAIR;
+    }
+    for (; lane < block->ld; lane += LANE_PAIR) {
+        struct pair_group group = {lane, lane_pair_width(block->ld, lane), 1, {0, 0}};
+        group.range = lane_pair_range(block, K32, lane, group.width);
+        block_group(block, &ahead, &group);
     }
 }
 

@@ -19,7 +19,8 @@ enum {
     GQA__PAIR_LANES = 128 /* most lanes of a tile */
 };
 
-/* c[rows][width] += a[rows][n] b[n][width], width 16 or 32. */
+/* c[rows][width] += a[rows][n] b[n][width], width 16 or 32; of several lane pairs, each with its
+ * own b and c, in turn for a few rows of a, which are widened once for all of them. */
 struct gqa__pairs {
     const uint16_t *a; /* bf16, row i is a + i * a_row */
     int64_t a_row;
@@ -29,6 +30,8 @@ struct gqa__pairs {
     float *c;  /* row i is c + i * c_row */
     int64_t c_row;
     int32_t rows, width;
+    int32_t count;                 /* lane pairs, */
+    int64_t b_pair, c_pair;        /* and from one to the next */
     bool first;                    /* as GQA__ACC_FIRST */
     float (*wide)[GQA__DOT_BLOCK]; /* [GQA__PAIR_ROWS] scratch: rows of a as f32 */
 };

@@ -57,21 +57,20 @@ INLINE void add_pairs_k32(vec c[PAIR_ROWS], vec d[PAIR_ROWS], const float (*a)[G
     }
 }
 
-INLINE void pairs_group(const struct gqa__pairs *p, int32_t row, const int32_t rows, const bool two)
+/* Rows of a, widened, with one lane pair: to [rows][c_row]. */
+INLINE void pairs_group(const struct gqa__pairs *p, const float *b, float *to, const int32_t rows,
+                        const bool two)
 {
-    float(*const a)[GQA__DOT_BLOCK] = p->wide; /* [rows] */
-    float *to = p->c + row * p->c_row;
     vec c[PAIR_ROWS], d[PAIR_ROWS];
 
-    widen_rows(a, p, row, rows);
 #pragma GCC unroll 4
     for (int32_t i = 0; i < rows; i++) {
         c[i] = p->first ? v_zero() : v_load(to + i * p->c_row);
         d[i] = two && !p->first ? v_load(to + i * p->c_row + VEC) : v_zero();
     }
     for (int32_t k = 0; k < p->n; k += PAIR_K32) {
-        add_pairs_k32(c, d, (const float(*)[GQA__DOT_BLOCK])a, k, p->b + k * p->b_step, p->b_step,
-                      rows, two);
+        add_pairs_k32(c, d, (const float(*)[GQA__DOT_BLOCK])p->wide, k, b + k * p->b_step,
+                      p->b_step, rows, two);
     }
 #pragma GCC unroll 4
     for (int32_t i = 0; i < rows; i++) {
@@ -82,15 +81,24 @@ INLINE void pairs_group(const struct gqa__pairs *p, int32_t row, const int32_t r
     }
 }
 
+INLINE void pairs_groups(const struct gqa__pairs *p, int32_t row, const int32_t rows,
+                         const bool two)
+{
+    widen_rows(p->wide, p, row, rows);
+    for (int32_t j = 0; j < p->count; j++) {
+        pairs_group(p, p->b + j * p->b_pair, p->c + j * p->c_pair + row * p->c_row, rows, two);
+    }
+}
+
 INLINE void pairs_rows(const struct gqa__pairs *p, const bool two)
 {
     int32_t row = 0;
 
     for (; row + PAIR_ROWS <= p->rows; row += PAIR_ROWS) {
-        pairs_group(p, row, PAIR_ROWS, two);
+        pairs_groups(p, row, PAIR_ROWS, two);
     }
     for (; row < p->rows; row++) {
-        pairs_group(p, row, 1, two);
+        pairs_groups(p, row, 1, two);
     }
 }
 
