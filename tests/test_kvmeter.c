@@ -127,7 +127,7 @@ static bool is_number(double x)
 static int index_of(const struct tool_kv_meter *meter, gqa_dtype dtype)
 {
     for (int i = 0; i < meter->choice.n; i++) {
-        if (meter->choice.type[i]->dtype == dtype) {
+        if (meter->choice.type[i]->dtype == dtype && meter->choice.type[i]->rotated == 0) {
             return i;
         }
     }
@@ -140,7 +140,8 @@ static int index_of(const struct tool_kv_meter *meter, gqa_dtype dtype)
 
 /* A row's probabilities: of the keys, 0 of those that are not seen, and last of the sink. False if
  * it sees nothing. */
-static bool probabilities(const struct scene *s, int b, int t, int h, gqa_dtype type, double *p)
+static bool probabilities(const struct scene *s, int b, int t, int h,
+                          const struct tool_kv_type *type, double *p)
 {
     double sum = 0;
 
@@ -150,12 +151,12 @@ static bool probabilities(const struct scene *s, int b, int t, int h, gqa_dtype 
         if (j < K) {
             const float *const k = j < P ? s->past_k[b][j][h / 3] : s->k[b][j - P][h / 3];
             const int ahead = s->k_pos[b][j] - s->q_pos[b][t];
-            struct stored_row row;
+            float read[DK];
 
-            stored_row(&row, k, DK, type);
+            stored_read(read, k, DK, type->dtype, type->rotated != 0);
             score = 0;
             for (int d = 0; d < DK; d++) {
-                score += (double)s->q[b][t][h][d] * (double)stored_value(&row, d);
+                score += (double)s->q[b][t][h][d] * (double)read[d];
             }
             score = 4 * tanh(score * (double)0.2F / 4) + (double)s->bias[h][t][j];
             if (!s->key_valid[b][j] || ahead > 0 || ahead <= -6) {
@@ -208,10 +209,10 @@ static void check_divergences(const struct scene *s, const struct tool_kv_meter 
         const int b = i / HQ / T, t = i / HQ % T, h = i % HQ;
         double p[K + 1], stored[K + 1], kl = 0;
 
-        if (!s->row_valid[b][t] || !probabilities(s, b, t, h, GQA_F32, p)) {
+        if (!s->row_valid[b][t] || !probabilities(s, b, t, h, &tool_kv_types[0], p)) {
             continue;
         }
-        assert_true(probabilities(s, b, t, h, meter->choice.type[type]->dtype, stored));
+        assert_true(probabilities(s, b, t, h, meter->choice.type[type], stored));
         for (int j = 0; j <= K; j++) {
             kl += p[j] > 0 ? p[j] * log(p[j] / stored[j]) : 0;
         }
@@ -271,8 +272,8 @@ static void keep_projected(void *user, gqa_stage stage, int32_t b, int32_t first
 }
 
 /* All tokens in one call, after the past. */
-static void run_layer(const struct scene *s, gqa_numerics numerics, gqa_dtype k, gqa_dtype v,
-                      struct result *result)
+static void run_layer(const struct scene *s, gqa_numerics numerics, const struct tool_kv_type *k,
+                      const struct tool_kv_type *v, struct result *result)
 {
     static const int32_t first_valid[B] = {0, PAD}, lengths[B] = {T, T - PAD};
     gqa_config config = s->c.config;
@@ -287,7 +288,8 @@ static void run_layer(const struct scene *s, gqa_numerics numerics, gqa_dtype k,
     assert_int_equal(gqa_create(&layer, &config, &s->c.weights, NULL, NULL), GQA_OK);
     gqa_cache_options_init(&options, layer);
     options.max_sequences = B, options.max_tokens = K;
-    options.dtype_k = k, options.dtype_v = v;
+    options.dtype_k = k->dtype, options.dtype_v = v->dtype;
+    options.rotate_k = k->rotated, options.rotate_v = v->rotated;
     assert_int_equal(gqa_cache_create(&cache, layer, &options, NULL), GQA_OK);
     for (int b = 0; b < B; b++) {
         const gqa_tensor key = gqa_tensor_3d(s->past_k[b], GQA_F32, P, HKV, DK);
@@ -349,14 +351,13 @@ static void check_errors(bool block, gqa_numerics numerics)
     measure(&meter, &s->c, numerics);
     const gqa_dtype base = numerics == GQA_NUMERICS_BF16 ? GQA_BF16 : GQA_F32;
     assert_int_equal(meter.choice.type[0]->dtype, base);
-    run_layer(s, numerics, base, base, &runs[0]);
+    run_layer(s, numerics, meter.choice.type[0], meter.choice.type[0], &runs[0]);
     for (int i = 0; i < meter.choice.n * meter.choice.n; i++) {
         const struct tool_kv_pair *const pair = &meter.pairs[i];
         const int all[3] = {HQ * DV, 0, HQ * DV}, out[3] = {HIDDEN, 0, HIDDEN};
         int worst = 0;
 
-        run_layer(s, numerics, meter.choice.type[pair->k]->dtype, meter.choice.type[pair->v]->dtype,
-                  &runs[1]);
+        run_layer(s, numerics, meter.choice.type[pair->k], meter.choice.type[pair->v], &runs[1]);
         same_error("attn", &pair->attn, &runs[0].attn[0][0][0][0], &runs[1].attn[0][0][0][0], all);
         for (int h = 0; h < HQ; h++) {
             const int head[3] = {HQ * DV, h * DV, DV};
@@ -457,7 +458,8 @@ static void test_bytes(void **state)
         options.max_tokens = 1;
         tool_kv_store(type, &tool_kv_types[0], &options);
         assert_int_equal(options.dtype_k, type->dtype);
-        assert_int_equal(options.dtype_v, GQA_F32);
+        assert_int_equal(options.rotate_k, type->rotated);
+        assert_true(options.dtype_v == GQA_F32 && options.rotate_v == 0);
         assert_int_equal(gqa_cache_create(&cache, layer, &options, NULL), GQA_OK);
         assert_int_equal(gqa_cache_append(cache, 0, &row, &row, NULL, NULL), GQA_OK);
         gqa_attend_inputs_init(&in);

@@ -26,6 +26,7 @@ enum { TYPES = 3 };
 /* A meter of three types, whose pairs and scores are made up: bytes 100, 60, 30 of each. */
 struct made_up {
     struct tool_kv_meter meter;
+    struct tool_kv_type types[TYPES];
     struct tool_case c;
     struct tool_kv_pair pairs[TYPES * TYPES];
     struct tool_kv_error heads[TYPES * TYPES][2];
@@ -43,6 +44,9 @@ static void make_up(struct made_up *made)
     made->meter.c = &made->c;
     made->meter.pairs = made->pairs;
     made->meter.choice.n = TYPES;
+    for (int i = 0; i < TYPES; i++) {
+        made->meter.choice.type[i] = &made->types[i];
+    }
     for (int k = 0; k < TYPES; k++) {
         made->meter.scores[k].head = made->kl[k];
         made->meter.scores[k].worst = 1;
@@ -102,6 +106,11 @@ static void test_advice(void **state)
     expect_advice(&made, 1, 2, 2, 2, TOOL_KV_BREAKS_ERROR);
     made.pairs[5].out.rms = 0.009;
     expect_advice(&made, 2, 1, 2, 2, TOOL_KV_BREAKS_ERROR);
+    made.types[2].rotated = 1; /* as many rotations, so the error still decides; */
+    expect_advice(&made, 2, 1, 2, 2, TOOL_KV_BREAKS_ERROR);
+    made.pairs[4].bytes = 90; /* 1-1 has none, and so the larger error of the three */
+    made.pairs[4].out.rms = 0.0099;
+    expect_advice(&made, 1, 1, 2, 2, TOOL_KV_BREAKS_ERROR);
 
     make_up(&made);
     tool_kv_advise(&made.meter, &none, &advice); /* nothing is lost by the first pair */
@@ -295,11 +304,13 @@ static void test_json_bf16(void **state)
 
 /* Outlier channels make int8 keys worse, by far: their scale is that of the outliers. A channel of
  * 20 among others of 1 makes the steps 20 / 2.5 times as large, and the divergence, which goes with
- * their square, 60 times; at least 10. */
+ * their square, 60 times; at least 10. Rotation spreads four of up to 30 over 64 elements: a sum of
+ * their sizes, 80 in the mean, over 8, where the largest alone was about 26. So steps are half as
+ * large at the most, and the divergence a quarter; below a half. */
 static void test_outliers(void **state)
 {
     json_t *whole;
-    double with, without;
+    double with, without, rotated;
 
     (void)state;
     skip_refused_numerics(GQA_NUMERICS_F32);
@@ -308,10 +319,11 @@ static void test_outliers(void **state)
     json_decref(whole);
     whole = run_json("kvmeter --json --data gpt-oss --tokens 12 --seed 2", 0);
     with = mean_kl(json_array_get(json_object_get(whole, "cases"), 0), "int8");
+    rotated = mean_kl(json_array_get(json_object_get(whole, "cases"), 0), "int8+r");
     json_decref(whole);
-    assert_true(without > 0);
-    if (!(with > 10 * without)) {
-        fail_msg("%g with outliers, %g without", with, without);
+    assert_true(without > 0 && rotated > 0);
+    if (!(with > 10 * without) || !(rotated < with / 2)) {
+        fail_msg("%g with outliers, %g of it rotated, %g without", with, rotated, without);
     }
 }
 
@@ -326,7 +338,7 @@ static void test_text(void **state)
         {SMALL, "K/V that none beats", "KL mean by K"},
         {SMALL, "measured against f32 K and V", "no f32:"},
         {"--numerics bf16 " SMALL, "  no f32: options.dtype_k", "f16/f16"},
-        {"--pairs " SMALL, "  e4m3/e4m3_240", "none beats"},
+        {"--pairs " SMALL, "  e4m3+r/e4m3_240", "none beats"},
         {"--heads " SMALL, "head    7, KV head  1", "head    8,"},
         {"--heads " SMALL, "all of KV head    1", "all of KV head    2"},
         {"--max-kl 0 --max-error=0 " SMALL, "advice: K/V f32/f32, 256 bytes a token", "weaker"},

@@ -18,11 +18,19 @@ enum tool_kv_broken tool_kv_breaks(const struct tool_kv_meter *meter,
                                                                     : TOOL_KV_KEEPS;
 }
 
+static int rotations(const struct tool_kv_meter *meter, const struct tool_kv_pair *pair)
+{
+    return meter->choice.type[pair->k]->rotated + meter->choice.type[pair->v]->rotated;
+}
+
 /* Of two pairs that keep the limits. */
 static bool better(const struct tool_kv_meter *meter, const struct tool_kv_pair *a,
                    const struct tool_kv_pair *b)
 {
+    const int turned = rotations(meter, a) - rotations(meter, b);
+
     return a->bytes != b->bytes ? a->bytes < b->bytes
+           : turned != 0        ? turned < 0
                                 : tool_kv_judged(meter, a) < tool_kv_judged(meter, b);
 }
 

@@ -24,8 +24,9 @@ enum tool_kv_broken tool_kv_breaks(const struct tool_kv_meter *meter,
                                    const struct tool_kv_limits *limits);
 
 struct tool_kv_advice {
-    const struct tool_kv_pair *pair; /* keeps the limits with the fewest bytes; of several the one
-                                        of the smallest error. The exact pair always keeps them */
+    const struct tool_kv_pair *pair;    /* keeps the limits with the fewest bytes; of several one of
+                                           the    fewest rotations, of these the one of the smallest
+                                           error.    The exact pair always keeps them */
     const struct tool_kv_pair *smaller; /* the next one with fewer bytes, which breaks one; NULL if
                                            there is none */
     bool weak_k; /* of the pair, K alone costs attention more than V alone; else V does */

@@ -123,13 +123,13 @@ static void print_pairs(FILE *out, const struct tool_kv_meter *meter,
         }
     }
     qsort(order, n, sizeof order[0], fewer_bytes);
-    fprintf(out, "\n  %-20s bytes  KL mean%s  over a limit\n", all ? "K/V" : "K/V that none beats",
+    fprintf(out, "\n  %-23s bytes  KL mean%s  over a limit\n", all ? "K/V" : "K/V that none beats",
             error_columns);
     for (size_t i = 0; i < n; i++) {
         const enum tool_kv_broken breaks = tool_kv_breaks(meter, order[i], limits);
         char name[48];
 
-        fprintf(out, "  %-19s %6lld", pair_name(meter, order[i], name), (long long)order[i]->bytes);
+        fprintf(out, "  %-22s %6lld", pair_name(meter, order[i], name), (long long)order[i]->bytes);
         print_number(out, meter->scores[order[i]->k].all.mean);
         print_errors(out, meter->c, order[i]);
         fprintf(out, "%s%s\n", breaks != TOOL_KV_KEEPS ? "  " : "", broken_limits[breaks]);
@@ -189,17 +189,19 @@ static void print_heads(FILE *out, const struct tool_kv_meter *meter)
     for (int column = 0; column < HEAD_COLUMNS; column++) {
         fprintf(out, "\n  %-21s", titles[column]);
         for (int i = 0; i < meter->choice.n; i++) {
-            fprintf(out, " %8s", kv_name(meter, i));
+            fprintf(out, " %10s", kv_name(meter, i));
         }
         for (int32_t h = 0; h < c->hq; h++) {
             fprintf(out, "\n  head %4d, KV head %2d ", h, h / (c->hq / c->hkv));
             for (int i = 0; i < meter->choice.n; i++) {
+                fputs("  ", out);
                 print_number(out, head_number(meter, (enum head_column)column, i, h));
             }
         }
         for (int32_t kv = 0; column <= KL_LARGEST && kv < c->hkv; kv++) {
             fprintf(out, "\n  all of KV head %4d   ", kv);
             for (int i = 0; i < meter->choice.n; i++) {
+                fputs("  ", out);
                 print_number(out, column == KL_MEAN ? meter->scores[i].kv_head[kv].mean
                                                     : meter->scores[i].kv_head[kv].most);
             }

@@ -5,8 +5,10 @@
 #include <string.h>
 
 const struct tool_kv_type tool_kv_types[TOOL_KV_TYPES] = {
-    {"f32", GQA_F32},   {"bf16", GQA_BF16},         {"f16", GQA_F16}, {"int8", GQA_I8},
-    {"e4m3", GQA_E4M3}, {"e4m3_240", GQA_E4M3_240}, {"int4", GQA_I4},
+    {"f32", GQA_F32, 0},     {"bf16", GQA_BF16, 0},         {"f16", GQA_F16, 0},
+    {"int8", GQA_I8, 0},     {"int8+r", GQA_I8, 1},         {"e4m3", GQA_E4M3, 0},
+    {"e4m3+r", GQA_E4M3, 1}, {"e4m3_240", GQA_E4M3_240, 0}, {"e4m3_240+r", GQA_E4M3_240, 1},
+    {"int4", GQA_I4, 0},     {"int4+r", GQA_I4, 1},
 };
 
 int64_t tool_kv_row_bytes(const struct tool_kv_type *type, int64_t dim)
@@ -31,6 +33,8 @@ void tool_kv_store(const struct tool_kv_type *k, const struct tool_kv_type *v,
 {
     options->dtype_k = k->dtype;
     options->dtype_v = v->dtype;
+    options->rotate_k = k->rotated;
+    options->rotate_v = v->rotated;
 }
 
 void tool_kv_choose(const gqa_layer *layer, struct tool_kv_choice *choice)

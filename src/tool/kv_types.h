@@ -7,11 +7,12 @@
 #include "tool/fault.h"
 
 struct tool_kv_type {
-    const char *name;
+    const char *name; /* "int8"; with "+r" it is rotated */
     gqa_dtype dtype;
+    int32_t rotated; /* gqa_cache_options.rotate_k, rotate_v */
 };
 
-enum { TOOL_KV_TYPES = 7 };
+enum { TOOL_KV_TYPES = 11 };
 
 extern const struct tool_kv_type tool_kv_types[TOOL_KV_TYPES];
 
