@@ -15,8 +15,9 @@ struct plain {
     struct bench_spec spec;
     gqa_runtime runtime;
     gqa_layer *layer;
-    unsigned char *kv; /* [sets][2] of keys, values */
-    size_t bytes;      /* of one of them */
+    unsigned char *kv; /* [sets][2] of keys, values; behind those of int8 their scales */
+    size_t bytes;      /* of one of them, */
+    size_t scales_at;  /* and where in it scales begin */
     void *q, *out;     /* [batch][1][hq][d] */
     int32_t set;       /* the one that the next call uses */
     float *sinks;      /* [hq] */
@@ -68,6 +69,20 @@ static int32_t blocks_of(const struct bench_spec *spec)
     return spec->past / BENCH_BLOCK + 1;
 }
 
+static bool of_int8(const struct bench_spec *spec)
+{
+    return spec->k_type == GQA_I8;
+}
+
+/* The set's scales, as blocks [blocks, hkv, block]. */
+static gqa_tensor view_scales(const struct plain *p, int32_t set, int which)
+{
+    const struct bench_spec *spec = &p->spec;
+
+    return gqa_tensor_3d(p->kv + ((size_t)set * 2 + (size_t)which) * p->bytes + p->scales_at,
+                         GQA_F32, (int64_t)spec->batch * blocks_of(spec), spec->hkv, BENCH_BLOCK);
+}
+
 /* The set's keys (which 0) or values (1), as blocks. */
 static gqa_tensor view_blocks(const struct plain *p, int32_t set, int which)
 {
@@ -78,8 +93,8 @@ static gqa_tensor view_blocks(const struct plain *p, int32_t set, int which)
                                                                   : GQA_BLOCKS_HEADS;
 
     return gqa_blocks_of(p->kv + ((size_t)set * 2 + (size_t)which) * p->bytes,
-                         (gqa_dtype)spec->tensors, order, (int64_t)spec->batch * blocks_of(spec),
-                         spec->hkv, BENCH_BLOCK, spec->d);
+                         of_int8(spec) ? GQA_I8 : (gqa_dtype)spec->tensors, order,
+                         (int64_t)spec->batch * blocks_of(spec), spec->hkv, BENCH_BLOCK, spec->d);
 }
 
 static void set_keys(struct plain *p)
@@ -87,6 +102,10 @@ static void set_keys(struct plain *p)
     if (in_blocks(&p->spec)) {
         p->blocks.key = view_blocks(p, p->set, 0);
         p->blocks.value = view_blocks(p, p->set, 1);
+        if (of_int8(&p->spec)) {
+            p->blocks.key_scale = view_scales(p, p->set, 0);
+            p->blocks.value_scale = view_scales(p, p->set, 1);
+        }
     } else {
         p->inputs.key = view(p, p->set, 0);
         p->inputs.value = view(p, p->set, 1);
@@ -152,21 +171,42 @@ static gqa_status make_layer(struct plain *p, gqa_error *err)
     return bench_layer(&p->layer, &p->spec, &p->runtime, p->sinks, NULL, NULL, err);
 }
 
+/* Keys or values of int8, and their scales: values between -1 and 1. */
+static void fill_int8(unsigned char *to, size_t codes, size_t scales, uint32_t state)
+{
+    float *const scale = (float *)(void *)(to + codes);
+
+    for (size_t i = 0; i < codes; i++) {
+        state = state * 1664525u + 1013904223u;
+        to[i] = (unsigned char)((int32_t)(state >> 8) % 255 - 127);
+    }
+    for (size_t i = 0; i < scales; i++) {
+        scale[i] = (float)(100 + i % 28) / (128.0f * 127.0f);
+    }
+}
+
 /* Every set is a copy of the first. */
 static gqa_status make_keys(struct plain *p)
 {
     const struct bench_spec *spec = &p->spec;
     const gqa_dtype dtype = (gqa_dtype)spec->tensors;
-    const size_t element = dtype == GQA_F32 ? 4 : 2;
+    const bool int8 = of_int8(spec);
+    const size_t element = int8 ? 1 : dtype == GQA_F32 ? 4 : 2;
     const size_t keys =
         in_blocks(spec) ? (size_t)blocks_of(spec) * BENCH_BLOCK : (size_t)spec->past + 1;
     const size_t n = (size_t)spec->batch * keys * (size_t)spec->hkv * (size_t)spec->d;
 
-    p->bytes = n * element;
+    const size_t rows = n / (size_t)spec->d;
+
+    p->scales_at = n * element;
+    p->bytes = p->scales_at + (int8 ? rows * sizeof(float) : 0);
     p->work.sets = spec->cold ? 1 + (int32_t)(BENCH_COLD_BYTES / (2 * p->bytes)) : 1;
     p->kv = bench_alloc((size_t)p->work.sets * 2 * p->bytes);
-    if (p->kv == NULL || !bench_fill_as(p->kv, dtype, 2 * n, 1.0f, 3)) {
+    if (p->kv == NULL || (!int8 && !bench_fill_as(p->kv, dtype, 2 * n, 1.0f, 3))) {
         return GQA_ERR_NOMEM;
+    }
+    for (uint32_t which = 0; which < 2 && int8; which++) {
+        fill_int8(p->kv + which * p->bytes, n, rows, 3 + which);
     }
     for (size_t i = 1; i < (size_t)p->work.sets; i++) {
         memcpy(p->kv + i * 2 * p->bytes, p->kv, 2 * p->bytes);

@@ -68,6 +68,7 @@ for case in prefill/tiny/S64/bf16/1t/bf16-tensors:f32-tensors \
     window/tiny/S64/f32/1t/f16-tensors:f32-tensors layer/tiny/S64/bf16/1t/f16-tensors:f32-tensors \
     decode/tiny/P64/B1/bf16/1t/{tokens,heads}-{f32,bf16,f16}:cache \
     hostkv/tiny/P64/{tokens,heads,blocks-{heads,tokens,turned}}-{f32,bf16,f16}/bf16/1t:cache \
+    hostkv/tiny/P64/blocks-{heads,tokens,turned}-int8/{bf16,f32}/1t:cache \
     mask/tiny/S64/{bool,bits,bias}/{bf16,f32}/1t:causal mask/tiny/P64/T16/tree/bf16/1t:draft \
     ring/tiny-pair/P200/{bf16,f32}/1t:full-caches \
     kvtypes/tiny/P64/{int8,e4m3,int4,int8-rotated,int4-rotated}/{bf16,f32}/1t:default \

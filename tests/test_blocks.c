@@ -16,7 +16,6 @@
 
 #include <cmocka.h>
 
-#include "base/number.h"
 #include "support/host.h"
 #include "support/host_keys.h"
 #include "support/host_pool.h"
@@ -27,7 +26,10 @@ enum { MOST_TOKENS = 40, MOST_WIDTH = 8 * 128 };
 
 static const struct host_shape shapes[] = {
     {8, 2, 64, 64}, {4, 2, 128, 128}, {6, 2, 40, 24}, {3, 1, 32, 48}};
-static const gqa_dtype formats[] = {GQA_F32, GQA_BF16, GQA_F16};
+static const struct host_types types[] = {{GQA_F32, GQA_F32}, {GQA_BF16, GQA_BF16},
+                                          {GQA_F16, GQA_F16}, {GQA_I8, GQA_I8},
+                                          {GQA_I8, GQA_BF16}, {GQA_F32, GQA_I8}};
+enum { TYPES = sizeof types / sizeof types[0] };
 
 struct answer {
     float output[HOST_BATCH * MOST_TOKENS * MOST_WIDTH], lse[HOST_BATCH * MOST_TOKENS * 8];
@@ -37,11 +39,12 @@ static void same(const struct answer *got, const struct answer *want, const char
                  const struct host_set *set, const struct host_pool *p)
 {
     if (memcmp(got, want, sizeof *got) != 0) {
-        fail_msg("%s: other bits than a cache (%s, dtype %d, blocks of %d, strides %d %d %d, %d/%d "
-                 "x %d, %d)",
-                 what, set->name, (int)p->dtype, (int)p->block_size, (int)p->kv.key.stride[1],
-                 (int)p->kv.key.stride[2], (int)p->kv.key.stride[3], (int)p->shape.hq,
-                 (int)p->shape.hkv, (int)p->shape.dk, (int)p->shape.dv);
+        fail_msg(
+            "%s: other bits than a cache (%s, types %d %d, blocks of %d, strides %d %d %d, %d/%d "
+            "x %d, %d)",
+            what, set->name, (int)p->types.k, (int)p->types.v, (int)p->block_size,
+            (int)p->kv.key.stride[1], (int)p->kv.key.stride[2], (int)p->kv.key.stride[3],
+            (int)p->shape.hq, (int)p->shape.hkv, (int)p->shape.dk, (int)p->shape.dv);
     }
 }
 
@@ -114,7 +117,7 @@ static void compare_attend(const gqa_layer *layer, const struct host_set *set, s
  * values, as they are, in a cache of bf16 are rounded as the products round them. */
 static void attend_tables(void **state)
 {
-    static const int32_t sizes[] = {16, 32, 48, 128, 272};
+    static const int32_t sizes[] = {16, 32, 48, 80, 128, 272, 512};
     uint64_t random = 1;
     (void)state;
 
@@ -122,13 +125,15 @@ static void attend_tables(void **state)
         for (int j = 0; j < 4 * 2; j++) {
             struct host host;
             const gqa_runtime runtime = host_start(&host, 1 + j % 3);
-            gqa_layer *layer = host_layer(&host_sets[i], &shapes[j / 2], j % 2 != 0 ? 70 : 0,
-                                          j % 3 == 0, &runtime);
-            for (int k = 0; k < 3 * 3 * 5 && layer != NULL; k++) {
+            const bool flush = j % 3 == 0;
+            gqa_layer *layer =
+                host_layer(&host_sets[i], &shapes[j / 2], j % 2 != 0 ? 70 : 0, flush, &runtime);
+            for (int k = 0; k < TYPES * 3 * 7 && layer != NULL; k++) {
                 struct host_pool p;
-                if ((k + j + i) % 3 == 0) {
-                    host_pool_open(&p, &shapes[j / 2], formats[k % 3], sizes[k / 9],
-                                   (gqa_block_order)(k / 3 % 3), &random);
+                if ((k + j + i) % 7 == 0) {
+                    host_pool_open(&p, &shapes[j / 2], types[k % TYPES], sizes[k / TYPES / 3],
+                                   (gqa_block_order)(k / TYPES % 3), &random);
+                    p.flush = flush && host_sets[i].numerics == GQA_NUMERICS_F32;
                     compare_attend(layer, &host_sets[i], &p, (enum host_fill)(k % HOST_FILLS),
                                    &random);
                     host_pool_close(&p);
@@ -206,21 +211,26 @@ static void check_blocks(const struct host_pool *p, const struct host_stream *s,
                          const bool *flushed)
 {
     for (int32_t i = 0; i < p->lengths[b]; i++) {
-        for (int32_t h = 0; h < p->shape.hkv; h++) {
-            for (int32_t d = 0; d < p->shape.dk; d++) {
-                const int64_t row = ((int64_t)b * s->most + i) * p->shape.hkv + h;
-                const int64_t at = host_pool_element(p, &p->kv.key, b, i, h, d);
-                float x = s->k[row * p->shape.dk + d];
-                float is = p->dtype == GQA_F32    ? ((float *)p->k)[at]
-                           : p->dtype == GQA_BF16 ? gqa__bf16_to_f32(((uint16_t *)p->k)[at])
-                                                  : gqa__f16_to_f32(((uint16_t *)p->k)[at]);
-                x = flushed != NULL && flushed[i] && fabsf(x) < 0x1p-126f ? 0.0f : x;
-                if (is != x && (is == is || x == x)) {
-                    fail_msg("key %d of entry %d holds %g, not %g", (int)i, (int)b, (double)is,
-                             (double)x);
-                }
-            }
+        if (!host_pool_holds(p, s, b, i, flushed != NULL && flushed[i])) {
+            fail_msg("key %d of entry %d is another one (types %d %d, blocks of %d)", (int)i,
+                     (int)b, (int)p->types.k, (int)p->types.v, (int)p->block_size);
         }
+    }
+}
+
+/* Of int8 every byte of the pool's memory is what a host would have written that quantises by
+ * itself. mirror: its pool, to which the call's tokens are written now. */
+static void check_memory(const struct host_pool *p, struct host_pool *mirror,
+                         const struct host_stream *s, const struct step *step)
+{
+    memcpy(mirror->table, p->table, sizeof p->table);
+    for (int32_t b = 0; b < HOST_BATCH; b++) {
+        for (int32_t i = 0; i < step->counts[b]; i++) {
+            host_pool_put(mirror, s, b, p->lengths[b] + i);
+        }
+    }
+    if (p->types.k == GQA_I8 && p->types.v == GQA_I8 && !host_pool_same_memory(p, mirror)) {
+        fail_msg("blocks of %d hold other bytes than a host would have written", p->block_size);
     }
 }
 
@@ -230,8 +240,10 @@ static void compare_forward(const gqa_layer *layer, const struct host_set *set, 
 {
     gqa_cache *cache = host_cache_like(layer, set, p, 400);
     bool wrote[HOST_BATCH][400]; /* by the calls */
+    struct host_pool mirror;
     struct host_stream s;
 
+    host_pool_copy(&mirror, p);
     host_stream_open(&s, p, 400, (enum host_fill)(random_u32(random) % HOST_FILLS), random);
     for (int32_t round = 0; round < 8; round++) {
         struct step step = {.flat = round % 2 != 0, .skipped = round == 5 || round == 6};
@@ -266,6 +278,7 @@ static void compare_forward(const gqa_layer *layer, const struct host_set *set, 
             forward(layer, cache, p, &s, &step, &want);
             same(&got, &want, "gqa_forward", set, p);
         }
+        check_memory(p, &mirror, &s, &step);
         for (int32_t b = 0; b < HOST_BATCH; b++) {
             p->lengths[b] += step.counts[b];
             check_blocks(p, &s, b, flush && set->numerics == GQA_NUMERICS_F32 ? wrote[b] : NULL);
@@ -273,6 +286,7 @@ static void compare_forward(const gqa_layer *layer, const struct host_set *set, 
     }
     gqa_cache_destroy(&cache);
     host_stream_close(&s);
+    host_pool_close(&mirror);
 }
 
 static void forward_tables(void **state)
@@ -288,13 +302,15 @@ static void forward_tables(void **state)
             const gqa_runtime runtime = host_start(&host, 1 + j % 2);
             gqa_layer *layer =
                 host_layer(&host_sets[i], &shapes[j / 2], j % 2 != 0 ? 50 : 0, flush, &runtime);
-            for (int k = 0; k < 3 * 3 * 3 && layer != NULL; k++) {
+            for (int k = 0; k < TYPES * 3 * 3 && layer != NULL; k++) {
                 struct host_pool p;
                 /* A cache of bf16 rounds once, blocks of f16 twice: not the same values. */
-                const bool alike = host_sets[i].numerics == GQA_NUMERICS_F32 || k % 3 != 2;
-                if (alike && (k + j + i) % 4 == 0) {
-                    host_pool_open(&p, &shapes[j / 2], formats[k % 3], sizes[k / 9],
-                                   (gqa_block_order)(k / 3 % 3), &random);
+                const bool alike =
+                    host_sets[i].numerics == GQA_NUMERICS_F32 || types[k % TYPES].k != GQA_F16;
+                if (alike && (k + j + i) % 7 == 0) {
+                    host_pool_open(&p, &shapes[j / 2], types[k % TYPES], sizes[k / TYPES / 3],
+                                   (gqa_block_order)(k / TYPES % 3), &random);
+                    p.flush = flush && host_sets[i].numerics == GQA_NUMERICS_F32;
                     compare_forward(layer, &host_sets[i], &p, flush, &random);
                     host_pool_close(&p);
                 }

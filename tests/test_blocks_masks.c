@@ -20,7 +20,9 @@
 #include "support/small_layer.h"
 
 static const struct host_shape narrow = {6, 2, 40, 24};
-static const gqa_dtype formats[] = {GQA_F32, GQA_BF16, GQA_F16};
+static const struct host_types types[] = {{GQA_F32, GQA_F32}, {GQA_BF16, GQA_BF16},
+                                          {GQA_F16, GQA_F16}, {GQA_I8, GQA_I8},
+                                          {GQA_I8, GQA_F16},  {GQA_BF16, GQA_I8}};
 
 /* --- who sees whom -----------------------------------------------------------------------------
  */
@@ -102,7 +104,8 @@ static void forward_masked(const gqa_layer *layer, gqa_cache *cache, struct host
 static void same(const char *what, const struct host_set *set, const struct host_pool *p)
 {
     if (memcmp(&got, &want, sizeof got) != 0) {
-        fail_msg("%s: other bits than a cache (%s, dtype %d)", what, set->name, (int)p->dtype);
+        fail_msg("%s: other bits than a cache (%s, types %d %d)", what, set->name, (int)p->types.k,
+                 (int)p->types.v);
     }
 }
 
@@ -152,8 +155,8 @@ static void masks_and_positions(void **state)
         gqa_layer *layer = host_layer(&host_sets[i], &narrow, 150, false, NULL);
         for (int j = 0; j < 60 && layer != NULL; j++) {
             struct host_pool p;
-            host_pool_open(&p, &narrow,
-                           host_sets[i].numerics == GQA_NUMERICS_F32 ? GQA_F32 : GQA_BF16, 16,
+            const int own = host_sets[i].numerics == GQA_NUMERICS_F32 ? 0 : 1;
+            host_pool_open(&p, &narrow, types[j / 3 % 3 == 2 ? 3 : own], 16,
                            (gqa_block_order)(j % 3), &random);
             compare_masked(layer, &host_sets[i], &p, &random);
             host_pool_close(&p);
@@ -175,9 +178,9 @@ static void backend_reference(void **state)
     if (gqa_create(&layer, &config, NULL, NULL, NULL) != GQA_OK) {
         skip(); /* built without it */
     }
-    for (int i = 0; i < 9; i++) {
+    for (int i = 0; i < 18; i++) {
         struct host_pool p;
-        host_pool_open(&p, &narrow, formats[i % 3], 16, (gqa_block_order)(i / 3), &random);
+        host_pool_open(&p, &narrow, types[i % 6], 16, (gqa_block_order)(i / 6), &random);
         compare_masked(layer, &set, &p, &random);
         host_pool_close(&p);
     }

@@ -341,14 +341,16 @@ static void drawn_rows(void **state)
 static void hosts_blocks(void **state)
 {
     enum { BLOCKS = 6, SLOTS = 16, FIRST = 21 };
-    static const gqa_dtype formats[] = {GQA_F32, GQA_BF16, GQA_F16};
+    static const gqa_dtype formats[] = {GQA_F32, GQA_BF16, GQA_F16, GQA_I8};
     static const int32_t table[BATCH][3] = {{2, 0, 1}, {5, 4, 3}};
     static struct scene s;
     uint64_t random = 21;
     (void)state;
-    for (int i = 0; i < 3 * 3 * 4; i++) {
-        const gqa_dtype format = formats[i % 3];
-        const gqa_block_order order = (gqa_block_order)(i / 3 % 3);
+    for (int i = 0; i < 4 * 3 * 4; i++) {
+        const gqa_dtype format = formats[i % 4];
+        const gqa_block_order order = (gqa_block_order)(i / 4 % 3);
+        const int kind = i / 12;
+        static float scales[2][BLOCKS * HKV * SLOTS];
         int32_t lengths[BATCH] = {0, 0};
         int64_t slots[BATCH * N];
         gqa_health_stored k, v, got_k = {0}, got_v = {0};
@@ -357,8 +359,8 @@ static void hosts_blocks(void **state)
         draw_rows(&random, &s.k[0][0][0][0], BATCH * N * HKV, DK);
         draw_rows(&random, &s.v[0][0][0][0], BATCH * N * HKV, DV);
         s.config = attention_config(HQ, HKV, DK, DV);
-        s.config.backend = i % 4 == 3 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
-        s.config.denormals = i % 4 == 1 ? GQA_DENORMALS_FLUSH : GQA_DENORMALS_KEEP;
+        s.config.backend = kind == 3 ? GQA_BACKEND_REFERENCE : GQA_BACKEND_CPU;
+        s.config.denormals = kind == 1 ? GQA_DENORMALS_FLUSH : GQA_DENORMALS_KEEP;
         skip_refused(&s.config);
         s.type_k = s.type_v = format;
         s.threads = 1 + i % 4;
@@ -368,11 +370,15 @@ static void hosts_blocks(void **state)
         gqa_block_kv_init(&blocks);
         blocks.key = gqa_blocks_of(keys, format, order, BLOCKS, HKV, SLOTS, DK);
         blocks.value = gqa_blocks_of(values, format, order, BLOCKS, HKV, SLOTS, DV);
+        if (format == GQA_I8) {
+            blocks.key_scale = gqa_tensor_3d(scales[0], GQA_F32, BLOCKS, HKV, SLOTS);
+            blocks.value_scale = gqa_tensor_3d(scales[1], GQA_F32, BLOCKS, HKV, SLOTS);
+        }
         blocks.block_table = table[0];
         blocks.max_blocks = 3;
         blocks.lengths = lengths;
         blocks.slot_mapping = slots;
-        scene_counts(&s, i % 4 == 1, &k, &v);
+        scene_counts(&s, kind == 1, &k, &v);
         gqa_layer *layer = scene_layer(&s);
         for (int from = 0; from < N; from += FIRST) {
             const int n = from == 0 ? FIRST : N - FIRST;

@@ -44,6 +44,7 @@ static void check(int good)
 struct stored {
     gqa_dtype type;
     int32_t dim;
+    int64_t step; /* bytes from a row to the next */
     struct guarded_buffer row[MOST_RUNS], scale[MOST_RUNS];
 };
 
@@ -66,8 +67,7 @@ struct outcome {
 
 static int32_t value_at(const struct stored *stored, int32_t run, int32_t key, int32_t d)
 {
-    const int64_t bytes = gqa__integer_row_bytes(stored->type, stored->dim);
-    const unsigned char *row = (const unsigned char *)stored->row[run].data + key * bytes;
+    const unsigned char *row = (const unsigned char *)stored->row[run].data + key * stored->step;
 
     if (stored->type == GQA_I8) {
         return row[d] < 128 ? row[d] : row[d] - 256;
@@ -84,22 +84,27 @@ static float scale_at(const struct stored *stored, const struct scene *scene, in
     return ((const float *)stored->scale[run].data)[group * scene->run_keys[run] + key];
 }
 
+/* Rows one after the other, as pages have them, or apart, as a host may; so scales below 0, and the
+ * code -128. */
 static void fill_stored(struct stored *stored, const struct scene *scene, uint64_t *state)
 {
     const int64_t bytes = gqa__integer_row_bytes(stored->type, stored->dim);
     const int32_t groups = gqa__row_scales(stored->type, stored->dim);
     const bool extreme = random_between(state, 0, 3) == 0;
+    const bool of_host = random_between(state, 0, 2) == 0;
+    const int32_t top = stored->type == GQA_I8 ? 127 : 7;
+    const int32_t low = of_host && stored->type == GQA_I8 ? -128 : -top;
 
+    stored->step = bytes + (of_host ? random_between(state, 0, 40) : 0);
     for (int32_t i = 0; i < scene->runs; i++) {
         const int32_t keys = scene->run_keys[i];
-        stored->row[i] = guarded_new((size_t)(bytes * keys));
+        stored->row[i] = guarded_new((size_t)(stored->step * (keys - 1) + bytes));
         stored->scale[i] = guarded_new((size_t)groups * (size_t)keys * sizeof(float));
         memset(stored->row[i].data, 0, stored->row[i].size);
         for (int32_t key = 0; key < keys; key++) {
-            unsigned char *row = (unsigned char *)stored->row[i].data + key * bytes;
+            unsigned char *row = (unsigned char *)stored->row[i].data + key * stored->step;
             for (int32_t d = 0; d < stored->dim; d++) {
-                const int32_t top = stored->type == GQA_I8 ? 127 : 7;
-                const int32_t x = extreme ? top : random_between(state, -top, top);
+                const int32_t x = !extreme ? random_between(state, low, top) : of_host ? low : top;
                 if (stored->type == GQA_I8) {
                     row[d] = (unsigned char)x;
                 } else {
@@ -108,7 +113,8 @@ static void fill_stored(struct stored *stored, const struct scene *scene, uint64
             }
         }
         for (int64_t g = 0; g < (int64_t)groups * keys; g++) {
-            ((float *)stored->scale[i].data)[g] = (1.5f + random_float(state)) * 0.01f;
+            const float sign = of_host && random_between(state, 0, 3) == 0 ? -0.01f : 0.01f;
+            ((float *)stored->scale[i].data)[g] = (1.5f + random_float(state)) * sign;
         }
     }
 }
@@ -172,8 +178,7 @@ static struct gqa__integer_rows rows_of(const struct stored *stored, const struc
                                         int32_t run)
 {
     return (struct gqa__integer_rows){.row = stored->row[run].data,
-                                      .row_bytes =
-                                          gqa__integer_row_bytes(stored->type, stored->dim),
+                                      .row_step = stored->step,
                                       .scale = stored->scale[run].data,
                                       .scale_step = scene->run_keys[run]};
 }
@@ -319,9 +324,9 @@ static void check_value(const struct scene *scene, const struct outcome *got, in
             const double w = p[at + key] * scale_at(&scene->v, scene, run, key, d);
             const double v = value_at(&scene->v, run, key, d);
             o += w * v;
-            sizes += w * fabs(v);
+            sizes += fabs(w * v);
             sum += seen(scene, r, at + key) ? fabs(v) : 0.0;
-            top = fmax(top, w);
+            top = fmax(top, fabs(w));
         }
     }
     const double bound = sum * top / 65024 * (1 + 0x1p-20) + sizes * 0x1p-20 + 0x1p-120;

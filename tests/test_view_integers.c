@@ -52,8 +52,8 @@ static void check_row(const struct gqa__integer_rows *rows, int32_t i, const flo
         want[stored_byte(d, type)] |=
             (unsigned char)(stored_bits(&row, d, type) << stored_shift(d, type));
     }
-    assert_int_equal(rows->row_bytes, (type == GQA_I8 ? (dim + 15) / 16 : (dim + 31) / 32) * 16);
-    assert_memory_equal(rows->row + i * rows->row_bytes, want, (size_t)rows->row_bytes);
+    assert_int_equal(rows->row_step, (type == GQA_I8 ? (dim + 15) / 16 : (dim + 31) / 32) * 16);
+    assert_memory_equal(rows->row + i * rows->row_step, want, (size_t)rows->row_step);
     for (int32_t g = 0; g < row.scales; g++) {
         const float scale = rows->scale[g * rows->scale_step + i];
         assert_true(isnan(row.scale[g]) ? isnan(scale)
@@ -69,7 +69,7 @@ static void check_runs(const struct gqa__kv_view *view, size_t pair)
     for (int32_t head = 0; head < HEADS; head++) {
         for (int32_t first = 0; first < length; first += run.keys) {
             const int32_t most = (length - first + 15) / 16 * 16;
-            gqa__view_integer_run(view, head, first, most, &run);
+            gqa__view_integer_run(view, head, first, most, NULL, &run);
             assert_true(run.keys > 0 && run.keys % 16 == 0 && run.keys <= most);
             assert_true(run.keys == most || (first + run.keys) % page_size == 0);
             for (int32_t i = 0; i < run.keys && first + i < length; i++) {

@@ -11,8 +11,8 @@
  *
  * Bits: those of a gqa_cache that holds the same values. Where a row of the host's is what the
  * layer's kernel set reads (format f32 with numerics f32, bf16 with numerics bf16; D contiguous
- * and, for bf16, a multiple of 32; tokens not a multiple of 2 KiB apart) it is read in place, else
- * gathered for each tile.
+ * and, for bf16, a multiple of 32; tokens not a multiple of 2 KiB apart; int8 with D contiguous and
+ * a multiple of 16) it is read in place, else gathered for each tile.
  */
 #ifndef GQA_BLOCKS_H
 #define GQA_BLOCKS_H
@@ -24,8 +24,8 @@ extern "C" {
 #endif
 
 /* Tensors of blocks have these dimensions, in this order, whatever the order in memory: that is
- * said by the strides, none of which needs to be 1. gqa_blocks_of sets them. f32, bf16 or f16; K
- * and V may differ. */
+ * said by the strides, none of which needs to be 1. gqa_blocks_of sets them. f32, bf16, f16 or int8
+ * (GQA_I8, with a scale for each row of D); K and V may differ. */
 typedef struct gqa_block_kv {
     uint32_t struct_size;
     gqa_tensor key;   /* [blocks, Hkv, block_size, Dk]; block_size a multiple of 16 */
@@ -49,6 +49,13 @@ typedef struct gqa_block_kv {
      * is its index. inputs.position_ids of gqa_forward, where given, must be the same for the new
      * tokens; inputs.rotary_position_ids may be any (an offset of the rotation alone). */
     const int32_t *position_ids;
+
+    /* Of int8: f32 [blocks, Hkv, block_size], any strides; else absent. An element is its code,
+     * -128..127, times its row's scale. What gqa_forward appends is quantised as in a cache of int8
+     * (codes -127..127; scales that are 0, normal or NaN), and it writes both. Of the host's own
+     * scales a denormal counts as 0, and what is not finite as NaN: then so is the whole row. They
+     * may be negative. */
+    gqa_tensor key_scale, value_scale;
 } gqa_block_kv;
 
 GQA_API void gqa_block_kv_init_sized(gqa_block_kv *blocks, size_t size);

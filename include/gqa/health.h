@@ -52,8 +52,8 @@ typedef struct gqa_health {
 
     /* The operands of attention: Q as the scores see it, unscaled and not rotated; K and V as they
      * are handed to the cache, so in a call that appends nothing there are none. gqa_attend: the
-     * queries, and of plain keys and values those that exist in the range, of every active batch
-     * entry. */
+     * queries, and of keys and values that are plain or in the host's blocks those that exist in
+     * the range, of every active batch entry, int8 times its scale. */
     gqa_health_values q, k, v;
     int64_t large_v; /* values of V that are finite and, under numerics bf16 once they are rounded,
                         2^64 or more in size: there numerics bf16 goes its slow way */

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/fold.h"
 #include "base/import.h"
+#include "base/storage.h"
 
 void gqa_block_kv_init_sized(gqa_block_kv *blocks, size_t size)
 {
@@ -15,13 +16,30 @@ void gqa_block_kv_init_sized(gqa_block_kv *blocks, size_t size)
 /* --- what does not depend on the entries -------------------------------------------------------
  */
 
-/* [blocks, Hkv, block_size, dim] */
+static const char *scaled_name(gqa_dtype dtype)
+{
+    return dtype == GQA_I4 ? "GQA_I4" : dtype == GQA_E4M3 ? "GQA_E4M3" : "GQA_E4M3_240";
+}
+
+/* Where a call writes each element lies by itself. */
+static void check_written(struct gqa__call_check *check, const gqa_tensor *t, const char *field)
+{
+    for (int i = 0; i < t->rank && check->status == GQA_OK && check->call->append; i++) {
+        if (t->stride[i] == 0 && t->shape[i] > 1) {
+            check->status = gqa__fail(check->err, GQA_ERR_SHAPE, field,
+                                      "stride[%d] is 0; the call writes there", i);
+        }
+    }
+}
+
+/* [blocks, Hkv, block_size, dim]; holds: keys, or values */
 static void check_block_tensor(struct gqa__call_check *check, gqa_tensor *t, const char *field,
-                               const int64_t shape[4])
+                               const char *holds, const int64_t shape[4])
 {
     struct gqa__call *const call = check->call;
     const struct gqa__form form = {.field = field,
-                                   .formats = GQA__FLOATS | GQA__ANY_STRIDES | call->address,
+                                   .formats =
+                                       GQA__FLOATS | GQA__INT8 | GQA__ANY_STRIDES | call->address,
                                    .rank = 4,
                                    .shape = shape};
 
@@ -29,21 +47,45 @@ static void check_block_tensor(struct gqa__call_check *check, gqa_tensor *t, con
         return;
     }
     if (!gqa__present(t)) {
-        check->status = gqa__fail(check->err, GQA_ERR_ARG, field, "is required: it holds the keys");
+        check->status =
+            gqa__fail(check->err, GQA_ERR_ARG, field, "is required: it holds the %s", holds);
         return;
     }
-    if (t->dtype == GQA_I8) {
+    if (gqa__scaled(t->dtype) && t->dtype != GQA_I8) {
         check->status = gqa__fail(check->err, GQA_ERR_UNSUPPORTED, field,
-                                  "is GQA_I8; blocks are GQA_F32, GQA_BF16 or GQA_F16");
+                                  "is %s; blocks are GQA_F32, GQA_BF16, GQA_F16 or GQA_I8",
+                                  scaled_name(t->dtype));
         return;
     }
     check->status = gqa__tensor_fit(t, &form, t, check->err);
-    for (int i = 0; i < 4 && check->status == GQA_OK && call->append; i++) {
-        if (t->stride[i] == 0 && t->shape[i] > 1) {
-            check->status = gqa__fail(check->err, GQA_ERR_SHAPE, field,
-                                      "stride[%d] is 0; the call writes there", i);
-        }
+    check_written(check, t, field);
+}
+
+/* Scales of a tensor of blocks that is of this type: [blocks, Hkv, block_size]. */
+static void check_scales(struct gqa__call_check *check, gqa_tensor *t, const char *field,
+                         const gqa_tensor *of, const char *of_field)
+{
+    const struct gqa__form form = {.field = field,
+                                   .formats =
+                                       GQA__ONLY_F32 | GQA__ANY_STRIDES | check->call->address,
+                                   .rank = 3,
+                                   .shape = of->shape};
+
+    if (check->status != GQA_OK || (of->dtype != GQA_I8 && !gqa__present(t))) {
+        return;
     }
+    if (of->dtype != GQA_I8) {
+        check->status =
+            gqa__fail(check->err, GQA_ERR_ARG, field, "must be absent: %s is not GQA_I8", of_field);
+        return;
+    }
+    if (!gqa__present(t)) {
+        check->status =
+            gqa__fail(check->err, GQA_ERR_ARG, field, "is required: %s is GQA_I8", of_field);
+        return;
+    }
+    check->status = gqa__tensor_fit(t, &form, t, check->err);
+    check_written(check, t, field);
 }
 
 static void check_block_sizes(struct gqa__call_check *check)
@@ -59,7 +101,8 @@ static void check_block_sizes(struct gqa__call_check *check)
     if (size < 16 || size % 16 != 0 || size > most) {
         check->status =
             gqa__fail(check->err, GQA_ERR_SHAPE, "inputs.blocks.key",
-                      "has blocks of %lld keys; it must be a multiple of 16", (long long)size);
+                      "has blocks of %lld keys; it must be a multiple of 16, at most %lld",
+                      (long long)size, (long long)(most - most % 16));
     } else if (blocks->key.shape[0] > INT32_MAX) {
         check->status = gqa__fail(check->err, GQA_ERR_SHAPE, "inputs.blocks.key",
                                   "has %lld blocks; the limit is %d",
@@ -92,11 +135,15 @@ void gqa__blocks_check(struct gqa__call_check *check, const gqa_block_kv *given)
         check->status = gqa__fail(check->err, GQA_ERR_ARG, "inputs.blocks",
                                   "must be NULL: the keys come from the cache");
     }
-    check_block_tensor(check, &blocks->key, "inputs.blocks.key",
+    check_block_tensor(check, &blocks->key, "inputs.blocks.key", "keys",
                        (const int64_t[4]){-1, shape->hkv, -1, shape->dk});
     check_block_tensor(
-        check, &blocks->value, "inputs.blocks.value",
+        check, &blocks->value, "inputs.blocks.value", "values",
         (const int64_t[4]){blocks->key.shape[0], shape->hkv, blocks->key.shape[2], shape->dv});
+    check_scales(check, &blocks->key_scale, "inputs.blocks.key_scale", &blocks->key,
+                 "inputs.blocks.key");
+    check_scales(check, &blocks->value_scale, "inputs.blocks.value_scale", &blocks->value,
+                 "inputs.blocks.value");
     check_block_sizes(check);
     if (check->status == GQA_OK) {
         call->keys = blocks->max_blocks * (int32_t)blocks->key.shape[2];
@@ -175,14 +222,23 @@ static gqa_status check_block_ids(const struct gqa__call *call, int32_t b, int32
     return status;
 }
 
-static struct gqa__host_rows block_rows(const gqa_tensor *t)
+/* scale: of int8 */
+static struct gqa__host_rows block_rows(const gqa_tensor *t, const gqa_tensor *scale)
 {
-    return (struct gqa__host_rows){.data = t->data,
-                                   .dtype = t->dtype,
-                                   .block = t->stride[0],
-                                   .head = t->stride[1],
-                                   .token = t->stride[2],
-                                   .step = t->stride[3]};
+    struct gqa__host_rows rows = {.data = t->data,
+                                  .dtype = t->dtype,
+                                  .block = t->stride[0],
+                                  .head = t->stride[1],
+                                  .token = t->stride[2],
+                                  .step = t->stride[3]};
+
+    if (t->dtype == GQA_I8) {
+        rows.scale = scale->data;
+        rows.scale_block = scale->stride[0];
+        rows.scale_head = scale->stride[1];
+        rows.scale_token = scale->stride[2];
+    }
+    return rows;
 }
 
 gqa_status gqa__blocks_view(const struct gqa__call *call, int32_t b, int32_t more, bool *ordered,
@@ -190,8 +246,8 @@ gqa_status gqa__blocks_view(const struct gqa__call *call, int32_t b, int32_t mor
 {
     const gqa_block_kv *const blocks = &call->blocks;
     const int32_t length = blocks->lengths[b];
-    const struct gqa__host_keys keys = {.k = block_rows(&blocks->key),
-                                        .v = block_rows(&blocks->value),
+    const struct gqa__host_keys keys = {.k = block_rows(&blocks->key, &blocks->key_scale),
+                                        .v = block_rows(&blocks->value, &blocks->value_scale),
                                         .table =
                                             blocks->block_table + (int64_t)b * blocks->max_blocks,
                                         .block_size = (int32_t)blocks->key.shape[2]};
@@ -218,6 +274,7 @@ gqa_status gqa__blocks_view(const struct gqa__call *call, int32_t b, int32_t mor
         view->dk = call->params->shape.dk;
         view->dv = call->params->shape.dv;
         view->flush = call->params->shape.flush;
+        view->integer = call->params->integer;
     }
     return status;
 }

@@ -10,16 +10,15 @@
 #include "base/storage.h"
 #include "base/tensor.h"
 
-enum { PAGE_KEYS = 16 }; /* of the smallest page: a page that has a key has as many slots */
-
-/* The block as the integer kernels take it: its keys in their pages, without those that a panel
- * would be filled up with where there is no page. rules: room for those of fewer keys. */
+/* The block as the integer kernels take it: its keys in their pages or the host's blocks, without
+ * those that a panel would be filled up with where there is none: one that has a key has as many
+ * slots as a run has keys at least. rules: room for those of fewer keys. */
 static void find_integers(const struct gqa__tile *tile, int32_t first,
                           const struct gqa__block *block, struct gqa__score_rules *rules,
                           struct gqa__integer_block *integer)
 {
     const struct gqa__kv_view *const view = &tile->segment->view;
-    const int64_t exist = gqa__round_up(view->length - first, PAGE_KEYS);
+    const int64_t exist = gqa__round_up(view->length - first, GQA__INT_KEY_STEP);
     struct gqa__integer_run *const run = tile->scratch->lists->integer_run;
 
     *integer = (struct gqa__integer_block){.q = tile->scratch->integer_q,
@@ -29,8 +28,8 @@ static void find_integers(const struct gqa__tile *tile, int32_t first,
                                            .rows = tile->id.count,
                                            .keys = (int32_t)gqa__min(block->keys, exist),
                                            .run = run,
-                                           .type_k = view->cache->layout.dtype_k,
-                                           .type_v = view->cache->layout.dtype_v,
+                                           .type_k = gqa__view_dtype(view, false),
+                                           .type_v = gqa__view_dtype(view, true),
                                            .s = block->s,
                                            .p = block->p,
                                            .scratch = block->scratch,
@@ -45,7 +44,7 @@ static void find_integers(const struct gqa__tile *tile, int32_t first,
     for (int32_t done = 0; done < integer->keys; done += run[integer->runs++].keys) {
         assert(integer->runs < GQA__BLOCK_PANELS);
         gqa__view_integer_run(view, tile->id.head, first + done, integer->keys - done,
-                              &run[integer->runs]);
+                              tile->scratch->panel, &run[integer->runs]);
     }
 }
 

@@ -149,10 +149,10 @@ void gqa__tile_pack(struct gqa__tile *tile, const void *q, gqa_dtype type)
 {
     const struct gqa__shape *const shape = &tile->params->shape;
     const struct gqa__kernels *const kernels = tile->params->kernels;
-    const struct gqa_cache *const cache = tile->segment->view.cache;
+    const struct gqa__kv_view *const view = &tile->segment->view;
     const struct gqa__row_map gathered = {
         .token_stride = shape->dk, .group = 1, .count = tile->id.count};
-    const bool integer = cache != NULL && gqa__integer(cache->layout.dtype_k);
+    const bool integer = gqa__integer(gqa__view_dtype(view, false));
     struct gqa__pack_q_args pack = {.dst = integer ? tile->scratch->integer_q : tile->scratch->q,
                                     .q = q,
                                     .q_type = type,
@@ -163,7 +163,7 @@ void gqa__tile_pack(struct gqa__tile *tile, const void *q, gqa_dtype type)
                                     .flush = shape->flush};
 
     tile->integer_k = integer;
-    tile->integer_v = cache != NULL && gqa__integer(cache->layout.dtype_v);
+    tile->integer_v = gqa__integer(gqa__view_dtype(view, true));
     if (keys_rotated(tile, false)) {
         rotate_queries(tile, q, type);
         pack.q = tile->scratch->gathered;

@@ -164,6 +164,17 @@ static inline bool gqa__scale_sound(float scale)
     return u == GQA__NAN_BITS || u == 0 || (u >= 0x00800000u && u < 0x7f800000u);
 }
 
+/* A scale that a host gives, as rows may have it, but of either sign: a denormal is 0, and what is
+ * not finite NaN. */
+static inline float gqa__scale_given(float scale)
+{
+    const uint32_t u = gqa__f32_bits(scale), size = u & 0x7fffffffu;
+    const uint32_t kept = u & gqa__all_bits(size >= 0x00800000u),
+                   odd = gqa__all_bits(size >= 0x7f800000u);
+
+    return gqa__f32_from_bits((kept & ~odd) | (GQA__NAN_BITS & odd));
+}
+
 /* May V with this scale be special, as append_v of a kernel set says? Products of integers take
  * care of themselves. */
 static inline bool gqa__scale_special(gqa_dtype type, float scale, bool bf16)

@@ -9,11 +9,14 @@
 #include "kernel/contract/kernel.h"
 
 /* The keys, or the values, of all blocks. Value d of the token in slot i of block b, head h, is
- * element b * block + h * head + i * token + d * step. */
+ * element b * block + h * head + i * token + d * step; of int8 a code, and its scale is element
+ * b * scale_block + h * scale_head + i * scale_token of `scale`, as gqa__scale_given takes it. */
 struct gqa__host_rows {
     const unsigned char *data;
-    gqa_dtype dtype; /* F32, BF16 or F16 */
+    gqa_dtype dtype; /* F32, BF16, F16 or I8 */
     int64_t block, head, token, step;
+    const float *scale;
+    int64_t scale_block, scale_head, scale_token;
 };
 
 struct gqa__host_keys {
@@ -36,9 +39,22 @@ static inline int64_t gqa__host_offset(const struct gqa__host_keys *keys,
            index % keys->block_size * rows->token;
 }
 
+/* The same in the scales. */
+static inline int64_t gqa__host_scale(const struct gqa__host_keys *keys,
+                                      const struct gqa__host_rows *rows, int32_t head,
+                                      int32_t index)
+{
+    return gqa__host_block(keys, index) * rows->scale_block + head * rows->scale_head +
+           index % keys->block_size * rows->scale_token;
+}
+
 /* A token's vector of n values as f32. */
 void gqa__host_load(const struct gqa__host_keys *keys, const struct gqa__host_rows *rows,
                     int32_t head, int32_t index, float *dst, int32_t n);
+
+/* Of int8: its n codes and its scale as they lie there. */
+void gqa__host_codes(const struct gqa__host_keys *keys, const struct gqa__host_rows *rows,
+                     int32_t head, int32_t index, unsigned char *code, int32_t n, float *scale);
 
 /* What is written to one head of blocks: vectors of n values, f32. */
 struct gqa__host_write {
@@ -50,8 +66,8 @@ struct gqa__host_write {
     bool flush;           /* a denormal becomes zero of its sign first */
 };
 
-/* Tokens from index `first` on, rounded to the format of the rows, to nearest even; NaN canonical.
- */
+/* Tokens from index `first` on, rounded to the format of the rows, to nearest even, NaN canonical;
+ * as int8 and a scale by the rule of a cache. */
 void gqa__host_store(const struct gqa__kernels *kernels, const struct gqa__host_keys *keys,
                      const struct gqa__host_rows *rows, int32_t head, int32_t first,
                      const struct gqa__host_write *write);

@@ -16,6 +16,9 @@
  * reads one after the other, they are faster. */
 #define CROWDED 2048
 
+/* Scales of tokens that are at most so many elements apart are announced as one piece. */
+#define SCALES_NEAR 16
+
 /* Are the caller's rows, of `dim` values, rows of operands that the kernels may read in place? */
 static bool readable(const struct gqa__kv_view *view, const struct gqa__host_rows *rows,
                      int32_t dim, int32_t step)
@@ -178,8 +181,14 @@ void gqa__panel_of_host(struct gqa__panel_job *job, struct gqa__kv_panel *panel)
         job->keys = (int32_t)gqa__min(job->keys, run > 0 ? run : crossing);
         job->valid = (int32_t)gqa__min(job->valid, job->keys);
     }
-    set_k(job, k && run > 0, panel);
-    set_v(job, v && run > 0, panel);
+    panel->k = panel->v = NULL;
+    panel->special = false;
+    if (view->host.k.dtype != GQA_I8) {
+        set_k(job, k && run > 0, panel);
+    }
+    if (view->host.v.dtype != GQA_I8) {
+        set_v(job, v && run > 0, panel);
+    }
 }
 
 /* What is announced so far. */
@@ -188,7 +197,8 @@ struct announced {
     int32_t n;
 };
 
-_Static_assert(GQA__KEY_PREFETCHES == 2 * GQA__FOLD_BLOCK, "K and V of every key");
+_Static_assert(GQA__KEY_PREFETCHES == 2 * GQA__FOLD_BLOCK + 2 * GQA__FOLD_BLOCK / 16,
+               "K and V of every key, and scales of blocks of 16");
 
 /* The vectors of n tokens of one block, of dim values each, from element `offset` on: as one piece
  * where they follow one another. */
@@ -209,12 +219,29 @@ static void announce(struct announced *announced, const struct gqa__host_rows *r
     }
 }
 
+/* The scales of n tokens of one block, from element `offset` on, where they share cache lines. */
+static void announce_scales(struct announced *announced, const struct gqa__host_rows *rows,
+                            int64_t offset, int32_t n)
+{
+    const size_t bytes = ((size_t)((n - 1) * rows->scale_token) + 1) * sizeof(float);
+
+    if (rows->dtype == GQA_I8 && rows->scale_token <= SCALES_NEAR) {
+        announced->list[announced->n++] =
+            (struct gqa__prefetch){(const unsigned char *)(rows->scale + offset), bytes};
+    }
+}
+
 int32_t gqa__prefetch_of_host(const struct gqa__kv_view *view, int32_t head, int32_t first,
                               int32_t end, struct gqa__prefetch *list)
 {
     const struct gqa__host_keys *const host = &view->host;
     struct announced announced = {list, 0};
 
+    for (int32_t index = first, run; index < end; index += run) {
+        run = (int32_t)gqa__min(end - index, host->block_size - index % host->block_size);
+        announce_scales(&announced, &host->k, gqa__host_scale(host, &host->k, head, index), run);
+        announce_scales(&announced, &host->v, gqa__host_scale(host, &host->v, head, index), run);
+    }
     for (int32_t index = first, run; index < end; index += run) {
         run = (int32_t)gqa__min(end - index, host->block_size - index % host->block_size);
         announce(&announced, &host->k, gqa__host_offset(host, &host->k, head, index), run,

@@ -3,8 +3,9 @@
  *
  * Scratch: K [GQA__FOLD_BLOCK][k_stride], then V [GQA__FOLD_BLOCK][v_stride] or, transposed,
  * [dv rounded up to value_step][GQA__FOLD_BLOCK], both of the kernel set's operand type; then the
- * scales of K and of V [GQA__FOLD_BLOCK]. Keys lie there by their index modulo
- * GQA__FOLD_BLOCK, so that the panels of one fold block do not overwrite each other.
+ * scales of K and of V [GQA__FOLD_BLOCK]. Of the host's int8 the bytes lie where the operands
+ * would. Keys lie there by their index modulo GQA__FOLD_BLOCK, so that the panels of one fold block
+ * do not overwrite each other.
  */
 #include <assert.h>
 #include <string.h>
@@ -18,18 +19,25 @@
 
 #define SCALE_BYTES (2 * GQA__FOLD_BLOCK * sizeof(float))
 
+/* For that many operands, or for as many keys of int8. */
+static size_t scratch_bytes(const struct gqa__kernels *kernels, int64_t operands, int32_t dim)
+{
+    const int64_t bytes = operands * (int64_t)gqa__dtype_size(kernels->operand);
+    const int64_t int8 = GQA__FOLD_BLOCK * gqa__integer_row_bytes(GQA_I8, dim);
+
+    return (size_t)gqa__round_up(gqa__max(bytes, int8), GQA__ALIGN);
+}
+
 static size_t k_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk)
 {
     const int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dk, kernels->depth_step);
-    const int64_t bytes = elements * (int64_t)gqa__dtype_size(kernels->operand);
-    return (size_t)gqa__round_up(bytes, GQA__ALIGN);
+    return scratch_bytes(kernels, elements, dk);
 }
 
 static size_t v_scratch_bytes(const struct gqa__kernels *kernels, int32_t dv)
 {
     const int64_t elements = GQA__FOLD_BLOCK * gqa__round_up(dv, kernels->value_step);
-    const int64_t bytes = elements * (int64_t)gqa__dtype_size(kernels->operand);
-    return (size_t)gqa__round_up(bytes, GQA__ALIGN);
+    return scratch_bytes(kernels, elements, dv);
 }
 
 size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, int32_t dv)
@@ -245,13 +253,29 @@ static int32_t list_plane(const struct gqa__plane *plane, int32_t slot, int32_t 
 static struct gqa__integer_rows integer_rows(const struct gqa__plane *plane, int32_t slot)
 {
     return (struct gqa__integer_rows){.row = plane->at + (size_t)slot * plane->row,
-                                      .row_bytes = (int64_t)plane->row,
+                                      .row_step = (int64_t)plane->row,
                                       .scale = plane->scale + slot,
                                       .scale_step = plane->slots};
 }
 
-void gqa__view_integer_run(const struct gqa__kv_view *view, int32_t head, int32_t first,
-                           int32_t max_keys, struct gqa__integer_run *run)
+/* A job for keys from `first` on; keys and valid are left to set. */
+static struct gqa__panel_job job_at(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                                    void *scratch)
+{
+    const struct gqa__kernels *const kernels = view->kernels;
+    struct gqa__panel_job job = {.view = view, .head = head, .first = first};
+
+    job.k = scratch;
+    job.v = job.k + k_scratch_bytes(kernels, view->dk);
+    job.k_scale = (float *)(void *)(job.v + v_scratch_bytes(kernels, view->dv));
+    job.v_scale = job.k_scale + GQA__FOLD_BLOCK;
+    job.k_stride = gqa__round_up(view->dk, kernels->depth_step);
+    job.value_dim = gqa__round_up(view->dv, kernels->value_step);
+    return job;
+}
+
+static void integer_run_of_page(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                                int32_t max_keys, struct gqa__integer_run *run)
 {
     const int32_t page_size = view->cache->layout.page_size, slot = first % page_size;
     const int32_t page = gqa__cache_page(view->cache, view->sequence, first);
@@ -261,6 +285,21 @@ void gqa__view_integer_run(const struct gqa__kv_view *view, int32_t head, int32_
     run->keys = (int32_t)gqa__min(max_keys, page_size - slot);
     run->k = integer_rows(&k, slot);
     run->v = integer_rows(&v, slot);
+}
+
+void gqa__view_integer_run(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                           int32_t max_keys, void *scratch, struct gqa__integer_run *run)
+{
+    struct gqa__panel_job job;
+
+    if (view->cache != NULL) {
+        integer_run_of_page(view, head, first, max_keys, run);
+        return;
+    }
+    job = job_at(view, head, first, scratch);
+    job.keys = max_keys;
+    job.valid = (int32_t)gqa__min(max_keys, view->length - first);
+    gqa__integer_run_of_host(&job, run);
 }
 
 int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
@@ -291,18 +330,12 @@ void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t firs
 {
     const struct gqa__kernels *const kernels = view->kernels;
     const int64_t rest = view->length - first;
-    struct gqa__panel_job job = {.view = view, .head = head, .first = first};
+    struct gqa__panel_job job = job_at(view, head, first, scratch);
     assert(first >= 0 && first % kernels->panel_keys == 0 && rest > 0);
     assert(max_keys > 0 && max_keys % kernels->panel_keys == 0 && max_keys <= GQA__FOLD_BLOCK);
 
     job.keys = (int32_t)gqa__min(max_keys, gqa__round_up(rest, kernels->panel_keys));
     job.valid = (int32_t)gqa__min(job.keys, rest);
-    job.k = scratch;
-    job.v = job.k + k_scratch_bytes(kernels, view->dk);
-    job.k_scale = (float *)(void *)(job.v + v_scratch_bytes(kernels, view->dv));
-    job.v_scale = job.k_scale + GQA__FOLD_BLOCK;
-    job.k_stride = gqa__round_up(view->dk, kernels->depth_step);
-    job.value_dim = gqa__round_up(view->dv, kernels->value_step);
     if (view->cache != NULL) {
         panel_of_pages(&job, panel);
     } else {

@@ -19,6 +19,9 @@ struct gqa__panel_job {
 
 void gqa__panel_of_host(struct gqa__panel_job *job, struct gqa__kv_panel *panel);
 
+/* host_integer.c: a run of at most job->keys, of which job->valid exist. Both may become less. */
+void gqa__integer_run_of_host(struct gqa__panel_job *job, struct gqa__integer_run *run);
+
 /* As gqa__view_prefetch, for the host's keys [first, end). */
 int32_t gqa__prefetch_of_host(const struct gqa__kv_view *view, int32_t head, int32_t first,
                               int32_t end, struct gqa__prefetch *list);

@@ -79,14 +79,20 @@ void gqa__stored_in_cache(gqa_health_stored *count, const float *x, const struct
     gqa__stored_row(count, x, form.rotated ? rotated : x, &row, form.dtype, dim);
 }
 
-/* The host's formats are floats: as f32 they are what they are. */
+/* The host's formats are floats, which as f32 are what they are, or int8. */
 void gqa__stored_in_host(gqa_health_stored *count, const float *x, const struct gqa__kv_view *view,
                          const struct gqa__row_at *at)
 {
     const int32_t dim = at->value ? view->dv : view->dk;
+    const struct gqa__host_rows *const rows = at->value ? &view->host.v : &view->host.k;
     struct gqa__row row;
     float y[GQA__HEAD_DIM_MAX];
 
+    if (rows->dtype == GQA_I8) {
+        gqa__host_codes(&view->host, rows, at->head, at->index, row.element, dim, row.scale);
+        gqa__stored_row(count, x, x, &row, GQA_I8, dim);
+        return;
+    }
     gqa__view_load(view, at->head, at->index, at->value ? NULL : y, at->value ? y : NULL);
     memcpy(row.element, y, (size_t)dim * sizeof *y);
     gqa__stored_row(count, x, x, &row, GQA_F32, dim);

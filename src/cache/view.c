@@ -57,12 +57,18 @@ void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kerne
     view->dv = (int32_t)value->shape[2];
 }
 
+gqa_dtype gqa__view_dtype(const struct gqa__kv_view *view, bool value)
+{
+    if (view->cache != NULL) {
+        return value ? view->cache->layout.dtype_v : view->cache->layout.dtype_k;
+    }
+    return value ? view->host.v.dtype : view->host.k.dtype;
+}
+
 int64_t gqa__view_key_bytes(const struct gqa__kv_view *view)
 {
-    const struct gqa__cache_layout *const layout =
-        view->cache != NULL ? &view->cache->layout : NULL;
-    const gqa_dtype dtype_k = layout != NULL ? layout->dtype_k : view->host.k.dtype;
-    const gqa_dtype dtype_v = layout != NULL ? layout->dtype_v : view->host.v.dtype;
+    const gqa_dtype dtype_k = gqa__view_dtype(view, false);
+    const gqa_dtype dtype_v = gqa__view_dtype(view, true);
     const int32_t scales = gqa__row_scales(dtype_k, view->dk) + gqa__row_scales(dtype_v, view->dv);
 
     return (int64_t)gqa__stored_bytes(dtype_k, view->dk) +

@@ -23,12 +23,13 @@ struct gqa__kv_view {
     const struct gqa__sequence *sequence;
     /* ... or the host's memory. */
     struct gqa__host_keys host;
-    const int32_t *positions;  /* [length] or NULL = the index */
+    const struct gqa__integer_kernels *integer; /* where K or V of it is int8 */
+    const int32_t *positions;                   /* [length] or NULL = the index */
     int32_t pad_from, padding; /* keys from this index on have columns this much above it */
 };
 
 /* Contiguous keys for score and accumulate, in the kernel set's operand type. k or v is NULL where
- * a cache stores it as integers (gqa__view_integer_run). */
+ * it is stored as integers (gqa__view_integer_run). */
 struct gqa__kv_panel {
     const void *k;
     int64_t k_stride;
@@ -47,9 +48,12 @@ void gqa__view_plain(struct gqa__kv_view *view, const struct gqa__kernels *kerne
                      const gqa_tensor *key, const gqa_tensor *value, int32_t n,
                      const int32_t *positions);
 
-/* n keys of the host; dk, dv and flush are left for the caller to set. */
+/* n keys of the host; dk, dv, flush and integer are left for the caller to set. */
 void gqa__view_host(struct gqa__kv_view *view, const struct gqa__kernels *kernels,
                     const struct gqa__host_keys *keys, int32_t n, const int32_t *positions);
+
+/* What K, or V with value, is stored as. */
+gqa_dtype gqa__view_dtype(const struct gqa__kv_view *view, bool value);
 
 /* Bytes of one key of one head, K and V, as they are stored, with scales, without padding. */
 int64_t gqa__view_key_bytes(const struct gqa__kv_view *view);
@@ -78,10 +82,12 @@ void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t firs
 int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_t first,
                            int32_t keys, struct gqa__prefetch *list);
 
-/* Keys from index first (a multiple of 16) on, at most max_keys (another one), as integers, up to
- * the end of their page. Of K or V that is no integer type the run says nothing. */
+/* Keys from index first (a multiple of 16) on, at most max_keys (another one, up to the end of the
+ * fold block), as integers, up to the end of their page or block. Of K or V that is no integer type
+ * the run says nothing. What of the host's has to be gathered goes to scratch, where runs of one
+ * fold block do not overwrite each other, nor a panel of the other one of K and V. */
 void gqa__view_integer_run(const struct gqa__kv_view *view, int32_t head, int32_t first,
-                           int32_t max_keys, struct gqa__integer_run *run);
+                           int32_t max_keys, void *scratch, struct gqa__integer_run *run);
 
 /* One key's K and V as f32 (either may be NULL). */
 void gqa__view_load(const struct gqa__kv_view *view, int32_t head, int32_t index, float *k,

@@ -55,7 +55,8 @@ static float any_value(gqa_dtype dtype, uint64_t *random)
         return gqa__f16_to_f32((uint16_t)bits);
     }
     bits = kind == 0 ? bits & 0x807fffffu : kind == 1 ? (bits & 0x80ffffffu) | 0x5f000000u : bits;
-    return dtype == GQA_F32 ? gqa__f32_from_bits(bits) : gqa__bf16_to_f32((uint16_t)(bits >> 16));
+    return dtype == GQA_F32 || dtype == GQA_I8 ? gqa__f32_from_bits(bits)
+                                               : gqa__bf16_to_f32((uint16_t)(bits >> 16));
 }
 
 void host_values(float *x, int64_t n, gqa_dtype dtype, enum host_fill fill, uint64_t *random)
@@ -64,10 +65,10 @@ void host_values(float *x, int64_t n, gqa_dtype dtype, enum host_fill fill, uint
         const float plain = random_float(random);
         const bool any = (fill == HOST_DENSE && random_u32(random) % 4 == 0) ||
                          (fill == HOST_RARE && random_u32(random) % 4096 == 0);
-        x[i] = any                 ? any_value(dtype, random)
-               : dtype == GQA_F32  ? plain
-               : dtype == GQA_BF16 ? gqa__bf16_to_f32(gqa__f32_to_bf16(plain))
-                                   : gqa__f16_to_f32(gqa__f32_to_f16(plain));
+        x[i] = any                                   ? any_value(dtype, random)
+               : dtype == GQA_F32 || dtype == GQA_I8 ? plain
+               : dtype == GQA_BF16                   ? gqa__bf16_to_f32(gqa__f32_to_bf16(plain))
+                                                     : gqa__f16_to_f32(gqa__f32_to_f16(plain));
     }
 }
 
@@ -82,12 +83,12 @@ void host_put(void *data, int64_t i, float x, gqa_dtype dtype)
 
 void *host_memory(int64_t n, gqa_dtype dtype)
 {
-    const size_t bytes = (size_t)n * (dtype == GQA_F32 ? 4 : 2);
+    const size_t bytes = (size_t)n * (dtype == GQA_F32 ? 4 : dtype == GQA_I8 ? 1 : 2);
     void *data = malloc(bytes + 4);
 
     if (data == NULL) {
         abort();
     }
-    memset(data, 0xff, bytes + 4); /* a NaN in each format */
+    memset(data, 0xff, bytes + 4); /* a NaN in each format that has one */
     return data;
 }

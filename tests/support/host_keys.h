@@ -13,6 +13,11 @@ struct host_shape {
     int32_t hq, hkv, dk, dv;
 };
 
+/* What the host keeps K and V as. */
+struct host_types {
+    gqa_dtype k, v;
+};
+
 /* A kernel set, and how its layer is made. */
 struct host_set {
     gqa_isa isa;
@@ -35,13 +40,13 @@ enum host_fill {
     HOST_FILLS
 };
 
-/* x [n] with values of the format, as f32. */
+/* x [n] with values of the format, as f32; of int8 any f32 are. */
 void host_values(float *x, int64_t n, gqa_dtype dtype, enum host_fill fill, uint64_t *random);
 
 /* Element i of a tensor of this format becomes x, which is exact in it. */
 void host_put(void *data, int64_t i, float x, gqa_dtype dtype);
 
-/* Memory for n elements, each a NaN; free() it. */
+/* Memory for n elements, each a NaN, of int8 -1; free() it. */
 void *host_memory(int64_t n, gqa_dtype dtype);
 
 #endif

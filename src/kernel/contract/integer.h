@@ -18,8 +18,9 @@
 #include "kernel/contract/kernel.h"
 
 enum {
-    GQA__INT_TOP = 32512,  /* 127 * 256: the largest integer of Q and of a weight */
-    GQA__INT_ROW_STEP = 16 /* int8 rows are padded to this many bytes, with zeros */
+    GQA__INT_TOP = 32512,   /* 127 * 256: the largest integer of Q and of a weight */
+    GQA__INT_ROW_STEP = 16, /* int8 rows are padded to this many bytes, with zeros */
+    GQA__INT_KEY_STEP = 16  /* keys of a run are a multiple of this */
 };
 
 /* What is smaller counts as zero: the largest |q| of a row of Q, the largest weight of a row. */
@@ -38,18 +39,29 @@ static inline int32_t gqa__integer_row_values(gqa_dtype type, int32_t dim)
     return (int32_t)(gqa__integer_row_bytes(type, dim) * (type == GQA_I8 ? 1 : 2));
 }
 
-/* Rows of consecutive keys in one page. */
+/* Rows of consecutive keys in one page, or block of the host's. int8 may be any of -128..127, a
+ * scale of either sign. */
 struct gqa__integer_rows {
-    const unsigned char *row; /* [keys][row_bytes] */
-    int64_t row_bytes;
-    const float *scale; /* [groups][scale_step], the first keys of each */
+    const unsigned char *row; /* [keys] of gqa__integer_row_bytes each */
+    int64_t row_step;         /* bytes from a row to the next */
+    const float *scale;       /* [groups][scale_step], the first keys of each */
     int64_t scale_step;
 };
 
-/* Keys of a block that lie in one page. Of a type that is no integer k or v is unused. */
+/* Keys of a block that lie in one page, or block of the host's. Of a type that is no integer k or v
+ * is unused. */
 struct gqa__integer_run {
     struct gqa__integer_rows k, v;
-    int32_t keys; /* a multiple of 16 */
+    int32_t keys; /* a multiple of GQA__INT_KEY_STEP */
+};
+
+/* int8 of a caller's tensor as rows. */
+struct gqa__integer_gather {
+    int8_t *dst;       /* [rows][stride], zeros behind the columns */
+    int64_t stride;    /* at least columns */
+    const int8_t *src; /* the value of row r and column c is value r * row + c * column */
+    int64_t row, column;
+    int32_t rows, columns;
 };
 
 /* One fold block of one tile. */
@@ -84,6 +96,8 @@ struct gqa__integer_kernels {
     void (*values)(const struct gqa__integer_block *block);
     /* score, the rules and values. */
     void (*block)(const struct gqa__integer_block *block);
+    /* Fast where row or column is 1. */
+    void (*gather)(const struct gqa__integer_gather *args);
 };
 
 #endif

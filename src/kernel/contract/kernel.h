@@ -102,7 +102,7 @@ struct gqa__prefetch {
     size_t bytes;
 };
 
-#define GQA__KEY_PREFETCHES   512                         /* K and V of every key of a block */
+#define GQA__KEY_PREFETCHES   544 /* K and V of every key of a block, and scales in 16 pages */
 #define GQA__BLOCK_PREFETCHES (GQA__KEY_PREFETCHES + 128) /* ... and of queries of 128 tokens */
 
 /* The state of a tile's rows over some keys: m [ld], l [ld], o [dv][ld]. */

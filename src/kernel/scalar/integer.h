@@ -19,6 +19,7 @@
 
 #include "kernel/contract/integer.h"
 #include "kernel/scalar/attention.h"
+#include "kernel/scalar/integer_gather.h"
 
 enum { INTEGER_DIMS = 512 }; /* most of a row, padding included */
 
@@ -117,15 +118,17 @@ static inline int16_t integer_of_half(unsigned half)
 
 /* A stored row as integers, padding included. */
 static inline void unpack_row(int16_t *restrict to, const unsigned char *restrict row,
-                              int64_t row_bytes, gqa_dtype type)
+                              gqa_dtype type, int32_t dim)
 {
+    const int64_t bytes = gqa__integer_row_bytes(type, dim);
+
     if (type == GQA_I8) {
-        for (int64_t i = 0; i < row_bytes; i++) {
+        for (int64_t i = 0; i < bytes; i++) {
             to[i] = (int8_t)row[i];
         }
         return;
     }
-    for (int64_t g = 0; g < row_bytes; g += GQA__I4_GROUP_BYTES, to += GQA__I4_GROUP) {
+    for (int64_t g = 0; g < bytes; g += GQA__I4_GROUP_BYTES, to += GQA__I4_GROUP) {
         for (int32_t i = 0; i < GQA__I4_GROUP_BYTES; i++) {
             to[i] = integer_of_half(row[g + i] & 15u);
             to[i + GQA__I4_GROUP_BYTES] = integer_of_half((unsigned)row[g + i] >> 4);
@@ -182,7 +185,7 @@ static inline void score_integer(const struct gqa__integer_block *block)
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__integer_rows *const rows = &block->run[i].k;
         for (int32_t key = 0; key < block->run[i].keys; key++, s += block->ld) {
-            unpack_row(k, rows->row + key * rows->row_bytes, rows->row_bytes, block->type_k);
+            unpack_row(k, rows->row + key * rows->row_step, block->type_k, block->dk);
             score_key(s, block, k, rows->scale + key, rows->scale_step);
         }
     }
@@ -278,7 +281,7 @@ static inline void sum_group(const struct gqa__integer_block *block, const int16
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__integer_rows *const rows = &block->run[i].v;
         for (int32_t key = 0; key < block->run[i].keys; key++, weight += ld) {
-            unpack_row(v, rows->row + key * rows->row_bytes, rows->row_bytes, block->type_v);
+            unpack_row(v, rows->row + key * rows->row_step, block->type_v, block->dv);
             add_key(sum, weight, v + first, dims, ld);
         }
     }
@@ -325,6 +328,7 @@ static const struct gqa__integer_kernels scalar_integer = {
     .score = score_integer,
     .values = values_integer,
     .block = block_integer,
+    .gather = gather_integers,
 };
 
 #endif

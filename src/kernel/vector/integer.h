@@ -10,6 +10,7 @@
 #define GQA__KERNEL_VECTOR_INTEGER_H
 
 #include "kernel/vector/integer_few.h"
+#include "kernel/vector/integer_gather.h"
 #include "kernel/vector/integer_product.h"
 #include "kernel/vector/integer_weights.h"
 #include "kernel/vector/softmax.h"
@@ -277,6 +278,7 @@ static const struct gqa__integer_kernels vector_integer = {
     .score = score_integer_lanes,
     .values = values_integer_lanes,
     .block = block_integer_lanes,
+    .gather = gather_integers_lanes,
 };
 
 #endif

@@ -189,14 +189,14 @@ struct bytes {
 static inline struct bytes bytes_of(int8_t *to, const struct gqa__integer_rows *rows, int32_t from,
                                     int32_t keys, struct stored_slice slice)
 {
-    const unsigned char *row = rows->row + from * rows->row_bytes;
+    const unsigned char *row = rows->row + from * rows->row_step;
     const struct bytes unpacked = {to, slice.values};
 
     if (slice.type == GQA_I8) {
-        return (struct bytes){(const int8_t *)row + slice.first, rows->row_bytes};
+        return (struct bytes){(const int8_t *)row + slice.first, rows->row_step};
     }
     row += slice.first / 2;
-    for (int32_t key = 0; key < keys; key++, row += rows->row_bytes) {
+    for (int32_t key = 0; key < keys; key++, row += rows->row_step) {
         for (int32_t g = 0; g < slice.values / 2; g += GQA__I4_GROUP_BYTES) {
             i8_of_halves(to, row + g);
             to += GQA__I4_GROUP;

@@ -344,6 +344,31 @@ INLINE ivec i_load_i8_pairs(const int8_t *x)
     return _mm256_cvtepi8_epi16(_mm_loadu_si128((const __m128i *)x));
 }
 
+/* Two parts of 16 bytes, `stride` bytes from one to the next. */
+INLINE ivec i8_load_parts(const int8_t *x, int64_t stride)
+{
+    const ivec one = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)x));
+
+    return _mm256_inserti128_si256(one, _mm_loadu_si128((const __m128i *)(x + stride)), 1);
+}
+
+/* 4 VEC bytes. */
+INLINE void i8_store(int8_t *to, ivec x)
+{
+    _mm256_storeu_si256((__m256i *)to, x);
+}
+
+/* In each part the bytes of a and b in turns: those of the lower halves, or of the upper ones. */
+INLINE ivec i8_zip_low(ivec a, ivec b)
+{
+    return _mm256_unpacklo_epi8(a, b);
+}
+
+INLINE ivec i8_zip_high(ivec a, ivec b)
+{
+    return _mm256_unpackhi_epi8(a, b);
+}
+
 /* The transpose of r [VEC][VEC]. */
 INLINE void v_transpose(vec r[VEC])
 {

@@ -348,6 +348,34 @@ INLINE ivec i_load_i8_pairs(const int8_t *x)
     return _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)x));
 }
 
+/* Four parts of 16 bytes, `stride` bytes from one to the next. */
+INLINE ivec i8_load_parts(const int8_t *x, int64_t stride)
+{
+    const ivec one = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)x));
+    const ivec two = _mm512_inserti32x4(one, _mm_loadu_si128((const __m128i *)(x + stride)), 1);
+    const ivec three =
+        _mm512_inserti32x4(two, _mm_loadu_si128((const __m128i *)(x + 2 * stride)), 2);
+
+    return _mm512_inserti32x4(three, _mm_loadu_si128((const __m128i *)(x + 3 * stride)), 3);
+}
+
+/* 4 VEC bytes. */
+INLINE void i8_store(int8_t *to, ivec x)
+{
+    _mm512_storeu_si512(to, x);
+}
+
+/* In each part the bytes of a and b in turns: those of the lower halves, or of the upper ones. */
+INLINE ivec i8_zip_low(ivec a, ivec b)
+{
+    return _mm512_unpacklo_epi8(a, b);
+}
+
+INLINE ivec i8_zip_high(ivec a, ivec b)
+{
+    return _mm512_unpackhi_epi8(a, b);
+}
+
 /* The transpose of r [VEC][VEC]. */
 INLINE void v_transpose(vec r[VEC])
 {

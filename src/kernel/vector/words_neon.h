@@ -418,6 +418,40 @@ INLINE void i8_of_halves(int8_t *to, const unsigned char *from)
     vst1q_s8(to + 16, vshrq_n_s8(vreinterpretq_s8_u8(x), 4));
 }
 
+/* Two parts of 16 bytes, `stride` bytes from one to the next. */
+INLINE ivec i8_load_parts(const int8_t *x, int64_t stride)
+{
+    return (ivec){vreinterpretq_s32_s8(vld1q_s8(x)), vreinterpretq_s32_s8(vld1q_s8(x + stride))};
+}
+
+/* 4 VEC bytes. */
+INLINE void i8_store(int8_t *to, ivec x)
+{
+    vst1q_s8(to, vreinterpretq_s8_s32(x.lo));
+    vst1q_s8(to + 16, vreinterpretq_s8_s32(x.hi));
+}
+
+INLINE int32x4_t zip_low4(int32x4_t a, int32x4_t b)
+{
+    return vreinterpretq_s32_s8(vzip1q_s8(vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(b)));
+}
+
+INLINE int32x4_t zip_high4(int32x4_t a, int32x4_t b)
+{
+    return vreinterpretq_s32_s8(vzip2q_s8(vreinterpretq_s8_s32(a), vreinterpretq_s8_s32(b)));
+}
+
+/* In each part the bytes of a and b in turns: those of the lower halves, or of the upper ones. */
+INLINE ivec i8_zip_low(ivec a, ivec b)
+{
+    return (ivec){zip_low4(a.lo, b.lo), zip_low4(a.hi, b.hi)};
+}
+
+INLINE ivec i8_zip_high(ivec a, ivec b)
+{
+    return (ivec){zip_high4(a.lo, b.lo), zip_high4(a.hi, b.hi)};
+}
+
 /* at may be any address. */
 INLINE void v_prefetch(uintptr_t at)
 {
