@@ -48,6 +48,21 @@ static const int32_t *rising(struct play *play, int32_t rows, int32_t n, int32_t
     return to;
 }
 
+/* Keys (or values) in blocks, and their scales where they are int8. */
+static void draw_block_tensor(struct play *play, gqa_tensor *t, gqa_tensor *scale, int32_t blocks,
+                              int32_t size, int32_t dim)
+{
+    const bool int8 = some(play);
+
+    *t = tensor(play, int8 ? GQA_I8 : scene_float(&play->scene), 4, blocks, play->hkv, size, dim);
+    if (int8) {
+        *scale = tensor(play, GQA_F32, 3, blocks, play->hkv, size, 1);
+    }
+    if (int8 && some(play)) { /* one for all tokens of a head */
+        scale->stride[2] = 0;
+    }
+}
+
 /* Keys in blocks of 16 or 32, of which some belong to two entries or to none. */
 static void draw_blocks(struct play *play, struct call *call)
 {
@@ -56,8 +71,8 @@ static void draw_blocks(struct play *play, struct call *call)
     const int32_t blocks = most + take_below(&play->scene.in, 3);
 
     gqa_block_kv_init(kv);
-    kv->key = tensor(play, scene_float(&play->scene), 4, blocks, play->hkv, size, play->dk);
-    kv->value = tensor(play, scene_float(&play->scene), 4, blocks, play->hkv, size, play->dv);
+    draw_block_tensor(play, &kv->key, &kv->key_scale, blocks, size, play->dk);
+    draw_block_tensor(play, &kv->value, &kv->value_scale, blocks, size, play->dv);
     kv->block_table = numbers(play, (int64_t)call->b * most, blocks);
     kv->max_blocks = most;
     kv->lengths = numbers(play, call->b, call->k + 1);
@@ -69,6 +84,7 @@ static void draw_blocks(struct play *play, struct call *call)
     }
     scene_spoil_tensors(&play->scene, kv, offsetof(gqa_block_kv, key),
                         offsetof(gqa_block_kv, block_table));
+    scene_spoil_tensors(&play->scene, kv, offsetof(gqa_block_kv, key_scale), sizeof *kv);
     call->in.blocks = kv;
 }
 
