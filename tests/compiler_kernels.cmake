@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which kernel sets this compiler can build, asked of the compiler itself: GQA_COMPILER_KERNELS gets
 # their names. test_select compares kernels_built with it, so that no kernel set is ever silently
-# absent. Nothing here reads the sources of the library; the flags are those of the build.
+# absent; test_kernels_integer asks GQA_COMPILER_HAS_vnni. Nothing here reads the sources of the library; the flags are those of the build.
 include(CheckCSourceCompiles)
 
 function(gqa_probe_kernels name flags source)
@@ -33,6 +33,15 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
             return (int)_mm512_cmplt_ps_mask(y, y) +
                    (int)_mm256_cmpneq_epi32_mask(_mm256_setzero_si256(), _mm256_setzero_si256());
         }")
+    set(_kernels "${GQA_COMPILER_KERNELS}")
+    gqa_probe_kernels(vnni "${_avx512};-mavx512vnni" "
+        #include <immintrin.h>
+        int main(void)
+        {
+            const __m512i x = _mm512_set1_epi32(1);
+            return _mm512_reduce_add_epi32(_mm512_dpwssd_epi32(x, x, x));
+        }")
+    set(GQA_COMPILER_KERNELS "${_kernels}") # no kernel set: kernels for integers
     if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
         gqa_probe_kernels(amx "${_amx}" "
             #include <immintrin.h>

@@ -557,10 +557,18 @@ static void chosen_for_each_set(void **unused)
     }
 }
 
+/* What the compiler can build (tests/compiler_kernels.cmake) is there. */
+static void vnni_is_built(void **unused)
+{
+    (void)unused;
+    assert_int_equal(gqa__vnni_integer() != NULL, GQA_COMPILER_VNNI);
+}
+
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(random_blocks), cmocka_unit_test(few_rows), cmocka_unit_test(extremes),
+        cmocka_unit_test(vnni_is_built), cmocka_unit_test(random_blocks),
+        cmocka_unit_test(few_rows),      cmocka_unit_test(extremes),
         cmocka_unit_test(hidden_scales), cmocka_unit_test(chosen_for_each_set)};
 
     guarded_report(current);
