@@ -3,6 +3,7 @@
  * what append_k and append_v store against support/stored_row.h, and every code as an operand
  * against kernels8, bit by bit. Names and repetition as in test_kernels.c.
  */
+#include <fenv.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +16,9 @@
 #include <cmocka.h>
 
 #include "base/number.h"
+#include "base/storage.h"
 #include "support/guarded_buffer.h"
+#include "support/host_mode.h"
 #include "support/kernels8.h"
 #include "support/kernels_under_test.h"
 #include "support/random.h"
@@ -199,8 +202,9 @@ static void test_flush(void **state)
     check(code[0] == 0 && code[1] == 127 && scale[0] == 0x1p-126f);
 }
 
-/* Rows of n codes of e4m3; all of them from 256 on. */
-static void check_expand(const struct kernels_under_test *test, int32_t rows, int32_t n)
+/* Rows of n codes of e4m3; all of them from 256 on. In a mode that the host's thread may be in. */
+static void check_expand(const struct kernels_under_test *test, int32_t rows, int32_t n,
+                         const struct host_mode *mode)
 {
     const bool bf16 = test->kernels->numerics == GQA_NUMERICS_BF16;
     const size_t operand = bf16 ? 2 : 4;
@@ -214,38 +218,56 @@ static void check_expand(const struct kernels_under_test *test, int32_t rows, in
                                     .rows = rows,
                                     .n = n};
 
-    snprintf(current, sizeof current, "%s expand rows=%d n=%d\n", test->name, rows, n);
+    snprintf(current, sizeof current, "%s expand rows=%d n=%d flush=%d\n", test->name, rows, n,
+             mode->flush);
     check(want != NULL);
     memset(dst.data, 0, dst.size);
     for (size_t i = 0; i < src.size; i++) {
         ((uint8_t *)src.data)[i] = (uint8_t)(i * 37 + (size_t)n);
     }
+    host_mode_enter(mode);
     test->kernels->expand(&args);
+    check(host_mode_leave(mode));
     args.dst = want;
     gqa_test_kernels8(test->kernels->numerics)->expand(&args);
-    for (size_t i = 0; i < (size_t)rows * (size_t)(n + 2); i++) {
-        const uint32_t a =
-            bf16 ? (uint32_t)((uint16_t *)dst.data)[i] << 16 : ((uint32_t *)dst.data)[i];
-        const uint32_t b =
-            bf16 ? (uint32_t)((uint16_t *)(void *)want)[i] << 16 : ((uint32_t *)(void *)want)[i];
-        check(a == b || ((a & 0x7fffffffu) > 0x7f800000u && (b & 0x7fffffffu) > 0x7f800000u));
-    }
+    check(memcmp(dst.data, want, dst.size) == 0);
     free(want);
     check(guarded_free(&src) && guarded_free(&dst));
 }
 
 static void test_expand(void **state)
 {
-    check_expand(*state, 3, 256);
-    for (int32_t n = 0; n < 70; n++) {
-        check_expand(*state, 1 + n % 5, n);
+    static const struct host_mode modes[] = {
+        {FE_TONEAREST, false, false}, {FE_UPWARD, true, false}, {FE_TOWARDZERO, true, true}};
+
+    for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++) {
+        check_expand(*state, 3, 256, &modes[i]);
+        for (int32_t n = 0; n < 140; n += n < 70 ? 1 : 11) {
+            check_expand(*state, 1 + n % 5, n, &modes[i]);
+        }
+    }
+}
+
+/* gqa__e4m3_value of every code, against the definition in double. */
+static void test_values(void **state)
+{
+    (void)state;
+    for (int code = 0; code < 256; code++) {
+        const int size = code & 127, exponent = size >> 3;
+        const double value = exponent == 0 ? ldexp(size, -9) : ldexp(8 + size % 8, exponent - 10);
+        const float want = (float)(code > 127 ? -value : value);
+        const uint32_t bits = size == 127 ? 0x7fc00000u : gqa__f32_bits(want);
+        snprintf(current, sizeof current, "value of code %d\n", code);
+        check(gqa__f32_bits(gqa__e4m3_value((uint8_t)code)) == bits);
     }
 }
 
 int main(int argc, char **argv)
 {
-    static const struct kernel_test kinds[] = {
-        {"append", test_append}, {"flush", test_flush}, {"expand", test_expand}};
+    static const struct kernel_test kinds[] = {{"append", test_append},
+                                               {"flush", test_flush},
+                                               {"expand", test_expand},
+                                               {"values", test_values}};
 
     guarded_report(current);
     return run_kernel_tests(argc, argv, kinds, sizeof kinds / sizeof kinds[0], false);

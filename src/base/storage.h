@@ -88,15 +88,17 @@ static inline uint32_t gqa__all_bits(int yes)
     return 0u - (uint32_t)yes;
 }
 
-/* Magnitudes up to 0x7e, 448; 0x7f is NaN. Without arithmetic on denormals. */
+/* Magnitudes up to 0x7e, 448; 0x7f is the canonical NaN, whatever its sign. Without arithmetic on
+ * denormals. */
 static inline float gqa__e4m3_value(uint8_t code)
 {
     const uint32_t size = code & 0x7fu, sign = (uint32_t)(code & 0x80u) << 24;
     const uint32_t fine = gqa__f32_bits((float)(int32_t)size * 0x1p-9f); /* below 2^-6 */
     const uint32_t normal = (size << 20) + (120u << 23), low = gqa__all_bits(size < 8u);
-    const uint32_t nan = GQA__NAN_BITS & gqa__all_bits(size == 0x7fu);
+    const uint32_t nan = gqa__all_bits(size == 0x7fu);
+    const uint32_t value = sign | (fine & low) | (normal & ~low);
 
-    return gqa__f32_from_bits(sign | (fine & low) | (normal & ~low) | nan);
+    return gqa__f32_from_bits((value & ~nan) | (GQA__NAN_BITS & nan));
 }
 
 /* To nearest even; sizes beyond that of the code `most` become it. x is a number. */

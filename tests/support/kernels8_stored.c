@@ -81,7 +81,7 @@ static void expand(const struct gqa__expand_args *a, bool bf16)
             const int size = byte & 127, exponent = size >> 3;
             const double value =
                 exponent == 0 ? ldexp(size, -9) : ldexp(8 + size % 8, exponent - 10);
-            const float x = copysignf(size == 127 ? NAN : (float)value, byte > 127 ? -1.0f : 1.0f);
+            const float x = size == 127 ? canonical(NAN) : (float)(byte > 127 ? -value : value);
             if (bf16) {
                 ((uint16_t *)a->dst)[r * a->dst_stride + e] = (uint16_t)(gqa__f32_bits(x) >> 16);
             } else {

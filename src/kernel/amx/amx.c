@@ -12,6 +12,7 @@
 #include <immintrin.h>
 
 #include "kernel/avx512/append.h"
+#include "kernel/avx512/expand.h"
 #include "kernel/avx512/gather.h"
 #include "kernel/scalar/attention.h"
 #include "kernel/scalar/bf16.h"
@@ -71,7 +72,7 @@ static const struct gqa__kernels amx_bf16 = {
     .append_k = append_k_rows,
     .append_v = append_v_transposed,
     .gather = gather_operands,
-    .expand = expand_bf16,
+    .expand = expand_codes,
     .score = gqa__amx_score,
     .apply_rules = apply_rules,
     .softmax = gqa__amx_softmax,

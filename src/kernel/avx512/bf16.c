@@ -14,6 +14,7 @@
 #include "kernel/vector/words_avx512.h"
 
 #include "kernel/avx512/append.h"
+#include "kernel/avx512/expand.h"
 #include "kernel/avx512/flush.h"
 #include "kernel/avx512/gather.h"
 #include "kernel/scalar/bf16.h"
@@ -448,7 +449,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .append_k = append_k_bf16,
     .append_v = append_v_transposed,
     .gather = gather_operands,
-    .expand = expand_bf16,
+    .expand = expand_codes,
     .score = score_pairs,
     .apply_rules = apply_rules,
     .softmax = softmax_pairs,

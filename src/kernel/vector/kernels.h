@@ -6,6 +6,7 @@
 
 #include "kernel/vector/block.h"
 #include "kernel/vector/convert.h"
+#include "kernel/vector/expand.h"
 #include "kernel/vector/gather.h"
 #include "kernel/vector/stage.h"
 #include "kernel/vector/weights_in_place.h"
@@ -30,7 +31,7 @@ static const struct gqa__kernels vector_f32 = {
     .append_k = append_k_lanes,
     .append_v = append_v_lanes,
     .gather = gather_lanes,
-    .expand = expand_f32,
+    .expand = expand_lanes,
     .score = score_vector,
     .apply_rules = apply_rules,
     .softmax = softmax_vector,

@@ -189,6 +189,19 @@ INLINE vec v_load_f16(const uint16_t *x)
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x));
 }
 
+/* VEC codes of e4m3: gqa__e4m3_value. A code with its bits moved is an f16 that is 256 times
+ * smaller, which no floating-point mode flushes as it is converted. */
+INLINE vec v_load_e4m3(const uint8_t *x)
+{
+    const __m128i code = _mm_loadu_si128((const __m128i *)x);
+    const __mmask16 number = _mm_cmpneq_epi8_mask(_mm_add_epi8(code, code), _mm_set1_epi8(-2));
+    const __m256i moved = _mm256_slli_epi16(_mm256_cvtepi8_epi16(code), 7);
+    const vec small = _mm512_cvtph_ps(_mm256_and_si256(moved, _mm256_set1_epi16(-0x4001)));
+    const vec nan = _mm512_castsi512_ps(_mm512_set1_epi32(GQA__NAN_BITS));
+
+    return _mm512_mask_mul_ps(nan, number, small, _mm512_set1_ps(256.0f));
+}
+
 INLINE __m256i f16_of(vec x)
 {
     /* With a mask of all: gcc's own word for that is -1, of which it warns without optimisation. */
@@ -317,6 +330,12 @@ INLINE vec v_set_two(const float *x)
     double both;
     memcpy(&both, x, sizeof both);
     return _mm512_castpd_ps(_mm512_set1_pd(both));
+}
+
+/* The same of four. */
+INLINE vec v_set_four(const float *x)
+{
+    return _mm512_broadcast_f32x4(_mm_loadu_ps(x));
 }
 
 /* Lanes 2 i and 2 i + 1 change places. */

@@ -240,6 +240,21 @@ INLINE vec v_load_f16(const uint16_t *x)
                  vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x + 4)))};
 }
 
+/* VEC codes of e4m3: gqa__e4m3_value. A code with its bits moved is an f16 that is 256 times
+ * smaller, which no floating-point mode flushes as it is converted. */
+INLINE vec v_load_e4m3(const uint8_t *x)
+{
+    const int16x8_t code = vmovl_s8(vld1_s8((const int8_t *)x));
+    const int16x8_t most = vdupq_n_s16(0x7f);
+    const uint16x8_t nan = vceqq_s16(vandq_s16(code, most), most);
+    const uint16x8_t moved =
+        vandq_u16(vreinterpretq_u16_s16(vshlq_n_s16(code, 7)), vdupq_n_u16(0xbfff));
+    const float16x8_t half = vreinterpretq_f16_u16(vbslq_u16(nan, vdupq_n_u16(0x7e00), moved));
+
+    return (vec){vmulq_n_f32(vcvt_f32_f16(vget_low_f16(half)), 256.0f),
+                 vmulq_n_f32(vcvt_f32_f16(vget_high_f16(half)), 256.0f)};
+}
+
 /* x [VEC] rounded to f16. */
 INLINE void v_store_f16(uint16_t *to, vec x)
 {
@@ -374,6 +389,13 @@ INLINE vec v_set_two(const float *x)
 {
     const float32x2_t two = vld1_f32(x);
     const float32x4_t all = vcombine_f32(two, two);
+    return (vec){all, all};
+}
+
+/* The same of four. */
+INLINE vec v_set_four(const float *x)
+{
+    const float32x4_t all = vld1q_f32(x);
     return (vec){all, all};
 }
 
