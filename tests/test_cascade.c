@@ -16,6 +16,7 @@
 
 #include <cmocka.h>
 
+#include "base/storage.h"
 #include "layer/layer.h"
 #include "support/cascade.h"
 #include "support/fewer_cases.h"
@@ -85,17 +86,14 @@ static void draw_sequences(struct cascade *s)
     }
 }
 
-/* Half of all scenes are of a quantised type, as it is or rotated. */
-static gqa_dtype draw_storage(struct cascade *s, gqa_numerics numerics)
+/* How K, or V, is stored: any type that goes with the numerics, the plain ones more often; the
+ * quantised ones rotated or not. */
+static gqa_dtype draw_type(struct cascade *s, gqa_numerics numerics)
 {
-    static const gqa_dtype types[] = {GQA_I8, GQA_I4, GQA_E4M3};
+    static const gqa_dtype types[] = {GQA_BF16,     GQA_BF16, GQA_I8,  GQA_I4,  GQA_E4M3,
+                                      GQA_E4M3_240, GQA_F16,  GQA_F32, GQA_F32, GQA_F32};
 
-    if (one_in(s, 2)) {
-        return numerics == GQA_NUMERICS_BF16 || one_in(s, 3) ? GQA_BF16 : GQA_F32;
-    }
-    s->rotate_k = one_in(s, 2);
-    s->rotate_v = one_in(s, 2);
-    return types[between(s, 0, 2)];
+    return types[between(s, 0, numerics == GQA_NUMERICS_BF16 ? 5 : 9)];
 }
 
 /* False if this machine has no such kernel set. */
@@ -112,10 +110,12 @@ static bool scene_open(struct cascade *s, gqa_isa isa, gqa_numerics numerics, ui
     s->other->params.knobs.force_key_cut = one_in(s, 3);
     s->other->params.knobs.mask_all_blocks = one_in(s, 6);
     s->other->params.knobs.token_block = one_in(s, 4) ? between(s, 1, 30) : 0;
-    const gqa_dtype storage = draw_storage(s, numerics);
+    const gqa_dtype type_k = draw_type(s, numerics), type_v = draw_type(s, numerics);
+    s->rotate_k = gqa__scaled(type_k) && one_in(s, 2);
+    s->rotate_v = gqa__scaled(type_v) && one_in(s, 2);
     const int32_t page_size = 16 << between(s, 0, 5);
-    s->shared = cascade_cache(s, page_size, storage);
-    s->apart = cascade_cache(s, page_size, storage);
+    s->shared = cascade_cache(s, page_size, type_k, type_v);
+    s->apart = cascade_cache(s, page_size, type_k, type_v);
     draw_sequences(s);
     return true;
 }
@@ -129,7 +129,8 @@ struct question {
     uint8_t active[N][N], mask[N][MOST + N];
     float bias[N][MOST + N];
     bool tree, masked, bounded, biased, append, borrow, states;
-    bool half; /* queries of gqa_attend in f16 */
+    bool half;                        /* queries of gqa_attend in f16 */
+    bool health_shared, health_apart; /* a health report, too */
     int32_t range_begin, range_end;
     const gqa_states *prior;
 };
@@ -142,6 +143,8 @@ static void draw_question(struct cascade *s, bool append_them, struct question *
     memset(ask, 0, sizeof *ask);
     ask->append = append_them;
     ask->half = one_in(s, 3);
+    ask->health_shared = one_in(s, 3);
+    ask->health_apart = one_in(s, 3);
     ask->count = between(s, 2, s->sequences);
     for (int32_t i = 0; i < ask->count; i++) {
         ask->sequences[i] = i;
@@ -197,6 +200,12 @@ static void draw_mask(struct cascade *s, struct question *ask)
     }
 }
 
+static bool looks_at_health(const struct cascade *s, const gqa_cache *cache,
+                            const struct question *ask)
+{
+    return cache == s->shared ? ask->health_shared : ask->health_apart;
+}
+
 static gqa_status forward_in(struct cascade *s, gqa_layer *layer, gqa_cache *cache,
                              const struct question *ask, struct cascade_answer *answer)
 {
@@ -208,6 +217,7 @@ static gqa_status forward_in(struct cascade *s, gqa_layer *layer, gqa_cache *cac
     gqa_inputs_init(&in);
     gqa_output_init(&out);
     gqa_work_init(&answer->work);
+    gqa_health_init(&answer->health);
     in.q_proj = gqa_tensor_4d(s->q, GQA_F32, 1, n, HQ, DK);
     if (ask->borrow) {
         in.borrow_cache = 1;
@@ -233,6 +243,7 @@ static gqa_status forward_in(struct cascade *s, gqa_layer *layer, gqa_cache *cac
     out.attn = gqa_tensor_4d(answer->attn, GQA_F32, 1, n, HQ, DV);
     out.lse = gqa_tensor_3d(answer->lse, GQA_F32, 1, n, HQ);
     out.work = &answer->work;
+    out.health = looks_at_health(s, cache, ask) ? &answer->health : NULL;
     assert_int_equal(gqa_workspace_size(layer, cache, &in, &out, &size, &s->err), GQA_OK);
     struct guarded_buffer workspace = guarded_new(size);
     const gqa_status status = gqa_forward(layer, cache, &in, &out, workspace.data, size, &s->err);
@@ -262,6 +273,7 @@ static gqa_status attend_in(struct cascade *s, gqa_layer *layer, gqa_cache *cach
     gqa_attend_inputs_init(&in);
     gqa_attend_output_init(&out);
     gqa_work_init(&answer->work);
+    gqa_health_init(&answer->health);
     in.query = ask->half ? half_queries(s, n) : gqa_tensor_4d(s->q, GQA_F32, 1, n, HQ, DK);
     in.sequences = ask->sequences;
     in.row_begin = ask->row_begin;
@@ -277,6 +289,7 @@ static gqa_status attend_in(struct cascade *s, gqa_layer *layer, gqa_cache *cach
         out.states.o = gqa_tensor_4d(answer->o, GQA_F32, 1, n, HQ, DV);
     }
     out.work = &answer->work;
+    out.health = looks_at_health(s, cache, ask) ? &answer->health : NULL;
     assert_int_equal(gqa_attend_workspace_size(layer, cache, &in, &out, &size, &s->err), GQA_OK);
     struct guarded_buffer workspace = guarded_new(size);
     const gqa_status status = gqa_attend(layer, cache, &in, &out, workspace.data, size, &s->err);
@@ -299,8 +312,15 @@ static int64_t ask_both(struct cascade *s, const struct question *ask, const cha
         fail_msg("%s, seed %d: %s", what, seed, s->err.message);
     }
     if (memcmp(&s->a, &s->b, works) != 0) {
-        fail_msg("%s, seed %d: other bits (kernels %s, page %d)", what, seed,
-                 s->plain->params.kernels->name, s->shared->layout.page_size);
+        fail_msg("%s, seed %d: other bits (kernels %s, page %d, types %d %d)", what, seed,
+                 s->plain->params.kernels->name, s->shared->layout.page_size,
+                 (int)s->shared->layout.dtype_k, (int)s->shared->layout.dtype_v);
+    }
+    if (ask->health_shared && ask->health_apart) { /* padding of the struct left out */
+        const size_t from = offsetof(gqa_health, hidden_states);
+        assert_memory_equal((char *)&s->a.health + from, (char *)&s->b.health + from,
+                            sizeof s->a.health - from);
+        assert_true(s->a.health.rows > 0 || ask->row_begin[ask->count] == 0);
     }
     assert_true(!ask->append || s->b.work.tiles_shared == 0);
     assert_true(s->a.work.tiles_shared <= s->a.work.tiles);

@@ -42,7 +42,7 @@ static void hand_open(struct cascade *s, struct hand *hand, int32_t held, int32_
     s->config = attention_config(HQ, HKV, DK, DV);
     s->config.isa = GQA_ISA_SCALAR;
     assert_true(cascade_layer(s, threads, &s->plain));
-    s->shared = cascade_cache(s, 32, GQA_F32);
+    s->shared = cascade_cache(s, 32, GQA_F32, GQA_F32);
     cascade_append(s, 0, held);
     hand->layer = s->plain;
     hand->cache = s->shared;
@@ -257,7 +257,7 @@ static void rings(void **state)
     s.config.attention_chunk_size = 512;
     s.rings = true;
     assert_true(cascade_layer(&s, 2, &s.plain));
-    s.shared = cascade_cache(&s, 32, GQA_F32);
+    s.shared = cascade_cache(&s, 32, GQA_F32, GQA_F32);
     hand = (struct hand){.layer = s.plain, .cache = s.shared};
     for (int i = 0; i < 8; i++) {
         cascade_append(&s, 0, 100);

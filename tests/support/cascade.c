@@ -34,7 +34,7 @@ bool cascade_layer(struct cascade *s, int32_t threads, gqa_layer **layer)
     return status == GQA_OK;
 }
 
-gqa_cache *cascade_cache(struct cascade *s, int32_t page_size, gqa_dtype storage)
+gqa_cache *cascade_cache(struct cascade *s, int32_t page_size, gqa_dtype type_k, gqa_dtype type_v)
 {
     gqa_cache_options options;
     gqa_cache *cache = NULL;
@@ -43,7 +43,8 @@ gqa_cache *cascade_cache(struct cascade *s, int32_t page_size, gqa_dtype storage
     options.max_sequences = CASCADE_SEQUENCES;
     options.max_tokens = CASCADE_KEYS;
     options.page_size = page_size;
-    options.dtype_k = options.dtype_v = storage;
+    options.dtype_k = type_k;
+    options.dtype_v = type_v;
     options.rotate_k = s->rotate_k;
     options.rotate_v = s->rotate_v;
     if (s->rings) {

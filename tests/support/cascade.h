@@ -23,6 +23,7 @@ struct cascade_answer {
     float m[CASCADE_TOKENS][CASCADE_HQ], l[CASCADE_TOKENS][CASCADE_HQ],
         o[CASCADE_TOKENS][CASCADE_HQ][CASCADE_DV];
     gqa_work work;
+    gqa_health health;
 };
 
 struct cascade {
@@ -44,7 +45,7 @@ struct cascade {
 bool cascade_layer(struct cascade *s, int32_t threads, gqa_layer **layer);
 
 /* A cache for s->plain. */
-gqa_cache *cascade_cache(struct cascade *s, int32_t page_size, gqa_dtype storage);
+gqa_cache *cascade_cache(struct cascade *s, int32_t page_size, gqa_dtype type_k, gqa_dtype type_v);
 
 /* n tokens into s->k and s->v, one in 200 with a NaN or a large value in V. */
 void cascade_keys(struct cascade *s, int32_t n);
