@@ -27,7 +27,7 @@ enum { HQ = 6, HKV = 2, DK = 20, DV = 12, B = 2, T = 330, KEYS = 700, SEQUENCES 
 struct kind {
     gqa_isa isa;
     gqa_numerics numerics;
-    gqa_dtype storage;
+    gqa_dtype type_k, type_v;
     int32_t page_size, threads, window;
     bool rotate;
 };
@@ -115,7 +115,8 @@ static void open_play(struct play *p)
     options.max_sequences = SEQUENCES;
     options.max_tokens = KEYS;
     options.page_size = p->kind->page_size;
-    options.dtype_k = options.dtype_v = p->kind->storage;
+    options.dtype_k = p->kind->type_k;
+    options.dtype_v = p->kind->type_v;
     options.rotate_k = options.rotate_v = p->kind->rotate ? 1 : 0;
     assert_int_equal(gqa_cache_size(p->layer, &options, &size, &p->err), GQA_OK);
     p->memory = aligned_alloc(64, (size + 63) / 64 * 64);
@@ -358,16 +359,19 @@ static bool run_play(struct play *p, const struct kind *kind, int poison, struct
 }
 
 #define KINDS(isa)                                                                                 \
-    {isa, GQA_NUMERICS_F32, GQA_F32, 16, 1, 0, false},                                             \
-        {isa, GQA_NUMERICS_F32, GQA_BF16, 512, 3, 0, false},                                       \
-        {isa, GQA_NUMERICS_F32, GQA_F32, 128, 2, 50, false},                                       \
-        {isa, GQA_NUMERICS_BF16, GQA_BF16, 32, 1, 0, false},                                       \
-        {isa, GQA_NUMERICS_F32, GQA_I8, 32, 2, 0, false},                                          \
-        {isa, GQA_NUMERICS_F32, GQA_E4M3, 64, 1, 50, true},                                        \
-        {isa, GQA_NUMERICS_BF16, GQA_I4, 16, 2, 0, true},                                          \
-        {isa, GQA_NUMERICS_BF16, GQA_E4M3, 128, 1, 0, false},                                      \
+    {isa, GQA_NUMERICS_F32, GQA_F32, GQA_F32, 16, 1, 0, false},                                    \
+        {isa, GQA_NUMERICS_F32, GQA_BF16, GQA_BF16, 512, 3, 0, false},                             \
+        {isa, GQA_NUMERICS_F32, GQA_F32, GQA_F32, 128, 2, 50, false},                              \
+        {isa, GQA_NUMERICS_F32, GQA_I8, GQA_I8, 16, 2, 0, false},                                  \
+        {isa, GQA_NUMERICS_F32, GQA_I4, GQA_F16, 128, 1, 50, false},                               \
+        {isa, GQA_NUMERICS_F32, GQA_E4M3, GQA_I4, 32, 3, 0, true},                                 \
+        {isa, GQA_NUMERICS_F32, GQA_F32, GQA_E4M3_240, 64, 1, 0, false},                           \
+        {isa, GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 32, 1, 0, false},                             \
+        {isa, GQA_NUMERICS_BF16, GQA_BF16, GQA_BF16, 256, 2, 50, false},                           \
+        {isa, GQA_NUMERICS_BF16, GQA_I4, GQA_I8, 64, 1, 0, true},                                  \
+        {isa, GQA_NUMERICS_BF16, GQA_E4M3_240, GQA_E4M3, 16, 2, 50, false},                        \
     {                                                                                              \
-        isa, GQA_NUMERICS_BF16, GQA_BF16, 256, 2, 50, false                                        \
+        isa, GQA_NUMERICS_BF16, GQA_I8, GQA_BF16, 128, 3, 0, false                                 \
     }
 
 static const struct kind kinds[] = {KINDS(GQA_ISA_SCALAR), KINDS(GQA_ISA_AVX2),
