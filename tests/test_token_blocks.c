@@ -155,10 +155,11 @@ static void copies_stay_in_a_cache(void **state)
     }
 }
 
-/* The output of bf16 values, in tensors that lie like this. */
-static void run(const gqa_layer *layer, enum lie lie, float *out)
+/* The output [T][HQ][D] of bf16 values, from queries that lie like `lie` to an output that lies
+ * like `to`. What lies between heads is NaN, and stays as it was. */
+static void run(const gqa_layer *layer, enum lie lie, enum lie to, float *out)
 {
-    static float apart[T * HQ * (D + GAP)];
+    static float apart[T * HQ * (D + GAP)], spread[T * HQ * (D + GAP)];
     const bool halves = lie == HALVES;
     static float q[T * HQ * D], k[T * HKV * D], v[T * HKV * D];
     static uint16_t q16[T * HQ * D], k16[T * HKV * D], v16[T * HKV * D];
@@ -176,14 +177,25 @@ static void run(const gqa_layer *layer, enum lie lie, float *out)
     }
     gqa_inputs_init(&in);
     gqa_output_init(&result);
+    memset(apart, 0xff, sizeof apart); /* NaN */
+    memset(spread, 0xff, sizeof spread);
     for (int i = 0; i < T * HQ * D; i++) {
         apart[i / D * (D + GAP) + i % D] = q[i];
     }
     in.q_proj = heads_that(lie, halves ? (const void *)q16 : lie == APART ? apart : q);
     in.k_proj = gqa_tensor_3d(halves ? (const void *)k16 : k, dtype, T, HKV, D);
     in.v_proj = gqa_tensor_3d(halves ? (const void *)v16 : v, dtype, T, HKV, D);
-    result.attn = gqa_tensor_3d(out, GQA_F32, T, HQ, D);
+    result.attn = to == APART ? heads_that(APART, spread) : gqa_tensor_3d(out, GQA_F32, T, HQ, D);
     assert_int_equal(gqa_forward(layer, NULL, &in, &result, NULL, 0, NULL), GQA_OK);
+    for (int i = 0; i < T * HQ * (D + GAP) && to == APART; i++) {
+        const int d = i % (D + GAP);
+        const unsigned char *const bytes = (const unsigned char *)&spread[i];
+        if (d < D) {
+            out[i / (D + GAP) * D + d] = spread[i];
+        } else {
+            assert_int_equal(bytes[0] & bytes[1] & bytes[2] & bytes[3], 0xff);
+        }
+    }
 }
 
 static void same_bits(void **state)
@@ -197,11 +209,12 @@ static void same_bits(void **state)
     for (size_t i = 0; i < sizeof edits / sizeof edits[0]; i++) {
         for (int32_t threads = 1; threads <= 3; threads += 2) {
             gqa_layer *layer = new_layer(edits[i], threads);
-            run(layer, SIDE_BY_SIDE, want);
-            run(layer, HALVES, got);
-            assert_memory_equal(got, want, bytes);
-            run(layer, APART, got);
-            assert_memory_equal(got, want, bytes);
+            run(layer, SIDE_BY_SIDE, SIDE_BY_SIDE, want);
+            for (int way = 0; way < 5; way++) {
+                const enum lie lies[] = {SIDE_BY_SIDE, HALVES, APART};
+                run(layer, lies[(way + 1) % 3], way < 2 ? SIDE_BY_SIDE : APART, got);
+                assert_memory_equal(got, want, bytes);
+            }
             gqa_destroy(&layer);
         }
     }
