@@ -399,7 +399,9 @@ static void run_world(uint64_t seed)
     memset(&world, 0, sizeof world);
     world.seed = world.random = seed;
     world.doing = "create";
-    const gqa_dtype storage = draw(0, 1) == 0 ? GQA_F32 : GQA_BF16;
+    static const gqa_dtype types[] = {GQA_F32,  GQA_BF16,     GQA_F16, GQA_I8,
+                                      GQA_E4M3, GQA_E4M3_240, GQA_I4};
+    const gqa_dtype storage = types[draw(0, 6)];
     for (int i = 0; i < 2; i++) {
         open_side(&world.side[i], draw(0, rig_kind_count - 1), storage);
     }
