@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* fuzz_cache.c - append, truncate and read of a cache against plain arrays: what was appended comes
- * back, rounded to the storage type and no further, with its positions; capacity is counted in
- * pages and tokens; what is refused changes nothing. Where the layer has a window or chunks the
- * cache may be a ring: nothing leaves that a next token could see. */
+ * back, rounded or quantised to the storage type and no further, with its positions; capacity is
+ * counted in pages and tokens; what is refused changes nothing. Where the layer has a window or
+ * chunks the cache may be a ring: nothing leaves that a next token could see. */
 #include <string.h>
 
 #include "scene.h"
@@ -42,6 +42,17 @@ static int64_t pages_left(const struct model *m)
     return left;
 }
 
+/* How K, or V, is stored: any type that goes with the numerics. */
+static gqa_dtype take_type(struct model *m)
+{
+    static const gqa_dtype types[] = {GQA_F32,  GQA_BF16,     GQA_F16, GQA_I8,
+                                      GQA_E4M3, GQA_E4M3_240, GQA_I4};
+    const gqa_dtype type = TAKE_OF(&m->scene.in, types);
+    const bool wide = type == GQA_F32 || type == GQA_F16;
+
+    return m->scene.config.numerics == GQA_NUMERICS_BF16 && wide ? GQA_BF16 : type;
+}
+
 static bool open_model(struct model *m, const uint8_t *data, size_t size)
 {
     static const int32_t page_sizes[] = {16, 32, 64}, tokens[] = {TOKENS, 50, 16, 17, 1};
@@ -66,12 +77,8 @@ static bool open_model(struct model *m, const uint8_t *data, size_t size)
     m->options.max_tokens = TAKE_OF(&scene->in, tokens);
     m->options.page_size = TAKE_OF(&scene->in, page_sizes);
     m->options.num_pages = take_rarely(&scene->in, 2) ? take_below(&scene->in, 9) + 1 : 0;
-    if (take_rarely(&scene->in, 2)) {
-        m->options.dtype_k = m->options.dtype_v = GQA_BF16;
-    }
-    if (scene->config.numerics == GQA_NUMERICS_F32 && take_rarely(&scene->in, 3)) {
-        m->options.dtype_k = m->options.dtype_v = GQA_F16;
-    }
+    m->options.dtype_k = take_type(m);
+    m->options.dtype_v = take_type(m);
     if (take_rarely(&scene->in, 2)) {
         gqa_cache_options_retain(&m->options, m->layer);
         m->options.call_tokens = take_below(&scene->in, 70);
@@ -98,7 +105,41 @@ static void flush(const struct model *m, float *x, int64_t n)
     }
 }
 
-/* The values as f32, packed, after a round through the storage type. */
+/* The nearest code of a quotient, ties to the even one. */
+static float code_of(float x, gqa_dtype type, float limit)
+{
+    int exponent;
+
+    if (type == GQA_I8 || type == GQA_I4) {
+        return rintf(x) + 0.0f; /* there is no -0 */
+    }
+    (void)frexpf(x, &exponent);
+    const float unit = ldexpf(1.0f, (exponent - 1 > -6 ? exponent - 1 : -6) - 3);
+    return copysignf(fminf(fabsf(rintf(x / unit) * unit), limit), x);
+}
+
+/* n values that share a scale become what a cache gives back (docs/numerics.md). */
+static void quantise(float *x, int64_t n, gqa_dtype type)
+{
+    const float limit = type == GQA_I8     ? 127.0f
+                        : type == GQA_I4   ? 7.0f
+                        : type == GQA_E4M3 ? 448.0f
+                                           : 240.0f;
+    float largest = 0.0f;
+    bool finite = true;
+
+    for (int64_t i = 0; i < n; i++) {
+        finite = finite && isfinite(x[i]);
+        largest = fabsf(x[i]) > largest ? fabsf(x[i]) : largest;
+    }
+    const float quotient = largest / limit, scale = quotient < FLT_MIN ? 0.0f : quotient;
+    for (int64_t i = 0; i < n; i++) {
+        const float code = scale > 0.0f && finite ? code_of(x[i] / scale, type, limit) : 0.0f;
+        x[i] = finite ? code * scale : NAN;
+    }
+}
+
+/* The values [tokens, heads, dim] as f32, packed, after a round through the storage type. */
 static const float *stored(struct model *m, const gqa_tensor *t, gqa_dtype storage)
 {
     const int64_t n = t->shape[0] * t->shape[1] * t->shape[2];
@@ -106,11 +147,18 @@ static const float *stored(struct model *m, const gqa_tensor *t, gqa_dtype stora
                                           t->shape[0], t->shape[1], t->shape[2]);
     gqa_tensor narrow = wide;
 
+    const int64_t dim = t->shape[2], group = storage == GQA_I4 ? 32 : dim;
     narrow.dtype = storage == GQA_F16 ? GQA_F16 : GQA_BF16;
     narrow.data = scene_memory(&m->scene, (size_t)n * 2);
     FUZZ_CHECK(gqa_convert(t, &wide, NULL) == GQA_OK);
     flush(m, wide.data, n);
-    if (storage != GQA_F32) {
+    if (storage != GQA_F32 && storage != GQA_BF16 && storage != GQA_F16) {
+        for (int64_t i = 0; i < n; i += dim) {
+            for (int64_t d = 0; d < dim; d += group) {
+                quantise((float *)wide.data + i + d, dim - d < group ? dim - d : group, storage);
+            }
+        }
+    } else if (storage != GQA_F32) {
         FUZZ_CHECK(gqa_convert(&wide, &narrow, NULL) == GQA_OK);
         FUZZ_CHECK(gqa_convert(&narrow, &wide, NULL) == GQA_OK);
     }
