@@ -425,13 +425,38 @@ static void large_from_two_to_64(void **state)
     }
 }
 
+/* The keys in a cache, V as this type (F32: the default), K exact; `way` chooses the page size and
+ * the pieces in which they are appended. */
+static void attend_held(const gqa_layer *layer, struct call *c, gqa_dtype type, int32_t way)
+{
+    static const int32_t page_sizes[] = {16, 32, 64, 256};
+    const int32_t piece = 37 * (way + 1);
+    gqa_cache_options options;
+    gqa_cache *cache = NULL;
+    gqa_error err;
+
+    gqa_cache_options_init(&options, layer);
+    options.max_tokens = KEYS;
+    options.page_size = page_sizes[way];
+    options.dtype_v = type != GQA_F32 ? type : options.dtype_v;
+    assert_int_equal(gqa_cache_create(&cache, layer, &options, &err), GQA_OK);
+    for (int32_t at = 0, n; at < c->keys; at += n) {
+        n = at + piece < c->keys ? piece : c->keys - at;
+        const gqa_tensor k = gqa_tensor_3d(c->k + at * D, GQA_F32, n, 1, D);
+        const gqa_tensor v = gqa_tensor_3d(c->v + at * DV, GQA_F32, n, 1, DV);
+        assert_int_equal(gqa_cache_append(cache, 0, &k, &v, NULL, &err), GQA_OK);
+    }
+    memset(c->out, 0, sizeof c->out);
+    attend(layer, cache, c, 0, 0, NULL);
+    gqa_cache_destroy(&cache);
+}
+
 /* Head 3 sees no large V: not a bit of it depends on their size. And no bit of
  * any head depends on the way the keys are held: plain, or in pages of any
  * size, appended in any pieces. */
 static void large_values_keep_bits(void **state)
 {
     const struct server *const server = *state;
-    static const int32_t page_sizes[] = {16, 32, 64, 256};
     static struct call small, c, held;
     gqa_layer *layer;
 
@@ -446,28 +471,64 @@ static void large_values_keep_bits(void **state)
     assert_true(c.m[3] == small.m[3] && c.l[3] == small.l[3]);
     layer = make_layer(server, &c);
     for (int32_t i = 0; i < 4; i++) {
-        gqa_cache_options options;
-        gqa_cache *cache = NULL;
-        gqa_error err;
-        gqa_cache_options_init(&options, layer);
-        options.max_tokens = KEYS;
-        options.page_size = page_sizes[i];
-        assert_int_equal(gqa_cache_create(&cache, layer, &options, &err), GQA_OK);
-        for (int32_t at = 0, n; at < KEYS; at += n) {
-            n = at + 37 * (i + 1) < KEYS ? 37 * (i + 1) : KEYS - at;
-            const gqa_tensor k = gqa_tensor_3d(c.k + at * D, GQA_F32, n, 1, D);
-            const gqa_tensor v = gqa_tensor_3d(c.v + at * DV, GQA_F32, n, 1, DV);
-            assert_int_equal(gqa_cache_append(cache, 0, &k, &v, NULL, &err), GQA_OK);
-        }
         held = c;
-        memset(held.out, 0, sizeof held.out);
-        attend(layer, cache, &held, 0, 0, NULL);
+        attend_held(layer, &held, GQA_F32, i);
         assert_memory_equal(held.out, c.out, sizeof c.out);
         assert_memory_equal(held.m, c.m, sizeof c.m);
         assert_memory_equal(held.l, c.l, sizeof c.l);
-        gqa_cache_destroy(&cache);
     }
     gqa_destroy(&layer);
+}
+
+/* Is every output near that of backend reference, as in large_values? It reads the same codes. */
+static void expect_near(const struct call *c, const struct call *exact, const struct call *positive)
+{
+    for (int32_t j = 0; j < HQ * DV; j++) {
+        if (!(fabsf(c->out[j] - exact->out[j]) <= 0x1p-7f * positive->out[j])) {
+            fail_msg("output %d is %g, expected %g", (int)j, (double)c->out[j],
+                     (double)exact->out[j]);
+        }
+    }
+}
+
+/* V as e4m3: its scale says that it is large, from 2^55 on, and with it all that is said above goes
+ * for the elements. Where a key has a large element its others are 0. */
+static void large_scales(void **state)
+{
+    const struct server *const server = *state;
+    const struct server truth = {GQA_BACKEND_REFERENCE, GQA_ISA_AUTO, GQA_NUMERICS_F32, 1};
+    static const gqa_dtype types[] = {GQA_E4M3, GQA_E4M3_240};
+    static struct call small, c, exact, positive, other;
+
+    for (int32_t i = 0; i < 8 && server->backend == GQA_BACKEND_CPU; i++) {
+        const float most = i % 2 == 0 ? 448.0f : 240.0f;
+        const float sizes[] = {most * 0x1.fffffep54f, most * 0x1p55f, 1e30f, 1e36f};
+        const int lazy = server->numerics == GQA_NUMERICS_BF16 && i / 2 == 0;
+        climb(&small, 1.0f);
+        climb(&c, sizes[i / 2]);
+        exact = positive = c;
+        for (int32_t j = 0; j < KEYS * DV; j++) {
+            positive.v[j] = fabsf(positive.v[j]);
+        }
+        gqa_layer *layer = make_layer(server, &c), *reference = make_layer(&truth, &c);
+        attend_held(layer, &small, types[i % 2], 3);
+        attend_held(layer, &c, types[i % 2], 2);
+        attend_held(reference, &exact, types[i % 2], 2);
+        attend_held(reference, &positive, types[i % 2], 2);
+        assert_true(c.m[0] == (lazy ? 256.0f : 288.0f));
+        expect_near(&c, &exact, &positive);
+        assert_memory_equal(c.out + 3 * DV, small.out + 3 * DV, DV * sizeof(float));
+        assert_true(c.m[3] == small.m[3] && c.l[3] == small.l[3]);
+        for (int32_t way = 0; way < 4; way++) {
+            other = c;
+            attend_held(layer, &other, types[i % 2], way);
+            assert_memory_equal(other.out, c.out, sizeof c.out);
+            assert_memory_equal(other.m, c.m, sizeof c.m);
+            assert_memory_equal(other.l, c.l, sizeof c.l);
+        }
+        gqa_destroy(&reference);
+        gqa_destroy(&layer);
+    }
 }
 
 /* --- all of them
@@ -503,7 +564,8 @@ int main(int argc, char **argv)
                  {"queries_end", queries_end},
                  {"large_values", large_values},
                  {"large_from_two_to_64", large_from_two_to_64},
-                 {"large_values_keep_bits", large_values_keep_bits}};
+                 {"large_values_keep_bits", large_values_keep_bits},
+                 {"large_scales", large_scales}};
     enum { KINDS = sizeof kinds / sizeof kinds[0] };
     static struct server servers[MAX_SERVERS] = {
         {GQA_BACKEND_REFERENCE, GQA_ISA_AUTO, GQA_NUMERICS_F32, 0},
