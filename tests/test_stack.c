@@ -47,8 +47,9 @@ struct calls {
     gqa_backend backend;
     gqa_weight_storage storage;
     bool in_place;
-    gqa_status status; /* the first that is not GQA_OK */
-    char step[64];     /* of it */
+    gqa_status status;   /* the first that is not GQA_OK */
+    char step[64];       /* of it */
+    gqa_layer *windowed; /* no projections, rows see 20 keys */
     struct weight_set model;
     float *x, *y, *k; /* [TOKENS][the widest row] */
     uint16_t *halves; /* as many */
@@ -97,6 +98,105 @@ static void prefill_and_decode(struct calls *set, const gqa_layer *layer, gqa_ca
             note(set, gqa_forward(layer, cache, &in, &out, NULL, 0, &err), "again");
         }
     }
+}
+
+/* A health report of a call, and the host's own blocks, written and read. */
+static void blocks_and_health(struct calls *set, const gqa_layer *layer)
+{
+    static const int32_t table[2] = {1, 0};
+    const gqa_block_order orders[] = {GQA_BLOCKS_HEADS, GQA_BLOCKS_TOKENS, GQA_BLOCKS_TURNED};
+    const gqa_dtype dtypes[] = {GQA_F32, GQA_BF16, GQA_F16};
+    int32_t lengths[1];
+    gqa_error err;
+
+    for (int i = 0; i < 9 * 2; i++) {
+        const gqa_dtype dtype = dtypes[i % 3];
+        void *const data = dtype == GQA_F32 ? (void *)set->k : (void *)set->halves;
+        static gqa_inputs in; /* no stack of the library's */
+        static gqa_output out;
+        static gqa_attend_inputs read;
+        static gqa_attend_output attended;
+        static gqa_block_kv blocks;
+        static gqa_health health;
+
+        gqa_block_kv_init(&blocks);
+        gqa_health_init(&health);
+        gqa_inputs_init(&in);
+        gqa_output_init(&out);
+        gqa_attend_inputs_init(&read);
+        gqa_attend_output_init(&attended);
+        blocks.key = gqa_blocks_of(data, dtype, orders[i / 3 % 3], 2, HKV, 64, D);
+        blocks.value = blocks.key;
+        blocks.value.data = (char *)data + (size_t)2 * HKV * 64 * D * (dtype == GQA_F32 ? 4 : 2);
+        blocks.block_table = table;
+        blocks.max_blocks = 2;
+        blocks.lengths = lengths;
+        lengths[0] = 60;
+        in.hidden_states = gqa_tensor_3d(set->x, GQA_F32, 1, 20, HIDDEN);
+        in.blocks = &blocks;
+        out.hidden_states = gqa_tensor_3d(set->y, GQA_F32, 1, 20, HIDDEN);
+        out.health = i < 9 ? &health : NULL;
+        note(set, gqa_forward(layer, NULL, &in, &out, NULL, 0, &err), "gqa_forward on blocks");
+        lengths[0] = 80;
+        read.query = gqa_tensor_4d(set->x, GQA_F32, 1, 2, HQ, D);
+        read.blocks = &blocks;
+        attended.output = gqa_tensor_4d(set->y, GQA_F32, 1, 2, HQ, D);
+        attended.health = out.health;
+        note(set, gqa_attend(layer, NULL, &read, &attended, NULL, 0, &err), "gqa_attend on blocks");
+    }
+}
+
+/* A call on a ring: tokens leave, others come. */
+static void ring_call(struct calls *set, const gqa_layer *layer, gqa_cache *cache)
+{
+    static gqa_inputs in; /* no stack of the library's */
+    static gqa_output out;
+    gqa_error err;
+
+    gqa_inputs_init(&in);
+    gqa_output_init(&out);
+    in.q_proj = gqa_tensor_4d(set->x, GQA_F32, 1, 20, HQ, D);
+    in.k_proj = gqa_tensor_4d(set->k, GQA_F32, 1, 20, HKV, D);
+    in.v_proj = in.k_proj;
+    out.attn = gqa_tensor_4d(set->y, GQA_F32, 1, 20, HQ, D);
+    note(set, gqa_forward(layer, cache, &in, &out, NULL, 0, &err), "gqa_forward on a ring");
+}
+
+/* The caches of a model of two layers, the second one's a ring; its sequences moved about. */
+static void model_caches(struct calls *set, const gqa_layer *layer, const gqa_layer *windowed)
+{
+    static unsigned char bytes[1 << 21];
+    static gqa_model_cache_options options;
+    const gqa_layer *const layers[2] = {layer, windowed};
+    const int32_t sequence[1] = {0}, more[1] = {20}, kept[1] = {1};
+    gqa_model_cache *model = NULL;
+    gqa_error err;
+    size_t size = 0;
+
+    gqa_model_cache_options_init(&options);
+    options.num_layers = 2;
+    options.max_sequences = 2;
+    options.max_tokens = TOKENS;
+    options.call_tokens = 20;
+    options.layers = layers;
+    note(set, gqa_model_cache_create(&model, &options, &err), "gqa_model_cache_create");
+    for (int i = 0; i < 9 && model != NULL; i++) {
+        const gqa_tensor k = gqa_tensor_3d(set->k, GQA_F32, 20, HKV, D);
+        note(set, gqa_model_cache_room(model, sequence, more, 1, &err), "gqa_model_cache_room");
+        note(set, gqa_cache_append(gqa_model_cache_layer(model, 0), 0, &k, &k, NULL, &err),
+             "gqa_cache_append to a layer");
+        ring_call(set, windowed, gqa_model_cache_layer(model, 1));
+    }
+    note(set, gqa_model_cache_fork(model, 0, 1, &err), "gqa_model_cache_fork");
+    note(set, gqa_model_cache_keep(model, 1, 2, kept, 1, &err), "gqa_model_cache_keep");
+    note(set, gqa_model_cache_truncate(model, 1, 0, &err), "gqa_model_cache_truncate");
+    note(set, gqa_model_cache_copy(model, 1, model, 0, 0, &err), "gqa_model_cache_copy");
+    note(set, gqa_model_cache_truncate(model, 1, 0, &err), "gqa_model_cache_truncate again");
+    note(set, gqa_model_cache_save_size(model, 0, &size, &err), "gqa_model_cache_save_size");
+    size = size < sizeof bytes ? size : 0;
+    note(set, gqa_model_cache_save(model, 0, bytes, size, &err), "gqa_model_cache_save");
+    note(set, gqa_model_cache_load(model, 1, bytes, size, 0, &err), "gqa_model_cache_load");
+    gqa_model_cache_destroy(&model);
 }
 
 /* Plain keys of three formats, values that are not finite, parts, merge and finish. */
@@ -253,6 +353,8 @@ static void *run(void *arg)
         note(set, gqa_cache_append(cache, 0, &k, &k, NULL, &err), "gqa_cache_append");
         sequences(set, layer, cache, GQA_F32);
         quantised(set, layer);
+        model_caches(set, layer, set->windowed);
+        blocks_and_health(set, layer);
         attend(set, layer);
         stages(set, layer);
     }
@@ -336,11 +438,23 @@ static void fill(struct calls *set)
     set->model.weights.in_place = set->in_place;
 }
 
+static gqa_layer *windowed_layer(const struct calls *set)
+{
+    gqa_config config = attention_config(HQ, HKV, D, D);
+    config.sliding_window = 20;
+    config.isa = set->isa;
+    config.numerics = set->numerics;
+    config.backend = set->backend;
+    config.reference_f64 = set->backend == GQA_BACKEND_REFERENCE;
+    return attention_layer(&config, NULL);
+}
+
 static void check_set(struct calls *set, const char *name, size_t least)
 {
     size_t used;
 
     fill(set);
+    set->windowed = windowed_layer(set);
     used = depth(run, set, STACK + least) - least;
     printf("%s%s%s: %zu bytes of stack\n", name, set->in_place ? ", in place" : "",
            set->storage == GQA_WEIGHT_STORAGE_INT8 ? ", int8" : "", used);
@@ -351,6 +465,7 @@ static void check_set(struct calls *set, const char *name, size_t least)
     if (JUDGED) {
         assert_true(used < MOST);
     }
+    gqa_destroy(&set->windowed);
     weight_set_free(&set->model);
     free(set->x);
     free(set->y);
