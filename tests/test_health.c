@@ -36,6 +36,7 @@ struct scene {
     bool biased;
     int32_t range_begin, range_end;
     gqa_states *states, *prior; /* NULL = none */
+    const gqa_block_kv *blocks; /* NULL = plain keys */
     gqa_layer *layer;
     float out[B][T][HQ][DV], lse[B][T][HQ];
     gqa_error err;
@@ -104,9 +105,12 @@ static gqa_status scene_attend(struct scene *s, gqa_health *health)
     gqa_attend_inputs_init(&in);
     gqa_attend_output_init(&out);
     in.query = gqa_tensor_4d(s->q, GQA_F32, B, T, HQ, DK);
-    in.key = gqa_tensor_4d(s->k, GQA_F32, B, K, HKV, DK);
-    in.value = gqa_tensor_4d(s->v, GQA_F32, B, K, HKV, DV);
-    in.key_lengths = s->key_lengths;
+    in.blocks = s->blocks;
+    if (s->blocks == NULL) {
+        in.key = gqa_tensor_4d(s->k, GQA_F32, B, K, HKV, DK);
+        in.value = gqa_tensor_4d(s->v, GQA_F32, B, K, HKV, DV);
+        in.key_lengths = s->key_lengths;
+    }
     in.first_valid = s->first_valid;
     in.lengths = s->lengths;
     in.range_begin = s->range_begin;
@@ -497,6 +501,50 @@ static void scores_that_are_no_numbers(void **state)
     assert_int_equal(health.q_proj.values + health.output.values, 0);
 }
 
+/* The host's blocks, in an order of their own, are what plain keys are: the same report. */
+static void keys_in_blocks(void **state)
+{
+    enum { SIZE = 48, EACH = 15, ALL = B * EACH };
+    static struct scene s;
+    static float k[ALL][HKV][DK][SIZE], v[ALL][SIZE][HKV][DV];
+    int32_t table[B][EACH];
+    gqa_block_kv blocks;
+    (void)state;
+    scene_init(&s, 9);
+    s.v[0][100][1][3] = 0x1p70f;
+    s.k[1][7][0][2] = 0x1p-140f;
+    memset(k, 0xff, sizeof k); /* NaN where nobody has a key */
+    memset(v, 0xff, sizeof v);
+    for (int i = 0; i < B * K; i++) {
+        const int b = i / K, j = i % K, id = (b * EACH + j / SIZE) * 7 % ALL;
+        table[b][j / SIZE] = id;
+        for (int h = 0; h < HKV && j < s.key_lengths[b]; h++) {
+            for (int d = 0; d < DK; d++) {
+                k[id][h][d][j % SIZE] = s.k[b][j][h][d];
+            }
+            memcpy(v[id][j % SIZE][h], s.v[b][j][h], sizeof s.v[b][j][h]);
+        }
+    }
+    gqa_block_kv_init(&blocks);
+    blocks.key = gqa_blocks_of(k, GQA_F32, GQA_BLOCKS_TURNED, ALL, HKV, SIZE, DK);
+    blocks.value = gqa_blocks_of(v, GQA_F32, GQA_BLOCKS_TOKENS, ALL, HKV, SIZE, DV);
+    blocks.block_table = table[0];
+    blocks.max_blocks = EACH;
+    blocks.lengths = s.key_lengths;
+    for (int numerics = 0; numerics < 2; numerics++) {
+        s.config.numerics = (gqa_numerics)numerics;
+        skip_refused(&s.config);
+        assert_true(scene_open(&s));
+        s.blocks = NULL;
+        const gqa_health plain = scene_report(&s);
+        s.blocks = &blocks;
+        const gqa_health held = scene_report(&s);
+        gqa_destroy(&s.layer);
+        assert_true(plain.k.denormal == 1 && plain.large_v == 1 && plain.rows > 0);
+        assert_memory_equal(&plain, &held, sizeof held);
+    }
+}
+
 /* With numerics bf16 a value counts as large once it is rounded. */
 static void large_values_once_rounded(void **state)
 {
@@ -536,13 +584,10 @@ static void shorter_struct(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(scores_rows_and_sinks),
-        cmocka_unit_test(rows_with_prior_states),
-        cmocka_unit_test(prior_states_that_are_none),
-        cmocka_unit_test(equal_scores),
-        cmocka_unit_test(scores_that_are_no_numbers),
-        cmocka_unit_test(large_values_once_rounded),
-        cmocka_unit_test(shorter_struct),
+        cmocka_unit_test(scores_rows_and_sinks),      cmocka_unit_test(rows_with_prior_states),
+        cmocka_unit_test(prior_states_that_are_none), cmocka_unit_test(equal_scores),
+        cmocka_unit_test(scores_that_are_no_numbers), cmocka_unit_test(keys_in_blocks),
+        cmocka_unit_test(large_values_once_rounded),  cmocka_unit_test(shorter_struct),
     };
     return RUN_TESTS(argc, argv, tests);
 }
