@@ -78,16 +78,19 @@ static void mark_large(const struct gqa__tile *tile, const struct gqa__kv_panel 
     }
 }
 
-bool gqa__tile_find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
-                         struct gqa__key_run *run, struct gqa__block *block, uint8_t *mark)
+/* The runs of keys [first, end) in panels, as they are stored where `stored`. */
+static bool find_panels(struct gqa__tile *tile, int32_t first, int32_t end, bool stored,
+                        struct gqa__block *block, uint8_t *mark)
 {
+    struct gqa__key_run *const run = tile->scratch->lists->run;
     struct gqa__kv_panel panel;
     bool special = false;
 
     block->run = run;
+    block->runs = 0;
     for (int32_t k = first; k < end; k += panel.keys) {
-        gqa__view_panel(&tile->segment->view, tile->id.head, k, end - k, tile->scratch->panel,
-                        &panel);
+        (stored ? gqa__view_stored_panel : gqa__view_panel)(&tile->segment->view, tile->id.head, k,
+                                                            end - k, tile->scratch->panel, &panel);
         if (panel.special) {
             if (!special) {
                 memset(mark, 0, (size_t)(end - first));
@@ -95,15 +98,33 @@ bool gqa__tile_find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
             special = true;
             mark_large(tile, &panel, mark + (k - first));
         }
-        if (k == first) { /* the scales of the other panels follow */
+        if (k == first) { /* the scales of the other panels follow; types are the same */
             block->k_scale = panel.k_scale;
             block->v_scale = panel.v_scale;
+            block->k_type = panel.k_type;
+            block->v_type = panel.v_type;
         }
         assert(block->runs < GQA__BLOCK_PANELS);
         run[block->runs++] =
             (struct gqa__key_run){panel.k, panel.k_stride, panel.v, panel.v_stride, panel.keys};
     }
     return special;
+}
+
+/* May the kernel set's block read the keys as they are stored? */
+static bool reads_stored(const struct gqa__tile *tile)
+{
+    return tile->id.count <= tile->params->kernels->stored_rows && !tile->integer_k &&
+           !tile->integer_v && tile->trace == NULL && tile->health == NULL;
+}
+
+bool gqa__tile_find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
+                         struct gqa__block *block, uint8_t *mark)
+{
+    const bool stored = reads_stored(tile);
+    const bool special = find_panels(tile, first, end, stored, block, mark);
+
+    return special && stored ? find_panels(tile, first, end, false, block, mark) : special;
 }
 
 static void score_panels(const struct gqa__kernels *kernels, const struct gqa__block *block)

@@ -410,7 +410,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = rules.keys > 0 ? &rules : NULL;
     special = !(tile->integer_k && tile->integer_v) &&
-              gqa__tile_find_runs(tile, first, end, lists->run, &block, lists->mark);
+              gqa__tile_find_runs(tile, first, end, &block, lists->mark);
     if (kernels->block == NULL || special || tile->trace != NULL || tile->health != NULL ||
         tile->integer_k || tile->integer_v) {
         gqa__tile_walk_runs(tile, first, &block, special ? lists->mark : NULL);

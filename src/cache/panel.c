@@ -184,14 +184,20 @@ static bool pages_special(const struct gqa__panel_job *job)
     return false;
 }
 
+/* May the products read a type where it is stored? */
+static bool is_direct(const struct gqa__panel_job *job, gqa_dtype dtype)
+{
+    return dtype == job->view->kernels->operand || (job->stored && !gqa__integer(dtype));
+}
+
 static void panel_of_pages(struct gqa__panel_job *job, struct gqa__kv_panel *panel)
 {
     const struct gqa_cache *const cache = job->view->cache;
     const struct gqa__cache_layout *const layout = &cache->layout;
     const struct gqa__kernels *const kernels = layout->kernels;
     const bool aligned = layout->page_size % kernels->panel_keys == 0;
-    const bool direct_k = aligned && layout->dtype_k == kernels->operand;
-    const bool direct_v = aligned && layout->dtype_v == kernels->operand;
+    const bool direct_k = aligned && is_direct(job, layout->dtype_k);
+    const bool direct_v = aligned && is_direct(job, layout->dtype_v);
     const int32_t slot = job->first % layout->page_size;
     const int32_t page = gqa__cache_page(cache, job->view->sequence, job->first);
 
@@ -202,17 +208,20 @@ static void panel_of_pages(struct gqa__panel_job *job, struct gqa__kv_panel *pan
 
     panel->k_stride = layout->k_stride;
     if (direct_k) {
-        const size_t row_bytes = (size_t)layout->k_stride * gqa__dtype_size(layout->dtype_k);
-        panel->k = gqa__cache_k(cache, page, job->head) + (size_t)slot * row_bytes;
+        panel->k_type = layout->dtype_k;
+        const int64_t elements = slot * layout->k_stride;
+        panel->k =
+            gqa__cache_k(cache, page, job->head) + gqa__stored_bytes(layout->dtype_k, elements);
     } else {
         panel->k = gqa__integer(layout->dtype_k) ? NULL : gather_rows(job, false);
     }
 
     panel->v_stride = layout->v_stride;
     if (direct_v) {
+        panel->v_type = layout->dtype_v;
         const int64_t elements = kernels->v_transposed ? slot : slot * layout->v_stride;
-        panel->v = gqa__cache_v(cache, page, job->head) +
-                   (size_t)elements * gqa__dtype_size(layout->dtype_v);
+        panel->v =
+            gqa__cache_v(cache, page, job->head) + gqa__stored_bytes(layout->dtype_v, elements);
     } else if (gqa__integer(layout->dtype_v)) {
         panel->v = NULL;
     } else if (kernels->v_transposed) {
@@ -325,23 +334,41 @@ int32_t gqa__view_prefetch(const struct gqa__kv_view *view, int32_t head, int32_
     return n;
 }
 
-void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
-                     void *scratch, struct gqa__kv_panel *panel)
+/* job: made by job_at. */
+static void make_panel(struct gqa__panel_job *job, int32_t max_keys, struct gqa__kv_panel *panel)
 {
+    const struct gqa__kv_view *const view = job->view;
     const struct gqa__kernels *const kernels = view->kernels;
-    const int64_t rest = view->length - first;
-    struct gqa__panel_job job = job_at(view, head, first, scratch);
-    assert(first >= 0 && first % kernels->panel_keys == 0 && rest > 0);
+    const int64_t rest = view->length - job->first;
+    assert(job->first >= 0 && job->first % kernels->panel_keys == 0 && rest > 0);
     assert(max_keys > 0 && max_keys % kernels->panel_keys == 0 && max_keys <= GQA__FOLD_BLOCK);
 
-    job.keys = (int32_t)gqa__min(max_keys, gqa__round_up(rest, kernels->panel_keys));
-    job.valid = (int32_t)gqa__min(job.keys, rest);
+    job->keys = (int32_t)gqa__min(max_keys, gqa__round_up(rest, kernels->panel_keys));
+    job->valid = (int32_t)gqa__min(job->keys, rest);
+    panel->k_type = panel->v_type = kernels->operand;
     if (view->cache != NULL) {
-        panel_of_pages(&job, panel);
+        panel_of_pages(job, panel);
     } else {
         panel->k_scale = NULL;
         panel->v_scale = NULL;
-        gqa__panel_of_host(&job, panel);
+        gqa__panel_of_host(job, panel);
     }
-    panel->keys = job.keys;
+    panel->keys = job->keys;
+}
+
+void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
+                     void *scratch, struct gqa__kv_panel *panel)
+{
+    struct gqa__panel_job job = job_at(view, head, first, scratch);
+
+    make_panel(&job, max_keys, panel);
+}
+
+void gqa__view_stored_panel(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                            int32_t max_keys, void *scratch, struct gqa__kv_panel *panel)
+{
+    struct gqa__panel_job job = job_at(view, head, first, scratch);
+
+    job.stored = true;
+    make_panel(&job, max_keys, panel);
 }

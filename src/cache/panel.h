@@ -14,6 +14,7 @@ struct gqa__panel_job {
     unsigned char *k, *v;     /* scratch of a fold block's keys */
     float *k_scale, *v_scale; /* the same, [GQA__FOLD_BLOCK] */
     int64_t k_stride;         /* elements of a K row */
+    bool stored;              /* K and V may stay as they are stored, but for integers */
     int64_t value_dim;        /* elements of a natural V row, or number of transposed ones */
 };
 

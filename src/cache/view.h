@@ -28,13 +28,14 @@ struct gqa__kv_view {
     int32_t pad_from, padding; /* keys from this index on have columns this much above it */
 };
 
-/* Contiguous keys for score and accumulate, in the kernel set's operand type. k or v is NULL where
- * it is stored as integers (gqa__view_integer_run). */
+/* Contiguous keys for score and accumulate. k or v is NULL where it is stored as integers
+ * (gqa__view_integer_run). */
 struct gqa__kv_panel {
     const void *k;
     int64_t k_stride;
     const void *v;
     int64_t v_stride;
+    gqa_dtype k_type, v_type;       /* the kernel set's operand type, or as they are stored */
     const float *k_scale, *v_scale; /* [keys] to be multiplied beside the products, or NULL. Those
                                        of the panels of a fold block lie one after the other */
     int32_t keys; /* multiple of panel_keys; beyond the view's length are zeros, or, in a page that
@@ -74,6 +75,10 @@ int32_t gqa__view_lower_bound(const struct gqa__kv_view *view, int64_t position)
 size_t gqa__view_scratch_bytes(const struct gqa__kernels *kernels, int32_t dk, int32_t dv);
 void gqa__view_panel(const struct gqa__kv_view *view, int32_t head, int32_t first, int32_t max_keys,
                      void *scratch, struct gqa__kv_panel *panel);
+
+/* The same, but K and V of a page stay as they are stored, where the page holds whole panels. */
+void gqa__view_stored_panel(const struct gqa__kv_view *view, int32_t head, int32_t first,
+                            int32_t max_keys, void *scratch, struct gqa__kv_panel *panel);
 
 /* The memory that panels of keys [first, first + keys) of this head will read, at most
  * GQA__FOLD_BLOCK of them, as long pieces: what of it lies in pages as the kernels read it (of

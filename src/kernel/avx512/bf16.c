@@ -15,6 +15,7 @@
 
 #include "kernel/avx512/append.h"
 #include "kernel/avx512/expand.h"
+#include "kernel/avx512/few_pairs.h"
 #include "kernel/avx512/flush.h"
 #include "kernel/avx512/gather.h"
 #include "kernel/scalar/bf16.h"
@@ -57,6 +58,7 @@ static void score_pairs_lanes(const struct gqa__score_args *args, int32_t width)
 {
     struct gqa__avx512_scratch *scratch = args->scratch;
     const struct gqa__pairs pairs = {.a = args->k,
+                                     .a_type = GQA_BF16,
                                      .a_row = args->k_stride,
                                      .b = args->q,
                                      .b_step = width,
@@ -200,7 +202,8 @@ __attribute__((noinline)) static void softmax_compact(const struct scored_lanes 
 static void accumulate_pairs_lanes(const struct values *values, const uint16_t *v, bool first,
                                    struct gqa__avx512_scratch *scratch)
 {
-    struct gqa__pairs pairs = {.a_row = values->v_stride,
+    struct gqa__pairs pairs = {.a_type = GQA_BF16,
+                               .a_row = values->v_stride,
                                .b_step = values->p_stride,
                                .c = values->o,
                                .c_row = values->o_stride,
@@ -290,19 +293,21 @@ static void score_group(const struct gqa__block *block, const struct pair_group 
     for (int32_t i = 0; i < block->runs; i++) {
         const struct gqa__key_run *run = &block->run[i];
         const struct key_range own = run_range(run, offset, group->range);
-        const struct gqa__pairs pairs = {.a = (const uint16_t *)run->k + own.begin * run->k_stride,
-                                         .a_row = run->k_stride,
-                                         .b = (const float *)block->q + group->lane * padded,
-                                         .b_step = width,
-                                         .n = (int32_t)padded,
-                                         .c = block->s + (int64_t)(offset + own.begin) * width,
-                                         .c_row = width,
-                                         .rows = own.end - own.begin,
-                                         .width = width,
-                                         .b_pair = width * padded,
-                                         .c_pair = (int64_t)block->keys * width,
-                                         .first = true,
-                                         .wide = scratch->wide};
+        const struct gqa__pairs pairs = {
+            .a = stored_row_at(run->k, own.begin, run->k_stride, block->k_type),
+            .a_type = block->k_type,
+            .a_row = run->k_stride,
+            .b = (const float *)block->q + group->lane * padded,
+            .b_step = width,
+            .n = (int32_t)padded,
+            .c = block->s + (int64_t)(offset + own.begin) * width,
+            .c_row = width,
+            .rows = own.end - own.begin,
+            .width = width,
+            .b_pair = width * padded,
+            .c_pair = (int64_t)block->keys * width,
+            .first = true,
+            .wide = scratch->wide};
 
         if (own.begin < own.end) {
             multiply_group(pairs, group->count);
@@ -348,7 +353,8 @@ static void accumulate_run(const struct gqa__block *block, const struct pair_gro
 
     for (int32_t key = own.begin; key < own.end; key += VALUE_KEYS) {
         const int32_t rest = own.end - key;
-        const struct gqa__pairs pairs = {.a = (const uint16_t *)run->v + key,
+        const struct gqa__pairs pairs = {.a = stored_row_at(run->v, key, 1, block->v_type),
+                                         .a_type = block->v_type,
                                          .a_row = run->v_stride,
                                          .b = block->s + (int64_t)(offset + key) * width,
                                          .b_step = width,
@@ -410,6 +416,42 @@ _Static_assert(sizeof(struct gqa__avx512_scratch) >= sizeof(struct gqa__avx512_l
                "scratch_bytes");
 _Static_assert(sizeof(struct gqa__avx512_scratch) >= SCRATCH_BF16, "scratch_bytes");
 
+static void block_few_pairs(const struct gqa__block *block)
+{
+    struct ahead ahead = look_ahead(block->prefetch, block->prefetches, few_steps(block));
+    const struct pair_group group = {0, VEC, 1, lane_pair_range(block, K32, 0, VEC)};
+    const struct key_range range = group.range;
+    unsigned saved;
+    int32_t offset = 0;
+
+    if (range.begin >= range.end) {
+        neutral_lane_pair(block, 0, VEC);
+        return;
+    }
+    score_few_pairs(block, range, &ahead);
+    if (block->k_scale != NULL) {
+        saved = flush_enter();
+        scale_group(block, &group);
+        flush_leave(saved);
+    }
+    if (block->rules != NULL) {
+        rules_of_lane_pair(block->s, block->rules, 0, VEC, range);
+    }
+    saved = flush_enter();
+    softmax_group(block, &group);
+    flush_leave(saved);
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, range);
+        for (int32_t key = own.begin, n; key < own.end; key += n) {
+            n = own.end - key < VALUE_KEYS ? own.end - key : VALUE_KEYS;
+            accumulate_few_pairs(block, &(struct few_pairs){run, key, n, offset + key, range.begin},
+                                 &ahead);
+        }
+        offset += run->keys;
+    }
+}
+
 static void block_pairs(const struct gqa__block *block)
 {
     const int64_t pairs = (block->ld + LANE_PAIR - 1) / LANE_PAIR;
@@ -417,6 +459,10 @@ static void block_pairs(const struct gqa__block *block)
     int32_t lane = 0;
 
     assert(block->ld % VEC == 0);
+    if (ways_of(block) > 1) {
+        block_few_pairs(block);
+        return;
+    }
     if (block->rules == NULL && block->ld >= 2 * LANE_PAIR) { /* rows of K and V serve all pairs */
         const int32_t count = block->ld / LANE_PAIR;
         const struct pair_group group = {0, LANE_PAIR, count, {0, block->keys}};
@@ -443,6 +489,7 @@ static const struct gqa__kernels avx512_bf16 = {
     .operand = GQA_BF16,
     .out_step = 32,
     .token_step = 32,
+    .stored_rows = LANE_PAIR,
     .scratch_bytes = sizeof(struct gqa__avx512_scratch),
     .q_bytes = q_bytes_bf16,
     .pack_q = pack_q_pairs,

@@ -15,14 +15,18 @@
 
 enum {
     GQA__PAIR_ROWS = 4, /* rows at a time: even, odd and sum of two vectors each are 24 registers */
+    GQA__PAIR_SUMS = 8, /* the same of few rows: both chains and sum of one vector are 16 */
     GQA__PAIR_KEYS = 64,
     GQA__PAIR_LANES = 128 /* most lanes of a tile */
 };
 
 /* c[rows][width] += a[rows][n] b[n][width], width 16 or 32; of several lane pairs, each with its
- * own b and c, in turn for a few rows of a, which are widened once for all of them. */
+ * own b and c, in turn for a few rows of a, which are widened once for all of them. With few, count
+ * is 1, width is 16 and only the first 8 columns count: b is [n / 2][16], column j of rows 2 i and
+ * 2 i + 1 at 2 j and 2 j + 1, so that one vector has both chains. */
 struct gqa__pairs {
-    const uint16_t *a; /* bf16, row i is a + i * a_row */
+    const void *a;    /* row i begins i * a_row elements on */
+    gqa_dtype a_type; /* BF16, or E4M3 or E4M3_240: codes, without scales */
     int64_t a_row;
     const float *b; /* bf16 values as f32, row k is b + k * b_step */
     int64_t b_step;
@@ -30,15 +34,16 @@ struct gqa__pairs {
     float *c;  /* row i is c + i * c_row */
     int64_t c_row;
     int32_t rows, width;
-    int32_t count;                 /* lane pairs, */
-    int64_t b_pair, c_pair;        /* and from one to the next */
+    int32_t count;          /* lane pairs, */
+    int64_t b_pair, c_pair; /* and from one to the next */
+    bool few;
     bool first;                    /* as GQA__ACC_FIRST */
-    float (*wide)[GQA__DOT_BLOCK]; /* [GQA__PAIR_ROWS] scratch: rows of a as f32 */
+    float (*wide)[GQA__DOT_BLOCK]; /* [GQA__PAIR_SUMS] scratch: rows of a as f32 */
 };
 
 /* What the entries keep in args->scratch: attention, then linear. */
 struct gqa__avx512_scratch {
-    float wide[GQA__PAIR_ROWS][GQA__DOT_BLOCK];
+    float wide[GQA__PAIR_SUMS][GQA__DOT_BLOCK];
     float p[GQA__PAIR_KEYS * GQA__PAIR_LANES]; /* probabilities as f32, [keys][ld] */
 };
 struct gqa__avx512_linear_scratch {

@@ -8,21 +8,32 @@
 #include <assert.h>
 
 #include "kernel/avx512/flush.h"
+#include "kernel/vector/few.h"
+#include "kernel/vector/stored.h"
 #include "kernel/vector/words_avx512.h"
 
 enum { PAIR_ROWS = GQA__PAIR_ROWS, PAIR_K32 = 32 };
 
-/* n bf16 of each row as f32 into to [rows][GQA__DOT_BLOCK]. */
+/* n elements of each row as f32 into to [rows][GQA__DOT_BLOCK]. type is a constant where it is
+ * called. */
+INLINE void widen_rows_of(float (*to)[GQA__DOT_BLOCK], const struct gqa__pairs *p, int32_t row,
+                          const int32_t rows, const gqa_dtype type)
+{
+    for (int32_t i = 0; i < rows; i++) {
+        const void *const from = stored_row_at(p->a, row + i, p->a_row, type); /* [n] */
+        for (int32_t k = 0; k < p->n; k += VEC) {
+            v_store(to[i] + k, v_load_stored(from, k, type));
+        }
+    }
+}
+
 INLINE void widen_rows(float (*to)[GQA__DOT_BLOCK], const struct gqa__pairs *p, int32_t row,
                        const int32_t rows)
 {
-    for (int32_t i = 0; i < rows; i++) {
-        const uint16_t *from = p->a + (row + i) * p->a_row; /* [n] */
-        for (int32_t k = 0; k < p->n; k += 16) {
-            const __m256i x = _mm256_loadu_si256((const __m256i *)(from + k));
-            const __m512i wide = _mm512_slli_epi32(_mm512_cvtepu16_epi32(x), 16);
-            _mm512_storeu_si512(to[i] + k, wide);
-        }
+    if (p->a_type == GQA_BF16) {
+        widen_rows_of(to, p, row, rows, GQA_BF16);
+    } else {
+        widen_rows_of(to, p, row, rows, GQA_E4M3);
     }
 }
 
@@ -102,6 +113,55 @@ INLINE void pairs_rows(const struct gqa__pairs *p, const bool two)
     }
 }
 
+/* Both chains of a row in two lanes, 2 r and 2 r + 1, of one vector. */
+INLINE void few_group(const struct gqa__pairs *p, int32_t row, const int32_t rows)
+{
+    float *to = p->c + row * p->c_row;
+    const float *b = p->b;
+    vec c[GQA__PAIR_SUMS];
+
+    widen_rows(p->wide, p, row, rows);
+#pragma GCC unroll 8
+    for (int32_t i = 0; i < rows; i++) {
+        c[i] = p->first ? v_zero() : v_twice(v_load(to + i * p->c_row));
+    }
+    for (int32_t k = 0; k < p->n; k += PAIR_K32) {
+        vec chains[GQA__PAIR_SUMS];
+#pragma GCC unroll 8
+        for (int32_t i = 0; i < rows; i++) {
+            chains[i] = v_zero();
+        }
+#pragma GCC unroll 4
+        for (int32_t j = 0; j < PAIR_K32; j += 2, b += VEC) {
+            const vec two = v_load(b);
+#pragma GCC unroll 8
+            for (int32_t i = 0; i < rows; i++) {
+                chains[i] = v_fma(v_set_two(p->wide[i] + k + j), two, chains[i]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int32_t i = 0; i < rows; i++) {
+            c[i] = v_add(c[i], v_add(chains[i], v_swap(chains[i])));
+        }
+    }
+#pragma GCC unroll 8
+    for (int32_t i = 0; i < rows; i++) {
+        v_store(to + i * p->c_row, v_halve(c[i]));
+    }
+}
+
+static __attribute__((noinline)) void pairs_few(const struct gqa__pairs *p)
+{
+    int32_t row = 0;
+
+    for (; row + GQA__PAIR_SUMS <= p->rows; row += GQA__PAIR_SUMS) {
+        few_group(p, row, GQA__PAIR_SUMS);
+    }
+    for (; row < p->rows; row++) {
+        few_group(p, row, 1);
+    }
+}
+
 static __attribute__((noinline)) void pairs_one(const struct gqa__pairs *p)
 {
     pairs_rows(p, false);
@@ -117,7 +177,9 @@ void gqa__avx512_pairs(const struct gqa__pairs *pairs)
     const unsigned saved = flush_enter();
 
     assert(pairs->n % PAIR_K32 == 0 && pairs->n <= GQA__DOT_BLOCK);
-    if (pairs->width == VEC) {
+    if (pairs->few) {
+        pairs_few(pairs);
+    } else if (pairs->width == VEC) {
         pairs_one(pairs);
     } else {
         pairs_two(pairs);

@@ -80,7 +80,7 @@ enum {
 };
 
 /* A key run: keys of a block that lie one after the other in memory, K and V in the set's operand
- * type, as score and accumulate take them. */
+ * type, as score and accumulate take them, or as block->k_type and v_type say. */
 struct gqa__key_run {
     const void *k;
     int64_t k_stride;
@@ -213,7 +213,9 @@ struct gqa__block {
     int32_t rows; /* lanes that are rows, or 0: not known */
     int32_t keys; /* of all runs together, at most GQA__FOLD_BLOCK */
     int32_t runs;
-    const struct gqa__key_run *run;       /* [runs] in rising order */
+    const struct gqa__key_run *run; /* [runs] in rising order */
+    gqa_dtype k_type, v_type; /* of all runs: the operand type or, up to stored_rows, as a cache
+                                 stores them, but for integers */
     const float *k_scale, *v_scale;       /* [keys] as in score and softmax, or NULL */
     const struct gqa__score_rules *rules; /* NULL = scores stay as they are */
     float *s;                             /* [FOLD][tile_rows] scratch */
@@ -311,6 +313,7 @@ struct gqa__kernels {
     int32_t out_step;    /* linear: outputs per indivisible block */
     int32_t token_step;  /* linear: tokens per block, a hint for cutting work */
     bool stream_weights; /* linear: a block of packed tokens stays in L2 while all weights pass */
+    int32_t stored_rows; /* block reads stored K and V for tiles of up to so many rows; 0: never */
     size_t scratch_bytes; /* memory of the running thread for arrays that would make a deep stack; a
                              multiple of GQA__ALIGN */
 

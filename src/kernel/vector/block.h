@@ -5,6 +5,7 @@
 #define GQA__KERNEL_VECTOR_BLOCK_H
 
 #include "kernel/vector/attention.h"
+#include "kernel/vector/few_keys.h"
 #include "kernel/vector/few_values.h"
 #include "kernel/vector/words.h"
 
@@ -101,9 +102,10 @@ static inline struct key_range run_range(const struct gqa__key_run *run, int32_t
 
 /* Prefetches rows of `stride` elements from `from` on, beside a product of depth dk: GROUP_ROWS of
  * them while it computes GROUP_ROWS rows. */
-INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, int32_t dk)
+INLINE struct operand_prefetch prefetch_rows(const void *from, int64_t stride, gqa_dtype type,
+                                             int32_t dk)
 {
-    const int64_t group = GROUP_ROWS * stride * (int64_t)sizeof(float);
+    const int64_t group = GROUP_ROWS * stride * (int64_t)gqa__stored_bytes(type, 1);
     return (struct operand_prefetch){(uintptr_t)from, group / dk, group};
 }
 
@@ -119,14 +121,14 @@ static inline void score_runs(const struct gqa__block *block, int32_t lane, int3
         const struct gqa__key_run *run = &block->run[i];
         const struct key_range own = run_range(run, offset, range);
         const float *k = (const float *)run->k + own.begin * run->k_stride;
-        const float *v = (const float *)run->v + own.begin * run->v_stride;
+        const void *v = stored_row_at(run->v, own.begin, run->v_stride, block->v_type);
         struct product product = score_product(block->s + (int64_t)(offset + own.begin) * width,
                                                width, q, width, k, run->k_stride, block->dk);
 
         if (lane == 0) {
             product.prefetch[0] =
-                prefetch_rows(k + PREFETCH_KEYS * run->k_stride, run->k_stride, block->dk);
-            product.prefetch[1] = prefetch_rows(v, run->v_stride, block->dk);
+                prefetch_rows(k + PREFETCH_KEYS * run->k_stride, run->k_stride, GQA_F32, block->dk);
+            product.prefetch[1] = prefetch_rows(v, run->v_stride, block->v_type, block->dk);
             product_all(product, own.end - own.begin, width, true);
         } else {
             product_all(product, own.end - own.begin, width, false);
@@ -150,30 +152,104 @@ static inline struct values run_values(const struct gqa__block *block,
                            .width = width};
 }
 
-/* May two lanes serve a row? */
-static inline bool few_rows_of(const struct gqa__block *block)
+/* How many lanes may serve each row of the block: 1 where rows are not few. */
+static inline int32_t ways_of(const struct gqa__block *block)
 {
-    return block->ld == VEC && block->rows > 0 && block->rows <= VEC / 2 && block->dv % 2 == 0;
+    if (block->ld != VEC || block->rows <= 0 || block->rows > VEC / 2) {
+        return 1;
+    }
+    return block->rows <= VEC / 4 ? 4 : 2;
 }
 
-/* The same as value_lane_pair. */
-static inline void value_few(const struct gqa__block *block, const struct values *values,
-                             bool first)
-{
-    const struct few_values by = {.o = values->o,
-                                  .o_stride = values->o_stride,
-                                  .p = block->s + (values->p - block->s),
-                                  .v = values->v,
-                                  .v_stride = values->v_stride,
-                                  .keys = values->keys,
-                                  .dv = values->dv};
+/* The keys of a block of few rows. */
+struct few_block {
+    const struct gqa__block *block;
+    struct key_range range;
+    int32_t ways;        /* of scores */
+    int32_t value_ways;  /* dv is a multiple of it; 1 where dv is odd */
+    struct ahead *ahead; /* a share for each set of keys, and for each of dims over VALUE_KEYS */
+};
 
-    for (int32_t key = 0; key < by.keys; key += VALUE_KEYS) {
-        const int32_t n = by.keys - key < VALUE_KEYS ? by.keys - key : VALUE_KEYS;
-        for (int32_t i = 0; i < n; i++) {
-            v_store(by.p + (key + i) * VEC, v_twice(v_load(by.p + (key + i) * VEC)));
+/* Scratch is block->p. */
+static inline void score_few_runs(const struct few_block *few)
+{
+    const struct gqa__block *const block = few->block;
+    const float *const q = block->q; /* [dk][VEC] */
+    float *const spread = block->p;  /* [dk][VEC] */
+    struct few_keys by = {.q = spread,
+                          .k_type = block->k_type,
+                          .dk = block->dk,
+                          .turns = spread + block->dk * VEC,
+                          .ahead = few->ahead};
+    int32_t offset = 0;
+
+    for (int32_t d = 0; d < block->dk; d++) {
+        v_store(spread + d * VEC, v_spread(v_load(q + d * VEC), few->ways));
+    }
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, few->range);
+        if (own.begin < own.end) {
+            by.s = block->s + (int64_t)(offset + own.begin) * VEC;
+            by.k = stored_row_at(run->k, own.begin, run->k_stride, by.k_type);
+            by.k_stride = run->k_stride;
+            by.keys = own.end - own.begin;
+            score_few_keys(&by, few->ways);
         }
-        few_values_keys(&by, key, n, first && key == 0);
+        offset += run->keys;
+    }
+}
+
+/* As value_lane_pair: rows of V, VALUE_KEYS at most, as a cache has them, from key `at` of the
+ * block on. Scratch is block->p. */
+static inline void value_few_rows(const struct few_block *few, const struct stored_rows *v,
+                                  int32_t at)
+{
+    const struct gqa__block *const block = few->block;
+    float *const p = block->s + (int64_t)at * VEC; /* [rows][VEC] */
+    const bool direct = v->type == GQA_F32, first = at == few->range.begin;
+    const float *const rows = direct ? (const float *)v->first : (const float *)block->p;
+    const int64_t stride = direct ? v->stride : v->n;
+
+    if (!direct) {
+        load_rows(block->p, v);
+    }
+    if (few->value_ways == 1) {
+        const struct values values = {block->state.o, block->ld, p,         VEC, rows,
+                                      stride,         v->rows,   block->dv, VEC};
+        value_lane_pair(&values, first);
+        return;
+    }
+    for (int32_t i = 0; i < v->rows; i++) {
+        v_store(p + i * VEC, v_spread(v_load(p + i * VEC), few->value_ways));
+    }
+    few_values(&(struct few_values){.o = block->state.o,
+                                    .o_stride = block->ld,
+                                    .p = p,
+                                    .v = rows,
+                                    .v_stride = stride,
+                                    .keys = v->rows,
+                                    .dv = block->dv,
+                                    .first = first,
+                                    .ahead = few->ahead},
+               few->value_ways);
+}
+
+static inline void accumulate_few_runs(const struct few_block *few)
+{
+    const struct gqa__block *const block = few->block;
+    int32_t offset = 0;
+
+    for (int32_t i = 0; i < block->runs; i++) {
+        const struct gqa__key_run *run = &block->run[i];
+        const struct key_range own = run_range(run, offset, few->range);
+        for (int32_t key = own.begin, n; key < own.end; key += n) {
+            n = own.end - key < VALUE_KEYS ? own.end - key : VALUE_KEYS;
+            const struct stored_rows v = {stored_row_at(run->v, key, run->v_stride, block->v_type),
+                                          run->v_stride, block->v_type, n, block->dv};
+            value_few_rows(few, &v, offset + key);
+        }
+        offset += run->keys;
     }
 }
 
@@ -189,9 +265,7 @@ static inline void accumulate_runs(const struct gqa__block *block, int32_t lane,
             run_values(block, run, lane, width, offset + own.begin, own.end - own.begin);
 
         values.v = (const float *)run->v + own.begin * run->v_stride;
-        if (own.begin < own.end && few_rows_of(block)) {
-            value_few(block, &values, offset + own.begin == range.begin);
-        } else if (own.begin < own.end) {
+        if (own.begin < own.end) {
             value_lane_pair(&values, offset + own.begin == range.begin);
         }
         offset += run->keys;
@@ -210,7 +284,9 @@ static inline void neutral_lane_pair(const struct gqa__block *block, int32_t lan
     }
 }
 
-static inline void block_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width)
+/* few: NULL where rows are not few. */
+static inline void block_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width,
+                                   const struct few_block *few)
 {
     const struct key_range range = lane_pair_range(block, BLOCK_PANEL, lane, width);
     float *s = block->s + (int64_t)range.begin * width;
@@ -219,7 +295,11 @@ static inline void block_lane_pair(const struct gqa__block *block, int32_t lane,
         neutral_lane_pair(block, lane, width);
         return;
     }
-    score_runs(block, lane, width, range);
+    if (few != NULL && block->k_type != GQA_F32) {
+        score_few_runs(few);
+    } else {
+        score_runs(block, lane, width, range);
+    }
     if (block->k_scale != NULL) {
         scale_scores(s, block->k_scale + range.begin, range.end - range.begin, width);
     }
@@ -236,14 +316,41 @@ static inline void block_lane_pair(const struct gqa__block *block, int32_t lane,
                                            width};
         softmax_of(&lanes, range.end - range.begin, false);
     }
-    accumulate_runs(block, lane, width, range);
+    if (few != NULL) {
+        accumulate_few_runs(few);
+    } else {
+        accumulate_runs(block, lane, width, range);
+    }
+}
+
+/* Keys of f32 are scored as those of many rows: to put them in turns takes the time that the
+ * products would save. Those products prefetch K and V themselves. */
+static inline void block_few_rows(const struct gqa__block *block, int32_t ways)
+{
+    const int32_t sets = block->keys / ways + block->keys * block->dv / ways / VALUE_KEYS;
+    const bool turns = block->k_type != GQA_F32;
+    struct ahead ahead = look_ahead(block->prefetch, turns ? block->prefetches : 0, sets + 1);
+    const struct few_block few = {block, lane_pair_range(block, BLOCK_PANEL, 0, VEC), ways,
+                                  block->dv % ways == 0 ? ways
+                                  : block->dv % 2 == 0  ? 2
+                                                        : 1,
+                                  &ahead};
+
+    block_lane_pair(block, 0, VEC, &few);
 }
 
 static inline void block_vector(const struct gqa__block *block)
 {
+    const int32_t ways = ways_of(block);
+
     assert(block->ld % VEC == 0);
+    if (ways > 1) {
+        block_few_rows(block, ways);
+        return;
+    }
+    assert(block->k_type == GQA_F32 && block->v_type == GQA_F32);
     for (int32_t lane = 0; lane < block->ld; lane += LANE_PAIR) {
-        block_lane_pair(block, lane, lane_pair_width(block->ld, lane));
+        block_lane_pair(block, lane, lane_pair_width(block->ld, lane), NULL);
     }
 }
 

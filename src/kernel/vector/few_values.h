@@ -1,81 +1,93 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* few_values.h - values of few rows, at most half a vector, with f32 operands: two lanes for each
- * row, 2 r and 2 r + 1, which are two dims of V that lie one after the other, so that no lane is
- * empty. Each output is the chain of fma in rising key that value_lane_pair makes of it.
+/* few_values.h - values of few rows with f32 operands: two or four lanes for each row, which are
+ * dims of V that lie one after the other. Each output is the chain of fma in rising key that
+ * value_lane_pair makes of it.
  */
 #ifndef GQA__KERNEL_VECTOR_FEW_VALUES_H
 #define GQA__KERNEL_VECTOR_FEW_VALUES_H
 
-#include "kernel/vector/words.h"
+#include "kernel/vector/ahead.h"
+#include "kernel/vector/few.h"
 
-enum { FEW_PAIRS = VEC }; /* pairs of dims in registers */
+enum { FEW_SUMS = 8 }; /* sets of `ways` dims whose sums are in registers */
 
 /* Values of one vector of lanes: o [dv][o_stride], p [keys][VEC], v [keys][v_stride]; rows in the
- * first half of the lanes. */
+ * first lanes. */
 struct few_values {
     float *o;
     int64_t o_stride;
-    float *p; /* overwritten: each row's p in both of its lanes */
+    const float *p; /* each row in all of its lanes */
     const float *v;
     int64_t v_stride;
-    int32_t keys, dv; /* dv even */
+    int32_t keys, dv;    /* dv a multiple of ways */
+    bool first;          /* o starts from +0 */
+    struct ahead *ahead; /* a share for each set */
 };
 
-/* The first half of x, each lane twice. */
-INLINE vec v_twice(vec x)
+/* dims [d, d + sets * ways); sets is a constant where it is called. */
+INLINE void few_value_sets(const struct few_values *by, int32_t d, const int32_t sets,
+                           const int32_t ways)
 {
-    vec lo, hi;
-    v_join(x, x, &lo, &hi);
-    return lo;
-}
+    const float *p = by->p, *v = by->v + d;
+    vec c[FEW_SUMS];
 
-/* dims [d, d + 2 pairs) over keys [key, key + n) of doubled p; pairs is a constant where it is
- * called. */
-INLINE void few_pairs(const struct few_values *by, int32_t d, int32_t key, int32_t n,
-                      const int32_t pairs, bool first)
-{
-    const float *p = by->p + key * VEC, *v = by->v + key * by->v_stride + d;
-    vec c[FEW_PAIRS], none;
+    for (int32_t i = 0; i < sets; i++) {
+        prefetch_share(by->ahead);
+    }
 
 #pragma GCC unroll 16
-    for (int32_t i = 0; i < pairs; i++) {
-        float *const o = by->o + (d + 2 * i) * by->o_stride;
+    for (int32_t i = 0; i < sets; i++) {
+        float *const o = by->o + (d + ways * i) * by->o_stride;
+        vec row[MOST_WAYS];
         c[i] = v_zero();
-        if (!first) {
-            v_join(v_load(o), v_load(o + by->o_stride), &c[i], &none);
+        if (!by->first) {
+            for (int32_t j = 0; j < ways; j++) {
+                row[j] = v_load(o + j * by->o_stride);
+            }
+            c[i] = v_rows_to_ways(row, ways);
         }
     }
 #pragma GCC unroll 2
-    for (int32_t k = 0; k < n; k++, p += VEC, v += by->v_stride) {
+    for (int32_t k = 0; k < by->keys; k++, p += VEC, v += by->v_stride) {
         const vec pk = v_load(p);
 #pragma GCC unroll 16
-        for (int32_t i = 0; i < pairs; i++) {
-            c[i] = v_fma(v_set_two(v + 2 * i), pk, c[i]);
+        for (int32_t i = 0; i < sets; i++) {
+            c[i] = v_fma(v_set_ways(v + ways * i, ways), pk, c[i]);
         }
     }
 #pragma GCC unroll 16
-    for (int32_t i = 0; i < pairs; i++) {
-        float *const o = by->o + (d + 2 * i) * by->o_stride;
-        vec even, odd;
-        v_split(c[i], v_zero(), &even, &odd);
-        v_store(o, even);
-        v_store(o + by->o_stride, odd);
+    for (int32_t i = 0; i < sets; i++) {
+        float *const o = by->o + (d + ways * i) * by->o_stride;
+        vec row[MOST_WAYS];
+        v_ways_to_rows(c[i], row, ways);
+        for (int32_t j = 0; j < ways; j++) {
+            v_store(o + j * by->o_stride, row[j]);
+        }
     }
 }
 
 /* All dims over some keys, so few that their rows of V stay in L1. */
-static inline void few_values_keys(const struct few_values *by, int32_t key, int32_t n, bool first)
+INLINE void few_values_of(const struct few_values *by, const int32_t ways)
 {
     int32_t d = 0;
 
-    for (; d + 2 * FEW_PAIRS <= by->dv; d += 2 * FEW_PAIRS) {
-        few_pairs(by, d, key, n, FEW_PAIRS, first);
+    for (; d + FEW_SUMS * ways <= by->dv; d += FEW_SUMS * ways) {
+        few_value_sets(by, d, FEW_SUMS, ways);
     }
-    for (; d + 8 <= by->dv; d += 8) {
-        few_pairs(by, d, key, n, 4, first);
+    for (; d + 4 * ways <= by->dv; d += 4 * ways) {
+        few_value_sets(by, d, 4, ways);
     }
-    for (; d < by->dv; d += 2) {
-        few_pairs(by, d, key, n, 1, first);
+    for (; d < by->dv; d += ways) {
+        few_value_sets(by, d, 1, ways);
+    }
+}
+
+static inline void few_values(const struct few_values *by, int32_t ways)
+{
+    if (ways == 4) {
+        few_values_of(by, 4);
+    } else {
+        few_values_of(by, 2);
     }
 }
 

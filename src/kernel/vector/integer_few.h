@@ -10,7 +10,7 @@
 #ifndef GQA__KERNEL_VECTOR_INTEGER_FEW_H
 #define GQA__KERNEL_VECTOR_INTEGER_FEW_H
 
-#include "kernel/vector/few_values.h"
+#include "kernel/vector/few.h"
 #include "kernel/vector/integer_product.h"
 #include "kernel/vector/integer_weights.h"
 #include "kernel/vector/softmax.h"
@@ -18,14 +18,6 @@
 static inline bool few_rows(const struct gqa__integer_block *block)
 {
     return block->ld == VEC && block->rows <= VEC / 2 && block->rules == NULL;
-}
-
-/* The even lanes of x in the first half, zeros behind them. */
-INLINE vec v_halve(vec x)
-{
-    vec even, odd;
-    v_split(x, v_zero(), &even, &odd);
-    return even;
 }
 
 /* --- scores ----------------------------------------------------------------------------------- */

@@ -25,6 +25,7 @@ static const struct gqa__kernels vector_f32 = {
     .operand = GQA_F32,
     .out_step = OUTS,
     .token_step = VECTOR_TOKENS,
+    .stored_rows = VEC / 2,
     .scratch_bytes = sizeof(struct vector_scratch),
     .q_bytes = q_bytes_f32,
     .pack_q = pack_q_vector,
