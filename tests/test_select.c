@@ -313,6 +313,24 @@ static void test_cpu(void **state)
 #endif
 }
 
+/* Every kernel set gets kernels for integers, whose lanes divide its own. */
+static void integer_kernels_for_each_set(void **state)
+{
+    (void)state;
+    for (int isa = GQA_ISA_SCALAR; isa <= (int)GQA_ISA_NEON; isa++) {
+        for (int numerics = 0; numerics < 2; numerics++) {
+            const struct gqa__kernels *kernels = NULL;
+            if (gqa__select(&kernels, (gqa_isa)isa, GQA_ISA_AUTO,
+                            numerics == 0 ? GQA_NUMERICS_F32 : GQA_NUMERICS_BF16, NULL) != GQA_OK) {
+                continue;
+            }
+            const struct gqa__integer_kernels *integer = gqa__select_integer(kernels);
+            assert_non_null(integer);
+            assert_int_equal(kernels->lanes % integer->lanes, 0);
+        }
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -330,6 +348,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_bad_isa),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_cpu),
+        cmocka_unit_test(integer_kernels_for_each_set),
     };
     return RUN_TESTS(argc, argv, tests);
 }
