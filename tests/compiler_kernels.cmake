@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which kernel sets this compiler can build, asked of the compiler itself: GQA_COMPILER_KERNELS gets
 # their names. test_select compares kernels_built with it, so that no kernel set is ever silently
-# absent; test_kernels_integer asks GQA_COMPILER_HAS_vnni. Nothing here reads the sources of the library; the flags are those of the build.
+# absent, and looks for the integer kernels of GQA_COMPILER_HAS_vnni. Nothing here reads the sources of
+# the library; the flags are those of the build.
 include(CheckCSourceCompiles)
 
 function(gqa_probe_kernels name flags source)

@@ -587,38 +587,11 @@ static void hidden_scales(void **unused)
     }
 }
 
-/* Every kernel set gets kernels for integers, whose lanes divide its own. */
-static void chosen_for_each_set(void **unused)
-{
-    (void)unused;
-    for (int isa = GQA_ISA_SCALAR; isa <= (int)GQA_ISA_NEON; isa++) {
-        for (int numerics = 0; numerics < 2; numerics++) {
-            const struct gqa__kernels *kernels = NULL;
-            if (gqa__select(&kernels, (gqa_isa)isa, GQA_ISA_AUTO,
-                            numerics == 0 ? GQA_NUMERICS_F32 : GQA_NUMERICS_BF16, NULL) != GQA_OK) {
-                continue;
-            }
-            const struct gqa__integer_kernels *integer = gqa__select_integer(kernels);
-            assert_non_null(integer);
-            assert_int_equal(kernels->lanes % integer->lanes, 0);
-        }
-    }
-}
-
-/* What the compiler can build (tests/compiler_kernels.cmake) is there. */
-static void vnni_is_built(void **unused)
-{
-    (void)unused;
-    assert_int_equal(gqa__vnni_integer() != NULL, GQA_COMPILER_VNNI);
-}
-
 int main(int argc, char **argv)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(vnni_is_built), cmocka_unit_test(random_blocks),
-        cmocka_unit_test(largest_sums),  cmocka_unit_test(few_rows),
-        cmocka_unit_test(extremes),      cmocka_unit_test(hidden_scales),
-        cmocka_unit_test(chosen_for_each_set)};
+        cmocka_unit_test(random_blocks), cmocka_unit_test(largest_sums), cmocka_unit_test(few_rows),
+        cmocka_unit_test(extremes), cmocka_unit_test(hidden_scales)};
 
     guarded_report(current);
     return run_test_program(argc, argv, tests, sizeof tests / sizeof tests[0], NULL, NULL);

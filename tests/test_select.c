@@ -16,6 +16,7 @@
 #include "kernel/choice/cpu.h"
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
+#include "kernel/vnni/vnni.h"
 #include "support/forced_isa.h"
 #include "support/program.h"
 #include "support/small_layer.h"
@@ -331,6 +332,13 @@ static void integer_kernels_for_each_set(void **state)
     }
 }
 
+/* Kernels for integers by VNNI are there where the compiler can build them. */
+static void vnni_is_what_the_compiler_can(void **state)
+{
+    (void)state;
+    assert_int_equal(gqa__vnni_integer() != NULL, GQA_COMPILER_VNNI);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -349,6 +357,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_cpu),
         cmocka_unit_test(integer_kernels_for_each_set),
+        cmocka_unit_test(vnni_is_what_the_compiler_can),
     };
     return RUN_TESTS(argc, argv, tests);
 }
