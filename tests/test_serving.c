@@ -357,8 +357,8 @@ static void operate(void)
 
 /* ---- a world ---- */
 
-/* Of a kind with this storage type that the machine has, the next one from `at` on. */
-static void open_side(struct side *side, int at, gqa_dtype storage)
+/* Of the next kind from `at` on that the machine has, with like's storage unless that is NULL. */
+static void open_side(struct side *side, int at, const struct rig_kind *like)
 {
     struct rig_kind kind;
     struct rig_more more = {0};
@@ -367,7 +367,8 @@ static void open_side(struct side *side, int at, gqa_dtype storage)
         kind.page_size = 16 << draw(0, 2);
         kind.window = draw(0, 2) == 0 ? 0 : draw(1, 40);
         more.chunk = draw(0, 2) == 0 ? draw(1, 40) : 0;
-    } while (kind.storage != storage || !rig_open_more(&side->rig, &kind, &more));
+    } while ((like != NULL && !rig_same_storage(&kind, like)) ||
+             !rig_open_more(&side->rig, &kind, &more));
     if (draw(0, 2) != 0) { /* a ring, which may keep more than the layer sees */
         side->window = kind.window > 0 && draw(0, 3) != 0 ? kind.window + draw(0, 3) : 0;
         side->chunk = more.chunk > 0 ? more.chunk * draw(1, 2) : 0;
@@ -382,7 +383,8 @@ static void open_side(struct side *side, int at, gqa_dtype storage)
     options.max_tokens = side->max_tokens;
     options.page_size = kind.page_size;
     options.num_pages = side->pages;
-    options.dtype_k = options.dtype_v = storage;
+    options.dtype_k = options.dtype_v = kind.storage;
+    options.rotate_k = options.rotate_v = kind.rotate ? 1 : 0;
     options.retain_window = side->window;
     options.retain_chunk = side->chunk;
     assert_int_equal(gqa_cache_create(&side->cache, side->rig.layer, &options, NULL),
@@ -399,11 +401,9 @@ static void run_world(uint64_t seed)
     memset(&world, 0, sizeof world);
     world.seed = world.random = seed;
     world.doing = "create";
-    static const gqa_dtype types[] = {GQA_F32,  GQA_BF16,     GQA_F16, GQA_I8,
-                                      GQA_E4M3, GQA_E4M3_240, GQA_I4};
-    const gqa_dtype storage = types[draw(0, 6)];
     for (int i = 0; i < 2; i++) {
-        open_side(&world.side[i], draw(0, rig_kind_count - 1), storage);
+        open_side(&world.side[i], draw(0, rig_kind_count - 1),
+                  i == 0 ? NULL : &world.side[0].rig.kind);
     }
     world.before = malloc(world.side[0].bytes > world.side[1].bytes ? world.side[0].bytes
                                                                     : world.side[1].bytes);
