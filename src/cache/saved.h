@@ -42,9 +42,8 @@
 #define GQA__SAVED_HEADER  64
 #define GQA__SAVED_LONGER  72 /* header of a sequence that has lost its beginning */
 
-#define GQA__SAVED_ROTATED                                                                         \
-    256u /* beside a storage type: readers from before it refuse the type                          \
-          */
+/* Beside a storage type: its rows are rotated. Readers that do not know it refuse the type. */
+#define GQA__SAVED_ROTATED 256u
 
 /* Where the numbers of the header are. */
 enum {
