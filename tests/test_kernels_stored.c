@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* test_kernels_stored.c - blocks of few rows, and K and V as a cache stores them: the entry `block`
  * of every kernel set that reads them so, against the same block of operands whose rows are not
- * known to be few, bit by bit. (test_kernels has that one against the single entries.) Rows, codes
- * and results end at a page that may not be touched. Names and repetition as in test_kernels.c.
+ * known to be few, bit by bit, whole and in parts. (test_kernels has that one against the single
+ * entries.) Rows, codes and results end at a page that may not be touched. Names and repetition as
+ * in test_kernels.c.
  */
 #include <fenv.h>
 #include <math.h>
@@ -204,9 +205,27 @@ static void free_scene(struct scene *scene)
 
 /* --- a block ---------------------------------------------------------------------------------- */
 
-/* m [rows], l [rows], o [dv][rows] */
-static float *compute(const struct scene *scene, bool stored, const struct host_mode *mode)
+enum way { OPERANDS, STORED, STORED_PARTS };
+
+/* The block by its parts, with the rules between them. */
+static void call_parts(const struct gqa__kernels *kernels, struct gqa__block block)
 {
+    const struct gqa__score_rules *const rules = block.rules;
+
+    block.rules = NULL;
+    block.part = GQA__BLOCK_SCORES;
+    kernels->block(&block);
+    if (rules != NULL) {
+        kernels->apply_rules(block.s, rules);
+    }
+    block.part = GQA__BLOCK_VALUES;
+    kernels->block(&block);
+}
+
+/* m [rows], l [rows], o [dv][rows] */
+static float *compute(const struct scene *scene, enum way way, const struct host_mode *mode)
+{
+    const bool stored = way != OPERANDS;
     const struct gqa__kernels *const kernels = scene->kernels;
     const size_t room = (size_t)GQA__FOLD_BLOCK * (size_t)kernels->tile_rows * 4;
     const size_t lanes = (size_t)scene->ld;
@@ -247,7 +266,11 @@ static float *compute(const struct scene *scene, bool stored, const struct host_
                                        .keys = scene->run_keys[i]};
     }
     host_mode_enter(mode);
-    kernels->block(&block);
+    if (way == STORED_PARTS) {
+        call_parts(kernels, block);
+    } else {
+        kernels->block(&block);
+    }
     (void)host_mode_leave(mode); /* flags are the library's own affair: gqa_forward keeps them */
     for (int32_t i = 0; i < scene->dv + 2; i++) {
         memcpy(got + i * scene->rows, m + (size_t)i * lanes, (size_t)scene->rows * 4);
@@ -261,18 +284,21 @@ static void compare(struct scene *scene, uint64_t seed, const char *name,
 {
     const size_t bytes = (size_t)(scene->dv + 2) * (size_t)scene->rows * 4;
     uint64_t state = seed;
-    float *want, *got;
+    float *want, *got, *parts;
 
     draw_scene(scene, &state);
     snprintf(current, sizeof current,
              "%s stored: seed=%d rows=%d dk=%d dv=%d keys=%d runs=%d types %d %d ranges=%d\n", name,
              (int)seed, (int)scene->rows, (int)scene->dk, (int)scene->dv, (int)scene->keys,
              (int)scene->runs, (int)scene->k_type, (int)scene->v_type, scene->ranges);
-    want = compute(scene, false, mode);
-    got = compute(scene, true, mode);
+    want = compute(scene, OPERANDS, mode);
+    got = compute(scene, STORED, mode);
+    parts = compute(scene, STORED_PARTS, mode);
     check(memcmp(want, got, bytes) == 0);
+    check(memcmp(want, parts, bytes) == 0);
     free(want);
     free(got);
+    free(parts);
     free_scene(scene);
 }
 

@@ -4,8 +4,8 @@
  *
  * gqa_output.health and gqa_attend_output.health ask for the report. It changes no bit of a result,
  * and without it a call costs nothing more. With it attention looks at every score: on backend cpu
- * it goes through the single entries of its kernel set and takes up to twice its time (measured
- * with AVX-512), and every number that the report counts is read once more, on the calling thread.
+ * it takes scores and values one after the other, in up to twice its time (measured with
+ * AVX-512), and every number that the report counts is read once more, on the calling thread.
  * Backends cpu and reference.
  *
  * The numbers depend on the inputs, the layer and its numerics, on neither threads, kernel set,

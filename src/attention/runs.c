@@ -111,11 +111,10 @@ static bool find_panels(struct gqa__tile *tile, int32_t first, int32_t end, bool
     return special;
 }
 
-/* May the kernel set's block read the keys as they are stored? */
+/* May the kernel set's block read the keys as they are stored, and take a part? */
 static bool reads_stored(const struct gqa__tile *tile)
 {
-    return tile->id.count <= tile->params->kernels->stored_rows && !tile->integer_k &&
-           !tile->integer_v && tile->trace == NULL && tile->health == NULL;
+    return tile->id.count <= tile->params->kernels->stored_rows;
 }
 
 bool gqa__tile_find_runs(struct gqa__tile *tile, int32_t first, int32_t end,
@@ -173,15 +172,31 @@ static void weigh_panels(const struct gqa__kernels *kernels, const struct gqa__b
     }
 }
 
-/* By the single entries of the kernel sets, one after the other. */
-static void walk_entries(const struct gqa__tile *tile, int32_t first,
-                         const struct gqa__block *block, const struct gqa__integer_block *integer,
-                         const uint8_t *mark)
+/* A part by the entry `block`. What is read next is prefetched with the last part that it makes. */
+static void walk_part(const struct gqa__tile *tile, const struct gqa__block *block,
+                      enum gqa__block_part part)
+{
+    struct gqa__block own = *block;
+
+    own.part = part;
+    own.rules = NULL;
+    if (part == GQA__BLOCK_SCORES && !tile->integer_v) {
+        own.prefetches = 0;
+    }
+    tile->params->kernels->block(&own);
+}
+
+/* Scores and values, one after the other. */
+static void walk_parts(const struct gqa__tile *tile, int32_t first, const struct gqa__block *block,
+                       const struct gqa__integer_block *integer, const uint8_t *mark)
 {
     const struct gqa__kernels *const kernels = tile->params->kernels;
+    const bool by_block = reads_stored(tile) && mark == NULL;
 
     if (tile->integer_k) {
         tile->params->integer->score(integer);
+    } else if (by_block) {
+        walk_part(tile, block, GQA__BLOCK_SCORES);
     } else {
         score_panels(kernels, block);
     }
@@ -193,6 +208,8 @@ static void walk_entries(const struct gqa__tile *tile, int32_t first,
     }
     if (tile->integer_v) {
         tile->params->integer->values(integer);
+    } else if (by_block) {
+        walk_part(tile, block, GQA__BLOCK_VALUES);
     } else {
         weigh_panels(kernels, block, mark);
     }
@@ -205,13 +222,13 @@ void gqa__tile_walk_runs(const struct gqa__tile *tile, int32_t first,
     struct gqa__score_rules rules;
 
     if (!tile->integer_k && !tile->integer_v) {
-        walk_entries(tile, first, block, NULL, mark);
+        walk_parts(tile, first, block, NULL, mark);
         return;
     }
     find_integers(tile, first, block, &rules, &integer);
     if (tile->integer_k && tile->integer_v && tile->trace == NULL && tile->health == NULL) {
         tile->params->integer->block(&integer);
     } else {
-        walk_entries(tile, first, block, &integer, mark);
+        walk_parts(tile, first, block, &integer, mark);
     }
 }

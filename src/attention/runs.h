@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* runs.h - the keys of a fold block as the kernels take them, and the block by single entries of
- * the kernel set, or by the integer kernels. */
+/* runs.h - the keys of a fold block as the kernels take them, and the block in parts, or by the
+ * integer kernels. */
 #ifndef GQA__RUNS_H
 #define GQA__RUNS_H
 

@@ -316,16 +316,22 @@ static void score_group(const struct gqa__block *block, const struct pair_group 
     }
 }
 
-/* Under flush_enter. */
+/* Scores times the scales of their keys, if they have any. */
 static void scale_group(const struct gqa__block *block, const struct pair_group *group)
 {
     const struct key_range range = group->range;
+    unsigned saved;
 
+    if (block->k_scale == NULL) {
+        return;
+    }
+    saved = flush_enter();
     for (int32_t j = 0; j < group->count; j++) {
         scale_flushed(block->s + ((int64_t)j * block->keys + range.begin) * group->width,
                       group->width, block->k_scale + range.begin, range.end - range.begin,
                       group->width);
     }
+    flush_leave(saved);
 }
 
 /* Under flush_enter. */
@@ -390,12 +396,13 @@ static void block_group(const struct gqa__block *block, struct ahead *ahead,
         neutral_lane_pair(block, group->lane, group->width);
         return;
     }
-    score_group(block, group);
-    prefetch_shares(ahead, group->count);
-    if (block->k_scale != NULL) {
-        saved = flush_enter();
+    if (block->part != GQA__BLOCK_VALUES) {
+        score_group(block, group);
         scale_group(block, group);
-        flush_leave(saved);
+    }
+    prefetch_shares(ahead, group->count);
+    if (block->part == GQA__BLOCK_SCORES) {
+        return;
     }
     if (block->rules != NULL) { /* a group of one */
         rules_of_lane_pair(block->s, block->rules, group->lane, group->width, group->range);
@@ -428,11 +435,12 @@ static void block_few_pairs(const struct gqa__block *block)
         neutral_lane_pair(block, 0, VEC);
         return;
     }
-    score_few_pairs(block, range, &ahead);
-    if (block->k_scale != NULL) {
-        saved = flush_enter();
+    if (block->part != GQA__BLOCK_VALUES) {
+        score_few_pairs(block, range, &ahead);
         scale_group(block, &group);
-        flush_leave(saved);
+    }
+    if (block->part == GQA__BLOCK_SCORES) {
+        return;
     }
     if (block->rules != NULL) {
         rules_of_lane_pair(block->s, block->rules, 0, VEC, range);

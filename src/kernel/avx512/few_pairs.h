@@ -19,18 +19,11 @@ enum {
 static inline int64_t few_steps(const struct gqa__block *block)
 {
     const int64_t keys = (block->keys + VALUE_KEYS - 1) / VALUE_KEYS;
-    return block->keys / PIECE_KEYS + keys * ((block->dv + PIECE_DIMS - 1) / PIECE_DIMS);
-}
+    const int64_t scores = block->keys / PIECE_KEYS;
+    const int64_t values = keys * ((block->dv + PIECE_DIMS - 1) / PIECE_DIMS);
 
-/* Rows [rows][VEC], an even number of them, of which the first half of the lanes counts, as
- * [rows / 2][VEC] of struct gqa__pairs; may be done in place. */
-static inline void join_rows(float *to, const float *from, int32_t rows)
-{
-    for (int32_t i = 0; i < rows; i += 2) {
-        vec lo, hi;
-        v_join(v_load(from + i * VEC), v_load(from + (i + 1) * VEC), &lo, &hi);
-        v_store(to + i / 2 * VEC, lo);
-    }
+    return (block->part != GQA__BLOCK_VALUES ? scores : 0) +
+           (block->part != GQA__BLOCK_SCORES ? values : 0);
 }
 
 static inline void score_few_pairs(const struct gqa__block *block, struct key_range range,

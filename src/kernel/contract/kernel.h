@@ -206,8 +206,18 @@ struct gqa__finish {
     struct gqa__row_map lse_map;
 };
 
+/* What is asked of a block. Of tiles of up to stored_rows rows scores and values may be asked one
+ * after the other, so that somebody else makes one of them or does something between them. Then
+ * nothing is merged and no row ends. */
+enum gqa__block_part {
+    GQA__BLOCK_WHOLE,
+    GQA__BLOCK_SCORES, /* s [keys][ld] from q and K; V, rules and state are not looked at */
+    GQA__BLOCK_VALUES  /* the state from s, which is overwritten, and V; rules have been applied */
+};
+
 /* One fold block of one tile, from scores to its state. */
 struct gqa__block {
+    enum gqa__block_part part;
     const void *q; /* packed */
     int32_t ld, dk, dv;
     int32_t rows; /* lanes that are rows, or 0: not known */
@@ -218,7 +228,7 @@ struct gqa__block {
                                  stores them, but for integers */
     const float *k_scale, *v_scale;       /* [keys] as in score and softmax, or NULL */
     const struct gqa__score_rules *rules; /* NULL = scores stay as they are */
-    float *s;                             /* [FOLD][tile_rows] scratch */
+    float *s;                             /* [FOLD][tile_rows] scratch, or as part says */
     void *p;                              /* [FOLD][tile_rows] f32 scratch */
     void *scratch;                        /* [scratch_bytes], aligned to GQA__ALIGN */
     struct gqa__state state;              /* the block's own */
@@ -313,7 +323,8 @@ struct gqa__kernels {
     int32_t out_step;    /* linear: outputs per indivisible block */
     int32_t token_step;  /* linear: tokens per block, a hint for cutting work */
     bool stream_weights; /* linear: a block of packed tokens stays in L2 while all weights pass */
-    int32_t stored_rows; /* block reads stored K and V for tiles of up to so many rows; 0: never */
+    int32_t stored_rows; /* block reads stored K and V and takes a part for tiles of up to so many
+                            rows; 0: never */
     size_t scratch_bytes; /* memory of the running thread for arrays that would make a deep stack; a
                              multiple of GQA__ALIGN */
 
@@ -348,9 +359,9 @@ struct gqa__kernels {
     void (*softmax)(const struct gqa__softmax_args *args);
     /* o[dv][ld] += sum over keys of v[key][dv] p[key][ld], one chain per element in rising key. */
     void (*accumulate)(const struct gqa__accumulate_args *args);
-    /* score, apply_rules, softmax and accumulate of a whole block in one call, with the same bits.
-     * NULL: the walk calls them one after the other, as it always does where V may be
-     * special. */
+    /* score, apply_rules, softmax and accumulate of a block in one call, or a part of them, with
+     * the same bits. NULL: the walk calls them one after the other, as it always does where V may
+     * be special. */
     void (*block)(const struct gqa__block *block);
     bool block_ends; /* block does merges and finish too; else the walk does */
     /* into = merge of into on the left and from on the right. l == 0 is the neutral state. */

@@ -285,27 +285,26 @@ static inline void neutral_lane_pair(const struct gqa__block *block, int32_t lan
 }
 
 /* few: NULL where rows are not few. */
-static inline void block_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width,
-                                   const struct few_block *few)
+static inline void score_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width,
+                                   struct key_range range, const struct few_block *few)
 {
-    const struct key_range range = lane_pair_range(block, BLOCK_PANEL, lane, width);
-    float *s = block->s + (int64_t)range.begin * width;
-
-    if (range.begin >= range.end) {
-        neutral_lane_pair(block, lane, width);
-        return;
-    }
     if (few != NULL && block->k_type != GQA_F32) {
         score_few_runs(few);
     } else {
         score_runs(block, lane, width, range);
     }
     if (block->k_scale != NULL) {
-        scale_scores(s, block->k_scale + range.begin, range.end - range.begin, width);
+        scale_scores(block->s + (int64_t)range.begin * width, block->k_scale + range.begin,
+                     range.end - range.begin, width);
     }
-    if (block->rules != NULL) {
-        rules_of_lane_pair(block->s, block->rules, lane, width, range);
-    }
+}
+
+/* The state from scores. few: NULL where rows are not few. */
+static inline void weigh_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width,
+                                   struct key_range range, const struct few_block *few)
+{
+    float *const s = block->s + (int64_t)range.begin * width;
+
     for (int32_t j = 0; j < width; j += VEC) {
         const struct scored_lanes lanes = {s + j,
                                            block->state.m + lane + j,
@@ -323,12 +322,36 @@ static inline void block_lane_pair(const struct gqa__block *block, int32_t lane,
     }
 }
 
+/* few: NULL where rows are not few. */
+static inline void block_lane_pair(const struct gqa__block *block, int32_t lane, int32_t width,
+                                   const struct few_block *few)
+{
+    const struct key_range range = lane_pair_range(block, BLOCK_PANEL, lane, width);
+
+    if (range.begin >= range.end) {
+        neutral_lane_pair(block, lane, width);
+        return;
+    }
+    if (block->part != GQA__BLOCK_VALUES) {
+        score_lane_pair(block, lane, width, range, few);
+    }
+    if (block->part == GQA__BLOCK_SCORES) {
+        return;
+    }
+    if (block->rules != NULL) {
+        rules_of_lane_pair(block->s, block->rules, lane, width, range);
+    }
+    weigh_lane_pair(block, lane, width, range, few);
+}
+
 /* Keys of f32 are scored as those of many rows: to put them in turns takes the time that the
  * products would save. Those products prefetch K and V themselves. */
 static inline void block_few_rows(const struct gqa__block *block, int32_t ways)
 {
-    const int32_t sets = block->keys / ways + block->keys * block->dv / ways / VALUE_KEYS;
-    const bool turns = block->k_type != GQA_F32;
+    const int32_t keys = block->part != GQA__BLOCK_VALUES ? block->keys : 0;
+    const int32_t values = block->part != GQA__BLOCK_SCORES ? block->keys * block->dv : 0;
+    const int32_t sets = keys / ways + values / ways / VALUE_KEYS;
+    const bool turns = block->part == GQA__BLOCK_VALUES || block->k_type != GQA_F32;
     struct ahead ahead = look_ahead(block->prefetch, turns ? block->prefetches : 0, sets + 1);
     const struct few_block few = {block, lane_pair_range(block, BLOCK_PANEL, 0, VEC), ways,
                                   block->dv % ways == 0 ? ways
@@ -348,6 +371,7 @@ static inline void block_vector(const struct gqa__block *block)
         block_few_rows(block, ways);
         return;
     }
+    assert(block->part == GQA__BLOCK_WHOLE);
     assert(block->k_type == GQA_F32 && block->v_type == GQA_F32);
     for (int32_t lane = 0; lane < block->ld; lane += LANE_PAIR) {
         block_lane_pair(block, lane, lane_pair_width(block->ld, lane), NULL);

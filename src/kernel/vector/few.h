@@ -87,4 +87,26 @@ INLINE void v_store_in_turns(float *to, const vec *x, const int32_t ways)
     }
 }
 
+/* Rows [rows][VEC], an even number of them, of which the first half of the lanes counts, two in
+ * turns in each vector: to [rows / 2][VEC]; may be done in place. */
+static inline void join_rows(float *to, const float *from, int32_t rows)
+{
+    for (int32_t i = 0; i < rows; i += 2) {
+        vec lo, hi;
+        v_join(v_load(from + i * VEC), v_load(from + (i + 1) * VEC), &lo, &hi);
+        v_store(to + i / 2 * VEC, lo);
+    }
+}
+
+/* And back, not in place; zeros behind the rows. */
+static inline void split_rows(float *to, const float *from, int32_t rows)
+{
+    for (int32_t i = 0; i < rows; i += 2) {
+        vec even, odd;
+        v_split(v_load(from + i / 2 * VEC), v_zero(), &even, &odd);
+        v_store(to + i * VEC, even);
+        v_store(to + (i + 1) * VEC, odd);
+    }
+}
+
 #endif

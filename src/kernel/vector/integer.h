@@ -111,7 +111,12 @@ static inline void score_ahead(const struct gqa__integer_block *block, struct ah
 static inline void score_integer_lanes(const struct gqa__integer_block *block)
 {
     struct ahead none = {NULL, 0, 0, 0};
-    score_ahead(block, &none);
+
+    if (few_rows(block)) {
+        score_few_rows(block, &none);
+    } else {
+        score_ahead(block, &none);
+    }
 }
 
 /* --- values ---------------------------------------------------------------------------------- */
@@ -232,7 +237,12 @@ static inline void values_ahead(const struct gqa__integer_block *block, struct a
 static inline void values_integer_lanes(const struct gqa__integer_block *block)
 {
     struct ahead none = {NULL, 0, 0, 0};
-    values_ahead(block, &none);
+
+    if (few_rows(block)) {
+        values_few_rows(block, &none);
+    } else {
+        values_ahead(block, &none);
+    }
 }
 
 static inline void block_integer_lanes(const struct gqa__integer_block *block)

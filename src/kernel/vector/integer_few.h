@@ -4,7 +4,7 @@
  * is added, and in which order, is as in integer.h.
  *
  *   q  [pairs][VEC] both lanes of a row alike
- *   s  [keys / 2][VEC] keys 2 i and 2 i + 1
+ *   s  [keys / 2][VEC] keys 2 i and 2 i + 1; where others read or made them [keys][VEC]
  *   p  [keys / 2][VEC] weights of a group, pairs of keys, both lanes of a row alike
  */
 #ifndef GQA__KERNEL_VECTOR_INTEGER_FEW_H
@@ -17,7 +17,7 @@
 
 static inline bool few_rows(const struct gqa__integer_block *block)
 {
-    return block->ld == VEC && block->rows <= VEC / 2 && block->rules == NULL;
+    return block->ld == VEC && block->rows <= VEC / 2;
 }
 
 /* --- scores ----------------------------------------------------------------------------------- */
@@ -75,12 +75,13 @@ static inline void score_few_panel(const struct gqa__integer_block *block, struc
     }
 }
 
-static inline void score_few(const struct gqa__integer_block *block, struct ahead *ahead)
+/* s [keys / 2][VEC] */
+static inline void score_few(const struct gqa__integer_block *block, float *s, struct ahead *ahead)
 {
     const struct integer_scratch scratch = integer_scratch_of(block);
     const int32_t groups = gqa__row_scales(block->type_k, block->dk);
     const float *const factor = block->q; /* [VEC] */
-    struct few_scores by = {.s = block->s,
+    struct few_scores by = {.s = s,
                             .sum = scratch.sums,
                             .k = scratch.words,
                             .q = (const int32_t *)block->q + (integer_pairs(block->dk) + 1) * VEC,
@@ -194,22 +195,50 @@ static inline void values_of_few(float *o, const int32_t *sum, int32_t dims, vec
     }
 }
 
-static inline void block_few(const struct gqa__integer_block *block)
+/* The state from block->s [keys / 2][VEC]. */
+static inline void values_few(const struct gqa__integer_block *block, struct ahead *ahead)
 {
     const int32_t step = gqa__scale_group(block->type_v, block->dv);
-    const int32_t groups = gqa__row_scales(block->type_v, block->dv);
-    struct ahead ahead =
-        look_ahead(block->prefetch, block->prefetches, (1 + groups) * block->keys / 2);
     float scale[GQA__FOLD_BLOCK];
 
-    score_few(block, &ahead);
     softmax_few(block);
     for (int32_t g = 0, first = 0; first < block->dv; g++, first += step) {
         const int32_t dims = block->dv - first < step ? block->dv - first : step;
         gather_scales(scale, block, g);
         const vec back = weigh_few(block->p, block->s, scale, block->keys);
-        sum_few(block, first, dims, &ahead);
+        sum_few(block, first, dims, ahead);
         values_of_few(block->state.o + first * VEC, integer_scratch_of(block).sums, dims, back);
+    }
+}
+
+/* --- entries ---------------------------------------------------------------------------------- */
+
+/* block->s [keys][VEC] */
+static inline void score_few_rows(const struct gqa__integer_block *block, struct ahead *ahead)
+{
+    score_few(block, block->p, ahead);
+    split_rows(block->s, block->p, block->keys);
+}
+
+static inline void values_few_rows(const struct gqa__integer_block *block, struct ahead *ahead)
+{
+    join_rows(block->s, block->s, block->keys);
+    values_few(block, ahead);
+}
+
+static inline void block_few(const struct gqa__integer_block *block)
+{
+    const int32_t groups = gqa__row_scales(block->type_v, block->dv);
+    struct ahead ahead =
+        look_ahead(block->prefetch, block->prefetches, (1 + groups) * block->keys / 2);
+
+    if (block->rules != NULL) {
+        score_few_rows(block, &ahead);
+        apply_rules(block->s, block->rules);
+        values_few_rows(block, &ahead);
+    } else {
+        score_few(block, block->s, &ahead);
+        values_few(block, &ahead);
     }
 }
 
