@@ -55,6 +55,7 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_64|AMD64)$")
                 _tile_loadd(0, memory, 64);
                 _tile_loadd(2, memory, 64);
                 _tile_dpbf16ps(1, 0, 2);
+                _tile_dpbssd(1, 0, 2);
                 _tile_stored(1, memory, 64);
                 _tile_release();
                 return (int)memory[0];

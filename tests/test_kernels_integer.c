@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/number.h"
+#include "kernel/amx/amx.h"
 #include "kernel/avx2/avx2.h"
 #include "kernel/avx512/avx512.h"
 #include "kernel/choice/cpu.h"
@@ -378,6 +379,12 @@ struct table {
     const char *name;
 };
 
+static bool runs_tiles(const struct gqa__cpu *cpu)
+{
+    return cpu->avx512_bf16 && cpu->avx512_vnni && cpu->amx_bf16 && cpu->amx_int8 &&
+           gqa__amx_integer() != NULL && gqa__cpu_amx_permission();
+}
+
 static int32_t list_tables(struct table *tables)
 {
     static bool told;
@@ -385,12 +392,16 @@ static int32_t list_tables(struct table *tables)
     int32_t n = 0;
 
     gqa__cpu_detect(&cpu);
+    if (runs_tiles(&cpu)) {
+        gqa__amx(GQA_NUMERICS_BF16)->enter();
+    }
     const struct table all[] = {
         {gqa__scalar_integer_baseline(), "scalar (baseline)"},
         {cpu.avx2_fma ? gqa__scalar_integer_fma() : NULL, "scalar (fma)"},
         {cpu.avx2_fma ? gqa__avx2_integer() : NULL, "avx2"},
         {cpu.avx512 ? gqa__avx512_integer() : NULL, "avx512"},
         {cpu.avx512_vnni ? gqa__vnni_integer() : NULL, "avx512 with VNNI"},
+        {runs_tiles(&cpu) ? gqa__amx_integer() : NULL, "amx"},
         {cpu.neon ? gqa__neon_integer() : NULL, "neon"},
     };
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "gqa/gqa.h"
+#include "kernel/amx/amx.h"
 #include "kernel/choice/cpu.h"
 #include "kernel/choice/select.h"
 #include "kernel/scalar/scalar.h"
@@ -314,7 +315,7 @@ static void test_cpu(void **state)
 #endif
 }
 
-/* Every kernel set gets kernels for integers, whose lanes divide its own. */
+/* Every kernel set gets kernels for integers, whose lanes divide its own; amx the tiles. */
 static void integer_kernels_for_each_set(void **state)
 {
     (void)state;
@@ -328,6 +329,7 @@ static void integer_kernels_for_each_set(void **state)
             const struct gqa__integer_kernels *integer = gqa__select_integer(kernels);
             assert_non_null(integer);
             assert_int_equal(kernels->lanes % integer->lanes, 0);
+            assert_int_equal(integer == gqa__amx_integer(), isa == (int)GQA_ISA_AMX);
         }
     }
 }

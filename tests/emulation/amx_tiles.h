@@ -9,7 +9,7 @@
  * is said in Intel's manual under TDPBF16PS: round to nearest even, denormals are zero, tiny
  * results are flushed, whatever the mode of the thread; the order of the additions is that of
  * docs/numerics.md, section 2. (AVX-512 multiply-adds in that mode flush alike: tininess is found
- * after rounding.)
+ * after rounding.) TDPBSSD adds products of bytes with signs, modulo 2^32.
  */
 #ifndef GQA__TEST_AMX_TILES_H
 #define GQA__TEST_AMX_TILES_H
@@ -80,6 +80,24 @@ emulated_sums(struct emulated_tile *c, const struct emulated_tile *a, const stru
     }
 }
 
+/* c [16][16] int32 += a [16][64] int8 times b [16 quads of k][16 lanes][4] int8 */
+__attribute__((unused)) static void emulated_bytes(int c, int a, int b)
+{
+    for (int i = 0; i < EMULATED_ROWS; i++) {
+        for (int j = 0; j < EMULATED_ROWS; j++) {
+            int32_t sum;
+            memcpy(&sum, emulated_tiles[c].row[i] + 4 * j, sizeof sum);
+            for (int k = 0; k < EMULATED_ROW_BYTES; k++) {
+                const int left = emulated_tiles[a].row[i][k];
+                const int right = emulated_tiles[b].row[k / 4][4 * j + k % 4];
+                sum = (int32_t)((uint32_t)sum +
+                                (uint32_t)((left ^ 128) - 128) * (uint32_t)((right ^ 128) - 128));
+            }
+            memcpy(emulated_tiles[c].row[i] + 4 * j, &sum, sizeof sum);
+        }
+    }
+}
+
 static inline void emulated_product(int c, int a, int b)
 {
     const unsigned mode = _mm_getcsr();
@@ -99,11 +117,13 @@ static inline void emulated_config(void)
 #undef _tile_loadd
 #undef _tile_stored
 #undef _tile_dpbf16ps
+#undef _tile_dpbssd
 #undef _tile_release
 #define _tile_zero(tile)                 emulated_zero(tile)
 #define _tile_loadd(tile, base, stride)  emulated_load(tile, base, (int64_t)(stride))
 #define _tile_stored(tile, base, stride) emulated_store(tile, base, (int64_t)(stride))
 #define _tile_dpbf16ps(c, a, b)          emulated_product(c, a, b)
+#define _tile_dpbssd(c, a, b)            emulated_bytes(c, a, b)
 #define _tile_release()                  emulated_config()
 #define GQA__LOAD_TILE_CONFIG(config)    ((void)(config), emulated_config())
 

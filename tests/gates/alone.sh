@@ -8,7 +8,7 @@
 flags="-std=c11 -Wall -Wextra -Wpedantic -Werror -Wno-unused-function -fsyntax-only -DGQA_BUILDING"
 avx2="-mavx2 -mfma -mf16c"
 avx512="$avx2 -mavx512f -mavx512bw -mavx512dq -mavx512vl"
-amx="$avx512 -mavx512bf16 -mamx-tile -mamx-bf16"
+amx="$avx512 -mavx512bf16 -mavx512vnni -mamx-tile -mamx-bf16 -mamx-int8"
 
 # The sets of flags for a header, one a line.
 flags_of() { # PATH BELOW src

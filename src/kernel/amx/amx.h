@@ -9,6 +9,7 @@
 #ifndef GQA__KERNEL_AMX_AMX_H
 #define GQA__KERNEL_AMX_AMX_H
 
+#include "kernel/contract/integer.h"
 #include "kernel/contract/kernel.h"
 
 enum {
@@ -41,6 +42,10 @@ void gqa__amx_linear(const struct gqa__linear_args *args);
 /* amx/weights_in_place.c */
 void gqa__amx_pack_rows(void *dst, const struct gqa__rows *rows);
 bool gqa__amx_linear_rows(const struct gqa__linear_args *args, const struct gqa__rows *rows);
+
+/* amx/integer.c: NULL where the compiler cannot build it. Its entries run between enter and leave
+ * of the table for bf16. */
+const struct gqa__integer_kernels *gqa__amx_integer(void);
 
 /* amx.c: the table for bf16, NULL for f32, and for both where the compiler cannot build it. */
 const struct gqa__kernels *gqa__amx(gqa_numerics numerics);

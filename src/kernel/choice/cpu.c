@@ -51,14 +51,17 @@ void gqa__cpu_detect(struct gqa__cpu *cpu)
     const bool zmm = avx && (states & STATE_ZMM) == STATE_ZMM;
     const bool foundation = bit(seven.ebx, 16), bw = bit(seven.ebx, 30);
     const bool dq = bit(seven.ebx, 17), vl = bit(seven.ebx, 31);
+    const bool tiles = bit(seven.edx, 24) && (states & STATE_TILE) == STATE_TILE;
 
     cpu->avx2_fma = avx && bit(seven.ebx, 5) && bit(one.ecx, 12) && bit(one.ecx, 29);
     cpu->avx512 = zmm && cpu->avx2_fma && foundation && bw && dq && vl;
     cpu->avx512_bf16 = cpu->avx512 && bit(next.eax, 5);
     cpu->avx512_vnni = cpu->avx512 && bit(seven.ecx, 11);
-    cpu->amx_bf16 = bit(seven.edx, 24) && bit(seven.edx, 22) && (states & STATE_TILE) == STATE_TILE;
+    cpu->amx_bf16 = tiles && bit(seven.edx, 22);
+    cpu->amx_int8 = tiles && bit(seven.edx, 25);
 #ifdef GQA__EMULATED_AMX
     cpu->amx_bf16 = true;
+    cpu->amx_int8 = true;
 #endif
     cpu->neon = false;
 }

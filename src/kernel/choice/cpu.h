@@ -11,6 +11,7 @@ struct gqa__cpu {
     bool avx512_bf16;
     bool avx512_vnni;
     bool amx_bf16; /* tile, bf16, tile state; permission is asked for elsewhere */
+    bool amx_int8; /* the same with int8 */
     bool neon;     /* every AArch64 CPU */
 };
 

@@ -53,7 +53,8 @@ static const struct gqa__kernels *avx512_table(const struct gqa__cpu *cpu, gqa_n
 
 static bool runs_amx(const struct gqa__cpu *cpu)
 {
-    return cpu->avx512_bf16 && cpu->amx_bf16 && gqa__cpu_amx_permission();
+    return cpu->avx512_bf16 && cpu->avx512_vnni && cpu->amx_bf16 && cpu->amx_int8 &&
+           gqa__cpu_amx_permission();
 }
 
 static const struct gqa__kernels *amx_table(const struct gqa__cpu *cpu, gqa_numerics numerics)
@@ -86,7 +87,7 @@ static const struct candidate candidates[] = {
     {GQA_ISA_SCALAR, "scalar", runs_anywhere, scalar_table, "nothing"},
     {GQA_ISA_AVX2, "avx2", runs_avx2, avx2_table, "AVX2, FMA and F16C"},
     {GQA_ISA_AVX512, "avx512", runs_avx512, avx512_table, "AVX-512 F, BW, DQ and VL"},
-    {GQA_ISA_AMX, "amx", runs_amx, amx_table, "AMX bf16 and AVX-512 bf16"},
+    {GQA_ISA_AMX, "amx", runs_amx, amx_table, "AMX bf16 and int8, AVX-512 bf16 and VNNI"},
     {GQA_ISA_NEON, "neon", runs_neon, neon_table, "NEON"},
 };
 
@@ -248,6 +249,7 @@ static const struct integer_candidate integer_candidates[] = {
     {GQA_ISA_AVX2, runs_avx2, gqa__avx2_integer},
     {GQA_ISA_AVX512, runs_avx512, gqa__avx512_integer},
     {GQA_ISA_AVX512, runs_vnni, gqa__vnni_integer},
+    {GQA_ISA_AMX, runs_amx, gqa__amx_integer},
     {GQA_ISA_NEON, runs_neon, gqa__neon_integer},
 };
 
@@ -255,14 +257,15 @@ enum { INTEGER_CANDIDATES = sizeof integer_candidates / sizeof integer_candidate
 
 const struct gqa__integer_kernels *gqa__select_integer(const struct gqa__kernels *kernels)
 {
-    const gqa_isa vectors = kernels->isa == GQA_ISA_AMX ? GQA_ISA_AVX512 : kernels->isa;
+    const gqa_isa isa = kernels->isa, vectors = isa == GQA_ISA_AMX ? GQA_ISA_AVX512 : isa;
     const struct gqa__integer_kernels *best = NULL;
     struct gqa__cpu cpu;
 
     gqa__cpu_detect(&cpu);
     for (int32_t i = 0; i < INTEGER_CANDIDATES; i++) {
         const struct integer_candidate *candidate = &integer_candidates[i];
-        const bool fits = candidate->isa == vectors && candidate->runs(&cpu);
+        const bool fits =
+            (candidate->isa == isa || candidate->isa == vectors) && candidate->runs(&cpu);
         const struct gqa__integer_kernels *table = fits ? candidate->table() : NULL;
 
         best = table != NULL ? table : best;

@@ -57,7 +57,8 @@
 /* Linux alone can be asked for the tiles. */
 #if GQA__BUILT_AVX512_BF16 && defined(__linux__) &&                                                \
     (defined(__AMX_TILE__) || defined(__AMXTILE__)) &&                                             \
-    (defined(__AMX_BF16__) || defined(__AMXBF16__))
+    (defined(__AMX_BF16__) || defined(__AMXBF16__)) &&                                             \
+    (defined(__AMX_INT8__) || defined(__AMXINT8__))
 #define GQA__BUILT_AMX 1
 #else
 #define GQA__BUILT_AMX 0

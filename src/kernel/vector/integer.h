@@ -216,11 +216,9 @@ static inline void value_group_lanes(const struct gqa__integer_block *block, int
     }
 }
 
-static inline void values_ahead(const struct gqa__integer_block *block, struct ahead *ahead)
+/* block->s [keys][ld] becomes p; m and l of the state. */
+static inline void softmax_all_lanes(const struct gqa__integer_block *block)
 {
-    const int32_t step = gqa__scale_group(block->type_v, block->dv);
-    struct value_group group = {.pair = block->p};
-
     assert(block->ld % VEC == 0 && block->ld <= SCALAR_TILE_ROWS && block->keys % 16 == 0);
     for (int32_t lane = 0; lane < block->ld; lane += VEC) {
         const struct scored_lanes lanes = {
@@ -228,6 +226,14 @@ static inline void values_ahead(const struct gqa__integer_block *block, struct a
             block->ld};
         softmax_lanes(&lanes, block->keys, (struct softmax_extras){false, false});
     }
+}
+
+static inline void values_ahead(const struct gqa__integer_block *block, struct ahead *ahead)
+{
+    const int32_t step = gqa__scale_group(block->type_v, block->dv);
+    struct value_group group = {.pair = block->p};
+
+    softmax_all_lanes(block);
     for (int32_t g = 0; group.first < block->dv; g++, group.first += step) {
         group.dims = block->dv - group.first < step ? block->dv - group.first : step;
         value_group_lanes(block, g, &group, ahead);
