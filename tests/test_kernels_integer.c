@@ -16,14 +16,9 @@
 #include <cmocka.h>
 
 #include "base/number.h"
-#include "kernel/amx/amx.h"
-#include "kernel/avx2/avx2.h"
-#include "kernel/avx512/avx512.h"
-#include "kernel/choice/cpu.h"
-#include "kernel/neon/neon.h"
 #include "kernel/scalar/scalar.h"
-#include "kernel/vnni/vnni.h"
 #include "support/guarded_buffer.h"
+#include "support/integer_tables.h"
 #include "support/program.h"
 #include "support/random.h"
 
@@ -374,49 +369,6 @@ static void check_values(const struct scene *scene, const struct outcome *got)
 
 /* --- tables ----------------------------------------------------------------------------------- */
 
-struct table {
-    const struct gqa__integer_kernels *kernels;
-    const char *name;
-};
-
-static bool runs_tiles(const struct gqa__cpu *cpu)
-{
-    return cpu->avx512_bf16 && cpu->avx512_vnni && cpu->amx_bf16 && cpu->amx_int8 &&
-           gqa__amx_integer() != NULL && gqa__cpu_amx_permission();
-}
-
-static int32_t list_tables(struct table *tables)
-{
-    static bool told;
-    struct gqa__cpu cpu;
-    int32_t n = 0;
-
-    gqa__cpu_detect(&cpu);
-    if (runs_tiles(&cpu)) {
-        gqa__amx(GQA_NUMERICS_BF16)->enter();
-    }
-    const struct table all[] = {
-        {gqa__scalar_integer_baseline(), "scalar (baseline)"},
-        {cpu.avx2_fma ? gqa__scalar_integer_fma() : NULL, "scalar (fma)"},
-        {cpu.avx2_fma ? gqa__avx2_integer() : NULL, "avx2"},
-        {cpu.avx512 ? gqa__avx512_integer() : NULL, "avx512"},
-        {cpu.avx512_vnni ? gqa__vnni_integer() : NULL, "avx512 with VNNI"},
-        {runs_tiles(&cpu) ? gqa__amx_integer() : NULL, "amx"},
-        {cpu.neon ? gqa__neon_integer() : NULL, "neon"},
-    };
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        if (all[i].kernels == NULL && !told) {
-            printf("skipped: integer kernels %s are not built or this machine does not run them\n",
-                   all[i].name);
-        }
-        if (all[i].kernels != NULL) {
-            tables[n++] = all[i];
-        }
-    }
-    told = true;
-    return n;
-}
-
 static void same_rows(const char *what, const struct scene *scene, const float *a, const float *b,
                       int64_t n)
 {
@@ -444,8 +396,8 @@ static struct outcome first, other;
 /* All tables on one scene; lanes are the widest's. The first is checked against the rule. */
 static void compare_tables(bool finite)
 {
-    struct table tables[8];
-    const int32_t n = list_tables(tables);
+    struct integer_table tables[MOST_INTEGER_TABLES];
+    const int32_t n = list_integer_tables(tables);
 
     for (int32_t i = 0; i < n; i++) {
         if (scene.ld % tables[i].kernels->lanes != 0) {

@@ -13,13 +13,8 @@
 
 #include <cmocka.h>
 
-#include "kernel/avx2/avx2.h"
-#include "kernel/avx512/avx512.h"
-#include "kernel/choice/cpu.h"
-#include "kernel/neon/neon.h"
-#include "kernel/scalar/scalar.h"
-#include "kernel/vnni/vnni.h"
 #include "support/guarded_buffer.h"
+#include "support/integer_tables.h"
 #include "support/program.h"
 
 static char current[256]; /* parameters of the running case */
@@ -45,12 +40,8 @@ static int8_t value_of(int64_t i)
     return (int8_t)(uint8_t)(i * 167 + i / 256 * 29);
 }
 
-struct table {
-    const struct gqa__integer_kernels *kernels;
-    const char *name;
-};
-
-static void run_case(const struct table *table, enum order order, int32_t rows, int32_t columns)
+static void run_case(const struct integer_table *table, enum order order, int32_t rows,
+                     int32_t columns)
 {
     const int32_t gap = (rows + columns) % 3, behind = columns * 7 % 16;
     const int64_t row = step_of_rows(order, columns, gap);
@@ -84,21 +75,13 @@ static void every_form(void **unused)
     static const int32_t rows[] = {0, 1, 15, 16, 17, 48, 256};
     static const int32_t columns[] = {1, 8, 31, 32, 33, 48, 63, 64, 65, 80, 96, 127, 128, 200, 512};
     const int32_t forms = 7 * 15 * ORDERS;
-    struct gqa__cpu cpu;
+    struct integer_table tables[MOST_INTEGER_TABLES];
+    const int32_t n = list_integer_tables(tables);
 
     (void)unused;
-    gqa__cpu_detect(&cpu);
-    const struct table all[] = {
-        {gqa__scalar_integer_baseline(), "scalar (baseline)"},
-        {cpu.avx2_fma ? gqa__scalar_integer_fma() : NULL, "scalar (fma)"},
-        {cpu.avx2_fma ? gqa__avx2_integer() : NULL, "avx2"},
-        {cpu.avx512 ? gqa__avx512_integer() : NULL, "avx512"},
-        {cpu.avx512_vnni ? gqa__vnni_integer() : NULL, "avx512 with VNNI"},
-        {cpu.neon ? gqa__neon_integer() : NULL, "neon"},
-    };
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
-        for (int32_t form = 0; form < forms && all[i].kernels != NULL; form++) {
-            run_case(&all[i], (enum order)(form % ORDERS), rows[form / ORDERS % 7],
+    for (int32_t i = 0; i < n; i++) {
+        for (int32_t form = 0; form < forms; form++) {
+            run_case(&tables[i], (enum order)(form % ORDERS), rows[form / ORDERS % 7],
                      columns[form / ORDERS / 7]);
         }
     }
