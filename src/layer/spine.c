@@ -31,16 +31,22 @@ static bool sees_few_keys(const struct gqa__shape *shape)
            (shape->chunk > 0 && shape->chunk <= FEW_KEYS);
 }
 
-/* Without projections: at least two tiles of each KV head. */
+/* Without projections: at least two tiles of each KV head. A tile's rows lie within a block: where
+ * tiles are told of, blocks are those of one thread, and of everything staged, whoever computes and
+ * whatever else the call asks for. */
 static int32_t attention_block(const struct gqa__call *call)
 {
     const struct gqa__shape *const shape = &call->params->shape;
-    const int64_t bytes = gqa__places_staged(call) * (int64_t)sizeof(float);
+    const bool told = call->out.work != NULL || call->in.trace != NULL;
+    const int64_t staged =
+        told ? (int64_t)shape->hq * (shape->dk + shape->dv) : gqa__places_staged(call);
+    const int64_t bytes = staged * (int64_t)sizeof(float);
+    const int64_t threads = told ? 1 : gqa__thread_count(call->runtime);
     const int64_t tile = (call->params->kernels->tile_rows + shape->group - 1) / shape->group;
     int64_t wanted = ATTENTION_BLOCK;
 
     if (bytes > 0 && sees_few_keys(shape)) {
-        wanted = gqa__max(2 * tile, STAGED_BYTES / bytes) * gqa__thread_count(call->runtime);
+        wanted = gqa__max(2 * tile, STAGED_BYTES / bytes) * threads;
     }
     return (int32_t)gqa__min(wanted, ATTENTION_BLOCK);
 }
