@@ -479,26 +479,44 @@ static void test_bytes(void **state)
     }
 }
 
-/* A stored key that is infinite leaves its rows no softmax: no number, and no limit is kept. */
-static void test_overflow(void **state)
+/* A stored key of KV head kv that is infinite leaves its rows no softmax: no number, and no limit
+ * is kept. The first head with such a row is the worst. */
+static void overflow_of(int kv)
 {
     struct scene *const s = make_scene(false);
+    const struct tool_kv_pair *pair;
     struct tool_kv_meter meter;
+    int first[2] = {0, 0};
 
-    (void)state;
-    skip_refused_numerics(GQA_NUMERICS_F32);
-    s->past_k[0][3][1][5] = 1e5F; /* f16 ends at 65504 */
+    s->past_k[0][3][kv][5] = 1e5F; /* f16 ends at 65504 */
     s->c.config.softcap = 0;
     measure(&meter, &s->c, GQA_NUMERICS_F32);
     const int f16 = index_of(&meter, GQA_F16);
     assert_true(is_number(meter.scores[index_of(&meter, GQA_BF16)].all.mean));
     assert_false(is_number(meter.scores[f16].all.mean));
-    assert_false(is_number(meter.scores[f16].kv_head[1].most));
-    assert_true(is_number(meter.scores[f16].kv_head[0].mean));
-    assert_true(meter.scores[f16].worst / 3 == 1);
-    assert_false(is_number(tool_kv_pair(&meter, f16, 0)->attn.rms));
+    assert_false(is_number(meter.scores[f16].kv_head[kv].most));
+    assert_true(is_number(meter.scores[f16].kv_head[1 - kv].mean));
+    pair = tool_kv_pair(&meter, f16, 0);
+    while (is_number(meter.scores[f16].head[first[0]].mean)) {
+        first[0]++;
+    }
+    while (is_number(pair->head[first[1]].rms)) {
+        first[1]++;
+    }
+    assert_true(first[0] / (HQ / HKV) == kv && first[1] / (HQ / HKV) == kv);
+    assert_int_equal(meter.scores[f16].worst, first[0]);
+    assert_int_equal(pair->worst, first[1]);
+    assert_false(is_number(pair->attn.rms));
     tool_kv_free(&meter);
     free(s);
+}
+
+static void test_overflow(void **state)
+{
+    (void)state;
+    skip_refused_numerics(GQA_NUMERICS_F32);
+    overflow_of(0);
+    overflow_of(1);
 }
 
 static void test_no_base(void **state)

@@ -60,7 +60,7 @@ static void compare_pair(const struct tool_kv_meter *meter, const struct tool_va
     for (int32_t h = 0; h < c->hq; h++) {
         part.first = (int64_t)h * c->dv;
         pair->head[h] = part_error(&part);
-        if (!(pair->head[h].rms <= pair->head[pair->worst].rms)) {
+        if (tool_worse(pair->head[h].rms, pair->head[pair->worst].rms)) {
             pair->worst = h;
         }
     }

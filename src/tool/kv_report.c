@@ -24,8 +24,8 @@ static const char *pair_name(const struct tool_kv_meter *meter, const struct too
 /* Nine characters: 0 exactly, 1.2e-03, nan. */
 static void print_number(FILE *out, double x)
 {
-    if (x == 0) {
-        fprintf(out, " %8s", "0");
+    if (x == 0 || isnan(x)) {
+        fprintf(out, " %8s", x == 0 ? "0" : "nan");
     } else {
         fprintf(out, " %8.1e", x);
     }

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tool/feed.h"
+#include "tool/kv_types.h"
 
 /* One row: a query head of a token, and the keys that it sees. */
 struct score_row {
@@ -131,7 +132,7 @@ static void finish_scores(const struct tool_case *c, struct tool_kv_scores *scor
     }
     for (int32_t h = 0; h < c->hq; h++) {
         divide(&scores->head[h]);
-        if (!(scores->head[h].mean <= scores->head[scores->worst].mean)) {
+        if (tool_worse(scores->head[h].mean, scores->head[scores->worst].mean)) {
             scores->worst = h;
         }
     }
@@ -209,7 +210,8 @@ bool tool_kv_scores(const struct tool_case *c, const float *q, const float *lse,
         row.count = keys_seen(c, row.b, row.t, work.seen);
         for (row.h = 0; row.h < c->hq; row.h++) {
             const int64_t r = at * c->hq + row.h;
-            *gap = fmax(*gap, measure_row(&work, &row, q + r * c->dk, (double)lse[r]));
+            const double sums = measure_row(&work, &row, q + r * c->dk, (double)lse[r]);
+            *gap = tool_worse(sums, *gap) ? sums : *gap;
         }
     }
     for (int i = 0; good && i < n; i++) {

@@ -3,6 +3,9 @@
 #ifndef GQA__TOOL_KV_TYPES_H
 #define GQA__TOOL_KV_TYPES_H
 
+#include <math.h>
+#include <stdbool.h>
+
 #include "gqa/gqa.h"
 #include "tool/fault.h"
 
@@ -19,6 +22,12 @@ extern const struct tool_kv_type tool_kv_types[TOOL_KV_TYPES];
 /* Bytes of K or V of one token and KV head, scales included, as gqa_work counts them; dim: its
  * elements. */
 int64_t tool_kv_row_bytes(const struct tool_kv_type *type, int64_t dim);
+
+/* Is the error x worse than the worst so far? NaN is worst of all, and the first of them counts. */
+static inline bool tool_worse(double x, double worst)
+{
+    return !isnan(worst) && !(x <= worst);
+}
 
 /* Into options of a cache. */
 void tool_kv_store(const struct tool_kv_type *k, const struct tool_kv_type *v,
