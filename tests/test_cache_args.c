@@ -65,6 +65,7 @@ static void options_are_checked(void **state)
 {
     static const int32_t bad_pages[] = {-1, 1, 8, 17, 48, 96, 1024};
     struct fixture f;
+    size_t bytes;
     char text[32];
     (void)state;
 
@@ -80,6 +81,12 @@ static void options_are_checked(void **state)
     open_fixture(&f, &cache_kinds[0]);
     f.options.max_tokens = 0;
     refuse_create(&f, GQA_ERR_ARG, "options.max_tokens", "is 0");
+    f.options.max_tokens = INT32_MAX - 255; /* a fold block more would pass the last index */
+    refuse_create(&f, GQA_ERR_ARG, "options.max_tokens", "is 2147483392; the limit is 2147483391");
+    f.options.max_tokens = INT32_MAX - 256;
+    f.options.num_pages = 1;
+    assert_int_equal(gqa_cache_size(&f.layer, &f.options, &bytes, NULL), GQA_OK);
+    f.options.num_pages = 0;
     open_fixture(&f, &cache_kinds[0]);
     f.options.num_pages = -1;
     refuse_create(&f, GQA_ERR_ARG, "options.num_pages", "is -1");
@@ -269,7 +276,10 @@ static void append_is_checked(void **state)
     refuse_append(&f, 0, &key, &value, NULL, GQA_ERR_ARG, "positions");
     assert_int_equal(gqa_cache_truncate(f.cache, 0, 6, NULL), GQA_OK);
     gqa__cache_extend(f.cache, 0, 0, NULL, NULL, INT32_MAX - 2);
-    refuse_append(&f, 0, &key, &value, NULL, GQA_ERR_ARG, "key");
+    refuse_append(&f, 0, &key, &value, NULL, GQA_ERR_CACHE_FULL, "cache");
+    const int32_t sequence = 0, more[] = {2, 3};
+    assert_int_equal(gqa_cache_room(f.cache, &sequence, &more[0], 1, NULL), GQA_OK);
+    assert_int_equal(gqa_cache_room(f.cache, &sequence, &more[1], 1, NULL), GQA_ERR_CACHE_FULL);
     gqa_cache_destroy(&f.cache);
 }
 

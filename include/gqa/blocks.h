@@ -50,11 +50,11 @@ typedef struct gqa_block_kv {
      * tokens; inputs.rotary_position_ids may be any (an offset of the rotation alone). */
     const int32_t *position_ids;
 
-    /* Of int8: f32 [blocks, Hkv, block_size], any strides; else absent. An element is its code,
-     * -128..127, times its row's scale. What gqa_forward appends is quantised as in a cache of int8
-     * (codes -127..127; scales that are 0, normal or NaN), and it writes both. Of the host's own
-     * scales a denormal counts as 0, and what is not finite as NaN: then so is the whole row. They
-     * may be negative. */
+    /* Of int8: f32 [blocks, Hkv, block_size], any strides (all 0 mean packed); else absent. An
+     * element is its code, -128..127, times its row's scale. What gqa_forward appends is quantised
+     * as in a cache of int8 (codes -127..127; scales that are 0, normal or NaN), and it writes
+     * both. Of the host's own scales a denormal counts as 0, and what is not finite as NaN: then so
+     * is the whole row. They may be negative. */
     gqa_tensor key_scale, value_scale;
 } gqa_block_kv;
 

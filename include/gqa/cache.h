@@ -27,7 +27,7 @@ typedef struct gqa_cache gqa_cache;
 typedef struct gqa_cache_options {
     uint32_t struct_size;
     int32_t max_sequences; /* sequence ids are 0 .. max_sequences-1; 0 = 1 */
-    int32_t max_tokens;    /* per sequence; required, > 0 */
+    int32_t max_tokens;    /* per sequence; required, 1 .. 2147483391 (2^31 - 1 - 256) */
     int32_t page_size;     /* tokens per page: 16, 32, 64, 128, 256 or 512; 0 = 128 */
     int64_t num_pages; /* in the pool shared by all sequences; 0 = enough for all of them full, or,
                           of rings, for as much as each can hold with calls of call_tokens */
@@ -105,9 +105,9 @@ GQA_API int32_t gqa_cache_first(const gqa_cache *cache, int32_t sequence);
 GQA_API int64_t gqa_cache_free_pages(const gqa_cache *cache);
 
 /* Would n[i] more tokens of each sequence sequences[i] (no two equal) [count], at the positions
- * that follow, find room: in max_tokens, and all together in free pages, copies of shared ones and
- * what rings give back counted? GQA_ERR_CACHE_FULL if not. The cache is the same afterwards; but
- * beside this call none may change it. */
+ * that follow, find room: in max_tokens, below 2^31 columns, and all together in free pages, copies
+ * of shared ones and what rings give back counted? GQA_ERR_CACHE_FULL if not. The cache is the same
+ * afterwards; but beside this call none may change it. */
 GQA_API gqa_status gqa_cache_room(gqa_cache *cache, const int32_t *sequences, const int32_t *n,
                                   int32_t count, gqa_error *err);
 
@@ -175,8 +175,8 @@ GQA_API gqa_status gqa_cache_copy(gqa_cache *to, int32_t to_sequence, const gqa_
  * [tokens, Hkv, Dv] (f32, bf16 or f16; any strides, so a [Hkv, tokens, D] tensor passes with its
  * first two dimensions swapped). positions [tokens] must rise from above the last one held and not
  * be negative; NULL = continue after the last one. All or nothing: GQA_ERR_CACHE_FULL when
- * max_tokens or the free pages do not suffice (a last page that is shared and partly filled needs
- * one for its copy; pages that a ring gives back in this call count as free). */
+ * max_tokens, the columns or the free pages do not suffice (a last page that is shared and partly
+ * filled needs one for its copy; pages that a ring gives back in this call count as free). */
 GQA_API gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor *key,
                                     const gqa_tensor *value, const int32_t *positions,
                                     gqa_error *err);

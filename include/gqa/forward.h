@@ -251,11 +251,13 @@ static inline void gqa_output_init(gqa_output *output)
 /* Bytes that gqa_forward needs for these inputs and this output (pointers are not followed, so
  * data may be any non-NULL value, but inputs.blocks; lengths, sequences and row_begin are not
  * read). Grows with neither T nor the cache, except without a cache, where the call's own K and V
- * live in it, and with blocks that the call appends to, by 8 bytes a token.
+ * live in it, with blocks that the call appends to, by 8 bytes a token, and on backends reference
+ * and neuron with max_tokens of the cache.
  *
  * One size for many calls: what a flat call of B entries and N tokens needs is enough for every
  * call, flat or not, of at most B entries and, padding included, at most N tokens that has the same
- * tensors in the same formats and with the same strides inside a token, whatever the lengths. A
+ * tensors in the same formats and with the same strides inside a token, whatever the lengths, and
+ * asks for a health report and a tap if that one did, or for neither. A
  * workspace that is too small is refused (GQA_ERR_WORKSPACE) with the bytes that the call needs. */
 GQA_API gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
                                       const gqa_inputs *inputs, const gqa_output *output,

@@ -30,7 +30,7 @@ typedef struct gqa_model_cache_options {
     uint32_t struct_size;
     int32_t num_layers;    /* required, > 0 */
     int32_t max_sequences; /* in every layer; 0 = 1 */
-    int32_t max_tokens;    /* per sequence, in every layer; required, > 0 */
+    int32_t max_tokens;    /* per sequence, in every layer; required, 1 .. 2147483391 */
     int32_t call_tokens;   /* gqa_cache_options.call_tokens in every layer */
     /* [num_layers] The layers. Borrowed for the call; none is kept, but their runtimes' allocator
      * as in gqa_cache_create. */

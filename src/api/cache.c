@@ -319,11 +319,6 @@ gqa_status gqa_cache_append(gqa_cache *cache, int32_t sequence, const gqa_tensor
     if (status != GQA_OK) {
         return status;
     }
-    if (n > INT32_MAX - own->columns) {
-        return gqa__fail(err, GQA_ERR_ARG, "key",
-                         "%d tokens after column %d of sequence %d exceed %d", (int)n,
-                         (int)own->columns, (int)sequence, INT32_MAX);
-    }
     status = gqa__cache_room(cache, sequence, n, err);
     if (status != GQA_OK) {
         return status;

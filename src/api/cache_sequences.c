@@ -153,17 +153,12 @@ static int64_t count_new_pages(gqa_cache *cache, const int32_t *sequences, const
 gqa_status gqa__check_room(gqa_cache *cache, const int32_t *sequences, const int32_t *n,
                            int32_t count, gqa_error *err)
 {
-    const gqa_status status = check_asked(cache, sequences, n, count, err);
+    gqa_status status = check_asked(cache, sequences, n, count, err);
+    for (int32_t i = 0; i < count && status == GQA_OK; i++) {
+        status = gqa__cache_fits(cache, sequences[i], n[i], n[i], err);
+    }
     if (status != GQA_OK) {
         return status;
-    }
-    for (int32_t i = 0; i < count; i++) {
-        const int32_t length = cache->sequences[sequences[i]].length;
-        if (n[i] > cache->max_tokens - length) {
-            return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
-                             "sequence %d holds %d tokens; %d more exceed max_tokens %d",
-                             (int)sequences[i], (int)length, (int)n[i], (int)cache->max_tokens);
-        }
     }
     const int64_t pages = count_new_pages(cache, sequences, n, count);
     if (pages > cache->free_count) {

@@ -30,26 +30,6 @@ static gqa_status check_entry_ids(const struct gqa__call *call, int32_t b, int64
     return gqa__check_ids(&ids, ordered, err);
 }
 
-/* Room in the entry's sequence of the cache: tokens and columns. */
-static gqa_status check_room(const struct gqa__call *call, int32_t b, gqa_error *err)
-{
-    const struct gqa_cache *const cache = call->cache;
-    const struct gqa__batch_entry *const entry = &call->entries[b];
-    const struct gqa__sequence *const sequence = &cache->sequences[entry->sequence];
-
-    if (entry->n > cache->max_tokens - sequence->length) {
-        return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
-                         "sequence %d holds %d tokens; %d more exceed max_tokens %d",
-                         entry->sequence, sequence->length, entry->n, cache->max_tokens);
-    }
-    if (entry->tokens > INT32_MAX - sequence->columns) {
-        return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
-                         "sequence %d has seen %d columns; %d more exceed %d", entry->sequence,
-                         sequence->columns, entry->tokens, INT32_MAX);
-    }
-    return GQA_OK;
-}
-
 /* An entry that appends: room in the sequence, its positions and columns. */
 static gqa_status check_appending(const struct gqa__call *call, int32_t b, bool *ordered,
                                   gqa_error *err)
@@ -66,7 +46,8 @@ static gqa_status check_appending(const struct gqa__call *call, int32_t b, bool 
     }
     if (call->cache != NULL) {
         const struct gqa__sequence *const sequence = &call->cache->sequences[entry->sequence];
-        const gqa_status status = check_room(call, b, err);
+        const gqa_status status =
+            gqa__cache_fits(call->cache, entry->sequence, entry->n, entry->tokens, err);
         if (status != GQA_OK) {
             return status;
         }

@@ -112,12 +112,12 @@ gqa_status gqa__check_retention(const struct gqa__params *params,
                          (int)retention->window, (int)retention->chunk);
     }
     if (!gqa__span_within(&params->shape, retention)) {
-        return gqa__fail(err, GQA_ERR_ARG, field,
-                         "keeps a window of %d and chunks of %d tokens (0 = no such rule); the "
-                         "layer can see more: its sliding_window is %d, its attention_chunk_size "
-                         "%d",
-                         (int)retention->window, (int)retention->chunk, (int)config->sliding_window,
-                         (int)config->attention_chunk_size);
+        return gqa__fail(
+            err, GQA_ERR_ARG, field,
+            "keeps a window of %d and chunks of %d tokens; the layer can see more: its "
+            "sliding_window is %d, its attention_chunk_size %d",
+            (int)retention->window, (int)retention->chunk, (int)config->sliding_window,
+            (int)config->attention_chunk_size);
     }
     return GQA_OK;
 }

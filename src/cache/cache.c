@@ -67,15 +67,32 @@ static gqa_status check_free(const struct gqa_cache *cache, int32_t sequence, in
                            (long long)cache->num_pages);
 }
 
+gqa_status gqa__cache_fits(const struct gqa_cache *cache, int32_t sequence_id, int32_t n,
+                           int32_t columns, gqa_error *err)
+{
+    const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
+
+    if (n > cache->max_tokens - sequence->length) {
+        return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
+                         "sequence %d holds %d tokens; %d more exceed max_tokens %d",
+                         (int)sequence_id, (int)sequence->length, (int)n, (int)cache->max_tokens);
+    }
+    if (columns > INT32_MAX - sequence->columns) {
+        return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
+                         "sequence %d has seen %d columns; %d more exceed %d", (int)sequence_id,
+                         (int)sequence->columns, (int)columns, INT32_MAX);
+    }
+    return GQA_OK;
+}
+
 gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence_id, int32_t n,
                            gqa_error *err)
 {
     const struct gqa__sequence *const sequence = &cache->sequences[sequence_id];
     int64_t pages = gqa__cache_pages_for(cache, sequence_id, n);
-    if (n > cache->max_tokens - sequence->length) {
-        return gqa__fail(err, GQA_ERR_CACHE_FULL, "cache",
-                         "sequence %d holds %d tokens; %d more exceed max_tokens %d",
-                         (int)sequence_id, (int)sequence->length, (int)n, (int)cache->max_tokens);
+    const gqa_status status = gqa__cache_fits(cache, sequence_id, n, n, err);
+    if (status != GQA_OK) {
+        return status;
     }
     if (n > 0) {
         pages -= gqa__ring_frees(cache, sequence_id, (int64_t)sequence->last + 1);

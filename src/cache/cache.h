@@ -111,6 +111,11 @@ int64_t gqa__cache_pages_for(const struct gqa_cache *cache, int32_t sequence, in
 int64_t gqa__cache_claim(struct gqa_cache *cache, int32_t sequence, int32_t n);
 void gqa__cache_unclaim(struct gqa_cache *cache, int32_t sequence, int32_t n);
 
+/* May the sequence grow by n tokens and so many columns, pages aside? GQA_ERR_CACHE_FULL, field
+ * "cache". */
+gqa_status gqa__cache_fits(const struct gqa_cache *cache, int32_t sequence, int32_t n,
+                           int32_t columns, gqa_error *err);
+
 /* Is there room for n more tokens of the sequence, which first gives back what they cannot see?
  * GQA_ERR_CACHE_FULL, field "cache". */
 gqa_status gqa__cache_room(const struct gqa_cache *cache, int32_t sequence, int32_t n,

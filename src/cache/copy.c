@@ -13,8 +13,9 @@ static bool pages_alike(const struct gqa__cache_layout *a, const struct gqa__cac
 {
     return (b->flush || !a->flush) && a->page_size == b->page_size && a->dtype_k == b->dtype_k &&
            a->dtype_v == b->dtype_v && a->rotate_k == b->rotate_k && a->rotate_v == b->rotate_v &&
-           a->k_stride == b->k_stride && a->v_stride == b->v_stride &&
-           a->v_transposed == b->v_transposed && a->kernels->numerics == b->kernels->numerics;
+           a->k_stride == b->k_stride && a->v_stride == b->v_stride && a->k_bytes == b->k_bytes &&
+           a->v_bytes == b->v_bytes && a->v_transposed == b->v_transposed &&
+           a->kernels->numerics == b->kernels->numerics;
 }
 
 static void copy_pages(struct gqa_cache *to, int32_t to_sequence, const struct gqa_cache *from,

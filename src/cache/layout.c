@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* layout.c - the options of a cache checked, its size worked out, and its memory divided up. */
 #include "base/error.h"
+#include "base/fold.h"
 #include "base/import.h"
 #include "base/memory.h"
 #include "base/storage.h"
@@ -38,6 +39,10 @@ gqa_status gqa__cache_options_resolve(const gqa_cache_options *in, int32_t panel
     if (out->max_tokens < 1) {
         return gqa__fail(err, GQA_ERR_ARG, "options.max_tokens", "is %d; it must be at least 1",
                          (int)out->max_tokens);
+    }
+    if (out->max_tokens > INT32_MAX - GQA__FOLD_BLOCK) {
+        return gqa__fail(err, GQA_ERR_ARG, "options.max_tokens", "is %d; the limit is %d",
+                         (int)out->max_tokens, INT32_MAX - GQA__FOLD_BLOCK);
     }
     if (out->page_size == 0) {
         out->page_size = GQA__PAGE_SIZE_DEFAULT;

@@ -131,6 +131,12 @@ static gqa_status get_header(struct gqa__saved *saved, const unsigned char *byte
     if (status != GQA_OK) {
         return status;
     }
+    if (saved->hkv < 1 || saved->dk < 1 || saved->dv < 1) { /* so that each row has a byte */
+        return gqa__fail(
+            err, GQA_ERR_ARG, "bytes",
+            "say %d KV heads, of %d elements of K and %d of V; each must be at least 1",
+            (int)saved->hkv, (int)saved->dk, (int)saved->dv);
+    }
     if (!gqa__saved_place(saved) || saved->size != size) {
         return gqa__fail(err, GQA_ERR_ARG, "size",
                          "is %zu; %d tokens of %d KV heads, as the header says, have another size",
