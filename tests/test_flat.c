@@ -328,7 +328,7 @@ static void wrong_rows(void **state)
                  {{0, 3, 5, 9}, "[3] is 9"},   {{-1, 3, 5, 8}, "[0] is -1"},
                  {{0, -3, 5, 8}, "[1] is -3"}, {{0, 3, 5, INT32_MIN}, "[3] is -2147483648"}};
     static struct small_layer small;
-    const int32_t good[4] = {0, 3, 3, 8}, some[4] = {0};
+    const int32_t good[4] = {0, 3, 3, 8}, five[6] = {0, 1, 2, 3, 5, 8}, some[4] = {0};
     gqa_inputs in;
     (void)state;
     small_layer_open(&small, NULL);
@@ -351,8 +351,10 @@ static void wrong_rows(void **state)
     in.batch = -1;
     refused(call(&small, &in, 1, 8), GQA_ERR_ARG, "inputs.batch", "is -1");
     in.batch = 5; /* the cache has four sequences */
-    refused(call(&small, &in, 1, 8), GQA_ERR_ARG, "inputs.row_begin", "");
+    in.row_begin = five;
+    refused(call(&small, &in, 1, 8), GQA_ERR_ARG, "inputs.sequences", "[4] is 4");
     in.batch = 3;
+    in.row_begin = good;
     in.active_mask = gqa_tensor_3d(small.x, GQA_U8, 1, 8, 4);
     refused(call(&small, &in, 1, 8), GQA_ERR_SHAPE, "inputs.active_mask",
             "has 4 columns; batch entry 2 has 5 tokens");

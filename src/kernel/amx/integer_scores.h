@@ -192,7 +192,7 @@ static inline void score_few_tiles(const struct gqa__integer_block *block, float
             }
             (n == AMX_ROWS ? score_one : score_four)(&by);
             for (int32_t k = 0; k < n; k += 2, s += VEC) {
-                const int32_t *const sum = by.scratch->sum[0][0] + k * AMX_ROWS;
+                const int32_t *const sum = (const int32_t *)by.scratch->sum + k * AMX_ROWS;
                 const __m512i joined =
                     turn_sums(_mm512_loadu_si512(sum), _mm512_loadu_si512(sum + AMX_ROWS));
                 const vec scale = v_mul(factor, v_set_two(rows->scale + key + k));

@@ -121,14 +121,18 @@ static inline void score_runs(const struct gqa__block *block, int32_t lane, int3
         const struct gqa__key_run *run = &block->run[i];
         const struct key_range own = run_range(run, offset, range);
         const float *k = (const float *)run->k + own.begin * run->k_stride;
-        const void *v = stored_row_at(run->v, own.begin, run->v_stride, block->v_type);
         struct product product = score_product(block->s + (int64_t)(offset + own.begin) * width,
                                                width, q, width, k, run->k_stride, block->dk);
 
         if (lane == 0) {
             product.prefetch[0] =
                 prefetch_rows(k + PREFETCH_KEYS * run->k_stride, run->k_stride, GQA_F32, block->dk);
-            product.prefetch[1] = prefetch_rows(v, run->v_stride, block->v_type, block->dk);
+            product.prefetch[1] = product.prefetch[0]; /* V may be no operand */
+            if (block->part != GQA__BLOCK_SCORES) {
+                product.prefetch[1] =
+                    prefetch_rows(stored_row_at(run->v, own.begin, run->v_stride, block->v_type),
+                                  run->v_stride, block->v_type, block->dk);
+            }
             product_all(product, own.end - own.begin, width, true);
         } else {
             product_all(product, own.end - own.begin, width, false);
