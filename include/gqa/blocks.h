@@ -80,7 +80,7 @@ static inline gqa_tensor gqa_blocks_of(const void *data, gqa_dtype dtype, gqa_bl
     gqa_tensor t = gqa_tensor_4d(data, dtype, blocks, kv_heads, block_size, dim);
     if (order == GQA_BLOCKS_TOKENS) {
         t.stride[1] = dim;
-        t.stride[2] = kv_heads * dim;
+        t.stride[2] = (int64_t)((uint64_t)kv_heads * (uint64_t)dim);
     } else if (order == GQA_BLOCKS_TURNED) {
         t.stride[2] = 1;
         t.stride[3] = block_size;

@@ -86,7 +86,8 @@ typedef struct gqa_tensor {
     int64_t stride[4];
 } gqa_tensor;
 
-/* Packed row-major views of 1 to 4 dimensions. */
+/* Packed row-major views of 1 to 4 dimensions. Where a product of them passes int64_t the strides
+ * are anything: no function takes such a shape. */
 static inline gqa_tensor gqa_tensor_4d(const void *data, gqa_dtype dtype, int64_t a, int64_t b,
                                        int64_t c, int64_t d)
 {
@@ -98,10 +99,10 @@ static inline gqa_tensor gqa_tensor_4d(const void *data, gqa_dtype dtype, int64_
     t.shape[1] = b;
     t.shape[2] = c;
     t.shape[3] = d;
-    t.stride[0] = b * c * d;
-    t.stride[1] = c * d;
-    t.stride[2] = d;
     t.stride[3] = 1;
+    t.stride[2] = d;
+    t.stride[1] = (int64_t)((uint64_t)c * (uint64_t)d);
+    t.stride[0] = (int64_t)((uint64_t)b * (uint64_t)t.stride[1]);
     return t;
 }
 
@@ -110,9 +111,6 @@ static inline gqa_tensor gqa_tensor_3d(const void *data, gqa_dtype dtype, int64_
 {
     gqa_tensor t = gqa_tensor_4d(data, dtype, a, b, c, 1);
     t.rank = 3;
-    t.stride[0] = b * c;
-    t.stride[1] = c;
-    t.stride[2] = 1;
     return t;
 }
 
@@ -120,8 +118,6 @@ static inline gqa_tensor gqa_tensor_2d(const void *data, gqa_dtype dtype, int64_
 {
     gqa_tensor t = gqa_tensor_4d(data, dtype, a, b, 1, 1);
     t.rank = 2;
-    t.stride[0] = b;
-    t.stride[1] = 1;
     return t;
 }
 
@@ -129,7 +125,6 @@ static inline gqa_tensor gqa_tensor_1d(const void *data, gqa_dtype dtype, int64_
 {
     gqa_tensor t = gqa_tensor_4d(data, dtype, a, 1, 1, 1);
     t.rank = 1;
-    t.stride[0] = 1;
     return t;
 }
 
