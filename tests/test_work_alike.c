@@ -19,7 +19,7 @@
 #include "support/program.h"
 #include "support/small_layer.h"
 
-enum { TOKENS = 900, GROUP = 5, KV = 4, DIM = 64, MOST_TILES = 4096 };
+enum { TOKENS = 500, GROUP = 5, KV = 4, DIM = 64, MOST_TILES = 4096 };
 
 /* What was told of a tile. */
 struct told {
