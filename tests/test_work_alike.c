@@ -55,10 +55,16 @@ static float result[TOKENS * GROUP * KV * DIM]; /* or as many of 16 bits */
 /* A way to call: bits. */
 enum { THREADS = 1, MORE_THREADS = 2, HEALTH = 4, HALF = 8, TAP = 16, WAYS = 32 };
 
-static gqa_layer *make_layer(int way)
+struct call {
+    gqa_layer *layer;
+    gqa_inputs in;
+    gqa_output out;
+    gqa_health health;
+};
+
+static void open_layer(struct call *call, int way)
 {
     gqa_config config = attention_config(GROUP * KV, KV, DIM, DIM);
-    gqa_layer *layer;
     gqa_runtime runtime;
 
     config.sliding_window = 128;
@@ -67,22 +73,38 @@ static gqa_layer *make_layer(int way)
     gqa_runtime_init(&runtime);
     runtime.num_threads = 1 + (way & (THREADS | MORE_THREADS));
     runtime.parallel_for = runtime.num_threads > 1 ? parallel_threads : NULL;
-    assert_int_equal(gqa_create(&layer, &config, NULL, &runtime, NULL), GQA_OK);
-    return layer;
+    assert_int_equal(gqa_create(&call->layer, &config, NULL, &runtime, NULL), GQA_OK);
 }
 
-static void set_call(int way, gqa_inputs *in, gqa_output *out, gqa_health *health)
+static void open_call(struct call *call, int way)
 {
-    gqa_inputs_init(in);
-    gqa_output_init(out);
-    gqa_health_init(health);
-    in->q_proj = gqa_tensor_3d(queries, GQA_F32, TOKENS, GROUP * KV, DIM);
-    in->k_proj = gqa_tensor_3d(keys, GQA_F32, TOKENS, KV, DIM);
-    in->v_proj = gqa_tensor_3d(keys, GQA_F32, TOKENS, KV, DIM);
-    in->tap = (way & TAP) != 0 ? look : NULL;
-    out->attn =
-        gqa_tensor_3d(result, (way & HALF) != 0 ? GQA_BF16 : GQA_F32, TOKENS, GROUP * KV, DIM);
-    out->health = (way & HEALTH) != 0 ? health : NULL;
+    const gqa_dtype type = (way & HALF) != 0 ? GQA_BF16 : GQA_F32;
+
+    open_layer(call, way);
+    gqa_inputs_init(&call->in);
+    gqa_output_init(&call->out);
+    gqa_health_init(&call->health);
+    call->in.q_proj = gqa_tensor_3d(queries, GQA_F32, TOKENS, GROUP * KV, DIM);
+    call->in.k_proj = gqa_tensor_3d(keys, GQA_F32, TOKENS, KV, DIM);
+    call->in.v_proj = gqa_tensor_3d(keys, GQA_F32, TOKENS, KV, DIM);
+    call->in.tap = (way & TAP) != 0 ? look : NULL;
+    call->out.attn = gqa_tensor_3d(result, type, TOKENS, GROUP * KV, DIM);
+    call->out.health = (way & HEALTH) != 0 ? &call->health : NULL;
+}
+
+static size_t workspace_of(const struct call *call)
+{
+    size_t size;
+
+    assert_int_equal(gqa_workspace_size(call->layer, NULL, &call->in, &call->out, &size, NULL),
+                     GQA_OK);
+    return size;
+}
+
+static void make(struct call *call)
+{
+    assert_int_equal(gqa_forward(call->layer, NULL, &call->in, &call->out, NULL, 0, NULL), GQA_OK);
+    gqa_destroy(&call->layer);
 }
 
 static void the_same_work(void **state)
@@ -91,23 +113,17 @@ static void the_same_work(void **state)
 
     (void)state;
     for (int way = 0; way < WAYS; way++) {
-        gqa_layer *layer = make_layer(way);
-        gqa_inputs in;
-        gqa_output out;
-        gqa_health health;
-        size_t bare, counting;
+        struct call call;
 
-        set_call(way, &in, &out, &health);
-        assert_int_equal(gqa_workspace_size(layer, NULL, &in, &out, &bare, NULL), GQA_OK);
+        open_call(&call, way);
+        const size_t bare = workspace_of(&call);
         gqa_work_init(&work);
-        out.work = &work;
-        assert_int_equal(gqa_workspace_size(layer, NULL, &in, &out, &counting, NULL), GQA_OK);
-        assert_true(counting <= bare); /* forward.h: one size for many calls */
-        assert_int_equal(gqa_forward(layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
+        call.out.work = &work;
+        assert_true(workspace_of(&call) <= bare); /* forward.h: one size for many calls */
+        make(&call);
         first = way == 0 ? work : first;
         assert_true(work.tiles > 0);
         assert_memory_equal(&work, &first, sizeof work);
-        gqa_destroy(&layer);
     }
 }
 
@@ -117,23 +133,19 @@ static void the_same_trace(void **state)
 
     (void)state;
     for (int way = 0; way < WAYS; way++) {
-        gqa_layer *layer = make_layer(way);
-        gqa_inputs in;
-        gqa_output out;
-        gqa_health health;
+        struct call call;
 
-        set_call(way, &in, &out, &health);
+        open_call(&call, way);
         record.tiles = 0;
-        in.trace = note;
-        in.trace_user = &record;
-        assert_int_equal(gqa_forward(layer, NULL, &in, &out, NULL, 0, NULL), GQA_OK);
+        call.in.trace = note;
+        call.in.trace_user = &record;
+        make(&call);
         if (way == 0) {
             first = record;
         }
         assert_true(record.tiles > 0);
         assert_int_equal(record.tiles, first.tiles);
         assert_memory_equal(record.tile, first.tile, (size_t)record.tiles * sizeof *record.tile);
-        gqa_destroy(&layer);
     }
 }
 

@@ -257,8 +257,8 @@ static inline void gqa_output_init(gqa_output *output)
  * One size for many calls: what a flat call of B entries and N tokens needs is enough for every
  * call, flat or not, of at most B entries and, padding included, at most N tokens that has the same
  * tensors in the same formats and with the same strides inside a token, whatever the lengths, and
- * asks for a health report and a tap if that one did, or for neither. A
- * workspace that is too small is refused (GQA_ERR_WORKSPACE) with the bytes that the call needs. */
+ * asks alike for a health report and a tap. A workspace that is too small is refused
+ * (GQA_ERR_WORKSPACE) with the bytes that the call needs. */
 GQA_API gqa_status gqa_workspace_size(const gqa_layer *layer, const gqa_cache *cache,
                                       const gqa_inputs *inputs, const gqa_output *output,
                                       size_t *size, gqa_error *err);

@@ -66,8 +66,8 @@ static void values_entry(const struct gqa__integer_block *block)
     values_rows(block, &none);
 }
 
-/* At least as many shares of the prefetches as the block takes with int8, most of them with int4.
- */
+/* The prefetches are shared out over the steps that int8 takes. int4 takes more: the first of them
+ * get all. */
 static void block_entry(const struct gqa__integer_block *block)
 {
     const int32_t steps = block->keys / AMX_ROWS + chunks_of(block->dv) * block->keys / 4;
