@@ -56,23 +56,6 @@ INLINE void output_path_begin(struct output_path *path, const struct gqa__block 
     }
 }
 
-/* Finishes value dimensions [d, d + n), n <= 32, of one lane tile: from patch [32][PATCH_LANES]
- * into rows of output. */
-INLINE void finish_patch(const struct finish_lanes *rows, const float *patch, int32_t d, int32_t n)
-{
-    if (n > VEC) {
-        finish_values(rows, patch, PATCH_LANES, d, VEC);
-        patch += VEC * PATCH_LANES;
-        d += VEC;
-        n -= VEC;
-    }
-    if (n == VEC) {
-        finish_values(rows, patch, PATCH_LANES, d, VEC);
-    } else {
-        finish_values(rows, patch, PATCH_LANES, d, n);
-    }
-}
-
 /* Merges and finishes value dimensions [d, d + n) of the block, which lie in patch
  * [32][PATCH_LANES]. */
 INLINE void output_path_patch(const struct output_path *path, float *patch, int32_t d, int32_t n,
@@ -87,7 +70,7 @@ INLINE void output_path_patch(const struct output_path *path, float *patch, int3
             merge_outputs(&path->by[half][i], to, left, own, n);
         }
         if (path->finish && path->rows[half].rows > 0) {
-            finish_patch(&path->rows[half], own.o, d, n);
+            finish_dims(&path->rows[half], own.o, PATCH_LANES, d, n);
         }
     }
 }

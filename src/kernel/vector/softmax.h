@@ -209,36 +209,103 @@ struct finish_lanes {
     int64_t at[VEC]; /* [rows] where in it a row's dv values begin */
     gqa_dtype out_type;
     int32_t rows; /* 0: no output */
-    bool stream;  /* whole vectors of out, which are f32, are aligned and may pass the caches */
+    bool stream;  /* whole vectors of out are aligned and may pass the caches */
 };
+
+/* Values x of one dimension, finished: no -0. */
+INLINE vec finish_value(const struct finish_lanes *by, const float *x)
+{
+    return v_drop(by->nothing, v_canonical(v_fma(v_load(x), by->scale, v_zero())));
+}
+
+/* A whole vector of output. */
+INLINE void store_finished(const struct finish_lanes *by, void *to, vec x)
+{
+    if (by->stream) {
+        v_stream(to, x);
+    } else {
+        v_store(to, x);
+    }
+}
 
 /* o [n][ld]: value dimensions [d, d + n), n <= VEC. */
 INLINE void finish_values(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
                           const int32_t n)
 {
+    const int32_t rows = by->rows;
     vec r[VEC];
 
     for (int32_t i = 0; i < VEC; i++) {
-        const vec x = i < n ? v_load(o + i * ld) : v_zero();
-        r[i] = v_drop(by->nothing, v_canonical(v_fma(x, by->scale, v_zero()))); /* no -0 */
+        r[i] = i < n ? finish_value(by, o + i * ld) : v_zero();
     }
     v_transpose(r);
     if (by->out_type == GQA_BF16) {
-        for (int32_t i = 0; i < by->rows; i++) {
+        for (int32_t i = 0; i < rows; i++) {
             v_store_as(by->out, by->at[i] + d, r[i], n, GQA_BF16);
         }
     } else if (by->out_type == GQA_F16) {
-        for (int32_t i = 0; i < by->rows; i++) {
+        for (int32_t i = 0; i < rows; i++) {
             v_store_as(by->out, by->at[i] + d, r[i], n, GQA_F16);
         }
-    } else if (n == VEC && by->stream) {
-        for (int32_t i = 0; i < by->rows; i++) {
-            v_stream((float *)by->out + by->at[i] + d, r[i]);
+    } else if (n == VEC) {
+        for (int32_t i = 0; i < rows; i++) {
+            store_finished(by, (float *)by->out + by->at[i] + d, r[i]);
         }
     } else {
-        for (int32_t i = 0; i < by->rows; i++) {
+        for (int32_t i = 0; i < rows; i++) {
             v_store_as(by->out, by->at[i] + d, r[i], n, GQA_F32);
         }
+    }
+}
+
+/* o [2 VEC][ld]: value dimensions [d, d + 2 VEC) of 16 bits each. Two dimensions are rounded into
+ * one vector, so that they are transposed together and a row's values are a whole vector. */
+INLINE void finish_pairs(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
+                         const gqa_dtype type)
+{
+    const int32_t rows = by->rows;
+    vec r[VEC];
+
+    for (int32_t i = 0; i < VEC; i++) {
+        const vec even = finish_value(by, o + 2 * i * ld);
+        const vec odd = finish_value(by, o + (2 * i + 1) * ld);
+        r[i] = type == GQA_BF16 ? v_pair_bf16(v_round_bf16(even), v_round_bf16(odd))
+                                : v_pair_f16(even, odd);
+    }
+    v_transpose(r);
+    for (int32_t i = 0; i < rows; i++) {
+        store_finished(by, (uint16_t *)by->out + by->at[i] + d, r[i]);
+    }
+}
+
+/* o [2 VEC][ld]: value dimensions [d, d + 2 VEC). */
+INLINE void finish_two(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d)
+{
+    if (by->out_type == GQA_BF16) {
+        finish_pairs(by, o, ld, d, GQA_BF16);
+    } else if (by->out_type == GQA_F16) {
+        finish_pairs(by, o, ld, d, GQA_F16);
+    } else {
+        finish_values(by, o, ld, d, VEC);
+        finish_values(by, o + VEC * ld, ld, d + VEC, VEC);
+    }
+}
+
+/* o [dims][ld]: value dimensions [d, d + dims). */
+INLINE void finish_dims(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
+                        int32_t dims)
+{
+    int32_t i = 0;
+
+    for (; i + 2 * VEC <= dims; i += 2 * VEC) {
+        finish_two(by, o + i * ld, ld, d + i);
+    }
+    if (i + VEC <= dims) {
+        finish_values(by, o + i * ld, ld, d + i, VEC);
+        i += VEC;
+    }
+    if (i < dims) {
+        finish_values(by, o + i * ld, ld, d + i, dims - i);
     }
 }
 
@@ -264,6 +331,7 @@ static inline void finish_begin(struct finish_lanes *by, const struct gqa__finis
     const vec m = merge_begin(&merge, m_left, left, sink, right);
     const vec l = v_canonical(merge_values(&merge, left, right));
     const vec share = v_select(merge.no_right, v_set(1.0f), merge.a);
+    const size_t size = finish->out_type == GQA_F32 ? sizeof(float) : sizeof(uint16_t);
 
     if (finish->lse != NULL) {
         finish_lse(finish, lane, rows, m, l);
@@ -273,13 +341,14 @@ static inline void finish_begin(struct finish_lanes *by, const struct gqa__finis
     by->rows = finish->out != NULL ? rows : 0;
     by->out = finish->out;
     by->out_type = finish->out_type;
-    by->stream = finish->stream && finish->out_type == GQA_F32;
+    by->stream = finish->stream;
     if (by->rows > 0) {
         struct gqa__row_walk walk = gqa__row_begin(&finish->out_map, lane);
         for (int32_t i = 0; i < rows; i++) {
             by->at[i] = gqa__row_next(&finish->out_map, &walk);
-            by->stream = by->stream &&
-                         (uintptr_t)((float *)by->out + by->at[i]) % (VEC * sizeof(float)) == 0;
+            by->stream =
+                by->stream &&
+                ((uintptr_t)by->out + (uintptr_t)by->at[i] * size) % (VEC * sizeof(float)) == 0;
         }
     }
 }
@@ -292,14 +361,10 @@ static inline void finish_vector(const struct gqa__finish *finish)
     for (int32_t lane = 0; finish_rows_from(finish, lane) > 0; lane += VEC) {
         const float *o = finish->o + lane; /* [dv][ld] */
         struct finish_lanes by;
-        int32_t d = 0;
 
         finish_begin(&by, finish, lane, v_load(finish->m + lane), v_load(finish->l + lane));
-        for (; d + VEC <= finish->dv && by.rows > 0; d += VEC) {
-            finish_values(&by, o + d * ld, ld, d, VEC);
-        }
-        if (d < finish->dv && by.rows > 0) {
-            finish_values(&by, o + d * ld, ld, d, finish->dv - d);
+        if (by.rows > 0) {
+            finish_dims(&by, o, ld, 0, finish->dv);
         }
     }
     if (finish->stream) {

@@ -211,6 +211,24 @@ INLINE void v_store_f16(uint16_t *to, vec x)
     _mm_storeu_si128((__m128i *)to, _mm256_cvtps_ph(x, _MM_FROUND_TO_NEAREST_INT));
 }
 
+/* Pairs of bf16, even in the lower halves; both are rounded already. */
+INLINE vec v_pair_bf16(vec even, vec odd)
+{
+    const ivec below = _mm256_srli_epi32(_mm256_castps_si256(even), 16);
+
+    return _mm256_castsi256_ps(_mm256_or_si256(below, _mm256_castps_si256(odd)));
+}
+
+/* Pairs of f16, even in the lower halves. */
+INLINE vec v_pair_f16(vec even, vec odd)
+{
+    const __m128i low = _mm256_cvtps_ph(even, _MM_FROUND_TO_NEAREST_INT);
+    const __m128i high = _mm256_cvtps_ph(odd, _MM_FROUND_TO_NEAREST_INT);
+    const ivec below = _mm256_cvtepu16_epi32(low), above = _mm256_cvtepu16_epi32(high);
+
+    return _mm256_castsi256_ps(_mm256_or_si256(below, _mm256_slli_epi32(above, 16)));
+}
+
 /* Rounded to f16 and back. */
 INLINE vec v_round_f16(vec x)
 {

@@ -215,6 +215,22 @@ INLINE void v_store_f16(uint16_t *to, vec x)
     _mm256_storeu_si256((__m256i *)to, f16_of(x));
 }
 
+/* Pairs of bf16, even in the lower halves; both are rounded already. */
+INLINE vec v_pair_bf16(vec even, vec odd)
+{
+    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_srli_epi32(_mm512_castps_si512(even), 16),
+                                               _mm512_castps_si512(odd)));
+}
+
+/* Pairs of f16, even in the lower halves. */
+INLINE vec v_pair_f16(vec even, vec odd)
+{
+    const ivec below = _mm512_cvtepu16_epi32(f16_of(even));
+    const ivec above = _mm512_cvtepu16_epi32(f16_of(odd));
+
+    return _mm512_castsi512_ps(_mm512_or_si512(below, _mm512_slli_epi32(above, 16)));
+}
+
 /* Rounded to f16 and back. */
 INLINE vec v_round_f16(vec x)
 {

@@ -262,6 +262,31 @@ INLINE void v_store_f16(uint16_t *to, vec x)
     vst1_u16(to + 4, vreinterpret_u16_f16(vcvt_f16_f32(x.hi)));
 }
 
+INLINE float32x4_t pair_bf16_4(float32x4_t even, float32x4_t odd)
+{
+    const uint32x4_t below = vshrq_n_u32(vreinterpretq_u32_f32(even), 16);
+    return vreinterpretq_f32_u32(vorrq_u32(below, vreinterpretq_u32_f32(odd)));
+}
+
+INLINE float32x4_t pair_f16_4(float32x4_t even, float32x4_t odd)
+{
+    const uint32x4_t below = vmovl_u16(vreinterpret_u16_f16(vcvt_f16_f32(even)));
+    const uint32x4_t above = vmovl_u16(vreinterpret_u16_f16(vcvt_f16_f32(odd)));
+    return vreinterpretq_f32_u32(vsliq_n_u32(below, above, 16));
+}
+
+/* Pairs of bf16, even in the lower halves; both are rounded already. */
+INLINE vec v_pair_bf16(vec even, vec odd)
+{
+    return (vec){pair_bf16_4(even.lo, odd.lo), pair_bf16_4(even.hi, odd.hi)};
+}
+
+/* Pairs of f16, even in the lower halves. */
+INLINE vec v_pair_f16(vec even, vec odd)
+{
+    return (vec){pair_f16_4(even.lo, odd.lo), pair_f16_4(even.hi, odd.hi)};
+}
+
 /* Rounded to f16 and back. */
 INLINE vec v_round_f16(vec x)
 {
