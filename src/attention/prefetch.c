@@ -31,6 +31,43 @@ static int32_t next_tile_prefetch(const struct gqa__tile *tile, struct gqa__pref
     return n;
 }
 
+/* What the tile's tokens have in a mask or bias for keys [first, first + keys): not of each head,
+ * and not a part of a cache line. list: room entries. Returns how many. */
+static int32_t rows_prefetch(const struct gqa__tile *tile, const gqa_tensor *t, int32_t first,
+                             int32_t keys, struct gqa__prefetch *list, int32_t room)
+{
+    const struct gqa__segment *const segment = tile->segment;
+    const int32_t group = tile->map.group;
+    const size_t size = t->dtype == GQA_U8 ? 1 : gqa__dtype_size(t->dtype);
+    const int32_t last = (tile->id.first + tile->id.count - 1) / group;
+    int64_t at;
+    int32_t n = 0;
+
+    if (!gqa__present(t) || t->shape[1] != 1 || (size_t)keys * size < 64) {
+        return 0;
+    }
+    at = (t->shape[0] == 1 ? 0 : segment->batch) * t->stride[0] +
+         gqa__view_column(&segment->view, first);
+    for (int32_t i = tile->id.first / group; i <= last && n < room; i++) {
+        const int64_t row = at + (segment->row0 + i) * t->stride[2];
+        list[n++] = (struct gqa__prefetch){(const unsigned char *)t->data + (size_t)row * size,
+                                           (size_t)keys * size};
+    }
+    return n;
+}
+
+/* The tile's keys [first, first + keys), and what masks say of them. */
+static int32_t block_prefetch(const struct gqa__tile *tile, int32_t first, int32_t keys,
+                              struct gqa__prefetch *list)
+{
+    const struct gqa__segment *const segment = tile->segment;
+    int32_t n = gqa__view_prefetch(&segment->view, tile->id.head, first, keys, list);
+
+    n += rows_prefetch(tile, &segment->mask, first, keys, list + n, GQA__BLOCK_PREFETCHES - n);
+    n += rows_prefetch(tile, &segment->bias, first, keys, list + n, GQA__BLOCK_PREFETCHES - n);
+    return n;
+}
+
 int32_t gqa__tile_prefetch(const struct gqa__tile *tile, int32_t end, struct gqa__prefetch *list)
 {
     const int64_t rest = gqa__min((int64_t)tile->key_end - end, GQA__FOLD_BLOCK);
@@ -38,5 +75,5 @@ int32_t gqa__tile_prefetch(const struct gqa__tile *tile, int32_t end, struct gqa
     if (rest <= 0) {
         return next_tile_prefetch(tile, list);
     }
-    return gqa__view_prefetch(&tile->segment->view, tile->id.head, end, (int32_t)rest, list);
+    return block_prefetch(tile, end, (int32_t)rest, list);
 }

@@ -35,8 +35,10 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     own.s = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.p = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
     own.bias = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
+    own.line_bias = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, sizeof(float));
+    own.lane_bias = gqa__arena_take(arena, lanes, sizeof *own.lane_bias);
     own.visible = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
-    own.seen = gqa__arena_take(arena, GQA__FOLD_BLOCK * lanes, 1);
+    own.seen = gqa__arena_take(arena, lanes, sizeof *own.seen);
     own.gathered = limits->segments > 1 || limits->rotated
                        ? gqa__arena_take(arena, lanes * params->shape.dk, sizeof(float))
                        : NULL;
@@ -237,8 +239,8 @@ static bool ranges_whole(const struct gqa__tile *tile, int32_t keys)
     return true;
 }
 
-/* What the rows see, into *rules where it is not everything. */
-static enum gqa__sight set_sight(struct gqa__tile *tile, int32_t first, int32_t keys,
+/* What the rows see, into *rules where it is not everything; cuts the keys as gqa__tile_visible. */
+static enum gqa__sight set_sight(struct gqa__tile *tile, int32_t *first, int32_t *keys,
                                  struct gqa__score_rules *rules)
 {
     struct gqa__tile_scratch *const scratch = tile->scratch;
@@ -248,45 +250,47 @@ static enum gqa__sight set_sight(struct gqa__tile *tile, int32_t first, int32_t 
     if (tile->explicit_mask) {
         sight = gqa__tile_visible(tile, first, keys);
         rules->visible = sight == GQA__SEE_SOME ? scratch->visible : NULL;
-        if (look && sight == GQA__SEE_RUNS && ranges_whole(tile, keys)) {
+        if (look && sight == GQA__SEE_RUNS && ranges_whole(tile, *keys)) {
             return GQA__SEE_ALL;
         }
-    } else if (look && all_see(tile, first, keys)) {
+    } else if (look && all_see(tile, *first, *keys)) {
         return GQA__SEE_ALL;
     }
     if (!tile->explicit_mask || sight == GQA__SEE_SOME) {
-        set_ranges(tile, first, keys);
+        set_ranges(tile, *first, *keys);
     }
     rules->lo = scratch->lo_rel;
     rules->hi = scratch->hi_rel;
     return sight;
 }
 
-/* What happens to the scores of keys [first, first + keys), softcap, ALiBi, bias and masks, unless
- * no row sees any of them; rules->keys is 0 if nothing does. */
-static enum gqa__sight make_rules(struct gqa__tile *tile, int32_t first, int32_t keys,
+/* What happens to the scores of keys [*first, *first + *keys), softcap, ALiBi, bias and masks,
+ * unless no row sees any of them; rules->keys is 0 if nothing does. Keys are cut to those that rows
+ * see. */
+static enum gqa__sight make_rules(struct gqa__tile *tile, int32_t *first, int32_t *keys,
                                   struct gqa__score_rules *rules)
 {
     struct gqa__tile_scratch *const scratch = tile->scratch;
     const gqa_config *const config = &tile->params->config;
     const bool slopes = tile->params->slopes != NULL;
     const bool biased = gqa__present(&tile->segment->bias);
+    const int32_t before = *first;
     enum gqa__sight sight;
 
     *rules = (struct gqa__score_rules){.ld = tile->ld};
     if (tile->explicit_mask || slopes) {
-        set_keys(tile, first, keys);
+        set_keys(tile, *first, *keys);
     }
     sight = set_sight(tile, first, keys, rules);
-    rules->bias = biased ? scratch->bias : NULL;
+    rules->lane_bias = biased ? scratch->lane_bias : NULL;
     if (slopes) {
         rules->slope = scratch->slope;
         rules->q_pos = scratch->q_pos;
-        rules->k_pos = scratch->k_pos;
+        rules->k_pos = scratch->k_pos + (*first - before);
     }
     rules->softcap = (float)((double)config->softcap * GQA__LOG2E);
     if (sight != GQA__SEE_ALL || biased || slopes || config->softcap != 0.0f) {
-        rules->keys = keys;
+        rules->keys = *keys;
     }
     return sight;
 }
@@ -372,23 +376,27 @@ static void skip_block(const struct gqa__kernels *kernels, const struct gqa__blo
     merge_block(kernels, block);
 }
 
-/* One fold block, cut to keys [first, end): its state is computed and put on the stack of the fold.
- * The last block's is merged with all that wait there, and its kernel may finish the rows too. */
-static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t end, bool last)
+/* One fold block, cut to `keys` keys from `first` on: its state is computed and put on the stack of
+ * the fold. The last block's is merged with all that wait there, and its kernel may finish the rows
+ * too. */
+static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int32_t keys,
+                       bool last)
 {
     const struct gqa__kernels *const kernels = tile->params->kernels;
     struct gqa__tile_scratch *const scratch = tile->scratch;
     struct gqa__block_lists *const lists = scratch->lists;
     struct gqa__score_rules rules;
     struct gqa__finish finish;
-    const enum gqa__sight sight = make_rules(tile, first, end - first, &rules);
+    const int32_t end = first + keys; /* before they are cut further */
+    const enum gqa__sight sight = make_rules(tile, &first, &keys, &rules);
     bool special; /* some V of the block may be */
+    bool parts;   /* one after the other, not by the entry `block` */
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
                                .rows = tile->id.count,
                                .dk = tile->params->shape.dk,
                                .dv = tile->params->shape.dv,
-                               .keys = end - first,
+                               .keys = keys,
                                .s = scratch->s,
                                .p = scratch->p,
                                .scratch = scratch->kernel,
@@ -405,17 +413,21 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
         return;
     }
     if (tile->work != NULL) {
-        count_block(tile, first, end, sight);
+        count_block(tile, first, first + keys, sight);
     }
     block.prefetches = gqa__tile_prefetch(tile, end, scratch->prefetch);
     block.rules = rules.keys > 0 ? &rules : NULL;
     special = !(tile->integer_k && tile->integer_v) &&
-              gqa__tile_find_runs(tile, first, end, &block, lists->mark);
-    if (kernels->block == NULL || special || tile->trace != NULL || tile->health != NULL ||
-        tile->integer_k || tile->integer_v) {
+              gqa__tile_find_runs(tile, first, first + keys, &block, lists->mark);
+    parts = kernels->block == NULL || special || tile->trace != NULL || tile->health != NULL ||
+            tile->integer_k || tile->integer_v;
+    if (rules.lane_bias != NULL && (parts || !kernels->lane_bias)) {
+        gqa__tile_spread_bias(tile, &rules);
+    }
+    if (parts) {
         gqa__tile_walk_runs(tile, first, &block, special ? lists->mark : NULL);
         if (tile->trace != NULL) {
-            gqa__trace_computed(tile, first, end, sight, &block.state);
+            gqa__trace_computed(tile, first, first + keys, sight, &block.state);
         }
         merge_block(kernels, &block);
         return;
@@ -431,6 +443,39 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     }
 }
 
+static bool hidden(struct gqa__tile *tile, int64_t first, int64_t end)
+{
+    const int32_t keys = (int32_t)(end - first);
+
+    set_keys(tile, (int32_t)first, keys);
+    return gqa__tile_hidden(tile, (int32_t)first, keys);
+}
+
+/* Leaves out the fold blocks at either end of keys [*begin, *end) that masks and the like hide from
+ * all rows. (Those between are neutral.) A traced tile tells of all of them, one by one. */
+static void leave_hidden(struct gqa__tile *tile, int64_t *begin, int64_t *end)
+{
+    if (!tile->explicit_mask || !tile->whole || tile->shared != NULL || tile->trace != NULL ||
+        tile->params->knobs.mask_all_blocks) {
+        return;
+    }
+    while (*begin < *end) {
+        const int64_t first = gqa__max(*begin, (*end - 1) / GQA__FOLD_BLOCK * GQA__FOLD_BLOCK);
+        if (!hidden(tile, first, *end)) {
+            break;
+        }
+        *end = first;
+    }
+    while (*begin < *end) {
+        const int64_t stop = gqa__min(*end, (*begin / GQA__FOLD_BLOCK + 1) * GQA__FOLD_BLOCK);
+        if (!hidden(tile, *begin, stop)) {
+            break;
+        }
+        *begin = stop;
+    }
+    tile->key_end = (int32_t)gqa__min(tile->key_end, *end);
+}
+
 void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_end)
 {
     const int32_t step = tile->params->kernels->panel_keys;
@@ -440,10 +485,11 @@ void gqa__tile_walk(struct gqa__tile *tile, int32_t block_begin, int32_t block_e
 
     begin -= begin % step;
     end = gqa__round_up(end, step);
+    leave_hidden(tile, &begin, &end);
     for (int64_t k = begin; k < end;) {
         const int64_t block = k / GQA__FOLD_BLOCK;
         const int64_t stop = gqa__min(end, (block + 1) * GQA__FOLD_BLOCK);
-        walk_block(tile, (int32_t)block, (int32_t)k, (int32_t)stop, last && stop == end);
+        walk_block(tile, (int32_t)block, (int32_t)k, (int32_t)(stop - k), last && stop == end);
         k = stop;
     }
 }

@@ -4,6 +4,7 @@
 #define GQA__TILE_H
 
 #include "attention/fold.h"
+#include "attention/key_bits.h"
 #include "attention/plan.h"
 #include "stage/health.h"
 
@@ -20,14 +21,17 @@ struct gqa__tile_scratch {
     void *q;         /* packed, q_bytes(dk, R) */
     void *integer_q; /* the same by the integer kernels, for K that is stored as integers */
     struct gqa__block_lists *lists;
-    float *s;         /* [F][R] scores */
-    void *p;          /* [F][R] p, as the product with V reads it */
-    float *bias;      /* [F][R] */
-    uint8_t *visible; /* [F][R] */
-    uint8_t *seen;    /* [R][F]: of each token, or row, before it is copied to lanes */
-    float *gathered;  /* [R][dk] queries of several segments, or rotated; NULL where neither is */
-    void *panel;      /* gqa__view_scratch_bytes */
-    void *kernel;     /* [scratch_bytes] of the kernel set */
+    float *s;    /* [F][R] scores */
+    void *p;     /* [F][R] p, as the product with V reads it */
+    float *bias; /* [F][R] by key */
+    float
+        *line_bias; /* [R][F] of each token, or row, that does not lie so in the caller's memory */
+    const float **lane_bias;    /* [R] of [F]: each lane's, there or in the caller's memory */
+    uint8_t *visible;           /* [F][R] */
+    struct gqa__key_bits *seen; /* [R]: of each token, or row, before it is copied to lanes */
+    float *gathered; /* [R][dk] queries of several segments, or rotated; NULL where neither is */
+    void *panel;     /* gqa__view_scratch_bytes */
+    void *kernel;    /* [scratch_bytes] of the kernel set */
     struct gqa__prefetch *prefetch; /* [GQA__BLOCK_PREFETCHES] */
     int32_t *k_pos;                 /* [F] */
     int32_t *columns;               /* [F] */
@@ -115,9 +119,17 @@ enum gqa__sight {
     GQA__SEE_ALL /* each row sees every key */
 };
 
-/* visible.c: mask, bias, key bounds and the like, for keys [first, first + keys), of which
- * scratch->columns and k_pos are known. NONE; RUNS: they are in scratch->lo_rel and hi_rel;
- * SOME: in scratch->visible [keys][ld]. Except with NONE a bias is in scratch->bias [keys][ld]. */
-enum gqa__sight gqa__tile_visible(struct gqa__tile *tile, int32_t first, int32_t keys);
+/* visible.c: mask, bias, key bounds and the like, for keys [*first, *first + *keys), of which
+ * scratch->columns and k_pos are known. NONE; else the keys are cut to the panels of those that
+ * some row sees. RUNS: what the rows see is in scratch->lo_rel and hi_rel; SOME: in
+ * scratch->visible
+ * [*keys][ld]. A bias is in scratch->lane_bias, from the first key on that is left. */
+enum gqa__sight gqa__tile_visible(struct gqa__tile *tile, int32_t *first, int32_t *keys);
+
+/* Biases by lane become biases by key, scratch->bias. */
+void gqa__tile_spread_bias(struct gqa__tile *tile, struct gqa__score_rules *rules);
+
+/* Does no row see any of these keys? */
+bool gqa__tile_hidden(const struct gqa__tile *tile, int32_t first, int32_t keys);
 
 #endif

@@ -10,6 +10,7 @@
 #include "base/number.h"
 #include "support/guarded_buffer.h"
 #include "support/random.h"
+#include "support/score_changes.h"
 
 static int32_t up(int32_t n, int32_t step)
 {
@@ -166,73 +167,6 @@ static void keep_scores(const struct tile *t, const struct page *page, int32_t f
                 gqa__canonical(s[(int64_t)(key - from) * t->ld + r]);
         }
     }
-}
-
-/* What rules reads, guarded. */
-struct changes {
-    struct guarded_buffer lo, hi, slope, q_pos, k_pos, bias, visible;
-    struct gqa__score_rules rules;
-};
-
-static void changes_fill(const struct tile *t, int32_t begin, struct changes *c)
-{
-    const struct problem *p = t->p;
-    const bool ranged = (p->features & FEATURE_RANGE) != 0;
-    const int32_t ld = t->ld;
-
-    for (int32_t r = 0; r < ld; r++) {
-        const bool real = r < t->map.count;
-        const int32_t at = t->base + (real ? r : 0);
-        ((int32_t *)c->lo.data)[r] = real && ranged ? p->lo[at] - begin : 0;
-        ((int32_t *)c->hi.data)[r] = real ? (ranged ? p->hi[at] : p->keys) - begin : 0;
-        ((float *)c->slope.data)[r] = real ? p->slope[at] : 0.0f;
-        ((int32_t *)c->q_pos.data)[r] = real ? p->q_pos[at] : 0;
-        for (int32_t key = 0; key < c->rules.keys; key++) {
-            const int32_t i = begin + key;
-            const bool held = real && i < p->keys;
-            ((float *)c->bias.data)[key * ld + r] = held ? p->bias[i * p->rows + at] : 0.0f;
-            ((uint8_t *)c->visible.data)[key * ld + r] = held && p->visible[i * p->rows + at];
-            ((int32_t *)c->k_pos.data)[key] = i < p->keys ? p->k_pos[i] : 0;
-        }
-    }
-}
-
-static struct changes changes_new(const struct tile *t, int32_t begin, int32_t keys)
-{
-    const size_t lanes = (size_t)t->ld * 4, block = (size_t)keys * (size_t)t->ld;
-    const int32_t features = t->p->features;
-    struct changes c = {.lo = guarded_new(lanes),
-                        .hi = guarded_new(lanes),
-                        .slope = guarded_new(lanes),
-                        .q_pos = guarded_new(lanes),
-                        .k_pos = guarded_new((size_t)keys * 4),
-                        .bias = guarded_new(block * 4),
-                        .visible = guarded_new(block)};
-
-    c.rules =
-        (struct gqa__score_rules){.keys = keys,
-                                  .ld = t->ld,
-                                  .softcap = features & FEATURE_SOFTCAP ? t->p->softcap : 0.0f,
-                                  .slope = features & FEATURE_SLOPE ? c.slope.data : NULL,
-                                  .q_pos = c.q_pos.data,
-                                  .k_pos = c.k_pos.data,
-                                  .bias = features & FEATURE_BIAS ? c.bias.data : NULL,
-                                  .lo = c.lo.data,
-                                  .hi = c.hi.data,
-                                  .visible = features & FEATURE_VISIBLE ? c.visible.data : NULL};
-    changes_fill(t, begin, &c);
-    return c;
-}
-
-static void changes_free(struct tile *t, struct changes *c)
-{
-    release(t, &c->lo);
-    release(t, &c->hi);
-    release(t, &c->slope);
-    release(t, &c->q_pos);
-    release(t, &c->k_pos);
-    release(t, &c->bias);
-    release(t, &c->visible);
 }
 
 static void keep_state(const struct tile *t, int32_t which, int32_t block)
@@ -457,10 +391,14 @@ static void run_block(struct tile *t, int32_t block)
     const int32_t left = t->p->keys - first;
     struct page page = load_page(t, first, left < GQA__FOLD_BLOCK ? left : GQA__FOLD_BLOCK);
     const int32_t from = first_key(t, &page);
-    struct changes changes = changes_new(t, first + from, page.keys - from);
-
     const bool fused = t->variant.fused && !page.special && page.keys > from;
+    const struct changed_rows rows = {t->p, t->base, t->map.count, t->ld};
+    struct score_changes changes;
 
+    score_changes_open(&changes, &rows, first + from, page.keys - from);
+    if (fused && t->kernels->lane_bias) {
+        score_changes_by_lane(&changes);
+    }
     if (fused && t->kernels->block != NULL) {
         run_fused(t, &page, from, &changes.rules, block, NULL, 0, NULL);
     } else {
@@ -475,7 +413,7 @@ static void run_block(struct tile *t, int32_t block)
             run_merging(t, &page, from, &changes.rules);
         }
     }
-    changes_free(t, &changes);
+    t->whole = score_changes_close(&changes) && t->whole;
     release(t, &page.k);
     release(t, &page.v);
     release(t, &page.k_scale);

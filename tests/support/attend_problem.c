@@ -2,6 +2,7 @@
 /* attend_problem.c - the problems and answers of attend_kernels.h. */
 #include "support/attend_kernels.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -14,6 +15,22 @@ static void *take(int64_t n, size_t size)
         abort();
     }
     return memory;
+}
+
+/* Rows of a token have one bias: 1, 4, 8 or 16 of them. Some are so large that a score is bent
+ * (base/units.h), most of these below zero. */
+static void shape_biases(struct problem *p)
+{
+    static const int32_t rows[] = {1, 4, 8, 16};
+    const int32_t share = rows[p->seed % 4];
+
+    for (int64_t i = 0; i < (int64_t)p->keys * p->rows; i++) {
+        const int32_t r = (int32_t)(i % p->rows);
+        if (i % 211 == 7 && p->seed % 3 == 0) {
+            p->bias[i] = i / 211 % 3 == 0 ? 0x1.7p127f : i % 2 == 0 ? -0x1.6p127f : -FLT_MAX;
+        }
+        p->bias[i] = p->bias[i - r % share];
+    }
 }
 
 void problem_fill(struct problem *p)
@@ -40,6 +57,7 @@ void problem_fill(struct problem *p)
     fill_values(p->k, (int64_t)p->keys * p->dk, p->fill, &state);
     fill_values(p->v, (int64_t)p->keys * p->dv, p->fill, &state);
     fill_values(p->bias, (int64_t)p->keys * p->rows, FILL_RANDOM, &state);
+    shape_biases(p);
     for (int32_t r = 0; r < p->rows; r++) {
         const uint64_t pick = random_next(&state);
         p->lo[r] = (int32_t)(pick % 64) % (p->keys + 1);

@@ -79,6 +79,7 @@ static const struct gqa__kernels amx_bf16 = {
     .accumulate = gqa__amx_accumulate,
     .block = gqa__amx_block,
     .block_ends = true,
+    .lane_bias = true,
     .merge = merge_vector,
     .finish = finish_vector,
     .weight_bytes = gqa__amx_weight_bytes,

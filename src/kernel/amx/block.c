@@ -48,6 +48,59 @@ struct lanes {
 
 /* --- rules ---------------------------------------------------------------------------------- */
 
+/* Where 16 lanes find their biases: runs of lanes that read the same ones. */
+struct bias_runs {
+    int32_t n;
+    const float *from[AMX_ROWS]; /* [n] of [32] keys */
+    __mmask16 lanes[AMX_ROWS];   /* [n] the run's lanes and those behind it */
+};
+
+static void find_bias_runs(struct bias_runs *runs, const float *const *lane_bias, int32_t key)
+{
+    runs->n = 0;
+    for (int32_t lane = 0; lane < AMX_ROWS; lane++) {
+        if (lane == 0 || lane_bias[lane] != lane_bias[lane - 1]) {
+            runs->from[runs->n] = lane_bias[lane] + key;
+            runs->lanes[runs->n++] = (__mmask16)(0xffffu << lane);
+        }
+    }
+}
+
+/* The biases of key i of the 32; n is runs->n. */
+INLINE __m512 bias_of_key(const struct bias_runs *runs, const int32_t n, int32_t i)
+{
+    __m512 bias = _mm512_set1_ps(runs->from[0][i]);
+
+    for (int32_t run = 1; run < n; run++) {
+        bias = _mm512_mask_broadcastss_ps(bias, runs->lanes[run], _mm_load_ss(runs->from[run] + i));
+    }
+    return bias;
+}
+
+/* Adds biases to the scores s [32][16], four keys at a time, where all their sums are plain ones
+ * (gqa__add_bias): s = fma(bias, log2 e, s). Returns how many keys are done. */
+INLINE int32_t add_plain_biases(float *s, const struct bias_runs *runs, const int32_t n)
+{
+    const __m512 log2e = _mm512_set1_ps((float)GQA__LOG2E), bend = _mm512_set1_ps(GQA__BEND);
+
+    for (int32_t i = 0; i < 32; i += 4, s += 4 * AMX_ROWS) {
+        __m512 sum[4];
+        __mmask16 other = 0;
+        for (int32_t j = 0; j < 4; j++) {
+            sum[j] = _mm512_fmadd_ps(bias_of_key(runs, n, i + j), log2e,
+                                     _mm512_loadu_ps(s + j * AMX_ROWS));
+            other |= _mm512_cmp_ps_mask(_mm512_abs_ps(sum[j]), bend, _CMP_NLE_UQ);
+        }
+        if (other != 0) {
+            return i;
+        }
+        for (int32_t j = 0; j < 4; j++) {
+            _mm512_storeu_ps(s + j * AMX_ROWS, sum[j]);
+        }
+    }
+    return 32;
+}
+
 /* Softcap, slope and bias of lanes [lane, lane + 16) and keys [key, key + 32); s [32][16]. Runs in
  * the caller's floating-point mode, and is not inlined so that the compiler keeps it apart from
  * code that runs under flush_enter. */
@@ -55,14 +108,26 @@ __attribute__((noinline)) static void change_lanes(float *s, const struct gqa__s
                                                    int32_t lane, int32_t key)
 {
     struct gqa__score_rules own = *rules;
+    struct bias_runs runs = {.n = 0};
+    float bias[AMX_ROWS];
+    int32_t i = 0;
 
-    own.ld = 16;
+    if (rules->lane_bias != NULL) {
+        find_bias_runs(&runs, rules->lane_bias + lane, key);
+        own.bias = bias;
+    }
+    if (rules->lane_bias != NULL && rules->softcap == 0.0f && rules->slope == NULL) {
+        i = runs.n == 2 ? add_plain_biases(s, &runs, 2) : add_plain_biases(s, &runs, runs.n);
+    }
+    own.ld = AMX_ROWS;
     own.slope = rules->slope != NULL ? rules->slope + lane : NULL;
     own.q_pos = rules->q_pos != NULL ? rules->q_pos + lane : NULL;
-    for (int32_t i = 0; i < 32; i++) {
+    for (; i < 32; i++) {
         own.k_pos = rules->k_pos != NULL ? rules->k_pos + key + i : NULL;
-        own.bias = rules->bias != NULL ? rules->bias + (int64_t)(key + i) * rules->ld + lane : NULL;
-        change_scores(s + i * 16, 0, &own); /* key 0 of these slices */
+        if (rules->lane_bias != NULL) {
+            _mm512_storeu_ps(bias, bias_of_key(&runs, runs.n, i));
+        }
+        change_scores(s + i * AMX_ROWS, 0, &own); /* key 0 of these slices */
     }
 }
 

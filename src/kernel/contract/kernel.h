@@ -67,9 +67,11 @@ struct gqa__score_rules {
     float softcap; /* c * log2e: s = c tanh(s / c); 0 = off */
     const float
         *slope; /* [ld] ALiBi slope * log2e, with q_pos and k_pos: s = fma(-slope, |q-k|, s) */
-    const int32_t *q_pos;   /* [ld] */
-    const int32_t *k_pos;   /* [keys] */
-    const float *bias;      /* [keys][ld] natural units: s = gqa__add_bias; or NULL */
+    const int32_t *q_pos;          /* [ld] */
+    const int32_t *k_pos;          /* [keys] */
+    const float *bias;             /* [keys][ld] natural units: s = gqa__add_bias; or NULL */
+    const float *const *lane_bias; /* the same as [ld] of [keys], and bias is NULL: only for a block
+                                      of a set with lane_bias; or NULL */
     const int32_t *lo, *hi; /* [ld] lane sees keys lo <= key < hi of this block; NULL = all */
     const uint8_t *visible; /* [keys][ld] and only where 1; NULL = all */
 };                          /* a key the lane does not see gets s = -inf, by select */
@@ -364,6 +366,7 @@ struct gqa__kernels {
      * be special. */
     void (*block)(const struct gqa__block *block);
     bool block_ends; /* block does merges and finish too; else the walk does */
+    bool lane_bias;  /* block takes biases by lane */
     /* into = merge of into on the left and from on the right. l == 0 is the neutral state. */
     void (*merge)(const struct gqa__state *into, const struct gqa__state *from, int32_t dv,
                   int32_t ld);

@@ -34,7 +34,29 @@ static inline float distance(int32_t q, int32_t k)
 /* Does anything but hiding happen to scores? Not to be asked where denormals count as zero. */
 static inline bool any_change(const struct gqa__score_rules *rules)
 {
-    return rules->softcap != 0.0f || rules->slope != NULL || rules->bias != NULL;
+    return rules->softcap != 0.0f || rules->slope != NULL || rules->bias != NULL ||
+           rules->lane_bias != NULL;
+}
+
+/* s [ld] and their biases in natural units, in base-2 units. Few scores are bent (base/units.h):
+ * the others are a plain sum, and the long way is gone where some score of the key is not. */
+static inline void add_biases(float *restrict s, const float *restrict bias, int32_t ld)
+{
+    const float log2e = (float)GQA__LOG2E;
+    int32_t plain = 0;
+
+    for (int32_t j = 0; j < ld; j++) {
+        plain += fabsf(fmaf(bias[j], log2e, s[j])) <= GQA__BEND;
+    }
+    if (plain == ld) {
+        for (int32_t j = 0; j < ld; j++) {
+            s[j] = fmaf(bias[j], log2e, s[j]);
+        }
+        return;
+    }
+    for (int32_t j = 0; j < ld; j++) {
+        s[j] = gqa__canonical(gqa__add_bias(s[j], bias[j]));
+    }
 }
 
 static inline void change_scores(float *restrict s, int32_t key,
@@ -55,10 +77,7 @@ static inline void change_scores(float *restrict s, int32_t key,
         }
     }
     if (rules->bias != NULL) {
-        const float *restrict bias = rules->bias + (int64_t)key * ld; /* [ld] */
-        for (int32_t j = 0; j < ld; j++) {
-            s[j] = gqa__canonical(gqa__add_bias(s[j], bias[j]));
-        }
+        add_biases(s, rules->bias + (int64_t)key * ld, ld);
     }
 }
 
