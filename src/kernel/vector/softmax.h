@@ -203,10 +203,9 @@ static inline void finish_lse(const struct gqa__finish *finish, int32_t lane, in
 
 /* How o becomes the output of VEC lanes. */
 struct finish_lanes {
-    vec scale;       /* the sink's share and 1 / l */
-    vmask nothing;   /* lanes that see nothing */
-    void *out;       /* of out_type */
-    int64_t at[VEC]; /* [rows] where in it a row's dv values begin */
+    vec scale;      /* the sink's share and 1 / l */
+    vmask nothing;  /* lanes that see nothing */
+    void *out[VEC]; /* [rows] of dv values */
     gqa_dtype out_type;
     int32_t rows; /* 0: no output */
     bool stream;  /* whole vectors of out are aligned and may pass the caches */
@@ -218,13 +217,17 @@ INLINE vec finish_value(const struct finish_lanes *by, const float *x)
     return v_drop(by->nothing, v_canonical(v_fma(v_load(x), by->scale, v_zero())));
 }
 
-/* A whole vector of output. */
-INLINE void store_finished(const struct finish_lanes *by, void *to, vec x)
+/* Whole vectors, one to each row, `at` bytes into it. */
+INLINE void store_finished(const struct finish_lanes *by, const vec x[VEC], size_t at)
 {
-    if (by->stream) {
-        v_stream(to, x);
-    } else {
-        v_store(to, x);
+    if (by->rows == VEC && by->stream) {
+        for (int32_t i = 0; i < VEC; i++) {
+            v_stream((float *)((unsigned char *)by->out[i] + at), x[i]);
+        }
+        return;
+    }
+    for (int32_t i = 0; i < by->rows; i++) {
+        v_store((float *)((unsigned char *)by->out[i] + at), x[i]);
     }
 }
 
@@ -241,19 +244,17 @@ INLINE void finish_values(const struct finish_lanes *by, const float *o, int64_t
     v_transpose(r);
     if (by->out_type == GQA_BF16) {
         for (int32_t i = 0; i < rows; i++) {
-            v_store_as(by->out, by->at[i] + d, r[i], n, GQA_BF16);
+            v_store_as(by->out[i], d, r[i], n, GQA_BF16);
         }
     } else if (by->out_type == GQA_F16) {
         for (int32_t i = 0; i < rows; i++) {
-            v_store_as(by->out, by->at[i] + d, r[i], n, GQA_F16);
+            v_store_as(by->out[i], d, r[i], n, GQA_F16);
         }
     } else if (n == VEC) {
-        for (int32_t i = 0; i < rows; i++) {
-            store_finished(by, (float *)by->out + by->at[i] + d, r[i]);
-        }
+        store_finished(by, r, (size_t)d * sizeof(float));
     } else {
         for (int32_t i = 0; i < rows; i++) {
-            v_store_as(by->out, by->at[i] + d, r[i], n, GQA_F32);
+            v_store_as(by->out[i], d, r[i], n, GQA_F32);
         }
     }
 }
@@ -263,7 +264,6 @@ INLINE void finish_values(const struct finish_lanes *by, const float *o, int64_t
 INLINE void finish_pairs(const struct finish_lanes *by, const float *o, int64_t ld, int32_t d,
                          const gqa_dtype type)
 {
-    const int32_t rows = by->rows;
     vec r[VEC];
 
     for (int32_t i = 0; i < VEC; i++) {
@@ -273,9 +273,7 @@ INLINE void finish_pairs(const struct finish_lanes *by, const float *o, int64_t 
                                 : v_pair_f16(even, odd);
     }
     v_transpose(r);
-    for (int32_t i = 0; i < rows; i++) {
-        store_finished(by, (uint16_t *)by->out + by->at[i] + d, r[i]);
-    }
+    store_finished(by, r, (size_t)d * sizeof(uint16_t));
 }
 
 /* o [2 VEC][ld]: value dimensions [d, d + 2 VEC). */
@@ -339,16 +337,14 @@ static inline void finish_begin(struct finish_lanes *by, const struct gqa__finis
     by->scale = v_mul(share, v_div(v_set(1.0f), l));
     by->nothing = merge.no_left;
     by->rows = finish->out != NULL ? rows : 0;
-    by->out = finish->out;
     by->out_type = finish->out_type;
     by->stream = finish->stream;
     if (by->rows > 0) {
         struct gqa__row_walk walk = gqa__row_begin(&finish->out_map, lane);
         for (int32_t i = 0; i < rows; i++) {
-            by->at[i] = gqa__row_next(&finish->out_map, &walk);
-            by->stream =
-                by->stream &&
-                ((uintptr_t)by->out + (uintptr_t)by->at[i] * size) % (VEC * sizeof(float)) == 0;
+            by->out[i] = (unsigned char *)finish->out +
+                         gqa__row_next(&finish->out_map, &walk) * (int64_t)size;
+            by->stream = by->stream && (uintptr_t)by->out[i] % (VEC * sizeof(float)) == 0;
         }
     }
 }
