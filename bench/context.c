@@ -35,14 +35,26 @@ static void read_line(const char *path, const char *head, const char *mark, char
     }
 }
 
+/* What has to be said of a kernel set: a build may have no tile unit, but something in its place.
+ */
+static const char *note_of(int isa)
+{
+#ifdef GQA_BENCH_TILES
+    return isa == GQA_ISA_AMX ? " (tiles " GQA_BENCH_TILES ")" : "";
+#else
+    (void)isa;
+    return "";
+#endif
+}
+
 static void name_kernel_sets(char text[BENCH_CONTEXT_TEXT])
 {
     size_t at = 0;
 
     for (int isa = GQA_ISA_SCALAR; isa <= GQA_ISA_NEON; isa++) {
         if (gqa_isa_available((gqa_isa)isa)) {
-            at += (size_t)snprintf(text + at, BENCH_CONTEXT_TEXT - at, "%s%s", at == 0 ? "" : " ",
-                                   gqa_isa_name((gqa_isa)isa));
+            at += (size_t)snprintf(text + at, BENCH_CONTEXT_TEXT - at, "%s%s%s", at == 0 ? "" : " ",
+                                   gqa_isa_name((gqa_isa)isa), note_of(isa));
         }
     }
 }

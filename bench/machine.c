@@ -24,8 +24,10 @@ void bench_machine_detect(struct bench_machine *machine)
         machine->fma = bench_fma_avx512;
         machine->read = bench_read_avx512;
     }
+#ifndef GQA_BENCH_TILES /* else there is no tile unit */
     if ((features & GQA_CPU_AMX_BF16) != 0 && gqa__cpu_amx_permission()) {
         machine->amx = bench_tiles_amx;
     }
+#endif
 #endif
 }

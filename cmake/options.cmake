@@ -25,10 +25,10 @@ function(gqa_export_only_public target)
     endif()
 endfunction()
 
-# For tests: the files of the kernel set amx get a tile unit in software, and any CPU with AVX-512
-# bf16 counts as one with AMX.
-function(gqa_emulate_amx target)
+# For tests and measurements: the files of the kernel set amx get the tile unit of a header in
+# tests/emulation, and any CPU with AVX-512 bf16 counts as one with AMX.
+function(gqa_inject_tiles target header)
     target_compile_definitions(${target} PRIVATE GQA__EMULATED_AMX=1)
     target_compile_options(${target} PRIVATE
-        -include ${PROJECT_SOURCE_DIR}/tests/emulation/amx_tiles.h)
+        -include ${PROJECT_SOURCE_DIR}/tests/emulation/${header})
 endfunction()
