@@ -72,52 +72,64 @@ void gqa__tile_scratch_carve(struct gqa__arena *arena, struct gqa__tile_scratch 
     }
 }
 
-/* Ranges, positions and slopes of the rows; lanes beyond the rows see nothing. */
-static void set_rows(struct gqa__tile *tile)
+/* Slopes and positions of the rows, where there are slopes. */
+static void set_slopes(const struct gqa__tile *tile)
 {
     struct gqa__tile_scratch *const scratch = tile->scratch;
-    const struct gqa__segment *const segment = tile->segment;
     const float *const slopes = tile->params->slopes;
     const int32_t group = tile->map.group;
-    int32_t i = tile->id.first / group, head = tile->id.first % group; /* token, head in group */
+
+    for (int32_t r = 0; r < tile->ld && slopes != NULL; r++) {
+        const bool real = r < tile->id.count;
+        const int32_t at = real ? tile->id.first + r : 0;
+        const double slope = (double)slopes[tile->id.head * group + at % group];
+
+        scratch->q_pos[r] = real ? tile->segment->positions[at / group] : 0;
+        scratch->slope[r] = real ? (float)(slope * GQA__LOG2E) : 0.0f;
+    }
+}
+
+/* What the rows of one token see, [lo, hi), beside those that the tile has already. */
+static void add_range(struct gqa__tile *tile, int32_t lo, int32_t hi)
+{
+    if (lo < hi) {
+        tile->key_begin = (int32_t)gqa__min(tile->key_begin, lo);
+        tile->key_end = (int32_t)gqa__max(tile->key_end, hi);
+    }
+    tile->last_lo = (int32_t)gqa__max(tile->last_lo, lo);
+    tile->first_hi = (int32_t)gqa__min(tile->first_hi, hi);
+}
+
+/* Ranges of the rows, token by token; lanes beyond the rows see nothing. */
+static void set_ranges_of_rows(struct gqa__tile *tile)
+{
+    struct gqa__tile_scratch *const scratch = tile->scratch;
+    const int32_t group = tile->map.group, count = tile->id.count;
+    int32_t r = 0;
 
     tile->key_begin = INT32_MAX;
     tile->key_end = 0;
     tile->last_lo = 0;
     tile->first_hi = INT32_MAX;
-    for (int32_t r = 0; r < tile->id.count; r++) {
-        const int32_t lo = tile->span_lo[i];
-        const int32_t hi = tile->span_hi[i];
+    for (int32_t i = tile->id.first / group; r < count; i++) {
+        const int32_t end = (int32_t)gqa__min(count, (i + 1) * group - tile->id.first);
+        const int32_t lo = tile->span_lo[i], hi = tile->span_hi[i];
 
-        scratch->lo[r] = lo;
-        scratch->hi[r] = hi;
-        scratch->q_pos[r] = segment->positions[i];
-        scratch->slope[r] = 0.0f;
-        if (slopes != NULL) {
-            const double slope = (double)slopes[tile->id.head * group + head];
-            scratch->slope[r] = (float)(slope * GQA__LOG2E);
-        }
-        if (lo < hi) {
-            tile->key_begin = (int32_t)gqa__min(tile->key_begin, lo);
-            tile->key_end = (int32_t)gqa__max(tile->key_end, hi);
-        }
-        tile->last_lo = (int32_t)gqa__max(tile->last_lo, lo);
-        tile->first_hi = (int32_t)gqa__min(tile->first_hi, hi);
-        if (++head == group) {
-            head = 0;
-            i++;
+        add_range(tile, lo, hi);
+        for (; r < end; r++) {
+            scratch->lo[r] = lo;
+            scratch->hi[r] = hi;
         }
     }
-    for (int32_t r = tile->id.count; r < tile->ld; r++) {
-        scratch->lo[r] = scratch->hi[r] = scratch->q_pos[r] = 0;
-        scratch->slope[r] = 0.0f;
+    for (; r < tile->ld; r++) {
+        scratch->lo[r] = scratch->hi[r] = 0;
     }
     if (tile->key_end == 0) {
         tile->key_begin = 0;
     }
     if (tile->params->knobs.mask_all_blocks) {
-        tile->key_begin = segment->view.first;
-        tile->key_end = segment->view.length;
+        tile->key_begin = tile->segment->view.first;
+        tile->key_end = tile->segment->view.length;
     }
 }
 
@@ -192,7 +204,8 @@ void gqa__tile_begin(struct gqa__tile *tile)
     tile->explicit_mask = gqa__present(&segment->mask) || gqa__present(&segment->active_mask) ||
                           gqa__present(&segment->bias) || segment->key_begin != NULL ||
                           !segment->view.ordered;
-    set_rows(tile);
+    set_ranges_of_rows(tile);
+    set_slopes(tile);
     gqa__tile_pack(tile, gqa__values_at(segment->q, q_at, segment->q_type), segment->q_type);
 }
 
@@ -209,16 +222,24 @@ static void set_keys(struct gqa__tile *tile, int32_t first, int32_t keys)
     gqa__view_columns(view, first, exist, scratch->columns);
 }
 
+/* A key index, from `first` on, as one of 0 .. keys. */
+static inline int32_t within(int32_t key, int32_t first, int32_t keys)
+{
+    const int32_t at = key - first;
+
+    return at < 0 ? 0 : at < keys ? at : keys;
+}
+
 /* The rows' ranges within keys [first, first + keys). */
 static void set_ranges(struct gqa__tile *tile, int32_t first, int32_t keys)
 {
-    struct gqa__tile_scratch *const scratch = tile->scratch;
+    const int32_t *const lo = tile->scratch->lo, *const hi = tile->scratch->hi; /* [ld] */
+    int32_t *const restrict lo_rel = tile->scratch->lo_rel;
+    int32_t *const restrict hi_rel = tile->scratch->hi_rel;
 
     for (int32_t r = 0; r < tile->ld; r++) {
-        const int64_t lo = gqa__max(0, (int64_t)scratch->lo[r] - first);
-        const int64_t hi = gqa__min(keys, (int64_t)scratch->hi[r] - first);
-        scratch->lo_rel[r] = (int32_t)gqa__min(lo, keys);
-        scratch->hi_rel[r] = (int32_t)gqa__max(hi, 0);
+        lo_rel[r] = within(lo[r], first, keys);
+        hi_rel[r] = within(hi[r], first, keys);
     }
 }
 
