@@ -21,11 +21,10 @@ struct gqa__tile_scratch {
     void *q;         /* packed, q_bytes(dk, R) */
     void *integer_q; /* the same by the integer kernels, for K that is stored as integers */
     struct gqa__block_lists *lists;
-    float *s;    /* [F][R] scores */
-    void *p;     /* [F][R] p, as the product with V reads it */
-    float *bias; /* [F][R] by key */
-    float
-        *line_bias; /* [R][F] of each token, or row, that does not lie so in the caller's memory */
+    float *s;                   /* [F][R] scores */
+    void *p;                    /* [F][R] p, as the product with V reads it */
+    float *bias;                /* [F][R] by key */
+    float *line_bias;           /* [R][F] of tokens, or rows, that do not lie so in the caller's */
     const float **lane_bias;    /* [R] of [F]: each lane's, there or in the caller's memory */
     uint8_t *visible;           /* [F][R] */
     struct gqa__key_bits *seen; /* [R]: of each token, or row, before it is copied to lanes */

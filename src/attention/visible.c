@@ -279,13 +279,12 @@ static void clear_idle_lanes(const struct gqa__tile *tile, int32_t keys)
 
 /* What lines see of a block. */
 struct lines_seen {
-    int32_t low,
-        high;  /* the keys from the first to the last that a line sees; both 0 if none does */
-    bool runs; /* each line sees one run of keys, or none */
+    int32_t low, high; /* from the first key to the last that a line sees; both 0 if none does */
+    bool runs;         /* each line sees one run of keys, or none */
 };
 
 /* Looks at the lines one after the other, into scratch->seen; their runs into lo_rel and hi_rel,
- * and a bias to the lanes. */
+ * and where their biases are into lane_bias. */
 static struct lines_seen see_lines(const struct key_block *block)
 {
     struct gqa__tile_scratch *const scratch = block->tile->scratch;
