@@ -415,6 +415,14 @@ static void edit(gqa_config *config, const struct calls *set)
     config->reference_f64 = set->backend == GQA_BACKEND_REFERENCE; /* without OpenBLAS's stack */
 }
 
+static void fill_model(struct calls *set)
+{
+    small_set_init(&set->model);
+    edit(&set->model.config, set);
+    weight_set_fill(&set->model);
+    set->model.weights.in_place = set->in_place;
+}
+
 static void fill(struct calls *set)
 {
     const size_t n = (size_t)(TOKENS + 8) * HQ * D;
@@ -432,10 +440,7 @@ static void fill(struct calls *set)
         set->halves[i] = (uint16_t)(0x3c00u + i % 64); /* near 1, whatever the format */
     }
     memset(set->mask, 1, (size_t)TOKENS * (TOKENS + 400));
-    small_set_init(&set->model);
-    edit(&set->model.config, set);
-    weight_set_fill(&set->model);
-    set->model.weights.in_place = set->in_place;
+    fill_model(set);
 }
 
 static gqa_layer *windowed_layer(const struct calls *set)
@@ -498,7 +503,7 @@ static void under_16_kb(void **state)
             gqa_layer *layer = NULL;
             gqa_status status;
 
-            fill(&set);
+            fill_model(&set);
             status = gqa_create(&layer, &set.model.config, &set.model.weights, NULL, NULL);
             gqa_destroy(&layer);
             weight_set_free(&set.model);
