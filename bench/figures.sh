@@ -78,7 +78,7 @@ restore() {
     rm -rf "$results"
     mv "$scratch/kept" "$results"
 }
-all='limits attention others f32 steps threads'
+all='limits attention others chunked f32 steps threads'
 edit commit 0123456789ab others
 figures 1 --no-pictures --render
 told 'the results differ in commit'
