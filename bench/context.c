@@ -35,8 +35,7 @@ static void read_line(const char *path, const char *head, const char *mark, char
     }
 }
 
-/* What has to be said of a kernel set: a build may have no tile unit, but something in its place.
- */
+/* What has to be said of a kernel set: something may stand in place of the tile unit. */
 static const char *note_of(int isa)
 {
 #ifdef GQA_BENCH_TILES

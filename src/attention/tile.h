@@ -120,9 +120,8 @@ enum gqa__sight {
 
 /* visible.c: mask, bias, key bounds and the like, for keys [*first, *first + *keys), of which
  * scratch->columns and k_pos are known. NONE; else the keys are cut to the panels of those that
- * some row sees. RUNS: what the rows see is in scratch->lo_rel and hi_rel; SOME: in
- * scratch->visible
- * [*keys][ld]. A bias is in scratch->lane_bias, from the first key on that is left. */
+ * some row sees. RUNS: what the rows see is in scratch->lo_rel and hi_rel; SOME: in visible
+ * [*keys][ld] there. A bias is in scratch->lane_bias, from the first key on that is left. */
 enum gqa__sight gqa__tile_visible(struct gqa__tile *tile, int32_t *first, int32_t *keys);
 
 /* Biases by lane become biases by key, scratch->bias. */

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* amx_costs.h - AMX tiles that cost about what they cost, and hold nothing: to measure what the
  * kernel set amx does around its products on a CPU that has AVX-512 bf16 but no AMX. Results are
- * wrong. A build with GQA_AMX_COSTS includes it ahead of each file; those of the kernel set take
- * it.
+ * wrong. A build with GQA_AMX_COSTS includes it ahead of each file of the library.
  *
  * A tile load reads its 16 lines of memory, a tile store writes 16, with numbers that look like
  * scores, so that the softmax has what to do. Products are free: they run beside vectors on a unit

@@ -38,8 +38,8 @@ static inline bool any_change(const struct gqa__score_rules *rules)
            rules->lane_bias != NULL;
 }
 
-/* s [ld] and their biases in natural units, in base-2 units. Few scores are bent (base/units.h):
- * the others are a plain sum, and the long way is gone where some score of the key is not. */
+/* Adds biases [ld] in natural units to scores s [ld] in base-2 units. A score is a plain sum unless
+ * it is bent (base/units.h); a key of which one is bent, or NaN, goes the long way with all. */
 static inline void add_biases(float *restrict s, const float *restrict bias, int32_t ld)
 {
     const float log2e = (float)GQA__LOG2E;
