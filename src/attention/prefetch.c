@@ -40,17 +40,16 @@ static int32_t rows_prefetch(const struct gqa__tile *tile, const gqa_tensor *t, 
     const int32_t group = tile->map.group;
     const size_t size = t->dtype == GQA_U8 ? 1 : gqa__dtype_size(t->dtype);
     const int32_t last = (tile->id.first + tile->id.count - 1) / group;
-    int64_t at;
+    int64_t column;
     int32_t n = 0;
 
     if (!gqa__present(t) || t->shape[1] != 1 || (size_t)keys * size < 64) {
         return 0;
     }
-    at = (t->shape[0] == 1 ? 0 : segment->batch) * t->stride[0] +
-         gqa__view_column(&segment->view, first);
+    column = gqa__view_column(&segment->view, first);
     for (int32_t i = tile->id.first / group; i <= last && n < room; i++) {
-        const int64_t row = at + (segment->row0 + i) * t->stride[2];
-        list[n++] = (struct gqa__prefetch){(const unsigned char *)t->data + (size_t)row * size,
+        const int64_t at = gqa__mask_row(segment, t, 0, i) + column;
+        list[n++] = (struct gqa__prefetch){(const unsigned char *)t->data + (size_t)at * size,
                                            (size_t)keys * size};
     }
     return n;

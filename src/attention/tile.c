@@ -397,6 +397,13 @@ static void skip_block(const struct gqa__kernels *kernels, const struct gqa__blo
     merge_block(kernels, block);
 }
 
+/* Are scores and values asked one after the other, not by the entry `block`? */
+static bool in_parts(const struct gqa__tile *tile)
+{
+    return tile->params->kernels->block == NULL || tile->trace != NULL || tile->health != NULL ||
+           tile->integer_k || tile->integer_v;
+}
+
 /* One fold block, cut to `keys` keys from `first` on: its state is computed and put on the stack of
  * the fold. The last block's is merged with all that wait there, and its kernel may finish the rows
  * too. */
@@ -411,7 +418,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     const int32_t end = first + keys; /* before they are cut further */
     const enum gqa__sight sight = make_rules(tile, &first, &keys, &rules);
     bool special; /* some V of the block may be */
-    bool parts;   /* one after the other, not by the entry `block` */
+    bool parts;   /* one after the other */
     struct gqa__block block = {.q = scratch->q,
                                .ld = tile->ld,
                                .rows = tile->id.count,
@@ -440,8 +447,7 @@ static void walk_block(struct gqa__tile *tile, int32_t index, int32_t first, int
     block.rules = rules.keys > 0 ? &rules : NULL;
     special = !(tile->integer_k && tile->integer_v) &&
               gqa__tile_find_runs(tile, first, first + keys, &block, lists->mark);
-    parts = kernels->block == NULL || special || tile->trace != NULL || tile->health != NULL ||
-            tile->integer_k || tile->integer_v;
+    parts = special || in_parts(tile);
     if (rules.lane_bias != NULL && (parts || !kernels->lane_bias)) {
         gqa__tile_spread_bias(tile, &rules);
     }

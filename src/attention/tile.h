@@ -106,6 +106,17 @@ void gqa__tile_note_scores(const struct gqa__tile *tile, int32_t first, int32_t 
                            const float *s);
 void gqa__tile_note_rows(const struct gqa__tile *tile, const struct gqa__state *state);
 
+/* Offset of a token's element of column 0, for a query head, in a mask or bias [1|B, 1|Hq, T, K].
+ */
+static inline int64_t gqa__mask_row(const struct gqa__segment *segment, const gqa_tensor *t,
+                                    int32_t head, int32_t token)
+{
+    const int64_t b = t->shape[0] == 1 ? 0 : segment->batch;
+    const int64_t h = t->shape[1] == 1 ? 0 : head;
+
+    return b * t->stride[0] + h * t->stride[1] + (segment->row0 + token) * t->stride[2];
+}
+
 /* prefetch.c: what is read after the keys before `end`: the tile's next block, or else what the
  * next tile begins with. list: room for GQA__BLOCK_PREFETCHES. Returns how many. */
 int32_t gqa__tile_prefetch(const struct gqa__tile *tile, int32_t end, struct gqa__prefetch *list);

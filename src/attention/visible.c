@@ -17,15 +17,6 @@
 #include "kernel/contract/convert.h"
 #include "stage/span.h"
 
-/* Offset of [batch][head][row][0] in a [1|B, 1|Hq, T, K] tensor. */
-static int64_t mask_row(const gqa_tensor *t, int32_t batch, int32_t head, int32_t row)
-{
-    const int64_t b = t->shape[0] == 1 ? 0 : batch;
-    const int64_t h = t->shape[1] == 1 ? 0 : head;
-
-    return b * t->stride[0] + h * t->stride[1] + row * t->stride[2];
-}
-
 /* A line: rows [row, row + rows) of the tile, of one token, against `keys` keys of a block. */
 struct key_line {
     const struct gqa__tile *tile;
@@ -39,9 +30,7 @@ struct key_line {
 /* Offset of the line's element of column 0 in a mask or bias [1|B, 1|Hq, T, K]. */
 static int64_t line_row(const struct key_line *line, const gqa_tensor *t)
 {
-    const struct gqa__segment *const segment = line->tile->segment;
-
-    return mask_row(t, segment->batch, line->head, segment->row0 + line->token);
+    return gqa__mask_row(line->tile->segment, t, line->head, line->token);
 }
 
 /* Offset of the line's first element in the active mask [1|B, T, C]. */
